@@ -1,0 +1,1 @@
+//! Identity, handshake, AEAD, session keys and replay window of farlan.

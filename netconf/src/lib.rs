@@ -1,0 +1,1 @@
+//! Networks of farlan: ids, addresses, worlds and links.

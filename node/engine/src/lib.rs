@@ -1,0 +1,1 @@
+//! The farlan protocol as a state machine without input or output.

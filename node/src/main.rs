@@ -1,0 +1,2 @@
+//! The `farlan` program.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `farlan-supernode` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The TAP device of farlan: creation, addresses, MTU, link state and routes.

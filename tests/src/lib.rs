@@ -1,0 +1,1 @@
+//! The simulator and the end-to-end tests of farlan.
