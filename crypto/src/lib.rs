@@ -1,1 +1,37 @@
 //! Identity, handshake, AEAD, session keys and replay window of farlan.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`identity`] | the Ed25519 key of a node, its node id, work stamp and signatures |
+//! | [`secret_file`] | that key on disk |
+//! | [`noise`] | the Noise IK handshake, which yields [`noise::SessionKeys`] |
+//! | [`aead`] | Salsa20-Poly1305, the one cipher of farlan |
+//! | [`session`] | sealing and opening the datagrams of one session |
+//! | [`replay`] | the window that recognises datagrams seen before |
+//! | [`hash`] | SHA-512 and HMAC-SHA512 |
+//! | [`random`] | the generator of the daemon |
+//!
+//! Apart from [`secret_file`] and [`random`] nothing here touches the operating system; time never occurs, and
+//! randomness is always an argument.
+
+pub mod aead;
+pub mod hash;
+pub mod identity;
+pub mod noise;
+pub mod random;
+pub mod replay;
+#[cfg(unix)]
+pub mod secret_file;
+pub mod session;
+
+pub use aead::{Aead, KEY, Key, SalsaPoly, TAG};
+pub use hash::{hmac_sha512, sha512};
+pub use identity::{
+    BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, PublicKey, Seed, Signature, Work,
+};
+pub use noise::{
+    HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys,
+};
+pub use random::{RandomError, SystemRandom};
+pub use replay::ReplayWindow;
+pub use session::{Exhausted, OpenError, Opener, SealJob, Sealer, Window, seal_batch};

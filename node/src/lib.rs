@@ -1,1 +1,23 @@
 //! The farlan node: the shell around the engine, the daemon, its API and its command line.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`shell`] | the data-plane thread: underlay socket, cards and engine in one loop |
+//! | [`daemon`] | the control side: worlds, networks, contacts and what is kept of them on disk |
+//! | [`api`] | HTTP/JSON on a Unix socket: the server, the client, and the documents they exchange |
+//! | [`cli`] | the command line |
+//! | [`config`] | the TOML configuration and its errors |
+//! | [`state`] | the state directory: lock, secrets, files |
+//! | [`failure`] | what can go wrong for a user, with its exit code |
+//! | [`logs`] | logging to standard error |
+//!
+//! `farlan-supernode` is built from the same parts.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod failure;
+pub mod logs;
+pub mod shell;
+pub mod state;

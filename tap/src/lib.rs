@@ -1,1 +1,26 @@
 //! The TAP device of farlan: creation, addresses, MTU, link state and routes.
+//!
+//! Everything here is Linux: `/dev/net/tun` for the device, rtnetlink for its settings, `/proc/sys/net` for the few
+//! settings rtnetlink cannot write. Calls are synchronous, keep no state between them and act in the network
+//! namespace of the calling thread. Arguments and results are plain data and one file descriptor, so that a
+//! privileged helper process can make the calls for an unprivileged daemon.
+//!
+//! A device of ours is known by its interface alias, `farlan:<owner>`. No call alters or removes a device without
+//! that mark.
+//!
+//! * [`create`] makes a device, [`Card`] holds it; it vanishes with the last descriptor.
+//! * [`add_address`], [`remove_address`], [`set_link`] and [`set_mtu`] alter one.
+//! * [`remove_stale`] clears what a crash left behind.
+//! * [`clashing_routes`] finds what a network's subnet would collide with.
+
+mod device;
+mod error;
+mod netlink;
+mod routes;
+mod tun;
+
+pub use device::{
+    Address, Card, Create, add_address, create, remove_address, remove_stale, set_link, set_mtu,
+};
+pub use error::TapError;
+pub use routes::{Route, clashing_routes};

@@ -1,1 +1,3 @@
 //! The simulator and the end-to-end tests of farlan.
+
+pub mod sim;

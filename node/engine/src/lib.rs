@@ -1,1 +1,41 @@
 //! The farlan protocol as a state machine without input or output.
+//!
+//! An [`Engine`] is one node. It takes [`Batch`]es of datagrams and of Ethernet frames, requests, and the passing of time,
+//! and fills an [`Outbox`] with datagrams to send, frames to deliver and events. It owns no socket, clock, task, thread
+//! or source of randomness: [`Time`] and randomness are handed in. The same engine runs in the daemon and in the
+//! simulator; a supernode is the same engine in another [`Role`].
+//!
+//! To read it, follow a frame through `outbound` (frame → datagram) and `inbound` (datagram → frame); each opens with
+//! the list of its steps.
+
+#![forbid(unsafe_code)]
+
+mod anchor;
+mod api;
+mod batch;
+mod counters;
+mod directory;
+mod engine;
+mod handshakes;
+mod inbound;
+mod multicast;
+mod neighbours;
+mod networks;
+mod outbound;
+mod peers;
+mod ping;
+mod retry;
+mod sessions;
+mod subscriptions;
+mod switch;
+mod time;
+mod wire;
+
+pub use api::{
+    Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
+    PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
+};
+pub use batch::{Batch, Outbox, Transmit};
+pub use counters::Counters;
+pub use engine::Engine;
+pub use time::Time;

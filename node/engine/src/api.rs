@@ -1,0 +1,257 @@
+//! What a caller gives the engine and gets back, apart from packets: configuration, requests, events and snapshots.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use farlan_crypto::{Identity, NodeId, PublicKey, Work};
+use farlan_netconf::{Mac, NetworkId, Parameters, Policy, World, WorldId};
+
+/// What an engine is made with.
+#[derive(Debug)]
+pub struct Config {
+    /// Who this node is.
+    pub identity: Identity,
+    /// The work stamp demanded of other nodes' keys: [`Work::REQUIRED`] outside the simulator and load generators.
+    pub work: Work,
+    /// What this node does for others.
+    pub role: Role,
+}
+
+/// What a node does for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A machine with cards.
+    Node,
+    /// An anchor: registers nodes, answers look-ups and relays.
+    Supernode,
+}
+
+/// One joined network of this engine, as long as it is joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkHandle(pub(crate) u8);
+
+impl NetworkHandle {
+    /// A small number, unique among the networks joined at one time: 0 to [`MAX_NETWORKS`] - 1.
+    pub fn as_u8(self) -> u8 {
+        self.0
+    }
+}
+
+/// How many networks a node can be in at one time.
+pub const MAX_NETWORKS: usize = 16;
+
+/// Which network to join, and how.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// The network.
+    pub parameters: Parameters,
+    /// The world at whose supernodes its members meet; it must be known ([`crate::Engine::set_world`]).
+    pub world: WorldId,
+    /// Whether to claim an IPv4 address; off where the subnet clashes with the machine's own routes.
+    pub ipv4: bool,
+    /// The IPv4 address held here before, tried first; ignored unless it is one of this node's candidates.
+    pub preferred: Option<Ipv4Addr>,
+    /// Peers known to be in this network, greeted as soon as the supernode answers.
+    pub greet: Vec<PublicKey>,
+}
+
+/// Why a network cannot be joined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// It is joined already.
+    #[error("this node is in that network already")]
+    Already,
+    /// [`MAX_NETWORKS`] are joined.
+    #[error("this node is in {MAX_NETWORKS} networks, which is the most it can be in; leave one first")]
+    TooMany,
+    /// Its world is not known.
+    #[error("no supernode of world {0} is known here")]
+    UnknownWorld(WorldId),
+}
+
+/// A supernode with its addresses resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Its key.
+    pub key: PublicKey,
+    /// Where it can be reached, in order of preference.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Whom to ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A node known by its full id.
+    Node(NodeId),
+    /// The holder of an overlay address in a joined network.
+    Address(NetworkHandle, IpAddr),
+}
+
+/// The way datagrams to a peer take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    /// Straight to the peer.
+    Direct,
+    /// Through a supernode.
+    Relay,
+}
+
+impl fmt::Display for PathKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Relay => "relay",
+        })
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A supernode registered this node.
+    Registered {
+        /// Which.
+        supernode: NodeId,
+        /// The world it serves.
+        world: WorldId,
+        /// This node's endpoint as the supernode sees it.
+        observed: SocketAddr,
+    },
+    /// A supernode stopped answering; registration is tried again without end.
+    RegistrationLost {
+        /// Which.
+        supernode: NodeId,
+    },
+    /// This node holds an IPv4 address in a network: put it on the card.
+    Ipv4Assigned {
+        /// Where.
+        network: NetworkHandle,
+        /// The address; its prefix length is that of the network's subnet.
+        address: Ipv4Addr,
+    },
+    /// This node has no IPv4 address in a network (any more): take it off the card.
+    Ipv4Withdrawn {
+        /// Where.
+        network: NetworkHandle,
+        /// What was held, if any.
+        address: Option<Ipv4Addr>,
+    },
+    /// A member of a network can be reached now: a session stands and it proved to know the network.
+    PeerUp {
+        /// Where.
+        network: NetworkHandle,
+        /// Who.
+        node: NodeId,
+    },
+    /// A peer said goodbye or has not been heard for so long that its session ended.
+    PeerDown {
+        /// Who.
+        node: NodeId,
+    },
+    /// A peer answered a ping.
+    Pong {
+        /// The number given to [`crate::Engine::ping`].
+        token: u64,
+        /// Who answered.
+        node: NodeId,
+        /// The round trip.
+        rtt: Duration,
+        /// The way it took.
+        path: PathKind,
+        /// The underlay endpoint used.
+        address: SocketAddr,
+    },
+    /// A ping cannot be answered: nobody with that id or address is known to the supernode.
+    PingFailed {
+        /// The number given to [`crate::Engine::ping`].
+        token: u64,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// A supernode handed on a newer version of its world: keep it.
+    WorldUpdated(World),
+}
+
+/// A supernode as this node sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SupernodeStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// The world it serves.
+    pub world: WorldId,
+    /// The endpoint in use.
+    pub address: Option<SocketAddr>,
+    /// Whether it registered this node.
+    pub registered: bool,
+    /// Smoothed round trip, once measured.
+    pub rtt: Option<Duration>,
+}
+
+/// A joined network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkStatus {
+    /// Its handle.
+    pub handle: NetworkHandle,
+    /// Its id.
+    pub id: NetworkId,
+    /// Its policy.
+    pub policy: Policy,
+    /// This node's MAC there.
+    pub mac: Mac,
+    /// This node's IPv6 address there.
+    pub ipv6: Ipv6Addr,
+    /// This node's IPv6 link-local address there.
+    pub link_local: Ipv6Addr,
+    /// This node's IPv4 address there, if it holds one.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Whether an IPv4 address is still being claimed.
+    pub ipv4_pending: bool,
+    /// How many members the supernode counts, this node among them; 0 until it answered.
+    pub members: u32,
+}
+
+/// A node in a common network, or one lately spoken to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its key.
+    pub key: PublicKey,
+    /// The way to it; none without a session.
+    pub path: Option<PathKind>,
+    /// The underlay endpoint in use, on a relay the supernode's.
+    pub address: Option<SocketAddr>,
+    /// Smoothed round trip, once measured.
+    pub rtt: Option<Duration>,
+    /// How long ago something sealed came from it, if ever.
+    pub heard: Option<Duration>,
+    /// The common networks, with its addresses there.
+    pub networks: Vec<PeerNetwork>,
+}
+
+/// A peer in a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerNetwork {
+    /// Where.
+    pub network: NetworkHandle,
+    /// Its MAC there.
+    pub mac: Mac,
+    /// Its IPv6 address there.
+    pub ipv6: Ipv6Addr,
+    /// Its IPv4 address there, if known.
+    pub ipv4: Option<Ipv4Addr>,
+}
+
+/// What a supernode serves at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnchorStatus {
+    /// Registered nodes.
+    pub registrations: usize,
+    /// Groups with at least one member.
+    pub subscriptions: usize,
+    /// IPv4 claims held.
+    pub claims: usize,
+}

@@ -1,0 +1,187 @@
+//! Batches of packets in one preallocated arena each: what goes into the engine and what comes out.
+
+use std::{io, net::SocketAddr, ops::Range};
+
+use crate::{Event, NetworkHandle};
+
+/// Packets that lie one behind the other in one arena, each with a small label `M`.
+///
+/// The arena keeps its memory when it is cleared, so a warmed-up batch allocates nothing. Packets of equal size and
+/// label are adjacent, which is what segmentation offload of the underlay needs.
+#[derive(Debug)]
+pub struct Batch<M> {
+    bytes: Vec<u8>,
+    entries: Vec<Entry<M>>,
+}
+
+#[derive(Debug)]
+struct Entry<M> {
+    label: M,
+    range: Range<usize>,
+}
+
+impl<M> Default for Batch<M> {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), entries: Vec::new() }
+    }
+}
+
+impl<M> Batch<M> {
+    /// An empty batch with room for `packets` packets of `bytes` bytes in all.
+    pub fn with_capacity(packets: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), entries: Vec::with_capacity(packets) }
+    }
+
+    /// How many packets there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of all packets together.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets all packets and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
+    /// Adds a copy of `packet`.
+    pub fn push(&mut self, label: M, packet: &[u8]) {
+        self.write(label, |arena| arena.extend_from_slice(packet));
+    }
+
+    /// Adds the packet that `write` appends to the arena, and returns where it lies.
+    ///
+    /// `write` must only append.
+    pub(crate) fn write(&mut self, label: M, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        debug_assert!(start <= self.bytes.len());
+        let range = start..self.bytes.len();
+        self.entries.push(Entry { label, range: range.clone() });
+        range
+    }
+
+    /// Lets `read` fill up to `room` bytes of the arena, as a read system call does, and adds what it read.
+    ///
+    /// # Errors
+    /// Those of `read`; nothing is added then, nor if it read nothing.
+    pub fn read(
+        &mut self,
+        room: usize,
+        read: impl FnOnce(&mut [u8]) -> io::Result<(usize, M)>,
+    ) -> io::Result<usize> {
+        let start = self.bytes.len();
+        self.bytes.resize(start + room, 0);
+        let result = self.bytes.get_mut(start..).map_or(Ok(None), |room| read(room).map(Some));
+        let (length, label) = match result {
+            Ok(Some((length, label))) if length > 0 => (length.min(room), label),
+            other => {
+                self.bytes.truncate(start);
+                return other.map(|_| 0);
+            }
+        };
+        self.bytes.truncate(start + length);
+        self.entries.push(Entry { label, range: start..start + length });
+        Ok(length)
+    }
+
+    /// The packets in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&M, &[u8])> {
+        self.entries
+            .iter()
+            .map(|entry| (&entry.label, self.bytes.get(entry.range.clone()).unwrap_or_default()))
+    }
+
+    /// The packet at position `index`, if there is one.
+    pub fn packet(&self, index: usize) -> Option<(&M, &[u8])> {
+        let entry = self.entries.get(index)?;
+        Some((&entry.label, self.bytes.get(entry.range.clone())?))
+    }
+
+    /// The packet at position `index` for work in place, if there is one.
+    pub fn packet_mut(&mut self, index: usize) -> Option<(&M, &mut [u8])> {
+        let entry = self.entries.get(index)?;
+        Some((&entry.label, self.bytes.get_mut(entry.range.clone())?))
+    }
+
+    /// Takes the last packet back.
+    pub(crate) fn pop(&mut self) {
+        if let Some(entry) = self.entries.pop() {
+            self.bytes.truncate(entry.range.start);
+        }
+    }
+
+    /// The bytes at `range` of the arena, as returned by [`Self::write`].
+    pub(crate) fn slice_mut(&mut self, range: Range<usize>) -> Option<&mut [u8]> {
+        self.bytes.get_mut(range)
+    }
+}
+
+/// Where a datagram goes, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The underlay endpoint.
+    pub destination: SocketAddr,
+    /// The IP time to live (hop limit) of this datagram, where it differs from the system's.
+    pub ttl: Option<u8>,
+}
+
+/// What the engine wants done; the caller empties it after each call.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Datagrams for the underlay.
+    pub datagrams: Batch<Transmit>,
+    /// Ethernet frames for the cards.
+    pub frames: Batch<NetworkHandle>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+}
+
+impl Outbox {
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.datagrams.clear();
+        self.frames.clear();
+        self.events.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_come_back_in_order_and_adjacent() {
+        let mut batch = Batch::with_capacity(2, 16);
+        batch.push('a', b"one");
+        batch.push('b', b"three");
+        let read = batch
+            .read(10, |room| {
+                room.get_mut(..2).map(|bytes| bytes.copy_from_slice(b"xy"));
+                Ok((2, 'c'))
+            })
+            .unwrap();
+        assert_eq!(read, 2);
+        let all: Vec<_> = batch.iter().map(|(label, bytes)| (*label, bytes.to_vec())).collect();
+        assert_eq!(all, [('a', b"one".to_vec()), ('b', b"three".to_vec()), ('c', b"xy".to_vec())]);
+        assert_eq!(batch.bytes(), 10);
+    }
+
+    #[test]
+    fn a_failed_or_empty_read_adds_nothing() {
+        let mut batch: Batch<()> = Batch::default();
+        assert!(batch.read(10, |_| Err(io::ErrorKind::WouldBlock.into())).is_err());
+        assert_eq!(batch.read(10, |_| Ok((0, ()))).unwrap(), 0);
+        assert!(batch.is_empty());
+        assert_eq!(batch.bytes(), 0);
+    }
+}

@@ -1,0 +1,81 @@
+//! Named counters: drop, count, go on.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What happened to packets since the engine was made. Every drop has its reason here.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Names and values, in a fixed order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames sealed for one peer.
+    frames_sent,
+    /// Frames delivered to a card.
+    frames_received,
+    /// Copies of group frames sealed, retries included.
+    group_copies_sent,
+    /// Copies of group frames sent again.
+    group_copies_resent,
+    /// Copies of group frames given up after the last try.
+    group_copies_lost,
+    /// Group frames dropped by this node's own rate limit.
+    group_rate_limited,
+    /// Copies of group frames seen before.
+    group_duplicates,
+    /// ARP requests and neighbour solicitations answered by this node itself.
+    neighbours_answered,
+    /// Datagrams relayed for others.
+    relayed,
+    /// Datagrams not relayed: the source has no registration or another address.
+    relay_unknown_source,
+    /// Datagrams not relayed: the destination has no registration.
+    relay_unknown_destination,
+    /// Datagrams not relayed: the destination has not answered that source, and it was no handshake.
+    relay_unanswered,
+    /// Datagrams too short, of unknown type or otherwise malformed.
+    malformed_datagrams,
+    /// Datagrams of another protocol version.
+    other_version,
+    /// Datagrams for a session that does not exist.
+    unknown_session,
+    /// Datagrams that failed authentication.
+    forged,
+    /// Datagrams received before.
+    replayed,
+    /// Relayed datagrams from somewhere that is no supernode of this node.
+    foreign_relay,
+    /// Sealed messages that could not be parsed.
+    malformed_messages,
+    /// Sealed messages of an unknown kind.
+    unknown_messages,
+    /// Handshakes begun by this node.
+    handshakes_begun,
+    /// Handshakes completed.
+    handshakes_done,
+    /// Handshake messages refused.
+    handshakes_refused,
+    /// Handshake messages dropped because the queue or the table of half-open ones was full.
+    handshakes_overflow,
+    /// Frames too short or too long to be Ethernet.
+    malformed_frames,
+    /// Frames for a MAC nobody is known to have.
+    unknown_destination,
+    /// Frames dropped because the queue towards their peer was full or they waited too long.
+    queue_dropped,
+    /// Frames of a network the sender did not prove to know.
+    unmatched_network,
+    /// Frames whose source MAC was not the sender's own.
+    foreign_source_mac,
+    /// Frames whose source IP was not the sender's own.
+    foreign_source_ip,
+}

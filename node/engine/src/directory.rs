@@ -1,0 +1,625 @@
+//! A node's side of the directory: registration with the supernodes of its worlds, member lists and look-ups.
+//!
+//! A node registers with every supernode of a world, three at most, so each of them knows all members and each can relay
+//! to them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use farlan_crypto::{NodeId, PublicKey};
+use farlan_netconf::WorldId;
+use rand_core::Rng as _;
+use tracing::{debug, info};
+
+use crate::{
+    Anchor, Engine, Event, NetworkHandle, Outbox, SupernodeStatus, Time,
+    networks::Member,
+    peers::{Path, PeerId, Peers},
+    retry::{Retry, Schedule},
+    wire::{
+        control::{Control, MemberEntry, Membership, NodeRecord, Query},
+        datagram::{RelayIndex, RelayTarget},
+    },
+};
+
+/// Supernodes of one world with which a node registers.
+const MAX_ANCHORS: usize = 3;
+
+/// A registration is kept alive, and the NAT's mapping with it, by a sealed datagram this often: below the 30 s after
+/// which the shortest-lived common NATs forget an idle mapping.
+const KEEPALIVE: Duration = Duration::from_secs(25);
+
+/// An unanswered sign of life is repeated after this time.
+const KEEPALIVE_RETRY: Duration = Duration::from_secs(1);
+
+/// After so many unanswered ones the registration is taken for lost.
+const KEEPALIVES_MISSED: u32 = 3;
+
+/// An unanswered request to a supernode is sent again after these pauses.
+const REQUEST: Schedule = Schedule { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
+
+/// A look-up without an answer is given up after this time.
+const LOOKUP_KEPT: Duration = Duration::from_secs(3);
+
+/// A negative answer is not asked for again for so long.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Look-ups under way at one time.
+const MAX_LOOKUPS: usize = 128;
+
+/// What a node knows of its supernodes.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    worlds: BTreeMap<WorldId, Vec<PeerId>>,
+    registrations: BTreeMap<PeerId, Registration>,
+    lookups: BTreeMap<u32, Lookup>,
+    recent: BTreeMap<LookupKey, Time>,
+    next_request: u32,
+    /// Supernodes to be told of changed memberships at the end of this turn.
+    dirty: BTreeSet<PeerId>,
+    /// Peers to be greeted once their world's supernode has registered this node.
+    greetings: Vec<(WorldId, PublicKey)>,
+}
+
+/// A registration at one supernode.
+#[derive(Debug)]
+struct Registration {
+    world: WorldId,
+    addresses: Vec<SocketAddr>,
+    address: usize,
+    /// This node's relay index there, while registered.
+    index: Option<RelayIndex>,
+    /// The unanswered `register` request.
+    request: Option<Request>,
+    /// When the next sign of life is due.
+    keepalive: Time,
+    /// When an unanswered sign of life was sent, and how many there are.
+    unanswered: Option<(Time, u32)>,
+    /// When a hint of the supernode was last followed.
+    hinted: Option<Time>,
+}
+
+/// A `register` request under way.
+#[derive(Debug)]
+struct Request {
+    number: u32,
+    /// The networks in the order of its memberships.
+    networks: Vec<NetworkHandle>,
+    since: Time,
+    retry: Retry,
+}
+
+type LookupKey = (NetworkHandle, LookupTarget);
+
+/// What is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LookupTarget {
+    /// A node by a prefix of its id.
+    Node { low: NodeId, bits: u8 },
+    /// The holder of an IPv4 address.
+    Ipv4(std::net::Ipv4Addr),
+}
+
+#[derive(Debug)]
+struct Lookup {
+    key: LookupKey,
+    query: Query,
+    since: Time,
+    retry: Retry,
+}
+
+impl Directory {
+    pub(crate) fn knows(&self, world: &WorldId) -> bool {
+        self.worlds.contains_key(world)
+    }
+
+    /// This node's relay index at a supernode; none while not registered.
+    pub(crate) fn relay_index(&self, supernode: PeerId) -> Option<RelayIndex> {
+        self.registrations.get(&supernode)?.index
+    }
+
+    /// All supernodes of this node.
+    pub(crate) fn anchors(&self) -> impl Iterator<Item = PeerId> {
+        self.registrations.keys().copied()
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
+        let registration = self.registrations.get(&id)?;
+        let keepalive = registration.unanswered.map_or(registration.keepalive, |(sent, _)| sent + KEEPALIVE_RETRY);
+        let keepalive = registration.index.map(|_| keepalive);
+        let request = registration.request.as_ref().map(|request| request.retry.at());
+        [keepalive, request].into_iter().flatten().min()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.lookups.values().map(|lookup| lookup.retry.at().min(lookup.since + LOOKUP_KEPT)).min()
+    }
+
+    pub(crate) fn status(&self, peers: &Peers) -> Vec<SupernodeStatus> {
+        let status = |(id, registration): (&PeerId, &Registration)| {
+            let peer = peers.get(*id)?;
+            Some(SupernodeStatus {
+                node: peer.key.node_id(),
+                world: registration.world,
+                address: registration.addresses.get(registration.address).copied(),
+                registered: registration.index.is_some(),
+                rtt: peer.rtt,
+            })
+        };
+        self.registrations.iter().filter_map(status).collect()
+    }
+
+    /// The registered supernodes of a world, in order.
+    fn registered(&self, world: &WorldId) -> impl Iterator<Item = PeerId> {
+        let anchors = self.worlds.get(world).map(Vec::as_slice).unwrap_or_default();
+        anchors.iter().copied().filter(|id| self.relay_index(*id).is_some())
+    }
+
+    fn request_number(&mut self) -> u32 {
+        self.next_request = self.next_request.wrapping_add(1);
+        self.next_request
+    }
+}
+
+impl Engine {
+    /// Adds a world with its supernodes, or brings their addresses up to date. A node registers with them as long as it
+    /// knows the world.
+    pub fn set_world(&mut self, now: Time, world: WorldId, anchors: Vec<Anchor>) {
+        let mut ids = Vec::new();
+        let own = self.public;
+        for anchor in anchors.into_iter().filter(|anchor| anchor.key != own).take(MAX_ANCHORS) {
+            let Some(id) = self.peers.pin(anchor.key) else { continue };
+            ids.push(id);
+            let registration = self.directory.registrations.entry(id).or_insert_with(|| Registration {
+                world,
+                addresses: Vec::new(),
+                address: 0,
+                index: None,
+                request: None,
+                keepalive: now,
+                unanswered: None,
+                hinted: None,
+            });
+            let in_use = registration.addresses.get(registration.address).copied();
+            registration.address =
+                in_use.and_then(|used| anchor.addresses.iter().position(|a| *a == used)).unwrap_or_default();
+            registration.addresses = anchor.addresses;
+            let path = registration.addresses.get(registration.address).copied().map(Path::Direct);
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.supernode = true;
+                peer.path = path;
+            }
+            if self.peers.get(id).is_some_and(|peer| peer.sessions.is_empty()) {
+                self.begin_handshake(id, false);
+            }
+        }
+        let before = self.directory.worlds.insert(world, ids.clone()).unwrap_or_default();
+        for gone in before.into_iter().filter(|id| !ids.contains(id)) {
+            self.drop_anchor(gone);
+        }
+    }
+
+    /// Forgets a world. Its networks must have been left.
+    pub fn remove_world(&mut self, _now: Time, world: WorldId) {
+        for id in self.directory.worlds.remove(&world).unwrap_or_default() {
+            self.drop_anchor(id);
+        }
+        self.directory.greetings.retain(|(greeted, _)| *greeted != world);
+    }
+
+    fn drop_anchor(&mut self, id: PeerId) {
+        self.directory.registrations.remove(&id);
+        self.directory.dirty.remove(&id);
+        for network in self.networks.iter_mut() {
+            network.listings.remove(&id);
+        }
+        self.peers.forget(id);
+    }
+
+    /// Begins sessions with peers known from before, as soon as a supernode of their world has registered this node.
+    pub fn greet(&mut self, now: Time, world: WorldId, peers: &[PublicKey]) {
+        self.directory.greetings.extend(peers.iter().map(|key| (world, *key)));
+        self.send_greetings(now, world);
+    }
+
+    fn send_greetings(&mut self, now: Time, world: WorldId) {
+        if self.directory.registered(&world).next().is_none() {
+            return;
+        }
+        let due: Vec<_> = self.directory.greetings.extract_if(.., |(greeted, _)| *greeted == world).collect();
+        let own = self.public;
+        for (_, key) in due.into_iter().filter(|(_, key)| *key != own) {
+            if let Some(id) = self.peers.pin(key) {
+                self.want(now, id);
+            }
+        }
+    }
+
+    /// Notes that something is to be sent to `id`: a session is made unless one stands.
+    pub(crate) fn want(&mut self, now: Time, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.wanted = Some(now);
+        if peer.sessions.current().is_none() && peer.outgoing.is_none() {
+            self.begin_handshake(id, false);
+        }
+    }
+
+    /// Chooses a way to a peer that has none, or whose relay is not registered any more.
+    pub(crate) fn find_path(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        if peer.supernode || peer.path.is_some_and(|path| self.envelope(path).is_some()) {
+            return;
+        }
+        let node = peer.key.node_id();
+        let path = self.relay_path(&node);
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.path = path;
+        }
+    }
+
+    /// A relayed way to a node: by the index its supernode lists, else by its id through any registered supernode.
+    fn relay_path(&self, node: &NodeId) -> Option<Path> {
+        let listings = self.networks.iter().flat_map(|network| network.listings.iter());
+        let mut listed = listings
+            .filter(|(supernode, _)| self.directory.relay_index(**supernode).is_some())
+            .filter_map(|(supernode, listing)| Some((*supernode, listing.members.get(node)?.index)));
+        if let Some((supernode, index)) = listed.next() {
+            return Some(Path::Relay { supernode, target: RelayTarget::Index(index) });
+        }
+        let mut registered = self.directory.registrations.iter().filter(|(_, registration)| registration.index.is_some());
+        registered.next().map(|(id, _)| Path::Relay { supernode: *id, target: RelayTarget::Node(*node) })
+    }
+
+    /// A supernode that does not answer is tried at its next address.
+    pub(crate) fn try_other_address(&mut self, id: PeerId) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        if registration.addresses.is_empty() {
+            return;
+        }
+        registration.address = (registration.address + 1) % registration.addresses.len();
+        let path = registration.addresses.get(registration.address).copied().map(Path::Direct);
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.path = path;
+        }
+    }
+
+    /// A session with a supernode stands: register.
+    pub(crate) fn anchor_session_stands(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let registered = self.directory.relay_index(id).is_some();
+        if registered {
+            // New keys for a registration that goes on: show that they work.
+            self.send_empty(now, id, out);
+        } else {
+            self.register(now, id, out);
+        }
+    }
+
+    /// The memberships in a world changed: its supernodes are told at the end of the turn.
+    pub(crate) fn memberships_changed(&mut self, _now: Time, world: &WorldId) {
+        let anchors = self.directory.worlds.get(world).cloned().unwrap_or_default();
+        self.directory.dirty.extend(anchors);
+    }
+
+    pub(crate) fn flush_registrations(&mut self, now: Time, out: &mut Outbox) {
+        for id in std::mem::take(&mut self.directory.dirty) {
+            if self.peers.get(id).is_some_and(|peer| peer.sessions.current().is_some()) {
+                self.register(now, id, out);
+            }
+        }
+    }
+
+    fn register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let number = self.directory.request_number();
+        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let networks: Vec<_> = self
+            .networks
+            .iter()
+            .filter(|network| network.world == registration.world)
+            .map(|network| network.handle)
+            .collect();
+        registration.request = Some(Request { number, networks, since: now, retry: Retry::due(REQUEST, now) });
+        self.directory.dirty.remove(&id);
+        self.resend_register(now, id, out);
+    }
+
+    fn resend_register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let Some(request) = &mut registration.request else { return };
+        request.retry.again(now);
+        let membership = |handle: &NetworkHandle| {
+            let network = self.networks.get(*handle)?;
+            let ipv4 = network.ipv4_claim();
+            let address_key = network.secret.address_key(ipv4.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED));
+            Some(Membership { member_key: network.member_key, address_key, ipv4 })
+        };
+        let memberships = request.networks.iter().filter_map(membership).collect();
+        let message = Control::Register { request: request.number, boot: self.boot, memberships };
+        self.send_control(now, id, None, &[message], out);
+        self.arm(id);
+    }
+
+    /// The supernode's answer to `register`.
+    pub(crate) fn registered(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (request, index, observed, refused): (u32, RelayIndex, SocketAddr, &[u8]),
+        out: &mut Outbox,
+    ) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let Some(answered) = registration.request.take_if(|waiting| waiting.number == request) else { return };
+        let first = registration.index.replace(index) != Some(index);
+        registration.keepalive = now + KEEPALIVE;
+        registration.unanswered = None;
+        let world = registration.world;
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let supernode = peer.key.node_id();
+        if answered.retry.sent() == 1 {
+            peer.measure_rtt(now.since(answered.since));
+        }
+        let mut changed = false;
+        let mut assigned = false;
+        for (position, handle) in answered.networks.iter().enumerate() {
+            let Some(claim) = self.networks.get(*handle).and_then(|network| network.ipv4_claim()) else { continue };
+            if refused.iter().any(|refused| usize::from(*refused) == position) {
+                self.ipv4_refused(*handle, claim);
+                changed = true;
+            } else {
+                assigned |= self.ipv4_accepted(*handle, claim);
+            }
+        }
+        if changed {
+            self.directory.dirty.insert(id);
+        }
+        if assigned || changed {
+            self.tell_claims_everywhere(now, out);
+        }
+        if first {
+            info!(supernode = %supernode.short(), "registered");
+            out.events.push(Event::Registered { supernode, world, observed });
+            self.send_greetings(now, world);
+            for waiting in self.peers.ids() {
+                let wants = |peer: &crate::peers::Peer| !peer.waiting.is_empty() && peer.outgoing.is_none();
+                if self.peers.get(waiting).is_some_and(wants) {
+                    self.want(now, waiting);
+                }
+            }
+        }
+        self.arm(id);
+    }
+
+    /// Keeps a registration alive, or takes it for lost.
+    pub(crate) fn tend_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        if registration.request.as_ref().is_some_and(|request| request.retry.at() <= now) {
+            self.resend_register(now, id, out);
+        }
+        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let (registered, keepalive, unanswered) =
+            (registration.index.is_some(), registration.keepalive, registration.unanswered);
+        let lost = match unanswered {
+            Some((sent, missed)) => {
+                let overdue = now.since(sent) >= KEEPALIVE_RETRY;
+                if overdue && missed < KEEPALIVES_MISSED {
+                    self.send_keepalive(now, id, missed + 1, out);
+                }
+                overdue && missed >= KEEPALIVES_MISSED
+            }
+            None => {
+                if registered && now >= keepalive {
+                    self.send_keepalive(now, id, 1, out);
+                }
+                false
+            }
+        };
+        let session = self.peers.get(id).and_then(|peer| peer.sessions.current());
+        if session.is_none() && self.peers.get(id).is_some_and(|peer| peer.outgoing.is_none()) {
+            self.registration_lost(id, out);
+        } else if lost {
+            debug!(supernode = %self.name(id), "no answer");
+            self.end_sessions(id, &mut Outbox::default());
+            self.registration_lost(id, out);
+        }
+    }
+
+    /// Without a registration: begins anew, without end.
+    pub(crate) fn registration_lost(&mut self, id: PeerId, out: &mut Outbox) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let had = registration.index.take().is_some();
+        registration.request = None;
+        registration.unanswered = None;
+        if had && let Some(peer) = self.peers.get(id) {
+            info!(supernode = %peer.key.node_id().short(), "registration lost");
+            out.events.push(Event::RegistrationLost { supernode: peer.key.node_id() });
+        }
+        self.begin_handshake(id, false);
+    }
+
+    fn send_keepalive(&mut self, now: Time, id: PeerId, missed: u32, out: &mut Outbox) {
+        if let Some(registration) = self.directory.registrations.get_mut(&id) {
+            registration.unanswered = Some((now, missed));
+            registration.keepalive = now + KEEPALIVE;
+        }
+        let rekey = self
+            .peers
+            .get(id)
+            .and_then(|peer| peer.sessions.current())
+            .is_some_and(|session| session.wants_rekey(now));
+        if rekey {
+            self.begin_handshake(id, true);
+        }
+        self.send_empty(now, id, out);
+        self.arm(id);
+    }
+
+    /// Something sealed came from a supernode.
+    pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        if let Some((sent, missed)) = registration.unanswered.take()
+            && missed == 1
+            && let Some(peer) = self.peers.get_mut(id)
+        {
+            peer.measure_rtt(now.since(sent));
+        }
+    }
+
+    /// A supernode says that it has no such registration of this node: it is asked, sealed, at most once a second.
+    pub(crate) fn hinted(&mut self, now: Time, source: SocketAddr, index: RelayIndex, out: &mut Outbox) {
+        let hinted = self.directory.registrations.iter_mut().find(|(id, registration)| {
+            registration.index == Some(index)
+                && self.peers.get(**id).is_some_and(|peer| peer.path == Some(Path::Direct(source)))
+        });
+        let Some((id, registration)) = hinted else { return };
+        let lately = registration.hinted.is_some_and(|last| now.since(last) < KEEPALIVE_RETRY);
+        if !lately && registration.unanswered.is_none() {
+            registration.hinted = Some(now);
+            let id = *id;
+            self.send_keepalive(now, id, 1, out);
+        }
+    }
+
+    /// A change of a member list.
+    pub(crate) fn members_told(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        member_key: farlan_netconf::DirectoryKey,
+        (from, upto, count): (u32, u32, u32),
+        entries: &[MemberEntry],
+        out: &mut Outbox,
+    ) {
+        if !self.directory.registrations.contains_key(&id) {
+            return;
+        }
+        let Some(network) = self.networks.iter_mut().find(|network| network.member_key == member_key) else { return };
+        let handle = network.handle;
+        let listing = network.listings.entry(id).or_default();
+        if from == 0 {
+            listing.members.clear();
+            listing.version = 0;
+        }
+        if from == listing.version {
+            listing.version = upto;
+            listing.count = count;
+            for entry in entries {
+                let Ok(key) = PublicKey::from_bytes(&entry.record.key, self.work) else { continue };
+                let node = key.node_id();
+                if entry.present {
+                    listing.members.insert(node, Member { key, index: entry.record.index, ipv4: entry.ipv4 });
+                } else {
+                    listing.members.remove(&node);
+                }
+            }
+        }
+        let version = listing.version;
+        self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);
+        // A member that came back has another index.
+        for entry in entries.iter().filter(|entry| entry.present) {
+            self.relay_index_told(id, &entry.record);
+        }
+        self.try_held_again(now, handle, out);
+    }
+
+    fn relay_index_told(&mut self, supernode: PeerId, record: &NodeRecord) {
+        let Ok(key) = PublicKey::from_bytes(&record.key, self.work) else { return };
+        let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get_mut(id));
+        if let Some(peer) = peer.filter(|peer| peer.key == key)
+            && let Some(Path::Relay { supernode: used, target }) = &mut peer.path
+            && *used == supernode
+        {
+            *target = RelayTarget::Index(record.index);
+        }
+    }
+
+    /// Asks the supernodes of a network who has an address or the rest of an id.
+    pub(crate) fn look_up(&mut self, now: Time, handle: NetworkHandle, target: LookupTarget, query: Query) {
+        let key = (handle, target);
+        self.directory.recent.retain(|_, asked| now.since(*asked) < LOOKUP_PAUSE);
+        let asked = self.directory.recent.contains_key(&key)
+            || self.directory.lookups.values().any(|lookup| lookup.key == key);
+        if asked || self.directory.lookups.len() >= MAX_LOOKUPS {
+            return;
+        }
+        let request = self.directory.request_number();
+        let lookup = Lookup { key, query, since: now, retry: Retry::due(REQUEST, now) };
+        self.directory.lookups.insert(request, lookup);
+    }
+
+    /// Sends look-ups that are new or unanswered, and gives up old ones.
+    pub(crate) fn tend_lookups(&mut self, now: Time, out: &mut Outbox) {
+        self.directory.lookups.retain(|_, lookup| now.since(lookup.since) < LOOKUP_KEPT);
+        let mut due = Vec::new();
+        for (request, lookup) in &mut self.directory.lookups {
+            if lookup.retry.at() <= now {
+                lookup.retry.again(now);
+                due.push((*request, lookup.key.0, lookup.query));
+            }
+        }
+        for (request, handle, query) in due {
+            let Some(world) = self.networks.get(handle).map(|network| network.world) else { continue };
+            let anchor = self.directory.registered(&world).next();
+            if let Some(id) = anchor {
+                self.send_control(now, id, None, &[Control::Locate { request, query }], out);
+            }
+        }
+    }
+
+    /// The answer to a look-up.
+    pub(crate) fn located(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        request: u32,
+        found: Option<&NodeRecord>,
+        out: &mut Outbox,
+    ) {
+        if !self.directory.registrations.contains_key(&id) {
+            return;
+        }
+        let Some(lookup) = self.directory.lookups.remove(&request) else { return };
+        let (handle, target) = lookup.key;
+        let key = found.and_then(|record| PublicKey::from_bytes(&record.key, self.work).ok());
+        let fits = |key: &PublicKey| match &lookup.query {
+            Query::Prefix(prefix) => prefix.matches(&key.node_id()),
+            Query::Address(_) => true,
+        };
+        let (Some(key), Some(record)) = (key.filter(fits).filter(|key| *key != self.public), found) else {
+            self.directory.recent.insert(lookup.key, now);
+            self.not_located(now, handle, target, out);
+            return;
+        };
+        let Some(peer) = self.peers.pin(key).and_then(|peer| self.peers.get_mut(peer)) else { return };
+        if peer.path.is_none() {
+            peer.path = Some(Path::Relay { supernode: id, target: RelayTarget::Index(record.index) });
+        }
+        if let Some(network) = self.networks.get_mut(handle) {
+            let ipv4 = match target {
+                LookupTarget::Ipv4(address) => Some(address),
+                LookupTarget::Node { .. } => None,
+            };
+            let listing = network.listings.entry(id).or_default();
+            let member = listing.members.entry(key.node_id()).or_insert(Member { key, index: record.index, ipv4 });
+            member.ipv4 = ipv4.or(member.ipv4);
+        }
+        self.try_held_again(now, handle, out);
+    }
+
+    /// The supernode names somebody who is about to call.
+    pub(crate) fn introduced(&mut self, id: PeerId, record: &NodeRecord) {
+        if self.directory.registrations.contains_key(&id) {
+            self.relay_index_told(id, record);
+        }
+    }
+
+    /// A random number, for tokens and challenges.
+    pub(crate) fn random_u64(&mut self) -> u64 {
+        self.random.next_u64()
+    }
+}

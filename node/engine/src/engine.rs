@@ -1,0 +1,384 @@
+//! The engine: what it owns, how it is entered, and its timers.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use farlan_crypto::{Identity, NodeId, PublicKey, Work};
+use rand_core::{CryptoRng, Rng as _};
+
+use crate::{
+    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
+    PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    anchor::Anchor,
+    directory::Directory,
+    handshakes::Handshakes,
+    multicast::Groups,
+    networks::Networks,
+    outbound::PendingSeal,
+    peers::{Path, PeerId, Peers},
+    ping::Pings,
+    switch::HeldFrames,
+    wire::datagram::{RelayIndex, RelayTarget, put_relay},
+};
+
+/// The whole protocol of one node as a state machine.
+///
+/// It takes batches of datagrams, batches of frames, requests and the passing of time, and fills an [`Outbox`]. It owns
+/// no socket, clock, task, thread or source of randomness of its own; the same inputs give the same outputs.
+pub struct Engine {
+    pub(crate) identity: Identity,
+    pub(crate) public: PublicKey,
+    pub(crate) node_id: NodeId,
+    pub(crate) work: Work,
+    pub(crate) role: Role,
+    pub(crate) random: Box<dyn CryptoRng + Send>,
+    pub(crate) entropy: VecDeque<[u8; 32]>,
+    /// Tells this run of the node from the one before.
+    pub(crate) boot: u64,
+    pub(crate) counters: Counters,
+    pub(crate) peers: Peers,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) networks: Networks,
+    pub(crate) directory: Directory,
+    pub(crate) held: HeldFrames,
+    pub(crate) groups: Groups,
+    pub(crate) pings: Pings,
+    pub(crate) anchor: Anchor,
+    pub(crate) pending_seals: Vec<PendingSeal>,
+    /// Peers with group frames to acknowledge at the end of this turn.
+    pub(crate) acks_due: Vec<PeerId>,
+    pub(crate) events: Vec<Event>,
+    timers: BinaryHeap<Reverse<(Time, PeerId)>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("node", &self.node_id).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// A peer without session, not heard for so long, is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// Blocks of fresh randomness the engine keeps in store, one a handshake.
+const ENTROPY_KEPT: usize = 64;
+
+impl Engine {
+    /// An engine that knows nobody yet. `random` must be a cryptographically secure generator seeded by the operating
+    /// system; only simulators pass a reproducible one.
+    pub fn new(config: Config, mut random: Box<dyn CryptoRng + Send>) -> Self {
+        let boot = random.next_u64();
+        let groups = Groups::new(random.next_u64());
+        let anchor = Anchor::new(random.next_u64());
+        Self {
+            public: config.identity.public(),
+            node_id: config.identity.node_id(),
+            identity: config.identity,
+            work: config.work,
+            role: config.role,
+            random,
+            entropy: VecDeque::new(),
+            boot,
+            counters: Counters::default(),
+            peers: Peers::default(),
+            handshakes: Handshakes::default(),
+            networks: Networks::default(),
+            directory: Directory::default(),
+            held: HeldFrames::default(),
+            groups,
+            pings: Pings::default(),
+            anchor,
+            pending_seals: Vec::new(),
+            acks_due: Vec::new(),
+            events: Vec::new(),
+            timers: BinaryHeap::new(),
+        }
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// This node's key.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// How many blocks for [`Self::add_entropy`] it would like.
+    pub fn entropy_wanted(&self) -> usize {
+        ENTROPY_KEPT.saturating_sub(self.entropy.len())
+    }
+
+    /// Takes 32 fresh bytes of the operating system's randomness, to be mixed into the next handshake.
+    pub fn add_entropy(&mut self, bytes: [u8; 32]) {
+        if self.entropy.len() < ENTROPY_KEPT {
+            self.entropy.push_back(bytes);
+        }
+    }
+
+    /// Joins a network. Its addresses can be read from [`Self::networks`] at once; an IPv4 address comes as an event.
+    ///
+    /// # Errors
+    /// [`JoinError`]; nothing is changed then.
+    pub fn join(&mut self, now: Time, join: Join) -> Result<NetworkHandle, JoinError> {
+        if !self.directory.knows(&join.world) {
+            return Err(JoinError::UnknownWorld(join.world));
+        }
+        let (world, greet) = (join.world, join.greet.clone());
+        let handle = self.networks.add(join, &self.node_id)?;
+        self.memberships_changed(now, &world);
+        self.offer_everywhere(now);
+        self.greet(now, world, &greet);
+        Ok(handle)
+    }
+
+    /// Leaves a network and forgets what was known of it.
+    pub fn leave(&mut self, now: Time, network: NetworkHandle) {
+        let Some(left) = self.networks.remove(network) else { return };
+        self.held.drop_network(network);
+        self.groups.drop_network(network);
+        for id in self.peers.ids() {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.claims.remove(&network);
+                peer.up.remove(&network);
+                peer.waiting.retain(|waiting| waiting.network != network);
+                for session in peer.sessions.iter_mut() {
+                    for place in &mut session.networks.theirs {
+                        *place = place.filter(|place| *place != network);
+                    }
+                }
+            }
+        }
+        self.memberships_changed(now, &left.world);
+        self.offer_everywhere(now);
+    }
+
+    /// Does what is due, and one queued public-key operation. Call it when [`Self::next_timeout`] has come, after the
+    /// data that waits.
+    pub fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
+        while let Some(Reverse((at, id))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            if peer.timer != Some(at) {
+                continue;
+            }
+            peer.timer = None;
+            self.tend_peer(now, id, out);
+        }
+        self.tend_held(now);
+        self.tend_groups(now, out);
+        self.tend_lookups(now, out);
+        self.tend_pings(now, out);
+        self.tend_anchor(now, out);
+        self.work(now, out);
+        self.end_turn(now, out);
+    }
+
+    /// When [`Self::handle_timeout`] is to be called, at the latest; a moment in the past means at once.
+    pub fn next_timeout(&self) -> Option<Time> {
+        if !self.handshakes.is_idle() || !self.events.is_empty() || self.directory.is_dirty() || self.pings.is_fresh() {
+            return Some(Time::ZERO);
+        }
+        [
+            self.timers.peek().map(|Reverse((at, _))| *at),
+            self.held.deadline(),
+            self.groups.deadline(),
+            self.directory.deadline(),
+            self.anchor.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Says goodbye to supernodes and peers; the engine is of no use afterwards.
+    pub fn shutdown(&mut self, now: Time, out: &mut Outbox) {
+        for id in self.peers.ids() {
+            self.send_bye(now, id, out);
+        }
+    }
+
+    /// Ends every call that takes packets or time: acknowledgements leave, events are handed over.
+    pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
+        self.flush_registrations(now, out);
+        self.flush_acks(now, out);
+        out.events.append(&mut self.events);
+    }
+
+    fn tend_peer(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        self.expire_sessions(now, id, out);
+        self.tend_handshake(now, id, out);
+        self.tend_silence(now, id, out);
+        self.tend_networks(now, id, out);
+        self.tend_registration(now, id, out);
+        self.tend_anchored(now, id, out);
+        self.forget_if_idle(now, id);
+        self.arm(id);
+    }
+
+    /// Sets the timer of a peer to its next deadline.
+    pub(crate) fn arm(&mut self, id: PeerId) {
+        let registration = self.directory.registration_deadline(id);
+        let anchored = self.anchor.registration_deadline(id);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let deadline = [peer.deadline(), registration, anchored].into_iter().flatten().min();
+        let Some(deadline) = deadline else { return };
+        // An earlier timer stays: it looks again.
+        if peer.timer.is_none_or(|timer| deadline < timer) {
+            peer.timer = Some(deadline);
+            self.timers.push(Reverse((deadline, id)));
+        }
+    }
+
+    fn expire_sessions(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let ended = peer.sessions.expire(now);
+        if ended.is_empty() {
+            return;
+        }
+        let down = peer.sessions.is_empty().then(|| {
+            peer.up.clear();
+            peer.unanswered = None;
+            peer.owed = None;
+            peer.key.node_id()
+        });
+        for index in ended {
+            self.peers.unbind(index);
+        }
+        if let Some(node) = down.filter(|_| self.role == Role::Node) {
+            out.events.push(Event::PeerDown { node });
+        }
+    }
+
+    fn forget_if_idle(&mut self, now: Time, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let quiet = peer.heard.is_none_or(|heard| now.since(heard) > FORGET_AFTER);
+        if peer.forgettable() && quiet && !self.anchor.has_registration(id) && !self.pings.wait_for(id) {
+            self.peers.forget(id);
+        }
+    }
+
+    /// A peer's id for the log.
+    pub(crate) fn name(&self, id: PeerId) -> String {
+        self.peers.get(id).map(|peer| peer.key.node_id().short()).unwrap_or_default()
+    }
+
+    /// Sends a datagram along `path`: what `fill` appends. Returns whether the path can be used.
+    pub(crate) fn transmit(&self, path: Path, out: &mut Outbox, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let Some(envelope) = self.envelope(path) else { return false };
+        envelope.write(&mut out.datagrams, fill);
+        true
+    }
+
+    /// Where datagrams along `path` go and what stands before them.
+    pub(crate) fn envelope(&self, path: Path) -> Option<Envelope> {
+        match path {
+            Path::Direct(destination) => Some(Envelope { destination, relay: None }),
+            Path::Relay { supernode, target } => {
+                let source = self.directory.relay_index(supernode)?;
+                let Some(Path::Direct(destination)) = self.peers.get(supernode)?.path else { return None };
+                Some(Envelope { destination, relay: Some((target, source)) })
+            }
+        }
+    }
+
+    /// What this node knows of its supernodes.
+    pub fn supernodes(&self) -> Vec<SupernodeStatus> {
+        self.directory.status(&self.peers)
+    }
+
+    /// The joined networks.
+    pub fn networks(&self) -> Vec<NetworkStatus> {
+        self.networks.iter().map(|network| network.status()).collect()
+    }
+
+    /// The members of the joined networks that the supernodes list, and everybody with whom a session stands.
+    pub fn peers(&self, now: Time) -> Vec<PeerStatus> {
+        let mut found = std::collections::BTreeMap::new();
+        for network in self.networks.iter() {
+            for member in network.listed() {
+                found.entry(member.key.node_id()).or_insert(member.key);
+            }
+        }
+        for (_, peer) in self.peers.iter().filter(|(_, peer)| !peer.supernode && !peer.sessions.is_empty()) {
+            found.entry(peer.key.node_id()).or_insert(peer.key);
+        }
+        found.remove(&self.node_id);
+        found.into_values().map(|key| self.peer_status(now, key)).collect()
+    }
+
+    fn peer_status(&self, now: Time, key: PublicKey) -> PeerStatus {
+        let node = key.node_id();
+        let peer = self.peers.by_node(&node).and_then(|id| self.peers.get(id));
+        let path = peer.filter(|peer| peer.sessions.current().is_some()).and_then(|peer| peer.path);
+        let networks = self.networks.iter().filter_map(|network| {
+            let member = network.member(&node);
+            let shared = peer.is_some_and(|peer| peer.up.contains(&network.handle));
+            (member.is_some() || shared).then(|| PeerNetwork {
+                network: network.handle,
+                mac: network.plan.mac(&node),
+                ipv6: network.plan.ipv6(&node),
+                ipv4: peer
+                    .and_then(|peer| peer.claims.get(&network.handle).copied())
+                    .or_else(|| member.and_then(|member| member.ipv4)),
+            })
+        });
+        PeerStatus {
+            node,
+            key,
+            path: path.map(|path| match path {
+                Path::Direct(_) => PathKind::Direct,
+                Path::Relay { .. } => PathKind::Relay,
+            }),
+            address: path.and_then(|path| self.envelope(path)).map(|envelope| envelope.destination),
+            rtt: peer.and_then(|peer| peer.rtt),
+            heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
+            networks: networks.collect(),
+        }
+    }
+
+    /// What this supernode serves.
+    pub fn anchor(&self) -> AnchorStatus {
+        self.anchor.status()
+    }
+
+    /// What happened to packets so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+}
+
+/// Where a datagram goes and what stands before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope {
+    pub(crate) destination: SocketAddr,
+    relay: Option<(RelayTarget, RelayIndex)>,
+}
+
+impl Envelope {
+    /// Adds a datagram; returns where in the arena the part behind the relay header lies.
+    pub(crate) fn write(
+        self,
+        datagrams: &mut Batch<Transmit>,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> std::ops::Range<usize> {
+        let mut inner = 0;
+        let transmit = Transmit { destination: self.destination, ttl: None };
+        let range = datagrams.write(transmit, |bytes| {
+            if let Some((target, source)) = self.relay {
+                put_relay(bytes, target, source);
+            }
+            inner = bytes.len();
+            fill(bytes);
+        });
+        inner..range.end
+    }
+}

@@ -1,0 +1,473 @@
+//! Making sessions: the handshakes begun and answered, their queue, and what is sent again when.
+//!
+//! Public-key work waits in a bounded queue, and [`Engine::work`] does one operation a turn after the data has passed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use farlan_crypto::{Initiator, PublicKey, Responder, SalsaPoly, Window, sha512};
+use farlan_netconf::Role as Side;
+use rand_core::Rng as _;
+use tracing::debug;
+
+use crate::{
+    Engine, Event, Outbox, Role, Time,
+    peers::{Path, PeerId},
+    retry::{Retry, Schedule},
+    sessions::{Lifetime, Session},
+    wire::datagram::{
+        Datagram, PROLOGUE, RelayIndex, RelayTarget, SessionIndex, VERSION, put_initiation, put_response,
+    },
+};
+
+/// The way a datagram came, and its answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// Straight from an underlay endpoint.
+    Direct(SocketAddr),
+    /// Relayed by a supernode of this node.
+    Relay { supernode: PeerId, source: RelayIndex },
+}
+
+impl Via {
+    pub(crate) fn path(self) -> Path {
+        match self {
+            Self::Direct(address) => Path::Direct(address),
+            Self::Relay { supernode, source } => Path::Relay { supernode, target: RelayTarget::Index(source) },
+        }
+    }
+}
+
+/// A handshake this node began.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    state: Initiator<SalsaPoly>,
+    datagram: Vec<u8>,
+    local: SessionIndex,
+    begun: Time,
+    retry: Retry,
+    /// Whether it renews keys that work.
+    rekey: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn local(&self) -> SessionIndex {
+        self.local
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.retry.at()
+    }
+}
+
+/// A handshake of another node that this one answered, until the other's first sealed datagram.
+#[derive(Debug)]
+pub(crate) struct HalfOpen {
+    digest: Digest,
+    response: Vec<u8>,
+    local: SessionIndex,
+    via: Via,
+    since: Time,
+}
+
+impl HalfOpen {
+    pub(crate) fn local(&self) -> SessionIndex {
+        self.local
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.since + HALF_OPEN_KEPT
+    }
+
+    pub(crate) fn via(&self) -> Via {
+        self.via
+    }
+}
+
+type Digest = [u8; 32];
+
+/// The queue of public-key work, and the messages answered lately.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes {
+    queue: VecDeque<Job>,
+    begin_queued: BTreeSet<PeerId>,
+    answered: BTreeMap<Digest, PeerId>,
+}
+
+#[derive(Debug)]
+enum Job {
+    Begin { peer: PeerId, rekey: bool },
+    Message { via: Via, datagram: Vec<u8> },
+}
+
+/// Handshake messages that wait; at 150 µs each they are done within 40 ms.
+const MAX_QUEUED: usize = 256;
+
+/// Answered handshakes that wait for their first sealed datagram.
+const MAX_HALF_OPEN: usize = 1024;
+
+/// How long an answered handshake waits for it.
+const HALF_OPEN_KEPT: Duration = Duration::from_secs(5);
+
+/// Peers a node keeps in memory.
+const MAX_PEERS: usize = 8192;
+
+/// The pauses after which an unanswered message 1 is sent again. The first leaves room for a relayed round trip around
+/// the globe.
+const RESEND: Schedule = Schedule { first: Duration::from_millis(600), longest: Duration::from_secs(5) };
+
+/// A message 1 is sent again byte for byte for so long, then made anew: the other end has forgotten it.
+const RESENT_FOR: Duration = HALF_OPEN_KEPT;
+
+/// A handshake goes on while something was to be sent within this time.
+const WANTED: Duration = Duration::from_secs(6);
+
+impl Handshakes {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl Engine {
+    /// Asks for a session with `peer`; nothing happens if a handshake is under way.
+    pub(crate) fn begin_handshake(&mut self, peer: PeerId, rekey: bool) {
+        let busy = self.peers.get(peer).is_none_or(|peer| peer.outgoing.is_some());
+        if !busy && self.handshakes.begin_queued.insert(peer) {
+            self.handshakes.queue.push_back(Job::Begin { peer, rekey });
+        }
+    }
+
+    /// Puts a received handshake message into the queue.
+    pub(crate) fn queue_handshake(&mut self, via: Via, datagram: &[u8]) {
+        if self.handshakes.queue.len() >= MAX_QUEUED {
+            self.counters.handshakes_overflow += 1;
+            return;
+        }
+        self.handshakes.queue.push_back(Job::Message { via, datagram: datagram.to_vec() });
+    }
+
+    /// Does one public-key operation from the queue.
+    pub(crate) fn work(&mut self, now: Time, out: &mut Outbox) {
+        match self.handshakes.queue.pop_front() {
+            Some(Job::Begin { peer, rekey }) => {
+                self.handshakes.begin_queued.remove(&peer);
+                self.begin(now, peer, rekey, out);
+            }
+            Some(Job::Message { via, datagram }) => match Datagram::parse(&datagram) {
+                Ok(Datagram::Initiation { sender, message, .. }) => self.answer(now, via, &datagram, sender, message, out),
+                Ok(Datagram::Response { receiver, sender, message, .. }) => {
+                    self.finish(now, via, receiver, sender, message, out);
+                }
+                _ => self.counters.malformed_datagrams += 1,
+            },
+            None => {}
+        }
+    }
+
+    /// Resends or renews the handshake begun with `peer`, or ends it if nothing is to be sent any more.
+    pub(crate) fn tend_handshake(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.half_open.as_ref().is_some_and(|half_open| half_open.deadline() <= now) {
+            self.end_half_open(id);
+        }
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let wanted = peer.supernode || peer.wanted.is_some_and(|wanted| now.since(wanted) < WANTED);
+        let Some(outgoing) = &mut peer.outgoing else { return };
+        if outgoing.retry.at() > now {
+            return;
+        }
+        if !wanted {
+            self.drop_outgoing(id);
+        } else if now.since(outgoing.begun) < RESENT_FOR {
+            outgoing.retry.again(now);
+            self.send_initiation(id, out);
+        } else {
+            let (retry, rekey) = (outgoing.retry, outgoing.rekey);
+            self.drop_outgoing(id);
+            self.try_other_address(id);
+            self.begin(now, id, rekey, out);
+            // The pauses go on from where they were.
+            if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
+                outgoing.retry = retry;
+                outgoing.retry.again(now);
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Time, id: PeerId, rekey: bool, out: &mut Outbox) {
+        self.find_path(id);
+        let local = self.fresh_session_index();
+        let ephemeral = self.fresh_secret();
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.outgoing.is_some() || peer.path.is_none() {
+            return;
+        }
+        let mut datagram = Vec::new();
+        put_initiation(&mut datagram, local);
+        let payload = *self.public.as_bytes();
+        let started = Initiator::start(PROLOGUE, &self.identity, &peer.key, ephemeral, &payload, &mut datagram);
+        let Ok(state) = started else {
+            self.counters.handshakes_refused += 1;
+            return;
+        };
+        peer.outgoing = Some(Outgoing { state, datagram, local, begun: now, retry: Retry::begin(RESEND, now), rekey });
+        self.peers.bind(local, id);
+        self.counters.handshakes_begun += 1;
+        self.send_initiation(id, out);
+        self.arm(id);
+    }
+
+    fn send_initiation(&mut self, id: PeerId, out: &mut Outbox) {
+        self.find_path(id);
+        let Some(peer) = self.peers.get(id) else { return };
+        if let (Some(outgoing), Some(path)) = (&peer.outgoing, peer.path) {
+            self.transmit(path, out, |bytes| bytes.extend_from_slice(&outgoing.datagram));
+        }
+    }
+
+    pub(crate) fn drop_outgoing(&mut self, id: PeerId) {
+        if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.take()) {
+            self.peers.unbind(outgoing.local);
+        }
+    }
+
+    /// Message 1 of another node: answers with message 2.
+    fn answer(
+        &mut self,
+        now: Time,
+        via: Via,
+        datagram: &[u8],
+        remote: SessionIndex,
+        message: &[u8],
+        out: &mut Outbox,
+    ) {
+        let digest = digest(datagram);
+        if let Some(id) = self.handshakes.answered.get(&digest) {
+            let half_open = self.peers.get(*id).and_then(|peer| peer.half_open.as_ref());
+            if let Some(half_open) = half_open.filter(|half_open| half_open.digest == digest) {
+                self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&half_open.response));
+            }
+            return;
+        }
+        if self.handshakes.answered.len() >= MAX_HALF_OPEN {
+            self.counters.handshakes_overflow += 1;
+            return;
+        }
+        let mut payload = Vec::new();
+        let Ok(responder) = Responder::<SalsaPoly>::read(PROLOGUE, &self.identity, message, &mut payload) else {
+            self.counters.handshakes_refused += 1;
+            return;
+        };
+        let key = payload.first_chunk().and_then(|key| PublicKey::from_bytes(key, self.work).ok());
+        let Some(key) = key.filter(|key| responder.remote_is(key) && *key != self.public) else {
+            self.counters.handshakes_refused += 1;
+            return;
+        };
+        if self.peers.len() >= self.max_peers() && self.peers.by_node(&key.node_id()).is_none() {
+            self.counters.handshakes_overflow += 1;
+            return;
+        }
+        let Some(id) = self.peers.pin(key) else {
+            self.counters.handshakes_refused += 1;
+            return;
+        };
+        // Crossing handshakes: the one begun by the lower node id wins. The loser's message shows a way to it, which
+        // may be newer than the one ours took.
+        let crossing = self.peers.get(id).is_some_and(|peer| peer.outgoing.is_some());
+        if crossing && self.node_id < key.node_id() {
+            if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) {
+                peer.path = Some(via.path());
+            }
+            self.send_initiation(id, out);
+            return;
+        }
+        self.drop_outgoing(id);
+        self.end_half_open(id);
+
+        let local = self.fresh_session_index();
+        let ephemeral = self.fresh_secret();
+        let mut response = Vec::new();
+        put_response(&mut response, remote, local);
+        let Ok(keys) = responder.respond(ephemeral, self.public.as_bytes(), &mut response) else {
+            self.counters.handshakes_refused += 1;
+            return;
+        };
+        let session = Session::new(keys, (local, remote), Side::Responder, self.lifetime(id), self.window(), now);
+        self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&response));
+        self.peers.bind(local, id);
+        self.handshakes.answered.insert(digest, id);
+        if let Some(peer) = self.peers.get_mut(id) {
+            let room = peer.sessions.add(session);
+            peer.half_open = Some(HalfOpen { digest, response, local, via, since: now });
+            if let Some(ended) = room {
+                self.peers.unbind(ended);
+            }
+        }
+        self.arm(id);
+    }
+
+    /// Ends the wait for the first sealed datagram of the handshake answered last, with its keys if none came.
+    fn end_half_open(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(half_open) = peer.half_open.take() else { return };
+        self.handshakes.answered.remove(&half_open.digest);
+        if peer.sessions.by_index(half_open.local).is_some_and(|session| !session.confirmed) {
+            peer.sessions.remove(half_open.local);
+            self.peers.unbind(half_open.local);
+        }
+    }
+
+    /// Message 2 for a handshake this node began: the session stands.
+    fn finish(
+        &mut self,
+        now: Time,
+        via: Via,
+        local: SessionIndex,
+        remote: SessionIndex,
+        message: &[u8],
+        out: &mut Outbox,
+    ) {
+        let id = self.peers.by_session(local);
+        let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(id)?))) else {
+            self.counters.unknown_session += 1;
+            return;
+        };
+        let Some(outgoing) = peer.outgoing.take_if(|outgoing| outgoing.local == local) else {
+            self.counters.unknown_session += 1;
+            return;
+        };
+        let mut payload = Vec::new();
+        let finished = outgoing.state.finish(&self.identity, message, &mut payload);
+        let Some(keys) = finished.ok().filter(|_| payload.first_chunk() == Some(peer.key.as_bytes())) else {
+            // A forged message 2 does not spoil the true one.
+            peer.outgoing = Some(outgoing);
+            self.counters.handshakes_refused += 1;
+            return;
+        };
+        self.counters.handshakes_done += 1;
+        if outgoing.retry.sent() == 1 {
+            peer.measure_rtt(now.since(outgoing.begun));
+        }
+        peer.heard = Some(now);
+        peer.unanswered = None;
+        if !peer.supernode {
+            peer.path = Some(via.path());
+        }
+        let lifetime = self.lifetime(id);
+        let session = Session::new(keys, (local, remote), Side::Initiator, lifetime, self.window(), now);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let room = peer.sessions.add(session);
+        // Where the old keys still work, the new ones carry frames once the other end's networks are known.
+        if !outgoing.rekey || peer.supernode {
+            peer.sessions.prefer(local, now);
+        }
+        let supernode = peer.supernode;
+        if let Some(ended) = room {
+            self.peers.unbind(ended);
+        }
+        debug!(peer = %self.name(id), "session stands");
+        if supernode {
+            self.anchor_session_stands(now, id, out);
+        } else {
+            self.offer_networks(now, id, local, out);
+            self.release_waiting(now, id, out);
+        }
+        self.arm(id);
+    }
+
+    /// The first sealed datagram under a session this node answered: the other end holds the keys.
+    pub(crate) fn confirmed(&mut self, now: Time, id: PeerId, local: SessionIndex, via: Via, out: &mut Outbox) {
+        self.counters.handshakes_done += 1;
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if let Some(session) = peer.sessions.by_index(local) {
+            session.confirmed = true;
+        }
+        let proved = peer.half_open.as_ref().is_some_and(|half_open| half_open.local == local && half_open.via() == via);
+        match self.role {
+            Role::Supernode => {
+                peer.sessions.prefer(local, now);
+                // Message 2 went there, and who received it answered from there.
+                if proved || peer.path.is_none() {
+                    peer.path = Some(via.path());
+                }
+            }
+            Role::Node => self.offer_networks(now, id, local, out),
+        }
+    }
+
+    /// Drops a peer's sessions, as after its goodbye.
+    pub(crate) fn end_sessions(&mut self, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let had = !peer.sessions.is_empty();
+        let node = peer.key.node_id();
+        peer.waiting.clear();
+        peer.unanswered = None;
+        peer.owed = None;
+        peer.up.clear();
+        let ended = peer.sessions.clear();
+        for index in ended {
+            self.peers.unbind(index);
+        }
+        if had && self.role == Role::Node {
+            out.events.push(Event::PeerDown { node });
+        }
+    }
+
+    fn lifetime(&self, id: PeerId) -> Lifetime {
+        let supernode = self.role == Role::Supernode || self.peers.get(id).is_some_and(|peer| peer.supernode);
+        if supernode { Lifetime::SUPERNODE } else { Lifetime::PEER }
+    }
+
+    fn window(&self) -> Window {
+        match self.role {
+            Role::Node => Window::Node,
+            Role::Supernode => Window::Supernode,
+        }
+    }
+
+    fn max_peers(&self) -> usize {
+        match self.role {
+            Role::Node => MAX_PEERS,
+            Role::Supernode => crate::anchor::MAX_REGISTRATIONS,
+        }
+    }
+
+    fn fresh_session_index(&mut self) -> SessionIndex {
+        loop {
+            let index = SessionIndex(self.random.next_u32());
+            if !self.peers.index_taken(index) {
+                return index;
+            }
+        }
+    }
+
+    /// 32 secret bytes: the engine's generator and a block of fresh randomness from outside, hashed together, so that
+    /// neither alone decides them.
+    fn fresh_secret(&mut self) -> [u8; 32] {
+        let mut own = [0; 32];
+        self.random.fill_bytes(&mut own);
+        let outside = self.entropy.pop_front().unwrap_or_default();
+        let hash = sha512(&[b"farlan ephemeral 1", &own, &outside]);
+        let mut secret = [0; 32];
+        secret.copy_from_slice(&hash[..32]);
+        secret
+    }
+}
+
+/// Whether a handshake message is of this version.
+pub(crate) fn version_fits(datagram: &Datagram<'_>) -> bool {
+    match datagram {
+        Datagram::Initiation { version, .. } | Datagram::Response { version, .. } => *version == VERSION,
+        _ => true,
+    }
+}
+
+fn digest(datagram: &[u8]) -> Digest {
+    let hash = sha512(&[datagram]);
+    let mut digest = [0; 32];
+    digest.copy_from_slice(&hash[..32]);
+    digest
+}

@@ -1,0 +1,266 @@
+//! From a datagram to a frame. The steps of a batch:
+//!
+//! 1. [`Engine::handle_datagrams`] takes the datagrams in order.
+//! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go into the queue, a supernode passes on what it
+//!    relays, a node takes the relay header off what was relayed to it.
+//! 3. [`Engine::open`] finds the session and opens the datagram in place.
+//! 4. [`Engine::opened`] tells frames, group frames and control messages apart; what comes before the networks of its
+//!    session are matched waits.
+//! 5. [`Engine::admits`] (in `switch`) checks the sources, and the frame leaves for its card.
+//! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
+
+use std::net::SocketAddr;
+
+use farlan_crypto::session::OpenError;
+use tracing::trace;
+
+use crate::{
+    Batch, Engine, NetworkHandle, Outbox, Role, Time,
+    handshakes::{Via, version_fits},
+    peers::{Path, PeerId},
+    sessions::MAX_EARLY,
+    switch::HEADER,
+    wire::{
+        control::{Control, messages},
+        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex},
+        sealed::Sealed,
+    },
+};
+
+impl Engine {
+    /// Takes datagrams from the underlay, each with its source. They are opened in place.
+    pub fn handle_datagrams(&mut self, now: Time, received: &mut Batch<SocketAddr>, out: &mut Outbox) {
+        for index in 0..received.len() {
+            if let Some((source, datagram)) = received.packet_mut(index) {
+                self.handle_datagram(now, Via::Direct(*source), datagram, out);
+            }
+        }
+        self.end_turn(now, out);
+    }
+
+    fn handle_datagram(&mut self, now: Time, via: Via, datagram: &mut [u8], out: &mut Outbox) {
+        let Ok(parsed) = Datagram::parse(datagram) else {
+            self.counters.malformed_datagrams += 1;
+            return;
+        };
+        if !version_fits(&parsed) {
+            self.counters.other_version += 1;
+            return;
+        }
+        match parsed {
+            Datagram::Initiation { .. } | Datagram::Response { .. } => self.queue_handshake(via, datagram),
+            Datagram::Data { receiver, counter } => self.open(now, via, receiver, counter, datagram, out),
+            Datagram::Relay { destination, source, inner } => {
+                let Via::Direct(address) = via else {
+                    // A relayed datagram holds no other.
+                    self.counters.malformed_datagrams += 1;
+                    return;
+                };
+                if self.role == Role::Supernode {
+                    self.relay(now, address, destination, source, inner, out);
+                    return;
+                }
+                let supernode = self.supernode_at(address);
+                let (Some(supernode), RelayTarget::Index(_)) = (supernode, destination) else {
+                    self.counters.foreign_relay += 1;
+                    return;
+                };
+                if let Some(inner) = datagram.get_mut(RELAY_HEADER..) {
+                    self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
+                }
+            }
+            Datagram::Hint { index } => {
+                if let Via::Direct(address) = via {
+                    self.hinted(now, address, index, out);
+                }
+            }
+        }
+    }
+
+    /// The supernode of this node that is reached at `address`.
+    fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
+        self.directory.anchors().find(|id| self.peers.get(*id).is_some_and(|peer| peer.path == Some(Path::Direct(address))))
+    }
+
+    fn open(
+        &mut self,
+        now: Time,
+        via: Via,
+        local: SessionIndex,
+        counter: u64,
+        datagram: &mut [u8],
+        out: &mut Outbox,
+    ) {
+        let id = self.peers.by_session(local);
+        let peer = id.and_then(|id| Some((id, self.peers.get_mut(id)?)));
+        let session = peer.and_then(|(id, peer)| Some((id, peer.sessions.by_index(local)?)));
+        let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
+            self.counters.unknown_session += 1;
+            return;
+        };
+        let Some((header, sealed)) = datagram.split_at_mut_checked(DATA_HEADER) else { return };
+        let message = match session.opener.open(counter, header, sealed) {
+            Ok(message) => message,
+            Err(OpenError::Forged) => {
+                self.counters.forged += 1;
+                return;
+            }
+            Err(OpenError::Replayed | OpenError::TooOld) => {
+                self.counters.replayed += 1;
+                return;
+            }
+        };
+        trace!(bytes = message.len(), "opened");
+        if !session.confirmed {
+            self.confirmed(now, id, local, via, out);
+        }
+        self.heard(now, id, via, message.is_empty(), out);
+        self.opened(now, id, local, message, out);
+        self.arm(id);
+    }
+
+    /// Something sealed came from a peer: it is alive, and that is a way to it.
+    fn heard(&mut self, now: Time, id: PeerId, via: Via, empty: bool, out: &mut Outbox) {
+        let role = self.role;
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.heard = Some(now);
+        peer.unanswered = None;
+        if role == Role::Supernode {
+            self.anchored_heard(now, id, via, empty, out);
+        } else if peer.supernode {
+            self.anchor_heard(now, id);
+        } else {
+            // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
+            if matches!(via, Via::Relay { .. }) {
+                peer.path = Some(via.path());
+            }
+            if !empty && peer.owed.is_none() {
+                peer.owed = Some(now);
+            }
+        }
+    }
+
+    /// An opened message: a frame, a group frame, control messages, or nothing but a sign of life.
+    pub(crate) fn opened(&mut self, now: Time, id: PeerId, local: SessionIndex, message: &[u8], out: &mut Outbox) {
+        let Ok(parsed) = Sealed::parse(message) else {
+            self.counters.malformed_messages += 1;
+            return;
+        };
+        match parsed {
+            Sealed::Empty => {}
+            Sealed::Own { network, rest } => {
+                if let Some(handle) = self.matched(id, local, network, message) {
+                    self.own_frame_received(id, handle, rest, out);
+                }
+            }
+            Sealed::Full { network, frame } => {
+                if let Some(handle) = self.matched(id, local, network, message)
+                    && self.admits(id, handle, frame)
+                {
+                    self.counters.frames_received += 1;
+                    out.frames.push(handle, frame);
+                }
+            }
+            Sealed::Group { network, sequence, frame } => {
+                if let Some(handle) = self.matched(id, local, network, message) {
+                    self.group_received(id, handle, sequence, frame, out);
+                }
+            }
+            Sealed::Control(body) => self.control_received(now, id, local, body, out),
+            Sealed::Unknown => self.counters.unknown_messages += 1,
+        }
+    }
+
+    /// This node's network at a position of the other end's list. Where the list is not known yet, the message waits.
+    fn matched(&mut self, id: PeerId, local: SessionIndex, position: u8, message: &[u8]) -> Option<NetworkHandle> {
+        let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
+        if !session.networks.known() {
+            if session.networks.early.len() < MAX_EARLY {
+                session.networks.early.push_back(message.to_vec());
+            } else {
+                self.counters.queue_dropped += 1;
+            }
+            return None;
+        }
+        let handle = session.networks.at(position);
+        if handle.is_none() {
+            self.counters.unmatched_network += 1;
+        }
+        handle
+    }
+
+    /// A frame between the two nodes' own MACs, which are put before it again.
+    fn own_frame_received(&mut self, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
+        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else { return };
+        let mut macs = [0; 12];
+        let (destination, source) = macs.split_at_mut(6);
+        destination.copy_from_slice(network.mac.as_bytes());
+        source.copy_from_slice(network.plan.mac(&peer.key.node_id()).as_bytes());
+        let range = out.frames.write(handle, |bytes| {
+            bytes.extend_from_slice(&macs);
+            bytes.extend_from_slice(rest);
+        });
+        let Some(frame) = out.frames.slice_mut(range) else { return };
+        let admitted = frame.len() >= HEADER && self.admits(id, handle, frame);
+        if admitted {
+            self.counters.frames_received += 1;
+        } else {
+            out.frames.pop();
+        }
+    }
+
+    fn control_received(&mut self, now: Time, id: PeerId, local: SessionIndex, body: &[u8], out: &mut Outbox) {
+        for message in messages(body) {
+            match message {
+                Ok(Some(message)) => self.control(now, id, local, &message, out),
+                Ok(None) => self.counters.unknown_messages += 1,
+                Err(_) => self.counters.malformed_messages += 1,
+            }
+        }
+    }
+
+    fn control(&mut self, now: Time, id: PeerId, local: SessionIndex, message: &Control, out: &mut Outbox) {
+        let node = self.role == Role::Node;
+        match message {
+            Control::Ack { number } => self.acknowledged(id, local, *number),
+            Control::Networks { number, tags } if node => self.networks_told(now, id, local, (*number, tags), out),
+            Control::Claims { number, claims } if node => self.claims_told(now, id, local, (*number, claims), out),
+            Control::Ping { token } => {
+                self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
+            }
+            Control::Pong { token } => self.ponged(now, id, *token, out),
+            Control::GroupAck { sequences } => self.group_acknowledged(id, sequences),
+            Control::Bye => self.bye(now, id, out),
+            Control::Registered { request, index, observed, refused } if node => {
+                self.registered(now, id, (*request, *index, *observed, refused), out);
+            }
+            Control::Members { member_key, from, upto, count, entries } if node => {
+                self.members_told(now, id, *member_key, (*from, *upto, *count), entries, out);
+            }
+            Control::Located { request, found } if node => self.located(now, id, *request, found.as_ref(), out),
+            Control::Introduce { record } if node => self.introduced(id, record),
+            Control::Challenge { nonce } if node => {
+                self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
+            }
+            Control::Register { request, boot, memberships } if !node => {
+                self.register_asked(now, id, (*request, *boot, memberships), out);
+            }
+            Control::MembersAck { member_key, version } if !node => {
+                self.members_acknowledged(now, id, *member_key, *version, out);
+            }
+            Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
+            Control::Answer { nonce } if !node => self.challenge_answered(id, *nonce),
+            _ => self.counters.unknown_messages += 1,
+        }
+    }
+
+    fn bye(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let _ = now;
+        self.end_sessions(id, out);
+        if self.role == Role::Supernode {
+            self.end_registration(now, id, true, out);
+        } else if self.peers.get(id).is_some_and(|peer| peer.supernode) {
+            self.registration_lost(id, out);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Broadcast and multicast to all members: every copy is acknowledged hop by hop and sent up to four times.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    Engine, NetworkHandle, Outbox, Time,
+    outbound::Content,
+    peers::PeerId,
+    retry::{Retry, Schedule},
+    wire::control::Control,
+};
+
+/// Members that get a copy each. A larger network reaches those its supernodes list.
+pub(crate) const ALL: usize = 128;
+
+/// Tries of one copy.
+const TRIES: u32 = 4;
+
+/// The first pause before a copy is sent again is twice the round trip and this much, but not below [`PAUSE_MIN`].
+const PAUSE_BASE: Duration = Duration::from_millis(50);
+
+/// The shortest first pause.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// The first pause where the round trip is not known yet.
+const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
+
+/// A copy waits for a session no longer than this.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// Group frames under way; the oldest gives way.
+const MAX_UNDER_WAY: usize = 512;
+
+/// Copies a network may cause per second, and at once: enough for 50 frames a second to 40 members.
+const COPIES_PER_SECOND: u64 = 2000;
+const COPIES_AT_ONCE: u64 = 4000;
+
+/// Acknowledgements in one message: they fill one padded block.
+const ACKS_AT_ONCE: usize = 7;
+
+/// The group frames of this node that are not acknowledged by all yet.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    next: u64,
+    under_way: VecDeque<UnderWay>,
+    bucket: Bucket,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    sequence: u64,
+    network: NetworkHandle,
+    frame: Vec<u8>,
+    since: Time,
+    copies: Vec<CopyState>,
+}
+
+#[derive(Debug)]
+struct CopyState {
+    peer: PeerId,
+    /// Unset as long as no session stands.
+    retry: Option<Retry>,
+}
+
+impl Groups {
+    /// Sequence numbers begin at `start`, a random number.
+    pub(crate) fn new(start: u64) -> Self {
+        Self { next: start, under_way: VecDeque::new(), bucket: Bucket { tokens: COPIES_AT_ONCE, filled: Time::ZERO } }
+    }
+
+    pub(crate) fn drop_network(&mut self, network: NetworkHandle) {
+        self.under_way.retain(|frame| frame.network != network);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let copies = |frame: &UnderWay| frame.copies.iter().filter_map(|copy| copy.retry.map(|retry| retry.at())).min();
+        self.under_way.iter().map(|frame| copies(frame).unwrap_or(frame.since + KEPT).min(frame.since + KEPT)).min()
+    }
+
+    /// 0 stands for "none" in the table of numbers seen.
+    fn sequence(&mut self) -> u64 {
+        self.next = self.next.wrapping_add(1).max(1);
+        self.next
+    }
+}
+
+/// A token bucket.
+#[derive(Debug)]
+struct Bucket {
+    tokens: u64,
+    filled: Time,
+}
+
+impl Bucket {
+    /// Takes `count` tokens if there are any left; a big frame may overdraw a full bucket, never an empty one.
+    fn take(&mut self, now: Time, count: u64) -> bool {
+        let elapsed = now.since(self.filled).as_nanos();
+        let fresh = u64::try_from(elapsed * u128::from(COPIES_PER_SECOND) / 1_000_000_000).unwrap_or(u64::MAX);
+        if fresh > 0 {
+            self.tokens = self.tokens.saturating_add(fresh).min(COPIES_AT_ONCE);
+            self.filled = now;
+        }
+        let enough = self.tokens >= count.min(COPIES_AT_ONCE);
+        if enough {
+            self.tokens = self.tokens.saturating_sub(count);
+        }
+        enough
+    }
+}
+
+impl Engine {
+    /// Sends a frame to all members of a network.
+    pub(crate) fn send_group(&mut self, now: Time, handle: NetworkHandle, frame: &[u8], out: &mut Outbox) {
+        let Some(network) = self.networks.get(handle) else { return };
+        let listed: Vec<_> = network.listed().take(ALL).map(|member| member.key).collect();
+        let mut members: Vec<PeerId> =
+            listed.into_iter().filter(|key| *key != self.public).filter_map(|key| self.peers.pin(key)).collect();
+        // Those that no list names (yet, or any more) but that proved to be in.
+        let proved = self.peers.iter().filter(|(_, peer)| peer.up.contains(&handle)).map(|(id, _)| id);
+        let unlisted: Vec<PeerId> = proved.filter(|id| !members.contains(id)).collect();
+        members.extend(unlisted);
+        members.truncate(ALL);
+        if members.is_empty() {
+            return;
+        }
+        let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
+        if !self.groups.bucket.take(now, count) {
+            self.counters.group_rate_limited += 1;
+            return;
+        }
+        let sequence = self.groups.sequence();
+        let mut copies = Vec::with_capacity(members.len());
+        for peer in members {
+            let retry = self.send_copy(now, peer, handle, sequence, frame, out).then(|| {
+                let first = self.peers.get(peer).and_then(|peer| peer.rtt);
+                let first = first.map_or(PAUSE_UNKNOWN, |rtt| (rtt * 2 + PAUSE_BASE).max(PAUSE_MIN));
+                Retry::begin(Schedule { first, longest: first * 8 }, now)
+            });
+            if retry.is_none() {
+                self.want(now, peer);
+            }
+            copies.push(CopyState { peer, retry });
+        }
+        if self.groups.under_way.len() >= MAX_UNDER_WAY
+            && let Some(oldest) = self.groups.under_way.pop_front()
+        {
+            self.counters.group_copies_lost += u64::try_from(oldest.copies.len()).unwrap_or_default();
+        }
+        self.groups.under_way.push_back(UnderWay {
+            sequence,
+            network: handle,
+            frame: frame.to_vec(),
+            since: now,
+            copies,
+        });
+    }
+
+    /// Lays one copy out, if a session stands.
+    fn send_copy(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        network: NetworkHandle,
+        sequence: u64,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else { return false };
+        peer.wanted = Some(now);
+        let session = peer.sessions.sending();
+        let place = session.as_ref().and_then(|session| session.networks.position(network));
+        let (Some(session), Some(place)) = (session, place) else { return false };
+        if session.networks.known() && !session.networks.shared(network) {
+            return false;
+        }
+        let rekey = session.wants_rekey(now);
+        let local = session.local;
+        let sent = self.lay_out(now, id, local, Content::Group { network: place, sequence, frame }, out);
+        if sent {
+            self.counters.group_copies_sent += 1;
+            self.expect_answer(now, id);
+        }
+        if rekey {
+            self.begin_handshake(id, true);
+        }
+        sent
+    }
+
+    /// Sends the copies that waited for a session with `id`.
+    pub(crate) fn release_groups(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let mut under_way = std::mem::take(&mut self.groups.under_way);
+        for frame in &mut under_way {
+            for copy in frame.copies.iter_mut().filter(|copy| copy.peer == id && copy.retry.is_none()) {
+                if self.send_copy(now, id, frame.network, frame.sequence, &frame.frame, out) {
+                    let schedule = Schedule { first: PAUSE_UNKNOWN, longest: PAUSE_UNKNOWN * 8 };
+                    copy.retry = Some(Retry::begin(schedule, now));
+                }
+            }
+        }
+        self.groups.under_way = under_way;
+        self.seal_pending(out);
+    }
+
+    /// Sends copies again that were not acknowledged, and gives up old ones.
+    pub(crate) fn tend_groups(&mut self, now: Time, out: &mut Outbox) {
+        if self.groups.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let mut under_way = std::mem::take(&mut self.groups.under_way);
+        for frame in &mut under_way {
+            let expired = now.since(frame.since) >= KEPT;
+            let mut lost = 0;
+            let (network, sequence) = (frame.network, frame.sequence);
+            let bytes = &frame.frame;
+            frame.copies.retain_mut(|copy| {
+                let Some(retry) = &mut copy.retry else {
+                    lost += u64::from(expired);
+                    return !expired;
+                };
+                if retry.at() > now {
+                    return true;
+                }
+                if retry.sent() >= TRIES {
+                    lost += 1;
+                    return false;
+                }
+                retry.again(now);
+                if self.send_copy(now, copy.peer, network, sequence, bytes, out) {
+                    self.counters.group_copies_resent += 1;
+                } else {
+                    // The session ended meanwhile.
+                    copy.retry = None;
+                    self.want(now, copy.peer);
+                }
+                true
+            });
+            self.counters.group_copies_lost += lost;
+        }
+        under_way.retain(|frame| !frame.copies.is_empty());
+        self.groups.under_way = under_way;
+        self.seal_pending(out);
+    }
+
+    /// A member has received group frames of this node.
+    pub(crate) fn group_acknowledged(&mut self, id: PeerId, sequences: &[u64]) {
+        for frame in self.groups.under_way.iter_mut().filter(|frame| sequences.contains(&frame.sequence)) {
+            frame.copies.retain(|copy| copy.peer != id);
+        }
+        self.groups.under_way.retain(|frame| !frame.copies.is_empty());
+    }
+
+    /// A copy of a group frame came from its origin: it is acknowledged in any case, and delivered once.
+    pub(crate) fn group_received(
+        &mut self,
+        id: PeerId,
+        handle: NetworkHandle,
+        sequence: u64,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.acks.push(sequence);
+        self.acks_due.push(id);
+        if !peer.seen.get_or_insert_default().insert(sequence) {
+            self.counters.group_duplicates += 1;
+        } else if self.admits(id, handle, frame) {
+            self.counters.frames_received += 1;
+            out.frames.push(handle, frame);
+        }
+    }
+
+    /// Acknowledges the group frames of this turn.
+    pub(crate) fn flush_acks(&mut self, now: Time, out: &mut Outbox) {
+        for id in std::mem::take(&mut self.acks_due) {
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            let acks = std::mem::take(&mut peer.acks);
+            for sequences in acks.chunks(ACKS_AT_ONCE) {
+                self.send_control(now, id, None, &[Control::GroupAck { sequences: sequences.to_vec() }], out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_holds_a_burst_and_fills_again() {
+        let mut bucket = Bucket { tokens: COPIES_AT_ONCE, filled: Time::ZERO };
+        assert!(bucket.take(Time::ZERO, COPIES_AT_ONCE));
+        assert!(!bucket.take(Time::ZERO, 1));
+        let later = Time::ZERO + Duration::from_millis(1);
+        assert!(bucket.take(later, 2));
+        assert!(!bucket.take(later, 1));
+        assert!(bucket.take(Time::ZERO + Duration::from_secs(10), COPIES_AT_ONCE));
+    }
+
+    #[test]
+    fn sequences_skip_zero() {
+        let mut groups = Groups::new(u64::MAX - 1);
+        assert_eq!([groups.sequence(), groups.sequence(), groups.sequence()], [u64::MAX, 1, 2]);
+    }
+}

@@ -1,0 +1,478 @@
+//! The joined networks, and how two nodes find out which they have in common.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use farlan_crypto::{NodeId, PublicKey};
+use farlan_netconf::{
+    AddressPlan, CANDIDATES, DirectoryKey, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy,
+    Role as Side, WorldId,
+};
+use rand_core::Rng as _;
+
+use crate::{
+    Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
+    peers::PeerId,
+    retry::{Retry, Schedule},
+    wire::{
+        control::{Control, TAG, TAG_PADDING},
+        datagram::{RelayIndex, SessionIndex},
+    },
+};
+
+/// What is not acknowledged inside a session is sent again after these pauses.
+pub(crate) const RESEND: Schedule = Schedule { first: Duration::from_millis(700), longest: Duration::from_secs(5) };
+
+/// After so many tries the other end is taken for gone.
+const MAX_TRIES: u32 = 8;
+
+/// A joined network.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) handle: NetworkHandle,
+    pub(crate) id: NetworkId,
+    pub(crate) parameters: Parameters,
+    pub(crate) policy: Policy,
+    pub(crate) world: WorldId,
+    pub(crate) secret: NetworkSecret,
+    pub(crate) member_key: DirectoryKey,
+    pub(crate) plan: AddressPlan,
+    pub(crate) mac: Mac,
+    pub(crate) ipv6: Ipv6Addr,
+    pub(crate) link_local: Ipv6Addr,
+    pub(crate) ipv4: Ipv4Claim,
+    /// The members as each supernode lists them.
+    pub(crate) listings: BTreeMap<PeerId, Listing>,
+}
+
+/// This node's IPv4 address in a network.
+#[derive(Debug)]
+pub(crate) enum Ipv4Claim {
+    /// None is wanted.
+    Off,
+    /// One of the candidates is being claimed, or held.
+    Candidate { candidates: Vec<Ipv4Addr>, tried: usize, held: bool },
+    /// All candidates are taken.
+    Exhausted,
+}
+
+/// The members of a network as one supernode lists them.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// The supernode's number of the last change taken in; 0 before the first.
+    pub(crate) version: u32,
+    /// How many members it counts.
+    pub(crate) count: u32,
+    pub(crate) members: BTreeMap<NodeId, Member>,
+}
+
+/// A listed member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) key: PublicKey,
+    pub(crate) index: RelayIndex,
+    pub(crate) ipv4: Option<Ipv4Addr>,
+}
+
+impl Network {
+    fn new(handle: NetworkHandle, join: Join, node: &NodeId) -> Self {
+        let id = join.parameters.id();
+        let secret = join.parameters.secret();
+        let plan = AddressPlan::new(&id, &join.parameters.subnet);
+        let ipv4 = if join.ipv4 {
+            let mut candidates = plan.ipv4_candidates(node).to_vec();
+            if let Some(preferred) = join.preferred.and_then(|address| candidates.iter().position(|c| *c == address)) {
+                candidates.swap(0, preferred);
+            }
+            Ipv4Claim::Candidate { candidates, tried: 0, held: false }
+        } else {
+            Ipv4Claim::Off
+        };
+        Self {
+            handle,
+            policy: join.parameters.policy(),
+            world: join.world,
+            member_key: secret.member_key(),
+            mac: plan.mac(node),
+            ipv6: plan.ipv6(node),
+            link_local: plan.link_local(node),
+            secret,
+            plan,
+            ipv4,
+            id,
+            parameters: join.parameters,
+            listings: BTreeMap::new(),
+        }
+    }
+
+    /// The listed member with that id.
+    pub(crate) fn member(&self, node: &NodeId) -> Option<&Member> {
+        self.listings.values().find_map(|listing| listing.members.get(node))
+    }
+
+    /// The listed member whose id begins with `prefix`.
+    pub(crate) fn member_by_prefix(&self, prefix: &NodePrefix) -> Option<&Member> {
+        let (low, high) = prefix.bounds();
+        let mut listings = self.listings.values();
+        listings.find_map(|listing| listing.members.range(low..=high).next().map(|(_, member)| member))
+    }
+
+    /// The listed member that claims `address`.
+    pub(crate) fn member_by_ipv4(&self, address: Ipv4Addr) -> Option<&Member> {
+        let mut members = self.listings.values().flat_map(|listing| listing.members.values());
+        members.find(|member| member.ipv4 == Some(address))
+    }
+
+    /// All listed members, each once, in order of their ids.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &Member> {
+        let mut members = BTreeMap::new();
+        for listing in self.listings.values() {
+            for (node, member) in &listing.members {
+                members.entry(*node).or_insert(member);
+            }
+        }
+        members.into_values()
+    }
+
+    /// Whether some supernode's list is complete: it told how many there are and all of them.
+    pub(crate) fn list_complete(&self) -> bool {
+        self.listings.values().any(|listing| {
+            listing.version > 0 && listing.members.len() >= usize::try_from(listing.count).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// The address to be registered: claimed or held.
+    pub(crate) fn ipv4_claim(&self) -> Option<Ipv4Addr> {
+        match &self.ipv4 {
+            Ipv4Claim::Candidate { candidates, tried, .. } => candidates.get(*tried).copied(),
+            Ipv4Claim::Off | Ipv4Claim::Exhausted => None,
+        }
+    }
+
+    /// The address held.
+    pub(crate) fn ipv4_held(&self) -> Option<Ipv4Addr> {
+        match &self.ipv4 {
+            Ipv4Claim::Candidate { held: true, .. } => self.ipv4_claim(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn status(&self) -> NetworkStatus {
+        NetworkStatus {
+            handle: self.handle,
+            id: self.id,
+            policy: self.policy,
+            mac: self.mac,
+            ipv6: self.ipv6,
+            link_local: self.link_local,
+            ipv4: self.ipv4_held(),
+            ipv4_pending: matches!(self.ipv4, Ipv4Claim::Candidate { held: false, .. }),
+            members: self.listings.values().map(|listing| listing.count).max().unwrap_or(0),
+        }
+    }
+}
+
+/// All joined networks, each in the place of its handle.
+#[derive(Debug, Default)]
+pub(crate) struct Networks(Vec<Option<Network>>);
+
+impl Networks {
+    pub(crate) fn add(&mut self, join: Join, node: &NodeId) -> Result<NetworkHandle, JoinError> {
+        let id = join.parameters.id();
+        if self.iter().any(|network| network.id == id) {
+            return Err(JoinError::Already);
+        }
+        let free = self.0.iter().position(Option::is_none).unwrap_or(self.0.len());
+        let handle = u8::try_from(free).ok().filter(|_| free < MAX_NETWORKS).map(NetworkHandle);
+        let handle = handle.ok_or(JoinError::TooMany)?;
+        if free == self.0.len() {
+            self.0.push(None);
+        }
+        if let Some(place) = self.0.get_mut(free) {
+            *place = Some(Network::new(handle, join, node));
+        }
+        Ok(handle)
+    }
+
+    pub(crate) fn remove(&mut self, handle: NetworkHandle) -> Option<Network> {
+        self.0.get_mut(usize::from(handle.0))?.take()
+    }
+
+    pub(crate) fn get(&self, handle: NetworkHandle) -> Option<&Network> {
+        self.0.get(usize::from(handle.0))?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, handle: NetworkHandle) -> Option<&mut Network> {
+        self.0.get_mut(usize::from(handle.0))?.as_mut()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Network> {
+        self.0.iter().flatten()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Network> {
+        self.0.iter_mut().flatten()
+    }
+
+    pub(crate) fn handles(&self) -> Vec<NetworkHandle> {
+        self.iter().map(|network| network.handle).collect()
+    }
+}
+
+impl Engine {
+    /// Tells the other end of a session, by tags only members can make, which networks this node is in.
+    pub(crate) fn offer_networks(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
+        let joined = self.networks.handles();
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        session.networks.offer(&joined);
+        let offered = session.networks.offered.clone();
+        let (hash, role) = (session.handshake_hash, session.role);
+        let mut tags: Vec<[u8; TAG]> = Vec::with_capacity(offered.len().next_multiple_of(TAG_PADDING));
+        for place in &offered {
+            let network = place.and_then(|handle| self.networks.get(handle));
+            tags.push(match network {
+                Some(network) => network.secret.recognition_tag(&hash, role),
+                None => self.random_tag(),
+            });
+        }
+        while tags.is_empty() || tags.len() % TAG_PADDING != 0 {
+            tags.push(self.random_tag());
+        }
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        session.networks.tags = tags;
+        session.networks.offer_number += 1;
+        session.networks.offer_retry = Some(Retry::due(RESEND, now));
+        self.resend_offer(now, id, local, out);
+    }
+
+    fn random_tag(&mut self) -> [u8; TAG] {
+        let mut tag = [0; TAG];
+        self.random.fill_bytes(&mut tag);
+        tag
+    }
+
+    fn resend_offer(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let networks = &mut session.networks;
+        let Some(retry) = &mut networks.offer_retry else { return };
+        if retry.sent() >= MAX_TRIES {
+            networks.offer_retry = None;
+            return;
+        }
+        retry.again(now);
+        let message = Control::Networks { number: networks.offer_number, tags: networks.tags.clone() };
+        self.send_control(now, id, Some(local), &[message], out);
+        self.arm(id);
+    }
+
+    /// Joined or left: every session's list is brought up to date at the next turn.
+    pub(crate) fn offer_everywhere(&mut self, now: Time) {
+        for id in self.peers.ids() {
+            let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else { continue };
+            if let Some(session) = peer.sessions.sending() {
+                // A number not used yet, due now: `tend_networks` makes the list.
+                session.networks.offer_retry = Some(Retry::due(RESEND, now));
+                session.networks.tags.clear();
+            }
+            self.arm(id);
+        }
+    }
+
+    /// The other end's list.
+    pub(crate) fn networks_told(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        (number, tags): (u32, &[[u8; TAG]]),
+        out: &mut Outbox,
+    ) {
+        self.send_control(now, id, Some(local), &[Control::Ack { number }], out);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(session) = peer.sessions.by_index(local) else { return };
+        if session.networks.their_number.is_some_and(|last| number <= last) {
+            return;
+        }
+        let their_side = match session.role {
+            Side::Initiator => Side::Responder,
+            Side::Responder => Side::Initiator,
+        };
+        let hash = session.handshake_hash;
+        let recognise = |tag: &[u8; TAG]| {
+            let mut networks = self.networks.iter();
+            networks.find(|network| network.secret.recognizes(tag, &hash, their_side)).map(|network| network.handle)
+        };
+        session.networks.theirs = tags.iter().map(recognise).collect();
+        session.networks.their_number = Some(number);
+        let early = std::mem::take(&mut session.networks.early);
+        let shared: Vec<NetworkHandle> =
+            self.networks.iter().map(|network| network.handle).filter(|n| session.networks.shared(*n)).collect();
+        peer.sessions.prefer(local, now);
+        let node = peer.key.node_id();
+        for network in &shared {
+            if peer.up.insert(*network) {
+                self.events.push(Event::PeerUp { network: *network, node });
+            }
+        }
+        peer.up.retain(|network| shared.contains(network));
+        peer.claims.retain(|network, _| shared.contains(network));
+        self.tell_claims(now, id, local, out);
+        for message in early {
+            self.opened(now, id, local, &message, out);
+        }
+        self.release_waiting(now, id, out);
+    }
+
+    /// Tells the other end this node's IPv4 addresses in the common networks.
+    pub(crate) fn tell_claims(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        session.networks.claims_number += 1;
+        session.networks.claims_retry = Some(Retry::due(RESEND, now));
+        self.resend_claims(now, id, local, out);
+    }
+
+    fn resend_claims(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let networks = &mut session.networks;
+        let shared = self.networks.iter().filter(|network| networks.shared(network.handle));
+        let claims: Vec<_> = shared
+            .filter_map(|network| Some((networks.position(network.handle)?, network.ipv4_held())))
+            .collect();
+        let Some(retry) = networks.claims_retry.as_mut().filter(|retry| retry.sent() < MAX_TRIES) else {
+            networks.claims_retry = None;
+            return;
+        };
+        if claims.is_empty() {
+            networks.claims_retry = None;
+            return;
+        }
+        retry.again(now);
+        let number = networks.claims_number;
+        self.send_control(now, id, Some(local), &[Control::Claims { number, claims }], out);
+        self.arm(id);
+    }
+
+    /// This node's IPv4 address in a network changed: every peer in it is told.
+    pub(crate) fn tell_claims_everywhere(&mut self, now: Time, out: &mut Outbox) {
+        for id in self.peers.ids() {
+            let session = self.peers.get(id).filter(|peer| !peer.supernode).and_then(|peer| peer.sessions.current());
+            if let Some(local) = session.filter(|session| session.networks.known()).map(|session| session.local) {
+                self.tell_claims(now, id, local, out);
+            }
+        }
+    }
+
+    /// The other end's IPv4 addresses.
+    pub(crate) fn claims_told(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        (number, claims): (u32, &[(u8, Option<Ipv4Addr>)]),
+        out: &mut Outbox,
+    ) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let node = peer.key.node_id();
+        let Some(session) = peer.sessions.by_index(local) else { return };
+        if !session.networks.known() {
+            // Its list was overtaken; both come again.
+            return;
+        }
+        if session.networks.their_claims_number.is_none_or(|last| number > last) {
+            session.networks.their_claims_number = Some(number);
+            for (position, address) in claims {
+                let Some(handle) = session.networks.at(*position) else { continue };
+                let Some(network) = self.networks.get(handle) else { continue };
+                let derived = || network.plan.ipv4_candidates(&node);
+                let fits = |address: &Ipv4Addr| match network.policy {
+                    Policy::Strangers => derived().contains(address),
+                    Policy::Friends => network.parameters.subnet.is_host(*address),
+                };
+                match address.filter(fits) {
+                    Some(address) => peer.claims.insert(handle, address),
+                    None => peer.claims.remove(&handle),
+                };
+            }
+        }
+        self.send_control(now, id, Some(local), &[Control::Ack { number: number | CLAIMS_ACK }], out);
+    }
+
+    /// The other end has a list or claims of this node.
+    pub(crate) fn acknowledged(&mut self, id: PeerId, local: SessionIndex, number: u32) {
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let networks = &mut session.networks;
+        if number & CLAIMS_ACK == 0 {
+            if number == networks.offer_number && !networks.tags.is_empty() {
+                networks.offer_retry = None;
+            }
+        } else if number & !CLAIMS_ACK == networks.claims_number {
+            networks.claims_retry = None;
+        }
+    }
+
+    /// Sends lists and claims again that were not acknowledged.
+    pub(crate) fn tend_networks(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let due = |retry: &Option<Retry>| retry.as_ref().is_some_and(|retry| retry.at() <= now);
+        let offers: Vec<_> = peer
+            .sessions
+            .iter()
+            .filter(|session| due(&session.networks.offer_retry))
+            .map(|session| (session.local, session.networks.tags.is_empty()))
+            .collect();
+        let claims: Vec<_> = peer
+            .sessions
+            .iter()
+            .filter(|session| due(&session.networks.claims_retry))
+            .map(|session| session.local)
+            .collect();
+        for (local, stale) in offers {
+            if stale {
+                self.offer_networks(now, id, local, out);
+            } else {
+                self.resend_offer(now, id, local, out);
+            }
+        }
+        for local in claims {
+            self.resend_claims(now, id, local, out);
+        }
+    }
+
+    /// The next candidate after one was refused.
+    pub(crate) fn ipv4_refused(&mut self, handle: NetworkHandle, refused: Ipv4Addr) {
+        let Some(network) = self.networks.get_mut(handle) else { return };
+        if network.ipv4_claim() != Some(refused) {
+            return;
+        }
+        let was_held = network.ipv4_held();
+        let Ipv4Claim::Candidate { tried, held, .. } = &mut network.ipv4 else { return };
+        *tried += 1;
+        *held = false;
+        let exhausted = *tried >= CANDIDATES;
+        if exhausted {
+            network.ipv4 = Ipv4Claim::Exhausted;
+        }
+        if was_held.is_some() || exhausted {
+            self.events.push(Event::Ipv4Withdrawn { network: handle, address: was_held });
+        }
+    }
+
+    /// A supernode accepted a claim. Returns whether the address is new.
+    pub(crate) fn ipv4_accepted(&mut self, handle: NetworkHandle, accepted: Ipv4Addr) -> bool {
+        let Some(network) = self.networks.get_mut(handle) else { return false };
+        if network.ipv4_claim() != Some(accepted) || network.ipv4_held().is_some() {
+            return false;
+        }
+        if let Ipv4Claim::Candidate { held, .. } = &mut network.ipv4 {
+            *held = true;
+        }
+        self.events.push(Event::Ipv4Assigned { network: handle, address: accepted });
+        true
+    }
+}
+
+/// Set in the number of an acknowledgement that is for claims, not for a list of networks.
+const CLAIMS_ACK: u32 = 1 << 31;

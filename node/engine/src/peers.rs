@@ -1,0 +1,281 @@
+//! The nodes this node knows: their keys, sessions, paths, and what waits for them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use farlan_crypto::{NodeId, PublicKey};
+use farlan_netconf::NodePrefix;
+
+use crate::{
+    NetworkHandle, Time,
+    handshakes::{HalfOpen, Outgoing},
+    sessions::Sessions,
+    wire::datagram::{RelayTarget, SessionIndex},
+};
+
+/// Names a peer as long as it is known. A number is not used twice for different peers within a table's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PeerId(u64);
+
+/// One way to reach a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// Straight to an underlay endpoint.
+    Direct(SocketAddr),
+    /// Through a supernode of this node.
+    Relay { supernode: PeerId, target: RelayTarget },
+}
+
+/// A frame that waits for a session.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) network: NetworkHandle,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) since: Time,
+}
+
+/// Frames that wait for one peer's session; the oldest gives way.
+pub(crate) const MAX_WAITING: usize = 32;
+
+/// How long a frame waits for a session.
+pub(crate) const WAITING_KEPT: Duration = Duration::from_secs(3);
+
+/// Having sent for so long without hearing anything sealed, a node begins a new handshake.
+pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
+
+/// Having heard something and sent nothing for so long, a node gives a sign of life, so that the other end does not take
+/// one-way traffic for [`SILENCE`]. The difference leaves a second for the round trip.
+pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+
+/// A node this node knows.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) key: PublicKey,
+    /// Whether it is a supernode of one of this node's worlds.
+    pub(crate) supernode: bool,
+    pub(crate) sessions: Sessions,
+    /// The handshake this node has begun with it.
+    pub(crate) outgoing: Option<Outgoing>,
+    /// The handshake it began and this node answered.
+    pub(crate) half_open: Option<HalfOpen>,
+    pub(crate) path: Option<Path>,
+    /// When something sealed last came from it.
+    pub(crate) heard: Option<Time>,
+    /// Since when things were sent to it without hearing anything.
+    pub(crate) unanswered: Option<Time>,
+    /// Since when something it sent has waited for a sign of life.
+    pub(crate) owed: Option<Time>,
+    /// When something was last to be sent to it.
+    pub(crate) wanted: Option<Time>,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) waiting: VecDeque<Waiting>,
+    /// The IPv4 addresses it told in session.
+    pub(crate) claims: BTreeMap<NetworkHandle, Ipv4Addr>,
+    /// The networks it was reported up in.
+    pub(crate) up: BTreeSet<NetworkHandle>,
+    /// Group frames of its own received lately.
+    pub(crate) seen: Option<Box<SeenSequences>>,
+    /// Group frames to acknowledge at the end of this turn.
+    pub(crate) acks: Vec<u64>,
+    /// When its timer is set to go off.
+    pub(crate) timer: Option<Time>,
+}
+
+impl Peer {
+    fn new(key: PublicKey) -> Self {
+        Self {
+            key,
+            supernode: false,
+            sessions: Sessions::default(),
+            outgoing: None,
+            half_open: None,
+            path: None,
+            heard: None,
+            unanswered: None,
+            owed: None,
+            wanted: None,
+            rtt: None,
+            waiting: VecDeque::new(),
+            claims: BTreeMap::new(),
+            up: BTreeSet::new(),
+            seen: None,
+            acks: Vec::new(),
+            timer: None,
+        }
+    }
+
+    /// Takes a round trip into the smoothed one (RFC 6298 §2, α = 1/8).
+    pub(crate) fn measure_rtt(&mut self, sample: Duration) {
+        self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+    }
+
+    /// When this peer next needs attention, apart from what its registration does.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let sessions = self.sessions.iter().flat_map(|session| {
+            let networks = &session.networks;
+            [
+                Some(session.ends()),
+                networks.offer_retry.as_ref().map(|retry| retry.at()),
+                networks.claims_retry.as_ref().map(|retry| retry.at()),
+            ]
+        });
+        let silence = if self.outgoing.is_none() && !self.supernode {
+            self.unanswered.map(|since| since + SILENCE)
+        } else {
+            None
+        };
+        [
+            self.outgoing.as_ref().map(Outgoing::deadline),
+            self.half_open.as_ref().map(HalfOpen::deadline),
+            self.owed.map(|since| since + SIGN_OF_LIFE),
+            silence,
+            self.waiting.front().map(|waiting| waiting.since + WAITING_KEPT),
+        ]
+        .into_iter()
+        .chain(sessions)
+        .flatten()
+        .min()
+    }
+
+    /// Whether nothing is known of this peer that its key does not tell.
+    pub(crate) fn forgettable(&self) -> bool {
+        !self.supernode
+            && self.sessions.is_empty()
+            && self.outgoing.is_none()
+            && self.half_open.is_none()
+            && self.waiting.is_empty()
+    }
+}
+
+/// Which group frames of one origin were delivered lately.
+///
+/// Numbers are remembered by their low bits, so a restarted origin with another random start never collides with its
+/// former self for long, and the order of arrival does not matter.
+#[derive(Debug)]
+pub(crate) struct SeenSequences([u64; SEEN]);
+
+/// More than an origin may have under way: it retries within about 4 s at 50 frames a second.
+const SEEN: usize = 1024;
+
+impl Default for SeenSequences {
+    fn default() -> Self {
+        Self([0; SEEN])
+    }
+}
+
+impl SeenSequences {
+    /// Remembers `sequence`; whether it is new. 0 is never used as a sequence.
+    pub(crate) fn insert(&mut self, sequence: u64) -> bool {
+        let slot = usize::try_from(sequence % SEEN as u64).unwrap_or_default();
+        match self.0.get_mut(slot) {
+            Some(seen) if *seen != sequence => {
+                *seen = sequence;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// All peers, by number, id and session index.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    peers: BTreeMap<PeerId, Peer>,
+    by_node: BTreeMap<NodeId, PeerId>,
+    by_session: BTreeMap<SessionIndex, PeerId>,
+    next: u64,
+}
+
+impl Peers {
+    pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.peers.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(&id)
+    }
+
+    pub(crate) fn by_node(&self, node: &NodeId) -> Option<PeerId> {
+        self.by_node.get(node).copied()
+    }
+
+    /// The first peer whose node id begins with `prefix`.
+    pub(crate) fn by_prefix(&self, prefix: &NodePrefix) -> Option<PeerId> {
+        let (low, high) = prefix.bounds();
+        self.by_node.range(low..=high).next().map(|(_, id)| *id)
+    }
+
+    pub(crate) fn by_session(&self, index: SessionIndex) -> Option<PeerId> {
+        self.by_session.get(&index).copied()
+    }
+
+    /// The peer with `key`, made if it is new; none if another key with the same id was pinned first.
+    pub(crate) fn pin(&mut self, key: PublicKey) -> Option<PeerId> {
+        let node = key.node_id();
+        if let Some(id) = self.by_node(&node) {
+            return self.get(id).filter(|peer| peer.key == key).map(|_| id);
+        }
+        self.next += 1;
+        let id = PeerId(self.next);
+        self.peers.insert(id, Peer::new(key));
+        self.by_node.insert(node, id);
+        Some(id)
+    }
+
+    pub(crate) fn bind(&mut self, index: SessionIndex, peer: PeerId) {
+        self.by_session.insert(index, peer);
+    }
+
+    pub(crate) fn unbind(&mut self, index: SessionIndex) {
+        self.by_session.remove(&index);
+    }
+
+    pub(crate) fn index_taken(&self, index: SessionIndex) -> bool {
+        self.by_session.contains_key(&index)
+    }
+
+    pub(crate) fn forget(&mut self, id: PeerId) {
+        if let Some(mut peer) = self.peers.remove(&id) {
+            self.by_node.remove(&peer.key.node_id());
+            for index in peer.sessions.clear() {
+                self.unbind(index);
+            }
+            if let Some(outgoing) = &peer.outgoing {
+                self.unbind(outgoing.local());
+            }
+            if let Some(half_open) = &peer.half_open {
+                self.unbind(half_open.local());
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        self.peers.iter().map(|(id, peer)| (*id, peer))
+    }
+
+    pub(crate) fn ids(&self) -> Vec<PeerId> {
+        self.peers.keys().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_are_new_once_in_any_order_and_after_a_restart() {
+        let mut seen = SeenSequences::default();
+        for sequence in [5, 7, 6, u64::MAX, 5 + (1 << 40)] {
+            assert!(seen.insert(sequence), "{sequence}");
+            assert!(!seen.insert(sequence), "{sequence}");
+        }
+        assert!(!seen.insert(7));
+    }
+}

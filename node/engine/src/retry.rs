@@ -1,0 +1,69 @@
+//! Sending again what was not answered.
+
+use std::time::Duration;
+
+use crate::Time;
+
+/// When something is sent again, and how often it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retry {
+    at: Time,
+    sent: u32,
+    schedule: Schedule,
+}
+
+/// The pauses between tries: the first, doubled each time up to the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+}
+
+impl Retry {
+    /// Something that is sent now for the first time.
+    pub(crate) fn begin(schedule: Schedule, now: Time) -> Self {
+        Self { at: now + schedule.first, sent: 1, schedule }
+    }
+
+    /// Something to be sent for the first time as soon as possible.
+    pub(crate) fn due(schedule: Schedule, now: Time) -> Self {
+        Self { at: now, sent: 0, schedule }
+    }
+
+    /// When it is sent again.
+    pub(crate) fn at(&self) -> Time {
+        self.at
+    }
+
+    /// How often it was sent.
+    pub(crate) fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Notes that it is sent now.
+    pub(crate) fn again(&mut self, now: Time) {
+        let pause = self.schedule.first.saturating_mul(1 << self.sent.min(16)).min(self.schedule.longest);
+        self.at = now + pause;
+        self.sent += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let schedule = Schedule { first: Duration::from_millis(250), longest: Duration::from_secs(1) };
+        let mut retry = Retry::due(schedule, Time::ZERO);
+        let mut pauses = Vec::new();
+        for _ in 0..5 {
+            let now = retry.at();
+            retry.again(now);
+            pauses.push(retry.at().since(now).as_millis());
+        }
+        assert_eq!(pauses, [250, 500, 1000, 1000, 1000]);
+        assert_eq!(retry.sent(), 5);
+        assert_eq!(Retry::begin(schedule, Time::ZERO).at(), Time::ZERO + schedule.first);
+    }
+}

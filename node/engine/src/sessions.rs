@@ -1,0 +1,264 @@
+//! A pair's encryption state, and which session a node sends under.
+
+use std::{collections::VecDeque, time::Duration};
+
+use farlan_crypto::{
+    noise::SessionKeys,
+    session::{Opener, Sealer, Window},
+};
+use farlan_netconf::Role;
+
+use crate::{
+    MAX_NETWORKS, NetworkHandle, Time,
+    retry::Retry,
+    wire::{control::TAG, datagram::SessionIndex},
+};
+
+/// How long the keys of a session are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    /// The initiator makes new keys at this age, if it has something to send.
+    pub(crate) rekey: Duration,
+    /// The responder does, where the initiator did not.
+    pub(crate) takeover: Duration,
+    /// Keys of this age are refused and wiped.
+    pub(crate) end: Duration,
+}
+
+impl Lifetime {
+    /// Between nodes: the times of WireGuard (whitepaper §6.1), which bound what a stolen session key reveals.
+    pub(crate) const PEER: Self = Self {
+        rekey: Duration::from_secs(120),
+        takeover: Duration::from_secs(135),
+        end: Duration::from_secs(180),
+    };
+
+    /// Towards a supernode, which carries no frames for itself: fewer handshakes for the many.
+    pub(crate) const SUPERNODE: Self = Self {
+        rekey: Duration::from_secs(3600),
+        takeover: Duration::from_secs(3660),
+        end: Duration::from_secs(3660),
+    };
+}
+
+/// Frames that arrived before the networks of their session were matched; more are dropped.
+pub(crate) const MAX_EARLY: usize = 32;
+
+/// The previous keys only open, and no longer than this after newer ones are in use.
+pub(crate) const PREVIOUS_KEPT: Duration = Duration::from_secs(60);
+
+/// One set of keys with a peer.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The index under which this end receives.
+    pub(crate) local: SessionIndex,
+    /// The index under which the other end receives.
+    pub(crate) remote: SessionIndex,
+    pub(crate) sealer: Sealer,
+    pub(crate) opener: Opener,
+    pub(crate) handshake_hash: [u8; 64],
+    /// This end's part in the handshake.
+    pub(crate) role: Role,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) established: Time,
+    /// Whether the other end has shown that it holds the keys: the responder sends nothing before.
+    pub(crate) confirmed: bool,
+    /// Whether this session may be sent under although an older one is known to work: the other end's networks are known,
+    /// or nothing was heard under the older one.
+    pub(crate) preferred: bool,
+    /// When newer keys took over.
+    pub(crate) superseded: Option<Time>,
+    pub(crate) networks: Networks,
+}
+
+/// Which networks the two ends of a session have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Networks {
+    /// This end's list: position → network.
+    pub(crate) offered: Vec<Option<NetworkHandle>>,
+    /// The tags last sent, random ones included.
+    pub(crate) tags: Vec<[u8; TAG]>,
+    /// Number of the last `networks` message sent, and whether it must be sent again.
+    pub(crate) offer_number: u32,
+    pub(crate) offer_retry: Option<Retry>,
+    /// The other end's list: position → network, where this node is in it too.
+    pub(crate) theirs: Vec<Option<NetworkHandle>>,
+    /// Number of the last `networks` message received.
+    pub(crate) their_number: Option<u32>,
+    /// Number of the last `claims` message sent, and whether it must be sent again.
+    pub(crate) claims_number: u32,
+    pub(crate) claims_retry: Option<Retry>,
+    pub(crate) their_claims_number: Option<u32>,
+    /// Opened messages that wait for the other end's list.
+    pub(crate) early: VecDeque<Vec<u8>>,
+}
+
+impl Networks {
+    /// The position of `network` in this end's list.
+    pub(crate) fn position(&self, network: NetworkHandle) -> Option<u8> {
+        let position = self.offered.iter().position(|offered| *offered == Some(network))?;
+        u8::try_from(position).ok()
+    }
+
+    /// The network at `position` of the other end's list.
+    pub(crate) fn at(&self, position: u8) -> Option<NetworkHandle> {
+        self.theirs.get(usize::from(position)).copied().flatten()
+    }
+
+    /// Whether the other end's list is known.
+    pub(crate) fn known(&self) -> bool {
+        self.their_number.is_some()
+    }
+
+    /// Whether the other end proved to be in `network`.
+    pub(crate) fn shared(&self, network: NetworkHandle) -> bool {
+        self.theirs.contains(&Some(network))
+    }
+
+    /// Brings the list up to the joined networks: one left gives up its place, a new one takes a place never used in this
+    /// session. Returns whether something changed.
+    pub(crate) fn offer(&mut self, joined: &[NetworkHandle]) -> bool {
+        let mut changed = false;
+        for place in &mut self.offered {
+            if place.is_some_and(|network| !joined.contains(&network)) {
+                *place = None;
+                changed = true;
+            }
+        }
+        for network in joined {
+            if self.position(*network).is_none() && self.offered.len() < MAX_PLACES {
+                self.offered.push(Some(*network));
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+/// Places in a session's list of networks, used ones included; a session lives too short to need more.
+const MAX_PLACES: usize = 4 * MAX_NETWORKS;
+
+impl Session {
+    pub(crate) fn new(
+        keys: SessionKeys,
+        (local, remote): (SessionIndex, SessionIndex),
+        role: Role,
+        lifetime: Lifetime,
+        window: Window,
+        now: Time,
+    ) -> Self {
+        Self {
+            local,
+            remote,
+            sealer: Sealer::new(keys.send),
+            opener: Opener::new(keys.receive, window),
+            handshake_hash: keys.handshake_hash,
+            role,
+            lifetime,
+            established: now,
+            confirmed: role == Role::Initiator,
+            preferred: false,
+            superseded: None,
+            networks: Networks::default(),
+        }
+    }
+
+    /// When the keys are wiped.
+    pub(crate) fn ends(&self) -> Time {
+        let end = self.established + self.lifetime.end;
+        self.superseded.map_or(end, |since| end.min(since + PREVIOUS_KEPT))
+    }
+
+    /// Whether this end should make newer keys, now that it has something to send.
+    pub(crate) fn wants_rekey(&self, now: Time) -> bool {
+        let age = now.since(self.established);
+        match self.role {
+            Role::Initiator => age >= self.lifetime.rekey,
+            Role::Responder => age >= self.lifetime.takeover,
+        }
+    }
+}
+
+/// The sessions with one peer, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Vec<Session>);
+
+/// Previous, current and next.
+const MAX_SESSIONS: usize = 3;
+
+impl Sessions {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Session> {
+        self.0.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Session> {
+        self.0.iter_mut()
+    }
+
+    pub(crate) fn by_index(&mut self, local: SessionIndex) -> Option<&mut Session> {
+        self.0.iter_mut().find(|session| session.local == local)
+    }
+
+    pub(crate) fn get(&self, local: SessionIndex) -> Option<&Session> {
+        self.0.iter().find(|session| session.local == local)
+    }
+
+    /// Adds newer keys; returns the index of a session that had to make room.
+    pub(crate) fn add(&mut self, session: Session) -> Option<SessionIndex> {
+        // An unconfirmed one is worth least, then the oldest.
+        let room = (self.0.len() >= MAX_SESSIONS).then(|| {
+            let position = self.0.iter().position(|session| !session.confirmed).unwrap_or(0);
+            self.0.remove(position).local
+        });
+        self.0.push(session);
+        room
+    }
+
+    pub(crate) fn remove(&mut self, local: SessionIndex) {
+        self.0.retain(|session| session.local != local);
+    }
+
+    pub(crate) fn clear(&mut self) -> Vec<SessionIndex> {
+        self.0.drain(..).map(|session| session.local).collect()
+    }
+
+    /// The session to send under: the newest that is preferred, else the newest that is confirmed.
+    pub(crate) fn sending(&mut self) -> Option<&mut Session> {
+        let position = self
+            .0
+            .iter()
+            .rposition(|session| session.confirmed && session.preferred)
+            .or_else(|| self.0.iter().rposition(|session| session.confirmed))?;
+        self.0.get_mut(position)
+    }
+
+    /// Like [`Self::sending`], to look at.
+    pub(crate) fn current(&self) -> Option<&Session> {
+        let usable = |session: &&Session| session.confirmed;
+        self.0.iter().rev().filter(usable).find(|session| session.preferred).or_else(|| self.0.iter().rev().find(usable))
+    }
+
+    /// Marks the session `local` as the one to send under and all before it as previous.
+    pub(crate) fn prefer(&mut self, local: SessionIndex, now: Time) {
+        let Some(position) = self.0.iter().position(|session| session.local == local) else {
+            return;
+        };
+        for session in self.0.iter_mut().take(position) {
+            session.superseded.get_or_insert(now);
+        }
+        if let Some(session) = self.0.get_mut(position) {
+            session.preferred = true;
+        }
+    }
+
+    /// Wipes keys that are too old; returns their indexes.
+    pub(crate) fn expire(&mut self, now: Time) -> Vec<SessionIndex> {
+        let ended = self.0.iter().filter(|session| session.ends() <= now).map(|session| session.local).collect();
+        self.0.retain(|session| session.ends() > now);
+        ended
+    }
+}

@@ -1,0 +1,322 @@
+//! The virtual switch: where a frame of this machine goes, and which frames of others are let in.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use etherparse::{LaxNetSlice, LaxSlicedPacket};
+use farlan_crypto::NodeId;
+use farlan_netconf::{Mac, NodePrefix, Policy};
+
+use crate::{
+    Engine, NetworkHandle, Outbox, Time,
+    directory::LookupTarget,
+    neighbours::{Asked, Question, answer, is_membership_report, question},
+    networks::Network,
+    peers::PeerId,
+    wire::{control::Query, sealed::MACS},
+};
+
+/// An Ethernet header: destination, source, ethertype.
+pub(crate) const HEADER: usize = 14;
+
+/// The longest frame taken from a card: the largest network MTU, header and two VLAN tags.
+const MAX_FRAME: usize = 9000 + HEADER + 8;
+
+/// Frames that wait for the directory, of all networks together; the oldest gives way.
+const MAX_HELD: usize = 64;
+
+/// How long a frame waits for the directory: longer than the 1 s after which a kernel asks again.
+const HELD: Duration = Duration::from_secs(3);
+
+/// What becomes of a frame of this machine.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// To one peer; `own` if its MACs are the two nodes' own.
+    Peer { peer: PeerId, own: bool },
+    /// To all members.
+    Group,
+    /// This frame is the answer.
+    Answer(Vec<u8>),
+    /// Wait until the directory knows more, after asking it; meanwhile all members are asked too where `flood` says so.
+    Ask { target: LookupTarget, query: Option<Query>, flood: bool },
+    /// Dropped, or consumed.
+    Nowhere,
+}
+
+/// Frames that wait for the directory to know more.
+#[derive(Debug, Default)]
+pub(crate) struct HeldFrames(VecDeque<Held>);
+
+#[derive(Debug)]
+struct Held {
+    network: NetworkHandle,
+    frame: Vec<u8>,
+    since: Time,
+}
+
+impl HeldFrames {
+    pub(crate) fn push(&mut self, now: Time, network: NetworkHandle, frame: &[u8]) {
+        if self.0.len() >= MAX_HELD {
+            self.0.pop_front();
+        }
+        self.0.push_back(Held { network, frame: frame.to_vec(), since: now });
+    }
+
+    pub(crate) fn drop_network(&mut self, network: NetworkHandle) {
+        self.0.retain(|held| held.network != network);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.0.front().map(|held| held.since + HELD)
+    }
+}
+
+impl Engine {
+    /// Decides where a frame of this machine goes.
+    pub(crate) fn route(&mut self, handle: NetworkHandle, frame: &[u8]) -> Route {
+        let Some(network) = self.networks.get(handle) else { return Route::Nowhere };
+        let Some(destination) = mac_at(frame, 0).filter(|_| (HEADER..=MAX_FRAME).contains(&frame.len())) else {
+            self.counters.malformed_frames += 1;
+            return Route::Nowhere;
+        };
+        if destination.is_group() {
+            return match question(frame) {
+                Some(question) => neighbour_route(network, frame, &question, &self.node_id),
+                None if is_membership_report(frame) => Route::Nowhere,
+                None => Route::Group,
+            };
+        }
+        let Some(prefix) = network.plan.prefix_of_mac(destination) else {
+            self.counters.unknown_destination += 1;
+            return Route::Nowhere;
+        };
+        let member = network.member_by_prefix(&prefix).map(|member| member.key);
+        // A peer that no list names (any more) may still be in the network: it proved so in its session.
+        let known = || self.peers.by_prefix(&prefix).filter(|id| self.shares(*id, handle));
+        let own_source = mac_at(frame, 6) == Some(network.mac);
+        let peer = match member {
+            Some(key) => self.peers.by_node(&key.node_id()).or_else(|| self.peers.pin(key)),
+            None => known(),
+        };
+        match peer {
+            Some(peer) => {
+                let node = self.peers.get(peer).map(|peer| peer.key.node_id());
+                let own = own_source && node.is_some_and(|node| network.plan.mac(&node) == destination);
+                Route::Peer { peer, own }
+            }
+            None => {
+                self.counters.unknown_destination += 1;
+                ask_for_node(&prefix)
+            }
+        }
+    }
+
+    fn shares(&self, id: PeerId, network: NetworkHandle) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.up.contains(&network))
+    }
+
+    /// Whether the MACs of `frame` are this node's own and that of peer `id`.
+    pub(crate) fn is_own_pair(&self, network: NetworkHandle, id: PeerId, frame: &[u8]) -> bool {
+        let (Some(network), Some(peer)) = (self.networks.get(network), self.peers.get(id)) else { return false };
+        mac_at(frame, 0) == Some(network.plan.mac(&peer.key.node_id())) && mac_at(frame, 6) == Some(network.mac)
+    }
+
+    /// Tries the held frames of a network again, now that the directory knows more.
+    pub(crate) fn try_held_again(&mut self, now: Time, network: NetworkHandle, out: &mut Outbox) {
+        let held = std::mem::take(&mut self.held.0);
+        for held in held {
+            if held.network != network {
+                self.held.0.push_back(held);
+                continue;
+            }
+            match self.route(network, &held.frame) {
+                Route::Peer { peer, own } => self.send_frame(now, peer, network, &held.frame, own, out),
+                Route::Answer(answer) => {
+                    self.counters.neighbours_answered += 1;
+                    out.frames.push(network, &answer);
+                }
+                // It went to all members when it came.
+                Route::Ask { .. } => self.held.0.push_back(held),
+                Route::Group | Route::Nowhere => {}
+            }
+        }
+        self.seal_pending(out);
+    }
+
+    /// The directory knows nobody by that address or id.
+    pub(crate) fn not_located(&mut self, _now: Time, network: NetworkHandle, target: LookupTarget, _out: &mut Outbox) {
+        self.held.0.retain(|held| held.network != network || target_of(&held.frame, network, &self.networks) != Some(target));
+    }
+
+    /// Drops frames that waited too long.
+    pub(crate) fn tend_held(&mut self, now: Time) {
+        while self.held.0.front().is_some_and(|held| now.since(held.since) >= HELD) {
+            self.held.0.pop_front();
+            self.counters.queue_dropped += 1;
+        }
+    }
+
+    /// Whether a frame that peer `id` sent into a network may reach the card.
+    pub(crate) fn admits(&mut self, id: PeerId, handle: NetworkHandle, frame: &[u8]) -> bool {
+        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else { return false };
+        if !(HEADER..=MAX_FRAME).contains(&frame.len()) {
+            self.counters.malformed_frames += 1;
+            return false;
+        }
+        let node = peer.key.node_id();
+        let source = mac_at(frame, 6);
+        let own_mac = source == Some(network.plan.mac(&node));
+        match network.policy {
+            Policy::Friends => {
+                // Nobody can take another node's derived MAC.
+                let taken = source.filter(|_| !own_mac).is_some_and(|source| {
+                    source == network.mac
+                        || network
+                            .plan
+                            .prefix_of_mac(source)
+                            .is_some_and(|prefix| network.member_by_prefix(&prefix).is_some())
+                });
+                if taken {
+                    self.counters.foreign_source_mac += 1;
+                }
+                !taken
+            }
+            Policy::Strangers => {
+                if !own_mac {
+                    self.counters.foreign_source_mac += 1;
+                    return false;
+                }
+                let claim = peer
+                    .claims
+                    .get(&handle)
+                    .copied()
+                    .or_else(|| network.member(&node).and_then(|member| member.ipv4));
+                let ours = own_addresses(network, &node, claim, frame);
+                if !ours {
+                    self.counters.foreign_source_ip += 1;
+                }
+                ours
+            }
+        }
+    }
+}
+
+/// Where a question about a neighbour goes.
+fn neighbour_route(network: &Network, frame: &[u8], asked: &Question, node: &NodeId) -> Route {
+    let to_all = match network.policy {
+        Policy::Friends => Route::Group,
+        Policy::Strangers => Route::Nowhere,
+    };
+    match asked.target {
+        Asked::Ipv4(address) => {
+            if network.ipv4_held() == Some(address) {
+                // An announcement, or the kernel's own check for a duplicate.
+                return Route::Nowhere;
+            }
+            if let Some(member) = network.member_by_ipv4(address) {
+                let mac = network.plan.mac(&member.key.node_id());
+                return Route::Answer(answer(frame, asked, mac));
+            }
+            if !network.parameters.subnet.is_host(address) || asked.is_announcement {
+                return to_all;
+            }
+            let flood = network.policy == Policy::Friends;
+            let query = (!network.list_complete()).then(|| Query::Address(network.secret.address_key(address)));
+            Route::Ask { target: LookupTarget::Ipv4(address), query, flood }
+        }
+        Asked::Ipv6(address) => {
+            let plan = &network.plan;
+            let Some(prefix) = plan.prefix_of_ipv6(address).or_else(|| plan.prefix_of_link_local(address)) else {
+                return to_all;
+            };
+            if prefix.matches(node) {
+                return Route::Nowhere;
+            }
+            if let Some(member) = network.member_by_prefix(&prefix) {
+                let owner = member.key.node_id();
+                // Another address that only begins like a member's is not its.
+                if plan.ipv6(&owner) == address || plan.link_local(&owner) == address {
+                    return Route::Answer(answer(frame, asked, plan.mac(&owner)));
+                }
+                return to_all;
+            }
+            match ask_for_node(&prefix) {
+                Route::Ask { target, query, .. } => Route::Ask {
+                    target,
+                    query: query.filter(|_| !network.list_complete()),
+                    flood: network.policy == Policy::Friends,
+                },
+                other => other,
+            }
+        }
+    }
+}
+
+fn ask_for_node(prefix: &NodePrefix) -> Route {
+    let (low, _) = prefix.bounds();
+    let target = LookupTarget::Node { low, bits: prefix.bits() };
+    Route::Ask { target, query: Some(Query::Prefix(*prefix)), flood: false }
+}
+
+/// What the directory is asked for on behalf of a held frame.
+fn target_of(frame: &[u8], handle: NetworkHandle, networks: &crate::networks::Networks) -> Option<LookupTarget> {
+    let network = networks.get(handle)?;
+    let prefix = match question(frame).map(|question| question.target) {
+        Some(Asked::Ipv4(address)) => return Some(LookupTarget::Ipv4(address)),
+        Some(Asked::Ipv6(address)) => {
+            network.plan.prefix_of_ipv6(address).or_else(|| network.plan.prefix_of_link_local(address))?
+        }
+        None => network.plan.prefix_of_mac(mac_at(frame, 0)?)?,
+    };
+    let (low, _) = prefix.bounds();
+    Some(LookupTarget::Node { low, bits: prefix.bits() })
+}
+
+/// Whether every source address inside a frame is the sender's own: in IPv4, IPv6, ARP and neighbour discovery, behind
+/// VLAN tags too.
+fn own_addresses(network: &Network, node: &NodeId, ipv4: Option<Ipv4Addr>, frame: &[u8]) -> bool {
+    let is_own = |address: IpAddr| match address {
+        IpAddr::V4(address) => Some(address) == ipv4,
+        IpAddr::V6(address) => address == network.plan.ipv6(node) || address == network.plan.link_local(node),
+    };
+    let mac = network.plan.mac(node);
+    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else { return false };
+    let ethertype_is_ip = packet
+        .ether_payload()
+        .is_none_or(|payload| matches!(payload.ether_type.0, IPV4 | IPV6 | ARP));
+    match &packet.net {
+        Some(LaxNetSlice::Ipv4(ip)) => is_own(IpAddr::V4(ip.header().source_addr())),
+        Some(LaxNetSlice::Ipv6(ip)) => {
+            let source = ip.header().source_addr();
+            // The unspecified address asks whether an address is free; it must not ask for another's.
+            let unspecified = source.is_unspecified();
+            let names = |address: &Ipv6Addr, link: Option<Mac>| {
+                is_own(IpAddr::V6(*address)) && link.is_none_or(|link| link == mac)
+            };
+            match crate::neighbours::nd_claim(frame) {
+                Some((address, link)) => (unspecified || is_own(IpAddr::V6(source))) && names(&address, link),
+                None => is_own(IpAddr::V6(source)),
+            }
+        }
+        Some(LaxNetSlice::Arp(arp)) => arp.to_packet().try_eth_ipv4().is_ok_and(|arp| {
+            let sender = Ipv4Addr::from(arp.sender_ipv4);
+            let probe = sender.is_unspecified() && ipv4 == Some(Ipv4Addr::from(arp.target_ipv4));
+            arp.sender_mac == *mac.as_bytes() && (is_own(IpAddr::V4(sender)) || probe)
+        }),
+        // What says to be IP but cannot be read as such is not let in; any other protocol is.
+        None => !ethertype_is_ip,
+    }
+}
+
+const IPV4: u16 = 0x0800;
+const ARP: u16 = 0x0806;
+const IPV6: u16 = 0x86dd;
+
+/// The MAC at byte `at` of a frame.
+pub(crate) fn mac_at(frame: &[u8], at: usize) -> Option<Mac> {
+    debug_assert!(at + 6 <= MACS);
+    frame.get(at..)?.first_chunk::<6>().map(|bytes| Mac::from_bytes(*bytes))
+}

@@ -1,0 +1,433 @@
+//! Control messages: what nodes and supernodes tell each other inside a session.
+//!
+//! A sealed control message is a run of `kind 1 | length 2 | body`, filled with zero bytes to a multiple of 64: a kind of
+//! 0 ends the run. Unknown kinds are skipped and counted; bytes behind the fields of a body are ignored.
+//!
+//! ```text
+//!  1 ack          number 4
+//!  2 networks     number 4 | count 1 | count × tag 16
+//!  3 claims       number 4 | count 1 | count × (network 1 | IPv4 4)
+//!  4 ping         token 8
+//!  5 pong         token 8
+//!  6 group ack    count 1 | count × sequence 8
+//!  7 bye
+//! 16 register     request 4 | boot 8 | count 1 | count × (member key 16 | address key 16 | IPv4 4)
+//! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
+//! 18 members      member key 16 | from 4 | upto 4 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
+//! 19 members ack  member key 16 | version 4
+//! 20 locate       request 4 | kind 1 (1: node prefix 17; 2: address key 16)
+//! 21 located      request 4 | found 1 | node record 52 if found
+//! 22 introduce    node record 52
+//! 23 challenge    nonce 8
+//! 24 answer       nonce 8
+//! ```
+//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use farlan_crypto::NodeId;
+use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
+
+use super::{
+    datagram::RelayIndex,
+    endpoint::{Malformed, endpoint, put_endpoint},
+};
+
+/// A sealed control message is filled to a multiple of this, so that its length tells little.
+pub(crate) const PADDING: usize = 64;
+
+/// The number of tags is filled with random ones to a multiple of this, so that it does not tell how many networks a
+/// node is in.
+pub(crate) const TAG_PADDING: usize = 8;
+
+/// Length of a recognition tag.
+pub(crate) const TAG: usize = 16;
+
+/// Most entries in one `members` message: 20 × 57 bytes fit an underlay MTU of 1280.
+pub(crate) const MEMBERS_AT_ONCE: usize = 20;
+
+/// How a node is reached: its key, its home supernode and its relay index there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeRecord {
+    pub(crate) key: [u8; 32],
+    pub(crate) home: NodeId,
+    pub(crate) index: RelayIndex,
+}
+
+/// A membership to be registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) member_key: DirectoryKey,
+    pub(crate) address_key: DirectoryKey,
+    pub(crate) ipv4: Option<Ipv4Addr>,
+}
+
+/// One change of a member list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemberEntry {
+    pub(crate) present: bool,
+    pub(crate) record: NodeRecord,
+    pub(crate) ipv4: Option<Ipv4Addr>,
+}
+
+/// What to look for in the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Query {
+    Prefix(NodePrefix),
+    Address(DirectoryKey),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    Ack { number: u32 },
+    Networks { number: u32, tags: Vec<[u8; TAG]> },
+    Claims { number: u32, claims: Vec<(u8, Option<Ipv4Addr>)> },
+    Ping { token: u64 },
+    Pong { token: u64 },
+    GroupAck { sequences: Vec<u64> },
+    Bye,
+    Register { request: u32, boot: u64, memberships: Vec<Membership> },
+    Registered { request: u32, index: RelayIndex, observed: SocketAddr, refused: Vec<u8> },
+    Members { member_key: DirectoryKey, from: u32, upto: u32, count: u32, entries: Vec<MemberEntry> },
+    MembersAck { member_key: DirectoryKey, version: u32 },
+    Locate { request: u32, query: Query },
+    Located { request: u32, found: Option<NodeRecord> },
+    Introduce { record: NodeRecord },
+    Challenge { nonce: u64 },
+    Answer { nonce: u64 },
+}
+
+impl Control {
+    /// Appends this message.
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.extend_from_slice(&[self.kind(), 0, 0]);
+        self.encode_body(bytes);
+        let length = u16::try_from(bytes.len() - start - 3).unwrap_or(u16::MAX);
+        if let Some(field) = bytes.get_mut(start + 1..start + 3) {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Ack { .. } => 1,
+            Self::Networks { .. } => 2,
+            Self::Claims { .. } => 3,
+            Self::Ping { .. } => 4,
+            Self::Pong { .. } => 5,
+            Self::GroupAck { .. } => 6,
+            Self::Bye => 7,
+            Self::Register { .. } => 16,
+            Self::Registered { .. } => 17,
+            Self::Members { .. } => 18,
+            Self::MembersAck { .. } => 19,
+            Self::Locate { .. } => 20,
+            Self::Located { .. } => 21,
+            Self::Introduce { .. } => 22,
+            Self::Challenge { .. } => 23,
+            Self::Answer { .. } => 24,
+        }
+    }
+
+    fn encode_body(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Ack { number } => put_u32(bytes, *number),
+            Self::Networks { number, tags } => {
+                put_u32(bytes, *number);
+                put_list(bytes, tags, |bytes, tag| bytes.extend_from_slice(tag));
+            }
+            Self::Claims { number, claims } => {
+                put_u32(bytes, *number);
+                put_list(bytes, claims, |bytes, (network, ipv4)| {
+                    bytes.push(*network);
+                    put_ipv4(bytes, *ipv4);
+                });
+            }
+            Self::Ping { token } | Self::Pong { token } => bytes.extend_from_slice(&token.to_be_bytes()),
+            Self::GroupAck { sequences } => {
+                put_list(bytes, sequences, |bytes, sequence| bytes.extend_from_slice(&sequence.to_be_bytes()));
+            }
+            Self::Bye => {}
+            Self::Register { request, boot, memberships } => {
+                put_u32(bytes, *request);
+                bytes.extend_from_slice(&boot.to_be_bytes());
+                put_list(bytes, memberships, |bytes, membership| {
+                    bytes.extend_from_slice(membership.member_key.as_bytes());
+                    bytes.extend_from_slice(membership.address_key.as_bytes());
+                    put_ipv4(bytes, membership.ipv4);
+                });
+            }
+            Self::Registered { request, index, observed, refused } => {
+                put_u32(bytes, *request);
+                put_u32(bytes, index.0);
+                put_endpoint(bytes, *observed);
+                put_list(bytes, refused, |bytes, position| bytes.push(*position));
+            }
+            Self::Members { member_key, from, upto, count, entries } => {
+                bytes.extend_from_slice(member_key.as_bytes());
+                put_u32(bytes, *from);
+                put_u32(bytes, *upto);
+                put_u32(bytes, *count);
+                put_list(bytes, entries, |bytes, entry| {
+                    bytes.push(u8::from(entry.present));
+                    put_record(bytes, &entry.record);
+                    put_ipv4(bytes, entry.ipv4);
+                });
+            }
+            Self::MembersAck { member_key, version } => {
+                bytes.extend_from_slice(member_key.as_bytes());
+                put_u32(bytes, *version);
+            }
+            Self::Locate { request, query } => {
+                put_u32(bytes, *request);
+                match query {
+                    Query::Prefix(prefix) => {
+                        bytes.push(1);
+                        prefix.encode(bytes);
+                    }
+                    Query::Address(key) => {
+                        bytes.push(2);
+                        bytes.extend_from_slice(key.as_bytes());
+                    }
+                }
+            }
+            Self::Located { request, found } => {
+                put_u32(bytes, *request);
+                bytes.push(u8::from(found.is_some()));
+                if let Some(record) = found {
+                    put_record(bytes, record);
+                }
+            }
+            Self::Introduce { record } => put_record(bytes, record),
+            Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+        }
+    }
+
+    fn decode(kind: u8, body: &[u8]) -> Result<Option<Self>, Malformed> {
+        let mut reader = Reader::new(body);
+        let reader = &mut reader;
+        Ok(Some(match kind {
+            1 => Self::Ack { number: reader.u32()? },
+            2 => Self::Networks { number: reader.u32()?, tags: list(reader, Reader::array)? },
+            3 => Self::Claims {
+                number: reader.u32()?,
+                claims: list(reader, |reader| Ok::<_, Malformed>((reader.u8()?, ipv4(reader)?)))?,
+            },
+            4 => Self::Ping { token: reader.u64()? },
+            5 => Self::Pong { token: reader.u64()? },
+            6 => Self::GroupAck { sequences: list(reader, Reader::u64)? },
+            7 => Self::Bye,
+            16 => Self::Register {
+                request: reader.u32()?,
+                boot: reader.u64()?,
+                memberships: list(reader, |reader| {
+                    Ok::<_, Malformed>(Membership {
+                        member_key: DirectoryKey::from_bytes(reader.array()?),
+                        address_key: DirectoryKey::from_bytes(reader.array()?),
+                        ipv4: ipv4(reader)?,
+                    })
+                })?,
+            },
+            17 => Self::Registered {
+                request: reader.u32()?,
+                index: RelayIndex(reader.u32()?),
+                observed: endpoint(reader)?,
+                refused: list(reader, Reader::u8)?,
+            },
+            18 => Self::Members {
+                member_key: DirectoryKey::from_bytes(reader.array()?),
+                from: reader.u32()?,
+                upto: reader.u32()?,
+                count: reader.u32()?,
+                entries: list(reader, |reader| {
+                    Ok::<_, Malformed>(MemberEntry { present: reader.u8()? != 0, record: record(reader)?, ipv4: ipv4(reader)? })
+                })?,
+            },
+            19 => Self::MembersAck {
+                member_key: DirectoryKey::from_bytes(reader.array()?),
+                version: reader.u32()?,
+            },
+            20 => Self::Locate {
+                request: reader.u32()?,
+                query: match reader.u8()? {
+                    1 => Query::Prefix(NodePrefix::decode(reader).map_err(|_| Malformed)?),
+                    2 => Query::Address(DirectoryKey::from_bytes(reader.array()?)),
+                    _ => return Err(Malformed),
+                },
+            },
+            21 => Self::Located {
+                request: reader.u32()?,
+                found: if reader.u8()? == 0 { None } else { Some(record(reader)?) },
+            },
+            22 => Self::Introduce { record: record(reader)? },
+            23 => Self::Challenge { nonce: reader.u64()? },
+            24 => Self::Answer { nonce: reader.u64()? },
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// The messages in an opened control message, one by one: `Ok(None)` for one of an unknown kind.
+///
+/// Ends after the first that is malformed.
+pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = Result<Option<Control>, Malformed>> {
+    let mut reader = Reader::new(bytes);
+    let mut ended = false;
+    std::iter::from_fn(move || {
+        if ended || reader.remaining() == 0 {
+            return None;
+        }
+        let mut next = || {
+            let kind = reader.u8()?;
+            if kind == 0 {
+                return Ok(None);
+            }
+            let length = reader.u16()?;
+            let body = reader.bytes(usize::from(length))?;
+            Control::decode(kind, body).map(Some)
+        };
+        let message = next();
+        ended = !matches!(message, Ok(Some(_)));
+        message.transpose()
+    })
+}
+
+fn put_u32(bytes: &mut Vec<u8>, value: u32) {
+    bytes.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_ipv4(bytes: &mut Vec<u8>, ipv4: Option<Ipv4Addr>) {
+    bytes.extend_from_slice(&ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
+}
+
+fn ipv4(reader: &mut Reader<'_>) -> Result<Option<Ipv4Addr>, Malformed> {
+    let address = Ipv4Addr::from(reader.array::<4>()?);
+    Ok(Some(address).filter(|address| !address.is_unspecified()))
+}
+
+fn put_record(bytes: &mut Vec<u8>, record: &NodeRecord) {
+    bytes.extend_from_slice(&record.key);
+    bytes.extend_from_slice(record.home.as_bytes());
+    put_u32(bytes, record.index.0);
+}
+
+fn record(reader: &mut Reader<'_>) -> Result<NodeRecord, Malformed> {
+    Ok(NodeRecord {
+        key: reader.array()?,
+        home: NodeId::from_bytes(reader.array()?),
+        index: RelayIndex(reader.u32()?),
+    })
+}
+
+fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+    let count = u8::try_from(items.len()).unwrap_or(u8::MAX);
+    bytes.push(count);
+    for item in items.iter().take(usize::from(count)) {
+        put(bytes, item);
+    }
+}
+
+fn list<'a, T, E>(
+    reader: &mut Reader<'a>,
+    item: impl Fn(&mut Reader<'a>) -> Result<T, E>,
+) -> Result<Vec<T>, Malformed>
+where
+    Malformed: From<E>,
+{
+    let count = reader.u8()?;
+    (0..count).map(|_| item(reader).map_err(Malformed::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record_for_test() -> NodeRecord {
+        NodeRecord { key: [3; 32], home: NodeId::from_bytes([4; 16]), index: RelayIndex(5) }
+    }
+
+    fn all() -> Vec<Control> {
+        let member_key = DirectoryKey::from_bytes([1; 16]);
+        let address_key = DirectoryKey::from_bytes([2; 16]);
+        let ipv4 = Some(Ipv4Addr::new(10, 1, 2, 3));
+        let entry = MemberEntry { present: true, record: record_for_test(), ipv4 };
+        vec![
+            Control::Ack { number: 1 },
+            Control::Networks { number: 2, tags: vec![[7; TAG]; 8] },
+            Control::Claims { number: 3, claims: vec![(1, ipv4), (2, None)] },
+            Control::Ping { token: 4 },
+            Control::Pong { token: 5 },
+            Control::GroupAck { sequences: vec![1, 2, u64::MAX] },
+            Control::Bye,
+            Control::Register {
+                request: 1,
+                boot: 2,
+                memberships: vec![Membership { member_key, address_key, ipv4 }],
+            },
+            Control::Registered {
+                request: 1,
+                index: RelayIndex(2),
+                observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
+                refused: vec![0, 3],
+            },
+            Control::Members { member_key, from: 1, upto: 9, count: 3, entries: vec![entry; MEMBERS_AT_ONCE] },
+            Control::MembersAck { member_key, version: 4 },
+            Control::Locate { request: 5, query: Query::Address(address_key) },
+            Control::Located { request: 5, found: Some(record_for_test()) },
+            Control::Located { request: 5, found: None },
+            Control::Introduce { record: record_for_test() },
+            Control::Challenge { nonce: 6 },
+            Control::Answer { nonce: 6 },
+        ]
+    }
+
+    #[test]
+    fn each_message_comes_back_alone_and_in_a_padded_run() {
+        let mut run = Vec::new();
+        for message in all() {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            assert_eq!(messages(&bytes).collect::<Vec<_>>(), [Ok(Some(message.clone()))]);
+            run.extend_from_slice(&bytes);
+        }
+        run.resize(run.len().next_multiple_of(PADDING), 0);
+        let back: Vec<_> = messages(&run).map(|message| message.unwrap().unwrap()).collect();
+        assert_eq!(back, all());
+    }
+
+    #[test]
+    fn every_cut_is_refused_and_trailing_bytes_are_ignored() {
+        for message in all() {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            let body = bytes.split_off(3);
+            let kind = bytes[0];
+            for length in 0..body.len() {
+                assert!(Control::decode(kind, &body[..length]).is_err(), "{message:?} cut to {length}");
+            }
+            let longer = [body.as_slice(), b"later"].concat();
+            assert_eq!(Control::decode(kind, &longer), Ok(Some(message)));
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_are_skipped() {
+        let mut bytes = vec![99, 0, 2, 1, 1];
+        Control::Bye.encode(&mut bytes);
+        assert_eq!(messages(&bytes).collect::<Vec<_>>(), [Ok(None), Ok(Some(Control::Bye))]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_parse_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for message in messages(&bytes).flatten().flatten() {
+                let mut again = Vec::new();
+                message.encode(&mut again);
+                prop_assert_eq!(messages(&again).next(), Some(Ok(Some(message))));
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The outermost format: what a UDP payload is.
+//!
+//! ```text
+//! byte       0        1        2     3     4          8          12
+//! initiation 1        version  0     0     sender     Noise message 1 …
+//! response   2        version  0     0     receiver   sender     Noise message 2 …
+//! data       3        flags    0     0     receiver   counter (8 bytes)     sealed …
+//! relay      4        flags    0     0     destination source    inner datagram …
+//! first      5        flags    0     0     destination node id (16 bytes) source inner datagram …
+//! hint       6        0        0     0     index
+//! ```
+//! *sender* and *receiver* are session indexes, each chosen at random by the end that receives under it; *destination*
+//! and *source* are relay indexes, given out by the supernode. A data datagram's first 16 bytes are authenticated as
+//! they stand. Flags and the two zero bytes are sent as zero and not interpreted in this version.
+
+use farlan_crypto::NodeId;
+
+use farlan_netconf::Reader;
+
+use super::endpoint::Malformed;
+
+/// The version in handshake messages, and in the prologue of the handshake.
+pub(crate) const VERSION: u8 = 1;
+
+/// The Noise prologue: protocol name and version.
+pub(crate) const PROLOGUE: &[u8] = b"farlan 1";
+
+/// Length of the authenticated header of a data datagram.
+pub(crate) const DATA_HEADER: usize = 16;
+
+/// Length of what stands before the inner datagram in a relay datagram.
+pub(crate) const RELAY_HEADER: usize = 12;
+
+const INITIATION: u8 = 1;
+const RESPONSE: u8 = 2;
+const DATA: u8 = 3;
+const RELAY: u8 = 4;
+const RELAY_FIRST: u8 = 5;
+const HINT: u8 = 6;
+
+/// Names a session at the end that receives under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionIndex(pub(crate) u32);
+
+/// Names a registration at a supernode; 0 is never given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RelayIndex(pub(crate) u32);
+
+/// Whom a relay datagram is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RelayTarget {
+    /// A registration.
+    Index(RelayIndex),
+    /// A node whose index is not known yet.
+    Node(NodeId),
+}
+
+/// A parsed datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Datagram<'a> {
+    Initiation { version: u8, sender: SessionIndex, message: &'a [u8] },
+    Response { version: u8, receiver: SessionIndex, sender: SessionIndex, message: &'a [u8] },
+    /// The sealed part is all behind [`DATA_HEADER`].
+    Data { receiver: SessionIndex, counter: u64 },
+    Relay { destination: RelayTarget, source: RelayIndex, inner: &'a [u8] },
+    /// The sender of a relay datagram has no such registration from that address.
+    Hint { index: RelayIndex },
+}
+
+impl<'a> Datagram<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let [kind, second, _, _] = reader.array()?;
+        Ok(match kind {
+            INITIATION => Self::Initiation {
+                version: second,
+                sender: SessionIndex(reader.u32()?),
+                message: reader.rest(),
+            },
+            RESPONSE => Self::Response {
+                version: second,
+                receiver: SessionIndex(reader.u32()?),
+                sender: SessionIndex(reader.u32()?),
+                message: reader.rest(),
+            },
+            DATA => Self::Data { receiver: SessionIndex(reader.u32()?), counter: reader.u64()? },
+            RELAY => Self::Relay {
+                destination: RelayTarget::Index(RelayIndex(reader.u32()?)),
+                source: RelayIndex(reader.u32()?),
+                inner: reader.rest(),
+            },
+            RELAY_FIRST => Self::Relay {
+                destination: RelayTarget::Node(NodeId::from_bytes(reader.array()?)),
+                source: RelayIndex(reader.u32()?),
+                inner: reader.rest(),
+            },
+            HINT => Self::Hint { index: RelayIndex(reader.u32()?) },
+            _ => return Err(Malformed),
+        })
+    }
+
+    /// Whether this is part of a handshake.
+    pub(crate) fn is_handshake(&self) -> bool {
+        matches!(self, Self::Initiation { .. } | Self::Response { .. })
+    }
+}
+
+pub(crate) fn put_initiation(bytes: &mut Vec<u8>, sender: SessionIndex) {
+    bytes.extend_from_slice(&[INITIATION, VERSION, 0, 0]);
+    bytes.extend_from_slice(&sender.0.to_be_bytes());
+}
+
+pub(crate) fn put_response(bytes: &mut Vec<u8>, receiver: SessionIndex, sender: SessionIndex) {
+    bytes.extend_from_slice(&[RESPONSE, VERSION, 0, 0]);
+    bytes.extend_from_slice(&receiver.0.to_be_bytes());
+    bytes.extend_from_slice(&sender.0.to_be_bytes());
+}
+
+pub(crate) fn put_data(bytes: &mut Vec<u8>, receiver: SessionIndex, counter: u64) {
+    bytes.extend_from_slice(&[DATA, 0, 0, 0]);
+    bytes.extend_from_slice(&receiver.0.to_be_bytes());
+    bytes.extend_from_slice(&counter.to_be_bytes());
+}
+
+pub(crate) fn put_relay(bytes: &mut Vec<u8>, destination: RelayTarget, source: RelayIndex) {
+    match destination {
+        RelayTarget::Index(index) => {
+            bytes.extend_from_slice(&[RELAY, 0, 0, 0]);
+            bytes.extend_from_slice(&index.0.to_be_bytes());
+        }
+        RelayTarget::Node(node) => {
+            bytes.extend_from_slice(&[RELAY_FIRST, 0, 0, 0]);
+            bytes.extend_from_slice(node.as_bytes());
+        }
+    }
+    bytes.extend_from_slice(&source.0.to_be_bytes());
+}
+
+pub(crate) fn put_hint(bytes: &mut Vec<u8>, index: RelayIndex) {
+    bytes.extend_from_slice(&[HINT, 0, 0, 0]);
+    bytes.extend_from_slice(&index.0.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_comes_back() {
+        let mut bytes = Vec::new();
+        put_initiation(&mut bytes, SessionIndex(7));
+        bytes.extend_from_slice(b"one");
+        let expected = Datagram::Initiation { version: VERSION, sender: SessionIndex(7), message: b"one" };
+        assert_eq!(Datagram::parse(&bytes), Ok(expected));
+
+        bytes.clear();
+        put_response(&mut bytes, SessionIndex(7), SessionIndex(8));
+        let (receiver, sender) = (SessionIndex(7), SessionIndex(8));
+        let expected = Datagram::Response { version: VERSION, receiver, sender, message: b"" };
+        assert_eq!(Datagram::parse(&bytes), Ok(expected));
+
+        bytes.clear();
+        put_data(&mut bytes, SessionIndex(9), 0x0102_0304_0506_0708);
+        assert_eq!(bytes.len(), DATA_HEADER);
+        let expected = Datagram::Data { receiver: SessionIndex(9), counter: 0x0102_0304_0506_0708 };
+        assert_eq!(Datagram::parse(&bytes), Ok(expected));
+
+        for destination in [RelayTarget::Index(RelayIndex(3)), RelayTarget::Node(NodeId::from_bytes([5; 16]))] {
+            bytes.clear();
+            put_relay(&mut bytes, destination, RelayIndex(4));
+            bytes.extend_from_slice(b"inner");
+            let expected = Datagram::Relay { destination, source: RelayIndex(4), inner: b"inner" };
+            assert_eq!(Datagram::parse(&bytes), Ok(expected));
+        }
+
+        bytes.clear();
+        put_hint(&mut bytes, RelayIndex(4));
+        assert_eq!(Datagram::parse(&bytes), Ok(Datagram::Hint { index: RelayIndex(4) }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_parse_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let parsed = Datagram::parse(&bytes);
+            let shortest = match bytes.first() {
+                Some(1 | 6) => 8,
+                Some(2 | 4) => 12,
+                Some(3) => 16,
+                Some(5) => 24,
+                _ => usize::MAX,
+            };
+            prop_assert_eq!(parsed.is_ok(), bytes.len() >= shortest);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The wire formats: what stands in a datagram, in a sealed message and in a control message.
+//!
+//! All integers are big-endian. Each format has one checked constructor; what it returns cannot fail any more.
+
+pub(crate) mod control;
+pub(crate) mod datagram;
+pub(crate) mod endpoint;
+pub(crate) mod sealed;

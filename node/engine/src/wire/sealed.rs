@@ -1,0 +1,68 @@
+//! What stands inside a data datagram once it is opened.
+//!
+//! ```text
+//! empty    (no bytes)                                     a sign of life
+//! own      1 | network | ethertype 2 | payload …          a frame between the two nodes' own MACs, which are implied
+//! full     2 | network | frame …                          any other frame for one node
+//! group    3 | network | sequence 8 | frame …             a broadcast or multicast frame, sent by its origin
+//! control  4 | control messages …
+//! ```
+//! *network* is the position of the network in the sender's own list of this session. *sequence* is unique among the
+//! group frames of one origin; it starts at random when the origin starts.
+
+use farlan_netconf::Reader;
+
+use super::endpoint::Malformed;
+
+pub(crate) const OWN: u8 = 1;
+pub(crate) const FULL: u8 = 2;
+pub(crate) const GROUP: u8 = 3;
+pub(crate) const CONTROL: u8 = 4;
+
+/// The two MACs at the front of a frame, which [`OWN`] leaves out.
+pub(crate) const MACS: usize = 12;
+
+/// An opened message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sealed<'a> {
+    Empty,
+    Own { network: u8, rest: &'a [u8] },
+    Full { network: u8, frame: &'a [u8] },
+    Group { network: u8, sequence: u64, frame: &'a [u8] },
+    Control(&'a [u8]),
+    Unknown,
+}
+
+impl<'a> Sealed<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        if reader.remaining() == 0 {
+            return Ok(Self::Empty);
+        }
+        Ok(match reader.u8()? {
+            OWN => Self::Own { network: reader.u8()?, rest: reader.rest() },
+            FULL => Self::Full { network: reader.u8()?, frame: reader.rest() },
+            GROUP => Self::Group { network: reader.u8()?, sequence: reader.u64()?, frame: reader.rest() },
+            CONTROL => Self::Control(reader.rest()),
+            _ => Self::Unknown,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts() {
+        assert_eq!(Sealed::parse(b""), Ok(Sealed::Empty));
+        assert_eq!(Sealed::parse(&[1, 5, 8, 0, 9]), Ok(Sealed::Own { network: 5, rest: &[8, 0, 9] }));
+        assert_eq!(Sealed::parse(&[2, 5, 8]), Ok(Sealed::Full { network: 5, frame: &[8] }));
+        let group = Sealed::Group { network: 1, sequence: 258, frame: &[7] };
+        assert_eq!(Sealed::parse(&[3, 1, 0, 0, 0, 0, 0, 0, 1, 2, 7]), Ok(group));
+        assert_eq!(Sealed::parse(&[4, 1]), Ok(Sealed::Control(&[1])));
+        assert_eq!(Sealed::parse(&[200]), Ok(Sealed::Unknown));
+        assert_eq!(Sealed::parse(&[1]), Err(Malformed));
+        assert_eq!(Sealed::parse(&[3, 1, 0, 0]), Err(Malformed));
+    }
+}

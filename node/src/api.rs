@@ -1,0 +1,28 @@
+//! The control interface: HTTP/JSON on a Unix socket.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/status` | [`Status`] |
+//! | `GET /v1/networks` | a list of [`Network`] |
+//! | `GET /v1/peers` | a list of [`Peer`] |
+//! | `GET /v1/supernodes` | a list of [`ConfiguredWorld`] |
+//! | `POST /v1/join` with [`JoinRequest`] | [`JoinReply`] |
+//! | `POST /v1/host` with [`HostRequest`] | [`HostReply`] |
+//! | `POST /v1/leave` with [`LeaveRequest`] | [`LeaveReply`] |
+//! | `POST /v1/ping` with [`PingRequest`] | [`PingReply`] |
+//! | `POST /v1/supernodes/add` with [`AddRequest`] | [`ConfiguredWorld`] |
+//! | `POST /v1/supernodes/remove` with [`RemoveRequest`] | [`ConfiguredWorld`] |
+//!
+//! Every object that is an answer of its own carries `schema`, the [version](SCHEMA) of these documents; a list carries
+//! it in the header `farlan-schema`, as every answer does. Fields are only ever added within a version, and readers
+//! ignore those they do not know. A failure is an [`ErrorReply`] with a status of 400 or above.
+
+mod schema;
+mod server;
+
+pub use schema::{
+    AddRequest, ConfiguredWorld, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
+    Network, Peer, PeerNetwork, PingReply, PingRequest, RemoveRequest, SCHEMA, Status, Supernode, WorldSupernode,
+    milliseconds,
+};
+pub use server::{Answer, Server, daemon_router, finish};

@@ -1,0 +1,328 @@
+//! The documents of the API.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// The version of the documents.
+pub const SCHEMA: u32 = 1;
+
+/// How the daemon is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The version of the program.
+    pub version: String,
+    /// This node's id.
+    pub node_id: String,
+    /// Its Ed25519 key, 64 hexadecimal digits.
+    pub public_key: String,
+    /// The UDP port of the underlay.
+    pub port: u16,
+    /// Whole seconds since the daemon started.
+    pub uptime_s: u64,
+    /// The supernodes in use.
+    pub supernodes: Vec<Supernode>,
+    /// How many networks are joined.
+    pub networks: usize,
+    /// How many peers have a session.
+    pub peers: usize,
+    /// What the user should know.
+    pub notes: Vec<String>,
+    /// What happened to packets since the start, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A supernode in use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Supernode {
+    /// Its id.
+    pub node_id: String,
+    /// The world it serves.
+    pub world: String,
+    /// The underlay endpoint in use; before there is one, `HOST:PORT` as its operator wrote it.
+    pub address: Option<String>,
+    /// Whether it registered this node.
+    pub registered: bool,
+    /// Round trip in milliseconds, once measured.
+    pub rtt_ms: Option<f64>,
+}
+
+/// A joined network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its name, or its label if it is known by a link.
+    pub name: String,
+    /// Its id.
+    pub network_id: String,
+    /// The name of its card.
+    pub interface: String,
+    /// This node's IPv4 address there, once it holds one.
+    pub ipv4: Option<Ipv4Addr>,
+    /// This node's IPv6 address there, unless this machine has no IPv6.
+    pub ipv6: Option<Ipv6Addr>,
+    /// `friends` or `strangers`.
+    pub policy: String,
+    /// The card's hardware address.
+    pub mac: String,
+    /// The card's MTU in bytes.
+    pub mtu: u16,
+    /// The network's IPv4 subnet.
+    pub subnet: String,
+    /// The world at whose supernodes its members meet.
+    pub world: String,
+    /// How many members the supernode counts, this node among them; 0 until it answered.
+    pub members: u32,
+    /// Whether an IPv4 address is still being claimed.
+    pub ipv4_pending: bool,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its id.
+    pub node_id: String,
+    /// `direct` or `relay`; nothing without a session.
+    pub path: Option<String>,
+    /// The underlay endpoint in use; on a relay the supernode's.
+    pub address: Option<SocketAddr>,
+    /// Round trip in milliseconds, once measured.
+    pub rtt_ms: Option<f64>,
+    /// Seconds since something authentic came from it, if ever.
+    pub heard_s: Option<f64>,
+    /// Its IPv4 address in the first common network where it has one.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address in the first common network.
+    pub ipv6: Option<Ipv6Addr>,
+    /// The common networks.
+    pub networks: Vec<PeerNetwork>,
+}
+
+/// A peer in a common network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerNetwork {
+    /// The network's name or label.
+    pub name: String,
+    /// The network's id.
+    pub network_id: String,
+    /// The peer's IPv4 address there, if known.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The peer's IPv6 address there.
+    pub ipv6: Ipv6Addr,
+}
+
+/// A world known to the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfiguredWorld {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Its id.
+    pub world: String,
+    /// The version of its list.
+    pub version: u32,
+    /// Whether it was added by hand or configuration, and not only came with a network's link.
+    pub configured: bool,
+    /// Its supernodes.
+    pub supernodes: Vec<WorldSupernode>,
+}
+
+/// A supernode as its world lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorldSupernode {
+    /// Its id.
+    pub node_id: String,
+    /// Where it can be reached, `HOST:PORT` each.
+    pub addresses: Vec<String>,
+}
+
+/// Asks to join a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// A link, a name, or `NAME@WORLDID`.
+    pub target: String,
+}
+
+/// The network as joined; its supernode may not have answered yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Whether this node was in it before.
+    pub already: bool,
+    /// The network.
+    pub network: Network,
+}
+
+/// Asks for a new network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostRequest {
+    /// Its label.
+    pub name: Option<String>,
+    /// Its IPv4 subnet, as `10.128.16.0/20`.
+    pub subnet: Option<String>,
+    /// Its MTU in bytes, 1280 to 9000.
+    pub mtu: Option<u16>,
+}
+
+/// A new network, joined by this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The link; whoever holds it is in.
+    pub link: String,
+    /// The network.
+    pub network: Network,
+}
+
+/// Asks to leave a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveRequest {
+    /// Its name, label, id (or the first 10 letters and more) or interface.
+    pub network: String,
+}
+
+/// The network that was left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaveReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Its name or label.
+    pub name: String,
+    /// Its id.
+    pub network_id: String,
+}
+
+/// Asks for one round trip to a peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PingRequest {
+    /// A node id, its first 10 letters and more, or an overlay address.
+    pub peer: String,
+    /// How long to wait, in milliseconds; 5,000 if absent, 60,000 at most.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// One round trip.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PingReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Who answered.
+    pub node_id: String,
+    /// `direct` or `relay`.
+    pub path: String,
+    /// The underlay endpoint used; on a relay the supernode's.
+    pub address: SocketAddr,
+    /// The round trip in milliseconds.
+    pub rtt_ms: f64,
+}
+
+/// Asks to make a world's supernodes known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddRequest {
+    /// The supernode's link.
+    pub link: String,
+}
+
+/// Asks to forget a world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveRequest {
+    /// The id of the world or of one of its supernodes, or its first 10 letters and more.
+    pub id: String,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What went wrong.
+    pub error: Failure,
+}
+
+/// A duration as the documents give it: milliseconds, to the microsecond.
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_fields_that_tools_rely_on_keep_their_names() {
+        let supernode = Supernode {
+            node_id: "s".into(),
+            world: "w".into(),
+            address: Some("192.0.2.1:9600".into()),
+            registered: true,
+            rtt_ms: Some(milliseconds(Duration::from_nanos(1_234_567))),
+        };
+        let expected = json!({
+            "node_id": "s", "world": "w", "address": "192.0.2.1:9600", "registered": true, "rtt_ms": 1.235,
+        });
+        assert_eq!(serde_json::to_value(&supernode).unwrap(), expected);
+
+        let network = Network {
+            name: "lan".into(),
+            network_id: "n".into(),
+            interface: "fl-lan".into(),
+            ipv4: None,
+            ipv6: Some("fd00::1".parse().unwrap()),
+            policy: "friends".into(),
+            mac: "02:00:00:00:00:01".into(),
+            mtu: 1372,
+            subnet: "10.128.0.0/20".into(),
+            world: "w".into(),
+            members: 1,
+            ipv4_pending: true,
+            notes: Vec::new(),
+        };
+        let value = serde_json::to_value(&network).unwrap();
+        let fixed = ["name", "network_id", "interface", "ipv4", "ipv6", "policy"].map(|key| &value[key]);
+        assert_eq!(
+            fixed,
+            [&json!("lan"), &json!("n"), &json!("fl-lan"), &Value::Null, &json!("fd00::1"), &json!("friends")]
+        );
+
+        let peer = Peer {
+            node_id: "p".into(),
+            path: Some("relay".into()),
+            address: Some("192.0.2.1:9600".parse().unwrap()),
+            rtt_ms: None,
+            heard_s: None,
+            ipv4: None,
+            ipv6: None,
+            networks: Vec::new(),
+        };
+        let value = serde_json::to_value(&peer).unwrap();
+        let fixed = ["node_id", "path", "address", "rtt_ms"].map(|key| &value[key]);
+        assert_eq!(fixed, [&json!("p"), &json!("relay"), &json!("192.0.2.1:9600"), &Value::Null]);
+    }
+
+    #[test]
+    fn a_failure_keeps_its_kind() {
+        let reply = ErrorReply { schema: SCHEMA, error: Failure::timeout("nobody answered") };
+        let text = serde_json::to_string(&reply).unwrap();
+        assert_eq!(text, r#"{"schema":1,"error":{"kind":"timeout","message":"nobody answered"}}"#);
+        assert_eq!(serde_json::from_str::<ErrorReply>(&text).unwrap(), reply);
+    }
+}

@@ -1,0 +1,178 @@
+//! The program's side of the API.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, body::Bytes, header};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use crate::{api::ErrorReply, failure::Failure};
+
+/// Sends requests to the daemon behind a Unix socket, each over a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+    start_hint: String,
+}
+
+impl Client {
+    /// A client of `farlan` at `socket`.
+    pub fn new(socket: &Path) -> Self {
+        Self::with_hint(socket, "farlan is not running here; start it with: farlan up")
+    }
+
+    /// A client that says `start_hint` when nobody serves `socket`.
+    pub fn with_hint(socket: &Path, start_hint: impl Into<String>) -> Self {
+        Self { socket: socket.into(), start_hint: start_hint.into() }
+    }
+
+    /// Asks for the document at `path`.
+    ///
+    /// # Errors
+    /// The daemon's failure; [`DaemonDown`](crate::failure::FailureKind::DaemonDown) if nobody serves the socket,
+    /// [`Permission`](crate::failure::FailureKind::Permission) if this user may not use it,
+    /// [`Timeout`](crate::failure::FailureKind::Timeout) if no answer comes within 15 s.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.exchange(Method::GET, path, Vec::new(), TIMEOUT).await
+    }
+
+    /// Sends `body` to `path` and waits up to `timeout` beyond the time every request gets.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(Failure::usage)?;
+        self.exchange(Method::POST, path, body, TIMEOUT + timeout).await
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<T, Failure> {
+        let exchange = async {
+            let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+            self.send(stream, method, path, body).await
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
+            Err(Failure::timeout(format_args!("the daemon at {} does not answer", self.socket.display())))
+        })
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        stream: UnixStream,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Failure> {
+        let broken =
+            |error: &dyn std::fmt::Display| Failure::daemon_down(format_args!("the daemon hung up: {error}"));
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "farlan")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::<Bytes>::from(body))
+            .map_err(Failure::usage)?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let success = response.status().is_success();
+        let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+        connection.abort();
+        if success {
+            serde_json::from_slice(&body).map_err(|error| {
+                Failure::negative(format_args!("the daemon's answer is not understood ({error}); is it another version?"))
+            })
+        } else {
+            let reply = serde_json::from_slice::<ErrorReply>(&body);
+            Err(reply.map_or_else(
+                |_| Failure::negative("the daemon refused without a reason; is it another version?"),
+                |reply| reply.error,
+            ))
+        }
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Failure::permission(format_args!(
+                "you may not use {}; add yourself to the group farlan (sudo usermod -aG farlan $USER, then log in \
+                 again), or use sudo",
+                self.socket.display()
+            )),
+            _ => Failure::daemon_down(&self.start_hint),
+        }
+    }
+}
+
+/// How long any request may take: more than the slowest thing the daemon does without being asked to wait.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::FailureKind;
+
+    #[tokio::test]
+    async fn nobody_at_the_socket_means_the_daemon_is_down() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let failure = Client::new(&path).get::<()>("/v1/status").await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::DaemonDown);
+        assert!(failure.message.contains("farlan up"), "{failure}");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let failure = Client::new(&path).get::<()>("/v1/status").await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::DaemonDown);
+    }
+
+    #[test]
+    fn refusal_is_a_matter_of_permission() {
+        let failure = Client::new(Path::new("/s")).unreachable(&io::ErrorKind::PermissionDenied.into());
+        assert_eq!(failure.kind, FailureKind::Permission);
+        assert!(failure.message.contains("group farlan"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_an_error_and_no_panic() {
+        use tokio::io::AsyncWriteExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let answers: [&[u8]; 3] = [
+            b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{{{",
+            b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno",
+            b"gibberish\r\n\r\n",
+        ];
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(answer).await.unwrap();
+                // Kept open until the client has read it.
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    drop(stream);
+                });
+            }
+        });
+        let client = Client::new(&path);
+        for kind in [FailureKind::Negative, FailureKind::Negative, FailureKind::DaemonDown] {
+            let failure = client.get::<u8>("/v1/status").await.unwrap_err();
+            assert_eq!(failure.kind, kind, "{failure}");
+        }
+    }
+}

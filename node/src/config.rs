@@ -1,0 +1,162 @@
+//! The configuration: one TOML file, every key optional.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use farlan_crypto::Work;
+use farlan_netconf::{Link, World};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{failure::Failure, logs::LogFilter};
+
+/// Where the configuration is looked for when no other place is named.
+pub const DEFAULT_PATH: &str = "/etc/farlan/farlan.toml";
+
+/// The keys of `farlan.toml`. What the command line says goes before what stands here.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The UDP port of the underlay; 0 lets the system pick one.
+    pub port: u16,
+    /// The Unix socket of the API.
+    pub socket: PathBuf,
+    /// The directory of identity, worlds, networks and contacts.
+    pub state_dir: PathBuf,
+    /// Supernodes to meet at, as their links; the first one's world is that of bare network names.
+    pub supernodes: Vec<SupernodeLink>,
+    /// What is logged.
+    pub log: LogFilter,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: 9600,
+            socket: "/run/farlan/farlan.sock".into(),
+            state_dir: "/var/lib/farlan".into(),
+            supernodes: Vec::new(),
+            log: LogFilter::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file at `path`, or at [`DEFAULT_PATH`], where no file means that every key has its default.
+    ///
+    /// # Errors
+    /// An unreadable file, and what [`parse`] refuses, as [`crate::failure::FailureKind::Usage`].
+    pub fn load(path: Option<&Path>) -> Result<Self, Failure> {
+        match path {
+            Some(path) => load(path),
+            None => match std::fs::exists(DEFAULT_PATH) {
+                Ok(false) => Ok(Self::default()),
+                _ => load(Path::new(DEFAULT_PATH)),
+            },
+        }
+    }
+}
+
+/// The link of a supernode, as `farlan-supernode link` prints it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SupernodeLink(pub World);
+
+impl TryFrom<String> for SupernodeLink {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match Link::parse(&text, Work::REQUIRED) {
+            Ok(Link::Supernode(world)) => Ok(Self(world)),
+            Ok(Link::Network(_)) => {
+                Err("this link is an invitation to a network, not to a supernode; use it with `farlan join`".into())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl std::str::FromStr for SupernodeLink {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+/// Reads and parses the TOML file at `path`.
+///
+/// # Errors
+/// An unreadable file, and what [`parse`] refuses, as [`crate::failure::FailureKind::Usage`].
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => Failure::file("read", path, &error),
+        _ => Failure::usage(format_args!("cannot read {}: {error}", path.display())),
+    })?;
+    parse(path, &text)
+}
+
+/// Parses the TOML `text` of the file at `path`.
+///
+/// # Errors
+/// An unknown key, a bad value or a syntax error, as [`crate::failure::FailureKind::Usage`] with file, line and reason.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Failure> {
+    toml::from_str(text).map_err(|error| Failure::usage(located(path, text, &error)))
+}
+
+/// `FILE:LINE: reason`.
+pub(crate) fn located(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    match line {
+        Some(line) => format!("{}:{line}: {}", path.display(), error.message()),
+        None => format!("{}: {}", path.display(), error.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::FailureKind;
+
+    const SHIPPED: &str = include_str!("../farlan.toml");
+
+    #[test]
+    fn the_shipped_file_is_the_default_commented_out() {
+        let path = Path::new("farlan.toml");
+        assert_eq!(parse::<Config>(path, SHIPPED).unwrap(), Config::default());
+        let keys: Vec<&str> = SHIPPED
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
+            .collect();
+        assert_eq!(keys.len(), 5, "every key stands there once: {keys:?}");
+        assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn errors_name_file_line_and_reason() {
+        let cases = [
+            ("port = 9600\nprot = 1\n", "c.toml:2: unknown field `prot`"),
+            ("\n\nport = 70000\n", "c.toml:3: invalid value: integer `70000`"),
+            ("port = \"x\"\n", "c.toml:1: invalid type: string \"x\""),
+            ("log = \"loud=\"\nlog = 1", "c.toml:2: duplicate key"),
+            ("port = 1\nlog = \"farlan=loud\"\n", "c.toml:2: \"farlan=loud\" is no log level"),
+            ("supernodes = [\n  \"farlan:x\",\n]\n", "c.toml:2: the link is mistyped or cut"),
+            ("port 9600", "c.toml:1: "),
+        ];
+        for (text, expected) in cases {
+            let failure = parse::<Config>(Path::new("c.toml"), text).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Usage);
+            assert!(failure.message.starts_with(expected), "{text:?}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let directory = tempfile::tempdir().unwrap();
+        let failure = Config::load(Some(&directory.path().join("none.toml"))).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Usage);
+        assert!(failure.message.contains("none.toml"), "{failure}");
+    }
+}

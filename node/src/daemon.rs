@@ -1,0 +1,317 @@
+//! The control side of a node: it knows worlds, networks and contacts, keeps them on disk, makes the cards, and answers
+//! the API. Packets never come here.
+
+mod cards;
+mod contacts;
+mod networks;
+mod ping;
+mod resolver;
+mod views;
+mod worlds;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use farlan_crypto::{NodeId, PublicKey, Work};
+use farlan_engine::{Config as EngineConfig, Event, Role};
+use farlan_netconf::World;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+};
+
+pub use cards::{Cards, KernelCards};
+pub use resolver::resolve;
+
+use crate::{
+    api::{Server, daemon_router},
+    failure::Failure,
+    shell::{DataPlane, Request, Underlay},
+    state::StateDir,
+};
+use contacts::Contacts;
+use networks::Networks;
+use ping::Pings;
+use worlds::Worlds;
+
+/// What a daemon is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The Unix socket of the API.
+    pub socket: PathBuf,
+    /// The UDP port of the underlay; 0 lets the system pick one.
+    pub port: u16,
+    /// Supernodes from the configuration and the command line, the one of bare names first.
+    pub supernodes: Vec<World>,
+}
+
+/// A node's control side.
+#[derive(Debug)]
+pub struct Daemon {
+    key: PublicKey,
+    port: u16,
+    started: Instant,
+    work: Work,
+    state: StateDir,
+    data_plane: DataPlane,
+    cards: Box<dyn Cards>,
+    pings: Pings,
+    book: Mutex<Book>,
+}
+
+/// What changes, and is kept on disk.
+#[derive(Debug)]
+struct Book {
+    worlds: Worlds,
+    networks: Networks,
+    contacts: Contacts,
+}
+
+/// A daemon that runs and answers at its socket.
+#[derive(Debug)]
+pub struct Running {
+    daemon: Arc<Daemon>,
+    server: Server,
+    events: JoinHandle<()>,
+    contacts: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a daemon: when this returns, it answers at its socket and is in the networks it was in before.
+    ///
+    /// # Errors
+    /// The state directory, the port or the socket is in use or not permitted; a file of the state is damaged.
+    pub async fn start(settings: Settings) -> Result<Self, Failure> {
+        let state = StateDir::open(&settings.state_dir)?;
+        let (identity, made) = state.identity(Work::REQUIRED)?;
+        let key = identity.public();
+        if made {
+            tracing::info!(node = %key.node_id(), "made a new identity");
+        }
+        let underlay = bind(settings.port)?;
+        let port = underlay.port().map_err(Failure::negative)?;
+        let config = EngineConfig { identity, work: Work::REQUIRED, role: Role::Node };
+        let (data_plane, events) = DataPlane::start(config, underlay)?;
+        let cards = Box::new(KernelCards::new(key.node_id()));
+        let daemon = Daemon::new(key, port, state, data_plane, cards)?;
+        Self::take_up(Arc::new(daemon), events, settings).await
+    }
+
+    async fn take_up(
+        daemon: Arc<Daemon>,
+        events: mpsc::Receiver<Event>,
+        settings: Settings,
+    ) -> Result<Self, Failure> {
+        daemon.restore(settings.supernodes).await?;
+        let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
+        let events = tokio::spawn(Arc::clone(&daemon).follow(events));
+        let contacts = tokio::spawn(Arc::clone(&daemon).keep_contacts());
+        tracing::info!(node = %daemon.node_id(), "farlan is up");
+        Ok(Self { daemon, server, events, contacts })
+    }
+
+    /// Runs until SIGTERM, SIGINT or the end of the data plane, then stops.
+    ///
+    /// # Errors
+    /// The data plane ended by itself; signals cannot be received.
+    pub async fn until_stopped(self) -> Result<(), Failure> {
+        let mut events = self.events;
+        let ended = tokio::select! {
+            result = stop_signal() => result,
+            _ = &mut events => Err(Failure::negative("the data plane has ended")),
+        };
+        // Whatever hangs must not keep the program: the kernel removes cards and sockets with it.
+        let stopping = async {
+            self.contacts.abort();
+            drop(self.server);
+            self.daemon.stop().await;
+        };
+        if tokio::time::timeout(STOPPING, stopping).await.is_err() {
+            tracing::warn!("stopping took too long; ending at once");
+        }
+        events.abort();
+        ended
+    }
+
+    /// Stops at once, as at a signal.
+    pub async fn stop(self) {
+        self.events.abort();
+        self.contacts.abort();
+        drop(self.server);
+        if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
+            tracing::warn!("stopping took too long; ending at once");
+        }
+    }
+}
+
+/// Binds the underlay, or says what to do about a port that cannot be had.
+///
+/// # Errors
+/// The port is taken or not permitted.
+pub fn bind(port: u16) -> Result<Underlay, Failure> {
+    Underlay::bind(port).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::negative(format_args!(
+            "UDP port {port} is in use; choose another with --port, or stop the program that has it (ss -lunp)"
+        )),
+        std::io::ErrorKind::PermissionDenied => Failure::permission(format_args!(
+            "UDP port {port} is not permitted to this user; choose one above 1023 with --port, or run as root"
+        )),
+        _ => Failure::negative(format_args!("cannot open UDP port {port}: {error}")),
+    })
+}
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// Signals cannot be received.
+pub async fn stop_signal() -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::negative)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::negative)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+impl Daemon {
+    fn new(
+        key: PublicKey,
+        port: u16,
+        state: StateDir,
+        data_plane: DataPlane,
+        cards: Box<dyn Cards>,
+    ) -> Result<Self, Failure> {
+        let work = Work::REQUIRED;
+        let book = Book {
+            worlds: Worlds::load(&state, work)?,
+            networks: Networks::load(&state, work)?,
+            contacts: Contacts::load(&state, work),
+        };
+        Ok(Self {
+            key,
+            port,
+            started: Instant::now(),
+            work,
+            state,
+            data_plane,
+            cards,
+            pings: Pings::default(),
+            book: Mutex::new(book),
+        })
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.key.node_id()
+    }
+
+    /// Takes up where the last run ended: worlds, networks, contacts.
+    async fn restore(&self, supernodes: Vec<World>) -> Result<(), Failure> {
+        self.cards.remove_stale();
+        let mut book = self.book.lock().await;
+        let book = &mut *book;
+        book.worlds.start(&self.data_plane).await?;
+        for world in supernodes {
+            book.worlds.add(&self.data_plane, world, true).await?;
+        }
+        book.worlds.save(&self.state)?;
+        self.rejoin(book).await?;
+        for (world, peers) in book.contacts.by_world() {
+            if book.worlds.find(world).is_some() {
+                self.data_plane.send(Request::Greet { world, peers }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Acts on what the engine reports, until the data plane ends.
+    async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<Event>) {
+        while let Some(event) = events.recv().await {
+            self.act_on(event).await;
+        }
+    }
+
+    async fn act_on(&self, event: Event) {
+        match event {
+            Event::Registered { supernode, observed, .. } => {
+                tracing::info!(supernode = supernode.short(), "registered");
+                tracing::debug!(%observed, "seen by the supernode");
+            }
+            Event::RegistrationLost { supernode } => {
+                tracing::info!(supernode = supernode.short(), "the supernode does not answer; trying again");
+            }
+            Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
+            Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
+            Event::PeerUp { network, node } => {
+                let book = self.book.lock().await;
+                let name = book.networks.by_handle(network).map(networks::Joined::name);
+                tracing::info!(peer = node.short(), network = name, "peer is here");
+            }
+            Event::PeerDown { node } => tracing::info!(peer = node.short(), "peer is gone"),
+            Event::Pong { token, node, rtt, path, address } => self.pings.answered(token, node, rtt, path, address),
+            Event::PingFailed { token, reason } => self.pings.failed(token, reason),
+            Event::WorldUpdated(world) => self.world_updated(world).await,
+        }
+    }
+
+    async fn world_updated(&self, world: World) {
+        let mut book = self.book.lock().await;
+        let worlds = &mut book.worlds;
+        let known = worlds.find(world.id()).map(|known| known.version());
+        if known.is_none_or(|version| world.version() <= version) {
+            return;
+        }
+        tracing::info!(world = %world.id(), version = world.version(), "a newer list of supernodes came");
+        let kept = match worlds.add(&self.data_plane, world, false).await {
+            Ok(()) => worlds.save(&self.state),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = kept {
+            tracing::warn!(%failure, "cannot keep the newer list of supernodes");
+        }
+    }
+
+    /// Writes down now and then who was heard lately.
+    async fn keep_contacts(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(CONTACTS_EVERY).await;
+            self.save_contacts().await;
+        }
+    }
+
+    async fn save_contacts(&self) {
+        let Ok(snapshot) = self.data_plane.snapshot().await else { return };
+        let mut book = self.book.lock().await;
+        let Book { networks, contacts, .. } = &mut *book;
+        let world_of = |handle| networks.by_handle(handle).map(networks::Joined::world);
+        if let Err(failure) = contacts.update(&self.state, &snapshot.peers, world_of) {
+            tracing::warn!(%failure, "cannot write down the contacts");
+        }
+        // A report that was lost must not leave a card without its address.
+        drop(book);
+        self.reconcile_ipv4(&snapshot.networks).await;
+    }
+
+    async fn stop(&self) {
+        tracing::info!("stopping");
+        self.save_contacts().await;
+        // An error means that it has ended already.
+        let _ = self.data_plane.ask(|reply| Request::Shutdown { reply }).await;
+    }
+}
+
+/// How often the contacts are written down, if they changed.
+const CONTACTS_EVERY: Duration = Duration::from_secs(30);
+
+/// How long stopping may take; whoever sent the signal expects the end within 2 s.
+const STOPPING: Duration = Duration::from_millis(1500);
+
+#[cfg(test)]
+mod tests;

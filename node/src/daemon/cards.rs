@@ -1,0 +1,161 @@
+//! Making the network cards.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use farlan_crypto::NodeId;
+use farlan_netconf::Subnet;
+use farlan_tap::{Address, Card, Create, Route, TapError};
+
+/// The few things the daemon needs privileges for.
+pub trait Cards: fmt::Debug + Send + Sync {
+    /// Makes a card called `name` with the hardware address, MTU and addresses given.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::create`]; [`TapError::NameTaken`] asks for another name.
+    fn create(&self, card: &NewCard) -> Result<Card, TapError>;
+
+    /// Gives a card an address.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::add_address`].
+    fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError>;
+
+    /// Takes an address from a card.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::remove_address`].
+    fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError>;
+
+    /// The routes of this machine that overlap `subnet` and would compete with a card there.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::clashing_routes`].
+    fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError>;
+
+    /// Removes what an earlier run left behind.
+    fn remove_stale(&self);
+}
+
+/// A card to make.
+#[derive(Clone, Debug)]
+pub struct NewCard {
+    /// Its name, at most 15 bytes.
+    pub name: String,
+    /// The hardware address.
+    pub mac: [u8; 6],
+    /// The MTU in bytes.
+    pub mtu: u16,
+    /// Its addresses, each with a prefix length.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Whether other members may configure this machine by router advertisements.
+    pub accept_router_advertisements: bool,
+}
+
+/// Cards of the kernel, marked as this node's.
+#[derive(Debug)]
+pub struct KernelCards {
+    owner: String,
+}
+
+impl KernelCards {
+    /// Cards of the node with this id.
+    pub fn new(node: NodeId) -> Self {
+        Self { owner: node.short() }
+    }
+}
+
+impl Cards for KernelCards {
+    fn create(&self, card: &NewCard) -> Result<Card, TapError> {
+        farlan_tap::create(&Create {
+            name: card.name.clone(),
+            owner: self.owner.clone(),
+            mac: card.mac,
+            mtu: card.mtu,
+            addresses: card.addresses.iter().map(|&(ip, prefix)| Address { ip, prefix }).collect(),
+            tx_queue: TX_QUEUE,
+            accept_router_advertisements: card.accept_router_advertisements,
+        })
+    }
+
+    fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
+        farlan_tap::add_address(index, &Address { ip: address.into(), prefix })
+    }
+
+    fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
+        farlan_tap::remove_address(index, &Address { ip: address.into(), prefix })
+    }
+
+    fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
+        let mut routes = farlan_tap::clashing_routes((subnet.address(), subnet.prefix()), None)?;
+        routes.retain(|route| route.prefix >= NARROWEST_DEFAULT);
+        Ok(routes)
+    }
+
+    fn remove_stale(&self) {
+        match farlan_tap::remove_stale(&self.owner) {
+            Ok(removed) => {
+                for name in removed {
+                    tracing::info!(interface = name, "removed a network card that an earlier run left behind");
+                }
+            }
+            // Whoever lacks the privilege has left nothing behind; with networks to join, making their cards says so.
+            Err(error) => tracing::debug!(%error, "cannot look for old network cards"),
+        }
+    }
+}
+
+/// The names to try for a card, best first: the one it had, then `fl-` and what of `label` can be in a name, then the
+/// same with a number.
+pub(super) fn names(before: Option<&str>, label: &str, network: &str) -> impl Iterator<Item = String> {
+    let usable: String = label
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
+    let usable = usable.trim_matches('-');
+    let stem = if usable.is_empty() { network } else { usable };
+    // What was escaped is ASCII, so bytes are characters.
+    let name = |suffix: &str| {
+        let room = NAME_MAX - PREFIX.len() - suffix.len();
+        format!("{PREFIX}{}{suffix}", stem.get(..room).unwrap_or(stem))
+    };
+    let fresh: Vec<String> = std::iter::once(name("")).chain((2..=99).map(|n| name(&n.to_string()))).collect();
+    let mut seen = BTreeSet::new();
+    before.map(str::to_owned).into_iter().chain(fresh).filter(move |name| seen.insert(name.clone()))
+}
+
+/// What the name of every card begins with.
+const PREFIX: &str = "fl-";
+
+/// The longest interface name in bytes: IFNAMSIZ of `linux/if.h` less the NUL.
+const NAME_MAX: usize = 15;
+
+/// Frames that the kernel queues for the daemon (txqueuelen): no loss at full speed, little delay under load.
+const TX_QUEUE: u32 = 128;
+
+/// Routes with a shorter prefix are halves and quarters of a default route, as VPN clients set them; a network's route
+/// is more specific than they are and takes nothing from them that they need.
+const NARROWEST_DEFAULT: u8 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(before: Option<&str>, label: &str, count: usize) -> Vec<String> {
+        names(before, label, "abcdefghijklmnopqrstuvwxyz").take(count).collect()
+    }
+
+    #[test]
+    fn names_are_short_clean_and_numbered() {
+        assert_eq!(first(None, "London", 3), ["fl-london", "fl-london2", "fl-london3"]);
+        assert_eq!(first(None, "a very long label", 2), ["fl-a-very-long-", "fl-a-very-long2"]);
+        assert_eq!(first(None, "Zürich/../x", 1), ["fl-z-rich----x"]);
+        assert_eq!(first(None, "日本", 1), ["fl-abcdefghijkl"]);
+        assert_eq!(first(Some("fl-lan2"), "lan", 3), ["fl-lan2", "fl-lan", "fl-lan3"]);
+        assert!(names(None, "0123456789abcdef", "x").all(|name| name.len() <= NAME_MAX));
+        assert_eq!(names(None, "x", "y").count(), 99);
+    }
+}

@@ -1,0 +1,159 @@
+//! The peers heard lately, so that a restarted daemon can greet them before they notice.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use farlan_crypto::{PublicKey, Work};
+use farlan_engine::{NetworkHandle, PeerStatus};
+use farlan_netconf::WorldId;
+use serde::{Deserialize, Serialize};
+
+use crate::{failure::Failure, state::StateDir};
+
+/// Who was heard in the last minutes of the last run, and since; as it stands on disk.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Contacts {
+    contacts: BTreeMap<PublicKey, WorldId>,
+}
+
+/// `contacts.toml`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct File {
+    #[serde(default, rename = "contact")]
+    contacts: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    /// The key, 64 hexadecimal digits.
+    key: String,
+    /// The world at which to meet it.
+    world: String,
+}
+
+impl Contacts {
+    /// Reads the file. It is a cache: one that cannot be read counts as empty.
+    pub(super) fn load(state: &StateDir, work: Work) -> Self {
+        let file = match state.load::<File>(FILE) {
+            Ok(file) => file.unwrap_or_default(),
+            Err(failure) => {
+                tracing::warn!(%failure, "the cached contacts are lost");
+                File::default()
+            }
+        };
+        let contacts: BTreeMap<_, _> = file.contacts.iter().filter_map(|entry| entry.read(work)).collect();
+        if contacts.len() < file.contacts.len() {
+            tracing::warn!(file = FILE, "left out cached contacts that are damaged");
+        }
+        Self { contacts }
+    }
+
+    /// The contacts of each world.
+    pub(super) fn by_world(&self) -> BTreeMap<WorldId, Vec<PublicKey>> {
+        let mut worlds: BTreeMap<WorldId, Vec<PublicKey>> = BTreeMap::new();
+        for (key, world) in &self.contacts {
+            worlds.entry(*world).or_default().push(*key);
+        }
+        worlds
+    }
+
+    /// Takes over who was heard lately, and writes it down if it changed.
+    pub(super) fn update(
+        &mut self,
+        state: &StateDir,
+        peers: &[PeerStatus],
+        world_of: impl Fn(NetworkHandle) -> Option<WorldId>,
+    ) -> Result<(), Failure> {
+        let mut recent: Vec<_> = peers
+            .iter()
+            .filter_map(|peer| {
+                let heard = peer.heard.filter(|heard| *heard <= RECENT)?;
+                let world = peer.networks.iter().find_map(|network| world_of(network.network))?;
+                Some((heard, peer.key, world))
+            })
+            .collect();
+        recent.sort();
+        recent.truncate(MOST);
+        let contacts = recent.into_iter().map(|(_, key, world)| (key, world)).collect();
+        if contacts == self.contacts {
+            return Ok(());
+        }
+        self.contacts = contacts;
+        let entries = self.contacts.iter().map(|(key, world)| Entry::write(key, *world)).collect();
+        state.save(FILE, &File { contacts: entries })
+    }
+}
+
+impl Entry {
+    fn read(&self, work: Work) -> Option<(PublicKey, WorldId)> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(self.key.as_bytes()).ok()?;
+        let key = PublicKey::from_bytes(&bytes.try_into().ok()?, work).ok()?;
+        Some((key, self.world.parse().ok()?))
+    }
+
+    fn write(key: &PublicKey, world: WorldId) -> Self {
+        Self { key: HEXLOWER_PERMISSIVE.encode(key.as_bytes()), world: world.to_string() }
+    }
+}
+
+/// The file in the state directory.
+const FILE: &str = "contacts.toml";
+
+/// Peers heard within this time are contacts: as long as their sessions with the last run can live.
+const RECENT: Duration = Duration::from_secs(180);
+
+/// Most contacts kept, the last heard ones: as many as a network has members that all know each other.
+const MOST: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use farlan_crypto::{Identity, random::SystemRandom};
+
+    use super::*;
+
+    fn key() -> PublicKey {
+        Identity::generate(&mut SystemRandom::from_os().unwrap(), Work::NONE).public()
+    }
+
+    #[test]
+    fn entries_round_trip_and_damage_costs_one_entry_or_the_cache() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path()).unwrap();
+        assert_eq!(Contacts::load(&state, Work::NONE), Contacts::default());
+        let (first, second) = (key(), key());
+        let world = WorldId::of(&first);
+        let mut entries = vec![Entry::write(&first, world), Entry::write(&second, world)];
+        state.save(FILE, &File { contacts: std::mem::take(&mut entries) }).unwrap();
+        let contacts = Contacts::load(&state, Work::NONE);
+        assert_eq!(contacts.by_world(), BTreeMap::from([(world, {
+            let mut keys = vec![first, second];
+            keys.sort();
+            keys
+        })]));
+        let damaged = Entry { key: "zz".into(), world: world.to_string() };
+        state.save(FILE, &File { contacts: vec![damaged, Entry::write(&first, world)] }).unwrap();
+        assert_eq!(Contacts::load(&state, Work::NONE).contacts.len(), 1);
+        std::fs::write(directory.path().join(FILE), "[[contact").unwrap();
+        assert_eq!(Contacts::load(&state, Work::NONE), Contacts::default());
+    }
+
+    #[test]
+    fn an_unheard_peer_is_no_contact() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path()).unwrap();
+        let key = key();
+        let peer = PeerStatus {
+            node: key.node_id(),
+            key,
+            path: None,
+            address: None,
+            rtt: None,
+            heard: Some(Duration::from_secs(181)),
+            networks: Vec::new(),
+        };
+        let mut contacts = Contacts::default();
+        contacts.update(&state, &[peer], |_| None).unwrap();
+        assert_eq!(contacts, Contacts::default());
+        assert!(!directory.path().join(FILE).exists());
+    }
+}

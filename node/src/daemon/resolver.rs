@@ -1,0 +1,140 @@
+//! From the `HOST:PORT` of an operator to addresses, and keeping them fresh.
+
+use std::{net::SocketAddr, time::Duration};
+
+use farlan_engine::Anchor;
+use farlan_netconf::{Endpoint, World};
+
+use crate::shell::{DataPlane, Request};
+
+/// The supernodes of `world` with those of their addresses that are written as numbers.
+pub fn literal(world: &World) -> Vec<Anchor> {
+    let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
+        key: supernode.key,
+        addresses: supernode.endpoints.iter().filter_map(Endpoint::address).collect(),
+    };
+    world.supernodes().iter().map(anchor).collect()
+}
+
+/// The supernodes of `world` with all their addresses, names looked up; and whether every name was found.
+pub async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
+    let mut anchors = Vec::new();
+    let mut complete = true;
+    for supernode in world.supernodes() {
+        let mut addresses = Vec::new();
+        for endpoint in &supernode.endpoints {
+            let found = look_up(endpoint).await;
+            complete &= !found.is_empty();
+            addresses.extend(found);
+        }
+        addresses.dedup();
+        anchors.push(Anchor { key: supernode.key, addresses });
+    }
+    (anchors, complete)
+}
+
+async fn look_up(endpoint: &Endpoint) -> Vec<SocketAddr> {
+    if let Some(address) = endpoint.address() {
+        return vec![address];
+    }
+    match tokio::net::lookup_host((endpoint.host(), endpoint.port())).await {
+        // Sorted, since servers rotate their answers and a new order is no news.
+        Ok(found) => {
+            let mut found: Vec<_> = found.take(MOST_ADDRESSES).collect();
+            found.sort();
+            found
+        }
+        Err(error) => {
+            tracing::debug!(%endpoint, %error, "cannot look up a supernode");
+            Vec::new()
+        }
+    }
+}
+
+/// Tells the data plane the addresses of a world's supernodes whenever they change, for ever.
+pub(super) async fn keep_resolved(data_plane: DataPlane, world: World) {
+    let mut told = literal(&world);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let (mut anchors, complete) = resolve(&world).await;
+        keep_known(&mut anchors, &told);
+        if anchors != told {
+            told.clone_from(&anchors);
+            if data_plane.send(Request::SetWorld { world: world.id(), anchors }).await.is_err() {
+                return;
+            }
+        }
+        if complete {
+            pause = FIRST_PAUSE;
+            tokio::time::sleep(REFRESH).await;
+        } else {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// A supernode whose name cannot be looked up at the moment keeps the addresses it had.
+fn keep_known(anchors: &mut [Anchor], told: &[Anchor]) {
+    for (anchor, before) in anchors.iter_mut().zip(told) {
+        if anchor.addresses.len() < before.addresses.len() {
+            for address in &before.addresses {
+                if anchor.addresses.len() < before.addresses.len() && !anchor.addresses.contains(address) {
+                    anchor.addresses.push(*address);
+                }
+            }
+        }
+    }
+}
+
+/// Most addresses taken of one name.
+const MOST_ADDRESSES: usize = 8;
+
+/// How often names that are known are looked up again.
+const REFRESH: Duration = Duration::from_secs(300);
+
+/// How soon a name that was not found is looked up again; doubled at each further failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How seldom that becomes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use farlan_crypto::{Identity, Work, random::SystemRandom};
+    use farlan_netconf::Supernode;
+
+    use super::*;
+
+    fn world(endpoints: &[&str]) -> World {
+        let mut random = SystemRandom::from_os().unwrap();
+        let operator = Identity::generate(&mut random, Work::NONE);
+        let endpoints = endpoints.iter().map(|text| text.parse().unwrap()).collect();
+        World::sign(&operator, 1, vec![Supernode { key: operator.public(), endpoints }]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn numbers_need_no_looking_up_and_unknown_names_are_told() {
+        let world = world(&["192.0.2.1:9600", "name.invalid:9600", "[2001:db8::1]:9601"]);
+        let literal = literal(&world);
+        assert_eq!(literal[0].addresses.len(), 2);
+        let (anchors, complete) = resolve(&world).await;
+        assert!(!complete);
+        assert_eq!(anchors, literal);
+    }
+
+    #[test]
+    fn a_lost_answer_does_not_lose_addresses() {
+        let key = world(&["192.0.2.1:1"]).supernodes()[0].key;
+        let anchor = |ports: &[u16]| Anchor {
+            key,
+            addresses: ports.iter().map(|port| SocketAddr::new([192, 0, 2, 1].into(), *port)).collect(),
+        };
+        let mut now = [anchor(&[])];
+        keep_known(&mut now, &[anchor(&[1, 2])]);
+        assert_eq!(now, [anchor(&[1, 2])]);
+        let mut now = [anchor(&[3, 4])];
+        keep_known(&mut now, &[anchor(&[1, 2])]);
+        assert_eq!(now, [anchor(&[3, 4])]);
+    }
+}

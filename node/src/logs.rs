@@ -1,0 +1,67 @@
+//! Logging to standard error.
+//!
+//! Levels are an interface: per packet TRACE, decisions DEBUG, what a user would notice INFO, what should wake somebody
+//! WARN. Underlay addresses never appear above DEBUG.
+
+use std::io::{self, IsTerminal};
+
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+/// Which messages are logged: a level (`info`), or levels by module (`info,farlan_engine=debug`), in the syntax of
+/// `tracing-subscriber`'s `EnvFilter`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LogFilter(String);
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".into())
+    }
+}
+
+impl TryFrom<String> for LogFilter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match EnvFilter::try_new(&text) {
+            Ok(_) if !text.trim().is_empty() => Ok(Self(text)),
+            _ => Err(format!("{text:?} is no log level: use error, warn, info, debug, trace or MODULE=LEVEL,…")),
+        }
+    }
+}
+
+impl std::str::FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+/// Starts logging for the whole program; a second call changes nothing.
+pub fn start(filter: &LogFilter) {
+    let filter = EnvFilter::new(&filter.0);
+    // The only failure is that a logger exists already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_checked() {
+        for good in ["info", "warn,farlan_engine=trace", "DEBUG"] {
+            assert!(good.parse::<LogFilter>().is_ok(), "{good}");
+        }
+        for bad in ["", "farlan=loud", "a=b=c"] {
+            assert!(bad.parse::<LogFilter>().is_err(), "{bad}");
+        }
+    }
+}

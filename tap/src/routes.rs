@@ -1,0 +1,213 @@
+//! Which routes a network's subnet would collide with.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use netlink_packet_core::{Emitable, parse_u32};
+use netlink_packet_route::route::{RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::error::TapError;
+use crate::netlink::{Netlink, Reply, malformed};
+
+/// An IPv4 route of this machine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// The first address of the destination.
+    pub destination: Ipv4Addr,
+    /// The destination's prefix length, 1 to 32 bits.
+    pub prefix: u8,
+    /// The name of the interface it leads to, the first one of several; empty for a route that leads to none
+    /// (blackhole, unreachable, prohibit, throw).
+    pub interface: String,
+}
+
+/// The routes of the main and local tables that overlap `subnet` (address and prefix length of 0 to 32 bits; host bits
+/// are ignored), except those that lead only to the device `except_index`.
+///
+/// Left out are default routes (prefix 0) and routes of the broadcast and multicast types. A route wider than the
+/// subnet is listed too, such as the `0.0.0.0/1` some VPN clients set in place of a default route: the caller judges by
+/// [`Route::prefix`]. The machine's own addresses appear as /32 routes of the local table. Needs no privilege.
+///
+/// # Errors
+/// [`TapError::BadAddress`] for a prefix over 32; [`TapError::Kernel`] when the list cannot be had.
+pub fn clashing_routes(
+    subnet: (Ipv4Addr, u8),
+    except_index: Option<u32>,
+) -> Result<Vec<Route>, TapError> {
+    let (address, prefix) = subnet;
+    if prefix > 32 {
+        return Err(TapError::BadAddress {
+            ip: IpAddr::V4(address),
+            prefix,
+        });
+    }
+    list(subnet, except_index).map_err(|error| TapError::refused("list the routes", &error))
+}
+
+fn list(subnet: (Ipv4Addr, u8), except_index: Option<u32>) -> io::Result<Vec<Route>> {
+    let mut netlink = Netlink::open()?;
+    let mut request = RouteMessage::default();
+    request.header.address_family = AddressFamily::Inet;
+    let replies = netlink.dump(&RouteNetlinkMessage::GetRoute(request))?;
+    let names: BTreeMap<u32, String> = netlink
+        .links()?
+        .into_iter()
+        .map(|link| (link.index, link.name))
+        .collect();
+
+    let mut routes = Vec::new();
+    for reply in &replies {
+        let entry = Entry::read(reply)?;
+        let excepted = !entry.interfaces.is_empty()
+            && entry
+                .interfaces
+                .iter()
+                .all(|&index| Some(index) == except_index);
+        if excepted || !entry.counts() || !overlap(subnet, (entry.destination, entry.prefix)) {
+            continue;
+        }
+        let interface = entry.interfaces.first().map_or_else(String::new, |index| {
+            // A device can vanish between the two lists.
+            names
+                .get(index)
+                .cloned()
+                .unwrap_or_else(|| format!("if{index}"))
+        });
+        routes.push(Route {
+            destination: entry.destination,
+            prefix: entry.prefix,
+            interface,
+        });
+    }
+    Ok(routes)
+}
+
+/// One entry of a routing table, as listed.
+struct Entry {
+    table: u32,
+    kind: RouteType,
+    destination: Ipv4Addr,
+    prefix: u8,
+    interfaces: Vec<u32>,
+}
+
+impl Entry {
+    fn read(reply: &Reply) -> io::Result<Self> {
+        let header = RouteHeader::parse(reply.body()).map_err(malformed)?;
+        let mut entry = Self {
+            table: u32::from(header.table),
+            kind: header.kind,
+            destination: Ipv4Addr::UNSPECIFIED,
+            prefix: header.destination_prefix_length,
+            interfaces: Vec::new(),
+        };
+        let mut result = Ok(());
+        reply.attributes(header.buffer_len(), |kind, value| {
+            if let Err(error) = entry.take(kind, value) {
+                result = Err(error);
+            }
+        })?;
+        result.map(|()| entry)
+    }
+
+    fn take(&mut self, kind: u16, value: &[u8]) -> io::Result<()> {
+        match kind {
+            libc::RTA_DST => {
+                let octets: [u8; 4] = value
+                    .try_into()
+                    .map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
+                self.destination = Ipv4Addr::from(octets);
+            }
+            libc::RTA_OIF => self.interfaces.push(parse_u32(value).map_err(malformed)?),
+            libc::RTA_TABLE => self.table = parse_u32(value).map_err(malformed)?,
+            libc::RTA_MULTIPATH => self.interfaces.extend(next_hops(value)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether traffic to this machine or elsewhere follows the route, a default route aside.
+    fn counts(&self) -> bool {
+        let table = self.table == u32::from(libc::RT_TABLE_MAIN)
+            || self.table == u32::from(libc::RT_TABLE_LOCAL);
+        table
+            && self.prefix > 0
+            && !matches!(self.kind, RouteType::Broadcast | RouteType::Multicast)
+    }
+}
+
+/// The interface indices in an RTA_MULTIPATH value, a row of `struct rtnexthop` of `linux/rtnetlink.h`, in the
+/// machine's byte order:
+///
+/// ```text
+///  0        2      3      4                 8
+/// +--------+------+------+-----------------+----------------------------+
+/// | length | flags| hops | interface index | attributes, padded to 4    |
+/// +--------+------+------+-----------------+----------------------------+
+/// ```
+fn next_hops(mut value: &[u8]) -> Vec<u32> {
+    let mut interfaces = Vec::new();
+    while let [l0, l1, _, _, i0, i1, i2, i3, ..] = *value {
+        interfaces.push(u32::from_ne_bytes([i0, i1, i2, i3]));
+        let length = usize::from(u16::from_ne_bytes([l0, l1]))
+            .max(8)
+            .next_multiple_of(4);
+        value = value.get(length..).unwrap_or_default();
+    }
+    interfaces
+}
+
+/// Whether two subnets share an address: they do exactly when they agree in the bits both fix.
+fn overlap(a: (Ipv4Addr, u8), b: (Ipv4Addr, u8)) -> bool {
+    let common = u32::from(a.1.min(b.1));
+    let mask = u32::MAX.checked_shl(32 - common).unwrap_or(0);
+    (a.0.to_bits() ^ b.0.to_bits()) & mask == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subnet(text: &str) -> (Ipv4Addr, u8) {
+        let (address, prefix) = text.split_once('/').unwrap();
+        (address.parse().unwrap(), prefix.parse().unwrap())
+    }
+
+    #[test]
+    fn subnets_overlap_when_one_holds_the_other() {
+        for (a, b, expected) in [
+            ("10.1.2.0/24", "10.1.2.0/24", true),
+            ("10.1.2.0/24", "10.1.2.7/32", true),
+            ("10.1.2.0/24", "10.0.0.0/8", true),
+            ("10.1.2.0/24", "10.1.3.0/24", false),
+            ("10.1.2.0/23", "10.1.3.0/24", true),
+            ("10.1.2.7/24", "10.1.2.9/24", true),
+            ("255.0.0.0/8", "0.0.0.0/1", false),
+            ("1.2.3.4/32", "1.2.3.5/32", false),
+            ("1.2.3.4/0", "200.2.3.5/32", true),
+        ] {
+            assert_eq!(overlap(subnet(a), subnet(b)), expected, "{a} and {b}");
+            assert_eq!(overlap(subnet(b), subnet(a)), expected, "{b} and {a}");
+        }
+    }
+
+    #[test]
+    fn next_hops_are_read_and_never_loop() {
+        let hop = |length: u16, index: u32| {
+            let mut bytes = length.to_ne_bytes().to_vec();
+            bytes.extend([0, 0]);
+            bytes.extend(index.to_ne_bytes());
+            bytes
+        };
+        let mut value = hop(16, 7);
+        value.extend([0xff; 8]);
+        value.extend(hop(8, 9));
+        assert_eq!(next_hops(&value), [7, 9]);
+        assert_eq!(next_hops(&hop(0, 3)), [3]);
+        assert_eq!(next_hops(&hop(u16::MAX, 3)), [3]);
+        assert!(next_hops(&value[..7]).is_empty());
+        assert!(next_hops(&[]).is_empty());
+    }
+}

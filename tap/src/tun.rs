@@ -1,0 +1,152 @@
+//! The descriptor of a TAP device: the only unsafe code of the crate.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use tun_tap::{Iface, Mode};
+
+use crate::error::{TapError, errno};
+
+/// A TAP device just made, known only by its descriptor and name.
+pub(crate) struct Tap {
+    /// Non-blocking, close-on-exec; one frame a read or write, without packet information.
+    pub(crate) fd: OwnedFd,
+    /// The name the kernel gave it.
+    pub(crate) name: String,
+}
+
+impl Tap {
+    /// Makes a TAP device called `name`, in which `%d` becomes the first free number.
+    ///
+    /// `name` is at most 15 bytes: `tun_tap` cuts a longer one short without a word.
+    pub(crate) fn new(name: &str) -> Result<Self, TapError> {
+        let iface = Iface::without_packet_info(name, Mode::Tap)
+            .map_err(|error| creation_error(name, &error))?;
+        // SAFETY: `into_raw_fd` gives up the descriptor, which is open and has no other owner.
+        let fd = unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) };
+        let (name_now, flags) = identity(&fd)
+            .map_err(|error| TapError::refused("read the TAP device's name", &error))?;
+        // TUNSETIFF attaches to an existing persistent device of the name. The device just made is never persistent, so
+        // this one slipped in after the caller looked; closing the descriptor detaches from it and leaves it as it was.
+        if flags & libc::IFF_PERSIST != 0 {
+            return Err(TapError::NameTaken {
+                name: name.to_owned(),
+                holder: "a persistent TAP device".to_owned(),
+            });
+        }
+        make_nonblocking(&fd)
+            .map_err(|error| TapError::refused("make the TAP descriptor non-blocking", &error))?;
+        Ok(Self { fd, name: name_now })
+    }
+}
+
+/// Sorts the errors of opening `/dev/net/tun` and of TUNSETIFF, which `tun_tap` reports alike.
+fn creation_error(name: &str, error: &io::Error) -> TapError {
+    match errno(error) {
+        errno @ (libc::ENOENT | libc::ENODEV | libc::ENXIO) => TapError::NoTunDevice { errno },
+        libc::EBUSY | libc::EEXIST => TapError::NameTaken {
+            name: name.to_owned(),
+            holder: "a device in use by another program".to_owned(),
+        },
+        _ => TapError::refused("create a TAP device", error),
+    }
+}
+
+/// The name and the `IFF_*` flags of the device behind `fd`.
+fn identity(fd: &OwnedFd) -> io::Result<(String, i32)> {
+    // SAFETY: all-zero bytes are a valid `ifreq`, which holds integers, byte arrays and a null pointer.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // SAFETY: the descriptor is open, and TUNGETIFF writes one `ifreq` through the pointer, which is to one.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name = request
+        .ifr_name
+        .iter()
+        .map(|&byte| byte.cast_unsigned())
+        .take_while(|&byte| byte != 0)
+        .collect();
+    let name = String::from_utf8(name).map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
+    // SAFETY: TUNGETIFF fills in `ifru_flags`; any bytes would be a valid integer.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok((name, i32::from(flags)))
+}
+
+/// Sets O_NONBLOCK and FD_CLOEXEC.
+fn make_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    // SAFETY: these operations of fcntl take and give integers only; the descriptor is open.
+    let (status, descriptor) = unsafe {
+        (
+            libc::fcntl(fd, libc::F_GETFL),
+            libc::fcntl(fd, libc::F_GETFD),
+        )
+    };
+    if status < 0 || descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    let done = unsafe {
+        libc::fcntl(fd, libc::F_SETFL, status | libc::O_NONBLOCK) == 0
+            && libc::fcntl(fd, libc::F_SETFD, descriptor | libc::FD_CLOEXEC) == 0
+    };
+    if done {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creation_errors_name_the_remedy() {
+        let message =
+            |errno| creation_error("fl0", &io::Error::from_raw_os_error(errno)).to_string();
+        assert!(message(libc::ENOENT).contains("modprobe tun"));
+        assert!(message(libc::ENODEV).contains("--device /dev/net/tun"));
+        assert!(message(libc::EPERM).contains("CAP_NET_ADMIN"));
+        assert!(message(libc::EBUSY).contains("fl0 is taken"));
+        assert!(message(libc::ENOMEM).contains("the kernel refused to create a TAP device"));
+    }
+
+    /// `create` looks for the name first; this is what still holds if a device appears right after.
+    #[test]
+    fn an_existing_device_is_never_attached_to() {
+        let thread = std::thread::spawn(|| {
+            // SAFETY: only this thread moves to the new namespace, and it ends with the test.
+            let done = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert_eq!(
+                done,
+                0,
+                "this test needs root, to make a namespace: {}",
+                io::Error::last_os_error()
+            );
+            let first = Tap::new("farlan%d")
+                .unwrap_or_else(|error| panic!("this test needs TAP devices: {error}"));
+            assert_eq!(first.name, "farlan0");
+            assert!(
+                matches!(Tap::new("farlan0"), Err(TapError::NameTaken { .. })),
+                "it is in use"
+            );
+
+            // SAFETY: TUNSETPERSIST takes an integer; the descriptor is open.
+            let done = unsafe { libc::ioctl(first.fd.as_raw_fd(), libc::TUNSETPERSIST, 1) };
+            assert_eq!(done, 0, "TUNSETPERSIST: {}", io::Error::last_os_error());
+            drop(first);
+            for _ in 0..2 {
+                assert!(
+                    matches!(Tap::new("farlan0"), Err(TapError::NameTaken { .. })),
+                    "it is persistent"
+                );
+            }
+        });
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The namespace lab: the real programs on real kernels.
+//!
+//! A [`Lab`] is a small Internet in Linux network namespaces: a routed core with public test addresses, homes
+//! behind nftables NATs, and wires with a chosen delay. [`program`] starts and drives the released binaries in
+//! it, [`ping`], [`avahi`] and [`sys::PacketSocket`] look at what they do from outside.
+//!
+//! Everything here needs root. What the machine lacks is named by [`requirements::check`]; nothing is skipped.
+
+pub mod avahi;
+pub mod command;
+pub mod limit;
+pub mod namespace;
+pub mod ping;
+pub mod program;
+pub mod requirements;
+pub mod summary;
+pub mod sys;
+pub mod topology;
+pub mod transfer;
+pub mod trio;
+
+pub use command::run;
+pub use namespace::Namespace;
+pub use program::{Node, Supernode};
+pub use topology::{Home, Lab, Nat, Wire};

@@ -1,0 +1,73 @@
+//! What the lab needs of the machine, with the Debian package that brings it.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+/// Each program the lab runs, and the Debian package it is in. `scripts/` installs the same packages.
+pub const PROGRAMS: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("ping", "iputils-ping"),
+    ("arping", "arping"),
+    ("tcpdump", "tcpdump"),
+    ("dbus-daemon", "dbus-daemon"),
+    ("avahi-daemon", "avahi-daemon"),
+    ("avahi-browse", "avahi-utils"),
+    ("avahi-publish", "avahi-utils"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+];
+
+/// The programs that every lab needs; the others serve single tests.
+pub const BASE_PROGRAMS: &[&str] = &["ip", "nft", "ping", "unshare", "setpriv"];
+
+/// Checks for root, `/dev/net/tun` and the [`BASE_PROGRAMS`].
+///
+/// # Errors
+/// Something is missing; the message names all of it, and the package to install.
+pub fn check_base() -> Result<()> {
+    check(BASE_PROGRAMS)
+}
+
+/// Checks for root, `/dev/net/tun` and all of [`PROGRAMS`].
+///
+/// # Errors
+/// Something is missing; the message names all of it, and the package to install.
+pub fn check_all() -> Result<()> {
+    let all: Vec<_> = PROGRAMS.iter().map(|(program, _)| *program).collect();
+    check(&all)
+}
+
+fn check(programs: &[&str]) -> Result<()> {
+    let mut missing = Vec::new();
+    if !is_root()? {
+        missing.push("root: namespaces and network cards cannot be made without (try sudo)".to_owned());
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        missing.push("/dev/net/tun: load the kernel module `tun`, or give the container that device".to_owned());
+    }
+    for (program, package) in PROGRAMS {
+        if programs.contains(program) && !installed(program) {
+            missing.push(format!("the program {program}: apt-get install {package}"));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("this machine lacks\n  {}", missing.join("\n  "));
+}
+
+/// Tells whether a program is on the search path or in the system administrator's directories.
+fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
+    std::env::split_paths(&path).chain(administration).any(|directory| directory.join(program).is_file())
+}
+
+fn is_root() -> Result<bool> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    // "Uid: real effective saved filesystem"; the effective one decides.
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    Ok(uid.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0"))
+}

@@ -1,0 +1,248 @@
+//! The system calls std does not offer: entering a network namespace, packet sockets, signals.
+//!
+//! The only unsafe code of this package is here.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Largest packet a veth hands over whole: 64 KiB of segmentation super-packet and its headers.
+pub const LARGEST_PACKET: usize = 65_536 + 256;
+
+/// Length in bytes of the `virtio_net_hdr` in front of each packet of a socket opened [`Offloads::Kept`].
+pub const VNET_HEADER: usize = 10;
+
+/// Moves the calling thread into the network namespace that `namespace` was opened from.
+///
+/// # Errors
+/// What `setns(2)` reports, for instance that the caller is not root.
+pub fn enter_network_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: setns reads two integers; the descriptor is open for the length of the call.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })?;
+    Ok(())
+}
+
+/// Asks a process to end (SIGTERM).
+///
+/// # Errors
+/// What `kill(2)` reports; the process may be gone already.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGTERM)
+}
+
+/// Ends a process at once (SIGKILL).
+///
+/// # Errors
+/// What `kill(2)` reports; the process may be gone already.
+pub fn kill(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGKILL)
+}
+
+/// Puts the calling thread before all ordinary ones, so that a timer fires when it is due on a busy machine.
+///
+/// # Errors
+/// What `sched_setscheduler(2)` reports; the caller may go on without.
+pub fn take_real_time_priority() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 10 };
+    // SAFETY: the pointer is to a live sched_param that the call only reads.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) })?;
+    Ok(())
+}
+
+/// Waits until one of two sockets has a packet or `timeout` has passed, to the nanosecond.
+///
+/// # Errors
+/// What `ppoll(2)` reports; an interrupted wait is no error.
+pub fn wait_readable(sockets: [&PacketSocket; 2], timeout: Duration) -> io::Result<()> {
+    let mut polls = sockets.map(|socket| libc::pollfd {
+        fd: socket.fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // SAFETY: `polls` holds two pollfd and the count says so; the timespec lives through the call; no signal mask.
+    let ready = check(unsafe { libc::ppoll(polls.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) });
+    match ready {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What a [`PacketSocket`] does with packets whose checksum or segmentation the kernel has left to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offloads {
+    /// Each packet begins with its `virtio_net_hdr` ([`VNET_HEADER`] bytes), which a relay hands on unchanged.
+    Kept,
+    /// Packets are bare frames; for sockets on which no partial checksums are expected.
+    Bare,
+}
+
+/// A packet socket (`AF_PACKET`) bound to one interface: whole Ethernet frames in and out.
+///
+/// It does not see frames that leave through the interface, only those that arrive.
+#[derive(Debug)]
+pub struct PacketSocket {
+    fd: OwnedFd,
+    offloads: Offloads,
+}
+
+impl PacketSocket {
+    /// Opens a socket on `interface` of the calling thread's namespace. Reads never block.
+    ///
+    /// # Errors
+    /// What the kernel reports, for instance that there is no such interface.
+    pub fn open(interface: &str, offloads: Offloads) -> io::Result<Self> {
+        // SAFETY: socket takes three integers. Protocol 0 receives nothing until bind names one.
+        let fd = check(unsafe {
+            libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
+        })?;
+        // SAFETY: the descriptor was just made and nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let socket = Self { fd, offloads };
+        socket.set_option(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        socket.set_option(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
+        socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 32 << 20)?;
+        socket.set_option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 32 << 20)?;
+        if offloads == Offloads::Kept {
+            socket.set_option(libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
+        }
+        socket.bind(interface)?;
+        Ok(socket)
+    }
+
+    /// Sends one packet; it begins with a `virtio_net_hdr` where offloads are kept.
+    ///
+    /// # Errors
+    /// What the kernel reports, for instance a frame longer than the interface takes.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+        // SAFETY: pointer and length describe the live slice, which the call only reads.
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), packet.as_ptr().cast(), packet.len(), 0) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Receives one packet, or nothing if none waits. The kernel takes the VLAN tag out of arriving frames;
+    /// it is put back from the auxiliary data, so a bare frame is byte for byte what was on the wire.
+    ///
+    /// # Errors
+    /// What the kernel reports, for instance that the interface went away.
+    pub fn receive(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut packet = vec![0_u8; LARGEST_PACKET];
+        let mut control = [0_u64; 16];
+        let mut vector = libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: packet.len() };
+        // SAFETY: msghdr is a plain C structure for which all zeros is valid.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = &raw mut vector;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        // SAFETY: all pointers in the header are to live buffers of the lengths given beside them.
+        let length = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, 0) };
+        let Ok(length) = usize::try_from(length) else {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+        };
+        packet.truncate(length);
+        if let Some(tag) = vlan_tag(&message) {
+            let start = if self.offloads == Offloads::Kept { VNET_HEADER } else { 0 };
+            insert_tag(&mut packet, start, tag);
+        }
+        Ok(Some(packet))
+    }
+
+    fn set_option(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
+        // SAFETY: pointer and length describe a live i32, which the call only reads.
+        check(unsafe {
+            libc::setsockopt(
+                self.fd.as_raw_fd(),
+                level,
+                option,
+                (&raw const value).cast(),
+                size_of::<i32>() as libc::socklen_t,
+            )
+        })?;
+        Ok(())
+    }
+
+    fn bind(&self, interface: &str) -> io::Result<()> {
+        let name = CString::new(interface)?;
+        // SAFETY: the name is a live NUL-terminated string.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        let Ok(index @ 1..) = i32::try_from(index) else {
+            return Err(io::Error::last_os_error());
+        };
+        // SAFETY: sockaddr_ll is a plain C structure for which all zeros is valid.
+        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_ifindex = index;
+        // SAFETY: pointer and length describe the live sockaddr_ll, which the call only reads.
+        check(unsafe {
+            libc::bind(
+                self.fd.as_raw_fd(),
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+            )
+        })?;
+        Ok(())
+    }
+}
+
+/// Finds the VLAN tag that the kernel took out of a packet: protocol and tag as they stood in the frame.
+fn vlan_tag(message: &libc::msghdr) -> Option<[u8; 4]> {
+    // SAFETY: the header was filled by recvmsg, so CMSG_FIRSTHDR and CMSG_NXTHDR walk the live control buffer, and
+    // a control message of this level and type holds a tpacket_auxdata (packet(7)); it is read unaligned.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_PACKET && (*header).cmsg_type == libc::PACKET_AUXDATA {
+                let data = libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned();
+                if data.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+                    return None;
+                }
+                let protocol = if data.tp_status & libc::TP_STATUS_VLAN_TPID_VALID == 0 {
+                    libc::ETH_P_8021Q as u16
+                } else {
+                    data.tp_vlan_tpid
+                };
+                let [p0, p1] = protocol.to_be_bytes();
+                let [t0, t1] = data.tp_vlan_tci.to_be_bytes();
+                return Some([p0, p1, t0, t1]);
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    None
+}
+
+/// Puts a VLAN tag behind the two MAC addresses of the frame that begins at `start`, and moves the checksum
+/// offset of a `virtio_net_hdr` before it accordingly.
+fn insert_tag(packet: &mut Vec<u8>, start: usize, tag: [u8; 4]) {
+    const MAC_ADDRESSES: usize = 12;
+    const CHECKSUM_START: std::ops::Range<usize> = 6..8;
+    let place = start + MAC_ADDRESSES;
+    if packet.len() < place {
+        return;
+    }
+    packet.splice(place..place, tag);
+    if start == VNET_HEADER && packet[0] & 1 != 0 {
+        let offset = u16::from_ne_bytes([packet[CHECKSUM_START.start], packet[CHECKSUM_START.start + 1]]);
+        packet[CHECKSUM_START].copy_from_slice(&(offset + 4).to_ne_bytes());
+    }
+}
+
+fn signal(pid: u32, signal: i32) -> io::Result<()> {
+    let pid = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: kill takes two integers.
+    check(unsafe { libc::kill(pid, signal) })?;
+    Ok(())
+}
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,34 @@
+//! Many engines in one process, on a simulated Internet and in virtual time.
+//!
+//! A [`Lab`] holds hosts, each with the released [`farlan_engine::Engine`] (real handshakes, real sealing), and an
+//! underlay of NATs and links that delay, lose, double and reorder datagrams. Every random draw comes from one seed, so
+//! a run is repeated by its seed; [`Lab::trace`] is a hash over everything that happened and proves it.
+//!
+//! Each joined network has a [`Card`] on its host: a small model of a kernel with a neighbour table, which resolves
+//! addresses and answers pings. An independent [`Model`] watches all frames and panics the moment one arrives that must
+//! not.
+//!
+//! Tests run over the seeds of [`for_each_seed`].
+
+mod frames;
+mod kernel;
+mod lab;
+mod model;
+mod random;
+mod scene;
+mod seeds;
+mod trace;
+mod underlay;
+
+pub use frames::{
+    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, echo4, echo6,
+    ethernet, neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
+};
+pub use kernel::{Card, Received};
+pub use lab::{Family, HostId, Lab, NetId, PingId};
+pub use model::{MemberKey, Model, NetworkKey, Rules, SendId};
+pub use random::ReproducibleRandom;
+pub use scene::{Kind, Scene};
+pub use seeds::{FIXED_SEEDS, for_each_seed};
+pub use trace::Trace;
+pub use underlay::{LinkQuality, Mapping, NatId, Traffic, Underlay};

@@ -1,0 +1,65 @@
+//! A hash over everything that happens in a run.
+
+use std::{fmt::Write as _, time::Duration};
+
+use sha2::{Digest, Sha512};
+
+/// The event log of a run as a running hash: two runs are the same if their hashes are.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    hash: Sha512,
+    entries: u64,
+}
+
+impl Trace {
+    /// Adds an entry: `what` happened at `at`, with `details` and the bytes of a packet.
+    ///
+    /// Fields go in with their length, so that no two different logs run together to the same bytes.
+    pub fn record(&mut self, at: Duration, what: &str, details: &[u8], packet: &[u8]) {
+        self.entries += 1;
+        self.hash.update(at.as_nanos().to_be_bytes());
+        for field in [what.as_bytes(), details, packet] {
+            self.hash.update((field.len() as u64).to_be_bytes());
+            self.hash.update(field);
+        }
+    }
+
+    /// How many entries were added.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The hash of the log so far: 32 hexadecimal digits, the first half of which would do to tell two runs apart.
+    pub fn hash(&self) -> String {
+        let digest = self.hash.clone().finalize();
+        digest[..16].iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_counts() {
+        let log = |at, what, details: &[u8], packet: &[u8]| {
+            let mut trace = Trace::default();
+            trace.record(Duration::from_nanos(at), what, details, packet);
+            trace.hash()
+        };
+        let base = log(1, "sent", b"x", b"yz");
+        assert_eq!(base, log(1, "sent", b"x", b"yz"));
+        for other in [
+            log(2, "sent", b"x", b"yz"),
+            log(1, "lost", b"x", b"yz"),
+            log(1, "sent", b"xy", b"z"),
+            log(1, "sent", b"x", b"yy"),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Random faults, one after the other; when they end, the LAN must come together again.
+//!
+//! The model judges every frame on the way.
+
+use std::time::Duration;
+
+use farlan_tests::sim::{
+    BROADCAST, FIXED_SEEDS, Family, HostId, Kind, LinkQuality, ReproducibleRandom, Scene,
+    for_each_seed, payload_frame,
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+const NODES: usize = 4;
+
+/// Faults and traffic, a step about every 700 ms.
+const STEPS: u64 = 100;
+
+/// How long after the last fault everyone must reach everyone again.
+const CONVERGENCE: Duration = Duration::from_secs(10);
+
+/// A fault, drawn at random.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Crash(usize),
+    Restart(usize),
+    Goodbye(usize),
+    CrashSupernode,
+    RestartSupernode,
+    Rebind(usize),
+    Isolate(usize, bool),
+    Links(u64),
+    Leave(usize),
+    Join(usize),
+}
+
+/// What of a scene is in order.
+struct State {
+    up: [bool; NODES],
+    joined: [bool; NODES],
+    supernode: bool,
+}
+
+impl State {
+    fn draw(&self, random: &mut ReproducibleRandom) -> Option<Fault> {
+        let node = random.below(NODES as u64) as usize;
+        Some(match random.below(20) {
+            0 | 1 if self.up[node] => Fault::Crash(node),
+            0..=4 if !self.up[node] => Fault::Restart(node),
+            2 if self.up[node] => Fault::Goodbye(node),
+            5 if self.supernode => Fault::CrashSupernode,
+            5..=8 if !self.supernode => Fault::RestartSupernode,
+            9 => Fault::Rebind(node),
+            10 => Fault::Isolate(node, true),
+            11 | 12 => Fault::Isolate(node, false),
+            13 => Fault::Links(random.below(4)),
+            14 if self.up[node] && self.joined[node] => Fault::Leave(node),
+            14..=16 if self.up[node] && !self.joined[node] => Fault::Join(node),
+            _ => return None,
+        })
+    }
+
+    fn apply(&mut self, scene: &mut Scene, fault: Fault) {
+        match fault {
+            Fault::Crash(node) => {
+                scene.lab.crash(scene.nodes[node]);
+                self.up[node] = false;
+            }
+            Fault::Goodbye(node) => {
+                scene.lab.shut_down(scene.nodes[node]);
+                self.up[node] = false;
+            }
+            Fault::Restart(node) => {
+                scene.lab.restart(scene.nodes[node]);
+                self.up[node] = true;
+            }
+            Fault::CrashSupernode => {
+                scene.lab.crash(scene.supernode);
+                self.supernode = false;
+            }
+            Fault::RestartSupernode => {
+                scene.lab.restart(scene.supernode);
+                self.supernode = true;
+            }
+            Fault::Rebind(node) => scene.lab.rebind(scene.nats[node]),
+            Fault::Isolate(node, isolated) => scene.lab.set_isolated(scene.nodes[node], isolated),
+            Fault::Links(grade) => scene.lab.set_links(links(grade)),
+            Fault::Leave(node) => {
+                scene.lab.leave(scene.nodes[node], scene.network);
+                self.joined[node] = false;
+            }
+            Fault::Join(node) => {
+                scene.lab.join(scene.nodes[node], scene.network);
+                self.joined[node] = true;
+            }
+        }
+    }
+
+    fn is_member(&self, node: usize) -> bool {
+        self.up[node] && self.joined[node]
+    }
+}
+
+/// Links from faultless (0) to bad (3).
+fn links(grade: u64) -> LinkQuality {
+    let share = grade as f64 / 15.0;
+    LinkQuality::of_delay(Duration::from_millis(15 + 20 * grade))
+        .with_loss(share)
+        .with_duplication(share / 2.0)
+        .with_jitter(20 * MILLISECOND * grade as u32)
+}
+
+/// Some traffic of the members.
+fn speak(scene: &mut Scene, state: &State, random: &mut ReproducibleRandom, step: u64) {
+    let (from, to) = (
+        random.below(NODES as u64) as usize,
+        random.below(NODES as u64) as usize,
+    );
+    if from == to || !state.is_member(from) {
+        return;
+    }
+    let (sender, receiver) = (scene.nodes[from], scene.nodes[to]);
+    if random.chance(0.3) {
+        let mac = scene.lab.card(sender, scene.network).mac();
+        scene.lab.send(
+            sender,
+            scene.network,
+            payload_frame(BROADCAST, mac, step, 200),
+        );
+    }
+    for family in [Family::V4, Family::V6] {
+        if scene.lab.address(receiver, scene.network, family).is_some() {
+            scene.ping(sender, receiver, family);
+        }
+    }
+}
+
+/// Pairs whose ping was not answered.
+fn silent_pairs(scene: &mut Scene) -> Vec<(HostId, HostId, Family)> {
+    let mut pings = Vec::new();
+    for (from, to) in scene.pairs() {
+        for family in [Family::V4, Family::V6] {
+            assert!(
+                scene.lab.address(to, scene.network, family).is_some(),
+                "{to:?} has no address by {family:?}"
+            );
+            pings.push(((from, to, family), scene.ping(from, to, family)));
+        }
+    }
+    scene.lab.run(2 * SECOND);
+    pings
+        .into_iter()
+        .filter(|&(_, ping)| scene.lab.answer(ping).is_none())
+        .map(|(pair, _)| pair)
+        .collect()
+}
+
+#[test]
+fn a_lan_comes_together_after_any_faults() {
+    for kind in Kind::ALL {
+        for_each_seed(FIXED_SEEDS, |seed| {
+            let mut random = ReproducibleRandom::new(seed, "chaos", 0);
+            let mut scene = Scene::settled(seed, kind, NODES, links(0));
+            let mut state = State {
+                up: [true; NODES],
+                joined: [true; NODES],
+                supernode: true,
+            };
+            let mut log = Vec::new();
+            for step in 0..STEPS {
+                if let Some(fault) = state.draw(&mut random) {
+                    log.push((scene.lab.now(), fault));
+                    state.apply(&mut scene, fault);
+                }
+                speak(&mut scene, &state, &mut random, step);
+                scene
+                    .lab
+                    .run(100 * MILLISECOND + random.duration_below(1_200 * MILLISECOND));
+            }
+            let mends = (0..NODES)
+                .map(|node| Fault::Isolate(node, false))
+                .chain([Fault::Links(0)])
+                .chain((!state.supernode).then_some(Fault::RestartSupernode))
+                .chain(
+                    (0..NODES)
+                        .filter(|&node| !state.up[node])
+                        .map(Fault::Restart),
+                )
+                .chain(
+                    (0..NODES)
+                        .filter(|&node| !state.joined[node])
+                        .map(Fault::Join),
+                );
+            for mend in mends.collect::<Vec<_>>() {
+                log.push((scene.lab.now(), mend));
+                state.apply(&mut scene, mend);
+            }
+            // Traffic goes on, as a LAN in use has it; that is how dead sessions are noticed.
+            let end = scene.lab.now() + CONVERGENCE;
+            let mut step = STEPS;
+            while scene.lab.now() < end {
+                step += 1;
+                speak(&mut scene, &state, &mut random, step);
+                scene.lab.run(100 * MILLISECOND);
+            }
+            let silent = silent_pairs(&mut scene);
+            assert!(
+                silent.is_empty(),
+                "{kind:?}: no answer {CONVERGENCE:?} after the last of {log:#?}: {silent:?}"
+            );
+            let mac = scene.lab.card(scene.nodes[0], scene.network).mac();
+            let frame = scene.lab.send(
+                scene.nodes[0],
+                scene.network,
+                payload_frame(BROADCAST, mac, u64::MAX, 100),
+            );
+            scene.lab.run(2 * SECOND);
+            assert_eq!(
+                scene.lab.model().reached(frame),
+                scene.nodes[1..]
+                    .iter()
+                    .map(|node| node.index())
+                    .collect::<Vec<_>>()
+            );
+        });
+    }
+}
