@@ -24,8 +24,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub use cards::{Cards, KernelCards};
-pub use resolver::resolve;
+pub use cards::{Cards, KernelCards, NewCard};
 
 use crate::{
     api::{Server, daemon_router},

@@ -1,2 +1,7 @@
 //! The `farlan` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    farlan::cli::main()
+}

@@ -1,2 +1,182 @@
-//! The `farlan-supernode` program.
-fn main() {}
+//! The `farlan-supernode` program: an always-on anchor at which nodes find each other.
+//!
+//! It is the node's data plane with the engine's role switched, without cards and without privileges.
+
+#![forbid(unsafe_code)]
+
+mod directory;
+mod serving;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use farlan::{
+    cli::{
+        self,
+        client::Client,
+        output::{self, Output, say},
+    },
+    failure::Failure,
+    logs::{self, LogFilter},
+};
+use farlan_netconf::Endpoint;
+
+use directory::Directory;
+use serving::Status;
+
+/// An always-on anchor at which farlan nodes find each other.
+#[derive(Debug, Parser)]
+#[command(name = "farlan-supernode", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new supernode: its identity, its operator's key and its world
+    Init(Init),
+    /// Run the supernode in the foreground
+    Run {
+        #[command(flatten)]
+        place: Place,
+        /// What is logged: error, warn, info, debug, trace, or MODULE=LEVEL,… [default: info]
+        #[arg(long, value_name = "LEVEL")]
+        log: Option<LogFilter>,
+    },
+    /// Print the link with which nodes find this supernode
+    Link {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show what the running supernode serves
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// Where the supernode's files are
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Init {
+    #[command(flatten)]
+    place: Place,
+    /// The UDP port to listen on
+    #[arg(long, default_value_t = 9600, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Where nodes reach it, HOST:PORT or [IPv6]:PORT; can be repeated, the preferred one first
+    #[arg(long = "address", value_name = "HOST:PORT", required = true)]
+    addresses: Vec<Endpoint>,
+}
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => output::finish("farlan-supernode", run(cli.command)),
+        Err(error) => cli::usage(&error),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Init(Init { place, port, addresses }) => init(&place, port, addresses),
+        Command::Run { place, log } => {
+            let directory = Directory::open(&place.state_dir)?;
+            logs::start(log.as_ref().unwrap_or_else(|| &directory.config().log));
+            cli::runtime()?.block_on(serving::run(directory))
+        }
+        Command::Link { place } => Output::new(false).line(directory::link(&place.state_dir)?),
+        Command::Status { place, json } => cli::runtime()?.block_on(status(&place, json)),
+    }
+}
+
+fn init(place: &Place, port: u16, addresses: Vec<Endpoint>) -> Result<(), Failure> {
+    let made = directory::init(&place.state_dir, port, addresses)?;
+    let shown = place.state_dir.display();
+    say(format_args!(
+        "made the supernode {} of world {} in {shown}\nrun it with:         farlan-supernode run --state-dir {shown}\n\
+         its link for nodes:  farlan-supernode link --state-dir {shown}\n\
+         keep a copy of {} in a safe place: only its holder can change the world",
+        made.node,
+        made.world,
+        place.state_dir.join(directory::OPERATOR).display(),
+    ));
+    Ok(())
+}
+
+async fn status(place: &Place, json: bool) -> Result<(), Failure> {
+    let hint = format!(
+        "the supernode is not running here; start it with: farlan-supernode run --state-dir {}",
+        place.state_dir.display()
+    );
+    let client = Client::with_hint(&place.state_dir.join(serving::SOCKET), hint);
+    let status: Status = client.get("/v1/status").await?;
+    let mut output = Output::new(json);
+    if json {
+        return output.document(&status);
+    }
+    output.line(format_args!("supernode {} is up on UDP port {}", status.node_id, status.port))?;
+    output.line(format_args!("world         {} (version {})", status.world, status.version))?;
+    output.line(format_args!("registered    {}", status.registrations))?;
+    output.line(format_args!("subscriptions {}", status.subscriptions))?;
+    output.line(format_args!("IPv4 claims   {}", status.claims))?;
+    let counted: Vec<_> = status
+        .counters
+        .into_iter()
+        .filter(|(_, value)| *value > 0)
+        .map(|(name, value)| [name, value.to_string()])
+        .collect();
+    if counted.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    output.table(["COUNTER", "VALUE"], &counted)
+}
+
+/// Shown below the help.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 the supernode is not running, \
+4 not permitted, 5 no answer in time";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_fixed_invocations_parse() {
+        Cli::command().debug_assert();
+        for line in [
+            "farlan-supernode init --state-dir D --port 9600 --address 192.0.2.1:9600",
+            "farlan-supernode init --state-dir D --port 9600 --address a.example:9600 --address [2001:db8::1]:9600",
+            "farlan-supernode run --state-dir D",
+            "farlan-supernode link --state-dir D",
+            "farlan-supernode status --state-dir D --json",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        for line in [
+            "farlan-supernode",
+            "farlan-supernode init --state-dir D --port 9600",
+            "farlan-supernode init --state-dir D --port 0 --address 192.0.2.1:9600",
+            "farlan-supernode init --state-dir D --address 192.0.2.1",
+            "farlan-supernode init --state-dir D --address 0.0.0.0:9600",
+            "farlan-supernode run",
+        ] {
+            let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,3 +1,4 @@
 //! The simulator and the end-to-end tests of farlan.
 
+pub mod ns;
 pub mod sim;

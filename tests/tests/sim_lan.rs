@@ -337,9 +337,8 @@ fn strangers_cannot_speak_for_others() {
         for (number, frame) in forged.into_iter().enumerate() {
             let id = scene.lab.send(a, network, frame);
             scene.lab.run(SECOND);
-            assert_eq!(
-                scene.lab.model().reached(id),
-                [],
+            assert!(
+                scene.lab.model().reached(id).is_empty(),
                 "forged frame {number} was delivered"
             );
         }
@@ -368,7 +367,7 @@ fn friends_cannot_take_each_others_mac_address() {
         ] {
             let id = scene.lab.send(a, network, frame);
             scene.lab.run(SECOND);
-            assert_eq!(scene.lab.model().reached(id), []);
+            assert!(scene.lab.model().reached(id).is_empty());
         }
         assert!(scene.ping_for(b, c, Family::V4, SECOND).is_some());
     });

@@ -11,13 +11,13 @@ use farlan_netconf::DirectoryKey;
 use tracing::debug;
 
 use crate::{
-    AnchorStatus, Engine, Outbox, Role, Time,
+    AnchorStatus, Engine, Outbox, Time,
     handshakes::Via,
     peers::{Path, PeerId},
     subscriptions::Subscriptions,
     wire::{
         control::{Control, Membership, NodeRecord, Query},
-        datagram::{Datagram, RelayIndex, RelayTarget, put_hint, put_relay},
+        datagram::{Datagram, RelayIndex, RelayTarget, Unknown, put_hint, put_relay},
     },
 };
 
@@ -100,7 +100,11 @@ impl Anchor {
         Self {
             registrations: BTreeMap::new(),
             by_index: BTreeMap::new(),
-            indexes: Indexes { uses: Vec::new(), first_use: random, resting: VecDeque::new() },
+            indexes: Indexes {
+                uses: Vec::new(),
+                first_use: random,
+                resting: VecDeque::new(),
+            },
             claims: BTreeMap::new(),
             claim_ends: BTreeSet::new(),
             subscriptions: Subscriptions::default(),
@@ -120,7 +124,9 @@ impl Anchor {
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
-        self.registrations.get(&id).map(|registration| registration.heard + REGISTRATION_KEPT)
+        self.registrations
+            .get(&id)
+            .map(|registration| registration.heard + REGISTRATION_KEPT)
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
@@ -136,17 +142,24 @@ impl Anchor {
         let (Some(one), Some(other)) = (self.registrations.get(&one), self.registrations.get(&other)) else {
             return false;
         };
-        one.memberships.iter().any(|a| other.memberships.iter().any(|b| a.member_key == b.member_key))
+        one.memberships
+            .iter()
+            .any(|a| other.memberships.iter().any(|b| a.member_key == b.member_key))
     }
 }
 
 impl Indexes {
     fn take(&mut self, now: Time) -> Option<RelayIndex> {
-        let rested = self.resting.pop_front_if(|(since, _)| now.since(*since) >= INDEX_RESTS).map(|(_, slot)| slot);
+        let rested = self
+            .resting
+            .pop_front_if(|(since, _)| now.since(*since) >= INDEX_RESTS)
+            .map(|(_, slot)| slot);
         let slot = match rested {
             Some(slot) => slot,
             None => {
-                let slot = u32::try_from(self.uses.len()).ok().filter(|_| self.uses.len() < MAX_REGISTRATIONS)?;
+                let slot = u32::try_from(self.uses.len())
+                    .ok()
+                    .filter(|_| self.uses.len() < MAX_REGISTRATIONS)?;
                 // A multiplicative step spreads the first uses of neighbouring slots.
                 let first = self.first_use.wrapping_mul(u64::from(slot) | 1) >> 40;
                 self.uses.push(u32::try_from(first).unwrap_or_default());
@@ -178,14 +191,22 @@ impl Engine {
     ) {
         let Some(peer) = self.peers.get(id) else { return };
         let node = peer.key.node_id();
-        let Some(Path::Direct(observed)) = peer.path else { return };
+        let Some(Path::Direct(observed)) = peer.path else {
+            return;
+        };
         let (index, restarted, before) = match self.anchor.registrations.get_mut(&id) {
             Some(registration) => {
                 let restarted = std::mem::replace(&mut registration.boot, boot) != boot;
-                (registration.index, restarted, std::mem::take(&mut registration.memberships))
+                (
+                    registration.index,
+                    restarted,
+                    std::mem::take(&mut registration.memberships),
+                )
             }
             None => {
-                let Some(index) = self.anchor.indexes.take(now) else { return };
+                let Some(index) = self.anchor.indexes.take(now) else {
+                    return;
+                };
                 self.anchor.by_index.insert(index, id);
                 debug!(node = %node.short(), "registered");
                 (index, true, Vec::new())
@@ -201,15 +222,35 @@ impl Engine {
             }
         }
         for old in &before {
-            if old.ipv4.is_some() && !memberships.iter().any(|new| new.ipv4.is_some() && new.address_key == old.address_key) {
+            if old.ipv4.is_some()
+                && !memberships
+                    .iter()
+                    .any(|new| new.ipv4.is_some() && new.address_key == old.address_key)
+            {
                 self.release(old.address_key, &node);
             }
         }
-        let sent_to = self.anchor.registrations.remove(&id).map(|old| old.sent_to).unwrap_or_default();
-        let registration =
-            Registration { index, boot, heard: now, memberships: memberships.clone(), sent_to, challenge: None };
+        let sent_to = self
+            .anchor
+            .registrations
+            .remove(&id)
+            .map(|old| old.sent_to)
+            .unwrap_or_default();
+        let registration = Registration {
+            index,
+            boot,
+            heard: now,
+            memberships: memberships.clone(),
+            sent_to,
+            challenge: None,
+        };
         self.anchor.registrations.insert(id, registration);
-        let message = Control::Registered { request, index, observed, refused };
+        let message = Control::Registered {
+            request,
+            index,
+            observed,
+            refused,
+        };
         self.send_control(now, id, None, &[message], out);
         self.subscribe(now, id, restarted, &before, &memberships, out);
         self.arm(id);
@@ -238,11 +279,17 @@ impl Engine {
 
     /// Ends a registration; its addresses stay reserved for a while, or are free at once if the node said goodbye.
     pub(crate) fn end_registration(&mut self, now: Time, id: PeerId, goodbye: bool, out: &mut Outbox) {
-        let Some(registration) = self.anchor.registrations.remove(&id) else { return };
+        let Some(registration) = self.anchor.registrations.remove(&id) else {
+            return;
+        };
         self.anchor.by_index.remove(&registration.index);
         self.anchor.indexes.give_back(now, registration.index);
         let node = self.peers.get(id).map(|peer| peer.key.node_id());
-        for membership in registration.memberships.iter().filter(|membership| membership.ipv4.is_some()) {
+        for membership in registration
+            .memberships
+            .iter()
+            .filter(|membership| membership.ipv4.is_some())
+        {
             let key = membership.address_key;
             match (goodbye, self.anchor.claims.get_mut(&key)) {
                 (false, Some(claim)) if Some(claim.holder) == node => {
@@ -269,7 +316,10 @@ impl Engine {
 
     /// Ends a registration that was not heard for too long.
     pub(crate) fn tend_anchored(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let over = self.anchor.registration_deadline(id).is_some_and(|deadline| deadline <= now);
+        let over = self
+            .anchor
+            .registration_deadline(id)
+            .is_some_and(|deadline| deadline <= now);
         if over {
             self.end_registration(now, id, false, out);
             self.end_sessions(id, out);
@@ -301,11 +351,14 @@ impl Engine {
         };
         registration.heard = now;
         if let Some(address) = rehomed {
-            let lately = |challenge: &Challenge| {
-                challenge.address == address && now.since(challenge.sent) < CHALLENGE_PAUSE
-            };
+            let lately =
+                |challenge: &Challenge| challenge.address == address && now.since(challenge.sent) < CHALLENGE_PAUSE;
             if !registration.challenge.as_ref().is_some_and(lately) {
-                registration.challenge = Some(Challenge { address, nonce, sent: now });
+                registration.challenge = Some(Challenge {
+                    address,
+                    nonce,
+                    sent: now,
+                });
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.path = Some(Path::Direct(address));
                 }
@@ -322,7 +375,9 @@ impl Engine {
 
     /// A node answered from the address where it was challenged.
     pub(crate) fn challenge_answered(&mut self, id: PeerId, nonce: u64) {
-        let Some(registration) = self.anchor.registrations.get_mut(&id) else { return };
+        let Some(registration) = self.anchor.registrations.get_mut(&id) else {
+            return;
+        };
         if let Some(challenge) = registration.challenge.take_if(|challenge| challenge.nonce == nonce)
             && let Some(peer) = self.peers.get_mut(id)
         {
@@ -344,11 +399,15 @@ impl Engine {
     ) {
         let _ = now;
         let from = self.anchor.by_index.get(&source).copied();
-        let from = from.filter(|id| self.peers.get(*id).is_some_and(|peer| peer.path == Some(Path::Direct(address))));
+        let from = from.filter(|id| {
+            self.peers
+                .get(*id)
+                .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
+        });
         let Some(from) = from else {
             self.counters.relay_unknown_source += 1;
             let transmit = Path::Direct(address);
-            self.transmit(transmit, out, |bytes| put_hint(bytes, source));
+            self.transmit(transmit, out, |bytes| put_hint(bytes, Unknown::Registration(source)));
             return;
         };
         let to = match destination {
@@ -367,7 +426,9 @@ impl Engine {
             self.counters.relay_unanswered += 1;
             return;
         }
-        let Some(path) = self.peers.get(to).and_then(|peer| peer.path) else { return };
+        let Some(path) = self.peers.get(to).and_then(|peer| peer.path) else {
+            return;
+        };
         let sent = self.transmit(path, out, |bytes| {
             put_relay(bytes, RelayTarget::Index(index), source);
             bytes.extend_from_slice(inner);
@@ -390,9 +451,11 @@ impl Engine {
         }
         let found = match query {
             Query::Prefix(prefix) => self.peers.by_prefix(prefix),
-            Query::Address(key) => {
-                self.anchor.claims.get(key).and_then(|claim| self.peers.by_node(&claim.holder))
-            }
+            Query::Address(key) => self
+                .anchor
+                .claims
+                .get(key)
+                .and_then(|claim| self.peers.by_node(&claim.holder)),
         };
         let found = found.filter(|found| *found != id && self.anchor.has_registration(*found));
         let record = found.and_then(|found| self.node_record(found));
@@ -405,9 +468,12 @@ impl Engine {
     /// How a registered node is reached.
     pub(crate) fn node_record(&self, id: PeerId) -> Option<NodeRecord> {
         let key = *self.peers.get(id)?.key.as_bytes();
-        Some(NodeRecord { key, home: self.node_id, index: self.anchor.index_of(id)? })
+        Some(NodeRecord {
+            key,
+            home: self.node_id,
+            index: self.anchor.index_of(id)?,
+        })
     }
-
 }
 
 #[cfg(test)]
@@ -416,7 +482,11 @@ mod tests {
 
     #[test]
     fn an_index_rests_before_it_is_given_out_again() {
-        let mut indexes = Indexes { uses: Vec::new(), first_use: 0x1234_5678_9abc_def0, resting: VecDeque::new() };
+        let mut indexes = Indexes {
+            uses: Vec::new(),
+            first_use: 0x1234_5678_9abc_def0,
+            resting: VecDeque::new(),
+        };
         let first = indexes.take(Time::ZERO).unwrap();
         indexes.give_back(Time::ZERO, first);
         let second = indexes.take(Time::ZERO).unwrap();
@@ -428,7 +498,11 @@ mod tests {
 
     #[test]
     fn no_index_is_zero() {
-        let mut indexes = Indexes { uses: vec![u32::MAX], first_use: 0, resting: VecDeque::from([(Time::ZERO, 0)]) };
+        let mut indexes = Indexes {
+            uses: vec![u32::MAX],
+            first_use: 0,
+            resting: VecDeque::from([(Time::ZERO, 0)]),
+        };
         assert_ne!(indexes.take(Time::ZERO + INDEX_RESTS), Some(RelayIndex(0)));
     }
 }

@@ -22,14 +22,20 @@ struct Entry<M> {
 
 impl<M> Default for Batch<M> {
     fn default() -> Self {
-        Self { bytes: Vec::new(), entries: Vec::new() }
+        Self {
+            bytes: Vec::new(),
+            entries: Vec::new(),
+        }
     }
 }
 
 impl<M> Batch<M> {
     /// An empty batch with room for `packets` packets of `bytes` bytes in all.
     pub fn with_capacity(packets: usize, bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), entries: Vec::with_capacity(packets) }
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            entries: Vec::with_capacity(packets),
+        }
     }
 
     /// How many packets there are.
@@ -66,7 +72,10 @@ impl<M> Batch<M> {
         write(&mut self.bytes);
         debug_assert!(start <= self.bytes.len());
         let range = start..self.bytes.len();
-        self.entries.push(Entry { label, range: range.clone() });
+        self.entries.push(Entry {
+            label,
+            range: range.clone(),
+        });
         range
     }
 
@@ -74,14 +83,13 @@ impl<M> Batch<M> {
     ///
     /// # Errors
     /// Those of `read`; nothing is added then, nor if it read nothing.
-    pub fn read(
-        &mut self,
-        room: usize,
-        read: impl FnOnce(&mut [u8]) -> io::Result<(usize, M)>,
-    ) -> io::Result<usize> {
+    pub fn read(&mut self, room: usize, read: impl FnOnce(&mut [u8]) -> io::Result<(usize, M)>) -> io::Result<usize> {
         let start = self.bytes.len();
         self.bytes.resize(start + room, 0);
-        let result = self.bytes.get_mut(start..).map_or(Ok(None), |room| read(room).map(Some));
+        let result = self
+            .bytes
+            .get_mut(start..)
+            .map_or(Ok(None), |room| read(room).map(Some));
         let (length, label) = match result {
             Ok(Some((length, label))) if length > 0 => (length.min(room), label),
             other => {
@@ -90,7 +98,10 @@ impl<M> Batch<M> {
             }
         };
         self.bytes.truncate(start + length);
-        self.entries.push(Entry { label, range: start..start + length });
+        self.entries.push(Entry {
+            label,
+            range: start..start + length,
+        });
         Ok(length)
     }
 
@@ -166,13 +177,16 @@ mod tests {
         batch.push('b', b"three");
         let read = batch
             .read(10, |room| {
-                room.get_mut(..2).map(|bytes| bytes.copy_from_slice(b"xy"));
+                room[..2].copy_from_slice(b"xy");
                 Ok((2, 'c'))
             })
             .unwrap();
         assert_eq!(read, 2);
         let all: Vec<_> = batch.iter().map(|(label, bytes)| (*label, bytes.to_vec())).collect();
-        assert_eq!(all, [('a', b"one".to_vec()), ('b', b"three".to_vec()), ('c', b"xy".to_vec())]);
+        assert_eq!(
+            all,
+            [('a', b"one".to_vec()), ('b', b"three".to_vec()), ('c', b"xy".to_vec())]
+        );
         assert_eq!(batch.bytes(), 10);
     }
 

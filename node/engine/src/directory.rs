@@ -21,7 +21,7 @@ use crate::{
     retry::{Retry, Schedule},
     wire::{
         control::{Control, MemberEntry, Membership, NodeRecord, Query},
-        datagram::{RelayIndex, RelayTarget},
+        datagram::{RelayIndex, RelayTarget, Unknown},
     },
 };
 
@@ -39,7 +39,11 @@ const KEEPALIVE_RETRY: Duration = Duration::from_secs(1);
 const KEEPALIVES_MISSED: u32 = 3;
 
 /// An unanswered request to a supernode is sent again after these pauses.
-const REQUEST: Schedule = Schedule { first: Duration::from_millis(500), longest: Duration::from_secs(5) };
+const REQUEST: Schedule = Schedule {
+    first: Duration::from_millis(500),
+    steady: 6,
+    longest: Duration::from_secs(5),
+};
 
 /// A look-up without an answer is given up after this time.
 const LOOKUP_KEPT: Duration = Duration::from_secs(3);
@@ -132,14 +136,19 @@ impl Directory {
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
         let registration = self.registrations.get(&id)?;
-        let keepalive = registration.unanswered.map_or(registration.keepalive, |(sent, _)| sent + KEEPALIVE_RETRY);
+        let keepalive = registration
+            .unanswered
+            .map_or(registration.keepalive, |(sent, _)| sent + KEEPALIVE_RETRY);
         let keepalive = registration.index.map(|_| keepalive);
         let request = registration.request.as_ref().map(|request| request.retry.at());
         [keepalive, request].into_iter().flatten().min()
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.lookups.values().map(|lookup| lookup.retry.at().min(lookup.since + LOOKUP_KEPT)).min()
+        self.lookups
+            .values()
+            .map(|lookup| lookup.retry.at().min(lookup.since + LOOKUP_KEPT))
+            .min()
     }
 
     pub(crate) fn status(&self, peers: &Peers) -> Vec<SupernodeStatus> {
@@ -188,10 +197,15 @@ impl Engine {
                 hinted: None,
             });
             let in_use = registration.addresses.get(registration.address).copied();
-            registration.address =
-                in_use.and_then(|used| anchor.addresses.iter().position(|a| *a == used)).unwrap_or_default();
+            registration.address = in_use
+                .and_then(|used| anchor.addresses.iter().position(|a| *a == used))
+                .unwrap_or_default();
             registration.addresses = anchor.addresses;
-            let path = registration.addresses.get(registration.address).copied().map(Path::Direct);
+            let path = registration
+                .addresses
+                .get(registration.address)
+                .copied()
+                .map(Path::Direct);
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.supernode = true;
                 peer.path = path;
@@ -233,7 +247,11 @@ impl Engine {
         if self.directory.registered(&world).next().is_none() {
             return;
         }
-        let due: Vec<_> = self.directory.greetings.extract_if(.., |(greeted, _)| *greeted == world).collect();
+        let due: Vec<_> = self
+            .directory
+            .greetings
+            .extract_if(.., |(greeted, _)| *greeted == world)
+            .collect();
         let own = self.public;
         for (_, key) in due.into_iter().filter(|(_, key)| *key != own) {
             if let Some(id) = self.peers.pin(key) {
@@ -271,34 +289,44 @@ impl Engine {
             .filter(|(supernode, _)| self.directory.relay_index(**supernode).is_some())
             .filter_map(|(supernode, listing)| Some((*supernode, listing.members.get(node)?.index)));
         if let Some((supernode, index)) = listed.next() {
-            return Some(Path::Relay { supernode, target: RelayTarget::Index(index) });
+            return Some(Path::Relay {
+                supernode,
+                target: RelayTarget::Index(index),
+            });
         }
-        let mut registered = self.directory.registrations.iter().filter(|(_, registration)| registration.index.is_some());
-        registered.next().map(|(id, _)| Path::Relay { supernode: *id, target: RelayTarget::Node(*node) })
+        let mut registered = self
+            .directory
+            .registrations
+            .iter()
+            .filter(|(_, registration)| registration.index.is_some());
+        registered.next().map(|(id, _)| Path::Relay {
+            supernode: *id,
+            target: RelayTarget::Node(*node),
+        })
     }
 
     /// A supernode that does not answer is tried at its next address.
     pub(crate) fn try_other_address(&mut self, id: PeerId) {
-        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
         if registration.addresses.is_empty() {
             return;
         }
         registration.address = (registration.address + 1) % registration.addresses.len();
-        let path = registration.addresses.get(registration.address).copied().map(Path::Direct);
+        let path = registration
+            .addresses
+            .get(registration.address)
+            .copied()
+            .map(Path::Direct);
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = path;
         }
     }
 
-    /// A session with a supernode stands: register.
+    /// A session with a supernode stands: register, or show that the new keys work and that this node is still there.
     pub(crate) fn anchor_session_stands(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let registered = self.directory.relay_index(id).is_some();
-        if registered {
-            // New keys for a registration that goes on: show that they work.
-            self.send_empty(now, id, out);
-        } else {
-            self.register(now, id, out);
-        }
+        self.register(now, id, out);
     }
 
     /// The memberships in a world changed: its supernodes are told at the end of the turn.
@@ -317,30 +345,51 @@ impl Engine {
 
     fn register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let number = self.directory.request_number();
-        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
         let networks: Vec<_> = self
             .networks
             .iter()
             .filter(|network| network.world == registration.world)
             .map(|network| network.handle)
             .collect();
-        registration.request = Some(Request { number, networks, since: now, retry: Retry::due(REQUEST, now) });
+        registration.request = Some(Request {
+            number,
+            networks,
+            since: now,
+            retry: Retry::due(REQUEST, now),
+        });
         self.directory.dirty.remove(&id);
         self.resend_register(now, id, out);
     }
 
     fn resend_register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
-        let Some(request) = &mut registration.request else { return };
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
+        let Some(request) = &mut registration.request else {
+            return;
+        };
         request.retry.again(now);
         let membership = |handle: &NetworkHandle| {
             let network = self.networks.get(*handle)?;
             let ipv4 = network.ipv4_claim();
-            let address_key = network.secret.address_key(ipv4.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED));
-            Some(Membership { member_key: network.member_key, address_key, ipv4 })
+            let address_key = network
+                .secret
+                .address_key(ipv4.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED));
+            Some(Membership {
+                member_key: network.member_key,
+                address_key,
+                ipv4,
+            })
         };
         let memberships = request.networks.iter().filter_map(membership).collect();
-        let message = Control::Register { request: request.number, boot: self.boot, memberships };
+        let message = Control::Register {
+            request: request.number,
+            boot: self.boot,
+            memberships,
+        };
         self.send_control(now, id, None, &[message], out);
         self.arm(id);
     }
@@ -353,8 +402,12 @@ impl Engine {
         (request, index, observed, refused): (u32, RelayIndex, SocketAddr, &[u8]),
         out: &mut Outbox,
     ) {
-        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
-        let Some(answered) = registration.request.take_if(|waiting| waiting.number == request) else { return };
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
+        let Some(answered) = registration.request.take_if(|waiting| waiting.number == request) else {
+            return;
+        };
         let first = registration.index.replace(index) != Some(index);
         registration.keepalive = now + KEEPALIVE;
         registration.unanswered = None;
@@ -367,7 +420,9 @@ impl Engine {
         let mut changed = false;
         let mut assigned = false;
         for (position, handle) in answered.networks.iter().enumerate() {
-            let Some(claim) = self.networks.get(*handle).and_then(|network| network.ipv4_claim()) else { continue };
+            let Some(claim) = self.networks.get(*handle).and_then(|network| network.ipv4_claim()) else {
+                continue;
+            };
             if refused.iter().any(|refused| usize::from(*refused) == position) {
                 self.ipv4_refused(*handle, claim);
                 changed = true;
@@ -383,7 +438,11 @@ impl Engine {
         }
         if first {
             info!(supernode = %supernode.short(), "registered");
-            out.events.push(Event::Registered { supernode, world, observed });
+            out.events.push(Event::Registered {
+                supernode,
+                world,
+                observed,
+            });
             self.send_greetings(now, world);
             for waiting in self.peers.ids() {
                 let wants = |peer: &crate::peers::Peer| !peer.waiting.is_empty() && peer.outgoing.is_none();
@@ -397,13 +456,24 @@ impl Engine {
 
     /// Keeps a registration alive, or takes it for lost.
     pub(crate) fn tend_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
-        if registration.request.as_ref().is_some_and(|request| request.retry.at() <= now) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
+        if registration
+            .request
+            .as_ref()
+            .is_some_and(|request| request.retry.at() <= now)
+        {
             self.resend_register(now, id, out);
         }
-        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
-        let (registered, keepalive, unanswered) =
-            (registration.index.is_some(), registration.keepalive, registration.unanswered);
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
+        let (registered, keepalive, unanswered) = (
+            registration.index.is_some(),
+            registration.keepalive,
+            registration.unanswered,
+        );
         let lost = match unanswered {
             Some((sent, missed)) => {
                 let overdue = now.since(sent) >= KEEPALIVE_RETRY;
@@ -431,13 +501,17 @@ impl Engine {
 
     /// Without a registration: begins anew, without end.
     pub(crate) fn registration_lost(&mut self, id: PeerId, out: &mut Outbox) {
-        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
         let had = registration.index.take().is_some();
         registration.request = None;
         registration.unanswered = None;
         if had && let Some(peer) = self.peers.get(id) {
             info!(supernode = %peer.key.node_id().short(), "registration lost");
-            out.events.push(Event::RegistrationLost { supernode: peer.key.node_id() });
+            out.events.push(Event::RegistrationLost {
+                supernode: peer.key.node_id(),
+            });
         }
         self.begin_handshake(id, false);
     }
@@ -461,7 +535,9 @@ impl Engine {
 
     /// Something sealed came from a supernode.
     pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId) {
-        let Some(registration) = self.directory.registrations.get_mut(&id) else { return };
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
         if let Some((sent, missed)) = registration.unanswered.take()
             && missed == 1
             && let Some(peer) = self.peers.get_mut(id)
@@ -470,18 +546,32 @@ impl Engine {
         }
     }
 
-    /// A supernode says that it has no such registration of this node: it is asked, sealed, at most once a second.
-    pub(crate) fn hinted(&mut self, now: Time, source: SocketAddr, index: RelayIndex, out: &mut Outbox) {
+    /// A supernode says that it does not know this node's registration or session. Anybody could say so: it is asked,
+    /// sealed, or a new session is made beside the old one, at most once a second.
+    pub(crate) fn hinted(&mut self, now: Time, source: SocketAddr, unknown: Unknown, out: &mut Outbox) {
         let hinted = self.directory.registrations.iter_mut().find(|(id, registration)| {
-            registration.index == Some(index)
-                && self.peers.get(**id).is_some_and(|peer| peer.path == Some(Path::Direct(source)))
+            let Some(peer) = self.peers.get(**id) else { return false };
+            let ours = match unknown {
+                Unknown::Registration(index) => registration.index == Some(index),
+                Unknown::Session(index) => peer.sessions.current().is_some_and(|session| session.remote == index),
+            };
+            ours && peer.path == Some(Path::Direct(source))
         });
         let Some((id, registration)) = hinted else { return };
-        let lately = registration.hinted.is_some_and(|last| now.since(last) < KEEPALIVE_RETRY);
-        if !lately && registration.unanswered.is_none() {
-            registration.hinted = Some(now);
-            let id = *id;
-            self.send_keepalive(now, id, 1, out);
+        let id = *id;
+        if registration
+            .hinted
+            .is_some_and(|last| now.since(last) < KEEPALIVE_RETRY)
+        {
+            return;
+        }
+        match unknown {
+            Unknown::Registration(_) if registration.unanswered.is_none() => self.send_keepalive(now, id, 1, out),
+            Unknown::Registration(_) => {}
+            Unknown::Session(_) => {
+                registration.hinted = Some(now);
+                self.begin_handshake(id, false);
+            }
         }
     }
 
@@ -498,7 +588,13 @@ impl Engine {
         if !self.directory.registrations.contains_key(&id) {
             return;
         }
-        let Some(network) = self.networks.iter_mut().find(|network| network.member_key == member_key) else { return };
+        let Some(network) = self
+            .networks
+            .iter_mut()
+            .find(|network| network.member_key == member_key)
+        else {
+            return;
+        };
         let handle = network.handle;
         let listing = network.listings.entry(id).or_default();
         if from == 0 {
@@ -509,10 +605,19 @@ impl Engine {
             listing.version = upto;
             listing.count = count;
             for entry in entries {
-                let Ok(key) = PublicKey::from_bytes(&entry.record.key, self.work) else { continue };
+                let Ok(key) = PublicKey::from_bytes(&entry.record.key, self.work) else {
+                    continue;
+                };
                 let node = key.node_id();
                 if entry.present {
-                    listing.members.insert(node, Member { key, index: entry.record.index, ipv4: entry.ipv4 });
+                    listing.members.insert(
+                        node,
+                        Member {
+                            key,
+                            index: entry.record.index,
+                            ipv4: entry.ipv4,
+                        },
+                    );
                 } else {
                     listing.members.remove(&node);
                 }
@@ -528,10 +633,15 @@ impl Engine {
     }
 
     fn relay_index_told(&mut self, supernode: PeerId, record: &NodeRecord) {
-        let Ok(key) = PublicKey::from_bytes(&record.key, self.work) else { return };
+        let Ok(key) = PublicKey::from_bytes(&record.key, self.work) else {
+            return;
+        };
         let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get_mut(id));
         if let Some(peer) = peer.filter(|peer| peer.key == key)
-            && let Some(Path::Relay { supernode: used, target }) = &mut peer.path
+            && let Some(Path::Relay {
+                supernode: used,
+                target,
+            }) = &mut peer.path
             && *used == supernode
         {
             *target = RelayTarget::Index(record.index);
@@ -541,20 +651,29 @@ impl Engine {
     /// Asks the supernodes of a network who has an address or the rest of an id.
     pub(crate) fn look_up(&mut self, now: Time, handle: NetworkHandle, target: LookupTarget, query: Query) {
         let key = (handle, target);
-        self.directory.recent.retain(|_, asked| now.since(*asked) < LOOKUP_PAUSE);
-        let asked = self.directory.recent.contains_key(&key)
-            || self.directory.lookups.values().any(|lookup| lookup.key == key);
+        self.directory
+            .recent
+            .retain(|_, asked| now.since(*asked) < LOOKUP_PAUSE);
+        let asked =
+            self.directory.recent.contains_key(&key) || self.directory.lookups.values().any(|lookup| lookup.key == key);
         if asked || self.directory.lookups.len() >= MAX_LOOKUPS {
             return;
         }
         let request = self.directory.request_number();
-        let lookup = Lookup { key, query, since: now, retry: Retry::due(REQUEST, now) };
+        let lookup = Lookup {
+            key,
+            query,
+            since: now,
+            retry: Retry::due(REQUEST, now),
+        };
         self.directory.lookups.insert(request, lookup);
     }
 
     /// Sends look-ups that are new or unanswered, and gives up old ones.
     pub(crate) fn tend_lookups(&mut self, now: Time, out: &mut Outbox) {
-        self.directory.lookups.retain(|_, lookup| now.since(lookup.since) < LOOKUP_KEPT);
+        self.directory
+            .lookups
+            .retain(|_, lookup| now.since(lookup.since) < LOOKUP_KEPT);
         let mut due = Vec::new();
         for (request, lookup) in &mut self.directory.lookups {
             if lookup.retry.at() <= now {
@@ -563,7 +682,9 @@ impl Engine {
             }
         }
         for (request, handle, query) in due {
-            let Some(world) = self.networks.get(handle).map(|network| network.world) else { continue };
+            let Some(world) = self.networks.get(handle).map(|network| network.world) else {
+                continue;
+            };
             let anchor = self.directory.registered(&world).next();
             if let Some(id) = anchor {
                 self.send_control(now, id, None, &[Control::Locate { request, query }], out);
@@ -583,7 +704,9 @@ impl Engine {
         if !self.directory.registrations.contains_key(&id) {
             return;
         }
-        let Some(lookup) = self.directory.lookups.remove(&request) else { return };
+        let Some(lookup) = self.directory.lookups.remove(&request) else {
+            return;
+        };
         let (handle, target) = lookup.key;
         let key = found.and_then(|record| PublicKey::from_bytes(&record.key, self.work).ok());
         let fits = |key: &PublicKey| match &lookup.query {
@@ -595,9 +718,14 @@ impl Engine {
             self.not_located(now, handle, target, out);
             return;
         };
-        let Some(peer) = self.peers.pin(key).and_then(|peer| self.peers.get_mut(peer)) else { return };
+        let Some(peer) = self.peers.pin(key).and_then(|peer| self.peers.get_mut(peer)) else {
+            return;
+        };
         if peer.path.is_none() {
-            peer.path = Some(Path::Relay { supernode: id, target: RelayTarget::Index(record.index) });
+            peer.path = Some(Path::Relay {
+                supernode: id,
+                target: RelayTarget::Index(record.index),
+            });
         }
         if let Some(network) = self.networks.get_mut(handle) {
             let ipv4 = match target {
@@ -605,7 +733,11 @@ impl Engine {
                 LookupTarget::Node { .. } => None,
             };
             let listing = network.listings.entry(id).or_default();
-            let member = listing.members.entry(key.node_id()).or_insert(Member { key, index: record.index, ipv4 });
+            let member = listing.members.entry(key.node_id()).or_insert(Member {
+                key,
+                index: record.index,
+                ipv4,
+            });
             member.ipv4 = ipv4.or(member.ipv4);
         }
         self.try_held_again(now, handle, out);

@@ -57,7 +57,10 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("node", &self.node_id).field("role", &self.role).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("node", &self.node_id)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,7 +142,9 @@ impl Engine {
 
     /// Leaves a network and forgets what was known of it.
     pub fn leave(&mut self, now: Time, network: NetworkHandle) {
-        let Some(left) = self.networks.remove(network) else { return };
+        let Some(left) = self.networks.remove(network) else {
+            return;
+        };
         self.held.drop_network(network);
         self.groups.drop_network(network);
         for id in self.peers.ids() {
@@ -268,12 +273,17 @@ impl Engine {
 
     /// A peer's id for the log.
     pub(crate) fn name(&self, id: PeerId) -> String {
-        self.peers.get(id).map(|peer| peer.key.node_id().short()).unwrap_or_default()
+        self.peers
+            .get(id)
+            .map(|peer| peer.key.node_id().short())
+            .unwrap_or_default()
     }
 
     /// Sends a datagram along `path`: what `fill` appends. Returns whether the path can be used.
     pub(crate) fn transmit(&self, path: Path, out: &mut Outbox, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let Some(envelope) = self.envelope(path) else { return false };
+        let Some(envelope) = self.envelope(path) else {
+            return false;
+        };
         envelope.write(&mut out.datagrams, fill);
         true
     }
@@ -281,11 +291,19 @@ impl Engine {
     /// Where datagrams along `path` go and what stands before them.
     pub(crate) fn envelope(&self, path: Path) -> Option<Envelope> {
         match path {
-            Path::Direct(destination) => Some(Envelope { destination, relay: None }),
+            Path::Direct(destination) => Some(Envelope {
+                destination,
+                relay: None,
+            }),
             Path::Relay { supernode, target } => {
                 let source = self.directory.relay_index(supernode)?;
-                let Some(Path::Direct(destination)) = self.peers.get(supernode)?.path else { return None };
-                Some(Envelope { destination, relay: Some((target, source)) })
+                let Some(Path::Direct(destination)) = self.peers.get(supernode)?.path else {
+                    return None;
+                };
+                Some(Envelope {
+                    destination,
+                    relay: Some((target, source)),
+                })
             }
         }
     }
@@ -308,7 +326,11 @@ impl Engine {
                 found.entry(member.key.node_id()).or_insert(member.key);
             }
         }
-        for (_, peer) in self.peers.iter().filter(|(_, peer)| !peer.supernode && !peer.sessions.is_empty()) {
+        for (_, peer) in self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.supernode && !peer.sessions.is_empty())
+        {
             found.entry(peer.key.node_id()).or_insert(peer.key);
         }
         found.remove(&self.node_id);
@@ -318,7 +340,9 @@ impl Engine {
     fn peer_status(&self, now: Time, key: PublicKey) -> PeerStatus {
         let node = key.node_id();
         let peer = self.peers.by_node(&node).and_then(|id| self.peers.get(id));
-        let path = peer.filter(|peer| peer.sessions.current().is_some()).and_then(|peer| peer.path);
+        let path = peer
+            .filter(|peer| peer.sessions.current().is_some())
+            .and_then(|peer| peer.path);
         let networks = self.networks.iter().filter_map(|network| {
             let member = network.member(&node);
             let shared = peer.is_some_and(|peer| peer.up.contains(&network.handle));
@@ -338,7 +362,9 @@ impl Engine {
                 Path::Direct(_) => PathKind::Direct,
                 Path::Relay { .. } => PathKind::Relay,
             }),
-            address: path.and_then(|path| self.envelope(path)).map(|envelope| envelope.destination),
+            address: path
+                .and_then(|path| self.envelope(path))
+                .map(|envelope| envelope.destination),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
             networks: networks.collect(),
@@ -371,7 +397,10 @@ impl Envelope {
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> std::ops::Range<usize> {
         let mut inner = 0;
-        let transmit = Transmit { destination: self.destination, ttl: None };
+        let transmit = Transmit {
+            destination: self.destination,
+            ttl: None,
+        };
         let range = datagrams.write(transmit, |bytes| {
             if let Some((target, source)) = self.relay {
                 put_relay(bytes, target, source);

@@ -36,7 +36,10 @@ impl Via {
     pub(crate) fn path(self) -> Path {
         match self {
             Self::Direct(address) => Path::Direct(address),
-            Self::Relay { supernode, source } => Path::Relay { supernode, target: RelayTarget::Index(source) },
+            Self::Relay { supernode, source } => Path::Relay {
+                supernode,
+                target: RelayTarget::Index(source),
+            },
         }
     }
 }
@@ -117,7 +120,11 @@ const MAX_PEERS: usize = 8192;
 
 /// The pauses after which an unanswered message 1 is sent again. The first leaves room for a relayed round trip around
 /// the globe.
-const RESEND: Schedule = Schedule { first: Duration::from_millis(600), longest: Duration::from_secs(5) };
+const RESEND: Schedule = Schedule {
+    first: Duration::from_millis(600),
+    steady: 8,
+    longest: Duration::from_secs(5),
+};
 
 /// A message 1 is sent again byte for byte for so long, then made anew: the other end has forgotten it.
 const RESENT_FOR: Duration = HALF_OPEN_KEPT;
@@ -146,7 +153,10 @@ impl Engine {
             self.counters.handshakes_overflow += 1;
             return;
         }
-        self.handshakes.queue.push_back(Job::Message { via, datagram: datagram.to_vec() });
+        self.handshakes.queue.push_back(Job::Message {
+            via,
+            datagram: datagram.to_vec(),
+        });
     }
 
     /// Does one public-key operation from the queue.
@@ -157,8 +167,15 @@ impl Engine {
                 self.begin(now, peer, rekey, out);
             }
             Some(Job::Message { via, datagram }) => match Datagram::parse(&datagram) {
-                Ok(Datagram::Initiation { sender, message, .. }) => self.answer(now, via, &datagram, sender, message, out),
-                Ok(Datagram::Response { receiver, sender, message, .. }) => {
+                Ok(Datagram::Initiation { sender, message, .. }) => {
+                    self.answer(now, via, &datagram, sender, message, out)
+                }
+                Ok(Datagram::Response {
+                    receiver,
+                    sender,
+                    message,
+                    ..
+                }) => {
                     self.finish(now, via, receiver, sender, message, out);
                 }
                 _ => self.counters.malformed_datagrams += 1,
@@ -170,7 +187,11 @@ impl Engine {
     /// Resends or renews the handshake begun with `peer`, or ends it if nothing is to be sent any more.
     pub(crate) fn tend_handshake(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.half_open.as_ref().is_some_and(|half_open| half_open.deadline() <= now) {
+        if peer
+            .half_open
+            .as_ref()
+            .is_some_and(|half_open| half_open.deadline() <= now)
+        {
             self.end_half_open(id);
         }
         let Some(peer) = self.peers.get_mut(id) else { return };
@@ -213,7 +234,14 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
-        peer.outgoing = Some(Outgoing { state, datagram, local, begun: now, retry: Retry::begin(RESEND, now), rekey });
+        peer.outgoing = Some(Outgoing {
+            state,
+            datagram,
+            local,
+            begun: now,
+            retry: Retry::begin(RESEND, now),
+            rekey,
+        });
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;
         self.send_initiation(id, out);
@@ -235,15 +263,7 @@ impl Engine {
     }
 
     /// Message 1 of another node: answers with message 2.
-    fn answer(
-        &mut self,
-        now: Time,
-        via: Via,
-        datagram: &[u8],
-        remote: SessionIndex,
-        message: &[u8],
-        out: &mut Outbox,
-    ) {
+    fn answer(&mut self, now: Time, via: Via, datagram: &[u8], remote: SessionIndex, message: &[u8], out: &mut Outbox) {
         let digest = digest(datagram);
         if let Some(id) = self.handshakes.answered.get(&digest) {
             let half_open = self.peers.get(*id).and_then(|peer| peer.half_open.as_ref());
@@ -261,7 +281,9 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
-        let key = payload.first_chunk().and_then(|key| PublicKey::from_bytes(key, self.work).ok());
+        let key = payload
+            .first_chunk()
+            .and_then(|key| PublicKey::from_bytes(key, self.work).ok());
         let Some(key) = key.filter(|key| responder.remote_is(key) && *key != self.public) else {
             self.counters.handshakes_refused += 1;
             return;
@@ -295,13 +317,26 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
-        let session = Session::new(keys, (local, remote), Side::Responder, self.lifetime(id), self.window(), now);
+        let session = Session::new(
+            keys,
+            (local, remote),
+            Side::Responder,
+            self.lifetime(id),
+            self.window(),
+            now,
+        );
         self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&response));
         self.peers.bind(local, id);
         self.handshakes.answered.insert(digest, id);
         if let Some(peer) = self.peers.get_mut(id) {
             let room = peer.sessions.add(session);
-            peer.half_open = Some(HalfOpen { digest, response, local, via, since: now });
+            peer.half_open = Some(HalfOpen {
+                digest,
+                response,
+                local,
+                via,
+                since: now,
+            });
             if let Some(ended) = room {
                 self.peers.unbind(ended);
             }
@@ -314,7 +349,11 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(half_open) = peer.half_open.take() else { return };
         self.handshakes.answered.remove(&half_open.digest);
-        if peer.sessions.by_index(half_open.local).is_some_and(|session| !session.confirmed) {
+        if peer
+            .sessions
+            .by_index(half_open.local)
+            .is_some_and(|session| !session.confirmed)
+        {
             peer.sessions.remove(half_open.local);
             self.peers.unbind(half_open.local);
         }
@@ -341,7 +380,10 @@ impl Engine {
         };
         let mut payload = Vec::new();
         let finished = outgoing.state.finish(&self.identity, message, &mut payload);
-        let Some(keys) = finished.ok().filter(|_| payload.first_chunk() == Some(peer.key.as_bytes())) else {
+        let Some(keys) = finished
+            .ok()
+            .filter(|_| payload.first_chunk() == Some(peer.key.as_bytes()))
+        else {
             // A forged message 2 does not spoil the true one.
             peer.outgoing = Some(outgoing);
             self.counters.handshakes_refused += 1;
@@ -385,7 +427,10 @@ impl Engine {
         if let Some(session) = peer.sessions.by_index(local) {
             session.confirmed = true;
         }
-        let proved = peer.half_open.as_ref().is_some_and(|half_open| half_open.local == local && half_open.via() == via);
+        let proved = peer
+            .half_open
+            .as_ref()
+            .is_some_and(|half_open| half_open.local == local && half_open.via() == via);
         match self.role {
             Role::Supernode => {
                 peer.sessions.prefer(local, now);

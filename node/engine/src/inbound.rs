@@ -22,7 +22,7 @@ use crate::{
     switch::HEADER,
     wire::{
         control::{Control, messages},
-        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex},
+        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
         sealed::Sealed,
     },
 };
@@ -50,7 +50,11 @@ impl Engine {
         match parsed {
             Datagram::Initiation { .. } | Datagram::Response { .. } => self.queue_handshake(via, datagram),
             Datagram::Data { receiver, counter } => self.open(now, via, receiver, counter, datagram, out),
-            Datagram::Relay { destination, source, inner } => {
+            Datagram::Relay {
+                destination,
+                source,
+                inner,
+            } => {
                 let Via::Direct(address) = via else {
                     // A relayed datagram holds no other.
                     self.counters.malformed_datagrams += 1;
@@ -69,9 +73,9 @@ impl Engine {
                     self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
                 }
             }
-            Datagram::Hint { index } => {
+            Datagram::Hint(unknown) => {
                 if let Via::Direct(address) = via {
-                    self.hinted(now, address, index, out);
+                    self.hinted(now, address, unknown, out);
                 }
             }
         }
@@ -79,26 +83,30 @@ impl Engine {
 
     /// The supernode of this node that is reached at `address`.
     fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
-        self.directory.anchors().find(|id| self.peers.get(*id).is_some_and(|peer| peer.path == Some(Path::Direct(address))))
+        self.directory.anchors().find(|id| {
+            self.peers
+                .get(*id)
+                .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
+        })
     }
 
-    fn open(
-        &mut self,
-        now: Time,
-        via: Via,
-        local: SessionIndex,
-        counter: u64,
-        datagram: &mut [u8],
-        out: &mut Outbox,
-    ) {
+    fn open(&mut self, now: Time, via: Via, local: SessionIndex, counter: u64, datagram: &mut [u8], out: &mut Outbox) {
         let id = self.peers.by_session(local);
         let peer = id.and_then(|id| Some((id, self.peers.get_mut(id)?)));
         let session = peer.and_then(|(id, peer)| Some((id, peer.sessions.by_index(local)?)));
         let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
             self.counters.unknown_session += 1;
+            // A supernode that restarted tells its nodes so, in less than they sent.
+            if let (Role::Supernode, Via::Direct(address)) = (self.role, via) {
+                self.transmit(Path::Direct(address), out, |bytes| {
+                    put_hint(bytes, Unknown::Session(local))
+                });
+            }
             return;
         };
-        let Some((header, sealed)) = datagram.split_at_mut_checked(DATA_HEADER) else { return };
+        let Some((header, sealed)) = datagram.split_at_mut_checked(DATA_HEADER) else {
+            return;
+        };
         let message = match session.opener.open(counter, header, sealed) {
             Ok(message) => message,
             Err(OpenError::Forged) => {
@@ -161,7 +169,11 @@ impl Engine {
                     out.frames.push(handle, frame);
                 }
             }
-            Sealed::Group { network, sequence, frame } => {
+            Sealed::Group {
+                network,
+                sequence,
+                frame,
+            } => {
                 if let Some(handle) = self.matched(id, local, network, message) {
                     self.group_received(id, handle, sequence, frame, out);
                 }
@@ -191,7 +203,9 @@ impl Engine {
 
     /// A frame between the two nodes' own MACs, which are put before it again.
     fn own_frame_received(&mut self, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
-        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else { return };
+        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
+            return;
+        };
         let mut macs = [0; 12];
         let (destination, source) = macs.split_at_mut(6);
         destination.copy_from_slice(network.mac.as_bytes());
@@ -200,7 +214,9 @@ impl Engine {
             bytes.extend_from_slice(&macs);
             bytes.extend_from_slice(rest);
         });
-        let Some(frame) = out.frames.slice_mut(range) else { return };
+        let Some(frame) = out.frames.slice_mut(range) else {
+            return;
+        };
         let admitted = frame.len() >= HEADER && self.admits(id, handle, frame);
         if admitted {
             self.counters.frames_received += 1;
@@ -231,10 +247,21 @@ impl Engine {
             Control::Pong { token } => self.ponged(now, id, *token, out),
             Control::GroupAck { sequences } => self.group_acknowledged(id, sequences),
             Control::Bye => self.bye(now, id, out),
-            Control::Registered { request, index, observed, refused } if node => {
+            Control::Registered {
+                request,
+                index,
+                observed,
+                refused,
+            } if node => {
                 self.registered(now, id, (*request, *index, *observed, refused), out);
             }
-            Control::Members { member_key, from, upto, count, entries } if node => {
+            Control::Members {
+                member_key,
+                from,
+                upto,
+                count,
+                entries,
+            } if node => {
                 self.members_told(now, id, *member_key, (*from, *upto, *count), entries, out);
             }
             Control::Located { request, found } if node => self.located(now, id, *request, found.as_ref(), out),
@@ -242,7 +269,11 @@ impl Engine {
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
             }
-            Control::Register { request, boot, memberships } if !node => {
+            Control::Register {
+                request,
+                boot,
+                memberships,
+            } if !node => {
                 self.register_asked(now, id, (*request, *boot, memberships), out);
             }
             Control::MembersAck { member_key, version } if !node => {

@@ -39,7 +39,9 @@ pub(crate) fn question(frame: &[u8]) -> Option<Question> {
     match ethertype(frame)? {
         EtherType::ARP => {
             let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
-            let Some(LaxNetSlice::Arp(arp)) = &packet.net else { return None };
+            let Some(LaxNetSlice::Arp(arp)) = &packet.net else {
+                return None;
+            };
             let arp = arp.to_packet().try_eth_ipv4().ok()?;
             if arp.operation != ArpOperation::REQUEST {
                 return None;
@@ -110,7 +112,12 @@ fn put_advertisement(answer: &mut Vec<u8>, target: Ipv6Addr, asker: Option<Asked
     message.extend_from_slice(&target.octets());
     message.extend_from_slice(&[TARGET_LINK_ADDRESS, 1]);
     message.extend_from_slice(mac.as_bytes());
-    let pseudo_header = [&target.octets()[..], &destination.octets(), &u32::from(LENGTH).to_be_bytes(), &[0, 0, 0, 58]];
+    let pseudo_header = [
+        &target.octets()[..],
+        &destination.octets(),
+        &u32::from(LENGTH).to_be_bytes(),
+        &[0, 0, 0, 58],
+    ];
     let checksum = checksum(pseudo_header.iter().copied().chain([message.as_slice()]));
     if let Some(field) = message.get_mut(2..4) {
         field.copy_from_slice(&checksum.to_be_bytes());
@@ -121,7 +128,9 @@ fn put_advertisement(answer: &mut Vec<u8>, target: Ipv6Addr, asker: Option<Asked
 /// The Internet checksum (RFC 1071) over parts of even length.
 fn checksum<'a>(parts: impl Iterator<Item = &'a [u8]>) -> u16 {
     let words = parts.flat_map(|part| part.chunks(2));
-    let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes([word[0], word.get(1).copied().unwrap_or(0)]))).sum();
+    let sum: u32 = words
+        .map(|word| u32::from(u16::from_be_bytes([word[0], word.get(1).copied().unwrap_or(0)])))
+        .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);
     !u16::try_from(folded).unwrap_or(u16::MAX)
@@ -146,7 +155,9 @@ pub(crate) fn is_membership_report(frame: &[u8]) -> bool {
     if !matches!(ethertype(frame), Some(EtherType::IPV4 | EtherType::IPV6)) {
         return false;
     }
-    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else { return false };
+    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else {
+        return false;
+    };
     match (&packet.net, &packet.transport) {
         (Some(LaxNetSlice::Ipv4(ip)), _) => ip.payload().ip_number == IpNumber::IGMP,
         (Some(LaxNetSlice::Ipv6(_)), Some(TransportSlice::Icmpv6(icmp))) => {
@@ -213,7 +224,15 @@ mod tests {
     const OWNER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
     fn arp_request(sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
-        let mut frame = [&[0xff; 6][..], &ASKER, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &ASKER, &sender, &[0; 6]].concat();
+        let mut frame = [
+            &[0xff; 6][..],
+            &ASKER,
+            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+            &ASKER,
+            &sender,
+            &[0; 6],
+        ]
+        .concat();
         frame.extend_from_slice(&target);
         frame
     }
@@ -224,7 +243,15 @@ mod tests {
         let asked = question(&frame).unwrap();
         assert_eq!(asked.target, Asked::Ipv4(Ipv4Addr::new(10, 0, 0, 2)));
         let answer = answer(&frame, &asked, Mac::from_bytes(OWNER));
-        let expected = [&ASKER[..], &OWNER, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2], &OWNER, &[10, 0, 0, 2], &ASKER, &[10, 0, 0, 1]];
+        let expected = [
+            &ASKER[..],
+            &OWNER,
+            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2],
+            &OWNER,
+            &[10, 0, 0, 2],
+            &ASKER,
+            &[10, 0, 0, 1],
+        ];
         assert_eq!(answer, expected.concat());
         assert!(question(&answer).is_none());
     }
@@ -233,7 +260,11 @@ mod tests {
     fn an_arp_probe_and_an_announcement_are_told_apart() {
         let probe = question(&arp_request([0; 4], [10, 0, 0, 2])).unwrap();
         assert_eq!((probe.asker, probe.is_announcement), (None, false));
-        assert!(question(&arp_request([10, 0, 0, 2], [10, 0, 0, 2])).unwrap().is_announcement);
+        assert!(
+            question(&arp_request([10, 0, 0, 2], [10, 0, 0, 2]))
+                .unwrap()
+                .is_announcement
+        );
     }
 
     #[test]
@@ -295,12 +326,20 @@ mod tests {
         // MLDv2 stands behind a hop-by-hop header with a router alert.
         let group = "ff02::16".parse::<Ipv6Addr>().unwrap().octets();
         let report = [&[58, 0, 5, 2, 0, 0, 1, 0][..], &[143, 0, 0, 0, 0, 0, 0, 0]].concat();
-        let mut mld = [&[0x33, 0x33, 0, 0, 0, 0x16][..], &ASKER, &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 0, 1]].concat();
+        let mut mld = [
+            &[0x33, 0x33, 0, 0, 0, 0x16][..],
+            &ASKER,
+            &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 0, 1],
+        ]
+        .concat();
         mld.extend_from_slice(&Ipv6Addr::LOCALHOST.octets());
         mld.extend_from_slice(&group);
         mld.extend_from_slice(&report);
         assert!(is_membership_report(&mld));
-        assert!(!is_membership_report(&solicitation(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST)));
+        assert!(!is_membership_report(&solicitation(
+            Ipv6Addr::LOCALHOST,
+            Ipv6Addr::LOCALHOST
+        )));
         assert!(!is_membership_report(&arp_request([10, 0, 0, 1], [10, 0, 0, 2])));
     }
 }

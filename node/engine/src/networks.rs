@@ -8,8 +8,8 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_netconf::{
-    AddressPlan, CANDIDATES, DirectoryKey, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy,
-    Role as Side, WorldId,
+    AddressPlan, CANDIDATES, DirectoryKey, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy, Role as Side,
+    WorldId,
 };
 use rand_core::Rng as _;
 
@@ -24,7 +24,11 @@ use crate::{
 };
 
 /// What is not acknowledged inside a session is sent again after these pauses.
-pub(crate) const RESEND: Schedule = Schedule { first: Duration::from_millis(700), longest: Duration::from_secs(5) };
+pub(crate) const RESEND: Schedule = Schedule {
+    first: Duration::from_millis(700),
+    steady: 4,
+    longest: Duration::from_secs(5),
+};
 
 /// After so many tries the other end is taken for gone.
 const MAX_TRIES: u32 = 8;
@@ -54,7 +58,11 @@ pub(crate) enum Ipv4Claim {
     /// None is wanted.
     Off,
     /// One of the candidates is being claimed, or held.
-    Candidate { candidates: Vec<Ipv4Addr>, tried: usize, held: bool },
+    Candidate {
+        candidates: Vec<Ipv4Addr>,
+        tried: usize,
+        held: bool,
+    },
     /// All candidates are taken.
     Exhausted,
 }
@@ -84,10 +92,17 @@ impl Network {
         let plan = AddressPlan::new(&id, &join.parameters.subnet);
         let ipv4 = if join.ipv4 {
             let mut candidates = plan.ipv4_candidates(node).to_vec();
-            if let Some(preferred) = join.preferred.and_then(|address| candidates.iter().position(|c| *c == address)) {
+            if let Some(preferred) = join
+                .preferred
+                .and_then(|address| candidates.iter().position(|c| *c == address))
+            {
                 candidates.swap(0, preferred);
             }
-            Ipv4Claim::Candidate { candidates, tried: 0, held: false }
+            Ipv4Claim::Candidate {
+                candidates,
+                tried: 0,
+                held: false,
+            }
         } else {
             Ipv4Claim::Off
         };
@@ -186,7 +201,10 @@ impl Networks {
             return Err(JoinError::Already);
         }
         let free = self.0.iter().position(Option::is_none).unwrap_or(self.0.len());
-        let handle = u8::try_from(free).ok().filter(|_| free < MAX_NETWORKS).map(NetworkHandle);
+        let handle = u8::try_from(free)
+            .ok()
+            .filter(|_| free < MAX_NETWORKS)
+            .map(NetworkHandle);
         let handle = handle.ok_or(JoinError::TooMany)?;
         if free == self.0.len() {
             self.0.push(None);
@@ -226,7 +244,9 @@ impl Engine {
     /// Tells the other end of a session, by tags only members can make, which networks this node is in.
     pub(crate) fn offer_networks(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
         let joined = self.networks.handles();
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
+            return;
+        };
         session.networks.offer(&joined);
         let offered = session.networks.offered.clone();
         let (hash, role) = (session.handshake_hash, session.role);
@@ -238,10 +258,12 @@ impl Engine {
                 None => self.random_tag(),
             });
         }
-        while tags.is_empty() || tags.len() % TAG_PADDING != 0 {
+        while tags.is_empty() || !tags.len().is_multiple_of(TAG_PADDING) {
             tags.push(self.random_tag());
         }
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
+            return;
+        };
         session.networks.tags = tags;
         session.networks.offer_number += 1;
         session.networks.offer_retry = Some(Retry::due(RESEND, now));
@@ -255,7 +277,9 @@ impl Engine {
     }
 
     fn resend_offer(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
+            return;
+        };
         let networks = &mut session.networks;
         let Some(retry) = &mut networks.offer_retry else { return };
         if retry.sent() >= MAX_TRIES {
@@ -263,7 +287,10 @@ impl Engine {
             return;
         }
         retry.again(now);
-        let message = Control::Networks { number: networks.offer_number, tags: networks.tags.clone() };
+        let message = Control::Networks {
+            number: networks.offer_number,
+            tags: networks.tags.clone(),
+        };
         self.send_control(now, id, Some(local), &[message], out);
         self.arm(id);
     }
@@ -271,7 +298,9 @@ impl Engine {
     /// Joined or left: every session's list is brought up to date at the next turn.
     pub(crate) fn offer_everywhere(&mut self, now: Time) {
         for id in self.peers.ids() {
-            let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else { continue };
+            let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else {
+                continue;
+            };
             if let Some(session) = peer.sessions.sending() {
                 // A number not used yet, due now: `tend_networks` makes the list.
                 session.networks.offer_retry = Some(Retry::due(RESEND, now));
@@ -292,7 +321,9 @@ impl Engine {
     ) {
         self.send_control(now, id, Some(local), &[Control::Ack { number }], out);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let Some(session) = peer.sessions.by_index(local) else { return };
+        let Some(session) = peer.sessions.by_index(local) else {
+            return;
+        };
         if session.networks.their_number.is_some_and(|last| number <= last) {
             return;
         }
@@ -303,18 +334,27 @@ impl Engine {
         let hash = session.handshake_hash;
         let recognise = |tag: &[u8; TAG]| {
             let mut networks = self.networks.iter();
-            networks.find(|network| network.secret.recognizes(tag, &hash, their_side)).map(|network| network.handle)
+            networks
+                .find(|network| network.secret.recognizes(tag, &hash, their_side))
+                .map(|network| network.handle)
         };
         session.networks.theirs = tags.iter().map(recognise).collect();
         session.networks.their_number = Some(number);
         let early = std::mem::take(&mut session.networks.early);
-        let shared: Vec<NetworkHandle> =
-            self.networks.iter().map(|network| network.handle).filter(|n| session.networks.shared(*n)).collect();
+        let shared: Vec<NetworkHandle> = self
+            .networks
+            .iter()
+            .map(|network| network.handle)
+            .filter(|n| session.networks.shared(*n))
+            .collect();
         peer.sessions.prefer(local, now);
         let node = peer.key.node_id();
         for network in &shared {
             if peer.up.insert(*network) {
-                self.events.push(Event::PeerUp { network: *network, node });
+                self.events.push(Event::PeerUp {
+                    network: *network,
+                    node,
+                });
             }
         }
         peer.up.retain(|network| shared.contains(network));
@@ -328,14 +368,18 @@ impl Engine {
 
     /// Tells the other end this node's IPv4 addresses in the common networks.
     pub(crate) fn tell_claims(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
+            return;
+        };
         session.networks.claims_number += 1;
         session.networks.claims_retry = Some(Retry::due(RESEND, now));
         self.resend_claims(now, id, local, out);
     }
 
     fn resend_claims(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
+            return;
+        };
         let networks = &mut session.networks;
         let shared = self.networks.iter().filter(|network| networks.shared(network.handle));
         let claims: Vec<_> = shared
@@ -358,8 +402,15 @@ impl Engine {
     /// This node's IPv4 address in a network changed: every peer in it is told.
     pub(crate) fn tell_claims_everywhere(&mut self, now: Time, out: &mut Outbox) {
         for id in self.peers.ids() {
-            let session = self.peers.get(id).filter(|peer| !peer.supernode).and_then(|peer| peer.sessions.current());
-            if let Some(local) = session.filter(|session| session.networks.known()).map(|session| session.local) {
+            let session = self
+                .peers
+                .get(id)
+                .filter(|peer| !peer.supernode)
+                .and_then(|peer| peer.sessions.current());
+            if let Some(local) = session
+                .filter(|session| session.networks.known())
+                .map(|session| session.local)
+            {
                 self.tell_claims(now, id, local, out);
             }
         }
@@ -376,7 +427,9 @@ impl Engine {
     ) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let node = peer.key.node_id();
-        let Some(session) = peer.sessions.by_index(local) else { return };
+        let Some(session) = peer.sessions.by_index(local) else {
+            return;
+        };
         if !session.networks.known() {
             // Its list was overtaken; both come again.
             return;
@@ -384,8 +437,12 @@ impl Engine {
         if session.networks.their_claims_number.is_none_or(|last| number > last) {
             session.networks.their_claims_number = Some(number);
             for (position, address) in claims {
-                let Some(handle) = session.networks.at(*position) else { continue };
-                let Some(network) = self.networks.get(handle) else { continue };
+                let Some(handle) = session.networks.at(*position) else {
+                    continue;
+                };
+                let Some(network) = self.networks.get(handle) else {
+                    continue;
+                };
                 let derived = || network.plan.ipv4_candidates(&node);
                 let fits = |address: &Ipv4Addr| match network.policy {
                     Policy::Strangers => derived().contains(address),
@@ -397,12 +454,22 @@ impl Engine {
                 };
             }
         }
-        self.send_control(now, id, Some(local), &[Control::Ack { number: number | CLAIMS_ACK }], out);
+        self.send_control(
+            now,
+            id,
+            Some(local),
+            &[Control::Ack {
+                number: number | CLAIMS_ACK,
+            }],
+            out,
+        );
     }
 
     /// The other end has a list or claims of this node.
     pub(crate) fn acknowledged(&mut self, id: PeerId, local: SessionIndex, number: u32) {
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else { return };
+        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
+            return;
+        };
         let networks = &mut session.networks;
         if number & CLAIMS_ACK == 0 {
             if number == networks.offer_number && !networks.tags.is_empty() {
@@ -443,12 +510,16 @@ impl Engine {
 
     /// The next candidate after one was refused.
     pub(crate) fn ipv4_refused(&mut self, handle: NetworkHandle, refused: Ipv4Addr) {
-        let Some(network) = self.networks.get_mut(handle) else { return };
+        let Some(network) = self.networks.get_mut(handle) else {
+            return;
+        };
         if network.ipv4_claim() != Some(refused) {
             return;
         }
         let was_held = network.ipv4_held();
-        let Ipv4Claim::Candidate { tried, held, .. } = &mut network.ipv4 else { return };
+        let Ipv4Claim::Candidate { tried, held, .. } = &mut network.ipv4 else {
+            return;
+        };
         *tried += 1;
         *held = false;
         let exhausted = *tried >= CANDIDATES;
@@ -456,20 +527,28 @@ impl Engine {
             network.ipv4 = Ipv4Claim::Exhausted;
         }
         if was_held.is_some() || exhausted {
-            self.events.push(Event::Ipv4Withdrawn { network: handle, address: was_held });
+            self.events.push(Event::Ipv4Withdrawn {
+                network: handle,
+                address: was_held,
+            });
         }
     }
 
     /// A supernode accepted a claim. Returns whether the address is new.
     pub(crate) fn ipv4_accepted(&mut self, handle: NetworkHandle, accepted: Ipv4Addr) -> bool {
-        let Some(network) = self.networks.get_mut(handle) else { return false };
+        let Some(network) = self.networks.get_mut(handle) else {
+            return false;
+        };
         if network.ipv4_claim() != Some(accepted) || network.ipv4_held().is_some() {
             return false;
         }
         if let Ipv4Claim::Candidate { held, .. } = &mut network.ipv4 {
             *held = true;
         }
-        self.events.push(Event::Ipv4Assigned { network: handle, address: accepted });
+        self.events.push(Event::Ipv4Assigned {
+            network: handle,
+            address: accepted,
+        });
         true
     }
 }

@@ -14,7 +14,7 @@ use farlan_crypto::{SealJob, TAG, seal_batch};
 
 use crate::{
     Batch, Engine, NetworkHandle, Outbox, Time,
-    peers::{MAX_WAITING, PeerId, SILENCE, SIGN_OF_LIFE, WAITING_KEPT, Waiting},
+    peers::{MAX_WAITING, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
     switch::Route,
     wire::{
         control::{Control, PADDING},
@@ -37,8 +37,16 @@ pub(crate) struct PendingSeal {
 pub(crate) enum Content<'a> {
     Empty,
     /// A frame for one peer; the MACs are left out where they are the two nodes' own.
-    Frame { network: u8, frame: &'a [u8], own: bool },
-    Group { network: u8, sequence: u64, frame: &'a [u8] },
+    Frame {
+        network: u8,
+        frame: &'a [u8],
+        own: bool,
+    },
+    Group {
+        network: u8,
+        sequence: u64,
+        frame: &'a [u8],
+    },
     Control(&'a [Control]),
 }
 
@@ -51,7 +59,11 @@ impl Content<'_> {
                 let skipped = if *own { MACS } else { 0 };
                 bytes.extend_from_slice(frame.get(skipped..).unwrap_or_default());
             }
-            Self::Group { network, sequence, frame } => {
+            Self::Group {
+                network,
+                sequence,
+                frame,
+            } => {
                 bytes.extend_from_slice(&[GROUP, *network]);
                 bytes.extend_from_slice(&sequence.to_be_bytes());
                 bytes.extend_from_slice(frame);
@@ -124,7 +136,17 @@ impl Engine {
         }
         let rekey = session.wants_rekey(now);
         let local = session.local;
-        if self.lay_out(now, id, local, Content::Frame { network: place, frame, own }, out) {
+        if self.lay_out(
+            now,
+            id,
+            local,
+            Content::Frame {
+                network: place,
+                frame,
+                own,
+            },
+            out,
+        ) {
             self.counters.frames_sent += 1;
             self.expect_answer(now, id);
         } else {
@@ -141,7 +163,11 @@ impl Engine {
             peer.waiting.pop_front();
             self.counters.queue_dropped += 1;
         }
-        peer.waiting.push_back(Waiting { network, frame: frame.to_vec(), since: now });
+        peer.waiting.push_back(Waiting {
+            network,
+            frame: frame.to_vec(),
+            since: now,
+        });
         self.want(now, id);
         self.arm(id);
     }
@@ -173,9 +199,15 @@ impl Engine {
             let path = self.peers.get(id)?.path?;
             self.envelope(path)
         });
-        let Some(peer) = self.peers.get_mut(id) else { return false };
-        let Some(session) = peer.sessions.by_index(local).filter(|session| session.ends() > now) else { return false };
-        let (Some(envelope), Ok(counter)) = (envelope, session.sealer.next_counter()) else { return false };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        let Some(session) = peer.sessions.by_index(local).filter(|session| session.ends() > now) else {
+            return false;
+        };
+        let (Some(envelope), Ok(counter)) = (envelope, session.sealer.next_counter()) else {
+            return false;
+        };
         let remote = session.remote;
         peer.owed = None;
         let range = envelope.write(&mut out.datagrams, |bytes| {
@@ -183,7 +215,12 @@ impl Engine {
             content.write(bytes);
             bytes.extend_from_slice(&[0; TAG]);
         });
-        self.pending_seals.push(PendingSeal { peer: id, session: local, counter, range });
+        self.pending_seals.push(PendingSeal {
+            peer: id,
+            session: local,
+            counter,
+            range,
+        });
         true
     }
 
@@ -201,7 +238,10 @@ impl Engine {
             let (datagram, tail) = tail.split_at_mut(seal.range.len());
             arena = tail;
             offset = seal.range.end;
-            let session = self.peers.get(seal.peer).and_then(|peer| peer.sessions.get(seal.session));
+            let session = self
+                .peers
+                .get(seal.peer)
+                .and_then(|peer| peer.sessions.get(seal.session));
             let (header, message_and_tag) = datagram.split_at_mut(DATA_HEADER);
             match session {
                 Some(session) => jobs.push(session.sealer.job(seal.counter, header, message_and_tag)),
@@ -223,7 +263,9 @@ impl Engine {
         out: &mut Outbox,
     ) -> bool {
         let session = self.peers.get(id).and_then(|peer| peer.sessions.current());
-        let Some(local) = under.or_else(|| session.map(|session| session.local)) else { return false };
+        let Some(local) = under.or_else(|| session.map(|session| session.local)) else {
+            return false;
+        };
         // What was laid out before is sealed along with it: the ranges stay in order.
         let sent = self.lay_out(now, id, local, content, out);
         self.seal_pending(out);

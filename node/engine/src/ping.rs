@@ -44,14 +44,22 @@ impl Engine {
     pub fn ping(&mut self, now: Time, target: Target, token: u64) {
         let found = self.ping_target(target);
         let Some(peer) = found else {
-            self.events.push(Event::PingFailed { token, reason: "nobody with that id or address is known" });
+            self.events.push(Event::PingFailed {
+                token,
+                reason: "nobody with that id or address is known",
+            });
             return;
         };
         if self.pings.waiting.len() >= MAX_WAITING {
             self.pings.waiting.remove(0);
         }
         let nonce = self.random_u64();
-        self.pings.waiting.push(Waiting { token, nonce, peer, sent: None });
+        self.pings.waiting.push(Waiting {
+            token,
+            nonce,
+            peer,
+            sent: None,
+        });
         self.want(now, peer);
         self.pings.fresh.push(peer);
     }
@@ -94,7 +102,12 @@ impl Engine {
             return;
         }
         let mut due = Vec::new();
-        for waiting in self.pings.waiting.iter_mut().filter(|waiting| waiting.peer == id && waiting.sent.is_none()) {
+        for waiting in self
+            .pings
+            .waiting
+            .iter_mut()
+            .filter(|waiting| waiting.peer == id && waiting.sent.is_none())
+        {
             waiting.sent = Some(now);
             due.push(Control::Ping { token: waiting.nonce });
         }
@@ -106,12 +119,19 @@ impl Engine {
 
     /// A peer answered.
     pub(crate) fn ponged(&mut self, now: Time, id: PeerId, nonce: u64, out: &mut Outbox) {
-        let Some(position) = self.pings.waiting.iter().position(|waiting| waiting.peer == id && waiting.nonce == nonce) else {
+        let Some(position) = self
+            .pings
+            .waiting
+            .iter()
+            .position(|waiting| waiting.peer == id && waiting.nonce == nonce)
+        else {
             return;
         };
         let waiting = self.pings.waiting.remove(position);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let (Some(sent), Some(path)) = (waiting.sent, peer.path) else { return };
+        let (Some(sent), Some(path)) = (waiting.sent, peer.path) else {
+            return;
+        };
         let rtt = now.since(sent);
         peer.measure_rtt(rtt);
         let node = peer.key.node_id();
@@ -120,7 +140,13 @@ impl Engine {
             Path::Relay { .. } => PathKind::Relay,
         };
         if let Some(envelope) = self.envelope(path) {
-            out.events.push(Event::Pong { token: waiting.token, node, rtt, path: kind, address: envelope.destination });
+            out.events.push(Event::Pong {
+                token: waiting.token,
+                node,
+                rtt,
+                path: kind,
+                address: envelope.destination,
+            });
         }
     }
 }

@@ -12,22 +12,31 @@ pub(crate) struct Retry {
     schedule: Schedule,
 }
 
-/// The pauses between tries: the first, doubled each time up to the longest.
+/// The pauses between tries: the first pause so many times, then doubled each time up to the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule {
     pub(crate) first: Duration,
+    pub(crate) steady: u32,
     pub(crate) longest: Duration,
 }
 
 impl Retry {
     /// Something that is sent now for the first time.
     pub(crate) fn begin(schedule: Schedule, now: Time) -> Self {
-        Self { at: now + schedule.first, sent: 1, schedule }
+        Self {
+            at: now + schedule.first,
+            sent: 1,
+            schedule,
+        }
     }
 
     /// Something to be sent for the first time as soon as possible.
     pub(crate) fn due(schedule: Schedule, now: Time) -> Self {
-        Self { at: now, sent: 0, schedule }
+        Self {
+            at: now,
+            sent: 0,
+            schedule,
+        }
     }
 
     /// When it is sent again.
@@ -42,7 +51,12 @@ impl Retry {
 
     /// Notes that it is sent now.
     pub(crate) fn again(&mut self, now: Time) {
-        let pause = self.schedule.first.saturating_mul(1 << self.sent.min(16)).min(self.schedule.longest);
+        let doublings = (self.sent + 1).saturating_sub(self.schedule.steady).min(16);
+        let pause = self
+            .schedule
+            .first
+            .saturating_mul(1 << doublings)
+            .min(self.schedule.longest);
         self.at = now + pause;
         self.sent += 1;
     }
@@ -53,17 +67,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
-        let schedule = Schedule { first: Duration::from_millis(250), longest: Duration::from_secs(1) };
+    fn pauses_double_after_the_steady_ones_up_to_the_longest() {
+        let schedule = Schedule {
+            first: Duration::from_millis(250),
+            steady: 2,
+            longest: Duration::from_secs(1),
+        };
         let mut retry = Retry::due(schedule, Time::ZERO);
         let mut pauses = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..6 {
             let now = retry.at();
             retry.again(now);
             pauses.push(retry.at().since(now).as_millis());
         }
-        assert_eq!(pauses, [250, 500, 1000, 1000, 1000]);
-        assert_eq!(retry.sent(), 5);
+        assert_eq!(pauses, [250, 250, 500, 1000, 1000, 1000]);
+        assert_eq!(retry.sent(), 6);
         assert_eq!(Retry::begin(schedule, Time::ZERO).at(), Time::ZERO + schedule.first);
     }
 }

@@ -239,7 +239,12 @@ impl Sessions {
     /// Like [`Self::sending`], to look at.
     pub(crate) fn current(&self) -> Option<&Session> {
         let usable = |session: &&Session| session.confirmed;
-        self.0.iter().rev().filter(usable).find(|session| session.preferred).or_else(|| self.0.iter().rev().find(usable))
+        self.0
+            .iter()
+            .rev()
+            .filter(usable)
+            .find(|session| session.preferred)
+            .or_else(|| self.0.iter().rev().find(usable))
     }
 
     /// Marks the session `local` as the one to send under and all before it as previous.
@@ -257,7 +262,12 @@ impl Sessions {
 
     /// Wipes keys that are too old; returns their indexes.
     pub(crate) fn expire(&mut self, now: Time) -> Vec<SessionIndex> {
-        let ended = self.0.iter().filter(|session| session.ends() <= now).map(|session| session.local).collect();
+        let ended = self
+            .0
+            .iter()
+            .filter(|session| session.ends() <= now)
+            .map(|session| session.local)
+            .collect();
         self.0.retain(|session| session.ends() > now);
         ended
     }

@@ -20,7 +20,11 @@ use crate::{
     wire::control::{Control, MEMBERS_AT_ONCE, MemberEntry, Membership},
 };
 
-const RESEND: Schedule = Schedule { first: Duration::from_millis(700), longest: Duration::from_secs(8) };
+const RESEND: Schedule = Schedule {
+    first: Duration::from_millis(700),
+    steady: 4,
+    longest: Duration::from_secs(8),
+};
 
 /// Entries of members that left are kept until everybody has heard of them, or until there are so many more than members.
 const GONE_KEPT: usize = 64;
@@ -71,17 +75,31 @@ impl List {
         if gone == 0 {
             return;
         }
-        let heard = self.subscribers.values().map(|subscriber| subscriber.acknowledged).min().unwrap_or(self.version);
+        let heard = self
+            .subscribers
+            .values()
+            .map(|subscriber| subscriber.acknowledged)
+            .min()
+            .unwrap_or(self.version);
         let too_many = gone > self.present + GONE_KEPT;
         let forget = |version: u32, entry: &MemberEntry| !entry.present && (version <= heard || too_many);
-        let forgotten: Vec<u32> =
-            self.changes.iter().filter(|(version, entry)| forget(**version, entry)).map(|(version, _)| *version).collect();
+        let forgotten: Vec<u32> = self
+            .changes
+            .iter()
+            .filter(|(version, entry)| forget(**version, entry))
+            .map(|(version, _)| *version)
+            .collect();
         let Some(last) = forgotten.last().copied() else { return };
         for version in &forgotten {
             self.changes.remove(version);
         }
-        self.members.retain(|_, version| forgotten.binary_search(version).is_err());
-        for subscriber in self.subscribers.values_mut().filter(|subscriber| subscriber.acknowledged < last) {
+        self.members
+            .retain(|_, version| forgotten.binary_search(version).is_err());
+        for subscriber in self
+            .subscribers
+            .values_mut()
+            .filter(|subscriber| subscriber.acknowledged < last)
+        {
             subscriber.acknowledged = 0;
         }
     }
@@ -114,11 +132,22 @@ impl Engine {
             .copied()
             .collect();
         self.unsubscribe(now, id, &left, out);
-        let (Some(record), Some(peer)) = (self.node_record(id), self.peers.get(id)) else { return };
+        let (Some(record), Some(peer)) = (self.node_record(id), self.peers.get(id)) else {
+            return;
+        };
         let node = peer.key.node_id();
         for membership in memberships {
-            let list = self.anchor.subscriptions.lists.entry(membership.member_key).or_default();
-            let entry = MemberEntry { present: true, record, ipv4: membership.ipv4 };
+            let list = self
+                .anchor
+                .subscriptions
+                .lists
+                .entry(membership.member_key)
+                .or_default();
+            let entry = MemberEntry {
+                present: true,
+                record,
+                ipv4: membership.ipv4,
+            };
             let known = list.members.get(&node).and_then(|version| list.changes.get(version)) == Some(&entry);
             if !known {
                 list.change(node, entry);
@@ -133,18 +162,32 @@ impl Engine {
 
     /// Takes a node out of lists.
     pub(crate) fn unsubscribe(&mut self, now: Time, id: PeerId, memberships: &[Membership], out: &mut Outbox) {
-        let Some(node) = self.peers.get(id).map(|peer| peer.key.node_id()) else { return };
+        let Some(node) = self.peers.get(id).map(|peer| peer.key.node_id()) else {
+            return;
+        };
         for membership in memberships {
             let key = membership.member_key;
-            let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else { continue };
+            let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
+                continue;
+            };
             if let Some(subscriber) = list.subscribers.remove(&id)
                 && let Some(retry) = subscriber.under_way
             {
                 self.anchor.subscriptions.due.remove(&(retry.at(), key, id));
             }
-            let latest = list.members.get(&node).and_then(|version| list.changes.get(version)).copied();
+            let latest = list
+                .members
+                .get(&node)
+                .and_then(|version| list.changes.get(version))
+                .copied();
             if let Some(entry) = latest.filter(|entry| entry.present) {
-                list.change(node, MemberEntry { present: false, ..entry });
+                list.change(
+                    node,
+                    MemberEntry {
+                        present: false,
+                        ..entry
+                    },
+                );
             }
             if list.present == 0 {
                 self.anchor.subscriptions.lists.remove(&key);
@@ -159,7 +202,9 @@ impl Engine {
     ///
     /// Longer lists than a node sends copies to are not pushed: their members are found by look-ups.
     fn push_list(&mut self, now: Time, key: DirectoryKey, out: &mut Outbox) {
-        let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else { return };
+        let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
+            return;
+        };
         let behind = |(_, subscriber): &(&PeerId, &Subscriber)| {
             subscriber.under_way.is_none() && subscriber.acknowledged < list.version
         };
@@ -172,8 +217,12 @@ impl Engine {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            let subscriber =
-                self.anchor.subscriptions.lists.get_mut(&key).and_then(|list| list.subscribers.get_mut(&id));
+            let subscriber = self
+                .anchor
+                .subscriptions
+                .lists
+                .get_mut(&key)
+                .and_then(|list| list.subscribers.get_mut(&id));
             if let Some(subscriber) = subscriber {
                 subscriber.under_way = Some(Retry::due(RESEND, now));
                 self.push_to(now, key, id, out);
@@ -183,8 +232,12 @@ impl Engine {
 
     fn push_to(&mut self, now: Time, key: DirectoryKey, id: PeerId, out: &mut Outbox) {
         let subscriptions = &mut self.anchor.subscriptions;
-        let Some(list) = subscriptions.lists.get_mut(&key) else { return };
-        let Some(subscriber) = list.subscribers.get_mut(&id) else { return };
+        let Some(list) = subscriptions.lists.get_mut(&key) else {
+            return;
+        };
+        let Some(subscriber) = list.subscribers.get_mut(&id) else {
+            return;
+        };
         let Some(retry) = &mut subscriber.under_way else { return };
         subscriptions.due.remove(&(retry.at(), key, id));
         retry.again(now);
@@ -201,7 +254,13 @@ impl Engine {
         let upto = if more { last } else { list.version };
         let count = u32::try_from(list.present).unwrap_or(u32::MAX);
         let entries = changes.into_iter().map(|(_, entry)| entry).collect();
-        let message = Control::Members { member_key: key, from, upto, count, entries };
+        let message = Control::Members {
+            member_key: key,
+            from,
+            upto,
+            count,
+            entries,
+        };
         self.send_control(now, id, None, &[message], out);
     }
 
@@ -215,8 +274,12 @@ impl Engine {
         out: &mut Outbox,
     ) {
         let subscriptions = &mut self.anchor.subscriptions;
-        let Some(list) = subscriptions.lists.get_mut(&key) else { return };
-        let Some(subscriber) = list.subscribers.get_mut(&id) else { return };
+        let Some(list) = subscriptions.lists.get_mut(&key) else {
+            return;
+        };
+        let Some(subscriber) = list.subscribers.get_mut(&id) else {
+            return;
+        };
         if let Some(retry) = subscriber.under_way.take() {
             subscriptions.due.remove(&(retry.at(), key, id));
         }
@@ -228,7 +291,14 @@ impl Engine {
 
     /// Sends again what was not acknowledged.
     pub(crate) fn tend_subscriptions(&mut self, now: Time, out: &mut Outbox) {
-        while let Some((_, key, id)) = self.anchor.subscriptions.due.first().copied().filter(|(at, ..)| *at <= now) {
+        while let Some((_, key, id)) = self
+            .anchor
+            .subscriptions
+            .due
+            .first()
+            .copied()
+            .filter(|(at, ..)| *at <= now)
+        {
             self.push_to(now, key, id, out);
         }
     }

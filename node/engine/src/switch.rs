@@ -41,7 +41,11 @@ pub(crate) enum Route {
     /// This frame is the answer.
     Answer(Vec<u8>),
     /// Wait until the directory knows more, after asking it; meanwhile all members are asked too where `flood` says so.
-    Ask { target: LookupTarget, query: Option<Query>, flood: bool },
+    Ask {
+        target: LookupTarget,
+        query: Option<Query>,
+        flood: bool,
+    },
     /// Dropped, or consumed.
     Nowhere,
 }
@@ -62,7 +66,11 @@ impl HeldFrames {
         if self.0.len() >= MAX_HELD {
             self.0.pop_front();
         }
-        self.0.push_back(Held { network, frame: frame.to_vec(), since: now });
+        self.0.push_back(Held {
+            network,
+            frame: frame.to_vec(),
+            since: now,
+        });
     }
 
     pub(crate) fn drop_network(&mut self, network: NetworkHandle) {
@@ -77,7 +85,9 @@ impl HeldFrames {
 impl Engine {
     /// Decides where a frame of this machine goes.
     pub(crate) fn route(&mut self, handle: NetworkHandle, frame: &[u8]) -> Route {
-        let Some(network) = self.networks.get(handle) else { return Route::Nowhere };
+        let Some(network) = self.networks.get(handle) else {
+            return Route::Nowhere;
+        };
         let Some(destination) = mac_at(frame, 0).filter(|_| (HEADER..=MAX_FRAME).contains(&frame.len())) else {
             self.counters.malformed_frames += 1;
             return Route::Nowhere;
@@ -120,7 +130,9 @@ impl Engine {
 
     /// Whether the MACs of `frame` are this node's own and that of peer `id`.
     pub(crate) fn is_own_pair(&self, network: NetworkHandle, id: PeerId, frame: &[u8]) -> bool {
-        let (Some(network), Some(peer)) = (self.networks.get(network), self.peers.get(id)) else { return false };
+        let (Some(network), Some(peer)) = (self.networks.get(network), self.peers.get(id)) else {
+            return false;
+        };
         mac_at(frame, 0) == Some(network.plan.mac(&peer.key.node_id())) && mac_at(frame, 6) == Some(network.mac)
     }
 
@@ -148,7 +160,9 @@ impl Engine {
 
     /// The directory knows nobody by that address or id.
     pub(crate) fn not_located(&mut self, _now: Time, network: NetworkHandle, target: LookupTarget, _out: &mut Outbox) {
-        self.held.0.retain(|held| held.network != network || target_of(&held.frame, network, &self.networks) != Some(target));
+        self.held
+            .0
+            .retain(|held| held.network != network || target_of(&held.frame, network, &self.networks) != Some(target));
     }
 
     /// Drops frames that waited too long.
@@ -161,7 +175,9 @@ impl Engine {
 
     /// Whether a frame that peer `id` sent into a network may reach the card.
     pub(crate) fn admits(&mut self, id: PeerId, handle: NetworkHandle, frame: &[u8]) -> bool {
-        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else { return false };
+        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
+            return false;
+        };
         if !(HEADER..=MAX_FRAME).contains(&frame.len()) {
             self.counters.malformed_frames += 1;
             return false;
@@ -225,11 +241,18 @@ fn neighbour_route(network: &Network, frame: &[u8], asked: &Question, node: &Nod
             }
             let flood = network.policy == Policy::Friends;
             let query = (!network.list_complete()).then(|| Query::Address(network.secret.address_key(address)));
-            Route::Ask { target: LookupTarget::Ipv4(address), query, flood }
+            Route::Ask {
+                target: LookupTarget::Ipv4(address),
+                query,
+                flood,
+            }
         }
         Asked::Ipv6(address) => {
             let plan = &network.plan;
-            let Some(prefix) = plan.prefix_of_ipv6(address).or_else(|| plan.prefix_of_link_local(address)) else {
+            let Some(prefix) = plan
+                .prefix_of_ipv6(address)
+                .or_else(|| plan.prefix_of_link_local(address))
+            else {
                 return to_all;
             };
             if prefix.matches(node) {
@@ -257,8 +280,15 @@ fn neighbour_route(network: &Network, frame: &[u8], asked: &Question, node: &Nod
 
 fn ask_for_node(prefix: &NodePrefix) -> Route {
     let (low, _) = prefix.bounds();
-    let target = LookupTarget::Node { low, bits: prefix.bits() };
-    Route::Ask { target, query: Some(Query::Prefix(*prefix)), flood: false }
+    let target = LookupTarget::Node {
+        low,
+        bits: prefix.bits(),
+    };
+    Route::Ask {
+        target,
+        query: Some(Query::Prefix(*prefix)),
+        flood: false,
+    }
 }
 
 /// What the directory is asked for on behalf of a held frame.
@@ -266,13 +296,17 @@ fn target_of(frame: &[u8], handle: NetworkHandle, networks: &crate::networks::Ne
     let network = networks.get(handle)?;
     let prefix = match question(frame).map(|question| question.target) {
         Some(Asked::Ipv4(address)) => return Some(LookupTarget::Ipv4(address)),
-        Some(Asked::Ipv6(address)) => {
-            network.plan.prefix_of_ipv6(address).or_else(|| network.plan.prefix_of_link_local(address))?
-        }
+        Some(Asked::Ipv6(address)) => network
+            .plan
+            .prefix_of_ipv6(address)
+            .or_else(|| network.plan.prefix_of_link_local(address))?,
         None => network.plan.prefix_of_mac(mac_at(frame, 0)?)?,
     };
     let (low, _) = prefix.bounds();
-    Some(LookupTarget::Node { low, bits: prefix.bits() })
+    Some(LookupTarget::Node {
+        low,
+        bits: prefix.bits(),
+    })
 }
 
 /// Whether every source address inside a frame is the sender's own: in IPv4, IPv6, ARP and neighbour discovery, behind
@@ -283,7 +317,9 @@ fn own_addresses(network: &Network, node: &NodeId, ipv4: Option<Ipv4Addr>, frame
         IpAddr::V6(address) => address == network.plan.ipv6(node) || address == network.plan.link_local(node),
     };
     let mac = network.plan.mac(node);
-    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else { return false };
+    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else {
+        return false;
+    };
     let ethertype_is_ip = packet
         .ether_payload()
         .is_none_or(|payload| matches!(payload.ether_type.0, IPV4 | IPV6 | ARP));

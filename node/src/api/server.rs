@@ -101,7 +101,6 @@ pub fn finish(routes: Router) -> Router {
         .layer(axum::middleware::map_response(with_schema))
 }
 
-#[expect(clippy::unused_async, reason = "axum's middleware is an async function")]
 async fn with_schema(mut response: Response) -> Response {
     response.headers_mut().insert(HeaderName::from_static("farlan-schema"), HeaderValue::from(SCHEMA));
     response

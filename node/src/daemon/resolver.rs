@@ -8,7 +8,7 @@ use farlan_netconf::{Endpoint, World};
 use crate::shell::{DataPlane, Request};
 
 /// The supernodes of `world` with those of their addresses that are written as numbers.
-pub fn literal(world: &World) -> Vec<Anchor> {
+pub(super) fn literal(world: &World) -> Vec<Anchor> {
     let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
         key: supernode.key,
         addresses: supernode.endpoints.iter().filter_map(Endpoint::address).collect(),
@@ -17,7 +17,7 @@ pub fn literal(world: &World) -> Vec<Anchor> {
 }
 
 /// The supernodes of `world` with all their addresses, names looked up; and whether every name was found.
-pub async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
+pub(super) async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
     let mut anchors = Vec::new();
     let mut complete = true;
     for supernode in world.supernodes() {
@@ -57,7 +57,9 @@ pub(super) async fn keep_resolved(data_plane: DataPlane, world: World) {
     let mut pause = FIRST_PAUSE;
     loop {
         let (mut anchors, complete) = resolve(&world).await;
-        keep_known(&mut anchors, &told);
+        if !complete {
+            keep_known(&mut anchors, &told);
+        }
         if anchors != told {
             told.clone_from(&anchors);
             if data_plane.send(Request::SetWorld { world: world.id(), anchors }).await.is_err() {
@@ -74,21 +76,21 @@ pub(super) async fn keep_resolved(data_plane: DataPlane, world: World) {
     }
 }
 
-/// A supernode whose name cannot be looked up at the moment keeps the addresses it had.
+/// While a name cannot be looked up, a supernode keeps the addresses it had.
 fn keep_known(anchors: &mut [Anchor], told: &[Anchor]) {
     for (anchor, before) in anchors.iter_mut().zip(told) {
-        if anchor.addresses.len() < before.addresses.len() {
-            for address in &before.addresses {
-                if anchor.addresses.len() < before.addresses.len() && !anchor.addresses.contains(address) {
-                    anchor.addresses.push(*address);
-                }
-            }
-        }
+        let missing: Vec<_> =
+            before.addresses.iter().copied().filter(|address| !anchor.addresses.contains(address)).collect();
+        anchor.addresses.extend(missing);
+        anchor.addresses.truncate(MOST_KEPT);
     }
 }
 
 /// Most addresses taken of one name.
 const MOST_ADDRESSES: usize = 8;
+
+/// Most addresses kept of a supernode: those of 8 endpoints, and as many that were known before.
+const MOST_KEPT: usize = 16;
 
 /// How often names that are known are looked up again.
 const REFRESH: Duration = Duration::from_secs(300);
@@ -134,7 +136,7 @@ mod tests {
         keep_known(&mut now, &[anchor(&[1, 2])]);
         assert_eq!(now, [anchor(&[1, 2])]);
         let mut now = [anchor(&[3, 4])];
-        keep_known(&mut now, &[anchor(&[1, 2])]);
-        assert_eq!(now, [anchor(&[3, 4])]);
+        keep_known(&mut now, &[anchor(&[1, 4])]);
+        assert_eq!(now, [anchor(&[3, 4, 1])]);
     }
 }

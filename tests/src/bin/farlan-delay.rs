@@ -46,11 +46,13 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    ensure!((0.0..=60_000.0).contains(&arguments.delay_ms), "--delay-ms is not within 0 to 60000");
+    ensure!(
+        (0.0..=60_000.0).contains(&arguments.delay_ms),
+        "--delay-ms is not within 0 to 60000"
+    );
     ensure!((0.0..=1.0).contains(&arguments.loss), "--loss is not within 0 to 1");
-    let open = |name: &str| {
-        PacketSocket::open(name, Offloads::Kept).with_context(|| format!("cannot open interface {name}"))
-    };
+    let open =
+        |name: &str| PacketSocket::open(name, Offloads::Kept).with_context(|| format!("cannot open interface {name}"));
     let left = open(&arguments.left)?;
     let right = open(&arguments.right)?;
     if let Err(error) = sys::take_real_time_priority() {
@@ -59,7 +61,10 @@ fn main() -> Result<()> {
     println!("ready");
 
     let delay = Duration::from_secs_f64(arguments.delay_ms / 1000.0);
-    let mut loss = Loss { share: arguments.loss, random: ChaCha8Rng::seed_from_u64(arguments.seed) };
+    let mut loss = Loss {
+        share: arguments.loss,
+        random: ChaCha8Rng::seed_from_u64(arguments.seed),
+    };
     let mut rightwards = Direction::default();
     let mut leftwards = Direction::default();
     let end = Instant::now() + Duration::from_secs(arguments.seconds);

@@ -64,7 +64,14 @@ impl<'lab> Avahi<'lab> {
             Ok(daemon.log().contains("Server startup complete").then_some(()))
         })?;
         let (name, directory) = (name.to_owned(), directory.to_owned());
-        Ok(Self { namespace, bus_address, name, directory, _daemon: daemon, _bus: bus })
+        Ok(Self {
+            namespace,
+            bus_address,
+            name,
+            directory,
+            _daemon: daemon,
+            _bus: bus,
+        })
     }
 
     /// Publishes a service until the returned process is dropped.

@@ -49,7 +49,12 @@ impl Finished {
 
 impl std::fmt::Display for Finished {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { command, code, stdout, stderr } = self;
+        let Self {
+            command,
+            code,
+            stdout,
+            stderr,
+        } = self;
         match code {
             Some(code) => write!(f, "`{command}` ended with exit code {code}")?,
             None => write!(f, "`{command}` was ended by a signal")?,

@@ -59,7 +59,9 @@ impl Namespace {
     /// A command that will run a program in this namespace, killed if the thread that starts it ends.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "ip", "netns", "exec", &self.name]).arg(program);
+        command
+            .args(["--pdeathsig", "KILL", "ip", "netns", "exec", &self.name])
+            .arg(program);
         command
     }
 
@@ -91,7 +93,8 @@ impl Namespace {
     /// There is no such setting or the kernel refuses the value.
     pub fn set_sysctl(&self, setting: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/net/{setting}");
-        self.inside(|| fs::write(&path, value))?.with_context(|| format!("cannot write {value} to {path}"))
+        self.inside(|| fs::write(&path, value))?
+            .with_context(|| format!("cannot write {value} to {path}"))
     }
 
     /// As [`set_sysctl`](Self::set_sysctl), for a setting that kernels may be built without.
@@ -140,8 +143,13 @@ impl Namespace {
     /// There is no such interface.
     pub fn mac(&self, interface: &str) -> Result<String> {
         let listing = self.ip(&format!("-o link show dev {interface}"))?;
-        let mac = listing.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
-        Ok(mac.with_context(|| format!("{interface} has no MAC address: {listing}"))?.to_owned())
+        let mac = listing
+            .split_whitespace()
+            .skip_while(|word| *word != "link/ether")
+            .nth(1);
+        Ok(mac
+            .with_context(|| format!("{interface} has no MAC address: {listing}"))?
+            .to_owned())
     }
 
     /// The addresses of an interface with their prefix lengths, as `ip` lists them (`-4` or `-6` is `family`).

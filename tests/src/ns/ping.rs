@@ -41,7 +41,10 @@ impl PingReport {
         let mut command = namespace.command("ping");
         command.arg("-n").args(words);
         let finished = command::finish(command, limit, None)?;
-        Ok(Self { answers: answers(&finished.stdout), finished })
+        Ok(Self {
+            answers: answers(&finished.stdout),
+            finished,
+        })
     }
 
     /// How many different requests were answered.
@@ -114,12 +117,20 @@ pub fn first_answer(target: IpAddr, interval: Duration, deadline: Instant) -> Re
 }
 
 fn answer(line: &str) -> Option<Answer> {
-    let at = line.strip_prefix('[').and_then(|rest| rest.split(']').next()?.parse().ok()).unwrap_or(0.0);
+    let at = line
+        .strip_prefix('[')
+        .and_then(|rest| rest.split(']').next()?.parse().ok())
+        .unwrap_or(0.0);
     let (_, rest) = line.split_once("bytes from ")?;
     let (from, rest) = rest.split_once(": icmp_seq=")?;
     let sequence = rest.split_whitespace().next()?.parse().ok()?;
     let rtt_ms = rest.split_once("time=")?.1.split_whitespace().next()?.parse().ok()?;
-    Some(Answer { from: from.to_owned(), sequence, rtt_ms, at })
+    Some(Answer {
+        from: from.to_owned(),
+        sequence,
+        rtt_ms,
+        at,
+    })
 }
 
 fn echo_socket(target: IpAddr) -> Result<Socket> {
@@ -149,7 +160,9 @@ fn echo_request(target: IpAddr, identifier: [u8; 2], sequence: u16) -> [u8; 16] 
 fn is_answer(target: IpAddr, packet: &[u8], identifier: [u8; 2]) -> bool {
     let (message, reply) = if target.is_ipv4() {
         let header = packet.first().map_or(0, |byte| usize::from(byte & 15) * 4);
-        let from_target = packet.get(12..16).is_some_and(|from| IpAddr::from([from[0], from[1], from[2], from[3]]) == target);
+        let from_target = packet
+            .get(12..16)
+            .is_some_and(|from| IpAddr::from([from[0], from[1], from[2], from[3]]) == target);
         if !from_target {
             return false;
         }
@@ -184,7 +197,15 @@ mod tests {
                       no answer yet for icmp_seq=3\n";
         let found = answers(output);
         assert_eq!(found.len(), 2);
-        assert_eq!(found[0], Answer { from: "10.1.2.3".to_owned(), sequence: 1, rtt_ms: 1.25, at: 1_700_000_000.25 });
+        assert_eq!(
+            found[0],
+            Answer {
+                from: "10.1.2.3".to_owned(),
+                sequence: 1,
+                rtt_ms: 1.25,
+                at: 1_700_000_000.25
+            }
+        );
         assert_eq!((found[1].from.as_str(), found[1].sequence), ("fe80::1%fl0", 2));
     }
 

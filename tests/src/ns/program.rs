@@ -45,10 +45,17 @@ impl Process {
     pub fn spawn(mut command: Command, name: &str, directory: &Path) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let output = OpenOptions::new().create(true).append(true).open(&log)?;
-        command.stdin(std::process::Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
         command.process_group(0);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// Its process id.
@@ -79,7 +86,9 @@ impl Process {
     pub fn wait(&mut self, limit: Duration) -> Result<i32> {
         let status = command::wait(&mut self.child, limit)?
             .with_context(|| format!("{} still runs after {} s", self.name, limit.as_secs()))?;
-        status.code().with_context(|| format!("{} was ended by a signal ({status})", self.name))
+        status
+            .code()
+            .with_context(|| format!("{} was ended by a signal ({status})", self.name))
     }
 
     /// Asks it to end and returns the exit code.
@@ -117,6 +126,9 @@ impl Drop for Process {
 pub struct Supernode {
     process: Process,
     link: String,
+    host: PublicHost,
+    state: PathBuf,
+    logs: PathBuf,
 }
 
 impl Supernode {
@@ -127,27 +139,50 @@ impl Supernode {
     pub fn start(lab: &Lab, host: &PublicHost) -> Result<Self> {
         let program = released("farlan-supernode")?;
         let state = lab.directory().join("supernode");
-        let state = state.to_str().context("the lab's directory has a strange name")?;
         let port = PORT.to_string();
         let address = format!("{}:{PORT}", host.address);
         let cli = |words: &[&str]| {
             let mut command = host.namespace.command(&program);
-            command.args(words).args(["--state-dir", state]);
+            command.args(words).arg("--state-dir").arg(&state);
             command::finish(command, CLI_LIMIT, None)?.success()
         };
         cli(&["init", "--port", &port, "--address", &address])?;
         let link = cli(&["link"])?.stdout.trim().to_owned();
-        ensure!(link.lines().count() == 1, "`farlan-supernode link` printed no single line: {link:?}");
-        let mut command = host.namespace.command(&program);
-        command.args(["run", "--state-dir", state]);
-        let mut process = Process::spawn(command, "supernode", lab.directory())?;
+        ensure!(
+            link.lines().count() == 1,
+            "`farlan-supernode link` printed no single line: {link:?}"
+        );
+        let logs = lab.directory().to_owned();
+        let process = Self::run(host, &state, &logs)?;
+        Ok(Self {
+            process,
+            link,
+            host: host.clone(),
+            state,
+            logs,
+        })
+    }
+
+    /// Starts it again after it was stopped or killed, with the same state.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = Self::run(&self.host, &self.state, &self.logs)?;
+        Ok(())
+    }
+
+    fn run(host: &PublicHost, state: &Path, logs: &Path) -> Result<Process> {
+        let mut command = host.namespace.command(released("farlan-supernode")?);
+        command.args(["run", "--state-dir"]).arg(state);
+        let mut process = Process::spawn(command, "supernode", logs)?;
         let wildcard = format!(":{PORT}");
         wait_for("the supernode's UDP socket", START_LIMIT, || {
             process.ensure_running()?;
             let sockets = host.namespace.exec(&["ss", "-Huln"], CLI_LIMIT)?.success()?.stdout;
             Ok(sockets.contains(&wildcard).then_some(()))
         })?;
-        Ok(Self { process, link })
+        Ok(process)
     }
 
     /// The link by which nodes learn of it.
@@ -239,7 +274,12 @@ impl Node {
     /// The command line of the daemon, for tests that expect it to fail.
     pub fn daemon_command(&self) -> Command {
         let mut command = self.namespace.command(&self.program);
-        command.arg("up").arg("--state-dir").arg(&self.state).arg("--socket").arg(&self.socket);
+        command
+            .arg("up")
+            .arg("--state-dir")
+            .arg(&self.state)
+            .arg("--socket")
+            .arg(&self.socket);
         command.args(["--port", &self.port.to_string()]);
         if let Some(link) = &self.supernode {
             command.args(["--supernode", link]);
@@ -254,7 +294,10 @@ impl Node {
     pub fn wait_ready(&mut self) -> Result<()> {
         let name = self.name.clone();
         wait_for(&format!("{name}'s daemon to answer"), START_LIMIT, || {
-            self.process.as_mut().context("the daemon is not started")?.ensure_running()?;
+            self.process
+                .as_mut()
+                .context("the daemon is not started")?
+                .ensure_running()?;
             self.status().map(Some)
         })?;
         Ok(())
@@ -275,7 +318,10 @@ impl Node {
     /// # Errors
     /// It runs on, or is not running.
     pub fn stop(&mut self) -> Result<i32> {
-        self.process.take().context("the daemon is not started")?.stop(START_LIMIT)
+        self.process
+            .take()
+            .context("the daemon is not started")?
+            .stop(START_LIMIT)
     }
 
     /// Ends the daemon as a crash would.
@@ -293,7 +339,11 @@ impl Node {
     pub fn forget(&mut self) -> Result<()> {
         self.process = None;
         for path in [&self.state, &self.socket] {
-            let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(path)
+            } else {
+                fs::remove_file(path)
+            };
             match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
@@ -372,7 +422,10 @@ impl Node {
     /// # Errors
     /// The daemon does not answer or the shape is another.
     pub fn networks(&self) -> Result<Vec<NetworkView>> {
-        rows(self.json(&["networks"])?, "networks")?.iter().map(NetworkView::from_json).collect()
+        rows(self.json(&["networks"])?, "networks")?
+            .iter()
+            .map(NetworkView::from_json)
+            .collect()
     }
 
     /// Makes a network and returns its link.
@@ -382,7 +435,10 @@ impl Node {
     pub fn host(&self) -> Result<String> {
         let finished = self.cli(&["host"])?.success()?;
         let link = finished.stdout.trim();
-        ensure!(!link.is_empty() && link.lines().count() == 1, "`host` printed no single line: {finished}");
+        ensure!(
+            !link.is_empty() && link.lines().count() == 1,
+            "`host` printed no single line: {finished}"
+        );
         Ok(link.to_owned())
     }
 
@@ -400,7 +456,11 @@ impl Node {
     /// It has none within `limit`.
     pub fn wait_addressed(&self, limit: Duration) -> Result<NetworkView> {
         wait_for(&format!("{}'s IPv4 address", self.name), limit, || {
-            Ok(self.networks()?.into_iter().next().filter(|network| network.ipv4.is_some()))
+            Ok(self
+                .networks()?
+                .into_iter()
+                .next()
+                .filter(|network| network.ipv4.is_some()))
         })
     }
 }
@@ -409,7 +469,9 @@ impl NetworkView {
     fn from_json(value: &Value) -> Result<Self> {
         let text = |field: &str| -> Result<String> {
             let text = value.get(field).and_then(Value::as_str);
-            Ok(text.with_context(|| format!("no text `{field}` in {value}"))?.to_owned())
+            Ok(text
+                .with_context(|| format!("no text `{field}` in {value}"))?
+                .to_owned())
         };
         let address = |field: &str| -> Result<Option<String>> {
             match value.get(field) {
@@ -443,11 +505,18 @@ pub fn registered(status: &Value) -> bool {
 pub fn released(program: &str) -> Result<PathBuf> {
     if let Some(directory) = std::env::var_os("FARLAN_BIN_DIR") {
         let path = Path::new(&directory).join(program);
-        ensure!(path.is_file(), "there is no {} (FARLAN_BIN_DIR points there)", path.display());
+        ensure!(
+            path.is_file(),
+            "there is no {} (FARLAN_BIN_DIR points there)",
+            path.display()
+        );
         return Ok(path);
     }
     let own = std::env::current_exe()?;
-    let found = own.ancestors().map(|directory| directory.join("release").join(program)).find(|path| path.is_file());
+    let found = own
+        .ancestors()
+        .map(|directory| directory.join("release").join(program))
+        .find(|path| path.is_file());
     found.with_context(|| format!("{program} is not built: run cargo build --release -p farlan -p farlan-supernode"))
 }
 
@@ -458,7 +527,12 @@ pub fn released(program: &str) -> Result<PathBuf> {
 pub fn helper(program: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     // Test programs lie one directory below the other ones.
-    let found = own.ancestors().skip(1).take(2).map(|directory| directory.join(program)).find(|path| path.is_file());
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file());
     found.with_context(|| format!("{program} is not built: run cargo build -p farlan-tests"))
 }
 

@@ -62,7 +62,9 @@ fn check(programs: &[&str]) -> Result<()> {
 fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
-    std::env::split_paths(&path).chain(administration).any(|directory| directory.join(program).is_file())
+    std::env::split_paths(&path)
+        .chain(administration)
+        .any(|directory| directory.join(program).is_file())
 }
 
 fn is_root() -> Result<bool> {

@@ -36,8 +36,17 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { count, least, median, p99, greatest } = self;
-        write!(f, "{count} runs: min {least:.1}  median {median:.1}  p99 {p99:.1}  max {greatest:.1}")
+        let Self {
+            count,
+            least,
+            median,
+            p99,
+            greatest,
+        } = self;
+        write!(
+            f,
+            "{count} runs: min {least:.1}  median {median:.1}  p99 {p99:.1}  max {greatest:.1}"
+        )
     }
 }
 
@@ -48,14 +57,26 @@ mod tests {
     #[test]
     fn the_99th_of_a_hundred_is_the_last_but_one() {
         let numbers: Vec<_> = (1..=100).rev().map(f64::from).collect();
-        let summary = Summary { count: 100, least: 1.0, median: 50.0, p99: 99.0, greatest: 100.0 };
+        let summary = Summary {
+            count: 100,
+            least: 1.0,
+            median: 50.0,
+            p99: 99.0,
+            greatest: 100.0,
+        };
         assert_eq!(Summary::of(&numbers), Some(summary));
         assert_eq!(Summary::of(&[]), None);
     }
 
     #[test]
     fn one_measurement_is_everything() {
-        let summary = Summary { count: 1, least: 7.0, median: 7.0, p99: 7.0, greatest: 7.0 };
+        let summary = Summary {
+            count: 1,
+            least: 7.0,
+            median: 7.0,
+            p99: 7.0,
+            greatest: 7.0,
+        };
         assert_eq!(Summary::of(&[7.0]), Some(summary));
     }
 }

@@ -100,7 +100,11 @@ impl PacketSocket {
     pub fn open(interface: &str, offloads: Offloads) -> io::Result<Self> {
         // SAFETY: socket takes three integers. Protocol 0 receives nothing until bind names one.
         let fd = check(unsafe {
-            libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
+            libc::socket(
+                libc::AF_PACKET,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+                0,
+            )
         })?;
         // SAFETY: the descriptor was just made and nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -123,7 +127,11 @@ impl PacketSocket {
     pub fn send(&self, packet: &[u8]) -> io::Result<()> {
         // SAFETY: pointer and length describe the live slice, which the call only reads.
         let sent = unsafe { libc::send(self.fd.as_raw_fd(), packet.as_ptr().cast(), packet.len(), 0) };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// Receives one packet, or nothing if none waits. The kernel takes the VLAN tag out of arriving frames;
@@ -134,7 +142,10 @@ impl PacketSocket {
     pub fn receive(&self) -> io::Result<Option<Vec<u8>>> {
         let mut packet = vec![0_u8; LARGEST_PACKET];
         let mut control = [0_u64; 16];
-        let mut vector = libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: packet.len() };
+        let mut vector = libc::iovec {
+            iov_base: packet.as_mut_ptr().cast(),
+            iov_len: packet.len(),
+        };
         // SAFETY: msghdr is a plain C structure for which all zeros is valid.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_iov = &raw mut vector;
@@ -145,11 +156,19 @@ impl PacketSocket {
         let length = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, 0) };
         let Ok(length) = usize::try_from(length) else {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+            return if error.kind() == io::ErrorKind::WouldBlock {
+                Ok(None)
+            } else {
+                Err(error)
+            };
         };
         packet.truncate(length);
         if let Some(tag) = vlan_tag(&message) {
-            let start = if self.offloads == Offloads::Kept { VNET_HEADER } else { 0 };
+            let start = if self.offloads == Offloads::Kept {
+                VNET_HEADER
+            } else {
+                0
+            };
             insert_tag(&mut packet, start, tag);
         }
         Ok(Some(packet))
@@ -244,5 +263,9 @@ fn signal(pid: u32, signal: i32) -> io::Result<()> {
 }
 
 fn check(result: i32) -> io::Result<i32> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }

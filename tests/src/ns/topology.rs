@@ -88,12 +88,18 @@ pub enum Nat {
 
 impl Wire {
     /// A plain veth.
-    pub const PLAIN: Self = Self { delay: Duration::ZERO, loss: 0.0 };
+    pub const PLAIN: Self = Self {
+        delay: Duration::ZERO,
+        loss: 0.0,
+    };
 
     /// A wire on which two attached machines that both have it see the given round trip between them: a packet
     /// passes four such wires on its way there and back.
     pub fn for_round_trip(round_trip: Duration) -> Self {
-        Self { delay: round_trip / 4, loss: 0.0 }
+        Self {
+            delay: round_trip / 4,
+            loss: 0.0,
+        }
     }
 }
 
@@ -105,8 +111,7 @@ impl Lab {
     pub fn new() -> Result<Self> {
         namespace::remove_leftovers()?;
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("{DIRECTORY_PREFIX}{}-{number}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("{DIRECTORY_PREFIX}{}-{number}", std::process::id()));
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&directory)
@@ -115,7 +120,15 @@ impl Lab {
         core.set_sysctl("ipv4/ip_forward", "1")?;
         core.set_sysctl("ipv6/conf/all/disable_ipv6", "1")?;
         let (relays, wires) = (Vec::new(), Vec::new());
-        Ok(Self { number, core, directory, attachments: 0, homes: 0, relays, wires })
+        Ok(Self {
+            number,
+            core,
+            directory,
+            attachments: 0,
+            homes: 0,
+            relays,
+            wires,
+        })
     }
 
     /// The directory for state and logs.
@@ -135,7 +148,10 @@ impl Lab {
     pub fn public_host(&mut self, name: &str, wire: Wire) -> Result<PublicHost> {
         let namespace = Namespace::create(self.number, name)?;
         let address = self.attach(&namespace, wire)?;
-        Ok(PublicHost { namespace: Arc::new(namespace), address })
+        Ok(PublicHost {
+            namespace: Arc::new(namespace),
+            address,
+        })
     }
 
     /// Attaches a home: a router with a NAT and one host behind it.
@@ -149,7 +165,10 @@ impl Lab {
         self.homes += 1;
         let lan = self.homes;
         let inside = Ipv4Addr::new(192, 168, lan, 2);
-        router.ip(&format!("link add lan type veth peer name {INSIDE} netns {}", host.name()))?;
+        router.ip(&format!(
+            "link add lan type veth peer name {INSIDE} netns {}",
+            host.name()
+        ))?;
         use_ipv4_only(&router, "lan")?;
         router.ip(&format!("address add 192.168.{lan}.1/24 dev lan"))?;
         router.ip("link set lan up")?;
@@ -161,12 +180,20 @@ impl Lab {
         host.ip(&format!("address add {inside}/24 dev {INSIDE}"))?;
         host.ip(&format!("link set {INSIDE} up"))?;
         host.ip(&format!("route add default via 192.168.{lan}.1"))?;
-        Ok(Home { host: Arc::new(host), router: Arc::new(router), inside, outside })
+        Ok(Home {
+            host: Arc::new(host),
+            router: Arc::new(router),
+            inside,
+            outside,
+        })
     }
 
     /// Connects `namespace` to the core and returns the public address it got.
     fn attach(&mut self, namespace: &Namespace, wire: Wire) -> Result<Ipv4Addr> {
-        ensure!(self.attachments < MOST_ATTACHMENTS, "the lab's core has no address left");
+        ensure!(
+            self.attachments < MOST_ATTACHMENTS,
+            "the lab's core has no address left"
+        );
         let number = self.attachments;
         self.attachments += 1;
         let core_address = Ipv4Addr::new(198, 51, 100, 4 * number + 1);
@@ -174,20 +201,25 @@ impl Lab {
         let core_interface = format!("to{number}");
         let other = namespace.name();
         if wire == Wire::PLAIN {
-            self.core.ip(&format!("link add {core_interface} type veth peer name {OUTSIDE} netns {other}"))?;
+            self.core.ip(&format!(
+                "link add {core_interface} type veth peer name {OUTSIDE} netns {other}"
+            ))?;
         } else {
             let between = Namespace::create(self.number, &format!("wire{number}"))?;
             between.set_sysctl("ipv6/conf/all/disable_ipv6", "1")?;
             between.set_sysctl("ipv6/conf/default/disable_ipv6", "1")?;
             let core = self.core.name();
-            between.ip(&format!("link add left type veth peer name {core_interface} netns {core}"))?;
+            between.ip(&format!(
+                "link add left type veth peer name {core_interface} netns {core}"
+            ))?;
             between.ip(&format!("link add right type veth peer name {OUTSIDE} netns {other}"))?;
             between.ip("link set left up")?;
             between.ip("link set right up")?;
             self.start_relay(&between, number, wire)?;
             self.wires.push(between);
         }
-        self.core.ip(&format!("address add {core_address}/30 dev {core_interface}"))?;
+        self.core
+            .ip(&format!("address add {core_address}/30 dev {core_interface}"))?;
         self.core.ip(&format!("link set {core_interface} up"))?;
         use_ipv4_only(namespace, OUTSIDE)?;
         namespace.ip(&format!("address add {address}/30 dev {OUTSIDE}"))?;

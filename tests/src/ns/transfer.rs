@@ -62,7 +62,9 @@ pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, data: &[u8]) -> Re
             stream.shutdown(Shutdown::Write)?;
             Ok(start)
         })??;
-        let (bytes, end) = receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (bytes, end) = receiver
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(summary(&bytes, end - start))
     })
 }
@@ -83,7 +85,11 @@ pub fn udp(from: &Namespace, to: &Namespace, address: IpAddr, data: &[u8]) -> Re
 }
 
 fn summary(bytes: &[u8], took: Duration) -> Received {
-    Received { bytes: bytes.len(), sha256: sha256(bytes), took }
+    Received {
+        bytes: bytes.len(),
+        sha256: sha256(bytes),
+        took,
+    }
 }
 
 fn accept(listener: &TcpListener) -> Result<TcpStream> {

@@ -61,7 +61,12 @@ impl Trio {
             members.push(Member { home, node, network });
         }
         let link = link.context("nobody made the network")?;
-        Ok(Self { public, supernode, members, link })
+        Ok(Self {
+            public,
+            supernode,
+            members,
+            link,
+        })
     }
 
     /// The members one by one.
@@ -85,7 +90,9 @@ impl Member {
     /// # Errors
     /// It has none.
     pub fn ipv4(&self) -> Result<Ipv4Addr> {
-        self.network.ipv4.with_context(|| format!("{} has no IPv4 address", self.node.name()))
+        self.network
+            .ipv4
+            .with_context(|| format!("{} has no IPv4 address", self.node.name()))
     }
 
     /// Its IPv6 address on the network.
@@ -93,7 +100,9 @@ impl Member {
     /// # Errors
     /// It has none.
     pub fn ipv6(&self) -> Result<Ipv6Addr> {
-        self.network.ipv6.with_context(|| format!("{} has no IPv6 address", self.node.name()))
+        self.network
+            .ipv6
+            .with_context(|| format!("{} has no IPv6 address", self.node.name()))
     }
 
     /// The MAC address of its card, as its kernel shows it.
@@ -110,8 +119,15 @@ impl Member {
     /// There is no card or not exactly one such address.
     pub fn link_local(&self) -> Result<Ipv6Addr> {
         let addresses = self.host().addresses(&self.network.interface, "-6")?;
-        let local: Vec<_> = addresses.iter().filter(|address| address.starts_with("fe80:")).collect();
-        ensure!(local.len() == 1, "{} has link-local addresses {local:?}", self.node.name());
+        let local: Vec<_> = addresses
+            .iter()
+            .filter(|address| address.starts_with("fe80:"))
+            .collect();
+        ensure!(
+            local.len() == 1,
+            "{} has link-local addresses {local:?}",
+            self.node.name()
+        );
         Ok(local[0].split('/').next().unwrap_or_default().parse()?)
     }
 
@@ -122,7 +138,9 @@ impl Member {
     pub fn broadcast_address(&self) -> Result<Ipv4Addr> {
         let own = self.ipv4()?;
         let addresses = self.host().addresses(&self.network.interface, "-4")?;
-        let prefix = addresses.iter().find_map(|address| address.strip_prefix(&format!("{own}/")));
+        let prefix = addresses
+            .iter()
+            .find_map(|address| address.strip_prefix(&format!("{own}/")));
         let length: u32 = prefix.context("the kernel does not have the IPv4 address")?.parse()?;
         let hosts = u32::MAX.checked_shr(length).unwrap_or(0);
         Ok(Ipv4Addr::from(u32::from(own) | hosts))

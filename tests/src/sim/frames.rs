@@ -77,12 +77,7 @@ const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
 /// `destination 6 | source 6 | EtherType 2 | payload`.
-pub fn ethernet(
-    destination: MacAddress,
-    source: MacAddress,
-    ethertype: u16,
-    payload: &[u8],
-) -> Vec<u8> {
+pub fn ethernet(destination: MacAddress, source: MacAddress, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(14 + payload.len());
     frame.extend_from_slice(&destination);
     frame.extend_from_slice(&source);
@@ -92,12 +87,7 @@ pub fn ethernet(
 }
 
 /// A frame of an experimental EtherType with a unique number and `length` bytes of filling.
-pub fn payload_frame(
-    destination: MacAddress,
-    source: MacAddress,
-    number: u64,
-    length: usize,
-) -> Vec<u8> {
+pub fn payload_frame(destination: MacAddress, source: MacAddress, number: u64, length: usize) -> Vec<u8> {
     let mut payload = number.to_be_bytes().to_vec();
     payload.extend((0..length).map(|index| (index as u8) ^ (number as u8)));
     ethernet(destination, source, ETHERTYPE_EXPERIMENTAL, &payload)
@@ -115,20 +105,12 @@ pub fn arp(destination: MacAddress, source: MacAddress, packet: &Arp) -> Vec<u8>
 }
 
 /// A neighbour solicitation with the source's link-layer address option, unless the source is unspecified.
-pub fn neighbour_solicitation(
-    destination: MacAddress,
-    source: MacAddress,
-    packet: &Neighbour,
-) -> Vec<u8> {
+pub fn neighbour_solicitation(destination: MacAddress, source: MacAddress, packet: &Neighbour) -> Vec<u8> {
     neighbour(destination, source, 135, [0; 4], 1, packet)
 }
 
 /// A neighbour advertisement, solicited and overriding, with the target's link-layer address option.
-pub fn neighbour_advertisement(
-    destination: MacAddress,
-    source: MacAddress,
-    packet: &Neighbour,
-) -> Vec<u8> {
+pub fn neighbour_advertisement(destination: MacAddress, source: MacAddress, packet: &Neighbour) -> Vec<u8> {
     neighbour(destination, source, 136, [0x60, 0, 0, 0], 2, packet)
 }
 
@@ -190,12 +172,7 @@ pub fn echo6(
     token: u64,
 ) -> Vec<u8> {
     let message = echo_message(if request { 128 } else { 129 }, token);
-    ethernet(
-        destination,
-        source,
-        ETHERTYPE_IPV6,
-        &ipv6(from, to, 64, message),
-    )
+    ethernet(destination, source, ETHERTYPE_IPV6, &ipv6(from, to, 64, message))
 }
 
 fn echo_message(kind: u8, token: u64) -> Vec<u8> {
@@ -288,8 +265,7 @@ fn parse_ipv4(body: &[u8]) -> Option<Packet> {
     let header = body.get(..20)?;
     let length = usize::from(u16::from_be_bytes(array(body, 2)?));
     let message = body.get(20..length)?;
-    if header[0] != 0x45 || header[9] != ICMP || checksum([header]) != 0 || checksum([message]) != 0
-    {
+    if header[0] != 0x45 || header[9] != ICMP || checksum([header]) != 0 || checksum([message]) != 0 {
         return None;
     }
     let request = match message.first()? {
@@ -403,21 +379,11 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_is_no_ping() {
-        let frame = echo4(
-            B,
-            A,
-            Ipv4Addr::new(10, 64, 0, 1),
-            Ipv4Addr::new(10, 64, 0, 2),
-            true,
-            7,
-        );
+        let frame = echo4(B, A, Ipv4Addr::new(10, 64, 0, 1), Ipv4Addr::new(10, 64, 0, 2), true, 7);
         for index in 14..frame.len() {
             let mut bent = frame.clone();
             bent[index] ^= 0x10;
-            assert!(
-                matches!(parse(&bent), Some((_, _, Packet::Other))),
-                "{index}"
-            );
+            assert!(matches!(parse(&bent), Some((_, _, Packet::Other))), "{index}");
         }
         for length in 0..frame.len() {
             assert!(

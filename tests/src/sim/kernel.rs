@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::frames::{
-    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, MacAddress, Neighbour, Packet, arp, echo4, echo6,
-    neighbour_advertisement, neighbour_solicitation, parse,
+    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, MacAddress, Neighbour, Packet, arp, echo4, echo6, neighbour_advertisement,
+    neighbour_solicitation, parse,
 };
 
 /// A frame that came out of a card, and when.
@@ -66,12 +66,7 @@ const QUESTIONS: u8 = 3;
 const WAITING: usize = 101;
 
 impl Card {
-    pub(super) fn new(
-        mac: MacAddress,
-        ipv6: Ipv6Addr,
-        link_local: Ipv6Addr,
-        ipv4: Option<Ipv4Addr>,
-    ) -> Self {
+    pub(super) fn new(mac: MacAddress, ipv6: Ipv6Addr, link_local: Ipv6Addr, ipv4: Option<Ipv4Addr>) -> Self {
         Self {
             mac,
             ipv6,
@@ -132,9 +127,7 @@ impl Card {
 
     /// Everyone who answered the echo with `token`, in order, repetitions included.
     pub fn answerers(&self, token: u64) -> &[IpAddr] {
-        self.answers_to_broadcast
-            .get(&token)
-            .map_or(&[], Vec::as_slice)
+        self.answers_to_broadcast.get(&token).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn set_ipv4(&mut self, address: Option<Ipv4Addr>) {
@@ -172,11 +165,7 @@ impl Card {
                     self.outgoing
                         .push(echo6(multicast(to), self.mac, from, to, true, token));
                 } else {
-                    self.send_to(
-                        now,
-                        destination,
-                        echo6([0; 6], self.mac, from, to, true, token),
-                    );
+                    self.send_to(now, destination, echo6([0; 6], self.mac, from, to, true, token));
                 }
             }
         }
@@ -248,8 +237,7 @@ impl Card {
         match packet {
             Packet::Arp(packet) => self.receive_arp(now, packet),
             Packet::Solicitation(question) if self.is_own6(question.target) => {
-                if let (false, Some(mac)) = (question.source.is_unspecified(), question.link_layer)
-                {
+                if let (false, Some(mac)) = (question.source.is_unspecified(), question.link_layer) {
                     self.learn(now, question.source.into(), mac, false);
                 }
                 self.advertise(now, &question);
@@ -261,10 +249,7 @@ impl Card {
             }
             Packet::Echo(echo) if echo.request => {
                 let own = match echo.destination {
-                    IpAddr::V4(to) => self
-                        .ipv4
-                        .filter(|&own| to == own || to.is_broadcast())
-                        .map(IpAddr::V4),
+                    IpAddr::V4(to) => self.ipv4.filter(|&own| to == own || to.is_broadcast()).map(IpAddr::V4),
                     IpAddr::V6(to) if to.is_multicast() => match echo.source {
                         IpAddr::V6(from) => Some(self.source6(from).into()),
                         IpAddr::V4(_) => None,
@@ -273,18 +258,10 @@ impl Card {
                 };
                 match (own, echo.source) {
                     (Some(IpAddr::V4(own)), IpAddr::V4(to)) => {
-                        self.send_to(
-                            now,
-                            to.into(),
-                            echo4([0; 6], self.mac, own, to, false, echo.token),
-                        );
+                        self.send_to(now, to.into(), echo4([0; 6], self.mac, own, to, false, echo.token));
                     }
                     (Some(IpAddr::V6(own)), IpAddr::V6(to)) => {
-                        self.send_to(
-                            now,
-                            to.into(),
-                            echo6([0; 6], self.mac, own, to, false, echo.token),
-                        );
+                        self.send_to(now, to.into(), echo6([0; 6], self.mac, own, to, false, echo.token));
                     }
                     _ => {}
                 }
@@ -332,11 +309,8 @@ impl Card {
         };
         if question.source.is_unspecified() {
             answer.destination = ALL_NODES;
-            self.outgoing.push(neighbour_advertisement(
-                multicast(ALL_NODES),
-                self.mac,
-                &answer,
-            ));
+            self.outgoing
+                .push(neighbour_advertisement(multicast(ALL_NODES), self.mac, &answer));
         } else {
             self.send_to(
                 now,
@@ -363,11 +337,7 @@ impl Card {
         let entry = self.neighbours.entry(address).or_insert(fresh);
         if confirmed || entry.mac != Some(mac) {
             // A question of the neighbour's own shows its address, not that it hears us: such an entry is stale.
-            entry.confirmed = if confirmed {
-                now
-            } else {
-                now.saturating_sub(REACHABLE)
-            };
+            entry.confirmed = if confirmed { now } else { now.saturating_sub(REACHABLE) };
             entry.question = None;
         }
         entry.mac = Some(mac);
@@ -423,8 +393,7 @@ impl Card {
                     sender: (self.mac, own),
                     target: ([0; 6], target),
                 };
-                self.outgoing
-                    .push(arp(known.unwrap_or(BROADCAST), self.mac, &question));
+                self.outgoing.push(arp(known.unwrap_or(BROADCAST), self.mac, &question));
             }
             IpAddr::V6(target) => {
                 let group = solicited_node(target);
@@ -435,8 +404,7 @@ impl Card {
                     link_layer: Some(self.mac),
                 };
                 let to = known.unwrap_or_else(|| multicast(group));
-                self.outgoing
-                    .push(neighbour_solicitation(to, self.mac, &question));
+                self.outgoing.push(neighbour_solicitation(to, self.mac, &question));
             }
         }
     }

@@ -12,8 +12,7 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{
-    AnchorStatus, Counters, Engine, Event, NetworkHandle, NetworkStatus, Outbox, PeerStatus, Role,
-    Target,
+    AnchorStatus, Counters, Engine, Event, NetworkHandle, NetworkStatus, Outbox, PeerStatus, Role, Target,
 };
 use farlan_netconf::{Mtu, NetworkName, Parameters, Subnet, WorldId};
 
@@ -209,10 +208,8 @@ impl Lab {
         let block = ReproducibleRandom::new(self.seed, "network", number as u64).block();
         let mut random = [0; 16];
         random.copy_from_slice(&block[..16]);
-        let subnet = Subnet::new(Ipv4Addr::new(10, 128, (number * 16) as u8, 0), 20)
-            .expect("a /20 of 10.128.0.0/9");
-        self.networks
-            .push(Parameters::link(random, subnet, Mtu::DEFAULT));
+        let subnet = Subnet::new(Ipv4Addr::new(10, 128, (number * 16) as u8, 0), 20).expect("a /20 of 10.128.0.0/9");
+        self.networks.push(Parameters::link(random, subnet, Mtu::DEFAULT));
         NetId(number)
     }
 
@@ -248,10 +245,7 @@ impl Lab {
         let this = &mut self.hosts[host.0];
         this.joined.remove(&network.0);
         let (handle, _) = this.cards.remove(&network.0).expect("a joined network");
-        this.engine
-            .as_mut()
-            .expect("a host that is up")
-            .leave(now, handle);
+        this.engine.as_mut().expect("a host that is up").leave(now, handle);
         self.model.leave(self.now, key, host.0);
         self.run_timers(host.0);
     }
@@ -274,14 +268,8 @@ impl Lab {
             this.joined.insert(network, card.ipv4());
         }
         this.cards.clear();
-        for network in self.hosts[host.0]
-            .joined
-            .keys()
-            .copied()
-            .collect::<Vec<_>>()
-        {
-            self.model
-                .leave(self.now, self.network_key(network), host.0);
+        for network in self.hosts[host.0].joined.keys().copied().collect::<Vec<_>>() {
+            self.model.leave(self.now, self.network_key(network), host.0);
         }
     }
 
@@ -325,9 +313,7 @@ impl Lab {
     /// # Panics
     /// If `to` has no such address at the moment.
     pub fn ping(&mut self, from: HostId, to: HostId, network: NetId, family: Family) -> PingId {
-        let address = self
-            .address(to, network, family)
-            .expect("an address to ping");
+        let address = self.address(to, network, family).expect("an address to ping");
         self.ping_address(from, network, address)
     }
 
@@ -366,9 +352,7 @@ impl Lab {
 
     /// A program on a host sends a raw frame.
     pub fn send(&mut self, host: HostId, network: NetId, frame: Vec<u8>) -> SendId {
-        let id = self
-            .model
-            .sent(self.now, self.network_key(network.0), host.0, &frame);
+        let id = self.model.sent(self.now, self.network_key(network.0), host.0, &frame);
         self.record("raw", host.0, &frame);
         let handle = self.hosts[host.0].cards[&network.0].0;
         self.give_frames(host.0, &[(handle, frame)]);
@@ -413,11 +397,7 @@ impl Lab {
     }
 
     /// Lets time pass until `done`, at most `limit`. Returns how long it took, or nothing if it was never done.
-    pub fn run_until(
-        &mut self,
-        limit: Duration,
-        mut done: impl FnMut(&mut Self) -> bool,
-    ) -> Option<Duration> {
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> Option<Duration> {
         let start = self.now;
         while !done(self) {
             if self.now - start >= limit {
@@ -436,16 +416,13 @@ impl Lab {
         self.run_until(Duration::from_secs(10), |lab| {
             hosts.iter().all(|&host| {
                 lab.is_registered(host)
-                    && lab.network(host, network).is_some_and(|status| {
-                        status.ipv4.is_some() && status.members as usize == hosts.len()
-                    })
+                    && lab
+                        .network(host, network)
+                        .is_some_and(|status| status.ipv4.is_some() && status.members as usize == hosts.len())
             })
         })
         .unwrap_or_else(|| {
-            let states: Vec<_> = hosts
-                .iter()
-                .map(|&host| (host, self.network(host, network)))
-                .collect();
+            let states: Vec<_> = hosts.iter().map(|&host| (host, self.network(host, network))).collect();
             panic!("not settled after 10 s: {states:#?}")
         })
     }
@@ -484,11 +461,7 @@ impl Lab {
     /// # Panics
     /// If it is not in it, or down.
     pub fn card(&self, host: HostId, network: NetId) -> &Card {
-        &self.hosts[host.0]
-            .cards
-            .get(&network.0)
-            .expect("a joined network")
-            .1
+        &self.hosts[host.0].cards.get(&network.0).expect("a joined network").1
     }
 
     /// The card of a host in a network, to look after its kernel.
@@ -520,21 +493,13 @@ impl Lab {
 
     /// The handle of a network on a host that is in it.
     pub fn handle(&self, host: HostId, network: NetId) -> Option<NetworkHandle> {
-        self.hosts[host.0]
-            .cards
-            .get(&network.0)
-            .map(|(handle, _)| *handle)
+        self.hosts[host.0].cards.get(&network.0).map(|(handle, _)| *handle)
     }
 
     /// Whether any supernode has registered a host.
     pub fn is_registered(&self, host: HostId) -> bool {
         let engine = self.hosts[host.0].engine.as_ref();
-        engine.is_some_and(|engine| {
-            engine
-                .supernodes()
-                .iter()
-                .any(|supernode| supernode.registered)
-        })
+        engine.is_some_and(|engine| engine.supernodes().iter().any(|supernode| supernode.registered))
     }
 
     /// A network as the engine of a host sees it.

@@ -21,8 +21,8 @@ mod trace;
 mod underlay;
 
 pub use frames::{
-    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, echo4, echo6,
-    ethernet, neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
+    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, echo4, echo6, ethernet,
+    neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
 };
 pub use kernel::{Card, Received};
 pub use lab::{Family, HostId, Lab, NetId, PingId};

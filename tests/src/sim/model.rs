@@ -91,14 +91,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 impl Model {
     /// `member` is in a network from now on, under these addresses.
-    pub fn join(
-        &mut self,
-        network: NetworkKey,
-        rules: Rules,
-        member: MemberKey,
-        mac: MacAddress,
-        ipv6: Vec<Ipv6Addr>,
-    ) {
+    pub fn join(&mut self, network: NetworkKey, rules: Rules, member: MemberKey, mac: MacAddress, ipv6: Vec<Ipv6Addr>) {
         let network = self.networks.entry(network).or_insert_with(|| Network {
             rules,
             members: BTreeMap::new(),
@@ -146,13 +139,7 @@ impl Model {
     }
 
     /// `member` holds this IPv4 address from `now` on, or none.
-    pub fn set_ipv4(
-        &mut self,
-        now: Duration,
-        network: NetworkKey,
-        member: MemberKey,
-        address: Option<Ipv4Addr>,
-    ) {
+    pub fn set_ipv4(&mut self, now: Duration, network: NetworkKey, member: MemberKey, address: Option<Ipv4Addr>) {
         let Some(member) = self
             .networks
             .get_mut(&network)
@@ -184,13 +171,7 @@ impl Model {
     ///
     /// # Panics
     /// If it is no member, which is a mistake of the simulator.
-    pub fn sent(
-        &mut self,
-        now: Duration,
-        network: NetworkKey,
-        sender: MemberKey,
-        frame: &[u8],
-    ) -> SendId {
+    pub fn sent(&mut self, now: Duration, network: NetworkKey, sender: MemberKey, frame: &[u8]) -> SendId {
         let id = SendId(self.next);
         self.next += 1;
         let Some(network) = self.networks.get_mut(&network) else {
@@ -198,27 +179,19 @@ impl Model {
         };
         network.forget(now);
         let forbidden = network.forbidden(now, sender, frame);
-        let Some(member) = network
-            .members
-            .get_mut(&sender)
-            .filter(|member| member.joined)
-        else {
+        let Some(member) = network.members.get_mut(&sender).filter(|member| member.joined) else {
             panic!("{sender} is no member")
         };
         if let Some(address) = question(frame) {
             member.questions.entry(address).or_default().push(now);
         }
-        network
-            .sends
-            .entry(frame.to_vec())
-            .or_default()
-            .push_back(Send {
-                id,
-                at: now,
-                sender,
-                forbidden,
-                reached: BTreeSet::new(),
-            });
+        network.sends.entry(frame.to_vec()).or_default().push_back(Send {
+            id,
+            at: now,
+            sender,
+            forbidden,
+            reached: BTreeSet::new(),
+        });
         id
     }
 
@@ -226,13 +199,7 @@ impl Model {
     ///
     /// # Panics
     /// If it must not.
-    pub fn delivered(
-        &mut self,
-        now: Duration,
-        network: NetworkKey,
-        receiver: MemberKey,
-        frame: &[u8],
-    ) {
+    pub fn delivered(&mut self, now: Duration, network: NetworkKey, receiver: MemberKey, frame: &[u8]) {
         if let Err(fault) = self.judge(now, network, receiver, frame) {
             let contents = parse(frame);
             panic!("at {now:?} member {receiver} got a frame: {fault}: {contents:?} {frame:02x?}");
@@ -241,10 +208,7 @@ impl Model {
 
     /// Who got a frame so far; only for frames of the last minute.
     pub fn reached(&self, id: SendId) -> Vec<MemberKey> {
-        let reached = self
-            .networks
-            .values()
-            .find_map(|network| network.reached.get(&id));
+        let reached = self.networks.values().find_map(|network| network.reached.get(&id));
         reached.into_iter().flatten().copied().collect()
     }
 
@@ -255,15 +219,8 @@ impl Model {
         receiver: MemberKey,
         frame: &[u8],
     ) -> Result<(), &'static str> {
-        let network = self
-            .networks
-            .get_mut(&network)
-            .ok_or("of an unknown network")?;
-        if !network
-            .members
-            .get(&receiver)
-            .is_some_and(|member| member.joined)
-        {
+        let network = self.networks.get_mut(&network).ok_or("of an unknown network")?;
+        if !network.members.get(&receiver).is_some_and(|member| member.joined) {
             return Err("of a network it is not in");
         }
         let (destination, _, packet) = parse(frame).ok_or("that is no Ethernet frame")?;
@@ -281,9 +238,7 @@ impl Model {
             };
         }
         let (address, mac) = match packet {
-            Packet::Arp(answer) if answer.operation == ARP_REPLY => {
-                (answer.sender.1.into(), answer.sender.0)
-            }
+            Packet::Arp(answer) if answer.operation == ARP_REPLY => (answer.sender.1.into(), answer.sender.0),
             Packet::Advertisement(answer) => (
                 answer.target.into(),
                 answer.link_layer.ok_or("an answer without an address")?,
@@ -298,12 +253,7 @@ impl Model {
 
 impl Network {
     /// The oldest frame with this content that `receiver` may still get.
-    fn match_send(
-        &mut self,
-        now: Duration,
-        receiver: MemberKey,
-        frame: &[u8],
-    ) -> Result<SendId, &'static str> {
+    fn match_send(&mut self, now: Duration, receiver: MemberKey, frame: &[u8]) -> Result<SendId, &'static str> {
         let sends = self.sends.get_mut(frame).ok_or("that nobody sent")?;
         let mut fault = "that nobody else sent";
         for send in sends {
@@ -340,13 +290,11 @@ impl Network {
             IpAddr::V6(v6) => member.ipv6.contains(&v6),
         };
         let present = |member: &Member| member.away.is_none_or(|since| now <= since + PRESUMED);
-        let truth = self.members.iter().any(|(&key, member)| {
-            key != receiver && member.mac == mac && present(member) && holds(member)
-        });
-        let member = self
+        let truth = self
             .members
-            .get_mut(&receiver)
-            .ok_or("of a network it is not in")?;
+            .iter()
+            .any(|(&key, member)| key != receiver && member.mac == mac && present(member) && holds(member));
+        let member = self.members.get_mut(&receiver).ok_or("of a network it is not in")?;
         if destination != member.mac {
             return Err("an answer for another MAC address");
         }
@@ -421,8 +369,7 @@ impl Network {
             !sends.is_empty()
         });
         let oldest = self.sends.values().flatten().map(|send| send.id).min();
-        self.reached
-            .retain(|id, _| oldest.is_some_and(|oldest| *id >= oldest));
+        self.reached.retain(|id, _| oldest.is_some_and(|oldest| *id >= oldest));
         self.room = ROOM.max(2 * self.sends.len());
     }
 }
@@ -477,19 +424,10 @@ mod tests {
         let frame = payload_frame(mac(2), mac(1), 1, 10);
         assert!(refused(&mut model, NETWORK, 2, &frame), "nobody sent it");
         let id = model.sent(NOW, NETWORK, 1, &frame);
-        assert!(
-            refused(&mut model, NETWORK, 1, &frame),
-            "back to the sender"
-        );
-        assert!(
-            refused(&mut model, OTHER, 2, &frame),
-            "into another network"
-        );
+        assert!(refused(&mut model, NETWORK, 1, &frame), "back to the sender");
+        assert!(refused(&mut model, OTHER, 2, &frame), "into another network");
         assert!(refused(&mut model, NETWORK, 3, &frame), "to another member");
-        assert!(
-            refused(&mut model, NETWORK, 4, &frame),
-            "outside of the network"
-        );
+        assert!(refused(&mut model, NETWORK, 4, &frame), "outside of the network");
         model.delivered(NOW, NETWORK, 2, &frame);
         assert!(refused(&mut model, NETWORK, 2, &frame), "twice");
         assert!(model.reached(id).contains(&2));
@@ -503,10 +441,7 @@ mod tests {
         assert!(refused(&mut model, NETWORK, 2, &bent), "other bytes");
         let forged = payload_frame(BROADCAST, mac(3), 3, 10);
         model.sent(NOW, NETWORK, 1, &forged);
-        assert!(
-            refused(&mut model, NETWORK, 2, &forged),
-            "another member's MAC address"
-        );
+        assert!(refused(&mut model, NETWORK, 2, &forged), "another member's MAC address");
     }
 
     #[test]
@@ -525,20 +460,11 @@ mod tests {
             sender: (mac(1), ip(1)),
             target: ([0; 6], ip(2)),
         };
-        assert!(
-            refused(&mut model, NETWORK, 1, &answer(2, 2)),
-            "not asked for"
-        );
+        assert!(refused(&mut model, NETWORK, 1, &answer(2, 2)), "not asked for");
         model.sent(NOW, NETWORK, 1, &arp(BROADCAST, mac(1), &question));
-        assert!(
-            refused(&mut model, NETWORK, 1, &answer(2, 3)),
-            "another address"
-        );
+        assert!(refused(&mut model, NETWORK, 1, &answer(2, 3)), "another address");
         model.delivered(NOW, NETWORK, 1, &answer(2, 2));
-        assert!(
-            refused(&mut model, NETWORK, 1, &answer(2, 2)),
-            "a second answer"
-        );
+        assert!(refused(&mut model, NETWORK, 1, &answer(2, 2)), "a second answer");
         model.sent(NOW, NETWORK, 1, &arp(BROADCAST, mac(1), &question));
         assert!(refused(&mut model, NETWORK, 1, &answer(3, 2)), "false");
     }

@@ -88,16 +88,9 @@ impl Scene {
     }
 
     /// Pings once and waits for the answer; none within `limit` is nothing.
-    pub fn ping_for(
-        &mut self,
-        from: HostId,
-        to: HostId,
-        family: Family,
-        limit: Duration,
-    ) -> Option<Duration> {
+    pub fn ping_for(&mut self, from: HostId, to: HostId, family: Family, limit: Duration) -> Option<Duration> {
         let ping = self.ping(from, to, family);
-        self.lab
-            .run_until(limit, |lab| lab.answer(ping).is_some())?;
+        self.lab.run_until(limit, |lab| lab.answer(ping).is_some())?;
         self.lab.answer(ping)
     }
 

@@ -1,14 +1,27 @@
 //! A hash over everything that happens in a run.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{env, fmt::Write as _, time::Duration};
 
 use sha2::{Digest, Sha512};
 
 /// The event log of a run as a running hash: two runs are the same if their hashes are.
-#[derive(Clone, Debug, Default)]
+///
+/// With `FARLAN_SIM_LOG` set, every entry is printed as well, which makes a failed run readable.
+#[derive(Clone, Debug)]
 pub struct Trace {
     hash: Sha512,
     entries: u64,
+    print: bool,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self {
+            hash: Sha512::new(),
+            entries: 0,
+            print: env::var_os("FARLAN_SIM_LOG").is_some(),
+        }
+    }
 }
 
 impl Trace {
@@ -17,6 +30,17 @@ impl Trace {
     /// Fields go in with their length, so that no two different logs run together to the same bytes.
     pub fn record(&mut self, at: Duration, what: &str, details: &[u8], packet: &[u8]) {
         self.entries += 1;
+        if self.print {
+            let details = String::from_utf8_lossy(details);
+            // The first bytes tell the kind of a datagram and the destination of a frame.
+            let (length, head) = (packet.len(), &packet[..packet.len().min(6)]);
+            let packet = if what == "event" {
+                String::from_utf8_lossy(packet)
+            } else {
+                "".into()
+            };
+            eprintln!("{at:>14.6?} {what} {details} {length} {head:02x?} {packet}");
+        }
         self.hash.update(at.as_nanos().to_be_bytes());
         for field in [what.as_bytes(), details, packet] {
             self.hash.update((field.len() as u64).to_be_bytes());

@@ -44,10 +44,7 @@ impl LinkQuality {
 
     /// The same with a share of datagrams doubled.
     pub const fn with_duplication(self, duplication: f64) -> Self {
-        Self {
-            duplication,
-            ..self
-        }
+        Self { duplication, ..self }
     }
 }
 
@@ -251,20 +248,13 @@ impl Underlay {
         // Quality goes by the host that would get it; nowhere is as far as the default.
         let quality = self
             .owner(destination)
-            .and_then(|receiver| {
-                self.links
-                    .get(&(sender.min(receiver), sender.max(receiver)))
-            })
+            .and_then(|receiver| self.links.get(&(sender.min(receiver), sender.max(receiver))))
             .copied()
             .unwrap_or(self.default);
         if self.random.chance(quality.loss) {
             return Err("lost");
         }
-        let copies = if self.random.chance(quality.duplication) {
-            2
-        } else {
-            1
-        };
+        let copies = if self.random.chance(quality.duplication) { 2 } else { 1 };
         Ok((0..copies)
             .map(|_| {
                 let at = now + quality.delay + self.random.duration_below(quality.jitter);
@@ -294,20 +284,13 @@ impl Underlay {
             .iter_mut()
             .find(|nat| IpAddr::V4(nat.outside) == destination.ip())
         {
-            let inside = nat
-                .inbound(at, destination.port(), source)
-                .ok_or("filtered")?;
-            self.sites
-                .iter()
-                .position(|site| IpAddr::V4(site.v4) == inside.ip())
+            let inside = nat.inbound(at, destination.port(), source).ok_or("filtered")?;
+            self.sites.iter().position(|site| IpAddr::V4(site.v4) == inside.ip())
         } else {
             self.owner(destination)
         };
         let receiver = receiver.ok_or("nobody there")?;
-        if self
-            .cut
-            .contains(&(sender.min(receiver), sender.max(receiver)))
-        {
+        if self.cut.contains(&(sender.min(receiver), sender.max(receiver))) {
             return Err("cut");
         }
         let traffic = &mut self.sites[receiver].traffic;
@@ -319,29 +302,21 @@ impl Underlay {
     /// The host with this endpoint in the private network behind `nat`.
     fn inside_host(&self, nat: Option<usize>, endpoint: SocketAddr) -> Option<usize> {
         nat?;
-        self.sites.iter().position(|site| {
-            site.nat == nat && IpAddr::V4(site.v4) == endpoint.ip() && endpoint.port() == PORT
-        })
+        self.sites
+            .iter()
+            .position(|site| site.nat == nat && IpAddr::V4(site.v4) == endpoint.ip() && endpoint.port() == PORT)
     }
 
     /// The host that an outside endpoint belongs to, through its NAT where there is one.
     fn owner(&self, endpoint: SocketAddr) -> Option<usize> {
-        if let Some(nat) = self
-            .nats
-            .iter()
-            .find(|nat| IpAddr::V4(nat.outside) == endpoint.ip())
-        {
+        if let Some(nat) = self.nats.iter().find(|nat| IpAddr::V4(nat.outside) == endpoint.ip()) {
             let inside = nat.ports.get(&endpoint.port())?.inside;
-            return self
-                .sites
-                .iter()
-                .position(|site| IpAddr::V4(site.v4) == inside.ip());
+            return self.sites.iter().position(|site| IpAddr::V4(site.v4) == inside.ip());
         }
         self.sites.iter().position(|site| {
             site.nat.is_none()
                 && endpoint.port() == PORT
-                && (IpAddr::V4(site.v4) == endpoint.ip()
-                    || site.v6.map(IpAddr::V6) == Some(endpoint.ip()))
+                && (IpAddr::V4(site.v4) == endpoint.ip() || site.v6.map(IpAddr::V6) == Some(endpoint.ip()))
         })
     }
 }
@@ -376,10 +351,7 @@ impl Nat {
         self.expire(now);
         self.flows.insert((inside, outside), now);
         let bound = (self.mapping == Mapping::Symmetric).then_some(outside);
-        let owner = PortOwner {
-            inside,
-            outside: bound,
-        };
+        let owner = PortOwner { inside, outside: bound };
         let known = self
             .ports
             .iter()
@@ -404,12 +376,7 @@ impl Nat {
         self.expire(now);
         let inside = self.ports.get(&port)?.inside;
         // On a symmetric NAT the port is bound to one outside endpoint, which must be this one.
-        if self
-            .ports
-            .get(&port)?
-            .outside
-            .is_some_and(|bound| bound != from)
-        {
+        if self.ports.get(&port)?.outside.is_some_and(|bound| bound != from) {
             return None;
         }
         *self.flows.get_mut(&(inside, from))? = now;

@@ -79,22 +79,66 @@ pub(crate) enum Query {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
-    Ack { number: u32 },
-    Networks { number: u32, tags: Vec<[u8; TAG]> },
-    Claims { number: u32, claims: Vec<(u8, Option<Ipv4Addr>)> },
-    Ping { token: u64 },
-    Pong { token: u64 },
-    GroupAck { sequences: Vec<u64> },
+    Ack {
+        number: u32,
+    },
+    Networks {
+        number: u32,
+        tags: Vec<[u8; TAG]>,
+    },
+    Claims {
+        number: u32,
+        claims: Vec<(u8, Option<Ipv4Addr>)>,
+    },
+    Ping {
+        token: u64,
+    },
+    Pong {
+        token: u64,
+    },
+    GroupAck {
+        sequences: Vec<u64>,
+    },
     Bye,
-    Register { request: u32, boot: u64, memberships: Vec<Membership> },
-    Registered { request: u32, index: RelayIndex, observed: SocketAddr, refused: Vec<u8> },
-    Members { member_key: DirectoryKey, from: u32, upto: u32, count: u32, entries: Vec<MemberEntry> },
-    MembersAck { member_key: DirectoryKey, version: u32 },
-    Locate { request: u32, query: Query },
-    Located { request: u32, found: Option<NodeRecord> },
-    Introduce { record: NodeRecord },
-    Challenge { nonce: u64 },
-    Answer { nonce: u64 },
+    Register {
+        request: u32,
+        boot: u64,
+        memberships: Vec<Membership>,
+    },
+    Registered {
+        request: u32,
+        index: RelayIndex,
+        observed: SocketAddr,
+        refused: Vec<u8>,
+    },
+    Members {
+        member_key: DirectoryKey,
+        from: u32,
+        upto: u32,
+        count: u32,
+        entries: Vec<MemberEntry>,
+    },
+    MembersAck {
+        member_key: DirectoryKey,
+        version: u32,
+    },
+    Locate {
+        request: u32,
+        query: Query,
+    },
+    Located {
+        request: u32,
+        found: Option<NodeRecord>,
+    },
+    Introduce {
+        record: NodeRecord,
+    },
+    Challenge {
+        nonce: u64,
+    },
+    Answer {
+        nonce: u64,
+    },
 }
 
 impl Control {
@@ -146,10 +190,16 @@ impl Control {
             }
             Self::Ping { token } | Self::Pong { token } => bytes.extend_from_slice(&token.to_be_bytes()),
             Self::GroupAck { sequences } => {
-                put_list(bytes, sequences, |bytes, sequence| bytes.extend_from_slice(&sequence.to_be_bytes()));
+                put_list(bytes, sequences, |bytes, sequence| {
+                    bytes.extend_from_slice(&sequence.to_be_bytes())
+                });
             }
             Self::Bye => {}
-            Self::Register { request, boot, memberships } => {
+            Self::Register {
+                request,
+                boot,
+                memberships,
+            } => {
                 put_u32(bytes, *request);
                 bytes.extend_from_slice(&boot.to_be_bytes());
                 put_list(bytes, memberships, |bytes, membership| {
@@ -158,13 +208,24 @@ impl Control {
                     put_ipv4(bytes, membership.ipv4);
                 });
             }
-            Self::Registered { request, index, observed, refused } => {
+            Self::Registered {
+                request,
+                index,
+                observed,
+                refused,
+            } => {
                 put_u32(bytes, *request);
                 put_u32(bytes, index.0);
                 put_endpoint(bytes, *observed);
                 put_list(bytes, refused, |bytes, position| bytes.push(*position));
             }
-            Self::Members { member_key, from, upto, count, entries } => {
+            Self::Members {
+                member_key,
+                from,
+                upto,
+                count,
+                entries,
+            } => {
                 bytes.extend_from_slice(member_key.as_bytes());
                 put_u32(bytes, *from);
                 put_u32(bytes, *upto);
@@ -209,14 +270,19 @@ impl Control {
         let reader = &mut reader;
         Ok(Some(match kind {
             1 => Self::Ack { number: reader.u32()? },
-            2 => Self::Networks { number: reader.u32()?, tags: list(reader, Reader::array)? },
+            2 => Self::Networks {
+                number: reader.u32()?,
+                tags: list(reader, Reader::array)?,
+            },
             3 => Self::Claims {
                 number: reader.u32()?,
                 claims: list(reader, |reader| Ok::<_, Malformed>((reader.u8()?, ipv4(reader)?)))?,
             },
             4 => Self::Ping { token: reader.u64()? },
             5 => Self::Pong { token: reader.u64()? },
-            6 => Self::GroupAck { sequences: list(reader, Reader::u64)? },
+            6 => Self::GroupAck {
+                sequences: list(reader, Reader::u64)?,
+            },
             7 => Self::Bye,
             16 => Self::Register {
                 request: reader.u32()?,
@@ -241,7 +307,11 @@ impl Control {
                 upto: reader.u32()?,
                 count: reader.u32()?,
                 entries: list(reader, |reader| {
-                    Ok::<_, Malformed>(MemberEntry { present: reader.u8()? != 0, record: record(reader)?, ipv4: ipv4(reader)? })
+                    Ok::<_, Malformed>(MemberEntry {
+                        present: reader.u8()? != 0,
+                        record: record(reader)?,
+                        ipv4: ipv4(reader)?,
+                    })
                 })?,
             },
             19 => Self::MembersAck {
@@ -260,7 +330,9 @@ impl Control {
                 request: reader.u32()?,
                 found: if reader.u8()? == 0 { None } else { Some(record(reader)?) },
             },
-            22 => Self::Introduce { record: record(reader)? },
+            22 => Self::Introduce {
+                record: record(reader)?,
+            },
             23 => Self::Challenge { nonce: reader.u64()? },
             24 => Self::Answer { nonce: reader.u64()? },
             _ => return Ok(None),
@@ -328,10 +400,7 @@ fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T))
     }
 }
 
-fn list<'a, T, E>(
-    reader: &mut Reader<'a>,
-    item: impl Fn(&mut Reader<'a>) -> Result<T, E>,
-) -> Result<Vec<T>, Malformed>
+fn list<'a, T, E>(reader: &mut Reader<'a>, item: impl Fn(&mut Reader<'a>) -> Result<T, E>) -> Result<Vec<T>, Malformed>
 where
     Malformed: From<E>,
 {
@@ -346,26 +415,46 @@ mod tests {
     use super::*;
 
     fn record_for_test() -> NodeRecord {
-        NodeRecord { key: [3; 32], home: NodeId::from_bytes([4; 16]), index: RelayIndex(5) }
+        NodeRecord {
+            key: [3; 32],
+            home: NodeId::from_bytes([4; 16]),
+            index: RelayIndex(5),
+        }
     }
 
     fn all() -> Vec<Control> {
         let member_key = DirectoryKey::from_bytes([1; 16]);
         let address_key = DirectoryKey::from_bytes([2; 16]);
         let ipv4 = Some(Ipv4Addr::new(10, 1, 2, 3));
-        let entry = MemberEntry { present: true, record: record_for_test(), ipv4 };
+        let entry = MemberEntry {
+            present: true,
+            record: record_for_test(),
+            ipv4,
+        };
         vec![
             Control::Ack { number: 1 },
-            Control::Networks { number: 2, tags: vec![[7; TAG]; 8] },
-            Control::Claims { number: 3, claims: vec![(1, ipv4), (2, None)] },
+            Control::Networks {
+                number: 2,
+                tags: vec![[7; TAG]; 8],
+            },
+            Control::Claims {
+                number: 3,
+                claims: vec![(1, ipv4), (2, None)],
+            },
             Control::Ping { token: 4 },
             Control::Pong { token: 5 },
-            Control::GroupAck { sequences: vec![1, 2, u64::MAX] },
+            Control::GroupAck {
+                sequences: vec![1, 2, u64::MAX],
+            },
             Control::Bye,
             Control::Register {
                 request: 1,
                 boot: 2,
-                memberships: vec![Membership { member_key, address_key, ipv4 }],
+                memberships: vec![Membership {
+                    member_key,
+                    address_key,
+                    ipv4,
+                }],
             },
             Control::Registered {
                 request: 1,
@@ -373,12 +462,29 @@ mod tests {
                 observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
                 refused: vec![0, 3],
             },
-            Control::Members { member_key, from: 1, upto: 9, count: 3, entries: vec![entry; MEMBERS_AT_ONCE] },
+            Control::Members {
+                member_key,
+                from: 1,
+                upto: 9,
+                count: 3,
+                entries: vec![entry; MEMBERS_AT_ONCE],
+            },
             Control::MembersAck { member_key, version: 4 },
-            Control::Locate { request: 5, query: Query::Address(address_key) },
-            Control::Located { request: 5, found: Some(record_for_test()) },
-            Control::Located { request: 5, found: None },
-            Control::Introduce { record: record_for_test() },
+            Control::Locate {
+                request: 5,
+                query: Query::Address(address_key),
+            },
+            Control::Located {
+                request: 5,
+                found: Some(record_for_test()),
+            },
+            Control::Located {
+                request: 5,
+                found: None,
+            },
+            Control::Introduce {
+                record: record_for_test(),
+            },
             Control::Challenge { nonce: 6 },
             Control::Answer { nonce: 6 },
         ]
@@ -406,7 +512,10 @@ mod tests {
             let body = bytes.split_off(3);
             let kind = bytes[0];
             for length in 0..body.len() {
-                assert!(Control::decode(kind, &body[..length]).is_err(), "{message:?} cut to {length}");
+                assert!(
+                    Control::decode(kind, &body[..length]).is_err(),
+                    "{message:?} cut to {length}"
+                );
             }
             let longer = [body.as_slice(), b"later"].concat();
             assert_eq!(Control::decode(kind, &longer), Ok(Some(message)));

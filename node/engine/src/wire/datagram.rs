@@ -7,11 +7,12 @@
 //! data       3        flags    0     0     receiver   counter (8 bytes)     sealed …
 //! relay      4        flags    0     0     destination source    inner datagram …
 //! first      5        flags    0     0     destination node id (16 bytes) source inner datagram …
-//! hint       6        0        0     0     index
+//! hint       6        what     0     0     index
 //! ```
 //! *sender* and *receiver* are session indexes, each chosen at random by the end that receives under it; *destination*
 //! and *source* are relay indexes, given out by the supernode. A data datagram's first 16 bytes are authenticated as
-//! they stand. Flags and the two zero bytes are sent as zero and not interpreted in this version.
+//! they stand. A hint is a supernode's answer to what it does not know: *what* is 0 for a relay index that is not the
+//! sender's, 1 for a session index. Flags and the two zero bytes are sent as zero and not interpreted in this version.
 
 use farlan_crypto::NodeId;
 
@@ -38,6 +39,9 @@ const RELAY: u8 = 4;
 const RELAY_FIRST: u8 = 5;
 const HINT: u8 = 6;
 
+const UNKNOWN_REGISTRATION: u8 = 0;
+const UNKNOWN_SESSION: u8 = 1;
+
 /// Names a session at the end that receives under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionIndex(pub(crate) u32);
@@ -55,16 +59,38 @@ pub(crate) enum RelayTarget {
     Node(NodeId),
 }
 
+/// What a supernode says not to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// The source index of a relay datagram, from that address.
+    Registration(RelayIndex),
+    /// The receiver index of a data datagram.
+    Session(SessionIndex),
+}
+
 /// A parsed datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Datagram<'a> {
-    Initiation { version: u8, sender: SessionIndex, message: &'a [u8] },
-    Response { version: u8, receiver: SessionIndex, sender: SessionIndex, message: &'a [u8] },
+    Initiation {
+        version: u8,
+        sender: SessionIndex,
+        message: &'a [u8],
+    },
+    Response {
+        version: u8,
+        receiver: SessionIndex,
+        sender: SessionIndex,
+        message: &'a [u8],
+    },
     /// The sealed part is all behind [`DATA_HEADER`].
     Data { receiver: SessionIndex, counter: u64 },
-    Relay { destination: RelayTarget, source: RelayIndex, inner: &'a [u8] },
-    /// The sender of a relay datagram has no such registration from that address.
-    Hint { index: RelayIndex },
+    Relay {
+        destination: RelayTarget,
+        source: RelayIndex,
+        inner: &'a [u8],
+    },
+    /// A supernode does not know this.
+    Hint(Unknown),
 }
 
 impl<'a> Datagram<'a> {
@@ -83,7 +109,10 @@ impl<'a> Datagram<'a> {
                 sender: SessionIndex(reader.u32()?),
                 message: reader.rest(),
             },
-            DATA => Self::Data { receiver: SessionIndex(reader.u32()?), counter: reader.u64()? },
+            DATA => Self::Data {
+                receiver: SessionIndex(reader.u32()?),
+                counter: reader.u64()?,
+            },
             RELAY => Self::Relay {
                 destination: RelayTarget::Index(RelayIndex(reader.u32()?)),
                 source: RelayIndex(reader.u32()?),
@@ -94,7 +123,11 @@ impl<'a> Datagram<'a> {
                 source: RelayIndex(reader.u32()?),
                 inner: reader.rest(),
             },
-            HINT => Self::Hint { index: RelayIndex(reader.u32()?) },
+            HINT => Self::Hint(match second {
+                UNKNOWN_REGISTRATION => Unknown::Registration(RelayIndex(reader.u32()?)),
+                UNKNOWN_SESSION => Unknown::Session(SessionIndex(reader.u32()?)),
+                _ => return Err(Malformed),
+            }),
             _ => return Err(Malformed),
         })
     }
@@ -136,9 +169,13 @@ pub(crate) fn put_relay(bytes: &mut Vec<u8>, destination: RelayTarget, source: R
     bytes.extend_from_slice(&source.0.to_be_bytes());
 }
 
-pub(crate) fn put_hint(bytes: &mut Vec<u8>, index: RelayIndex) {
-    bytes.extend_from_slice(&[HINT, 0, 0, 0]);
-    bytes.extend_from_slice(&index.0.to_be_bytes());
+pub(crate) fn put_hint(bytes: &mut Vec<u8>, unknown: Unknown) {
+    let (what, index) = match unknown {
+        Unknown::Registration(RelayIndex(index)) => (UNKNOWN_REGISTRATION, index),
+        Unknown::Session(SessionIndex(index)) => (UNKNOWN_SESSION, index),
+    };
+    bytes.extend_from_slice(&[HINT, what, 0, 0]);
+    bytes.extend_from_slice(&index.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -152,32 +189,53 @@ mod tests {
         let mut bytes = Vec::new();
         put_initiation(&mut bytes, SessionIndex(7));
         bytes.extend_from_slice(b"one");
-        let expected = Datagram::Initiation { version: VERSION, sender: SessionIndex(7), message: b"one" };
+        let expected = Datagram::Initiation {
+            version: VERSION,
+            sender: SessionIndex(7),
+            message: b"one",
+        };
         assert_eq!(Datagram::parse(&bytes), Ok(expected));
 
         bytes.clear();
         put_response(&mut bytes, SessionIndex(7), SessionIndex(8));
         let (receiver, sender) = (SessionIndex(7), SessionIndex(8));
-        let expected = Datagram::Response { version: VERSION, receiver, sender, message: b"" };
+        let expected = Datagram::Response {
+            version: VERSION,
+            receiver,
+            sender,
+            message: b"",
+        };
         assert_eq!(Datagram::parse(&bytes), Ok(expected));
 
         bytes.clear();
         put_data(&mut bytes, SessionIndex(9), 0x0102_0304_0506_0708);
         assert_eq!(bytes.len(), DATA_HEADER);
-        let expected = Datagram::Data { receiver: SessionIndex(9), counter: 0x0102_0304_0506_0708 };
+        let expected = Datagram::Data {
+            receiver: SessionIndex(9),
+            counter: 0x0102_0304_0506_0708,
+        };
         assert_eq!(Datagram::parse(&bytes), Ok(expected));
 
-        for destination in [RelayTarget::Index(RelayIndex(3)), RelayTarget::Node(NodeId::from_bytes([5; 16]))] {
+        for destination in [
+            RelayTarget::Index(RelayIndex(3)),
+            RelayTarget::Node(NodeId::from_bytes([5; 16])),
+        ] {
             bytes.clear();
             put_relay(&mut bytes, destination, RelayIndex(4));
             bytes.extend_from_slice(b"inner");
-            let expected = Datagram::Relay { destination, source: RelayIndex(4), inner: b"inner" };
+            let expected = Datagram::Relay {
+                destination,
+                source: RelayIndex(4),
+                inner: b"inner",
+            };
             assert_eq!(Datagram::parse(&bytes), Ok(expected));
         }
 
-        bytes.clear();
-        put_hint(&mut bytes, RelayIndex(4));
-        assert_eq!(Datagram::parse(&bytes), Ok(Datagram::Hint { index: RelayIndex(4) }));
+        for unknown in [Unknown::Registration(RelayIndex(4)), Unknown::Session(SessionIndex(5))] {
+            bytes.clear();
+            put_hint(&mut bytes, unknown);
+            assert_eq!(Datagram::parse(&bytes), Ok(Datagram::Hint(unknown)));
+        }
     }
 
     proptest! {
@@ -185,7 +243,9 @@ mod tests {
         fn any_bytes_parse_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let parsed = Datagram::parse(&bytes);
             let shortest = match bytes.first() {
-                Some(1 | 6) => 8,
+                Some(1) => 8,
+                Some(6) if bytes.get(1).is_some_and(|what| *what > 1) => usize::MAX,
+                Some(6) => 8,
                 Some(2 | 4) => 12,
                 Some(3) => 16,
                 Some(5) => 24,

@@ -26,9 +26,19 @@ pub(crate) const MACS: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sealed<'a> {
     Empty,
-    Own { network: u8, rest: &'a [u8] },
-    Full { network: u8, frame: &'a [u8] },
-    Group { network: u8, sequence: u64, frame: &'a [u8] },
+    Own {
+        network: u8,
+        rest: &'a [u8],
+    },
+    Full {
+        network: u8,
+        frame: &'a [u8],
+    },
+    Group {
+        network: u8,
+        sequence: u64,
+        frame: &'a [u8],
+    },
     Control(&'a [u8]),
     Unknown,
 }
@@ -40,9 +50,19 @@ impl<'a> Sealed<'a> {
             return Ok(Self::Empty);
         }
         Ok(match reader.u8()? {
-            OWN => Self::Own { network: reader.u8()?, rest: reader.rest() },
-            FULL => Self::Full { network: reader.u8()?, frame: reader.rest() },
-            GROUP => Self::Group { network: reader.u8()?, sequence: reader.u64()?, frame: reader.rest() },
+            OWN => Self::Own {
+                network: reader.u8()?,
+                rest: reader.rest(),
+            },
+            FULL => Self::Full {
+                network: reader.u8()?,
+                frame: reader.rest(),
+            },
+            GROUP => Self::Group {
+                network: reader.u8()?,
+                sequence: reader.u64()?,
+                frame: reader.rest(),
+            },
             CONTROL => Self::Control(reader.rest()),
             _ => Self::Unknown,
         })
@@ -56,9 +76,25 @@ mod tests {
     #[test]
     fn layouts() {
         assert_eq!(Sealed::parse(b""), Ok(Sealed::Empty));
-        assert_eq!(Sealed::parse(&[1, 5, 8, 0, 9]), Ok(Sealed::Own { network: 5, rest: &[8, 0, 9] }));
-        assert_eq!(Sealed::parse(&[2, 5, 8]), Ok(Sealed::Full { network: 5, frame: &[8] }));
-        let group = Sealed::Group { network: 1, sequence: 258, frame: &[7] };
+        assert_eq!(
+            Sealed::parse(&[1, 5, 8, 0, 9]),
+            Ok(Sealed::Own {
+                network: 5,
+                rest: &[8, 0, 9]
+            })
+        );
+        assert_eq!(
+            Sealed::parse(&[2, 5, 8]),
+            Ok(Sealed::Full {
+                network: 5,
+                frame: &[8]
+            })
+        );
+        let group = Sealed::Group {
+            network: 1,
+            sequence: 258,
+            frame: &[7],
+        };
         assert_eq!(Sealed::parse(&[3, 1, 0, 0, 0, 0, 0, 0, 1, 2, 7]), Ok(group));
         assert_eq!(Sealed::parse(&[4, 1]), Ok(Sealed::Control(&[1])));
         assert_eq!(Sealed::parse(&[200]), Ok(Sealed::Unknown));

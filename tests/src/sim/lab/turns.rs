@@ -3,9 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use farlan_crypto::{Identity, Seed, Work};
-use farlan_engine::{
-    Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, Outbox, Role, Time,
-};
+use farlan_engine::{Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, Outbox, Role, Time};
 use farlan_netconf::Policy;
 
 use super::{
@@ -91,11 +89,7 @@ impl Lab {
     fn reachable(&self, host: usize, other: usize) -> Vec<SocketAddr> {
         let own = self.underlay.endpoints(host);
         let known = |address: &SocketAddr| own.iter().any(|own| own.is_ipv4() == address.is_ipv4());
-        self.underlay
-            .endpoints(other)
-            .into_iter()
-            .filter(known)
-            .collect()
+        self.underlay.endpoints(other).into_iter().filter(known).collect()
     }
 
     pub(super) fn join_engine(&mut self, host: usize, network: usize) {
@@ -116,9 +110,7 @@ impl Lab {
             greet: Vec::new(),
         };
         let engine = this.engine.as_mut().expect("a host that is up");
-        let handle = engine
-            .join(now, join)
-            .expect("a network that can be joined");
+        let handle = engine.join(now, join).expect("a network that can be joined");
         let status = engine
             .networks()
             .into_iter()
@@ -127,10 +119,7 @@ impl Lab {
         let mac = *status.mac.as_bytes();
         this.cards.insert(
             network,
-            (
-                handle,
-                Card::new(mac, status.ipv6, status.link_local, status.ipv4),
-            ),
+            (handle, Card::new(mac, status.ipv6, status.link_local, status.ipv4)),
         );
         self.model
             .join(key, rules, host, mac, vec![status.ipv6, status.link_local]);
@@ -204,13 +193,7 @@ impl Lab {
     /// The host that is up and gets a datagram, if any.
     fn arrive(&mut self, parcel: &Parcel, bytes: &[u8]) -> Option<usize> {
         let result = self.underlay.arrive(parcel, bytes.len());
-        let result = result.and_then(|host| {
-            self.hosts[host]
-                .engine
-                .as_ref()
-                .map(|_| host)
-                .ok_or("host down")
-        });
+        let result = result.and_then(|host| self.hosts[host].engine.as_ref().map(|_| host).ok_or("host down"));
         match result {
             Ok(host) => {
                 self.trace.record(
@@ -222,12 +205,8 @@ impl Lab {
                 Some(host)
             }
             Err(reason) => {
-                self.trace.record(
-                    self.now,
-                    reason,
-                    parcel.destination.to_string().as_bytes(),
-                    bytes,
-                );
+                self.trace
+                    .record(self.now, reason, parcel.destination.to_string().as_bytes(), bytes);
                 None
             }
         }
@@ -275,17 +254,12 @@ impl Lab {
                 if card.next_timer().is_some_and(|due| due <= clock) {
                     card.timer(clock);
                 }
-                frames.extend(
-                    card.take_outgoing()
-                        .into_iter()
-                        .map(|frame| (network, *handle, frame)),
-                );
+                frames.extend(card.take_outgoing().into_iter().map(|frame| (network, *handle, frame)));
             }
             if !frames.is_empty() {
                 let mut batch = Vec::with_capacity(frames.len());
                 for (network, handle, frame) in frames {
-                    self.model
-                        .sent(clock, self.network_key(network), host, &frame);
+                    self.model.sent(clock, self.network_key(network), host, &frame);
                     self.record("kernel", host, &frame);
                     batch.push((handle, frame));
                 }
@@ -320,11 +294,7 @@ impl Lab {
         let started = this.started;
         let engine = this.engine.as_ref().and_then(Engine::next_timeout);
         let engine = engine.map(|due| started + due.since(Time::ZERO));
-        let kernel = this
-            .cards
-            .values()
-            .filter_map(|(_, card)| card.next_timer())
-            .min();
+        let kernel = this.cards.values().filter_map(|(_, card)| card.next_timer()).min();
         let new_engine = engine.filter(|_| this.engine_due != engine);
         let new_kernel = kernel.filter(|_| this.kernel_due != kernel);
         this.engine_due = engine;
@@ -350,15 +320,11 @@ impl Lab {
     pub(super) fn deliver(&mut self, host: usize, out: &mut Outbox) {
         for (transmit, bytes) in out.datagrams.iter() {
             let details = format!("{host} {} {:?}", transmit.destination, transmit.ttl);
-            self.trace
-                .record(self.now, "sent", details.as_bytes(), bytes);
-            match self.underlay.send(
-                self.now,
-                host,
-                transmit.destination,
-                transmit.ttl,
-                bytes.len(),
-            ) {
+            self.trace.record(self.now, "sent", details.as_bytes(), bytes);
+            match self
+                .underlay
+                .send(self.now, host, transmit.destination, transmit.ttl, bytes.len())
+            {
                 Ok(parcels) => {
                     for parcel in parcels {
                         self.enter(parcel.at, Due::Arrival(parcel, bytes.to_vec()));
@@ -376,12 +342,8 @@ impl Lab {
                 panic!("host {host} got a frame for network handle {handle:?}, which it has left");
             };
             let key = *self.networks[network].id().as_bytes();
-            self.trace.record(
-                self.now,
-                "frame",
-                format!("{host} {network}").as_bytes(),
-                frame,
-            );
+            self.trace
+                .record(self.now, "frame", format!("{host} {network}").as_bytes(), frame);
             self.model.delivered(self.now, key, host, frame);
             card.receive(self.now, frame);
         }
@@ -409,12 +371,10 @@ impl Lab {
     }
 
     pub(super) fn record(&mut self, what: &str, host: usize, packet: &[u8]) {
-        self.trace
-            .record(self.now, what, &host.to_be_bytes(), packet);
+        self.trace.record(self.now, what, &host.to_be_bytes(), packet);
     }
 }
 
 fn identity(secret: [u8; 32]) -> Identity {
-    Identity::from_seed(Seed::from_bytes(secret), Work::NONE)
-        .expect("any seed will do without a work stamp")
+    Identity::from_seed(Seed::from_bytes(secret), Work::NONE).expect("any seed will do without a work stamp")
 }

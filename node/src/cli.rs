@@ -1,0 +1,282 @@
+//! The command line.
+
+pub mod client;
+mod commands;
+mod foreground;
+pub mod output;
+mod pinging;
+mod show;
+mod waiting;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{Config, SupernodeLink},
+    daemon::Settings,
+    failure::Failure,
+    logs::{self, LogFilter},
+};
+use client::Client;
+use output::Output;
+
+/// One LAN, any distance: machines anywhere, on one virtual Ethernet.
+#[derive(Debug, Parser)]
+#[command(name = "farlan", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// Where identity, supernodes and networks are kept [default: /var/lib/farlan]
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// The Unix socket of the daemon [default: /run/farlan/farlan.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The configuration file [default: /etc/farlan/farlan.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The UDP port of the daemon; 0 lets the system pick one [default: 9600]
+    #[arg(long, global = true)]
+    port: Option<u16>,
+    /// What is logged: error, warn, info, debug, trace, or MODULE=LEVEL,… [default: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<LogFilter>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Up(Up),
+    /// Make a new network and print the link that lets others in
+    Host(Host),
+    /// Join a network by its link or name
+    Join {
+        /// A link, the name of an open network, NAME@WORLDID, or - to read one from standard input
+        #[arg(value_name = "LINK|NAME")]
+        target: String,
+    },
+    /// Leave a network
+    Leave {
+        /// Its name, label, id or interface
+        network: String,
+    },
+    /// Show this node and its supernodes
+    #[command(visible_alias = "info")]
+    Status,
+    /// Show the networks this node is in
+    #[command(visible_alias = "listnetworks")]
+    Networks,
+    /// Show the peers
+    #[command(visible_alias = "listpeers")]
+    Peers,
+    /// Measure the round trip to a peer
+    Ping(Ping),
+    /// Print this node's id and public key
+    Id,
+    /// Add, list or remove supernodes
+    #[command(subcommand)]
+    Supernode(Supernode),
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    /// A supernode to meet at: the link that `farlan-supernode link` prints; can be repeated
+    #[arg(long = "supernode", value_name = "LINK")]
+    supernodes: Vec<SupernodeLink>,
+}
+
+#[derive(Debug, Args)]
+struct Host {
+    /// What to call the network [default: lan]
+    #[arg(long)]
+    name: Option<String>,
+    /// Its IPv4 subnet, like 10.128.16.0/20 [default: a free one]
+    #[arg(long)]
+    subnet: Option<String>,
+    /// The MTU of its card in bytes, 1280 to 9000 [default: 1372]
+    #[arg(long)]
+    mtu: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+struct Ping {
+    /// A node id, at least its first 10 letters, or an address in one of the networks
+    peer: String,
+    /// How often, one second apart
+    #[arg(short = 'c', long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// How many seconds to wait for each answer
+    #[arg(short = 'W', long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Supernode {
+    /// Meet at this supernode
+    Add {
+        /// The link that `farlan-supernode link` prints, or - to read it from standard input
+        link: String,
+    },
+    /// Show the supernodes known here
+    List,
+    /// Forget a supernode
+    Remove {
+        /// Its id or its world's, or the first 10 letters of one
+        id: String,
+    },
+}
+
+/// Runs the program with the arguments it was called with.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => output::finish("farlan", run(cli)),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Prints what clap has to say: help to standard output, mistakes to standard error with exit code 2.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no reason to fail.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// A runtime for the control side, on the calling thread.
+///
+/// # Errors
+/// The system refuses what it needs.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::negative(format_args!("cannot start: {error}")))
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    let config = Config::load(global.config.as_deref())?;
+    let added = match &command {
+        Command::Up(up) => up.supernodes.clone(),
+        _ => Vec::new(),
+    };
+    logs::start(global.log.as_ref().unwrap_or(&config.log));
+    let json = global.json;
+    let settings = settings(global, config, added);
+    let client = Client::new(&settings.socket);
+    let mut output = Output::new(json);
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        match command {
+            Command::Up(_) => foreground::up(settings).await,
+            Command::Host(host) => commands::host(settings, &client, &mut output, host).await,
+            Command::Join { target } => commands::join(settings, &client, &mut output, target).await,
+            Command::Leave { network } => commands::leave(&client, &mut output, network).await,
+            Command::Status => commands::status(&client, &mut output).await,
+            Command::Networks => commands::networks(&client, &mut output).await,
+            Command::Peers => commands::peers(&client, &mut output).await,
+            Command::Ping(ping) => pinging::ping(&client, &mut output, ping).await,
+            Command::Id => commands::id(&settings, &client, &mut output).await,
+            Command::Supernode(Supernode::Add { link }) => commands::add_supernode(&client, &mut output, link).await,
+            Command::Supernode(Supernode::List) => commands::list_supernodes(&client, &mut output).await,
+            Command::Supernode(Supernode::Remove { id }) => {
+                commands::remove_supernode(&client, &mut output, id).await
+            }
+        }
+    })
+}
+
+/// The configuration, where the command line does not say otherwise; its supernodes come first.
+fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settings {
+    Settings {
+        state_dir: global.state_dir.unwrap_or(config.state_dir),
+        socket: global.socket.unwrap_or(config.socket),
+        port: global.port.unwrap_or(config.port),
+        supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),
+    }
+}
+
+/// Shown below the help.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 the daemon is not running, \
+4 not permitted, 5 no answer in time";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_fixed_invocations_parse() {
+        for line in [
+            "farlan up --state-dir D --socket S --port 9601",
+            "farlan --socket S join earth",
+            "farlan --socket S join -",
+            "farlan --socket S host",
+            "farlan --socket S host --name lan --subnet 10.128.16.0/20 --mtu 1400",
+            "farlan --socket S status --json",
+            "farlan --socket S networks",
+            "farlan --socket S peers --json",
+            "farlan --socket S ping abcdefghij",
+            "farlan --socket S ping 10.64.0.1 -c 1",
+            "farlan --socket S leave lan",
+            "farlan info",
+            "farlan listnetworks",
+            "farlan listpeers",
+            "farlan id",
+            "farlan supernode add farlan:abc",
+            "farlan supernode list",
+            "farlan supernode remove abcdefghij",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        for line in [
+            "farlan",
+            "farlan fly",
+            "farlan join",
+            "farlan up --port 70000",
+            "farlan up --supernode nonsense",
+            "farlan up --log farlan=loud",
+            "farlan ping x -c 0",
+            "farlan status --jason",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert_eq!(parse("farlan --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_configuration() {
+        let cli = parse("farlan --socket /s status --port 7").unwrap();
+        let config = Config { port: 8, state_dir: "/d".into(), ..Config::default() };
+        let settings = settings(cli.global, config, Vec::new());
+        assert_eq!(settings.socket, Path::new("/s"));
+        assert_eq!(settings.state_dir, Path::new("/d"));
+        assert_eq!(settings.port, 7);
+    }
+}

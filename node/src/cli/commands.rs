@@ -1,0 +1,188 @@
+//! The commands that ask the daemon once.
+
+use std::{io::Read, time::Duration};
+
+use data_encoding::HEXLOWER;
+use farlan_crypto::{
+    Work,
+    secret_file::{self, SecretFileError},
+};
+use serde::Serialize;
+
+use super::{
+    Host, client::Client, foreground,
+    output::{Output, say},
+    show,
+    waiting::{self, Arrived},
+};
+use crate::{
+    api::{
+        AddRequest, ConfiguredWorld, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network,
+        Peer, RemoveRequest, SCHEMA, Status,
+    },
+    daemon::Settings,
+    failure::{Failure, FailureKind},
+    state::IDENTITY,
+};
+
+pub(super) async fn status(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let status: Status = client.get("/v1/status").await?;
+    if output.json() { output.document(&status) } else { show::status(output, &status) }
+}
+
+pub(super) async fn networks(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let networks: Vec<Network> = client.get("/v1/networks").await?;
+    if output.json() { output.document(&networks) } else { show::networks(output, &networks) }
+}
+
+pub(super) async fn peers(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let peers: Vec<Peer> = client.get("/v1/peers").await?;
+    if output.json() { output.document(&peers) } else { show::peers(output, &peers) }
+}
+
+/// `farlan host`: the link alone on standard output, so that it can be piped.
+pub(super) async fn host(
+    settings: Settings,
+    client: &Client,
+    output: &mut Output,
+    host: Host,
+) -> Result<(), Failure> {
+    let request = HostRequest { name: host.name, subnet: host.subnet, mtu: host.mtu };
+    let mut action = async || {
+        let reply: HostReply = client.post("/v1/host", &request, Duration::ZERO).await?;
+        say(format_args!(
+            "made the network {} ({}) with the card {}; whoever holds this link is in:",
+            reply.network.name, reply.network.subnet, reply.network.interface
+        ));
+        if output.json() { output.document(&reply) } else { output.line(&reply.link) }
+    };
+    if is_running(client).await? { action().await } else { foreground::up_and(settings, action).await }
+}
+
+/// What `farlan join --json` prints.
+#[derive(Debug, Serialize)]
+struct Joined<'a> {
+    schema: u32,
+    already: bool,
+    network: &'a Network,
+    peers: &'a [Peer],
+}
+
+pub(super) async fn join(
+    settings: Settings,
+    client: &Client,
+    output: &mut Output,
+    target: String,
+) -> Result<(), Failure> {
+    let request = JoinRequest { target: argument(target)? };
+    let mut action = async || {
+        let reply: JoinReply = client.post("/v1/join", &request, Duration::ZERO).await?;
+        let Arrived { network, peers } = waiting::until_useful(client, &reply.network).await?;
+        let already = reply.already;
+        if output.json() {
+            return output.document(&Joined { schema: SCHEMA, already, network: &network, peers: &peers });
+        }
+        let joined = if already { "already in" } else { "joined" };
+        output.line(format_args!("{joined} {} ({}) with the card {}", network.name, network.policy, network.interface))?;
+        match network.ipv4 {
+            Some(address) => output.line(format_args!("IPv4  {address}"))?,
+            None if network.ipv4_pending => output.line("IPv4  is still being claimed")?,
+            None => {}
+        }
+        if let Some(address) = network.ipv6 {
+            output.line(format_args!("IPv6  {address}"))?;
+        }
+        for note in &network.notes {
+            output.line(format_args!("note: {note}"))?;
+        }
+        match network.members {
+            0 => output.line("the supernode has not told yet who else is here"),
+            1 => output.line("nobody else is here yet"),
+            _ if peers.is_empty() => output.line("others are here, and none of them has answered yet"),
+            _ => show::peers(output, &peers),
+        }
+    };
+    if is_running(client).await? { action().await } else { foreground::up_and(settings, action).await }
+}
+
+pub(super) async fn leave(client: &Client, output: &mut Output, network: String) -> Result<(), Failure> {
+    let reply: LeaveReply = client.post("/v1/leave", &LeaveRequest { network }, Duration::ZERO).await?;
+    if output.json() { output.document(&reply) } else { output.line(format_args!("left {}", reply.name)) }
+}
+
+/// What `farlan id --json` prints.
+#[derive(Debug, Serialize)]
+struct Id {
+    schema: u32,
+    node_id: String,
+    public_key: String,
+}
+
+/// `farlan id`: from the daemon, or from the state directory if none runs.
+pub(super) async fn id(settings: &Settings, client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let id = match client.get::<Status>("/v1/status").await {
+        Ok(status) => Id { schema: SCHEMA, node_id: status.node_id, public_key: status.public_key },
+        Err(failure) if failure.kind == FailureKind::DaemonDown => {
+            match secret_file::load(&settings.state_dir.join(IDENTITY), Work::REQUIRED) {
+                Ok(identity) => Id {
+                    schema: SCHEMA,
+                    node_id: identity.node_id().to_string(),
+                    public_key: HEXLOWER.encode(identity.public().as_bytes()),
+                },
+                Err(SecretFileError::Missing { .. }) => return Err(failure),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(failure) => return Err(failure),
+    };
+    if output.json() {
+        return output.document(&id);
+    }
+    output.line(format_args!("node id     {}", id.node_id))?;
+    output.line(format_args!("public key  {}", id.public_key))
+}
+
+pub(super) async fn add_supernode(client: &Client, output: &mut Output, link: String) -> Result<(), Failure> {
+    let request = AddRequest { link: argument(link)? };
+    let world: ConfiguredWorld = client.post("/v1/supernodes/add", &request, Duration::ZERO).await?;
+    if output.json() {
+        return output.document(&world);
+    }
+    output.line(format_args!("added world {}", world.world))?;
+    show::worlds(output, std::slice::from_ref(&world))
+}
+
+pub(super) async fn list_supernodes(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let worlds: Vec<ConfiguredWorld> = client.get("/v1/supernodes").await?;
+    if output.json() { output.document(&worlds) } else { show::worlds(output, &worlds) }
+}
+
+pub(super) async fn remove_supernode(client: &Client, output: &mut Output, id: String) -> Result<(), Failure> {
+    let world: ConfiguredWorld = client.post("/v1/supernodes/remove", &RemoveRequest { id }, Duration::ZERO).await?;
+    if output.json() { output.document(&world) } else { output.line(format_args!("removed world {}", world.world)) }
+}
+
+async fn is_running(client: &Client) -> Result<bool, Failure> {
+    match client.get::<Status>("/v1/status").await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.kind == FailureKind::DaemonDown => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// An argument, or for `-` what standard input holds.
+fn argument(argument: String) -> Result<String, Failure> {
+    if argument != "-" {
+        return Ok(argument);
+    }
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(LONGEST_INPUT).read_to_string(&mut text);
+    read.map_err(|error| Failure::usage(format_args!("cannot read standard input: {error}")))?;
+    match text.trim() {
+        "" => Err(Failure::usage("standard input is empty; it should hold a link or a name")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Bytes read of standard input: more than the longest link.
+const LONGEST_INPUT: u64 = 64 * 1024;

@@ -1,0 +1,132 @@
+//! Documents of the API as tables for people.
+
+use super::output::Output;
+use crate::{
+    api::{ConfiguredWorld, Network, Peer, Status, Supernode},
+    failure::Failure,
+};
+
+/// Letters of an id in a table: enough for every command that takes an id.
+const SHORT: usize = 10;
+
+pub(super) fn status(output: &mut Output, status: &Status) -> Result<(), Failure> {
+    output.line(format_args!("node {} is up on UDP port {}, for {}", status.node_id, status.port, age(status.uptime_s)))?;
+    let peers = if status.peers == 1 { "peer" } else { "peers" };
+    let networks = if status.networks == 1 { "network" } else { "networks" };
+    output.line(format_args!("{} {networks}, {} {peers} in touch", status.networks, status.peers))?;
+    if status.supernodes.is_empty() {
+        output.line("no supernode is configured; add one with: farlan supernode add LINK")?;
+    } else {
+        output.line("")?;
+        supernodes(output, &status.supernodes)?;
+    }
+    notes(output, &status.notes)
+}
+
+fn supernodes(output: &mut Output, supernodes: &[Supernode]) -> Result<(), Failure> {
+    let rows: Vec<_> = supernodes
+        .iter()
+        .map(|supernode| {
+            [
+                short(&supernode.node_id),
+                supernode.address.clone().unwrap_or_else(nothing),
+                if supernode.registered { "yes".into() } else { "no".into() },
+                rtt(supernode.rtt_ms),
+                short(&supernode.world),
+            ]
+        })
+        .collect();
+    output.table(["SUPERNODE", "ADDRESS", "REGISTERED", "RTT", "WORLD"], &rows)
+}
+
+pub(super) fn networks(output: &mut Output, networks: &[Network]) -> Result<(), Failure> {
+    if networks.is_empty() {
+        return output.line("no network is joined; join one with: farlan join LINK, or make one with: farlan host");
+    }
+    let rows: Vec<_> = networks
+        .iter()
+        .map(|network| {
+            [
+                network.name.clone(),
+                short(&network.network_id),
+                network.interface.clone(),
+                network.ipv4.map_or_else(nothing, |address| address.to_string()),
+                network.ipv6.map_or_else(nothing, |address| address.to_string()),
+                network.policy.clone(),
+                if network.members == 0 { nothing() } else { network.members.to_string() },
+            ]
+        })
+        .collect();
+    output.table(["NAME", "ID", "INTERFACE", "IPV4", "IPV6", "POLICY", "MEMBERS"], &rows)?;
+    let all: Vec<_> =
+        networks.iter().flat_map(|network| network.notes.iter().map(|note| format!("{}: {note}", network.name))).collect();
+    notes(output, &all)
+}
+
+pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> {
+    if peers.is_empty() {
+        return output.line("no peer is known (yet)");
+    }
+    let rows: Vec<_> = peers
+        .iter()
+        .map(|peer| {
+            let networks: Vec<_> = peer.networks.iter().map(|network| network.name.as_str()).collect();
+            [
+                short(&peer.node_id),
+                peer.path.clone().unwrap_or_else(nothing),
+                peer.address.map_or_else(nothing, |address| address.to_string()),
+                rtt(peer.rtt_ms),
+                peer.ipv4.map_or_else(nothing, |address| address.to_string()),
+                peer.ipv6.map_or_else(nothing, |address| address.to_string()),
+                networks.join(","),
+            ]
+        })
+        .collect();
+    output.table(["PEER", "PATH", "ADDRESS", "RTT", "IPV4", "IPV6", "NETWORKS"], &rows)
+}
+
+pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<(), Failure> {
+    if worlds.is_empty() {
+        return output.line("no supernode is known; add one with: farlan supernode add LINK");
+    }
+    let rows: Vec<_> = worlds
+        .iter()
+        .flat_map(|world| {
+            world.supernodes.iter().map(|supernode| {
+                [
+                    supernode.node_id.clone(),
+                    supernode.addresses.join(","),
+                    world.world.clone(),
+                    if world.configured { "configured".into() } else { "from a network".into() },
+                ]
+            })
+        })
+        .collect();
+    output.table(["SUPERNODE", "ADDRESSES", "WORLD", "ORIGIN"], &rows)
+}
+
+/// Prints remarks below a table.
+fn notes(output: &mut Output, notes: &[String]) -> Result<(), Failure> {
+    notes.iter().try_for_each(|note| output.line(format_args!("note: {note}")))
+}
+
+pub(super) fn rtt(rtt_ms: Option<f64>) -> String {
+    rtt_ms.map_or_else(nothing, |rtt| format!("{rtt:.1} ms"))
+}
+
+fn short(id: &str) -> String {
+    id.get(..SHORT).unwrap_or(id).to_owned()
+}
+
+fn nothing() -> String {
+    "-".into()
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

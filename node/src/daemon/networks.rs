@@ -1,0 +1,571 @@
+//! The networks this node is in: joining, hosting, leaving, and their cards.
+
+use std::{
+    fmt::Display,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use farlan_crypto::{PublicKey, Work, random};
+use farlan_engine::{Join, JoinError, NetworkHandle, NetworkStatus};
+use farlan_netconf::{
+    AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, WorldId,
+};
+use farlan_tap::{Card, TapError};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Book, Daemon,
+    cards::{self, NewCard},
+    views, worlds::SHORTEST_PREFIX,
+};
+use crate::{
+    api::{HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
+    failure::Failure,
+    shell::Request,
+    state::StateDir,
+};
+
+/// The networks of this node.
+#[derive(Debug, Default)]
+pub(super) struct Networks {
+    joined: Vec<Joined>,
+    /// Networks that could not be joined again at the start; they are kept until somebody leaves them.
+    dormant: Vec<Dormant>,
+}
+
+#[derive(Debug)]
+struct Dormant {
+    membership: Membership,
+    reason: String,
+}
+
+/// What is kept of a network between runs.
+#[derive(Clone, Debug)]
+struct Membership {
+    link: NetworkLink,
+    interface: Option<String>,
+    ipv4: Option<Ipv4Addr>,
+}
+
+/// A joined network.
+#[derive(Debug)]
+pub(super) struct Joined {
+    handle: NetworkHandle,
+    id: NetworkId,
+    membership: Membership,
+    /// Its card.
+    interface: String,
+    index: u32,
+    /// Whether the card has IPv6.
+    ipv6: bool,
+    /// The IPv4 address on the card.
+    on_card: Option<Ipv4Addr>,
+    /// Whether an IPv4 address is claimed here at all.
+    claims_ipv4: bool,
+    notes: Vec<String>,
+}
+
+/// `networks.toml`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct File {
+    #[serde(default, rename = "network")]
+    networks: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    /// Everything about the network, as its link.
+    link: String,
+    /// The name its card had last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
+    /// The IPv4 address this node had there last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv4: Option<Ipv4Addr>,
+}
+
+impl Networks {
+    /// Reads the memberships of the last run; none of them is joined yet.
+    pub(super) fn load(state: &StateDir, work: Work) -> Result<Self, Failure> {
+        let mut networks = Self::default();
+        for (i, entry) in state.load::<File>(FILE)?.unwrap_or_default().networks.into_iter().enumerate() {
+            let damaged = |reason: &dyn Display| {
+                let path = state.path().join(FILE);
+                Failure::negative(format_args!("{}: network {}: {reason}", path.display(), i + 1))
+            };
+            let link = match Link::parse(&entry.link, work) {
+                Ok(Link::Network(link)) => link,
+                Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
+                Err(error) => return Err(damaged(&error)),
+            };
+            let membership = Membership { link, interface: entry.interface, ipv4: entry.ipv4 };
+            networks.dormant.push(Dormant { membership, reason: "the daemon has just started".into() });
+        }
+        Ok(networks)
+    }
+
+    fn save(&self, state: &StateDir) -> Result<(), Failure> {
+        let joined = self.joined.iter().map(|joined| &joined.membership);
+        let dormant = self.dormant.iter().map(|dormant| &dormant.membership);
+        let entry = |membership: &Membership| Entry {
+            link: Link::Network(membership.link.clone()).to_string(),
+            interface: membership.interface.clone(),
+            ipv4: membership.ipv4,
+        };
+        state.save(FILE, &File { networks: joined.chain(dormant).map(entry).collect() })
+    }
+
+    pub(super) fn joined(&self) -> impl Iterator<Item = &Joined> {
+        self.joined.iter()
+    }
+
+    /// Name and reason of the networks that could not be joined.
+    pub(super) fn dormant(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.dormant.iter().map(|dormant| (dormant.membership.name(), dormant.reason.as_str()))
+    }
+
+    pub(super) fn by_handle(&self, handle: NetworkHandle) -> Option<&Joined> {
+        self.joined.iter().find(|joined| joined.handle == handle)
+    }
+
+    fn by_handle_mut(&mut self, handle: NetworkHandle) -> Option<&mut Joined> {
+        self.joined.iter_mut().find(|joined| joined.handle == handle)
+    }
+
+    /// The name of a network that meets in `world`, if there is one.
+    pub(super) fn in_world(&self, world: WorldId) -> Option<&str> {
+        let joined = self.joined.iter().map(|joined| &joined.membership);
+        let mut all = joined.chain(self.dormant.iter().map(|dormant| &dormant.membership));
+        all.find(|membership| membership.link.world.id() == world).map(Membership::name)
+    }
+
+    /// A label that no network here has.
+    fn free_label(&self) -> Label {
+        let taken = |text: &str| self.joined.iter().any(|joined| joined.name() == text);
+        let numbered = (2..).map(|n| format!("lan{n}"));
+        let text = std::iter::once("lan".to_owned()).chain(numbered).find(|text| !taken(text));
+        // Short and plain as it is, it is a label.
+        text.and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Membership {
+    /// How people call it: its name, else its label, else the first letters of its id.
+    fn name(&self) -> &str {
+        match &self.link.parameters.kind {
+            Kind::Name { name, .. } => name.as_str(),
+            Kind::Link { .. } if self.link.label.as_str().is_empty() => "(no name)",
+            Kind::Link { .. } => self.link.label.as_str(),
+        }
+    }
+
+    /// Whether a user means it by `text`.
+    fn is_called(&self, text: &str) -> bool {
+        let id = self.link.parameters.id().to_string();
+        let by_id = text.len() >= SHORTEST_PREFIX && id.starts_with(&text.to_ascii_lowercase());
+        let by_name = self.name() == text || format!("{}@{}", self.name(), self.link.world.id()) == text;
+        by_id || by_name || self.interface.as_deref() == Some(text)
+    }
+}
+
+impl Joined {
+    pub(super) fn handle(&self) -> NetworkHandle {
+        self.handle
+    }
+
+    pub(super) fn id(&self) -> NetworkId {
+        self.id
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.membership.name()
+    }
+
+    pub(super) fn world(&self) -> WorldId {
+        self.membership.link.world.id()
+    }
+
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.membership.link.parameters
+    }
+
+    /// Whether `address` can be one of this network.
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        let subnet = self.parameters().subnet;
+        let plan = AddressPlan::new(&self.id, &subnet);
+        match address {
+            IpAddr::V4(v4) => self.claims_ipv4 && subnet.contains(v4),
+            IpAddr::V6(v6) => plan.prefix_of_ipv6(v6).or_else(|| plan.prefix_of_link_local(v6)).is_some(),
+        }
+    }
+
+    pub(super) fn view(&self, status: &NetworkStatus) -> Network {
+        Network {
+            name: self.name().to_owned(),
+            network_id: self.id.to_string(),
+            interface: self.interface.clone(),
+            ipv4: self.on_card,
+            ipv6: self.ipv6.then_some(status.ipv6),
+            policy: self.parameters().policy().to_string(),
+            mac: status.mac.to_string(),
+            mtu: self.parameters().mtu.bytes(),
+            subnet: self.parameters().subnet.to_string(),
+            world: self.world().to_string(),
+            members: status.members,
+            ipv4_pending: self.claims_ipv4 && (status.ipv4_pending || status.ipv4 != self.on_card),
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+impl Daemon {
+    /// Joins a network by name or link.
+    ///
+    /// # Errors
+    /// The target is no name and no usable link; no supernode is known; the card cannot be made.
+    pub async fn join(&self, request: &JoinRequest) -> Result<JoinReply, Failure> {
+        let mut book = self.book.lock().await;
+        let book = &mut *book;
+        let membership = self.membership_of(book, request.target.trim())?;
+        let id = membership.link.parameters.id();
+        let already = book.networks.joined.iter().any(|joined| joined.id == id);
+        if !already {
+            self.enter(book, membership).await?;
+            book.networks.save(&self.state)?;
+        }
+        Ok(JoinReply { schema: SCHEMA, already, network: self.view_of(book, id).await? })
+    }
+
+    /// Makes a network and joins it.
+    ///
+    /// # Errors
+    /// No supernode is configured; name, subnet or MTU are not possible; the card cannot be made.
+    pub async fn host(&self, request: &HostRequest) -> Result<HostReply, Failure> {
+        let mut book = self.book.lock().await;
+        let book = &mut *book;
+        let world = book.worlds.first_configured()?.clone();
+        let label = match request.name.as_deref() {
+            Some(text) => text.parse::<Label>().map_err(Failure::usage)?,
+            None => book.networks.free_label(),
+        };
+        let mtu = request.mtu.map_or(Ok(Mtu::DEFAULT), Mtu::new).map_err(Failure::usage)?;
+        let subnet = match request.subnet.as_deref() {
+            Some(text) => self.wanted_subnet(book, text.parse().map_err(Failure::usage)?)?,
+            None => self.free_subnet(book)?,
+        };
+        let fresh = random::os_bytes().map_err(Failure::negative)?;
+        let mut bits = [0; 16];
+        bits.copy_from_slice(&fresh[..16]);
+        let parameters = Parameters::link(bits, subnet, mtu);
+        let id = parameters.id();
+        let link = NetworkLink { parameters, label, world, peers: vec![self.key] };
+        let text = Link::Network(link.clone()).to_string();
+        self.enter(book, Membership { link, interface: None, ipv4: None }).await?;
+        book.networks.save(&self.state)?;
+        Ok(HostReply { schema: SCHEMA, link: text, network: self.view_of(book, id).await? })
+    }
+
+    /// Leaves a network and removes its card.
+    ///
+    /// # Errors
+    /// None or several networks are called that; the state cannot be written.
+    pub async fn leave(&self, request: &LeaveRequest) -> Result<LeaveReply, Failure> {
+        let mut book = self.book.lock().await;
+        let Book { worlds, networks, .. } = &mut *book;
+        let joined = networks.joined.iter().map(|joined| &joined.membership);
+        let all = joined.chain(networks.dormant.iter().map(|dormant| &dormant.membership));
+        let meant: Vec<_> = all.filter(|membership| membership.is_called(&request.network)).cloned().collect();
+        let [membership] = &meant[..] else {
+            return Err(Failure::negative(if meant.is_empty() {
+                format!("this node is in no network called {:?}; `farlan networks` shows those it is in", request.network)
+            } else {
+                let ids: Vec<_> = meant.iter().map(|membership| membership.link.parameters.id().to_string()).collect();
+                format!("several networks are called {:?}; leave one by its id: {}", request.network, ids.join(", "))
+            }));
+        };
+        let id = membership.link.parameters.id();
+        if let Some(joined) = networks.joined.iter().find(|joined| joined.id == id) {
+            self.data_plane.ask(|reply| Request::Leave { network: joined.handle, reply }).await?;
+        }
+        networks.joined.retain(|joined| joined.id != id);
+        networks.dormant.retain(|dormant| dormant.membership.link.parameters.id() != id);
+        networks.save(&self.state)?;
+        let world = membership.link.world.id();
+        if networks.in_world(world).is_none() {
+            worlds.drop_unused(&self.data_plane, world).await?;
+            worlds.save(&self.state)?;
+        }
+        tracing::info!(network = membership.name(), "left");
+        Ok(LeaveReply { schema: SCHEMA, name: membership.name().to_owned(), network_id: id.to_string() })
+    }
+
+    /// Joins again what was joined when the last run ended. What cannot be joined is kept and reported.
+    pub(super) async fn rejoin(&self, book: &mut Book) -> Result<(), Failure> {
+        for dormant in std::mem::take(&mut book.networks.dormant) {
+            let membership = dormant.membership;
+            if let Err(failure) = self.enter(book, membership.clone()).await {
+                if failure.kind == crate::failure::FailureKind::Permission {
+                    return Err(failure);
+                }
+                tracing::error!(network = membership.name(), %failure, "cannot join again");
+                book.networks.dormant.push(Dormant { membership, reason: failure.message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The network that the user's words mean.
+    fn membership_of(&self, book: &Book, target: &str) -> Result<Membership, Failure> {
+        let fresh = |link| Membership { link, interface: None, ipv4: None };
+        if target.starts_with("farlan:") {
+            return match Link::parse(target, self.work).map_err(Failure::usage)? {
+                Link::Network(link) => Ok(fresh(link)),
+                Link::Supernode(_) => Err(Failure::usage(
+                    "this is the link of a supernode; make it known with: farlan supernode add LINK\nand then join a \
+                     network by its name or link",
+                )),
+            };
+        }
+        let (name, world) = match target.split_once('@') {
+            Some((name, world)) => {
+                let id: WorldId = world
+                    .parse()
+                    .map_err(|error| Failure::usage(format_args!("{world:?} is no world: {error}")))?;
+                let known = book.worlds.find(id).ok_or_else(|| {
+                    Failure::negative(format_args!(
+                        "no supernode of world {id} is known here; add one with: farlan supernode add LINK"
+                    ))
+                })?;
+                (name, known)
+            }
+            None => {
+                // A mistyped name is found before a missing supernode is.
+                NetworkName::parse(target).map_err(Failure::usage)?;
+                (target, book.worlds.first_configured()?)
+            }
+        };
+        let name = NetworkName::parse(name).map_err(Failure::usage)?;
+        let label = name.as_str().parse().map_err(Failure::usage)?;
+        let parameters = Parameters::open_name(world.id(), name);
+        Ok(fresh(NetworkLink { parameters, label, world: world.clone(), peers: Vec::new() }))
+    }
+
+    /// Joins a network: makes its world known, joins in the engine, makes the card.
+    async fn enter(&self, book: &mut Book, mut membership: Membership) -> Result<(), Failure> {
+        let parameters = membership.link.parameters.clone();
+        let world = membership.link.world.id();
+        book.worlds.add(&self.data_plane, membership.link.world.clone(), false).await?;
+        let mut notes = Vec::new();
+        if parameters.policy() == Policy::Strangers {
+            notes.push(UNFILTERED.to_owned());
+        }
+        if parameters.policy() == Policy::Friends && !parameters.subnet.is_private() {
+            notes.push(format!("its subnet {} hides that part of the Internet from this machine", parameters.subnet));
+        }
+        let obstacle = self.ipv4_obstacle(book, parameters.subnet);
+        let claims_ipv4 = obstacle.is_none();
+        notes.extend(obstacle.map(|obstacle| format!("IPv6 only on this machine: {obstacle}")));
+        let greet = membership.link.peers.iter().copied().filter(|key: &PublicKey| *key != self.key).collect();
+        let join = Join { parameters: parameters.clone(), world, ipv4: claims_ipv4, preferred: membership.ipv4, greet };
+        let joined = self.data_plane.ask(|reply| Request::Join { join, reply }).await?;
+        let status = joined.map_err(|error: JoinError| Failure::negative(error))?;
+        let handle = status.handle;
+        let made = match self.make_card(&membership, &status) {
+            Ok(card) => self.attach_card(handle, parameters.mtu, card).await,
+            Err(error) => Err(error.into()),
+        };
+        let card = match made {
+            Ok(card) => card,
+            Err(failure) => {
+                self.data_plane.ask(|reply| Request::Leave { network: handle, reply }).await?;
+                return Err(failure);
+            }
+        };
+        if !card.ipv6 {
+            notes.push("IPv6 is switched off on this machine, so it has no IPv6 address there".to_owned());
+        }
+        membership.interface = Some(card.interface.clone());
+        let id = parameters.id();
+        book.networks.dormant.retain(|dormant| dormant.membership.link.parameters.id() != id);
+        book.worlds.save(&self.state)?;
+        tracing::info!(network = membership.name(), interface = card.interface, "joined");
+        book.networks.joined.push(Joined {
+            handle,
+            id,
+            membership,
+            interface: card.interface,
+            index: card.index,
+            ipv6: card.ipv6,
+            on_card: None,
+            claims_ipv4,
+            notes,
+        });
+        Ok(())
+    }
+
+    fn make_card(&self, membership: &Membership, status: &NetworkStatus) -> Result<Card, TapError> {
+        let parameters = &membership.link.parameters;
+        let mut card = NewCard {
+            name: String::new(),
+            mac: *status.mac.as_bytes(),
+            mtu: parameters.mtu.bytes(),
+            addresses: vec![
+                (status.ipv6.into(), IPV6_PREFIX),
+                (status.link_local.into(), LINK_LOCAL_PREFIX),
+            ],
+            accept_router_advertisements: parameters.policy() == Policy::Friends,
+        };
+        let id = status.id.to_string();
+        let mut taken = None;
+        for name in cards::names(membership.interface.as_deref(), membership.name(), &id) {
+            card.name = name;
+            match self.cards.create(&card) {
+                Err(error @ TapError::NameTaken { .. }) => taken = Some(error),
+                result => return result,
+            }
+        }
+        Err(taken.unwrap_or(TapError::BadName { name: card.name }))
+    }
+
+    async fn attach_card(&self, network: NetworkHandle, mtu: Mtu, card: Card) -> Result<AttachedCard, Failure> {
+        let Card { fd, name, index, ipv6 } = card;
+        let attached = self
+            .data_plane
+            .ask(|reply| Request::Attach { network, descriptor: fd, mtu: mtu.bytes(), reply })
+            .await?;
+        attached.map_err(|error| Failure::negative(format_args!("cannot use the network card {name}: {error}")))?;
+        Ok(AttachedCard { interface: name, index, ipv6 })
+    }
+
+    /// Why a network with this subnet gets no IPv4 here, if it does not.
+    fn ipv4_obstacle(&self, book: &Book, subnet: Subnet) -> Option<String> {
+        let rival = book.networks.joined.iter().find(|joined| {
+            joined.claims_ipv4 && joined.parameters().subnet.overlaps(&subnet)
+        });
+        if let Some(rival) = rival {
+            return Some(format!("its subnet {subnet} is used by the network {}", rival.name()));
+        }
+        match self.cards.clashing_routes(subnet) {
+            Ok(routes) => routes.first().map(|route| {
+                format!(
+                    "its subnet {subnet} overlaps the route {}/{} ({})",
+                    route.destination,
+                    route.prefix,
+                    if route.interface.is_empty() { "no interface" } else { &route.interface },
+                )
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "cannot compare the network's subnet with this machine's routes");
+                None
+            }
+        }
+    }
+
+    fn wanted_subnet(&self, book: &Book, subnet: Subnet) -> Result<Subnet, Failure> {
+        match self.ipv4_obstacle(book, subnet) {
+            Some(obstacle) => {
+                Err(Failure::negative(format_args!("{obstacle}; choose another with --subnet, or let farlan choose")))
+            }
+            None => Ok(subnet),
+        }
+    }
+
+    /// A random subnet that nothing on this machine uses.
+    fn free_subnet(&self, book: &Book) -> Result<Subnet, Failure> {
+        let routes = self.cards.clashing_routes(Subnet::LINK_RANGE)?;
+        let [a, b, c, d, ..] = random::os_bytes().map_err(Failure::negative)?;
+        let is_free = |subnet: &Subnet| {
+            let routed = routes.iter().any(|route| overlap((route.destination, route.prefix), *subnet));
+            !routed && !book.networks.joined.iter().any(|joined| joined.parameters().subnet.overlaps(subnet))
+        };
+        Subnet::random_link_subnet(u32::from_be_bytes([a, b, c, d]), is_free).ok_or_else(|| {
+            Failure::negative("all of 10.128.0.0/9 is in use on this machine; choose a subnet with --subnet")
+        })
+    }
+
+    async fn view_of(&self, book: &Book, id: NetworkId) -> Result<Network, Failure> {
+        let snapshot = self.data_plane.snapshot().await?;
+        let joined = book.networks.joined.iter().find(|joined| joined.id == id);
+        let view = joined.and_then(|joined| views::network(joined, &snapshot));
+        view.ok_or_else(|| Failure::negative("the network is gone again"))
+    }
+
+    /// Puts an address on the card of a network and keeps it for the next run.
+    pub(super) async fn ipv4_assigned(&self, network: NetworkHandle, address: Ipv4Addr) {
+        self.set_ipv4(network, Some(address)).await;
+    }
+
+    /// Takes the address from the card of a network.
+    pub(super) async fn ipv4_withdrawn(&self, network: NetworkHandle) {
+        self.set_ipv4(network, None).await;
+    }
+
+    /// Makes the cards agree with what the engine holds.
+    pub(super) async fn reconcile_ipv4(&self, statuses: &[NetworkStatus]) {
+        for status in statuses {
+            self.set_ipv4(status.handle, status.ipv4).await;
+        }
+    }
+
+    async fn set_ipv4(&self, network: NetworkHandle, address: Option<Ipv4Addr>) {
+        let mut book = self.book.lock().await;
+        let Some(joined) = book.networks.by_handle_mut(network) else { return };
+        if joined.on_card == address {
+            return;
+        }
+        let prefix = joined.parameters().subnet.prefix();
+        if let Some(old) = joined.on_card.take()
+            && let Err(error) = self.cards.remove_address(joined.index, old, prefix)
+        {
+            tracing::warn!(interface = joined.interface, %error, "cannot take the IPv4 address off");
+        }
+        let Some(address) = address else {
+            tracing::info!(network = joined.name(), "has no IPv4 address any more");
+            return;
+        };
+        match self.cards.add_address(joined.index, address, prefix) {
+            Ok(()) => {
+                tracing::info!(network = joined.name(), "has an IPv4 address");
+                joined.on_card = Some(address);
+                joined.membership.ipv4 = Some(address);
+                if let Err(failure) = book.networks.save(&self.state) {
+                    tracing::warn!(%failure, "cannot keep the IPv4 address");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(interface = joined.interface, %error, "cannot put the IPv4 address on");
+            }
+        }
+    }
+}
+
+/// What is known of a card once the data plane has its descriptor.
+struct AttachedCard {
+    interface: String,
+    index: u32,
+    ipv6: bool,
+}
+
+/// Whether a route and a subnet share an address: they do when they agree in the bits that both fix.
+fn overlap(route: (Ipv4Addr, u8), subnet: Subnet) -> bool {
+    let common = u32::from(route.1.min(subnet.prefix()));
+    let mask = u32::MAX.checked_shl(32 - common).unwrap_or(0);
+    (route.0.to_bits() ^ subnet.address().to_bits()) & mask == 0
+}
+
+/// Said of every network of strangers.
+const UNFILTERED: &str = "anybody who knows the name can join, and this card is not filtered yet: what listens on this \
+machine can be reached by strangers; use a firewall of your own on it";
+
+/// The prefix of a network's IPv6 addresses in bits: `fd` and 40 bits of the network id.
+const IPV6_PREFIX: u8 = 48;
+
+/// The prefix of link-local IPv6 addresses in bits (RFC 4291 §2.5.6).
+const LINK_LOCAL_PREFIX: u8 = 64;
+
+/// The file in the state directory.
+const FILE: &str = "networks.toml";

@@ -1,0 +1,173 @@
+//! One round trip to a peer, asked for by the API and answered by an event.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use farlan_crypto::NodeId;
+use farlan_engine::{PathKind, Target};
+use tokio::sync::oneshot;
+
+use super::{Book, Daemon, worlds::SHORTEST_PREFIX};
+use crate::{
+    api::{PingReply, PingRequest, SCHEMA, milliseconds},
+    failure::Failure,
+    shell::{Request, Snapshot},
+};
+
+/// The pings under way.
+#[derive(Debug, Default)]
+pub(super) struct Pings {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u64,
+    by_token: BTreeMap<u64, oneshot::Sender<Result<PingReply, Failure>>>,
+}
+
+impl Pings {
+    fn begin(&self) -> (u64, oneshot::Receiver<Result<PingReply, Failure>>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.lock();
+        let token = waiting.next;
+        waiting.next += 1;
+        waiting.by_token.insert(token, sender);
+        (token, receiver)
+    }
+
+    fn forget(&self, token: u64) {
+        self.lock().by_token.remove(&token);
+    }
+
+    pub(super) fn answered(&self, token: u64, node: NodeId, rtt: Duration, path: PathKind, address: SocketAddr) {
+        let reply = PingReply {
+            schema: SCHEMA,
+            node_id: node.to_string(),
+            path: path.to_string(),
+            address,
+            rtt_ms: milliseconds(rtt),
+        };
+        self.end(token, Ok(reply));
+    }
+
+    pub(super) fn failed(&self, token: u64, reason: &str) {
+        self.end(token, Err(Failure::negative(reason)));
+    }
+
+    fn end(&self, token: u64, result: Result<PingReply, Failure>) {
+        if let Some(sender) = self.lock().by_token.remove(&token) {
+            // Whoever asked may have given up.
+            let _ = sender.send(result);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // The map is whole between any two statements.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Daemon {
+    /// Measures one round trip to a peer.
+    ///
+    /// # Errors
+    /// Nobody is called that; nobody is known to the supernode by that id or address; no answer came in time.
+    pub async fn ping(&self, request: &PingRequest) -> Result<PingReply, Failure> {
+        let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS).min(LONGEST_TIMEOUT_MS));
+        let snapshot = self.data_plane.snapshot().await?;
+        let target = {
+            let book = self.book.lock().await;
+            self.target(&book, &snapshot, &request.peer)?
+        };
+        let (token, answer) = self.pings.begin();
+        self.data_plane.send(Request::Ping { target, token }).await?;
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Failure::negative("the ping was lost")),
+            Err(_) => {
+                self.pings.forget(token);
+                Err(Failure::timeout(format_args!("no answer from {} within {timeout:?}", request.peer)))
+            }
+        }
+    }
+
+    /// Whom `peer` means.
+    fn target(&self, book: &Book, snapshot: &Snapshot, peer: &str) -> Result<Target, Failure> {
+        if let Ok(address) = peer.parse::<IpAddr>() {
+            return Self::target_at(book, snapshot, address);
+        }
+        let prefix = peer.to_ascii_lowercase();
+        if prefix.len() < SHORTEST_PREFIX || prefix.len() > NodeId::TEXT {
+            return Err(Failure::usage(format_args!(
+                "{peer:?} is no peer: give a node id, at least {SHORTEST_PREFIX} letters of one, or an address in one \
+                 of the networks; `farlan peers` shows them"
+            )));
+        }
+        if self.node_id().to_string().starts_with(&prefix) {
+            return Err(Failure::negative("that is this node itself"));
+        }
+        if let Ok(node) = prefix.parse::<NodeId>() {
+            return Ok(Target::Node(node));
+        }
+        let mut matching = snapshot.peers.iter().filter(|known| known.node.to_string().starts_with(&prefix));
+        match (matching.next(), matching.next()) {
+            (Some(known), None) => Ok(Target::Node(known.node)),
+            (None, _) => Err(Failure::negative(format_args!(
+                "no peer is known whose id begins with {prefix:?}; `farlan peers` shows those that are"
+            ))),
+            (Some(_), Some(_)) => Err(Failure::negative(format_args!("several peers' ids begin with {prefix:?}"))),
+        }
+    }
+
+    fn target_at(book: &Book, snapshot: &Snapshot, address: IpAddr) -> Result<Target, Failure> {
+        if snapshot.networks.iter().any(|network| match address {
+            IpAddr::V4(v4) => network.ipv4 == Some(v4),
+            IpAddr::V6(v6) => network.ipv6 == v6 || network.link_local == v6,
+        }) {
+            return Err(Failure::negative("that is this node itself"));
+        }
+        let joined = book.networks.joined().find(|joined| joined.contains(address));
+        joined.map(|joined| Target::Address(joined.handle(), address)).ok_or_else(|| {
+            Failure::negative(format_args!(
+                "{address} is in none of the networks joined here; `farlan networks` shows their addresses"
+            ))
+        })
+    }
+}
+
+/// How long a ping waits if not told otherwise: the first contact over a relay on the far side of the earth, with a lost
+/// packet or two.
+const DEFAULT_TIMEOUT_MS: u64 = 5_000;
+
+/// How long a ping may wait at most.
+const LONGEST_TIMEOUT_MS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use farlan_crypto::{Identity, Work, random::SystemRandom};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_find_who_waits_for_them() {
+        let pings = Pings::default();
+        let node = Identity::generate(&mut SystemRandom::from_os().unwrap(), Work::NONE).node_id();
+        let (first, first_answer) = pings.begin();
+        let (second, second_answer) = pings.begin();
+        let (third, _) = pings.begin();
+        pings.failed(second, "nobody has that address");
+        let address = "192.0.2.1:9600".parse().unwrap();
+        pings.answered(first, node, Duration::from_micros(1500), PathKind::Relay, address);
+        let reply = first_answer.await.unwrap().unwrap();
+        assert_eq!((reply.path.as_str(), reply.rtt_ms, reply.address), ("relay", 1.5, address));
+        assert_eq!(second_answer.await.unwrap().unwrap_err(), Failure::negative("nobody has that address"));
+        pings.forget(third);
+        pings.failed(third, "too late");
+        assert!(pings.lock().by_token.is_empty());
+    }
+}

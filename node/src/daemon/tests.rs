@@ -1,0 +1,320 @@
+//! The daemon behind its API, with a real data plane and without network cards.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    time::Duration,
+};
+
+use farlan_crypto::{Identity, Work, random::SystemRandom};
+use farlan_engine::{Config, Event, Role};
+use farlan_netconf::{Link, NetworkLink, Subnet, Supernode, World};
+use farlan_tap::{Card, Route, TapError};
+use serde_json::{Value, json};
+
+use super::{Cards, Daemon, NewCard, Running, Settings, bind};
+use crate::{
+    cli::client::Client,
+    failure::{Failure, FailureKind},
+    shell::DataPlane,
+    state::StateDir,
+};
+
+/// Cards that are one end of a socket pair; what the daemon asked for is written down.
+#[derive(Clone, Debug, Default)]
+struct FakeCards(Arc<Mutex<Fake>>);
+
+#[derive(Debug, Default)]
+struct Fake {
+    made: Vec<NewCard>,
+    addresses: BTreeMap<u32, Vec<(Ipv4Addr, u8)>>,
+    routes: Vec<Route>,
+    taken: Vec<String>,
+    forbidden: bool,
+    far_ends: Vec<UnixDatagram>,
+}
+
+impl FakeCards {
+    fn lock(&self) -> MutexGuard<'_, Fake> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Cards for FakeCards {
+    fn create(&self, card: &NewCard) -> Result<Card, TapError> {
+        let mut fake = self.lock();
+        if fake.forbidden {
+            return Err(TapError::Permission { what: "create a TAP device".into() });
+        }
+        if fake.taken.contains(&card.name) {
+            return Err(TapError::NameTaken { name: card.name.clone(), holder: "a test".into() });
+        }
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        fake.far_ends.push(far);
+        fake.made.push(card.clone());
+        let index = u32::try_from(fake.made.len()).unwrap();
+        Ok(Card { fd: OwnedFd::from(near), name: card.name.clone(), index, ipv6: true })
+    }
+
+    fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
+        self.lock().addresses.entry(index).or_default().push((address, prefix));
+        Ok(())
+    }
+
+    fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
+        self.lock().addresses.entry(index).or_default().retain(|have| *have != (address, prefix));
+        Ok(())
+    }
+
+    fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
+        let routes = self.lock().routes.clone();
+        Ok(routes.into_iter().filter(|route| subnet.contains(route.destination)).collect())
+    }
+
+    fn remove_stale(&self) {}
+}
+
+/// Keys that carry the required work take a while to make, so all tests share two.
+fn identities() -> &'static [Identity; 2] {
+    static IDENTITIES: OnceLock<[Identity; 2]> = OnceLock::new();
+    IDENTITIES.get_or_init(|| {
+        let mut random = SystemRandom::from_os().unwrap();
+        [(); 2].map(|()| Identity::generate(&mut random, Work::REQUIRED))
+    })
+}
+
+/// A world whose one supernode never answers.
+fn silent_world() -> World {
+    let supernode = Supernode { key: identities()[1].public(), endpoints: vec!["127.0.0.1:9".parse().unwrap()] };
+    World::sign(&identities()[1], 1, vec![supernode]).unwrap()
+}
+
+/// A daemon in `directory`, and a client of it.
+async fn start(directory: &Path, cards: &FakeCards) -> (Running, Client) {
+    let settings = Settings {
+        state_dir: directory.join("state"),
+        socket: directory.join("farlan.sock"),
+        port: 0,
+        supernodes: Vec::new(),
+    };
+    let state = StateDir::open(&settings.state_dir).unwrap();
+    let identity = Identity::from_seed(identities()[0].seed().clone(), Work::REQUIRED).unwrap();
+    let key = identity.public();
+    let config = Config { identity, work: Work::REQUIRED, role: Role::Node };
+    let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
+    let daemon = Daemon::new(key, 0, state, data_plane, Box::new(cards.clone())).unwrap();
+    let client = Client::new(&settings.socket);
+    (Running::take_up(Arc::new(daemon), events, settings).await.unwrap(), client)
+}
+
+async fn get(client: &Client, path: &str) -> Value {
+    client.get(path).await.unwrap()
+}
+
+async fn post(client: &Client, path: &str, body: Value) -> Result<Value, Failure> {
+    client.post(path, &body, Duration::ZERO).await
+}
+
+async fn add_world(client: &Client) -> Value {
+    let link = Link::Supernode(silent_world()).to_string();
+    post(client, "/v1/supernodes/add", json!({ "link": link })).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_fresh_daemon_answers_and_says_what_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    let status = get(&client, "/v1/status").await;
+    assert_eq!(status["schema"], 1);
+    assert_eq!(status["node_id"], identities()[0].node_id().to_string());
+    assert_eq!(status["supernodes"], json!([]));
+    assert_eq!(get(&client, "/v1/networks").await, json!([]));
+    assert_eq!(get(&client, "/v1/peers").await, json!([]));
+    for (path, body) in [("/v1/join", json!({ "target": "earth" })), ("/v1/host", json!({}))] {
+        let failure = post(&client, path, body).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Negative);
+        assert!(failure.message.contains("farlan supernode add LINK"), "{failure}");
+    }
+    for target in ["", "no/name", "farlan:nonsense", "earth@nowhere"] {
+        let failure = post(&client, "/v1/join", json!({ "target": target })).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Usage, "{target:?}: {failure}");
+    }
+    let failure = post(&client, "/v1/join", json!({ "goal": "earth" })).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Usage);
+    running.stop().await;
+    let failure = client.get::<Value>("/v1/status").await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::DaemonDown);
+}
+
+#[tokio::test]
+async fn networks_are_joined_listed_left_and_joined_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    let world = add_world(&client).await;
+    let status = get(&client, "/v1/status").await;
+    let supernode = &status["supernodes"][0];
+    assert_eq!(supernode["address"], "127.0.0.1:9");
+    assert_eq!(supernode["registered"], false);
+
+    let earth = post(&client, "/v1/join", json!({ "target": "Earth" })).await.unwrap();
+    assert_eq!(earth["already"], false);
+    assert_eq!(earth["network"]["name"], "earth");
+    assert_eq!(earth["network"]["interface"], "fl-earth");
+    assert_eq!(earth["network"]["policy"], "strangers");
+    assert!(earth["network"]["notes"][0].as_str().unwrap().contains("not filtered"), "{earth}");
+    let card = cards.lock().made[0].clone();
+    assert!(!card.accept_router_advertisements, "strangers must not set this machine's routes");
+    let addresses: Vec<_> = card.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
+    assert_eq!(addresses[0], format!("{}/48", earth["network"]["ipv6"].as_str().unwrap()));
+    assert!(addresses[1].starts_with("fe80::") && addresses[1].ends_with("/64"), "{addresses:?}");
+
+    let again = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    assert_eq!(again["already"], true);
+    let world_id = world["world"].as_str().unwrap();
+    let london = post(&client, "/v1/join", json!({ "target": format!("london@{world_id}") })).await.unwrap();
+    let notes = london["network"]["notes"].to_string();
+    assert!(notes.contains("IPv6 only") && notes.contains("earth"), "a second name network has no IPv4: {notes}");
+
+    let refused = post(&client, "/v1/supernodes/remove", json!({ "id": world_id })).await.unwrap_err();
+    assert!(refused.message.contains("farlan leave"), "{refused}");
+    post(&client, "/v1/leave", json!({ "network": "fl-london" })).await.unwrap();
+    let nobody = post(&client, "/v1/leave", json!({ "network": "london" })).await.unwrap_err();
+    assert_eq!(nobody.kind, FailureKind::Negative);
+    running.stop().await;
+
+    let (running, client) = start(directory.path(), &cards).await;
+    let networks = get(&client, "/v1/networks").await;
+    assert_eq!(networks.as_array().unwrap().len(), 1);
+    for key in ["name", "network_id", "interface", "ipv6", "mac"] {
+        assert_eq!(networks[0][key], earth["network"][key], "{key} stays over a restart");
+    }
+    let id = networks[0]["network_id"].as_str().unwrap()[..10].to_owned();
+    post(&client, "/v1/leave", json!({ "network": id })).await.unwrap();
+    post(&client, "/v1/supernodes/remove", json!({ "id": world_id[..10] })).await.unwrap();
+    assert_eq!(get(&client, "/v1/supernodes").await, json!([]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_hosted_network_is_in_its_link() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    let first = post(&client, "/v1/host", json!({})).await.unwrap();
+    let second = post(&client, "/v1/host", json!({ "mtu": 1400, "subnet": "192.168.77.0/24" })).await.unwrap();
+    let parse = |reply: &Value| match Link::parse(reply["link"].as_str().unwrap(), Work::REQUIRED) {
+        Ok(Link::Network(link)) => link,
+        other => panic!("no network's link: {other:?}"),
+    };
+    let links: [NetworkLink; 2] = [parse(&first), parse(&second)];
+    assert_eq!(links.each_ref().map(|link| link.label.as_str()), ["lan", "lan2"]);
+    assert_eq!(links[0].world, silent_world());
+    assert_eq!(links[0].peers, [identities()[0].public()]);
+    assert!(Subnet::LINK_RANGE.contains(links[0].parameters.subnet.address()));
+    assert_eq!(links[1].parameters.subnet.to_string(), "192.168.77.0/24");
+    assert_eq!(links[1].parameters.mtu.bytes(), 1400);
+    assert_eq!(first["network"]["network_id"], links[0].parameters.id().to_string());
+    assert_eq!(first["network"]["policy"], "friends");
+    assert_eq!(first["network"]["notes"], json!([]));
+    let clash = post(&client, "/v1/host", json!({ "subnet": "192.168.0.0/16" })).await.unwrap_err();
+    assert!(clash.message.contains("lan2"), "{clash}");
+    for bad in [json!({ "mtu": 100 }), json!({ "subnet": "10.0.0.1/8" }), json!({ "name": "x\u{7}" })] {
+        assert_eq!(post(&client, "/v1/host", bad).await.unwrap_err().kind, FailureKind::Usage);
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn addresses_come_to_the_card_and_go_from_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    let handle = running.daemon.book.lock().await.networks.joined().next().unwrap().handle();
+    let address = Ipv4Addr::new(10, 64, 1, 2);
+    running.daemon.act_on(Event::Ipv4Assigned { network: handle, address }).await;
+    assert_eq!(cards.lock().addresses[&1], [(address, 10)]);
+    assert_eq!(get(&client, "/v1/networks").await[0]["ipv4"], "10.64.1.2");
+    let other = Ipv4Addr::new(10, 64, 1, 3);
+    running.daemon.act_on(Event::Ipv4Assigned { network: handle, address: other }).await;
+    assert_eq!(cards.lock().addresses[&1], [(other, 10)]);
+    running.daemon.act_on(Event::Ipv4Withdrawn { network: handle, address: Some(other) }).await;
+    assert!(cards.lock().addresses[&1].is_empty());
+    assert_eq!(get(&client, "/v1/networks").await[0]["ipv4"], Value::Null);
+    let kept = std::fs::read_to_string(directory.path().join("state/networks.toml")).unwrap();
+    assert!(kept.contains("ipv4 = \"10.64.1.3\""), "the last address is tried first next time: {kept}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn obstacles_of_the_machine_are_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    cards.lock().forbidden = true;
+    let refused = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Permission);
+    assert_eq!(get(&client, "/v1/networks").await, json!([]));
+
+    {
+        let mut fake = cards.lock();
+        fake.forbidden = false;
+        fake.taken = vec!["fl-earth".into()];
+        fake.routes =
+            vec![Route { destination: Ipv4Addr::new(10, 70, 0, 0), prefix: 16, interface: "eth0".into() }];
+    }
+    let earth = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    assert_eq!(earth["network"]["interface"], "fl-earth2");
+    let notes = earth["network"]["notes"].to_string();
+    assert!(notes.contains("10.70.0.0/16 (eth0)"), "{notes}");
+    assert_eq!(earth["network"]["ipv4_pending"], false);
+    let status = get(&client, "/v1/status").await;
+    assert!(status["notes"].to_string().contains("earth: IPv6 only"), "{status}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn pings_of_nobody_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    add_world(&client).await;
+    post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    let own = identities()[0].node_id().to_string();
+    let own_ipv6 = get(&client, "/v1/networks").await[0]["ipv6"].as_str().unwrap().to_owned();
+    let cases = [
+        ("short", FailureKind::Usage, "is no peer"),
+        (&own[..12], FailureKind::Negative, "this node itself"),
+        (&own_ipv6, FailureKind::Negative, "this node itself"),
+        ("abcdefghij", FailureKind::Negative, "no peer is known"),
+        ("192.0.2.1", FailureKind::Negative, "in none of the networks"),
+    ];
+    for (peer, kind, reason) in cases {
+        let failure = post(&client, "/v1/ping", json!({ "peer": peer })).await.unwrap_err();
+        assert_eq!(failure.kind, kind, "{peer}: {failure}");
+        assert!(failure.message.contains(reason), "{peer}: {failure}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_finds_the_directory_locked() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, _) = start(directory.path(), &FakeCards::default()).await;
+    let settings = Settings {
+        state_dir: directory.path().join("state"),
+        socket: directory.path().join("other.sock"),
+        port: 0,
+        supernodes: Vec::new(),
+    };
+    let failure = Running::start(settings).await.unwrap_err();
+    assert!(failure.message.contains("in use by another"), "{failure}");
+    running.stop().await;
+}

@@ -1,0 +1,118 @@
+//! What the daemon shows: documents of the API made from a snapshot and the book.
+
+use farlan_engine::{PeerStatus, PathKind};
+use data_encoding::HEXLOWER;
+
+use super::{Book, Daemon, networks::Joined};
+use crate::{
+    api::{Network, Peer, PeerNetwork, SCHEMA, Status, Supernode, milliseconds},
+    failure::Failure,
+    shell::Snapshot,
+};
+
+impl Daemon {
+    /// How the daemon is.
+    ///
+    /// # Errors
+    /// The data plane has ended.
+    pub async fn status(&self) -> Result<Status, Failure> {
+        let snapshot = self.data_plane.snapshot().await?;
+        let book = self.book.lock().await;
+        let engine = snapshot.counters.iter();
+        let counters = engine.chain(snapshot.shell.iter()).map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Status {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").into(),
+            node_id: self.node_id().to_string(),
+            public_key: HEXLOWER.encode(self.key.as_bytes()),
+            port: self.port,
+            uptime_s: self.started.elapsed().as_secs(),
+            supernodes: supernodes(&book, &snapshot),
+            networks: book.networks.joined().count(),
+            peers: snapshot.peers.iter().filter(|peer| peer.path.is_some()).count(),
+            notes: notes(&book),
+            counters,
+        })
+    }
+
+    /// The joined networks.
+    ///
+    /// # Errors
+    /// The data plane has ended.
+    pub async fn networks(&self) -> Result<Vec<Network>, Failure> {
+        let snapshot = self.data_plane.snapshot().await?;
+        let book = self.book.lock().await;
+        Ok(book.networks.joined().filter_map(|joined| network(joined, &snapshot)).collect())
+    }
+
+    /// The peers.
+    ///
+    /// # Errors
+    /// The data plane has ended.
+    pub async fn peers(&self) -> Result<Vec<Peer>, Failure> {
+        let snapshot = self.data_plane.snapshot().await?;
+        let book = self.book.lock().await;
+        Ok(snapshot.peers.iter().map(|status| peer(&book, status)).collect())
+    }
+}
+
+/// A joined network, as far as the data plane knows it.
+pub(super) fn network(joined: &Joined, snapshot: &Snapshot) -> Option<Network> {
+    let status = snapshot.networks.iter().find(|status| status.handle == joined.handle())?;
+    Some(joined.view(status))
+}
+
+/// The supernodes in use, and those of the known worlds that the data plane does not list (yet).
+fn supernodes(book: &Book, snapshot: &Snapshot) -> Vec<Supernode> {
+    let mut supernodes = Vec::new();
+    for world in book.worlds.iter() {
+        for listed in world.supernodes() {
+            let node = listed.key.node_id();
+            let status = snapshot.supernodes.iter().find(|status| status.node == node && status.world == world.id());
+            let address = status.and_then(|status| status.address).map(|address| address.to_string());
+            supernodes.push(Supernode {
+                node_id: node.to_string(),
+                world: world.id().to_string(),
+                address: address.or_else(|| listed.endpoints.first().map(ToString::to_string)),
+                registered: status.is_some_and(|status| status.registered),
+                rtt_ms: status.and_then(|status| status.rtt).map(milliseconds),
+            });
+        }
+    }
+    supernodes
+}
+
+fn peer(book: &Book, status: &PeerStatus) -> Peer {
+    let networks: Vec<_> = status
+        .networks
+        .iter()
+        .filter_map(|there| {
+            let joined = book.networks.by_handle(there.network)?;
+            Some(PeerNetwork {
+                name: joined.name().to_owned(),
+                network_id: joined.id().to_string(),
+                ipv4: there.ipv4,
+                ipv6: there.ipv6,
+            })
+        })
+        .collect();
+    Peer {
+        node_id: status.node.to_string(),
+        path: status.path.as_ref().map(PathKind::to_string),
+        address: status.address,
+        rtt_ms: status.rtt.map(milliseconds),
+        heard_s: status.heard.map(|heard| (heard.as_secs_f64() * 10.0).round() / 10.0),
+        ipv4: networks.iter().find_map(|network| network.ipv4),
+        ipv6: networks.first().map(|network| network.ipv6),
+        networks,
+    }
+}
+
+/// What the user should know, network by network.
+fn notes(book: &Book) -> Vec<String> {
+    let joined = book.networks.joined();
+    let mut notes: Vec<_> =
+        joined.flat_map(|joined| joined.notes().iter().map(move |note| format!("{}: {note}", joined.name()))).collect();
+    notes.extend(book.networks.dormant().map(|(name, reason)| format!("{name}: not joined: {reason}")));
+    notes
+}

@@ -1,0 +1,102 @@
+# Shared by the scripts beside it; not for running by itself.
+# shellcheck shell=bash
+#
+# Sourcing it changes to the workspace's directory.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Programs of the system administrator are not on everybody's path, and rustup's may not be on root's.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+if ! command -v cargo >/dev/null && [ -x "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo" ]; then
+    PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
+fi
+export PATH
+
+# Says what is wrong and ends.
+fail() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+# Checks for programs, given as PROGRAM:DEBIAN-PACKAGE. Root on a Debian system gets what is missing installed;
+# everybody else is told what to install.
+need() {
+    local pair program package
+    local -a missing=() packages=()
+    for pair in "$@"; do
+        program=${pair%%:*} package=${pair#*:}
+        if ! command -v "$program" >/dev/null; then
+            missing+=("$program (Debian package $package)")
+            packages+=("$package")
+        fi
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        printf 'missing: %s\n' "${missing[@]}" >&2
+        fail "install with: sudo apt-get install ${packages[*]}"
+    fi
+    printf 'installing %s\n' "${packages[*]}" >&2
+    install_packages "${packages[@]}"
+    hash -r
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null || fail "${pair#*:} is installed, but there is no ${pair%%:*}"
+    done
+}
+
+# Installs Debian packages without starting the services they bring: only their programs are wanted here.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d ours=no status=0
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        ours=yes
+    fi
+    {
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" </dev/null >&2 ||
+            { apt-get update </dev/null >&2 &&
+                DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" </dev/null >&2; }
+    } || status=$?
+    [ "$ours" = no ] || rm -f "$policy"
+    [ "$status" = 0 ] || fail "apt-get could not install: $*"
+}
+
+# Checks for the Rust toolchain and a linker.
+need_rust() {
+    command -v cargo >/dev/null || fail "missing: cargo; install Rust (https://rustup.rs)"
+    need cc:build-essential
+}
+
+# The lab is made of network namespaces and cards, which only root can make; SUDO runs a program as root.
+need_root() {
+    SUDO=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || fail "run this as root: it makes network namespaces (or install sudo)"
+        SUDO=(sudo)
+    fi
+    if [ ! -e /dev/net/tun ]; then
+        "${SUDO[@]}" modprobe tun 2>/dev/null || true
+        [ -e /dev/net/tun ] ||
+            fail "missing: /dev/net/tun; load the kernel module tun, or give this container that device"
+    fi
+}
+
+# What the lab itself runs, and what its tests run besides.
+LAB_PROGRAMS=(ip:iproute2 ss:iproute2 nft:nftables ping:iputils-ping unshare:util-linux setpriv:util-linux)
+# shellcheck disable=SC2034  # used by scripts that source this file
+TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" arping:arping tcpdump:tcpdump dbus-daemon:dbus-daemon
+    avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils)
+
+# The directory that cargo builds in.
+target_directory() {
+    cargo metadata --format-version 1 --no-deps --locked |
+        sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+}
+
+# Builds the released programs, for `with-lab` those of the lab too, and sets RELEASE to their directory.
+build_release() {
+    local -a packages=(-p farlan -p farlan-supernode)
+    [ "${1-}" != with-lab ] || packages+=(-p farlan-tests)
+    cargo build --release --locked --bins "${packages[@]}"
+    # shellcheck disable=SC2034  # used by scripts that source this file
+    RELEASE=$(target_directory)/release
+}

@@ -1,0 +1,227 @@
+//! The files of a supernode: identity, operator's key, world and configuration.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::Write,
+    path::Path,
+};
+
+use farlan::{
+    config,
+    failure::Failure,
+    logs::LogFilter,
+    state::{IDENTITY, StateDir},
+};
+use farlan_crypto::{Identity, NodeId, Work, random::SystemRandom, secret_file};
+use farlan_netconf::{Endpoint, Link, Supernode, World, WorldId};
+use serde::Deserialize;
+
+/// Name of the file with the operator's key.
+pub(crate) const OPERATOR: &str = "operator.secret";
+
+/// Name of the file with the signed world, in the form of its link.
+const WORLD: &str = "world.link";
+
+/// Name of the configuration.
+const CONFIG: &str = "supernode.toml";
+
+/// The keys of `supernode.toml`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The UDP port to listen on.
+    pub(crate) port: u16,
+    /// What is logged.
+    #[serde(default)]
+    pub(crate) log: LogFilter,
+}
+
+/// What `init` made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The supernode's id.
+    pub(crate) node: NodeId,
+    /// The world's id.
+    pub(crate) world: WorldId,
+}
+
+/// The files of a supernode that runs in this process.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    state: StateDir,
+    config: Config,
+    identity: Identity,
+    world: World,
+}
+
+impl Directory {
+    /// Locks and reads the directory at `path`.
+    ///
+    /// # Errors
+    /// It was not initialised, another supernode runs in it, or one of its files is damaged.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let world = world(path)?;
+        let state = StateDir::open(path)?;
+        let config = config::load(&path.join(CONFIG))?;
+        let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
+        if !world.supernodes().iter().any(|supernode| supernode.key == identity.public()) {
+            return Err(Failure::negative(format_args!(
+                "the world in {} does not list the identity in the same directory",
+                path.display()
+            )));
+        }
+        Ok(Self { state, config, identity, world })
+    }
+
+    /// The configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The world this supernode serves.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The lock to be kept, and the identity to be used.
+    pub(crate) fn into_parts(self) -> (StateDir, Identity) {
+        (self.state, self.identity)
+    }
+}
+
+/// Makes the files of a new supernode.
+///
+/// # Errors
+/// There is one in `path` already; the directory cannot be written; there are more addresses than a world takes.
+pub(crate) fn init(path: &Path, port: u16, addresses: Vec<Endpoint>) -> Result<Made, Failure> {
+    for name in [IDENTITY, OPERATOR, WORLD, CONFIG] {
+        let file = path.join(name);
+        if fs::symlink_metadata(&file).is_ok() {
+            return Err(Failure::negative(format_args!(
+                "{} exists: there is a supernode in this directory already, which is not overwritten",
+                file.display()
+            )));
+        }
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Failure::file("make the directory", path, &error))?;
+    let mut random = SystemRandom::from_os().map_err(Failure::negative)?;
+    let identity = Identity::generate(&mut random, Work::REQUIRED);
+    // The operator's key is no node and carries no work.
+    let operator = Identity::generate(&mut random, Work::NONE);
+    let configuration = configuration(port, &addresses);
+    let supernode = Supernode { key: identity.public(), endpoints: addresses };
+    let world = World::sign(&operator, 1, vec![supernode]).map_err(Failure::usage)?;
+    let made = Made { node: identity.node_id(), world: world.id() };
+    secret_file::create(&path.join(IDENTITY), &identity)?;
+    secret_file::create(&path.join(OPERATOR), &operator)?;
+    write_new(&path.join(CONFIG), &configuration)?;
+    // Last, since its presence means that all the rest is there.
+    write_new(&path.join(WORLD), &format!("{}\n", Link::Supernode(world)))?;
+    Ok(made)
+}
+
+/// The link of the supernode in the directory at `path`.
+///
+/// # Errors
+/// It was not initialised, or its world is damaged.
+pub(crate) fn link(path: &Path) -> Result<Link, Failure> {
+    world(path).map(Link::Supernode)
+}
+
+fn world(path: &Path) -> Result<World, Failure> {
+    let file = path.join(WORLD);
+    let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Failure::negative(format_args!(
+            "there is no supernode in {0}; make one with: farlan-supernode init --state-dir {0} --port 9600 --address \
+             HOST:9600",
+            path.display()
+        )),
+        _ => Failure::file("read", &file, &error),
+    })?;
+    match Link::parse(&text, Work::REQUIRED) {
+        Ok(Link::Supernode(world)) => Ok(world),
+        Ok(Link::Network(_)) => Err(Failure::negative(format_args!("{} is not a world", file.display()))),
+        Err(error) => Err(Failure::negative(format_args!("{}: {error}", file.display()))),
+    }
+}
+
+fn configuration(port: u16, addresses: &[Endpoint]) -> String {
+    let listed: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    format!(
+        "# Configuration of this supernode.\n\
+         # Its addresses stand in its signed world, which nodes get with its link:\n\
+         #   {}\n\
+         \n\
+         # The UDP port to listen on.\n\
+         port = {port}\n\
+         \n\
+         # What is logged to standard error: error, warn, info, debug or trace, or levels by module.\n\
+         #log = \"info\"\n",
+        listed.join(", ")
+    )
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| Failure::file("write", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use farlan::failure::FailureKind;
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<Endpoint> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_new_supernode_is_complete_and_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("supernode");
+        let missing = Directory::open(&path).unwrap_err();
+        assert!(missing.message.contains("farlan-supernode init"), "{missing}");
+        assert!(!path.exists(), "a mistyped directory is not made");
+
+        let made = init(&path, 9601, addresses(&["192.0.2.1:9601", "a.example:9601"])).unwrap();
+        let Ok(Link::Supernode(world)) = Link::parse(&link(&path).unwrap().to_string(), Work::REQUIRED) else {
+            panic!("the link is no supernode's");
+        };
+        assert_eq!((world.id(), world.version()), (made.world, 1));
+        assert_eq!(world.supernodes()[0].key.node_id(), made.node);
+        assert_eq!(world.supernodes()[0].endpoints, addresses(&["192.0.2.1:9601", "a.example:9601"]));
+
+        let opened = Directory::open(&path).unwrap();
+        assert_eq!(opened.config(), &Config { port: 9601, log: LogFilter::default() });
+        assert_eq!(Directory::open(&path).unwrap_err().kind, FailureKind::Negative, "it is locked");
+        let again = init(&path, 9600, addresses(&["192.0.2.1:9600"])).unwrap_err();
+        assert_eq!(again.kind, FailureKind::Negative);
+        assert!(again.message.contains("not overwritten"), "{again}");
+    }
+
+    #[test]
+    fn too_many_addresses_make_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("supernode");
+        let many: Vec<_> = (1..=9).map(|port| Endpoint::new("192.0.2.1", port).unwrap()).collect();
+        assert_eq!(init(&path, 9600, many).unwrap_err().kind, FailureKind::Usage);
+        assert!(!path.join(IDENTITY).exists());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let text = format!("{}prot = 1\n", configuration(9600, &[]));
+        let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
+        assert!(failure.message.starts_with("supernode.toml:10: unknown field `prot`"), "{failure}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Running: the data plane in the role of a supernode, and its status on a socket.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use axum::{Json, Router, extract::State, routing::get};
+use farlan::{
+    api::{Answer, SCHEMA, Server, finish},
+    daemon::{bind, stop_signal},
+    failure::Failure,
+    shell::{DataPlane, Request},
+};
+use farlan_crypto::Work;
+use farlan_engine::{Config, Role};
+use serde::{Deserialize, Serialize};
+
+use crate::directory::Directory;
+
+/// Name of the status socket in the state directory.
+pub(crate) const SOCKET: &str = "status.sock";
+
+/// How the supernode is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The version of this document.
+    pub(crate) schema: u32,
+    /// Its id.
+    pub(crate) node_id: String,
+    /// The world it serves.
+    pub(crate) world: String,
+    /// The version of that world's list.
+    pub(crate) version: u32,
+    /// The UDP port.
+    pub(crate) port: u16,
+    /// Whole seconds since it started.
+    pub(crate) uptime_s: u64,
+    /// Registered nodes.
+    pub(crate) registrations: usize,
+    /// Groups with at least one member.
+    pub(crate) subscriptions: usize,
+    /// IPv4 claims held.
+    pub(crate) claims: usize,
+    /// What happened to packets since the start, by name.
+    pub(crate) counters: BTreeMap<String, u64>,
+}
+
+/// What never changes while it runs, and the way to what does.
+#[derive(Clone, Debug)]
+struct Serving {
+    node_id: String,
+    world: String,
+    version: u32,
+    port: u16,
+    started: Instant,
+    data_plane: DataPlane,
+}
+
+/// Runs until SIGTERM, SIGINT or the end of the data plane.
+///
+/// # Errors
+/// The port is taken or not permitted; the status socket cannot be made.
+pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
+    let underlay = bind(directory.config().port)?;
+    let port = underlay.port().map_err(Failure::negative)?;
+    let (world, version) = (directory.world().id().to_string(), directory.world().version());
+    // The directory stays locked as long as this runs.
+    let (state, identity) = directory.into_parts();
+    let node_id = identity.node_id().to_string();
+    let config = Config { identity, work: Work::REQUIRED, role: Role::Supernode };
+    let (data_plane, mut events) = DataPlane::start(config, underlay)?;
+    let serving =
+        Serving { node_id, world, version, port, started: Instant::now(), data_plane: data_plane.clone() };
+    tracing::info!(node = serving.node_id, port, "the supernode is up");
+    let server = Server::start(&state.path().join(SOCKET), router(serving))?;
+    let ended = tokio::select! {
+        result = stop_signal() => result,
+        // A supernode has no use for events; their end is that of the data plane.
+        () = async { while events.recv().await.is_some() {} } => Err(Failure::negative("the data plane has ended")),
+    };
+    tracing::info!("stopping");
+    drop(server);
+    let goodbye = data_plane.ask(|reply| Request::Shutdown { reply });
+    if tokio::time::timeout(STOPPING, goodbye).await.is_err() {
+        tracing::warn!("stopping took too long; ending at once");
+    }
+    ended
+}
+
+fn router(serving: Serving) -> Router {
+    finish(Router::new().route("/v1/status", get(status)).with_state(serving))
+}
+
+async fn status(State(serving): State<Serving>) -> Answer<Status> {
+    let snapshot = serving.data_plane.snapshot().await?;
+    let counters = snapshot.counters.iter().chain(snapshot.shell.iter());
+    Ok(Json(Status {
+        schema: SCHEMA,
+        node_id: serving.node_id,
+        world: serving.world,
+        version: serving.version,
+        port: serving.port,
+        uptime_s: serving.started.elapsed().as_secs(),
+        registrations: snapshot.anchor.registrations,
+        subscriptions: snapshot.anchor.subscriptions,
+        claims: snapshot.anchor.claims,
+        counters: counters.map(|(name, value)| (name.to_owned(), value)).collect(),
+    }))
+}
+
+/// How long saying goodbye may take; whoever sent the signal expects the end within 2 s.
+const STOPPING: std::time::Duration = std::time::Duration::from_millis(1500);
+
+#[cfg(test)]
+mod tests {
+    use farlan::{cli::client::Client, shell::Snapshot};
+    use farlan_engine::AnchorStatus;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_status_comes_from_the_data_plane() {
+        let directory = tempfile::tempdir().unwrap();
+        let (data_plane, mut requests) = DataPlane::channel();
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                if let Request::Snapshot { reply } = request {
+                    let anchor = AnchorStatus { registrations: 3, subscriptions: 2, claims: 1 };
+                    reply.send(Snapshot { anchor, ..Snapshot::default() }).unwrap();
+                }
+            }
+        });
+        let serving = Serving {
+            node_id: "n".into(),
+            world: "w".into(),
+            version: 1,
+            port: 9600,
+            started: Instant::now(),
+            data_plane,
+        };
+        let path = directory.path().join(SOCKET);
+        let _server = Server::start(&path, router(serving)).unwrap();
+        let status: Status = Client::new(&path).get("/v1/status").await.unwrap();
+        assert_eq!((status.registrations, status.subscriptions, status.claims), (3, 2, 1));
+        assert_eq!(status.counters.get("relayed"), Some(&0));
+    }
+}
