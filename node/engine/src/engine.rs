@@ -152,11 +152,6 @@ impl Engine {
                 peer.claims.remove(&network);
                 peer.up.remove(&network);
                 peer.waiting.retain(|waiting| waiting.network != network);
-                for session in peer.sessions.iter_mut() {
-                    for place in &mut session.networks.theirs {
-                        *place = place.filter(|place| *place != network);
-                    }
-                }
             }
         }
         self.memberships_changed(now, &left.world);

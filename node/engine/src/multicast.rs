@@ -26,7 +26,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The first pause where the round trip is not known yet.
 const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
 
-/// A copy waits for a session no longer than this.
+/// A copy waits for a session, or is sent again, no longer than this: later it would surprise.
 const KEPT: Duration = Duration::from_secs(5);
 
 /// Group frames under way; the oldest gives way.
@@ -160,7 +160,7 @@ impl Engine {
                     Schedule {
                         first,
                         steady: 1,
-                        longest: first * 8,
+                        longest: first * 4,
                     },
                     now,
                 )
@@ -242,7 +242,7 @@ impl Engine {
                     let schedule = Schedule {
                         first: PAUSE_UNKNOWN,
                         steady: 1,
-                        longest: PAUSE_UNKNOWN * 8,
+                        longest: PAUSE_UNKNOWN * 4,
                     };
                     copy.retry = Some(Retry::begin(schedule, now));
                 }
@@ -271,7 +271,7 @@ impl Engine {
                 if retry.at() > now {
                     return true;
                 }
-                if retry.sent() >= TRIES {
+                if expired || retry.sent() >= TRIES {
                     lost += 1;
                     return false;
                 }

@@ -301,10 +301,14 @@ impl Engine {
             let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else {
                 continue;
             };
+            let locals: Vec<SessionIndex> = peer.sessions.iter().map(|session| session.local).collect();
             if let Some(session) = peer.sessions.sending() {
                 // A number not used yet, due now: `tend_networks` makes the list.
                 session.networks.offer_retry = Some(Retry::due(RESEND, now));
                 session.networks.tags.clear();
+            }
+            for local in locals {
+                self.match_networks(id, local);
             }
             self.arm(id);
         }
@@ -327,6 +331,24 @@ impl Engine {
         if session.networks.their_number.is_some_and(|last| number <= last) {
             return;
         }
+        session.networks.their_tags = tags.to_vec();
+        session.networks.their_number = Some(number);
+        let early = std::mem::take(&mut session.networks.early);
+        peer.sessions.prefer(local, now);
+        self.match_networks(id, local);
+        self.tell_claims(now, id, local, out);
+        for message in early {
+            self.opened(now, id, local, &message, out);
+        }
+        self.release_waiting(now, id, out);
+    }
+
+    /// Finds the common networks among the other end's tags.
+    fn match_networks(&mut self, id: PeerId, local: SessionIndex) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(session) = peer.sessions.by_index(local) else {
+            return;
+        };
         let their_side = match session.role {
             Side::Initiator => Side::Responder,
             Side::Responder => Side::Initiator,
@@ -338,16 +360,9 @@ impl Engine {
                 .find(|network| network.secret.recognizes(tag, &hash, their_side))
                 .map(|network| network.handle)
         };
-        session.networks.theirs = tags.iter().map(recognise).collect();
-        session.networks.their_number = Some(number);
-        let early = std::mem::take(&mut session.networks.early);
-        let shared: Vec<NetworkHandle> = self
-            .networks
-            .iter()
-            .map(|network| network.handle)
-            .filter(|n| session.networks.shared(*n))
-            .collect();
-        peer.sessions.prefer(local, now);
+        session.networks.theirs = session.networks.their_tags.iter().map(recognise).collect();
+        let handles = self.networks.iter().map(|network| network.handle);
+        let shared: Vec<NetworkHandle> = handles.filter(|handle| session.networks.shared(*handle)).collect();
         let node = peer.key.node_id();
         for network in &shared {
             if peer.up.insert(*network) {
@@ -359,11 +374,6 @@ impl Engine {
         }
         peer.up.retain(|network| shared.contains(network));
         peer.claims.retain(|network, _| shared.contains(network));
-        self.tell_claims(now, id, local, out);
-        for message in early {
-            self.opened(now, id, local, &message, out);
-        }
-        self.release_waiting(now, id, out);
     }
 
     /// Tells the other end this node's IPv4 addresses in the common networks.

@@ -81,6 +81,8 @@ pub(crate) struct Networks {
     /// Number of the last `networks` message sent, and whether it must be sent again.
     pub(crate) offer_number: u32,
     pub(crate) offer_retry: Option<Retry>,
+    /// The other end's tags, kept for networks joined later.
+    pub(crate) their_tags: Vec<[u8; TAG]>,
     /// The other end's list: position → network, where this node is in it too.
     pub(crate) theirs: Vec<Option<NetworkHandle>>,
     /// Number of the last `networks` message received.
@@ -193,10 +195,6 @@ impl Sessions {
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Session> {
         self.0.iter()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Session> {
-        self.0.iter_mut()
     }
 
     pub(crate) fn by_index(&mut self, local: SessionIndex) -> Option<&mut Session> {

@@ -267,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_time_to_live_reaches_the_wire() {
-        let receiver = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         receiver.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
         let raw = SockRef::from(&receiver);
         let on: libc::c_int = 1;
