@@ -189,9 +189,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Id => commands::id(&settings, &client, &mut output).await,
             Command::Supernode(Supernode::Add { link }) => commands::add_supernode(&client, &mut output, link).await,
             Command::Supernode(Supernode::List) => commands::list_supernodes(&client, &mut output).await,
-            Command::Supernode(Supernode::Remove { id }) => {
-                commands::remove_supernode(&client, &mut output, id).await
-            }
+            Command::Supernode(Supernode::Remove { id }) => commands::remove_supernode(&client, &mut output, id).await,
         }
     })
 }
@@ -273,7 +271,11 @@ mod tests {
     #[test]
     fn the_command_line_goes_before_the_configuration() {
         let cli = parse("farlan --socket /s status --port 7").unwrap();
-        let config = Config { port: 8, state_dir: "/d".into(), ..Config::default() };
+        let config = Config {
+            port: 8,
+            state_dir: "/d".into(),
+            ..Config::default()
+        };
         let settings = settings(cli.global, config, Vec::new());
         assert_eq!(settings.socket, Path::new("/s"));
         assert_eq!(settings.state_dir, Path::new("/d"));

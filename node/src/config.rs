@@ -67,12 +67,14 @@ impl TryFrom<String> for SupernodeLink {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        // TOML gives the line of the whole list, so the message shows which link is meant.
+        let start: String = text.chars().take(SHOWN).collect();
         match Link::parse(&text, Work::REQUIRED) {
             Ok(Link::Supernode(world)) => Ok(Self(world)),
-            Ok(Link::Network(_)) => {
-                Err("this link is an invitation to a network, not to a supernode; use it with `farlan join`".into())
-            }
-            Err(error) => Err(error.to_string()),
+            Ok(Link::Network(_)) => Err(format!(
+                "{start:?}…: this link is an invitation to a network, not to a supernode; use it with `farlan join`"
+            )),
+            Err(error) => Err(format!("{start:?}…: {error}")),
         }
     }
 }
@@ -84,6 +86,9 @@ impl std::str::FromStr for SupernodeLink {
         Self::try_from(text.to_owned())
     }
 }
+
+/// Characters of a bad link that are shown.
+const SHOWN: usize = 24;
 
 /// Reads and parses the TOML file at `path`.
 ///
@@ -107,7 +112,10 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Failure>
 
 /// `FILE:LINE: reason`.
 pub(crate) fn located(path: &Path, text: &str, error: &toml::de::Error) -> String {
-    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    let line = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map(|before| before.matches('\n').count() + 1);
     match line {
         Some(line) => format!("{}:{line}: {}", path.display(), error.message()),
         None => format!("{}: {}", path.display(), error.message()),
@@ -141,8 +149,14 @@ mod tests {
             ("\n\nport = 70000\n", "c.toml:3: invalid value: integer `70000`"),
             ("port = \"x\"\n", "c.toml:1: invalid type: string \"x\""),
             ("log = \"loud=\"\nlog = 1", "c.toml:2: duplicate key"),
-            ("port = 1\nlog = \"farlan=loud\"\n", "c.toml:2: \"farlan=loud\" is no log level"),
-            ("supernodes = [\n  \"farlan:x\",\n]\n", "c.toml:2: the link is mistyped or cut"),
+            (
+                "port = 1\nlog = \"farlan=loud\"\n",
+                "c.toml:2: \"farlan=loud\" is no log level",
+            ),
+            (
+                "port = 1\nsupernodes = [\n  \"farlan:x\",\n]\n",
+                "c.toml:2: \"farlan:x\"…: the link is mistyped or cut",
+            ),
             ("port 9600", "c.toml:1: "),
         ];
         for (text, expected) in cases {

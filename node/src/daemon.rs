@@ -95,24 +95,29 @@ impl Running {
         }
         let underlay = bind(settings.port)?;
         let port = underlay.port().map_err(Failure::negative)?;
-        let config = EngineConfig { identity, work: Work::REQUIRED, role: Role::Node };
+        let config = EngineConfig {
+            identity,
+            work: Work::REQUIRED,
+            role: Role::Node,
+        };
         let (data_plane, events) = DataPlane::start(config, underlay)?;
         let cards = Box::new(KernelCards::new(key.node_id()));
         let daemon = Daemon::new(key, port, state, data_plane, cards)?;
         Self::take_up(Arc::new(daemon), events, settings).await
     }
 
-    async fn take_up(
-        daemon: Arc<Daemon>,
-        events: mpsc::Receiver<Event>,
-        settings: Settings,
-    ) -> Result<Self, Failure> {
+    async fn take_up(daemon: Arc<Daemon>, events: mpsc::Receiver<Event>, settings: Settings) -> Result<Self, Failure> {
         daemon.restore(settings.supernodes).await?;
         let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let contacts = tokio::spawn(Arc::clone(&daemon).keep_contacts());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
-        Ok(Self { daemon, server, events, contacts })
+        Ok(Self {
+            daemon,
+            server,
+            events,
+            contacts,
+        })
     }
 
     /// Runs until SIGTERM, SIGINT or the end of the data plane, then stops.
@@ -239,12 +244,17 @@ impl Daemon {
 
     async fn act_on(&self, event: Event) {
         match event {
-            Event::Registered { supernode, observed, .. } => {
+            Event::Registered {
+                supernode, observed, ..
+            } => {
                 tracing::info!(supernode = supernode.short(), "registered");
                 tracing::debug!(%observed, "seen by the supernode");
             }
             Event::RegistrationLost { supernode } => {
-                tracing::info!(supernode = supernode.short(), "the supernode does not answer; trying again");
+                tracing::info!(
+                    supernode = supernode.short(),
+                    "the supernode does not answer; trying again"
+                );
             }
             Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
             Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
@@ -254,7 +264,13 @@ impl Daemon {
                 tracing::info!(peer = node.short(), network = name, "peer is here");
             }
             Event::PeerDown { node } => tracing::info!(peer = node.short(), "peer is gone"),
-            Event::Pong { token, node, rtt, path, address } => self.pings.answered(token, node, rtt, path, address),
+            Event::Pong {
+                token,
+                node,
+                rtt,
+                path,
+                address,
+            } => self.pings.answered(token, node, rtt, path, address),
             Event::PingFailed { token, reason } => self.pings.failed(token, reason),
             Event::WorldUpdated(world) => self.world_updated(world).await,
         }
@@ -286,7 +302,9 @@ impl Daemon {
     }
 
     async fn save_contacts(&self) {
-        let Ok(snapshot) = self.data_plane.snapshot().await else { return };
+        let Ok(snapshot) = self.data_plane.snapshot().await else {
+            return;
+        };
         let mut book = self.book.lock().await;
         let Book { networks, contacts, .. } = &mut *book;
         let world_of = |handle| networks.by_handle(handle).map(networks::Joined::world);

@@ -85,7 +85,10 @@ impl Failure {
     }
 
     fn new(kind: FailureKind, message: impl fmt::Display) -> Self {
-        Self { kind, message: message.to_string() }
+        Self {
+            kind,
+            message: message.to_string(),
+        }
     }
 }
 
@@ -107,7 +110,11 @@ impl From<farlan_crypto::secret_file::SecretFileError> for Failure {
             | SecretFileError::Garbage { .. }
             | SecretFileError::Key { .. } => false,
         };
-        if refused { Self::permission(error) } else { Self::negative(error) }
+        if refused {
+            Self::permission(error)
+        } else {
+            Self::negative(error)
+        }
     }
 }
 
@@ -145,7 +152,9 @@ mod tests {
         assert!(refused.message.starts_with("cannot read /x: "), "{refused}");
         let missing = Failure::file("read", Path::new("/x"), &io::ErrorKind::NotFound.into());
         assert_eq!(missing.kind, FailureKind::Negative);
-        let tap = Failure::from(farlan_tap::TapError::Permission { what: "create a TAP device".into() });
+        let tap = Failure::from(farlan_tap::TapError::Permission {
+            what: "create a TAP device".into(),
+        });
         assert_eq!(tap.kind, FailureKind::Permission);
     }
 }

@@ -26,7 +26,9 @@ impl TryFrom<String> for LogFilter {
     fn try_from(text: String) -> Result<Self, String> {
         match EnvFilter::try_new(&text) {
             Ok(_) if !text.trim().is_empty() => Ok(Self(text)),
-            _ => Err(format!("{text:?} is no log level: use error, warn, info, debug, trace or MODULE=LEVEL,…")),
+            _ => Err(format!(
+                "{text:?} is no log level: use error, warn, info, debug, trace or MODULE=LEVEL,…"
+            )),
         }
     }
 }

@@ -43,7 +43,10 @@ impl StateDir {
             .open(&lock_path)
             .map_err(|error| Failure::file("open", &lock_path, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                path: path.into(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(Failure::negative(format_args!(
                 "the state directory {} is in use by another running farlan; stop that one first, or give this one \
                  another directory with --state-dir",
@@ -111,7 +114,12 @@ impl StateDir {
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A leftover of a crash may be there; it is nobody's.
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -145,7 +153,10 @@ mod tests {
         state.save("x.toml", &content).unwrap();
         state.save("x.toml", &content).unwrap();
         assert_eq!(state.load("x.toml").unwrap(), Some(content));
-        let mode = fs::metadata(directory.path().join("x.toml")).unwrap().permissions().mode();
+        let mode = fs::metadata(directory.path().join("x.toml"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::write(directory.path().join("x.toml"), "a = 1\nb = [").unwrap();
         let failure = state.load::<BTreeMap<String, u8>>("x.toml").unwrap_err();

@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -65,13 +65,22 @@ impl Directory {
         let state = StateDir::open(path)?;
         let config = config::load(&path.join(CONFIG))?;
         let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
-        if !world.supernodes().iter().any(|supernode| supernode.key == identity.public()) {
+        if !world
+            .supernodes()
+            .iter()
+            .any(|supernode| supernode.key == identity.public())
+        {
             return Err(Failure::negative(format_args!(
                 "the world in {} does not list the identity in the same directory",
                 path.display()
             )));
         }
-        Ok(Self { state, config, identity, world })
+        Ok(Self {
+            state,
+            config,
+            identity,
+            world,
+        })
     }
 
     /// The configuration.
@@ -114,9 +123,15 @@ pub(crate) fn init(path: &Path, port: u16, addresses: Vec<Endpoint>) -> Result<M
     // The operator's key is no node and carries no work.
     let operator = Identity::generate(&mut random, Work::NONE);
     let configuration = configuration(port, &addresses);
-    let supernode = Supernode { key: identity.public(), endpoints: addresses };
+    let supernode = Supernode {
+        key: identity.public(),
+        endpoints: addresses,
+    };
     let world = World::sign(&operator, 1, vec![supernode]).map_err(Failure::usage)?;
-    let made = Made { node: identity.node_id(), world: world.id() };
+    let made = Made {
+        node: identity.node_id(),
+        world: world.id(),
+    };
     secret_file::create(&path.join(IDENTITY), &identity)?;
     secret_file::create(&path.join(OPERATOR), &operator)?;
     write_new(&path.join(CONFIG), &configuration)?;
@@ -168,7 +183,11 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
 
 fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
@@ -199,11 +218,24 @@ mod tests {
         };
         assert_eq!((world.id(), world.version()), (made.world, 1));
         assert_eq!(world.supernodes()[0].key.node_id(), made.node);
-        assert_eq!(world.supernodes()[0].endpoints, addresses(&["192.0.2.1:9601", "a.example:9601"]));
+        assert_eq!(
+            world.supernodes()[0].endpoints,
+            addresses(&["192.0.2.1:9601", "a.example:9601"])
+        );
 
         let opened = Directory::open(&path).unwrap();
-        assert_eq!(opened.config(), &Config { port: 9601, log: LogFilter::default() });
-        assert_eq!(Directory::open(&path).unwrap_err().kind, FailureKind::Negative, "it is locked");
+        assert_eq!(
+            opened.config(),
+            &Config {
+                port: 9601,
+                log: LogFilter::default()
+            }
+        );
+        assert_eq!(
+            Directory::open(&path).unwrap_err().kind,
+            FailureKind::Negative,
+            "it is locked"
+        );
         let again = init(&path, 9600, addresses(&["192.0.2.1:9600"])).unwrap_err();
         assert_eq!(again.kind, FailureKind::Negative);
         assert!(again.message.contains("not overwritten"), "{again}");
@@ -222,6 +254,9 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line() {
         let text = format!("{}prot = 1\n", configuration(9600, &[]));
         let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
-        assert!(failure.message.starts_with("supernode.toml:10: unknown field `prot`"), "{failure}");
+        assert!(
+            failure.message.starts_with("supernode.toml:10: unknown field `prot`"),
+            "{failure}"
+        );
     }
 }

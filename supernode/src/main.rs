@@ -123,8 +123,14 @@ async fn status(place: &Place, json: bool) -> Result<(), Failure> {
     if json {
         return output.document(&status);
     }
-    output.line(format_args!("supernode {} is up on UDP port {}", status.node_id, status.port))?;
-    output.line(format_args!("world         {} (version {})", status.world, status.version))?;
+    output.line(format_args!(
+        "supernode {} is up on UDP port {}",
+        status.node_id, status.port
+    ))?;
+    output.line(format_args!(
+        "world         {} (version {})",
+        status.world, status.version
+    ))?;
     output.line(format_args!("registered    {}", status.registrations))?;
     output.line(format_args!("subscriptions {}", status.subscriptions))?;
     output.line(format_args!("IPv4 claims   {}", status.claims))?;

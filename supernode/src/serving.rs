@@ -65,10 +65,20 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
     // The directory stays locked as long as this runs.
     let (state, identity) = directory.into_parts();
     let node_id = identity.node_id().to_string();
-    let config = Config { identity, work: Work::REQUIRED, role: Role::Supernode };
+    let config = Config {
+        identity,
+        work: Work::REQUIRED,
+        role: Role::Supernode,
+    };
     let (data_plane, mut events) = DataPlane::start(config, underlay)?;
-    let serving =
-        Serving { node_id, world, version, port, started: Instant::now(), data_plane: data_plane.clone() };
+    let serving = Serving {
+        node_id,
+        world,
+        version,
+        port,
+        started: Instant::now(),
+        data_plane: data_plane.clone(),
+    };
     tracing::info!(node = serving.node_id, port, "the supernode is up");
     let server = Server::start(&state.path().join(SOCKET), router(serving))?;
     let ended = tokio::select! {
@@ -123,8 +133,17 @@ mod tests {
         tokio::spawn(async move {
             while let Some(request) = requests.recv().await {
                 if let Request::Snapshot { reply } = request {
-                    let anchor = AnchorStatus { registrations: 3, subscriptions: 2, claims: 1 };
-                    reply.send(Snapshot { anchor, ..Snapshot::default() }).unwrap();
+                    let anchor = AnchorStatus {
+                        registrations: 3,
+                        subscriptions: 2,
+                        claims: 1,
+                    };
+                    reply
+                        .send(Snapshot {
+                            anchor,
+                            ..Snapshot::default()
+                        })
+                        .unwrap();
                 }
             }
         });

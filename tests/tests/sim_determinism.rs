@@ -49,11 +49,7 @@ fn run(seed: u64) -> (String, u64) {
 fn one_seed_twice_is_one_run() {
     let first = run(1);
     println!("seed 1: event log {} of {} entries", first.0, first.1);
-    assert!(
-        first.1 > 1_000,
-        "only {} entries: nothing happened",
-        first.1
-    );
+    assert!(first.1 > 1_000, "only {} entries: nothing happened", first.1);
     assert_eq!(first, run(1));
 }
 

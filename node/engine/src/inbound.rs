@@ -157,12 +157,12 @@ impl Engine {
         match parsed {
             Sealed::Empty => {}
             Sealed::Own { network, rest } => {
-                if let Some(handle) = self.matched(id, local, network, message) {
+                if let Some(handle) = self.matched(now, id, local, network, message) {
                     self.own_frame_received(id, handle, rest, out);
                 }
             }
             Sealed::Full { network, frame } => {
-                if let Some(handle) = self.matched(id, local, network, message)
+                if let Some(handle) = self.matched(now, id, local, network, message)
                     && self.admits(id, handle, frame)
                 {
                     self.counters.frames_received += 1;
@@ -174,7 +174,7 @@ impl Engine {
                 sequence,
                 frame,
             } => {
-                if let Some(handle) = self.matched(id, local, network, message) {
+                if let Some(handle) = self.matched(now, id, local, network, message) {
                     self.group_received(id, handle, sequence, frame, out);
                 }
             }
@@ -184,11 +184,18 @@ impl Engine {
     }
 
     /// This node's network at a position of the other end's list. Where the list is not known yet, the message waits.
-    fn matched(&mut self, id: PeerId, local: SessionIndex, position: u8, message: &[u8]) -> Option<NetworkHandle> {
+    fn matched(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        position: u8,
+        message: &[u8],
+    ) -> Option<NetworkHandle> {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
         if !session.networks.known() {
             if session.networks.early.len() < MAX_EARLY {
-                session.networks.early.push_back(message.to_vec());
+                session.networks.early.push_back((now, message.to_vec()));
             } else {
                 self.counters.queue_dropped += 1;
             }

@@ -17,21 +17,20 @@ use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
     peers::PeerId,
     retry::{Retry, Schedule},
+    sessions::EARLY_KEPT,
     wire::{
         control::{Control, TAG, TAG_PADDING},
         datagram::{RelayIndex, SessionIndex},
     },
 };
 
-/// What is not acknowledged inside a session is sent again after these pauses.
+/// What is not acknowledged inside a session is sent again after these pauses, as long as the session lives: a partition
+/// may last longer than any number of tries, and the session goes on behind it.
 pub(crate) const RESEND: Schedule = Schedule {
     first: Duration::from_millis(700),
     steady: 4,
     longest: Duration::from_secs(5),
 };
-
-/// After so many tries the other end is taken for gone.
-const MAX_TRIES: u32 = 8;
 
 /// A joined network.
 #[derive(Debug)]
@@ -282,10 +281,6 @@ impl Engine {
         };
         let networks = &mut session.networks;
         let Some(retry) = &mut networks.offer_retry else { return };
-        if retry.sent() >= MAX_TRIES {
-            networks.offer_retry = None;
-            return;
-        }
         retry.again(now);
         let message = Control::Networks {
             number: networks.offer_number,
@@ -337,7 +332,7 @@ impl Engine {
         peer.sessions.prefer(local, now);
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
-        for message in early {
+        for (_, message) in early.into_iter().filter(|(since, _)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, local, &message, out);
         }
         self.release_waiting(now, id, out);
@@ -395,8 +390,7 @@ impl Engine {
         let claims: Vec<_> = shared
             .filter_map(|network| Some((networks.position(network.handle)?, network.ipv4_held())))
             .collect();
-        let Some(retry) = networks.claims_retry.as_mut().filter(|retry| retry.sent() < MAX_TRIES) else {
-            networks.claims_retry = None;
+        let Some(retry) = &mut networks.claims_retry else {
             return;
         };
         if claims.is_empty() {

@@ -44,6 +44,9 @@ impl Lifetime {
 /// Frames that arrived before the networks of their session were matched; more are dropped.
 pub(crate) const MAX_EARLY: usize = 32;
 
+/// A frame waits for the match no longer than this: its sender tells its networks again after 0.7 s.
+pub(crate) const EARLY_KEPT: Duration = Duration::from_secs(2);
+
 /// The previous keys only open, and no longer than this after newer ones are in use.
 pub(crate) const PREVIOUS_KEPT: Duration = Duration::from_secs(60);
 
@@ -92,7 +95,7 @@ pub(crate) struct Networks {
     pub(crate) claims_retry: Option<Retry>,
     pub(crate) their_claims_number: Option<u32>,
     /// Opened messages that wait for the other end's list.
-    pub(crate) early: VecDeque<Vec<u8>>,
+    pub(crate) early: VecDeque<(Time, Vec<u8>)>,
 }
 
 impl Networks {

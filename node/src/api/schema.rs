@@ -300,7 +300,14 @@ mod tests {
         let fixed = ["name", "network_id", "interface", "ipv4", "ipv6", "policy"].map(|key| &value[key]);
         assert_eq!(
             fixed,
-            [&json!("lan"), &json!("n"), &json!("fl-lan"), &Value::Null, &json!("fd00::1"), &json!("friends")]
+            [
+                &json!("lan"),
+                &json!("n"),
+                &json!("fl-lan"),
+                &Value::Null,
+                &json!("fd00::1"),
+                &json!("friends")
+            ]
         );
 
         let peer = Peer {
@@ -315,14 +322,23 @@ mod tests {
         };
         let value = serde_json::to_value(&peer).unwrap();
         let fixed = ["node_id", "path", "address", "rtt_ms"].map(|key| &value[key]);
-        assert_eq!(fixed, [&json!("p"), &json!("relay"), &json!("192.0.2.1:9600"), &Value::Null]);
+        assert_eq!(
+            fixed,
+            [&json!("p"), &json!("relay"), &json!("192.0.2.1:9600"), &Value::Null]
+        );
     }
 
     #[test]
     fn a_failure_keeps_its_kind() {
-        let reply = ErrorReply { schema: SCHEMA, error: Failure::timeout("nobody answered") };
+        let reply = ErrorReply {
+            schema: SCHEMA,
+            error: Failure::timeout("nobody answered"),
+        };
         let text = serde_json::to_string(&reply).unwrap();
-        assert_eq!(text, r#"{"schema":1,"error":{"kind":"timeout","message":"nobody answered"}}"#);
+        assert_eq!(
+            text,
+            r#"{"schema":1,"error":{"kind":"timeout","message":"nobody answered"}}"#
+        );
         assert_eq!(serde_json::from_str::<ErrorReply>(&text).unwrap(), reply);
     }
 }

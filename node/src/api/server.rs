@@ -47,7 +47,10 @@ impl Server {
                 tracing::error!(%error, "the API has ended");
             }
         });
-        Ok(Self { path: path.into(), service })
+        Ok(Self {
+            path: path.into(),
+            service,
+        })
     }
 }
 
@@ -71,7 +74,14 @@ impl IntoResponse for Failure {
             FailureKind::Permission => StatusCode::FORBIDDEN,
             FailureKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         };
-        (status, Json(ErrorReply { schema: SCHEMA, error: self })).into_response()
+        (
+            status,
+            Json(ErrorReply {
+                schema: SCHEMA,
+                error: self,
+            }),
+        )
+            .into_response()
     }
 }
 
@@ -102,7 +112,9 @@ pub fn finish(routes: Router) -> Router {
 }
 
 async fn with_schema(mut response: Response) -> Response {
-    response.headers_mut().insert(HeaderName::from_static("farlan-schema"), HeaderValue::from(SCHEMA));
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("farlan-schema"), HeaderValue::from(SCHEMA));
     response
 }
 
@@ -154,13 +166,17 @@ fn json<T: Serialize>(result: Result<T, Failure>) -> Answer<T> {
 }
 
 fn content<T>(body: Body<T>) -> Result<T, Failure> {
-    body.map(|Json(content)| content).map_err(|rejection| Failure::usage(rejection.body_text()))
+    body.map(|Json(content)| content)
+        .map_err(|rejection| Failure::usage(rejection.body_text()))
 }
 
 /// Binds the socket under another name and moves it to its place, so that it never stands there with looser
 /// permissions and a leftover is replaced in one step.
 fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, Failure> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.exists()) {
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty() && !directory.exists())
+    {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
@@ -213,7 +229,10 @@ mod tests {
     use crate::cli::client::Client;
 
     fn small_router() -> Router {
-        finish(Router::new().route("/v1/no", get(async || -> Answer<()> { Err(Failure::permission("not you")) })))
+        finish(Router::new().route(
+            "/v1/no",
+            get(async || -> Answer<()> { Err(Failure::permission("not you")) }),
+        ))
     }
 
     #[tokio::test]

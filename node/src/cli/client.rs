@@ -29,7 +29,10 @@ impl Client {
 
     /// A client that says `start_hint` when nobody serves `socket`.
     pub fn with_hint(socket: &Path, start_hint: impl Into<String>) -> Self {
-        Self { socket: socket.into(), start_hint: start_hint.into() }
+        Self {
+            socket: socket.into(),
+            start_hint: start_hint.into(),
+        }
     }
 
     /// Asks for the document at `path`.
@@ -64,11 +67,16 @@ impl Client {
         timeout: Duration,
     ) -> Result<T, Failure> {
         let exchange = async {
-            let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+            let stream = UnixStream::connect(&self.socket)
+                .await
+                .map_err(|error| self.unreachable(&error))?;
             self.send(stream, method, path, body).await
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
-            Err(Failure::timeout(format_args!("the daemon at {} does not answer", self.socket.display())))
+            Err(Failure::timeout(format_args!(
+                "the daemon at {} does not answer",
+                self.socket.display()
+            )))
         })
     }
 
@@ -79,10 +87,10 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, Failure> {
-        let broken =
-            |error: &dyn std::fmt::Display| Failure::daemon_down(format_args!("the daemon hung up: {error}"));
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        let broken = |error: &dyn std::fmt::Display| Failure::daemon_down(format_args!("the daemon hung up: {error}"));
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broken(&error))?;
         let connection = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -93,11 +101,18 @@ impl Client {
             .map_err(Failure::usage)?;
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let success = response.status().is_success();
-        let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| broken(&error))?
+            .to_bytes();
         connection.abort();
         if success {
             serde_json::from_slice(&body).map_err(|error| {
-                Failure::negative(format_args!("the daemon's answer is not understood ({error}); is it another version?"))
+                Failure::negative(format_args!(
+                    "the daemon's answer is not understood ({error}); is it another version?"
+                ))
             })
         } else {
             let reply = serde_json::from_slice::<ErrorReply>(&body);

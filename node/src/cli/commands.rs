@@ -10,7 +10,9 @@ use farlan_crypto::{
 use serde::Serialize;
 
 use super::{
-    Host, client::Client, foreground,
+    Host,
+    client::Client,
+    foreground,
     output::{Output, say},
     show,
     waiting::{self, Arrived},
@@ -27,36 +29,55 @@ use crate::{
 
 pub(super) async fn status(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let status: Status = client.get("/v1/status").await?;
-    if output.json() { output.document(&status) } else { show::status(output, &status) }
+    if output.json() {
+        output.document(&status)
+    } else {
+        show::status(output, &status)
+    }
 }
 
 pub(super) async fn networks(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let networks: Vec<Network> = client.get("/v1/networks").await?;
-    if output.json() { output.document(&networks) } else { show::networks(output, &networks) }
+    if output.json() {
+        output.document(&networks)
+    } else {
+        show::networks(output, &networks)
+    }
 }
 
 pub(super) async fn peers(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let peers: Vec<Peer> = client.get("/v1/peers").await?;
-    if output.json() { output.document(&peers) } else { show::peers(output, &peers) }
+    if output.json() {
+        output.document(&peers)
+    } else {
+        show::peers(output, &peers)
+    }
 }
 
 /// `farlan host`: the link alone on standard output, so that it can be piped.
-pub(super) async fn host(
-    settings: Settings,
-    client: &Client,
-    output: &mut Output,
-    host: Host,
-) -> Result<(), Failure> {
-    let request = HostRequest { name: host.name, subnet: host.subnet, mtu: host.mtu };
+pub(super) async fn host(settings: Settings, client: &Client, output: &mut Output, host: Host) -> Result<(), Failure> {
+    let request = HostRequest {
+        name: host.name,
+        subnet: host.subnet,
+        mtu: host.mtu,
+    };
     let mut action = async || {
         let reply: HostReply = client.post("/v1/host", &request, Duration::ZERO).await?;
         say(format_args!(
             "made the network {} ({}) with the card {}; whoever holds this link is in:",
             reply.network.name, reply.network.subnet, reply.network.interface
         ));
-        if output.json() { output.document(&reply) } else { output.line(&reply.link) }
+        if output.json() {
+            output.document(&reply)
+        } else {
+            output.line(&reply.link)
+        }
     };
-    if is_running(client).await? { action().await } else { foreground::up_and(settings, action).await }
+    if is_running(client).await? {
+        action().await
+    } else {
+        foreground::up_and(settings, action).await
+    }
 }
 
 /// What `farlan join --json` prints.
@@ -74,16 +95,26 @@ pub(super) async fn join(
     output: &mut Output,
     target: String,
 ) -> Result<(), Failure> {
-    let request = JoinRequest { target: argument(target)? };
+    let request = JoinRequest {
+        target: argument(target)?,
+    };
     let mut action = async || {
         let reply: JoinReply = client.post("/v1/join", &request, Duration::ZERO).await?;
         let Arrived { network, peers } = waiting::until_useful(client, &reply.network).await?;
         let already = reply.already;
         if output.json() {
-            return output.document(&Joined { schema: SCHEMA, already, network: &network, peers: &peers });
+            return output.document(&Joined {
+                schema: SCHEMA,
+                already,
+                network: &network,
+                peers: &peers,
+            });
         }
         let joined = if already { "already in" } else { "joined" };
-        output.line(format_args!("{joined} {} ({}) with the card {}", network.name, network.policy, network.interface))?;
+        output.line(format_args!(
+            "{joined} {} ({}) with the card {}",
+            network.name, network.policy, network.interface
+        ))?;
         match network.ipv4 {
             Some(address) => output.line(format_args!("IPv4  {address}"))?,
             None if network.ipv4_pending => output.line("IPv4  is still being claimed")?,
@@ -102,12 +133,22 @@ pub(super) async fn join(
             _ => show::peers(output, &peers),
         }
     };
-    if is_running(client).await? { action().await } else { foreground::up_and(settings, action).await }
+    if is_running(client).await? {
+        action().await
+    } else {
+        foreground::up_and(settings, action).await
+    }
 }
 
 pub(super) async fn leave(client: &Client, output: &mut Output, network: String) -> Result<(), Failure> {
-    let reply: LeaveReply = client.post("/v1/leave", &LeaveRequest { network }, Duration::ZERO).await?;
-    if output.json() { output.document(&reply) } else { output.line(format_args!("left {}", reply.name)) }
+    let reply: LeaveReply = client
+        .post("/v1/leave", &LeaveRequest { network }, Duration::ZERO)
+        .await?;
+    if output.json() {
+        output.document(&reply)
+    } else {
+        output.line(format_args!("left {}", reply.name))
+    }
 }
 
 /// What `farlan id --json` prints.
@@ -121,7 +162,11 @@ struct Id {
 /// `farlan id`: from the daemon, or from the state directory if none runs.
 pub(super) async fn id(settings: &Settings, client: &Client, output: &mut Output) -> Result<(), Failure> {
     let id = match client.get::<Status>("/v1/status").await {
-        Ok(status) => Id { schema: SCHEMA, node_id: status.node_id, public_key: status.public_key },
+        Ok(status) => Id {
+            schema: SCHEMA,
+            node_id: status.node_id,
+            public_key: status.public_key,
+        },
         Err(failure) if failure.kind == FailureKind::DaemonDown => {
             match secret_file::load(&settings.state_dir.join(IDENTITY), Work::REQUIRED) {
                 Ok(identity) => Id {
@@ -154,12 +199,22 @@ pub(super) async fn add_supernode(client: &Client, output: &mut Output, link: St
 
 pub(super) async fn list_supernodes(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let worlds: Vec<ConfiguredWorld> = client.get("/v1/supernodes").await?;
-    if output.json() { output.document(&worlds) } else { show::worlds(output, &worlds) }
+    if output.json() {
+        output.document(&worlds)
+    } else {
+        show::worlds(output, &worlds)
+    }
 }
 
 pub(super) async fn remove_supernode(client: &Client, output: &mut Output, id: String) -> Result<(), Failure> {
-    let world: ConfiguredWorld = client.post("/v1/supernodes/remove", &RemoveRequest { id }, Duration::ZERO).await?;
-    if output.json() { output.document(&world) } else { output.line(format_args!("removed world {}", world.world)) }
+    let world: ConfiguredWorld = client
+        .post("/v1/supernodes/remove", &RemoveRequest { id }, Duration::ZERO)
+        .await?;
+    if output.json() {
+        output.document(&world)
+    } else {
+        output.line(format_args!("removed world {}", world.world))
+    }
 }
 
 async fn is_running(client: &Client) -> Result<bool, Failure> {
@@ -179,7 +234,9 @@ fn argument(argument: String) -> Result<String, Failure> {
     let read = std::io::stdin().lock().take(LONGEST_INPUT).read_to_string(&mut text);
     read.map_err(|error| Failure::usage(format_args!("cannot read standard input: {error}")))?;
     match text.trim() {
-        "" => Err(Failure::usage("standard input is empty; it should hold a link or a name")),
+        "" => Err(Failure::usage(
+            "standard input is empty; it should hold a link or a name",
+        )),
         text => Ok(text.to_owned()),
     }
 }

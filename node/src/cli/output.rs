@@ -95,10 +95,16 @@ fn table<const COLUMNS: usize>(heading: [&str; COLUMNS], rows: &[[String; COLUMN
         }
     }
     let line = |cells: [&str; COLUMNS]| {
-        let padded: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let padded: Vec<_> = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
-    std::iter::once(line(heading)).chain(rows.iter().map(|row| line(row.each_ref().map(String::as_str)))).collect()
+    std::iter::once(line(heading))
+        .chain(rows.iter().map(|row| line(row.each_ref().map(String::as_str))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -107,7 +113,13 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_by_characters() {
-        let rows = [["zürich".to_owned(), "-".to_owned()], ["x".to_owned(), "long cell".to_owned()]];
-        assert_eq!(table(["name", "value"], &rows), ["name    value", "zürich  -", "x       long cell"]);
+        let rows = [
+            ["zürich".to_owned(), "-".to_owned()],
+            ["x".to_owned(), "long cell".to_owned()],
+        ];
+        assert_eq!(
+            table(["name", "value"], &rows),
+            ["name    value", "zürich  -", "x       long cell"]
+        );
     }
 }

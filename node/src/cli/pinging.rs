@@ -22,7 +22,10 @@ struct Summary {
 pub(super) async fn ping(client: &Client, output: &mut Output, ping: Ping) -> Result<(), Failure> {
     let timeout = Duration::from_secs(ping.timeout);
     let timeout_ms = Some(ping.timeout * 1000);
-    let request = PingRequest { peer: ping.peer.clone(), timeout_ms };
+    let request = PingRequest {
+        peer: ping.peer.clone(),
+        timeout_ms,
+    };
     let mut pongs = Vec::new();
     let mut last_failure = None;
     for i in 0..ping.count {
@@ -49,7 +52,12 @@ pub(super) async fn ping(client: &Client, output: &mut Output, ping: Ping) -> Re
     let received = pongs.len();
     if output.json() {
         let received = u32::try_from(received).unwrap_or(u32::MAX);
-        output.document(&Summary { schema: SCHEMA, sent: ping.count, received, pongs })?;
+        output.document(&Summary {
+            schema: SCHEMA,
+            sent: ping.count,
+            received,
+            pongs,
+        })?;
     }
     match last_failure {
         Some(_) if received == 0 => Err(Failure::negative(format_args!("{} did not answer", ping.peer))),
@@ -58,7 +66,13 @@ pub(super) async fn ping(client: &Client, output: &mut Output, ping: Ping) -> Re
 }
 
 fn answer(pong: &PingReply) -> String {
-    let PingReply { node_id, path, address, rtt_ms, .. } = pong;
+    let PingReply {
+        node_id,
+        path,
+        address,
+        rtt_ms,
+        ..
+    } = pong;
     match path.as_str() {
         "direct" => format!("pong from {node_id} direct at {address} in {rtt_ms:.1} ms"),
         path => format!("pong from {node_id} via {path} {address} in {rtt_ms:.1} ms"),

@@ -10,10 +10,18 @@ use crate::{
 const SHORT: usize = 10;
 
 pub(super) fn status(output: &mut Output, status: &Status) -> Result<(), Failure> {
-    output.line(format_args!("node {} is up on UDP port {}, for {}", status.node_id, status.port, age(status.uptime_s)))?;
+    output.line(format_args!(
+        "node {} is up on UDP port {}, for {}",
+        status.node_id,
+        status.port,
+        age(status.uptime_s)
+    ))?;
     let peers = if status.peers == 1 { "peer" } else { "peers" };
     let networks = if status.networks == 1 { "network" } else { "networks" };
-    output.line(format_args!("{} {networks}, {} {peers} in touch", status.networks, status.peers))?;
+    output.line(format_args!(
+        "{} {networks}, {} {peers} in touch",
+        status.networks, status.peers
+    ))?;
     if status.supernodes.is_empty() {
         output.line("no supernode is configured; add one with: farlan supernode add LINK")?;
     } else {
@@ -30,7 +38,11 @@ fn supernodes(output: &mut Output, supernodes: &[Supernode]) -> Result<(), Failu
             [
                 short(&supernode.node_id),
                 supernode.address.clone().unwrap_or_else(nothing),
-                if supernode.registered { "yes".into() } else { "no".into() },
+                if supernode.registered {
+                    "yes".into()
+                } else {
+                    "no".into()
+                },
                 rtt(supernode.rtt_ms),
                 short(&supernode.world),
             ]
@@ -53,13 +65,19 @@ pub(super) fn networks(output: &mut Output, networks: &[Network]) -> Result<(), 
                 network.ipv4.map_or_else(nothing, |address| address.to_string()),
                 network.ipv6.map_or_else(nothing, |address| address.to_string()),
                 network.policy.clone(),
-                if network.members == 0 { nothing() } else { network.members.to_string() },
+                if network.members == 0 {
+                    nothing()
+                } else {
+                    network.members.to_string()
+                },
             ]
         })
         .collect();
     output.table(["NAME", "ID", "INTERFACE", "IPV4", "IPV6", "POLICY", "MEMBERS"], &rows)?;
-    let all: Vec<_> =
-        networks.iter().flat_map(|network| network.notes.iter().map(|note| format!("{}: {note}", network.name))).collect();
+    let all: Vec<_> = networks
+        .iter()
+        .flat_map(|network| network.notes.iter().map(|note| format!("{}: {note}", network.name)))
+        .collect();
     notes(output, &all)
 }
 
@@ -97,7 +115,11 @@ pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<
                     supernode.node_id.clone(),
                     supernode.addresses.join(","),
                     world.world.clone(),
-                    if world.configured { "configured".into() } else { "from a network".into() },
+                    if world.configured {
+                        "configured".into()
+                    } else {
+                        "from a network".into()
+                    },
                 ]
             })
         })
@@ -107,7 +129,9 @@ pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<
 
 /// Prints remarks below a table.
 fn notes(output: &mut Output, notes: &[String]) -> Result<(), Failure> {
-    notes.iter().try_for_each(|note| output.line(format_args!("note: {note}")))
+    notes
+        .iter()
+        .try_for_each(|note| output.line(format_args!("note: {note}")))
 }
 
 pub(super) fn rtt(rtt_ms: Option<f64>) -> String {

@@ -42,7 +42,11 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
             }
         }
         if begun.elapsed() >= LONGEST {
-            return if registered { Ok(Arrived { network: now, peers }) } else { Err(unanswered(&status, &now)) };
+            return if registered {
+                Ok(Arrived { network: now, peers })
+            } else {
+                Err(unanswered(&status, &now))
+            };
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -54,7 +58,10 @@ fn members(peers: Vec<Peer>, network: &Network) -> Vec<Peer> {
 }
 
 fn is_registered(status: &Status, network: &Network) -> bool {
-    status.supernodes.iter().any(|supernode| supernode.world == network.world && supernode.registered)
+    status
+        .supernodes
+        .iter()
+        .any(|supernode| supernode.world == network.world && supernode.registered)
 }
 
 fn unanswered(status: &Status, network: &Network) -> Failure {
@@ -64,8 +71,14 @@ fn unanswered(status: &Status, network: &Network) -> Failure {
         .iter()
         .filter(in_world)
         .map(|supernode| {
-            let address = supernode.address.as_deref().unwrap_or("an address that cannot be looked up");
-            format!("{} at {address}", supernode.node_id.get(..10).unwrap_or(&supernode.node_id))
+            let address = supernode
+                .address
+                .as_deref()
+                .unwrap_or("an address that cannot be looked up");
+            format!(
+                "{} at {address}",
+                supernode.node_id.get(..10).unwrap_or(&supernode.node_id)
+            )
         })
         .collect();
     Failure::timeout(format_args!(

@@ -75,18 +75,34 @@ impl Cards for KernelCards {
             owner: self.owner.clone(),
             mac: card.mac,
             mtu: card.mtu,
-            addresses: card.addresses.iter().map(|&(ip, prefix)| Address { ip, prefix }).collect(),
+            addresses: card
+                .addresses
+                .iter()
+                .map(|&(ip, prefix)| Address { ip, prefix })
+                .collect(),
             tx_queue: TX_QUEUE,
             accept_router_advertisements: card.accept_router_advertisements,
         })
     }
 
     fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
-        farlan_tap::add_address(index, &Address { ip: address.into(), prefix })
+        farlan_tap::add_address(
+            index,
+            &Address {
+                ip: address.into(),
+                prefix,
+            },
+        )
     }
 
     fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
-        farlan_tap::remove_address(index, &Address { ip: address.into(), prefix })
+        farlan_tap::remove_address(
+            index,
+            &Address {
+                ip: address.into(),
+                prefix,
+            },
+        )
     }
 
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
@@ -99,7 +115,10 @@ impl Cards for KernelCards {
         match farlan_tap::remove_stale(&self.owner) {
             Ok(removed) => {
                 for name in removed {
-                    tracing::info!(interface = name, "removed a network card that an earlier run left behind");
+                    tracing::info!(
+                        interface = name,
+                        "removed a network card that an earlier run left behind"
+                    );
                 }
             }
             // Whoever lacks the privilege has left nothing behind; with networks to join, making their cards says so.
@@ -113,7 +132,13 @@ impl Cards for KernelCards {
 pub(super) fn names(before: Option<&str>, label: &str, network: &str) -> impl Iterator<Item = String> {
     let usable: String = label
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
         .collect();
     let usable = usable.trim_matches('-');
     let stem = if usable.is_empty() { network } else { usable };
@@ -122,9 +147,15 @@ pub(super) fn names(before: Option<&str>, label: &str, network: &str) -> impl It
         let room = NAME_MAX - PREFIX.len() - suffix.len();
         format!("{PREFIX}{}{suffix}", stem.get(..room).unwrap_or(stem))
     };
-    let fresh: Vec<String> = std::iter::once(name("")).chain((2..=99).map(|n| name(&n.to_string()))).collect();
+    let fresh: Vec<String> = std::iter::once(name(""))
+        .chain((2..=99).map(|n| name(&n.to_string())))
+        .collect();
     let mut seen = BTreeSet::new();
-    before.map(str::to_owned).into_iter().chain(fresh).filter(move |name| seen.insert(name.clone()))
+    before
+        .map(str::to_owned)
+        .into_iter()
+        .chain(fresh)
+        .filter(move |name| seen.insert(name.clone()))
 }
 
 /// What the name of every card begins with.
@@ -151,7 +182,10 @@ mod tests {
     #[test]
     fn names_are_short_clean_and_numbered() {
         assert_eq!(first(None, "London", 3), ["fl-london", "fl-london2", "fl-london3"]);
-        assert_eq!(first(None, "a very long label", 2), ["fl-a-very-long-", "fl-a-very-long2"]);
+        assert_eq!(
+            first(None, "a very long label", 2),
+            ["fl-a-very-long-", "fl-a-very-long2"]
+        );
         assert_eq!(first(None, "Zürich/../x", 1), ["fl-z-rich----x"]);
         assert_eq!(first(None, "日本", 1), ["fl-abcdefghijkl"]);
         assert_eq!(first(Some("fl-lan2"), "lan", 3), ["fl-lan2", "fl-lan", "fl-lan3"]);

@@ -79,7 +79,11 @@ impl Contacts {
             return Ok(());
         }
         self.contacts = contacts;
-        let entries = self.contacts.iter().map(|(key, world)| Entry::write(key, *world)).collect();
+        let entries = self
+            .contacts
+            .iter()
+            .map(|(key, world)| Entry::write(key, *world))
+            .collect();
         state.save(FILE, &File { contacts: entries })
     }
 }
@@ -92,7 +96,10 @@ impl Entry {
     }
 
     fn write(key: &PublicKey, world: WorldId) -> Self {
-        Self { key: HEXLOWER_PERMISSIVE.encode(key.as_bytes()), world: world.to_string() }
+        Self {
+            key: HEXLOWER_PERMISSIVE.encode(key.as_bytes()),
+            world: world.to_string(),
+        }
     }
 }
 
@@ -123,15 +130,35 @@ mod tests {
         let (first, second) = (key(), key());
         let world = WorldId::of(&first);
         let mut entries = vec![Entry::write(&first, world), Entry::write(&second, world)];
-        state.save(FILE, &File { contacts: std::mem::take(&mut entries) }).unwrap();
+        state
+            .save(
+                FILE,
+                &File {
+                    contacts: std::mem::take(&mut entries),
+                },
+            )
+            .unwrap();
         let contacts = Contacts::load(&state, Work::NONE);
-        assert_eq!(contacts.by_world(), BTreeMap::from([(world, {
-            let mut keys = vec![first, second];
-            keys.sort();
-            keys
-        })]));
-        let damaged = Entry { key: "zz".into(), world: world.to_string() };
-        state.save(FILE, &File { contacts: vec![damaged, Entry::write(&first, world)] }).unwrap();
+        assert_eq!(
+            contacts.by_world(),
+            BTreeMap::from([(world, {
+                let mut keys = vec![first, second];
+                keys.sort();
+                keys
+            })])
+        );
+        let damaged = Entry {
+            key: "zz".into(),
+            world: world.to_string(),
+        };
+        state
+            .save(
+                FILE,
+                &File {
+                    contacts: vec![damaged, Entry::write(&first, world)],
+                },
+            )
+            .unwrap();
         assert_eq!(Contacts::load(&state, Work::NONE).contacts.len(), 1);
         std::fs::write(directory.path().join(FILE), "[[contact").unwrap();
         assert_eq!(Contacts::load(&state, Work::NONE), Contacts::default());

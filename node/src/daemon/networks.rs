@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Book, Daemon,
     cards::{self, NewCard},
-    views, worlds::SHORTEST_PREFIX,
+    views,
+    worlds::SHORTEST_PREFIX,
 };
 use crate::{
     api::{HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
@@ -88,7 +89,13 @@ impl Networks {
     /// Reads the memberships of the last run; none of them is joined yet.
     pub(super) fn load(state: &StateDir, work: Work) -> Result<Self, Failure> {
         let mut networks = Self::default();
-        for (i, entry) in state.load::<File>(FILE)?.unwrap_or_default().networks.into_iter().enumerate() {
+        for (i, entry) in state
+            .load::<File>(FILE)?
+            .unwrap_or_default()
+            .networks
+            .into_iter()
+            .enumerate()
+        {
             let damaged = |reason: &dyn Display| {
                 let path = state.path().join(FILE);
                 Failure::negative(format_args!("{}: network {}: {reason}", path.display(), i + 1))
@@ -98,8 +105,15 @@ impl Networks {
                 Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
                 Err(error) => return Err(damaged(&error)),
             };
-            let membership = Membership { link, interface: entry.interface, ipv4: entry.ipv4 };
-            networks.dormant.push(Dormant { membership, reason: "the daemon has just started".into() });
+            let membership = Membership {
+                link,
+                interface: entry.interface,
+                ipv4: entry.ipv4,
+            };
+            networks.dormant.push(Dormant {
+                membership,
+                reason: "the daemon has just started".into(),
+            });
         }
         Ok(networks)
     }
@@ -112,7 +126,12 @@ impl Networks {
             interface: membership.interface.clone(),
             ipv4: membership.ipv4,
         };
-        state.save(FILE, &File { networks: joined.chain(dormant).map(entry).collect() })
+        state.save(
+            FILE,
+            &File {
+                networks: joined.chain(dormant).map(entry).collect(),
+            },
+        )
     }
 
     pub(super) fn joined(&self) -> impl Iterator<Item = &Joined> {
@@ -121,7 +140,9 @@ impl Networks {
 
     /// Name and reason of the networks that could not be joined.
     pub(super) fn dormant(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.dormant.iter().map(|dormant| (dormant.membership.name(), dormant.reason.as_str()))
+        self.dormant
+            .iter()
+            .map(|dormant| (dormant.membership.name(), dormant.reason.as_str()))
     }
 
     pub(super) fn by_handle(&self, handle: NetworkHandle) -> Option<&Joined> {
@@ -136,14 +157,17 @@ impl Networks {
     pub(super) fn in_world(&self, world: WorldId) -> Option<&str> {
         let joined = self.joined.iter().map(|joined| &joined.membership);
         let mut all = joined.chain(self.dormant.iter().map(|dormant| &dormant.membership));
-        all.find(|membership| membership.link.world.id() == world).map(Membership::name)
+        all.find(|membership| membership.link.world.id() == world)
+            .map(Membership::name)
     }
 
     /// A label that no network here has.
     fn free_label(&self) -> Label {
         let taken = |text: &str| self.joined.iter().any(|joined| joined.name() == text);
         let numbered = (2..).map(|n| format!("lan{n}"));
-        let text = std::iter::once("lan".to_owned()).chain(numbered).find(|text| !taken(text));
+        let text = std::iter::once("lan".to_owned())
+            .chain(numbered)
+            .find(|text| !taken(text));
         // Short and plain as it is, it is a label.
         text.and_then(|text| text.parse().ok()).unwrap_or_default()
     }
@@ -199,7 +223,10 @@ impl Joined {
         let plan = AddressPlan::new(&self.id, &subnet);
         match address {
             IpAddr::V4(v4) => self.claims_ipv4 && subnet.contains(v4),
-            IpAddr::V6(v6) => plan.prefix_of_ipv6(v6).or_else(|| plan.prefix_of_link_local(v6)).is_some(),
+            IpAddr::V6(v6) => plan
+                .prefix_of_ipv6(v6)
+                .or_else(|| plan.prefix_of_link_local(v6))
+                .is_some(),
         }
     }
 
@@ -237,7 +264,11 @@ impl Daemon {
             self.enter(book, membership).await?;
             book.networks.save(&self.state)?;
         }
-        Ok(JoinReply { schema: SCHEMA, already, network: self.view_of(book, id).await? })
+        Ok(JoinReply {
+            schema: SCHEMA,
+            already,
+            network: self.view_of(book, id).await?,
+        })
     }
 
     /// Makes a network and joins it.
@@ -262,11 +293,28 @@ impl Daemon {
         bits.copy_from_slice(&fresh[..16]);
         let parameters = Parameters::link(bits, subnet, mtu);
         let id = parameters.id();
-        let link = NetworkLink { parameters, label, world, peers: vec![self.key] };
+        let link = NetworkLink {
+            parameters,
+            label,
+            world,
+            peers: vec![self.key],
+        };
         let text = Link::Network(link.clone()).to_string();
-        self.enter(book, Membership { link, interface: None, ipv4: None }).await?;
+        self.enter(
+            book,
+            Membership {
+                link,
+                interface: None,
+                ipv4: None,
+            },
+        )
+        .await?;
         book.networks.save(&self.state)?;
-        Ok(HostReply { schema: SCHEMA, link: text, network: self.view_of(book, id).await? })
+        Ok(HostReply {
+            schema: SCHEMA,
+            link: text,
+            network: self.view_of(book, id).await?,
+        })
     }
 
     /// Leaves a network and removes its card.
@@ -278,21 +326,41 @@ impl Daemon {
         let Book { worlds, networks, .. } = &mut *book;
         let joined = networks.joined.iter().map(|joined| &joined.membership);
         let all = joined.chain(networks.dormant.iter().map(|dormant| &dormant.membership));
-        let meant: Vec<_> = all.filter(|membership| membership.is_called(&request.network)).cloned().collect();
+        let meant: Vec<_> = all
+            .filter(|membership| membership.is_called(&request.network))
+            .cloned()
+            .collect();
         let [membership] = &meant[..] else {
             return Err(Failure::negative(if meant.is_empty() {
-                format!("this node is in no network called {:?}; `farlan networks` shows those it is in", request.network)
+                format!(
+                    "this node is in no network called {:?}; `farlan networks` shows those it is in",
+                    request.network
+                )
             } else {
-                let ids: Vec<_> = meant.iter().map(|membership| membership.link.parameters.id().to_string()).collect();
-                format!("several networks are called {:?}; leave one by its id: {}", request.network, ids.join(", "))
+                let ids: Vec<_> = meant
+                    .iter()
+                    .map(|membership| membership.link.parameters.id().to_string())
+                    .collect();
+                format!(
+                    "several networks are called {:?}; leave one by its id: {}",
+                    request.network,
+                    ids.join(", ")
+                )
             }));
         };
         let id = membership.link.parameters.id();
         if let Some(joined) = networks.joined.iter().find(|joined| joined.id == id) {
-            self.data_plane.ask(|reply| Request::Leave { network: joined.handle, reply }).await?;
+            self.data_plane
+                .ask(|reply| Request::Leave {
+                    network: joined.handle,
+                    reply,
+                })
+                .await?;
         }
         networks.joined.retain(|joined| joined.id != id);
-        networks.dormant.retain(|dormant| dormant.membership.link.parameters.id() != id);
+        networks
+            .dormant
+            .retain(|dormant| dormant.membership.link.parameters.id() != id);
         networks.save(&self.state)?;
         let world = membership.link.world.id();
         if networks.in_world(world).is_none() {
@@ -300,7 +368,11 @@ impl Daemon {
             worlds.save(&self.state)?;
         }
         tracing::info!(network = membership.name(), "left");
-        Ok(LeaveReply { schema: SCHEMA, name: membership.name().to_owned(), network_id: id.to_string() })
+        Ok(LeaveReply {
+            schema: SCHEMA,
+            name: membership.name().to_owned(),
+            network_id: id.to_string(),
+        })
     }
 
     /// Joins again what was joined when the last run ended. What cannot be joined is kept and reported.
@@ -312,7 +384,10 @@ impl Daemon {
                     return Err(failure);
                 }
                 tracing::error!(network = membership.name(), %failure, "cannot join again");
-                book.networks.dormant.push(Dormant { membership, reason: failure.message });
+                book.networks.dormant.push(Dormant {
+                    membership,
+                    reason: failure.message,
+                });
             }
         }
         Ok(())
@@ -320,7 +395,11 @@ impl Daemon {
 
     /// The network that the user's words mean.
     fn membership_of(&self, book: &Book, target: &str) -> Result<Membership, Failure> {
-        let fresh = |link| Membership { link, interface: None, ipv4: None };
+        let fresh = |link| Membership {
+            link,
+            interface: None,
+            ipv4: None,
+        };
         if target.starts_with("farlan:") {
             return match Link::parse(target, self.work).map_err(Failure::usage)? {
                 Link::Network(link) => Ok(fresh(link)),
@@ -351,26 +430,48 @@ impl Daemon {
         let name = NetworkName::parse(name).map_err(Failure::usage)?;
         let label = name.as_str().parse().map_err(Failure::usage)?;
         let parameters = Parameters::open_name(world.id(), name);
-        Ok(fresh(NetworkLink { parameters, label, world: world.clone(), peers: Vec::new() }))
+        Ok(fresh(NetworkLink {
+            parameters,
+            label,
+            world: world.clone(),
+            peers: Vec::new(),
+        }))
     }
 
     /// Joins a network: makes its world known, joins in the engine, makes the card.
     async fn enter(&self, book: &mut Book, mut membership: Membership) -> Result<(), Failure> {
         let parameters = membership.link.parameters.clone();
         let world = membership.link.world.id();
-        book.worlds.add(&self.data_plane, membership.link.world.clone(), false).await?;
+        book.worlds
+            .add(&self.data_plane, membership.link.world.clone(), false)
+            .await?;
         let mut notes = Vec::new();
         if parameters.policy() == Policy::Strangers {
             notes.push(UNFILTERED.to_owned());
         }
         if parameters.policy() == Policy::Friends && !parameters.subnet.is_private() {
-            notes.push(format!("its subnet {} hides that part of the Internet from this machine", parameters.subnet));
+            notes.push(format!(
+                "its subnet {} hides that part of the Internet from this machine",
+                parameters.subnet
+            ));
         }
         let obstacle = self.ipv4_obstacle(book, parameters.subnet);
         let claims_ipv4 = obstacle.is_none();
         notes.extend(obstacle.map(|obstacle| format!("IPv6 only on this machine: {obstacle}")));
-        let greet = membership.link.peers.iter().copied().filter(|key: &PublicKey| *key != self.key).collect();
-        let join = Join { parameters: parameters.clone(), world, ipv4: claims_ipv4, preferred: membership.ipv4, greet };
+        let greet = membership
+            .link
+            .peers
+            .iter()
+            .copied()
+            .filter(|key: &PublicKey| *key != self.key)
+            .collect();
+        let join = Join {
+            parameters: parameters.clone(),
+            world,
+            ipv4: claims_ipv4,
+            preferred: membership.ipv4,
+            greet,
+        };
         let joined = self.data_plane.ask(|reply| Request::Join { join, reply }).await?;
         let status = joined.map_err(|error: JoinError| Failure::negative(error))?;
         let handle = status.handle;
@@ -381,7 +482,9 @@ impl Daemon {
         let card = match made {
             Ok(card) => card,
             Err(failure) => {
-                self.data_plane.ask(|reply| Request::Leave { network: handle, reply }).await?;
+                self.data_plane
+                    .ask(|reply| Request::Leave { network: handle, reply })
+                    .await?;
                 return Err(failure);
             }
         };
@@ -390,7 +493,9 @@ impl Daemon {
         }
         membership.interface = Some(card.interface.clone());
         let id = parameters.id();
-        book.networks.dormant.retain(|dormant| dormant.membership.link.parameters.id() != id);
+        book.networks
+            .dormant
+            .retain(|dormant| dormant.membership.link.parameters.id() != id);
         book.worlds.save(&self.state)?;
         tracing::info!(network = membership.name(), interface = card.interface, "joined");
         book.networks.joined.push(Joined {
@@ -435,17 +540,28 @@ impl Daemon {
         let Card { fd, name, index, ipv6 } = card;
         let attached = self
             .data_plane
-            .ask(|reply| Request::Attach { network, descriptor: fd, mtu: mtu.bytes(), reply })
+            .ask(|reply| Request::Attach {
+                network,
+                descriptor: fd,
+                mtu: mtu.bytes(),
+                reply,
+            })
             .await?;
         attached.map_err(|error| Failure::negative(format_args!("cannot use the network card {name}: {error}")))?;
-        Ok(AttachedCard { interface: name, index, ipv6 })
+        Ok(AttachedCard {
+            interface: name,
+            index,
+            ipv6,
+        })
     }
 
     /// Why a network with this subnet gets no IPv4 here, if it does not.
     fn ipv4_obstacle(&self, book: &Book, subnet: Subnet) -> Option<String> {
-        let rival = book.networks.joined.iter().find(|joined| {
-            joined.claims_ipv4 && joined.parameters().subnet.overlaps(&subnet)
-        });
+        let rival = book
+            .networks
+            .joined
+            .iter()
+            .find(|joined| joined.claims_ipv4 && joined.parameters().subnet.overlaps(&subnet));
         if let Some(rival) = rival {
             return Some(format!("its subnet {subnet} is used by the network {}", rival.name()));
         }
@@ -455,7 +571,11 @@ impl Daemon {
                     "its subnet {subnet} overlaps the route {}/{} ({})",
                     route.destination,
                     route.prefix,
-                    if route.interface.is_empty() { "no interface" } else { &route.interface },
+                    if route.interface.is_empty() {
+                        "no interface"
+                    } else {
+                        &route.interface
+                    },
                 )
             }),
             Err(error) => {
@@ -467,9 +587,9 @@ impl Daemon {
 
     fn wanted_subnet(&self, book: &Book, subnet: Subnet) -> Result<Subnet, Failure> {
         match self.ipv4_obstacle(book, subnet) {
-            Some(obstacle) => {
-                Err(Failure::negative(format_args!("{obstacle}; choose another with --subnet, or let farlan choose")))
-            }
+            Some(obstacle) => Err(Failure::negative(format_args!(
+                "{obstacle}; choose another with --subnet, or let farlan choose"
+            ))),
             None => Ok(subnet),
         }
     }
@@ -479,8 +599,15 @@ impl Daemon {
         let routes = self.cards.clashing_routes(Subnet::LINK_RANGE)?;
         let [a, b, c, d, ..] = random::os_bytes().map_err(Failure::negative)?;
         let is_free = |subnet: &Subnet| {
-            let routed = routes.iter().any(|route| overlap((route.destination, route.prefix), *subnet));
-            !routed && !book.networks.joined.iter().any(|joined| joined.parameters().subnet.overlaps(subnet))
+            let routed = routes
+                .iter()
+                .any(|route| overlap((route.destination, route.prefix), *subnet));
+            !routed
+                && !book
+                    .networks
+                    .joined
+                    .iter()
+                    .any(|joined| joined.parameters().subnet.overlaps(subnet))
         };
         Subnet::random_link_subnet(u32::from_be_bytes([a, b, c, d]), is_free).ok_or_else(|| {
             Failure::negative("all of 10.128.0.0/9 is in use on this machine; choose a subnet with --subnet")
@@ -513,7 +640,9 @@ impl Daemon {
 
     async fn set_ipv4(&self, network: NetworkHandle, address: Option<Ipv4Addr>) {
         let mut book = self.book.lock().await;
-        let Some(joined) = book.networks.by_handle_mut(network) else { return };
+        let Some(joined) = book.networks.by_handle_mut(network) else {
+            return;
+        };
         if joined.on_card == address {
             return;
         }

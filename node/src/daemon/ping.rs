@@ -91,7 +91,10 @@ impl Daemon {
             Ok(Err(_)) => Err(Failure::negative("the ping was lost")),
             Err(_) => {
                 self.pings.forget(token);
-                Err(Failure::timeout(format_args!("no answer from {} within {timeout:?}", request.peer)))
+                Err(Failure::timeout(format_args!(
+                    "no answer from {} within {timeout:?}",
+                    request.peer
+                )))
             }
         }
     }
@@ -114,13 +117,18 @@ impl Daemon {
         if let Ok(node) = prefix.parse::<NodeId>() {
             return Ok(Target::Node(node));
         }
-        let mut matching = snapshot.peers.iter().filter(|known| known.node.to_string().starts_with(&prefix));
+        let mut matching = snapshot
+            .peers
+            .iter()
+            .filter(|known| known.node.to_string().starts_with(&prefix));
         match (matching.next(), matching.next()) {
             (Some(known), None) => Ok(Target::Node(known.node)),
             (None, _) => Err(Failure::negative(format_args!(
                 "no peer is known whose id begins with {prefix:?}; `farlan peers` shows those that are"
             ))),
-            (Some(_), Some(_)) => Err(Failure::negative(format_args!("several peers' ids begin with {prefix:?}"))),
+            (Some(_), Some(_)) => Err(Failure::negative(format_args!(
+                "several peers' ids begin with {prefix:?}"
+            ))),
         }
     }
 
@@ -132,11 +140,13 @@ impl Daemon {
             return Err(Failure::negative("that is this node itself"));
         }
         let joined = book.networks.joined().find(|joined| joined.contains(address));
-        joined.map(|joined| Target::Address(joined.handle(), address)).ok_or_else(|| {
-            Failure::negative(format_args!(
-                "{address} is in none of the networks joined here; `farlan networks` shows their addresses"
-            ))
-        })
+        joined
+            .map(|joined| Target::Address(joined.handle(), address))
+            .ok_or_else(|| {
+                Failure::negative(format_args!(
+                    "{address} is in none of the networks joined here; `farlan networks` shows their addresses"
+                ))
+            })
     }
 }
 
@@ -164,8 +174,14 @@ mod tests {
         let address = "192.0.2.1:9600".parse().unwrap();
         pings.answered(first, node, Duration::from_micros(1500), PathKind::Relay, address);
         let reply = first_answer.await.unwrap().unwrap();
-        assert_eq!((reply.path.as_str(), reply.rtt_ms, reply.address), ("relay", 1.5, address));
-        assert_eq!(second_answer.await.unwrap().unwrap_err(), Failure::negative("nobody has that address"));
+        assert_eq!(
+            (reply.path.as_str(), reply.rtt_ms, reply.address),
+            ("relay", 1.5, address)
+        );
+        assert_eq!(
+            second_answer.await.unwrap().unwrap_err(),
+            Failure::negative("nobody has that address")
+        );
         pings.forget(third);
         pings.failed(third, "too late");
         assert!(pings.lock().by_token.is_empty());

@@ -28,7 +28,10 @@ pub(super) async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
             addresses.extend(found);
         }
         addresses.dedup();
-        anchors.push(Anchor { key: supernode.key, addresses });
+        anchors.push(Anchor {
+            key: supernode.key,
+            addresses,
+        });
     }
     (anchors, complete)
 }
@@ -62,7 +65,14 @@ pub(super) async fn keep_resolved(data_plane: DataPlane, world: World) {
         }
         if anchors != told {
             told.clone_from(&anchors);
-            if data_plane.send(Request::SetWorld { world: world.id(), anchors }).await.is_err() {
+            if data_plane
+                .send(Request::SetWorld {
+                    world: world.id(),
+                    anchors,
+                })
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -79,8 +89,12 @@ pub(super) async fn keep_resolved(data_plane: DataPlane, world: World) {
 /// While a name cannot be looked up, a supernode keeps the addresses it had.
 fn keep_known(anchors: &mut [Anchor], told: &[Anchor]) {
     for (anchor, before) in anchors.iter_mut().zip(told) {
-        let missing: Vec<_> =
-            before.addresses.iter().copied().filter(|address| !anchor.addresses.contains(address)).collect();
+        let missing: Vec<_> = before
+            .addresses
+            .iter()
+            .copied()
+            .filter(|address| !anchor.addresses.contains(address))
+            .collect();
         anchor.addresses.extend(missing);
         anchor.addresses.truncate(MOST_KEPT);
     }
@@ -112,7 +126,15 @@ mod tests {
         let mut random = SystemRandom::from_os().unwrap();
         let operator = Identity::generate(&mut random, Work::NONE);
         let endpoints = endpoints.iter().map(|text| text.parse().unwrap()).collect();
-        World::sign(&operator, 1, vec![Supernode { key: operator.public(), endpoints }]).unwrap()
+        World::sign(
+            &operator,
+            1,
+            vec![Supernode {
+                key: operator.public(),
+                endpoints,
+            }],
+        )
+        .unwrap()
     }
 
     #[tokio::test]
@@ -130,7 +152,10 @@ mod tests {
         let key = world(&["192.0.2.1:1"]).supernodes()[0].key;
         let anchor = |ports: &[u16]| Anchor {
             key,
-            addresses: ports.iter().map(|port| SocketAddr::new([192, 0, 2, 1].into(), *port)).collect(),
+            addresses: ports
+                .iter()
+                .map(|port| SocketAddr::new([192, 0, 2, 1].into(), *port))
+                .collect(),
         };
         let mut now = [anchor(&[])];
         keep_known(&mut now, &[anchor(&[1, 2])]);

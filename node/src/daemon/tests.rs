@@ -37,6 +37,22 @@ struct Fake {
     far_ends: Vec<UnixDatagram>,
 }
 
+impl Fake {
+    fn make(&mut self, card: &NewCard) -> Card {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        self.far_ends.push(far);
+        self.made.push(card.clone());
+        let index = u32::try_from(self.made.len()).unwrap();
+        Card {
+            fd: OwnedFd::from(near),
+            name: card.name.clone(),
+            index,
+            ipv6: true,
+        }
+    }
+}
+
 impl FakeCards {
     fn lock(&self) -> MutexGuard<'_, Fake> {
         self.0.lock().unwrap()
@@ -47,17 +63,17 @@ impl Cards for FakeCards {
     fn create(&self, card: &NewCard) -> Result<Card, TapError> {
         let mut fake = self.lock();
         if fake.forbidden {
-            return Err(TapError::Permission { what: "create a TAP device".into() });
+            return Err(TapError::Permission {
+                what: "create a TAP device".into(),
+            });
         }
         if fake.taken.contains(&card.name) {
-            return Err(TapError::NameTaken { name: card.name.clone(), holder: "a test".into() });
+            return Err(TapError::NameTaken {
+                name: card.name.clone(),
+                holder: "a test".into(),
+            });
         }
-        let (near, far) = UnixDatagram::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        fake.far_ends.push(far);
-        fake.made.push(card.clone());
-        let index = u32::try_from(fake.made.len()).unwrap();
-        Ok(Card { fd: OwnedFd::from(near), name: card.name.clone(), index, ipv6: true })
+        Ok(fake.make(card))
     }
 
     fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
@@ -66,13 +82,20 @@ impl Cards for FakeCards {
     }
 
     fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
-        self.lock().addresses.entry(index).or_default().retain(|have| *have != (address, prefix));
+        self.lock()
+            .addresses
+            .entry(index)
+            .or_default()
+            .retain(|have| *have != (address, prefix));
         Ok(())
     }
 
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
         let routes = self.lock().routes.clone();
-        Ok(routes.into_iter().filter(|route| subnet.contains(route.destination)).collect())
+        Ok(routes
+            .into_iter()
+            .filter(|route| subnet.contains(route.destination))
+            .collect())
     }
 
     fn remove_stale(&self) {}
@@ -89,7 +112,10 @@ fn identities() -> &'static [Identity; 2] {
 
 /// A world whose one supernode never answers.
 fn silent_world() -> World {
-    let supernode = Supernode { key: identities()[1].public(), endpoints: vec!["127.0.0.1:9".parse().unwrap()] };
+    let supernode = Supernode {
+        key: identities()[1].public(),
+        endpoints: vec!["127.0.0.1:9".parse().unwrap()],
+    };
     World::sign(&identities()[1], 1, vec![supernode]).unwrap()
 }
 
@@ -104,11 +130,18 @@ async fn start(directory: &Path, cards: &FakeCards) -> (Running, Client) {
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = Identity::from_seed(identities()[0].seed().clone(), Work::REQUIRED).unwrap();
     let key = identity.public();
-    let config = Config { identity, work: Work::REQUIRED, role: Role::Node };
+    let config = Config {
+        identity,
+        work: Work::REQUIRED,
+        role: Role::Node,
+    };
     let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
     let daemon = Daemon::new(key, 0, state, data_plane, Box::new(cards.clone())).unwrap();
     let client = Client::new(&settings.socket);
-    (Running::take_up(Arc::new(daemon), events, settings).await.unwrap(), client)
+    (
+        Running::take_up(Arc::new(daemon), events, settings).await.unwrap(),
+        client,
+    )
 }
 
 async fn get(client: &Client, path: &str) -> Value {
@@ -121,7 +154,9 @@ async fn post(client: &Client, path: &str, body: Value) -> Result<Value, Failure
 
 async fn add_world(client: &Client) -> Value {
     let link = Link::Supernode(silent_world()).to_string();
-    post(client, "/v1/supernodes/add", json!({ "link": link })).await.unwrap()
+    post(client, "/v1/supernodes/add", json!({ "link": link }))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -140,7 +175,9 @@ async fn a_fresh_daemon_answers_and_says_what_is_missing() {
         assert!(failure.message.contains("farlan supernode add LINK"), "{failure}");
     }
     for target in ["", "no/name", "farlan:nonsense", "earth@nowhere"] {
-        let failure = post(&client, "/v1/join", json!({ "target": target })).await.unwrap_err();
+        let failure = post(&client, "/v1/join", json!({ "target": target }))
+            .await
+            .unwrap_err();
         assert_eq!(failure.kind, FailureKind::Usage, "{target:?}: {failure}");
     }
     let failure = post(&client, "/v1/join", json!({ "goal": "earth" })).await.unwrap_err();
@@ -166,24 +203,51 @@ async fn networks_are_joined_listed_left_and_joined_again() {
     assert_eq!(earth["network"]["name"], "earth");
     assert_eq!(earth["network"]["interface"], "fl-earth");
     assert_eq!(earth["network"]["policy"], "strangers");
-    assert!(earth["network"]["notes"][0].as_str().unwrap().contains("not filtered"), "{earth}");
+    assert!(
+        earth["network"]["notes"][0].as_str().unwrap().contains("not filtered"),
+        "{earth}"
+    );
     let card = cards.lock().made[0].clone();
-    assert!(!card.accept_router_advertisements, "strangers must not set this machine's routes");
-    let addresses: Vec<_> = card.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
-    assert_eq!(addresses[0], format!("{}/48", earth["network"]["ipv6"].as_str().unwrap()));
-    assert!(addresses[1].starts_with("fe80::") && addresses[1].ends_with("/64"), "{addresses:?}");
+    assert!(
+        !card.accept_router_advertisements,
+        "strangers must not set this machine's routes"
+    );
+    let addresses: Vec<_> = card
+        .addresses
+        .iter()
+        .map(|(ip, prefix)| format!("{ip}/{prefix}"))
+        .collect();
+    assert_eq!(
+        addresses[0],
+        format!("{}/48", earth["network"]["ipv6"].as_str().unwrap())
+    );
+    assert!(
+        addresses[1].starts_with("fe80::") && addresses[1].ends_with("/64"),
+        "{addresses:?}"
+    );
 
     let again = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
     assert_eq!(again["already"], true);
     let world_id = world["world"].as_str().unwrap();
-    let london = post(&client, "/v1/join", json!({ "target": format!("london@{world_id}") })).await.unwrap();
+    let london = post(&client, "/v1/join", json!({ "target": format!("london@{world_id}") }))
+        .await
+        .unwrap();
     let notes = london["network"]["notes"].to_string();
-    assert!(notes.contains("IPv6 only") && notes.contains("earth"), "a second name network has no IPv4: {notes}");
+    assert!(
+        notes.contains("IPv6 only") && notes.contains("earth"),
+        "a second name network has no IPv4: {notes}"
+    );
 
-    let refused = post(&client, "/v1/supernodes/remove", json!({ "id": world_id })).await.unwrap_err();
+    let refused = post(&client, "/v1/supernodes/remove", json!({ "id": world_id }))
+        .await
+        .unwrap_err();
     assert!(refused.message.contains("farlan leave"), "{refused}");
-    post(&client, "/v1/leave", json!({ "network": "fl-london" })).await.unwrap();
-    let nobody = post(&client, "/v1/leave", json!({ "network": "london" })).await.unwrap_err();
+    post(&client, "/v1/leave", json!({ "network": "fl-london" }))
+        .await
+        .unwrap();
+    let nobody = post(&client, "/v1/leave", json!({ "network": "london" }))
+        .await
+        .unwrap_err();
     assert_eq!(nobody.kind, FailureKind::Negative);
     running.stop().await;
 
@@ -195,7 +259,9 @@ async fn networks_are_joined_listed_left_and_joined_again() {
     }
     let id = networks[0]["network_id"].as_str().unwrap()[..10].to_owned();
     post(&client, "/v1/leave", json!({ "network": id })).await.unwrap();
-    post(&client, "/v1/supernodes/remove", json!({ "id": world_id[..10] })).await.unwrap();
+    post(&client, "/v1/supernodes/remove", json!({ "id": world_id[..10] }))
+        .await
+        .unwrap();
     assert_eq!(get(&client, "/v1/supernodes").await, json!([]));
     running.stop().await;
 }
@@ -207,7 +273,9 @@ async fn a_hosted_network_is_in_its_link() {
     let (running, client) = start(directory.path(), &cards).await;
     add_world(&client).await;
     let first = post(&client, "/v1/host", json!({})).await.unwrap();
-    let second = post(&client, "/v1/host", json!({ "mtu": 1400, "subnet": "192.168.77.0/24" })).await.unwrap();
+    let second = post(&client, "/v1/host", json!({ "mtu": 1400, "subnet": "192.168.77.0/24" }))
+        .await
+        .unwrap();
     let parse = |reply: &Value| match Link::parse(reply["link"].as_str().unwrap(), Work::REQUIRED) {
         Ok(Link::Network(link)) => link,
         other => panic!("no network's link: {other:?}"),
@@ -222,10 +290,19 @@ async fn a_hosted_network_is_in_its_link() {
     assert_eq!(first["network"]["network_id"], links[0].parameters.id().to_string());
     assert_eq!(first["network"]["policy"], "friends");
     assert_eq!(first["network"]["notes"], json!([]));
-    let clash = post(&client, "/v1/host", json!({ "subnet": "192.168.0.0/16" })).await.unwrap_err();
+    let clash = post(&client, "/v1/host", json!({ "subnet": "192.168.0.0/16" }))
+        .await
+        .unwrap_err();
     assert!(clash.message.contains("lan2"), "{clash}");
-    for bad in [json!({ "mtu": 100 }), json!({ "subnet": "10.0.0.1/8" }), json!({ "name": "x\u{7}" })] {
-        assert_eq!(post(&client, "/v1/host", bad).await.unwrap_err().kind, FailureKind::Usage);
+    for bad in [
+        json!({ "mtu": 100 }),
+        json!({ "subnet": "10.0.0.1/8" }),
+        json!({ "name": "x\u{7}" }),
+    ] {
+        assert_eq!(
+            post(&client, "/v1/host", bad).await.unwrap_err().kind,
+            FailureKind::Usage
+        );
     }
     running.stop().await;
 }
@@ -237,19 +314,49 @@ async fn addresses_come_to_the_card_and_go_from_it() {
     let (running, client) = start(directory.path(), &cards).await;
     add_world(&client).await;
     post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
-    let handle = running.daemon.book.lock().await.networks.joined().next().unwrap().handle();
+    let handle = running
+        .daemon
+        .book
+        .lock()
+        .await
+        .networks
+        .joined()
+        .next()
+        .unwrap()
+        .handle();
     let address = Ipv4Addr::new(10, 64, 1, 2);
-    running.daemon.act_on(Event::Ipv4Assigned { network: handle, address }).await;
+    running
+        .daemon
+        .act_on(Event::Ipv4Assigned {
+            network: handle,
+            address,
+        })
+        .await;
     assert_eq!(cards.lock().addresses[&1], [(address, 10)]);
     assert_eq!(get(&client, "/v1/networks").await[0]["ipv4"], "10.64.1.2");
     let other = Ipv4Addr::new(10, 64, 1, 3);
-    running.daemon.act_on(Event::Ipv4Assigned { network: handle, address: other }).await;
+    running
+        .daemon
+        .act_on(Event::Ipv4Assigned {
+            network: handle,
+            address: other,
+        })
+        .await;
     assert_eq!(cards.lock().addresses[&1], [(other, 10)]);
-    running.daemon.act_on(Event::Ipv4Withdrawn { network: handle, address: Some(other) }).await;
+    running
+        .daemon
+        .act_on(Event::Ipv4Withdrawn {
+            network: handle,
+            address: Some(other),
+        })
+        .await;
     assert!(cards.lock().addresses[&1].is_empty());
     assert_eq!(get(&client, "/v1/networks").await[0]["ipv4"], Value::Null);
     let kept = std::fs::read_to_string(directory.path().join("state/networks.toml")).unwrap();
-    assert!(kept.contains("ipv4 = \"10.64.1.3\""), "the last address is tried first next time: {kept}");
+    assert!(
+        kept.contains("ipv4 = \"10.64.1.3\""),
+        "the last address is tried first next time: {kept}"
+    );
     running.stop().await;
 }
 
@@ -260,7 +367,9 @@ async fn obstacles_of_the_machine_are_said() {
     let (running, client) = start(directory.path(), &cards).await;
     add_world(&client).await;
     cards.lock().forbidden = true;
-    let refused = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap_err();
+    let refused = post(&client, "/v1/join", json!({ "target": "earth" }))
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind, FailureKind::Permission);
     assert_eq!(get(&client, "/v1/networks").await, json!([]));
 
@@ -268,8 +377,11 @@ async fn obstacles_of_the_machine_are_said() {
         let mut fake = cards.lock();
         fake.forbidden = false;
         fake.taken = vec!["fl-earth".into()];
-        fake.routes =
-            vec![Route { destination: Ipv4Addr::new(10, 70, 0, 0), prefix: 16, interface: "eth0".into() }];
+        fake.routes = vec![Route {
+            destination: Ipv4Addr::new(10, 70, 0, 0),
+            prefix: 16,
+            interface: "eth0".into(),
+        }];
     }
     let earth = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
     assert_eq!(earth["network"]["interface"], "fl-earth2");
@@ -288,7 +400,10 @@ async fn pings_of_nobody_are_told_apart() {
     add_world(&client).await;
     post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
     let own = identities()[0].node_id().to_string();
-    let own_ipv6 = get(&client, "/v1/networks").await[0]["ipv6"].as_str().unwrap().to_owned();
+    let own_ipv6 = get(&client, "/v1/networks").await[0]["ipv6"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let cases = [
         ("short", FailureKind::Usage, "is no peer"),
         (&own[..12], FailureKind::Negative, "this node itself"),

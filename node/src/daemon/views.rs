@@ -1,7 +1,7 @@
 //! What the daemon shows: documents of the API made from a snapshot and the book.
 
-use farlan_engine::{PeerStatus, PathKind};
 use data_encoding::HEXLOWER;
+use farlan_engine::{PathKind, PeerStatus};
 
 use super::{Book, Daemon, networks::Joined};
 use crate::{
@@ -19,7 +19,10 @@ impl Daemon {
         let snapshot = self.data_plane.snapshot().await?;
         let book = self.book.lock().await;
         let engine = snapshot.counters.iter();
-        let counters = engine.chain(snapshot.shell.iter()).map(|(name, value)| (name.to_owned(), value)).collect();
+        let counters = engine
+            .chain(snapshot.shell.iter())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         Ok(Status {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -42,7 +45,11 @@ impl Daemon {
     pub async fn networks(&self) -> Result<Vec<Network>, Failure> {
         let snapshot = self.data_plane.snapshot().await?;
         let book = self.book.lock().await;
-        Ok(book.networks.joined().filter_map(|joined| network(joined, &snapshot)).collect())
+        Ok(book
+            .networks
+            .joined()
+            .filter_map(|joined| network(joined, &snapshot))
+            .collect())
     }
 
     /// The peers.
@@ -58,7 +65,10 @@ impl Daemon {
 
 /// A joined network, as far as the data plane knows it.
 pub(super) fn network(joined: &Joined, snapshot: &Snapshot) -> Option<Network> {
-    let status = snapshot.networks.iter().find(|status| status.handle == joined.handle())?;
+    let status = snapshot
+        .networks
+        .iter()
+        .find(|status| status.handle == joined.handle())?;
     Some(joined.view(status))
 }
 
@@ -68,8 +78,13 @@ fn supernodes(book: &Book, snapshot: &Snapshot) -> Vec<Supernode> {
     for world in book.worlds.iter() {
         for listed in world.supernodes() {
             let node = listed.key.node_id();
-            let status = snapshot.supernodes.iter().find(|status| status.node == node && status.world == world.id());
-            let address = status.and_then(|status| status.address).map(|address| address.to_string());
+            let status = snapshot
+                .supernodes
+                .iter()
+                .find(|status| status.node == node && status.world == world.id());
+            let address = status
+                .and_then(|status| status.address)
+                .map(|address| address.to_string());
             supernodes.push(Supernode {
                 node_id: node.to_string(),
                 world: world.id().to_string(),
@@ -111,8 +126,18 @@ fn peer(book: &Book, status: &PeerStatus) -> Peer {
 /// What the user should know, network by network.
 fn notes(book: &Book) -> Vec<String> {
     let joined = book.networks.joined();
-    let mut notes: Vec<_> =
-        joined.flat_map(|joined| joined.notes().iter().map(move |note| format!("{}: {note}", joined.name()))).collect();
-    notes.extend(book.networks.dormant().map(|(name, reason)| format!("{name}: not joined: {reason}")));
+    let mut notes: Vec<_> = joined
+        .flat_map(|joined| {
+            joined
+                .notes()
+                .iter()
+                .map(move |note| format!("{}: {note}", joined.name()))
+        })
+        .collect();
+    notes.extend(
+        book.networks
+            .dormant()
+            .map(|(name, reason)| format!("{name}: not joined: {reason}")),
+    );
     notes
 }

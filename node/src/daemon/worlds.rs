@@ -65,7 +65,11 @@ impl Worlds {
             };
             match Link::parse(&entry.link, work) {
                 Ok(Link::Supernode(world)) => {
-                    worlds.worlds.push(Known { world, configured: entry.configured, resolver: None });
+                    worlds.worlds.push(Known {
+                        world,
+                        configured: entry.configured,
+                        resolver: None,
+                    });
                 }
                 Ok(Link::Network(_)) => return Err(damaged(&"this is the link of a network")),
                 Err(error) => return Err(damaged(&error)),
@@ -79,7 +83,12 @@ impl Worlds {
             link: Link::Supernode(known.world.clone()).to_string(),
             configured: known.configured,
         };
-        state.save(FILE, &File { worlds: self.worlds.iter().map(entry).collect() })
+        state.save(
+            FILE,
+            &File {
+                worlds: self.worlds.iter().map(entry).collect(),
+            },
+        )
     }
 
     /// Makes all worlds known to the data plane.
@@ -91,15 +100,14 @@ impl Worlds {
     }
 
     /// Adds a world, or takes over a newer version of one that is known.
-    pub(super) async fn add(
-        &mut self,
-        data_plane: &DataPlane,
-        world: World,
-        configured: bool,
-    ) -> Result<(), Failure> {
+    pub(super) async fn add(&mut self, data_plane: &DataPlane, world: World, configured: bool) -> Result<(), Failure> {
         let id = world.id();
         let Some(known) = self.worlds.iter_mut().find(|known| known.world.id() == id) else {
-            let mut known = Known { world, configured, resolver: None };
+            let mut known = Known {
+                world,
+                configured,
+                resolver: None,
+            };
             known.start(data_plane).await?;
             self.worlds.push(known);
             return Ok(());
@@ -120,7 +128,11 @@ impl Worlds {
 
     /// Forgets a world that only came with the link of a network which was left.
     pub(super) async fn drop_unused(&mut self, data_plane: &DataPlane, id: WorldId) -> Result<(), DataPlaneError> {
-        if self.worlds.iter().any(|known| known.world.id() == id && !known.configured) {
+        if self
+            .worlds
+            .iter()
+            .any(|known| known.world.id() == id && !known.configured)
+        {
             self.remove(data_plane, id).await?;
         }
         Ok(())
@@ -133,7 +145,9 @@ impl Worlds {
     /// The world of bare names and new networks.
     pub(super) fn first_configured(&self) -> Result<&World, Failure> {
         let configured = self.worlds.iter().find(|known| known.configured);
-        configured.map(|known| &known.world).ok_or_else(|| Failure::negative(NO_SUPERNODE))
+        configured
+            .map(|known| &known.world)
+            .ok_or_else(|| Failure::negative(NO_SUPERNODE))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &World> {
@@ -146,7 +160,10 @@ impl Known {
     async fn start(&mut self, data_plane: &DataPlane) -> Result<(), DataPlaneError> {
         let (world, anchors) = (self.world.id(), literal(&self.world));
         data_plane.send(Request::SetWorld { world, anchors }).await?;
-        self.resolver = Some(Resolver(tokio::spawn(keep_resolved(data_plane.clone(), self.world.clone()))));
+        self.resolver = Some(Resolver(tokio::spawn(keep_resolved(
+            data_plane.clone(),
+            self.world.clone(),
+        ))));
         Ok(())
     }
 
@@ -165,8 +182,14 @@ impl Known {
     }
 
     fn is_named(&self, prefix: &str) -> bool {
-        let ids = self.world.supernodes().iter().map(|supernode| supernode.key.node_id().to_string());
-        std::iter::once(self.world.id().to_string()).chain(ids).any(|id| id.starts_with(prefix))
+        let ids = self
+            .world
+            .supernodes()
+            .iter()
+            .map(|supernode| supernode.key.node_id().to_string());
+        std::iter::once(self.world.id().to_string())
+            .chain(ids)
+            .any(|id| id.starts_with(prefix))
     }
 }
 
@@ -195,7 +218,9 @@ impl Daemon {
         book.worlds.add(&self.data_plane, world, true).await?;
         book.worlds.save(&self.state)?;
         let added = book.worlds.worlds.iter().find(|known| known.world.id() == id);
-        added.map(Known::view).ok_or_else(|| Failure::negative("the supernode was not kept"))
+        added
+            .map(Known::view)
+            .ok_or_else(|| Failure::negative("the supernode was not kept"))
     }
 
     /// Forgets a world.
@@ -210,7 +235,12 @@ impl Daemon {
             )));
         }
         let mut book = self.book.lock().await;
-        let matching: Vec<_> = book.worlds.worlds.iter().filter(|known| known.is_named(&prefix)).collect();
+        let matching: Vec<_> = book
+            .worlds
+            .worlds
+            .iter()
+            .filter(|known| known.is_named(&prefix))
+            .collect();
         let [known] = matching[..] else {
             return Err(Failure::negative(format_args!(
                 "{} supernodes match {prefix:?}; `farlan supernode list` shows those known here",
@@ -252,7 +282,15 @@ mod tests {
 
     fn version(operator: &Identity, version: u32) -> World {
         let endpoints = vec!["192.0.2.1:9600".parse().unwrap()];
-        World::sign(operator, version, vec![Supernode { key: operator.public(), endpoints }]).unwrap()
+        World::sign(
+            operator,
+            version,
+            vec![Supernode {
+                key: operator.public(),
+                endpoints,
+            }],
+        )
+        .unwrap()
     }
 
     #[tokio::test]
@@ -262,9 +300,18 @@ mod tests {
         let (data_plane, mut requests) = DataPlane::channel();
         let operator = Identity::generate(&mut SystemRandom::from_os().unwrap(), Work::NONE);
         let mut worlds = Worlds::load(&state, Work::NONE).unwrap();
-        assert!(worlds.first_configured().unwrap_err().message.contains("farlan supernode add LINK"));
+        assert!(
+            worlds
+                .first_configured()
+                .unwrap_err()
+                .message
+                .contains("farlan supernode add LINK")
+        );
         worlds.add(&data_plane, version(&operator, 2), false).await.unwrap();
-        assert!(worlds.first_configured().is_err(), "a world that came with a network is not for bare names");
+        assert!(
+            worlds.first_configured().is_err(),
+            "a world that came with a network is not for bare names"
+        );
         worlds.add(&data_plane, version(&operator, 1), true).await.unwrap();
         assert_eq!(worlds.first_configured().unwrap().version(), 2);
         worlds.add(&data_plane, version(&operator, 3), false).await.unwrap();
@@ -281,7 +328,11 @@ mod tests {
     fn a_damaged_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(directory.path()).unwrap();
-        std::fs::write(directory.path().join(FILE), "[[world]]\nlink = \"farlan:xx\"\nconfigured = true\n").unwrap();
+        std::fs::write(
+            directory.path().join(FILE),
+            "[[world]]\nlink = \"farlan:xx\"\nconfigured = true\n",
+        )
+        .unwrap();
         let failure = Worlds::load(&state, Work::NONE).unwrap_err();
         assert!(failure.message.contains("worlds.toml: world 1: "), "{failure}");
     }

@@ -35,10 +35,17 @@ impl Cards {
     /// Those of registering the descriptor for readiness.
     pub(super) fn attach(&mut self, network: NetworkHandle, descriptor: OwnedFd, mtu: u16) -> io::Result<()> {
         self.detach(network);
-        #[expect(deprecated, reason = "its successor is unsafe; a File keeps its descriptor, which is all that asks")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; a File keeps its descriptor, which is all that asks"
+        )]
         let descriptor = AsyncFd::with_interest(File::from(descriptor), Interest::READABLE)?;
         let largest_frame = usize::from(mtu) + ETHERNET_HEADER + VLAN_TAGS;
-        self.cards.push(Card { network, descriptor, largest_frame });
+        self.cards.push(Card {
+            network,
+            descriptor,
+            largest_frame,
+        });
         Ok(())
     }
 
@@ -88,7 +95,11 @@ impl Cards {
     /// # Errors
     /// `NotFound` without a card; EIO while the card is down, EINVAL for a frame that is none.
     pub(super) fn write(&self, network: NetworkHandle, frame: &[u8]) -> io::Result<()> {
-        let card = self.cards.iter().find(|card| card.network == network).ok_or(io::ErrorKind::NotFound)?;
+        let card = self
+            .cards
+            .iter()
+            .find(|card| card.network == network)
+            .ok_or(io::ErrorKind::NotFound)?;
         card.descriptor.get_ref().write(frame).map(|_| ())
     }
 }
@@ -99,7 +110,11 @@ impl Card {
             frames.read(self.largest_frame, |room| Ok((device.read(room)?, self.network)))
         })?;
         // Nothing to read without an error is an end, at which a descriptor stays readable for ever.
-        if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        if read == 0 {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        } else {
+            Ok(())
+        }
     }
 }
 

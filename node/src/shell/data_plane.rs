@@ -180,7 +180,10 @@ impl DataPlane {
     /// [`DataPlaneError::Random`] and [`DataPlaneError::Start`].
     pub fn start(config: Config, underlay: Underlay) -> Result<(Self, mpsc::Receiver<Event>), DataPlaneError> {
         let random = SystemRandom::from_os()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
         let (data_plane, requests) = Self::channel();
         let (events, received) = mpsc::channel(EVENTS);
         thread::Builder::new().name("data-plane".into()).spawn(move || {
@@ -330,12 +333,14 @@ impl Loop {
     fn turn(&mut self) {
         let more_datagrams = self.receive_datagrams();
         if !self.datagrams.is_empty() {
-            self.engine.handle_datagrams(self.now(), &mut self.datagrams, &mut self.outbox);
+            self.engine
+                .handle_datagrams(self.now(), &mut self.datagrams, &mut self.outbox);
             self.datagrams.clear();
         }
         let more_frames = self.cards.read(FRAMES_PER_TURN, &mut self.frames);
         if !self.frames.is_empty() {
-            self.engine.handle_frames(self.now(), &mut self.frames, &mut self.outbox);
+            self.engine
+                .handle_frames(self.now(), &mut self.frames, &mut self.outbox);
             self.frames.clear();
         }
         self.flush();
@@ -396,7 +401,12 @@ impl Loop {
             Request::Join { join, reply } => {
                 let _ = reply.send(self.join(now, join));
             }
-            Request::Attach { network, descriptor, mtu, reply } => {
+            Request::Attach {
+                network,
+                descriptor,
+                mtu,
+                reply,
+            } => {
                 let _ = reply.send(self.cards.attach(network, descriptor, mtu));
             }
             Request::Leave { network, reply } => {
@@ -420,7 +430,11 @@ impl Loop {
     fn join(&mut self, now: Time, join: Join) -> Result<NetworkStatus, JoinError> {
         let world = join.world;
         let handle = self.engine.join(now, join)?;
-        let joined = self.engine.networks().into_iter().find(|network| network.handle == handle);
+        let joined = self
+            .engine
+            .networks()
+            .into_iter()
+            .find(|network| network.handle == handle);
         // A network that was joined is listed.
         joined.ok_or(JoinError::UnknownWorld(world))
     }

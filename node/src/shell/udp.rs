@@ -59,7 +59,10 @@ impl Underlay {
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
         never_fragment(&socket, family)?;
         socket.bind(&SocketAddr::new(any, port).into())?;
-        Ok(Self { socket: socket.into(), family })
+        Ok(Self {
+            socket: socket.into(),
+            family,
+        })
     }
 
     /// The port it is bound to.
@@ -78,7 +81,10 @@ impl Underlay {
     /// # Panics
     /// Outside of a tokio runtime with IO switched on.
     pub(super) fn attach(self) -> io::Result<AttachedUnderlay> {
-        Ok(AttachedUnderlay { socket: tokio::net::UdpSocket::from_std(self.socket)?, family: self.family })
+        Ok(AttachedUnderlay {
+            socket: tokio::net::UdpSocket::from_std(self.socket)?,
+            family: self.family,
+        })
     }
 }
 
@@ -125,8 +131,10 @@ impl AttachedUnderlay {
         let control = TtlMessage::new(ttl, to_plain(destination).is_ipv4());
         let destination = SockAddr::from(destination);
         let buffers = [io::IoSlice::new(datagram)];
-        let message =
-            MsgHdr::new().with_addr(&destination).with_buffers(&buffers).with_control(control.as_bytes());
+        let message = MsgHdr::new()
+            .with_addr(&destination)
+            .with_buffers(&buffers)
+            .with_control(control.as_bytes());
         SockRef::from(&self.socket).sendmsg(&message, 0)
     }
 }
@@ -135,9 +143,7 @@ impl Family {
     /// The form in which the socket takes `address`.
     fn to_socket(self, address: SocketAddr) -> io::Result<SocketAddr> {
         match (self, address) {
-            (Self::Dual, SocketAddr::V4(v4)) => {
-                Ok(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()))
-            }
+            (Self::Dual, SocketAddr::V4(v4)) => Ok(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())),
             (Self::Dual, SocketAddr::V6(_)) | (Self::V4, SocketAddr::V4(_)) => Ok(address),
             (Self::V4, SocketAddr::V6(_)) => Err(io::ErrorKind::NetworkUnreachable.into()),
         }
@@ -180,7 +186,11 @@ impl TtlMessage {
         } else {
             (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
         };
-        Self { header, ttl: ttl.into(), padding: [0; TTL_PADDING] }
+        Self {
+            header,
+            ttl: ttl.into(),
+            padding: [0; TTL_PADDING],
+        }
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -195,7 +205,12 @@ impl TtlMessage {
 fn never_fragment(socket: &Socket, family: Family) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
     if family == Family::Dual {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+        set_option(
+            socket,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_PROBE,
+        )?;
     }
     Ok(())
 }
@@ -211,12 +226,19 @@ fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: lib
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Whether the error means that this machine has no IPv6.
 fn no_ipv6(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT)
+    )
 }
 
 /// Bytes asked for in each direction: some 30 ms of a 1 Gbit/s link.
@@ -243,7 +265,9 @@ mod tests {
                 let _ = socket.receive(&mut batch);
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(5), wait).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(5), wait)
+            .await
+            .unwrap();
         let (source, bytes) = batch.packet(0).unwrap();
         (*source, bytes.to_vec())
     }
@@ -268,7 +292,9 @@ mod tests {
     #[tokio::test]
     async fn the_time_to_live_reaches_the_wire() {
         let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        receiver.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        receiver
+            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+            .unwrap();
         let raw = SockRef::from(&receiver);
         let on: libc::c_int = 1;
         // SAFETY: as in `set_option`.
@@ -283,13 +309,16 @@ mod tests {
         };
         assert_eq!(result, 0);
         let sender = Underlay::bind(0).unwrap().attach().unwrap();
-        sender.send(&transmit(receiver.local_addr().unwrap(), Some(5)), b"short-lived").unwrap();
+        sender
+            .send(&transmit(receiver.local_addr().unwrap(), Some(5)), b"short-lived")
+            .unwrap();
 
         let mut data = [std::mem::MaybeUninit::new(0u8); 64];
         let mut buffers = [socket2::MaybeUninitSlice::new(&mut data)];
         let mut control = [std::mem::MaybeUninit::new(0u8); 64];
-        let mut message =
-            socket2::MsgHdrMut::new().with_buffers(&mut buffers).with_control(&mut control);
+        let mut message = socket2::MsgHdrMut::new()
+            .with_buffers(&mut buffers)
+            .with_control(&mut control);
         assert_eq!(raw.recvmsg(&mut message, 0).unwrap(), 11);
         // SAFETY: the buffer was initialised above.
         let control: Vec<u8> = control.iter().map(|byte| unsafe { byte.assume_init() }).collect();
@@ -309,7 +338,10 @@ mod tests {
     fn addresses_translate_both_ways() {
         let v4: SocketAddr = "192.0.2.1:9600".parse().unwrap();
         let v6: SocketAddr = "[2001:db8::1]:9600".parse().unwrap();
-        assert_eq!(Family::Dual.to_socket(v4).unwrap().to_string(), "[::ffff:192.0.2.1]:9600");
+        assert_eq!(
+            Family::Dual.to_socket(v4).unwrap().to_string(),
+            "[::ffff:192.0.2.1]:9600"
+        );
         assert_eq!(to_plain(Family::Dual.to_socket(v4).unwrap()), v4);
         assert_eq!(to_plain(Family::Dual.to_socket(v6).unwrap()), v6);
         assert_eq!(Family::V4.to_socket(v4).unwrap(), v4);

@@ -271,7 +271,8 @@ impl Node {
         Ok(())
     }
 
-    /// The command line of the daemon, for tests that expect it to fail.
+    /// The command line of the daemon, for tests that expect it to fail. The environment variable
+    /// `FARLAN_LAB_LOG` sets what it logs.
     pub fn daemon_command(&self) -> Command {
         let mut command = self.namespace.command(&self.program);
         command
@@ -281,6 +282,9 @@ impl Node {
             .arg("--socket")
             .arg(&self.socket);
         command.args(["--port", &self.port.to_string()]);
+        if let Some(level) = std::env::var_os("FARLAN_LAB_LOG") {
+            command.arg("--log").arg(level);
+        }
         if let Some(link) = &self.supernode {
             command.args(["--supernode", link]);
         }

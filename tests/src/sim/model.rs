@@ -122,7 +122,12 @@ impl Model {
         );
         known.ipv6 = ipv6;
         known.joined = true;
-        known.away = None;
+        if known.away.take().is_some() {
+            // It has forgotten what it got before.
+            for send in network.sends.values_mut().flatten() {
+                send.reached.remove(&member);
+            }
+        }
     }
 
     /// `member` is in a network no longer; frames it sent may still arrive.
