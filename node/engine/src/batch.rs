@@ -10,7 +10,9 @@ use crate::{Event, NetworkHandle};
 /// label are adjacent, which is what segmentation offload of the underlay needs.
 #[derive(Debug)]
 pub struct Batch<M> {
+    /// What lies behind `used` is left over from earlier reads, so that memory is not cleared for every read.
     bytes: Vec<u8>,
+    used: usize,
     entries: Vec<Entry<M>>,
 }
 
@@ -24,6 +26,7 @@ impl<M> Default for Batch<M> {
     fn default() -> Self {
         Self {
             bytes: Vec::new(),
+            used: 0,
             entries: Vec::new(),
         }
     }
@@ -34,6 +37,7 @@ impl<M> Batch<M> {
     pub fn with_capacity(packets: usize, bytes: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(bytes),
+            used: 0,
             entries: Vec::with_capacity(packets),
         }
     }
@@ -50,12 +54,12 @@ impl<M> Batch<M> {
 
     /// Bytes of all packets together.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.used
     }
 
     /// Forgets all packets and keeps the memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.used = 0;
         self.entries.clear();
     }
 
@@ -68,10 +72,12 @@ impl<M> Batch<M> {
     ///
     /// `write` must only append.
     pub(crate) fn write(&mut self, label: M, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
-        let start = self.bytes.len();
+        let start = self.used;
+        self.bytes.truncate(start);
         write(&mut self.bytes);
         debug_assert!(start <= self.bytes.len());
-        let range = start..self.bytes.len();
+        self.used = self.bytes.len();
+        let range = start..self.used;
         self.entries.push(Entry {
             label,
             range: range.clone(),
@@ -84,20 +90,19 @@ impl<M> Batch<M> {
     /// # Errors
     /// Those of `read`; nothing is added then, nor if it read nothing.
     pub fn read(&mut self, room: usize, read: impl FnOnce(&mut [u8]) -> io::Result<(usize, M)>) -> io::Result<usize> {
-        let start = self.bytes.len();
-        self.bytes.resize(start + room, 0);
-        let result = self
-            .bytes
-            .get_mut(start..)
-            .map_or(Ok(None), |room| read(room).map(Some));
-        let (length, label) = match result {
-            Ok(Some((length, label))) if length > 0 => (length.min(room), label),
-            other => {
-                self.bytes.truncate(start);
-                return other.map(|_| 0);
-            }
+        let start = self.used;
+        if self.bytes.len() < start + room {
+            self.bytes.resize(start + room, 0);
+        }
+        let Some(free) = self.bytes.get_mut(start..start + room) else {
+            return Ok(0);
         };
-        self.bytes.truncate(start + length);
+        let (length, label) = read(free)?;
+        let length = length.min(room);
+        if length == 0 {
+            return Ok(0);
+        }
+        self.used = start + length;
         self.entries.push(Entry {
             label,
             range: start..start + length,
@@ -127,7 +132,7 @@ impl<M> Batch<M> {
     /// Takes the last packet back.
     pub(crate) fn pop(&mut self) {
         if let Some(entry) = self.entries.pop() {
-            self.bytes.truncate(entry.range.start);
+            self.used = entry.range.start;
         }
     }
 
