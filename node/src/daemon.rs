@@ -124,30 +124,21 @@ impl Running {
     ///
     /// # Errors
     /// The data plane ended by itself; signals cannot be received.
-    pub async fn until_stopped(self) -> Result<(), Failure> {
-        let mut events = self.events;
+    pub async fn until_stopped(mut self) -> Result<(), Failure> {
         let ended = tokio::select! {
             result = stop_signal() => result,
-            _ = &mut events => Err(Failure::negative("the data plane has ended")),
+            _ = &mut self.events => Err(Failure::negative("the data plane has ended")),
         };
-        // Whatever hangs must not keep the program: the kernel removes cards and sockets with it.
-        let stopping = async {
-            self.contacts.abort();
-            drop(self.server);
-            self.daemon.stop().await;
-        };
-        if tokio::time::timeout(STOPPING, stopping).await.is_err() {
-            tracing::warn!("stopping took too long; ending at once");
-        }
-        events.abort();
+        self.stop().await;
         ended
     }
 
-    /// Stops at once, as at a signal.
+    /// Stops: says goodbye to everybody, and the cards and the socket vanish.
     pub async fn stop(self) {
         self.events.abort();
         self.contacts.abort();
         drop(self.server);
+        // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
             tracing::warn!("stopping took too long; ending at once");
         }
@@ -244,26 +235,19 @@ impl Daemon {
 
     async fn act_on(&self, event: Event) {
         match event {
-            Event::Registered {
-                supernode, observed, ..
-            } => {
-                tracing::info!(supernode = supernode.short(), "registered");
-                tracing::debug!(%observed, "seen by the supernode");
-            }
-            Event::RegistrationLost { supernode } => {
-                tracing::info!(
-                    supernode = supernode.short(),
-                    "the supernode does not answer; trying again"
-                );
-            }
+            // The engine logs both itself.
+            Event::Registered { observed, .. } => tracing::debug!(%observed, "seen by the supernode"),
+            Event::RegistrationLost { .. } => {}
             Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
             Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
             Event::PeerUp { network, node } => {
                 let book = self.book.lock().await;
-                let name = book.networks.by_handle(network).map(networks::Joined::name);
-                tracing::info!(peer = node.short(), network = name, "peer is here");
+                let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
+                tracing::info!(peer = %node.short(), network = %name, "peer is here");
             }
-            Event::PeerDown { node } => tracing::info!(peer = node.short(), "peer is gone"),
+            // Supernodes have events of their own.
+            Event::PeerDown { node } if self.book.lock().await.worlds.has_supernode(node) => {}
+            Event::PeerDown { node } => tracing::info!(peer = %node.short(), "peer is gone"),
             Event::Pong {
                 token,
                 node,

@@ -79,7 +79,7 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
         started: Instant::now(),
         data_plane: data_plane.clone(),
     };
-    tracing::info!(node = serving.node_id, port, "the supernode is up");
+    tracing::info!(node = %serving.node_id, port, "the supernode is up");
     let server = Server::start(&state.path().join(SOCKET), router(serving))?;
     let ended = tokio::select! {
         result = stop_signal() => result,

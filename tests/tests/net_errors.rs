@@ -99,7 +99,7 @@ fn a_mistake_in_the_configuration_is_shown_with_its_line() {
             command.arg("--config").arg(&file);
             let finished = fails(command, 2)?;
             says(&finished, key)?;
-            says(&finished, "line 2")?;
+            says(&finished, "farlan.toml:2")?;
         }
         Ok(())
     });

@@ -116,7 +116,7 @@ impl Cards for KernelCards {
             Ok(removed) => {
                 for name in removed {
                     tracing::info!(
-                        interface = name,
+                        interface = %name,
                         "removed a network card that an earlier run left behind"
                     );
                 }

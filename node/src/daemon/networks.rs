@@ -367,7 +367,7 @@ impl Daemon {
             worlds.drop_unused(&self.data_plane, world).await?;
             worlds.save(&self.state)?;
         }
-        tracing::info!(network = membership.name(), "left");
+        tracing::info!(network = %membership.name(), "left");
         Ok(LeaveReply {
             schema: SCHEMA,
             name: membership.name().to_owned(),
@@ -383,7 +383,7 @@ impl Daemon {
                 if failure.kind == crate::failure::FailureKind::Permission {
                     return Err(failure);
                 }
-                tracing::error!(network = membership.name(), %failure, "cannot join again");
+                tracing::error!(network = %membership.name(), %failure, "cannot join again");
                 book.networks.dormant.push(Dormant {
                     membership,
                     reason: failure.message,
@@ -497,7 +497,7 @@ impl Daemon {
             .dormant
             .retain(|dormant| dormant.membership.link.parameters.id() != id);
         book.worlds.save(&self.state)?;
-        tracing::info!(network = membership.name(), interface = card.interface, "joined");
+        tracing::info!(network = %membership.name(), interface = %card.interface, "joined");
         book.networks.joined.push(Joined {
             handle,
             id,
@@ -650,15 +650,15 @@ impl Daemon {
         if let Some(old) = joined.on_card.take()
             && let Err(error) = self.cards.remove_address(joined.index, old, prefix)
         {
-            tracing::warn!(interface = joined.interface, %error, "cannot take the IPv4 address off");
+            tracing::warn!(interface = %joined.interface, %error, "cannot take the IPv4 address off");
         }
         let Some(address) = address else {
-            tracing::info!(network = joined.name(), "has no IPv4 address any more");
+            tracing::info!(network = %joined.name(), "has no IPv4 address any more");
             return;
         };
         match self.cards.add_address(joined.index, address, prefix) {
             Ok(()) => {
-                tracing::info!(network = joined.name(), "has an IPv4 address");
+                tracing::info!(network = %joined.name(), "has an IPv4 address");
                 joined.on_card = Some(address);
                 joined.membership.ipv4 = Some(address);
                 if let Err(failure) = book.networks.save(&self.state) {
@@ -666,7 +666,7 @@ impl Daemon {
                 }
             }
             Err(error) => {
-                tracing::warn!(interface = joined.interface, %error, "cannot put the IPv4 address on");
+                tracing::warn!(interface = %joined.interface, %error, "cannot put the IPv4 address on");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The worlds this node knows: those it was told of, and those that came with a network's link.
 
-use farlan_crypto::Work;
+use farlan_crypto::{NodeId, Work};
 use farlan_netconf::{Link, World, WorldId};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -140,6 +140,10 @@ impl Worlds {
 
     pub(super) fn find(&self, id: WorldId) -> Option<&World> {
         self.iter().find(|world| world.id() == id)
+    }
+
+    pub(super) fn has_supernode(&self, node: NodeId) -> bool {
+        self.iter().any(|world| world.supernodes().iter().any(|supernode| supernode.key.node_id() == node))
     }
 
     /// The world of bare names and new networks.

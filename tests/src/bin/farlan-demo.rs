@@ -18,7 +18,7 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// How many times each ping asks.
-const PINGS: usize = 12;
+const PINGS: u32 = 12;
 
 #[derive(Parser)]
 #[command(about = "Show a LAN of three machines behind NATs, in network namespaces")]
@@ -113,7 +113,7 @@ fn show_ping(from: &Member, to: &Member, address: IpAddr) -> Result<()> {
     let report = PingReport::run(from.host(), &words, DEFAULT_LIMIT)?;
     let answered = report.answered();
     ensure!(
-        answered == PINGS,
+        answered == PINGS as usize,
         "{} of {PINGS} pings answered: {}",
         answered,
         report.finished
@@ -157,16 +157,13 @@ fn show_broadcast(members: &[Member]) -> Result<()> {
     for member in others {
         member.host().set_sysctl("ipv4/icmp_echo_ignore_broadcasts", "0")?;
     }
-    let target = from.broadcast_address()?.to_string();
-    let count = PINGS.to_string();
-    let words = ["-b", "-c", &count, "-i", "0.1", &target];
-    let report = PingReport::run(from.host(), &words, DEFAULT_LIMIT)?;
+    let target = from.broadcast_address()?;
+    let report = PingReport::broadcast(from.host(), target, PINGS, DEFAULT_LIMIT)?;
     for member in others {
-        let own = member.ipv4()?.to_string();
-        let answered = report.answers.iter().filter(|answer| answer.from == own).count();
+        let answered = report.answers_of(member.ipv4()?);
         let name = member.node.name();
         ensure!(
-            answered == PINGS,
+            answered == PINGS as usize,
             "{name} answered {answered} of {PINGS} broadcasts: {}",
             report.finished
         );

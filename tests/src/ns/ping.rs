@@ -1,7 +1,7 @@
 //! Ping, twice: Debian's program as the outside judge, and an own one that times the first answer.
 
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -45,6 +45,25 @@ impl PingReport {
             answers: answers(&finished.stdout),
             finished,
         })
+    }
+
+    /// Pings a broadcast address `count` times and keeps all answers to each.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn broadcast(namespace: &Namespace, target: Ipv4Addr, count: u32, limit: Duration) -> Result<Self> {
+        // `ping` ends with the first answer to its last request, so one more is asked for and left out.
+        let (asked, target) = ((count + 1).to_string(), target.to_string());
+        let words = ["-b", "-c", &asked, "-i", "0.1", &target];
+        let mut report = Self::run(namespace, &words, limit)?;
+        report.answers.retain(|answer| answer.sequence <= count);
+        Ok(report)
+    }
+
+    /// How many answers came from an address, repeated ones counted too.
+    pub fn answers_of(&self, address: Ipv4Addr) -> usize {
+        let address = address.to_string();
+        self.answers.iter().filter(|answer| answer.from == address).count()
     }
 
     /// How many different requests were answered.

@@ -19,6 +19,10 @@ pub struct LinkQuality {
     pub loss: f64,
     /// The share that arrives twice, 0 to 1.
     pub duplication: f64,
+    /// The share of which somebody on the way makes a copy with one bit flipped, 0 to 1.
+    pub corruption: f64,
+    /// The share of which somebody on the way sends a copy up to 30 s later, half of them from his own address, 0 to 1.
+    pub replay: f64,
 }
 
 impl LinkQuality {
@@ -29,6 +33,8 @@ impl LinkQuality {
             jitter: Duration::ZERO,
             loss: 0.0,
             duplication: 0.0,
+            corruption: 0.0,
+            replay: 0.0,
         }
     }
 
@@ -45,6 +51,15 @@ impl LinkQuality {
     /// The same with a share of datagrams doubled.
     pub const fn with_duplication(self, duplication: f64) -> Self {
         Self { duplication, ..self }
+    }
+
+    /// The same with a share of datagrams bent and a share replayed.
+    pub const fn with_attacker(self, corruption: f64, replay: f64) -> Self {
+        Self {
+            corruption,
+            replay,
+            ..self
+        }
     }
 }
 
@@ -98,6 +113,12 @@ const CORE_HOPS: u8 = 6;
 /// One way inside one site.
 const LOCAL_DELAY: Duration = Duration::from_micros(200);
 
+/// How long after its time a datagram may be replayed.
+const REPLAYED: Duration = Duration::from_secs(30);
+
+/// Where replayed datagrams come from.
+const ATTACKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 666);
+
 /// How long a NAT remembers a silent flow: Linux' nf_conntrack_udp_timeout.
 const NAT_LIFETIME: Duration = Duration::from_secs(30);
 
@@ -116,6 +137,20 @@ pub(super) struct Parcel {
     pub(super) source: SocketAddr,
     pub(super) destination: SocketAddr,
     pub(super) sender: usize,
+    /// A number that picks the bit that is flipped.
+    pub(super) flip: Option<u64>,
+}
+
+impl Parcel {
+    /// What of `bytes` arrives.
+    pub(super) fn contents(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        if let (Some(flip), false) = (self.flip, bytes.is_empty()) {
+            let bit = flip % (bytes.len() as u64 * 8);
+            bytes[bit as usize / 8] ^= 1 << (bit % 8);
+        }
+        bytes
+    }
 }
 
 impl Underlay {
@@ -233,6 +268,7 @@ impl Underlay {
                 source: inside,
                 destination,
                 sender,
+                flip: None,
             }]);
         }
         let source = match nat {
@@ -254,18 +290,34 @@ impl Underlay {
         if self.random.chance(quality.loss) {
             return Err("lost");
         }
-        let copies = if self.random.chance(quality.duplication) { 2 } else { 1 };
-        Ok((0..copies)
-            .map(|_| {
-                let at = now + quality.delay + self.random.duration_below(quality.jitter);
-                Parcel {
-                    at,
-                    source,
-                    destination,
-                    sender,
-                }
-            })
-            .collect())
+        let prompt = |random: &mut ReproducibleRandom| Parcel {
+            at: now + quality.delay + random.duration_below(quality.jitter),
+            source,
+            destination,
+            sender,
+            flip: None,
+        };
+        let mut parcels = vec![prompt(&mut self.random)];
+        if self.random.chance(quality.duplication) {
+            parcels.push(prompt(&mut self.random));
+        }
+        if self.random.chance(quality.corruption) {
+            let flip = Some(self.random.below(u64::MAX));
+            parcels.push(Parcel {
+                flip,
+                ..prompt(&mut self.random)
+            });
+        }
+        if self.random.chance(quality.replay) {
+            let at = now + quality.delay + self.random.duration_below(REPLAYED);
+            let source = if self.random.chance(0.5) { ATTACKER } else { source };
+            parcels.push(Parcel {
+                at,
+                source,
+                ..prompt(&mut self.random)
+            });
+        }
+        Ok(parcels)
     }
 
     /// The host that a datagram reaches at its arrival, or why it reaches none.
@@ -275,6 +327,7 @@ impl Underlay {
             source,
             destination,
             sender,
+            ..
         } = *parcel;
         let inside = is_private(destination.ip());
         let receiver = if inside {

@@ -327,7 +327,8 @@ impl Lab {
             {
                 Ok(parcels) => {
                     for parcel in parcels {
-                        self.enter(parcel.at, Due::Arrival(parcel, bytes.to_vec()));
+                        let contents = parcel.contents(bytes);
+                        self.enter(parcel.at, Due::Arrival(parcel, contents));
                     }
                 }
                 Err(reason) => self.trace.record(self.now, reason, &[], &[]),
