@@ -305,6 +305,8 @@ impl Daemon {
         self.save_contacts().await;
         // An error means that it has ended already.
         let _ = self.data_plane.ask(|reply| Request::Shutdown { reply }).await;
+        // Whatever still holds the daemon must not keep the next one from the directory.
+        self.state.release();
     }
 }
 

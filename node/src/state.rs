@@ -19,8 +19,8 @@ pub const IDENTITY: &str = "identity.secret";
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Holds the lock as long as it is open.
-    _lock: File,
+    /// Holds the lock, at most as long as it is open.
+    lock: File,
 }
 
 impl StateDir {
@@ -45,7 +45,7 @@ impl StateDir {
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.into(),
-                _lock: lock,
+                lock,
             }),
             Err(TryLockError::WouldBlock) => Err(Failure::negative(format_args!(
                 "the state directory {} is in use by another running farlan; stop that one first, or give this one \
@@ -54,6 +54,12 @@ impl StateDir {
             ))),
             Err(TryLockError::Error(error)) => Err(Failure::file("lock", &lock_path, &error)),
         }
+    }
+
+    /// Gives the lock back: nothing may be written here any more.
+    pub fn release(&self) {
+        // What cannot be unlocked now is unlocked when the file is closed.
+        let _ = self.lock.unlock();
     }
 
     /// The directory.
@@ -140,7 +146,9 @@ mod tests {
         let second = StateDir::open(&path).unwrap_err();
         assert_eq!(second.kind, FailureKind::Negative);
         assert!(second.message.contains("in use"), "{second}");
-        drop(first);
+        first.release();
+        let third = StateDir::open(&path).unwrap();
+        drop(third);
         StateDir::open(&path).unwrap();
     }
 

@@ -92,7 +92,7 @@ fn a_mistake_in_the_configuration_is_shown_with_its_line() {
         let file = lab.directory().join("farlan.toml");
         for (text, key) in [
             ("# a comment\nprot = 9600\n", "prot"),
-            ("# a comment\nport = \"many\"\n", "port"),
+            ("# a comment\nport = \"many\"\n", "many"),
         ] {
             fs::write(&file, text)?;
             let mut command = node.daemon_command();

@@ -410,6 +410,29 @@ fn an_idle_node_is_quiet_and_stays_reachable() {
 }
 
 #[test]
+fn leaving_and_joining_again_while_nobody_hears() {
+    for kind in Kind::ALL {
+        for_each_seed(FIXED_SEEDS / 4, |seed| {
+            let mut scene = Scene::settled(seed, kind, 3, PLAIN);
+            let b = scene.nodes[1];
+            for (from, to) in scene.pairs() {
+                assert!(scene.ping_for(from, to, Family::V4, SECOND).is_some());
+            }
+            scene.lab.set_isolated(b, true);
+            scene.lab.leave(b, scene.network);
+            scene.lab.join(b, scene.network);
+            scene.lab.run(100 * MILLISECOND);
+            scene.lab.set_isolated(b, false);
+            scene.lab.settle(scene.network, &scene.nodes.clone());
+            for (from, to) in scene.pairs() {
+                let answered = scene.ping_until_answered(from, to, Family::V4, 500 * MILLISECOND, 10 * SECOND);
+                assert!(answered.is_some(), "{kind:?}: {from:?} to {to:?}");
+            }
+        });
+    }
+}
+
+#[test]
 fn those_who_leave_are_gone() {
     for_each_seed(FIXED_SEEDS / 4, |seed| {
         let mut scene = Scene::settled(seed, Kind::Link, 3, PLAIN);

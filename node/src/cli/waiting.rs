@@ -82,8 +82,8 @@ fn unanswered(status: &Status, network: &Network) -> Failure {
         })
         .collect();
     Failure::timeout(format_args!(
-        "the supernode does not answer ({}): is it running, and may UDP reach it? The network {} stays joined and farlan \
-         keeps trying; see: farlan status",
+        "the supernode does not answer ({}): is it running, and may UDP reach it? The network {} stays joined: as long \
+         as farlan runs it keeps trying; see: farlan status",
         tried.join(", "),
         network.name
     ))

@@ -11,7 +11,7 @@ use std::{
 
 use farlan_crypto::{Identity, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Role};
-use farlan_netconf::{Link, NetworkLink, Subnet, Supernode, World};
+use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
 use farlan_tap::{Card, Route, TapError};
 use serde_json::{Value, json};
 
@@ -101,26 +101,41 @@ impl Cards for FakeCards {
     fn remove_stale(&self) {}
 }
 
-/// Keys that carry the required work take a while to make, so all tests share two.
-fn identities() -> &'static [Identity; 2] {
-    static IDENTITIES: OnceLock<[Identity; 2]> = OnceLock::new();
+/// Keys that carry the required work take a while to make, so all tests share three: a node's, a supernode's, and
+/// another node's.
+fn identities() -> &'static [Identity; 3] {
+    static IDENTITIES: OnceLock<[Identity; 3]> = OnceLock::new();
     IDENTITIES.get_or_init(|| {
         let mut random = SystemRandom::from_os().unwrap();
-        [(); 2].map(|()| Identity::generate(&mut random, Work::REQUIRED))
+        [(); 3].map(|()| Identity::generate(&mut random, Work::REQUIRED))
     })
 }
 
-/// A world whose one supernode never answers.
+/// A world whose one supernode never answers: it is at the port of the discard service.
 fn silent_world() -> World {
+    world_at(9)
+}
+
+/// A world with one supernode on this machine.
+fn world_at(port: u16) -> World {
+    let endpoints = vec![Endpoint::new("127.0.0.1", port).unwrap()];
     let supernode = Supernode {
         key: identities()[1].public(),
-        endpoints: vec!["127.0.0.1:9".parse().unwrap()],
+        endpoints,
     };
     World::sign(&identities()[1], 1, vec![supernode]).unwrap()
 }
 
+fn copy(identity: &Identity) -> Identity {
+    Identity::from_seed(identity.seed().clone(), Work::REQUIRED).unwrap()
+}
+
 /// A daemon in `directory`, and a client of it.
 async fn start(directory: &Path, cards: &FakeCards) -> (Running, Client) {
+    start_as(&identities()[0], directory, cards).await
+}
+
+async fn start_as(identity: &Identity, directory: &Path, cards: &FakeCards) -> (Running, Client) {
     let settings = Settings {
         state_dir: directory.join("state"),
         socket: directory.join("farlan.sock"),
@@ -128,7 +143,7 @@ async fn start(directory: &Path, cards: &FakeCards) -> (Running, Client) {
         supernodes: Vec::new(),
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
-    let identity = Identity::from_seed(identities()[0].seed().clone(), Work::REQUIRED).unwrap();
+    let identity = copy(identity);
     let key = identity.public();
     let config = Config {
         identity,
@@ -153,7 +168,11 @@ async fn post(client: &Client, path: &str, body: Value) -> Result<Value, Failure
 }
 
 async fn add_world(client: &Client) -> Value {
-    let link = Link::Supernode(silent_world()).to_string();
+    add(client, silent_world()).await
+}
+
+async fn add(client: &Client, world: World) -> Value {
+    let link = Link::Supernode(world).to_string();
     post(client, "/v1/supernodes/add", json!({ "link": link }))
         .await
         .unwrap()
@@ -417,6 +436,63 @@ async fn pings_of_nobody_are_told_apart() {
         assert!(failure.message.contains(reason), "{peer}: {failure}");
     }
     running.stop().await;
+}
+
+#[tokio::test]
+async fn frames_cross_from_card_to_card_through_a_supernode() {
+    let config = Config {
+        identity: copy(&identities()[1]),
+        work: Work::REQUIRED,
+        role: Role::Supernode,
+    };
+    let underlay = bind(0).unwrap();
+    let port = underlay.port().unwrap();
+    let (supernode, _events) = DataPlane::start(config, underlay).unwrap();
+
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let cards = [FakeCards::default(), FakeCards::default()];
+    let (first, first_client) = start_as(&identities()[0], directories[0].path(), &cards[0]).await;
+    let (second, second_client) = start_as(&identities()[2], directories[1].path(), &cards[1]).await;
+    add(&first_client, world_at(port)).await;
+    let hosted = post(&first_client, "/v1/host", json!({})).await.unwrap();
+    post(&second_client, "/v1/join", json!({ "target": hosted["link"] }))
+        .await
+        .unwrap();
+
+    let met = async {
+        while get(&second_client, "/v1/peers").await[0]["path"] != "relay" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), met)
+        .await
+        .expect("the two nodes meet");
+    let peer = get(&second_client, "/v1/peers").await[0].clone();
+    assert_eq!(peer["node_id"], identities()[0].node_id().to_string());
+    assert_eq!(
+        peer["address"],
+        format!("127.0.0.1:{port}"),
+        "on a relay it is the supernode's"
+    );
+    let pong = post(&second_client, "/v1/ping", json!({ "peer": peer["ipv6"] }))
+        .await
+        .unwrap();
+    assert_eq!(pong["node_id"], peer["node_id"]);
+
+    // Destination, source, an EtherType for experiments (IEEE 802), 46 bytes.
+    let (near_mac, far_mac) = (cards[0].lock().made[0].mac, cards[1].lock().made[0].mac);
+    let frame = [&far_mac[..], &near_mac[..], &[0x88, 0xb5], &[0x5a; 46]].concat();
+    let near = cards[0].lock().far_ends[0].try_clone().unwrap();
+    let far = cards[1].lock().far_ends[0].try_clone().unwrap();
+    near.send(&frame).unwrap();
+    far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut room = [0; 2048];
+    let length = tokio::task::spawn_blocking(move || far.recv(&mut room).map(|length| room[..length].to_vec()));
+    assert_eq!(length.await.unwrap().unwrap(), frame);
+
+    second.stop().await;
+    first.stop().await;
+    drop(supernode);
 }
 
 #[tokio::test]

@@ -143,7 +143,12 @@ impl Worlds {
     }
 
     pub(super) fn has_supernode(&self, node: NodeId) -> bool {
-        self.iter().any(|world| world.supernodes().iter().any(|supernode| supernode.key.node_id() == node))
+        self.iter().any(|world| {
+            world
+                .supernodes()
+                .iter()
+                .any(|supernode| supernode.key.node_id() == node)
+        })
     }
 
     /// The world of bare names and new networks.
@@ -265,8 +270,8 @@ impl Daemon {
 
 /// What to say to somebody who has no supernode, with the next commands.
 const NO_SUPERNODE: &str = "no supernode is configured, so there is nowhere to meet. \
-If somebody gave you the link of one:\n  farlan supernode add LINK\n\
-Otherwise, on a machine that others can reach, make one and take its link from there:\n  \
+If somebody gave you the link of one:\n  farlan supernode add LINK        (while farlan runs), or\n  \
+farlan up --supernode LINK\nOtherwise, on a machine that others can reach, make one and take its link from there:\n  \
 farlan-supernode init --state-dir /var/lib/farlan-supernode --port 9600 --address HOST:9600\n  \
 farlan-supernode run --state-dir /var/lib/farlan-supernode\n  \
 farlan-supernode link --state-dir /var/lib/farlan-supernode";

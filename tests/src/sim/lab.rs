@@ -556,6 +556,11 @@ impl Drop for Lab {
                 self.trace.hash(),
                 self.trace.entries()
             );
+            for host in (0..self.hosts.len()).map(HostId) {
+                let counters = self.counters(host);
+                let counted: Vec<_> = counters.iter().filter(|(_, count)| *count > 0).collect();
+                eprintln!("{host:?} {} {counted:?}", self.node_id(host));
+            }
         }
     }
 }
