@@ -39,7 +39,7 @@ const SLOT_BITS: u32 = 20;
 /// Memberships of one node; more are ignored.
 const MAX_MEMBERSHIPS: usize = 16;
 
-/// Nodes a registration is remembered to have relayed to; the memory starts anew when it is full.
+/// Registrations one is remembered to have relayed to; the memory starts anew when it is full.
 const MAX_SENT_TO: usize = 4096;
 
 /// A new address is challenged at most this often.
@@ -61,12 +61,10 @@ pub(crate) struct Anchor {
 #[derive(Debug)]
 struct Registration {
     index: RelayIndex,
-    /// Tells runs of the node apart: a new one knows no lists.
-    boot: u64,
     heard: Time,
     memberships: Vec<Membership>,
-    /// The last answer, for a request that comes again.
-    sent_to: BTreeSet<PeerId>,
+    /// The registrations it relayed something to: those may answer with more than handshakes.
+    sent_to: BTreeSet<RelayIndex>,
     challenge: Option<Challenge>,
 }
 
@@ -160,7 +158,7 @@ impl Indexes {
                 let slot = u32::try_from(self.uses.len())
                     .ok()
                     .filter(|_| self.uses.len() < MAX_REGISTRATIONS)?;
-                // A multiplicative step spreads the first uses of neighbouring slots.
+                // Slots of an earlier run began elsewhere.
                 let first = self.first_use.wrapping_mul(u64::from(slot) | 1) >> 40;
                 self.uses.push(u32::try_from(first).unwrap_or_default());
                 slot
@@ -186,7 +184,7 @@ impl Engine {
         &mut self,
         now: Time,
         id: PeerId,
-        (request, boot, memberships): (u32, u64, &[Membership]),
+        (request, memberships): (u32, &[Membership]),
         out: &mut Outbox,
     ) {
         let Some(peer) = self.peers.get(id) else { return };
@@ -194,22 +192,23 @@ impl Engine {
         let Some(Path::Direct(observed)) = peer.path else {
             return;
         };
-        let (index, restarted, before) = match self.anchor.registrations.get_mut(&id) {
-            Some(registration) => {
-                let restarted = std::mem::replace(&mut registration.boot, boot) != boot;
-                (
-                    registration.index,
-                    restarted,
-                    std::mem::take(&mut registration.memberships),
-                )
-            }
+        let before = match self.anchor.registrations.get_mut(&id) {
+            Some(registration) => std::mem::take(&mut registration.memberships),
             None => {
                 let Some(index) = self.anchor.indexes.take(now) else {
                     return;
                 };
                 self.anchor.by_index.insert(index, id);
                 debug!(node = %node.short(), "registered");
-                (index, true, Vec::new())
+                let registration = Registration {
+                    index,
+                    heard: now,
+                    memberships: Vec::new(),
+                    sent_to: BTreeSet::new(),
+                    challenge: None,
+                };
+                self.anchor.registrations.insert(id, registration);
+                Vec::new()
             }
         };
         // Claims first: who comes first holds an address.
@@ -230,21 +229,12 @@ impl Engine {
                 self.release(old.address_key, &node);
             }
         }
-        let sent_to = self
-            .anchor
-            .registrations
-            .remove(&id)
-            .map(|old| old.sent_to)
-            .unwrap_or_default();
-        let registration = Registration {
-            index,
-            boot,
-            heard: now,
-            memberships: memberships.clone(),
-            sent_to,
-            challenge: None,
+        let Some(registration) = self.anchor.registrations.get_mut(&id) else {
+            return;
         };
-        self.anchor.registrations.insert(id, registration);
+        registration.heard = now;
+        registration.memberships = memberships.clone();
+        let index = registration.index;
         let message = Control::Registered {
             request,
             index,
@@ -252,7 +242,7 @@ impl Engine {
             refused,
         };
         self.send_control(now, id, None, &[message], out);
-        self.subscribe(now, id, restarted, &before, &memberships, out);
+        self.subscribe(now, id, &before, &memberships, out);
         self.arm(id);
     }
 
@@ -309,9 +299,6 @@ impl Engine {
             debug!(node = %node.short(), "gone");
         }
         self.unsubscribe(now, id, &registration.memberships, out);
-        for other in self.anchor.registrations.values_mut() {
-            other.sent_to.remove(&id);
-        }
     }
 
     /// Ends a registration that was not heard for too long.
@@ -390,14 +377,12 @@ impl Engine {
     /// Until the destination has sent something to the source, only handshakes pass, unless both are in one network.
     pub(crate) fn relay(
         &mut self,
-        now: Time,
         address: SocketAddr,
         destination: RelayTarget,
         source: RelayIndex,
         inner: &[u8],
         out: &mut Outbox,
     ) {
-        let _ = now;
         let from = self.anchor.by_index.get(&source).copied();
         let from = from.filter(|id| {
             self.peers
@@ -406,8 +391,9 @@ impl Engine {
         });
         let Some(from) = from else {
             self.counters.relay_unknown_source += 1;
-            let transmit = Path::Direct(address);
-            self.transmit(transmit, out, |bytes| put_hint(bytes, Unknown::Registration(source)));
+            self.transmit(Path::Direct(address), out, |bytes| {
+                put_hint(bytes, Unknown::Registration(source))
+            });
             return;
         };
         let to = match destination {
@@ -420,7 +406,7 @@ impl Engine {
             return;
         };
         let index = registration.index;
-        let answered = registration.sent_to.contains(&from);
+        let answered = registration.sent_to.contains(&source);
         let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
         if !answered && !handshake && !self.anchor.share_a_network(from, to) {
             self.counters.relay_unanswered += 1;
@@ -440,7 +426,7 @@ impl Engine {
             if registration.sent_to.len() >= MAX_SENT_TO {
                 registration.sent_to.clear();
             }
-            registration.sent_to.insert(to);
+            registration.sent_to.insert(index);
         }
     }
 

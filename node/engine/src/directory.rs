@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -16,8 +16,8 @@ use tracing::{debug, info};
 
 use crate::{
     Anchor, Engine, Event, NetworkHandle, Outbox, SupernodeStatus, Time,
-    networks::Member,
-    peers::{Path, PeerId, Peers},
+    networks::{Member, Network},
+    peers::{Path, Peer, PeerId, Peers},
     retry::{Retry, Schedule},
     wire::{
         control::{Control, MemberEntry, Membership, NodeRecord, Query},
@@ -45,11 +45,17 @@ const REQUEST: Schedule = Schedule {
     longest: Duration::from_secs(5),
 };
 
+/// After so many unanswered requests to register, the session is taken for dead: a new one may find another address.
+const REQUESTS_MISSED: u32 = 10;
+
 /// A look-up without an answer is given up after this time.
 const LOOKUP_KEPT: Duration = Duration::from_secs(3);
 
 /// A negative answer is not asked for again for so long.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Members of one list that a node keeps, against a supernode that lists without end. An honest one pushes 128.
+const MAX_LISTED: usize = 512;
 
 /// Look-ups under way at one time.
 const MAX_LOOKUPS: usize = 128;
@@ -71,7 +77,6 @@ pub(crate) struct Directory {
 /// A registration at one supernode.
 #[derive(Debug)]
 struct Registration {
-    world: WorldId,
     addresses: Vec<SocketAddr>,
     address: usize,
     /// This node's relay index there, while registered.
@@ -90,8 +95,8 @@ struct Registration {
 #[derive(Debug)]
 struct Request {
     number: u32,
-    /// The networks in the order of its memberships.
-    networks: Vec<NetworkHandle>,
+    /// The networks in the order of its memberships, and the addresses claimed.
+    networks: Vec<(NetworkHandle, Option<Ipv4Addr>)>,
     since: Time,
     retry: Retry,
 }
@@ -104,7 +109,7 @@ pub(crate) enum LookupTarget {
     /// A node by a prefix of its id.
     Node { low: NodeId, bits: u8 },
     /// The holder of an IPv4 address.
-    Ipv4(std::net::Ipv4Addr),
+    Ipv4(Ipv4Addr),
 }
 
 #[derive(Debug)]
@@ -113,6 +118,8 @@ struct Lookup {
     query: Query,
     since: Time,
     retry: Retry,
+    /// The supernode asked last: only its answer counts.
+    asked: Option<PeerId>,
 }
 
 impl Directory {
@@ -128,6 +135,24 @@ impl Directory {
     /// All supernodes of this node.
     pub(crate) fn anchors(&self) -> impl Iterator<Item = PeerId> {
         self.registrations.keys().copied()
+    }
+
+    /// The worlds that name a supernode.
+    fn worlds_of(&self, supernode: PeerId) -> Vec<WorldId> {
+        let worlds = self.worlds.iter().filter(|(_, anchors)| anchors.contains(&supernode));
+        worlds.map(|(world, _)| *world).collect()
+    }
+
+    fn serves(&self, supernode: PeerId, world: &WorldId) -> bool {
+        self.worlds
+            .get(world)
+            .is_some_and(|anchors| anchors.contains(&supernode))
+    }
+
+    /// Forgets what was asked for a network.
+    pub(crate) fn drop_network(&mut self, network: NetworkHandle) {
+        self.lookups.retain(|_, lookup| lookup.key.0 != network);
+        self.recent.retain(|(asked, _), _| *asked != network);
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -156,7 +181,7 @@ impl Directory {
             let peer = peers.get(*id)?;
             Some(SupernodeStatus {
                 node: peer.key.node_id(),
-                world: registration.world,
+                world: *self.worlds_of(*id).first()?,
                 address: registration.addresses.get(registration.address).copied(),
                 registered: registration.index.is_some(),
                 rtt: peer.rtt,
@@ -187,7 +212,6 @@ impl Engine {
             let Some(id) = self.peers.pin(anchor.key) else { continue };
             ids.push(id);
             let registration = self.directory.registrations.entry(id).or_insert_with(|| Registration {
-                world,
                 addresses: Vec::new(),
                 address: 0,
                 index: None,
@@ -212,6 +236,8 @@ impl Engine {
             }
             if self.peers.get(id).is_some_and(|peer| peer.sessions.is_empty()) {
                 self.begin_handshake(id, false);
+            } else if !self.directory.serves(id, &world) {
+                self.directory.dirty.insert(id);
             }
         }
         let before = self.directory.worlds.insert(world, ids.clone()).unwrap_or_default();
@@ -229,6 +255,9 @@ impl Engine {
     }
 
     fn drop_anchor(&mut self, id: PeerId) {
+        if !self.directory.worlds_of(id).is_empty() {
+            return;
+        }
         self.directory.registrations.remove(&id);
         self.directory.dirty.remove(&id);
         for network in self.networks.iter_mut() {
@@ -305,6 +334,28 @@ impl Engine {
         })
     }
 
+    /// A peer that does not answer is tried by its id through the next supernode: its index may be of another time, or it
+    /// may have lost the supernode used so far.
+    pub(crate) fn try_other_relay(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else {
+            return;
+        };
+        let used = match peer.path {
+            Some(Path::Relay { supernode, .. }) => Some(supernode),
+            _ => None,
+        };
+        let registered = || {
+            let all = self.directory.registrations.iter();
+            all.filter(|(_, registration)| registration.index.is_some())
+                .map(|(id, _)| *id)
+        };
+        let next = registered().find(|id| Some(*id) > used).or_else(|| registered().next());
+        peer.path = next.map(|supernode| Path::Relay {
+            supernode,
+            target: RelayTarget::Node(peer.key.node_id()),
+        });
+    }
+
     /// A supernode that does not answer is tried at its next address.
     pub(crate) fn try_other_address(&mut self, id: PeerId) {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
@@ -330,7 +381,7 @@ impl Engine {
     }
 
     /// The memberships in a world changed: its supernodes are told at the end of the turn.
-    pub(crate) fn memberships_changed(&mut self, _now: Time, world: &WorldId) {
+    pub(crate) fn memberships_changed(&mut self, world: &WorldId) {
         let anchors = self.directory.worlds.get(world).cloned().unwrap_or_default();
         self.directory.dirty.extend(anchors);
     }
@@ -345,15 +396,17 @@ impl Engine {
 
     fn register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let number = self.directory.request_number();
+        let worlds = &self.directory.worlds;
+        let served = |world: &WorldId| worlds.get(world).is_some_and(|anchors| anchors.contains(&id));
+        let networks = self
+            .networks
+            .iter()
+            .filter(|network| served(&network.world))
+            .map(|network| (network.handle, network.ipv4_claim()))
+            .collect();
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        let networks: Vec<_> = self
-            .networks
-            .iter()
-            .filter(|network| network.world == registration.world)
-            .map(|network| network.handle)
-            .collect();
         registration.request = Some(Request {
             number,
             networks,
@@ -372,22 +425,18 @@ impl Engine {
             return;
         };
         request.retry.again(now);
-        let membership = |handle: &NetworkHandle| {
+        let membership = |(handle, ipv4): &(NetworkHandle, Option<Ipv4Addr>)| {
             let network = self.networks.get(*handle)?;
-            let ipv4 = network.ipv4_claim();
-            let address_key = network
-                .secret
-                .address_key(ipv4.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED));
             Some(Membership {
                 member_key: network.member_key,
-                address_key,
-                ipv4,
+                address_key: network.secret.address_key(ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+                ipv4: *ipv4,
+                version: network.listings.get(&id).map_or(0, |listing| listing.version),
             })
         };
         let memberships = request.networks.iter().filter_map(membership).collect();
         let message = Control::Register {
             request: request.number,
-            boot: self.boot,
             memberships,
         };
         self.send_control(now, id, None, &[message], out);
@@ -411,47 +460,49 @@ impl Engine {
         let first = registration.index.replace(index) != Some(index);
         registration.keepalive = now + KEEPALIVE;
         registration.unanswered = None;
-        let world = registration.world;
         let Some(peer) = self.peers.get_mut(id) else { return };
         let supernode = peer.key.node_id();
         if answered.retry.sent() == 1 {
             peer.measure_rtt(now.since(answered.since));
         }
         let mut changed = false;
-        let mut assigned = false;
-        for (position, handle) in answered.networks.iter().enumerate() {
-            let Some(claim) = self.networks.get(*handle).and_then(|network| network.ipv4_claim()) else {
-                continue;
-            };
+        for (position, (handle, claim)) in answered.networks.iter().enumerate() {
+            let Some(claim) = *claim else { continue };
             if refused.iter().any(|refused| usize::from(*refused) == position) {
-                self.ipv4_refused(*handle, claim);
-                changed = true;
+                if let Some(world) = self.ipv4_refused(*handle, claim) {
+                    self.memberships_changed(&world);
+                    changed = true;
+                }
             } else {
-                assigned |= self.ipv4_accepted(*handle, claim);
+                changed |= self.ipv4_accepted(*handle, claim);
             }
         }
         if changed {
-            self.directory.dirty.insert(id);
-        }
-        if assigned || changed {
             self.tell_claims_everywhere(now, out);
         }
         if first {
             info!(supernode = %supernode.short(), "registered");
-            out.events.push(Event::Registered {
-                supernode,
-                world,
-                observed,
-            });
-            self.send_greetings(now, world);
-            for waiting in self.peers.ids() {
-                let wants = |peer: &crate::peers::Peer| !peer.waiting.is_empty() && peer.outgoing.is_none();
-                if self.peers.get(waiting).is_some_and(wants) {
-                    self.want(now, waiting);
-                }
+            for world in self.directory.worlds_of(id) {
+                out.events.push(Event::Registered {
+                    supernode,
+                    world,
+                    observed,
+                });
+                self.send_greetings(now, world);
             }
+            self.want_again(now);
         }
         self.arm(id);
+    }
+
+    /// What waited for a way to somebody is tried again.
+    fn want_again(&mut self, now: Time) {
+        for id in self.peers.ids() {
+            let waits = |peer: &Peer| !peer.waiting.is_empty() && peer.outgoing.is_none();
+            if self.peers.get(id).is_some_and(waits) || self.groups.wait_for(id) || self.pings.wait_for(id) {
+                self.want(now, id);
+            }
+        }
     }
 
     /// Keeps a registration alive, or takes it for lost.
@@ -459,12 +510,18 @@ impl Engine {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        if registration
+        let due = registration
             .request
             .as_ref()
-            .is_some_and(|request| request.retry.at() <= now)
-        {
-            self.resend_register(now, id, out);
+            .filter(|request| request.retry.at() <= now);
+        match due.map(|request| request.retry.sent()) {
+            Some(sent) if sent >= REQUESTS_MISSED => {
+                self.end_sessions(id, out);
+                self.registration_lost(id, out);
+                return;
+            }
+            Some(_) => self.resend_register(now, id, out),
+            None => {}
         }
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
@@ -494,7 +551,7 @@ impl Engine {
             self.registration_lost(id, out);
         } else if lost {
             debug!(supernode = %self.name(id), "no answer");
-            self.end_sessions(id, &mut Outbox::default());
+            self.end_sessions(id, out);
             self.registration_lost(id, out);
         }
     }
@@ -566,8 +623,11 @@ impl Engine {
             return;
         }
         match unknown {
-            Unknown::Registration(_) if registration.unanswered.is_none() => self.send_keepalive(now, id, 1, out),
-            Unknown::Registration(_) => {}
+            Unknown::Registration(_) if registration.unanswered.is_some() => {}
+            Unknown::Registration(_) => {
+                registration.hinted = Some(now);
+                self.send_keepalive(now, id, 1, out);
+            }
             Unknown::Session(_) => {
                 registration.hinted = Some(now);
                 self.begin_handshake(id, false);
@@ -581,26 +641,23 @@ impl Engine {
         now: Time,
         id: PeerId,
         member_key: farlan_netconf::DirectoryKey,
-        (from, upto, count): (u32, u32, u32),
+        (from, upto, count): (u64, u64, u32),
         entries: &[MemberEntry],
         out: &mut Outbox,
     ) {
-        if !self.directory.registrations.contains_key(&id) {
-            return;
-        }
-        let Some(network) = self
-            .networks
-            .iter_mut()
-            .find(|network| network.member_key == member_key)
-        else {
+        let worlds = &self.directory.worlds;
+        let served = |world: &WorldId| worlds.get(world).is_some_and(|anchors| anchors.contains(&id));
+        let ours = |network: &&mut Network| network.member_key == member_key && served(&network.world);
+        let Some(network) = self.networks.iter_mut().find(ours) else {
             return;
         };
         let handle = network.handle;
-        let listing = network.listings.entry(id).or_default();
+        let mut listing = network.listings.remove(&id).unwrap_or_default();
         if from == 0 {
             listing.members.clear();
             listing.version = 0;
         }
+        let mut moved = Vec::new();
         if from == listing.version {
             listing.version = upto;
             listing.count = count;
@@ -609,42 +666,36 @@ impl Engine {
                     continue;
                 };
                 let node = key.node_id();
-                if entry.present {
-                    listing.members.insert(
-                        node,
-                        Member {
-                            key,
-                            index: entry.record.index,
-                            ipv4: entry.ipv4,
-                        },
-                    );
-                } else {
+                if !entry.present {
                     listing.members.remove(&node);
+                } else if listing.members.len() < MAX_LISTED || listing.members.contains_key(&node) {
+                    let index = entry.record.index;
+                    let ipv4 = entry.ipv4.filter(|address| network.may_hold(&node, *address));
+                    listing.members.insert(node, Member { key, index, ipv4 });
+                    moved.push((key, index));
                 }
             }
         }
         let version = listing.version;
+        network.listings.insert(id, listing);
         self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);
         // A member that came back has another index.
-        for entry in entries.iter().filter(|entry| entry.present) {
-            self.relay_index_told(id, &entry.record);
+        for (key, index) in moved {
+            self.relay_index_told(id, &key, index);
         }
         self.try_held_again(now, handle, out);
     }
 
-    fn relay_index_told(&mut self, supernode: PeerId, record: &NodeRecord) {
-        let Ok(key) = PublicKey::from_bytes(&record.key, self.work) else {
-            return;
-        };
+    fn relay_index_told(&mut self, supernode: PeerId, key: &PublicKey, index: RelayIndex) {
         let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get_mut(id));
-        if let Some(peer) = peer.filter(|peer| peer.key == key)
+        if let Some(peer) = peer.filter(|peer| peer.key == *key)
             && let Some(Path::Relay {
                 supernode: used,
                 target,
             }) = &mut peer.path
             && *used == supernode
         {
-            *target = RelayTarget::Index(record.index);
+            *target = RelayTarget::Index(index);
         }
     }
 
@@ -665,6 +716,7 @@ impl Engine {
             query,
             since: now,
             retry: Retry::due(REQUEST, now),
+            asked: None,
         };
         self.directory.lookups.insert(request, lookup);
     }
@@ -686,6 +738,9 @@ impl Engine {
                 continue;
             };
             let anchor = self.directory.registered(&world).next();
+            if let Some(lookup) = self.directory.lookups.get_mut(&request) {
+                lookup.asked = anchor;
+            }
             if let Some(id) = anchor {
                 self.send_control(now, id, None, &[Control::Locate { request, query }], out);
             }
@@ -701,52 +756,54 @@ impl Engine {
         found: Option<&NodeRecord>,
         out: &mut Outbox,
     ) {
-        if !self.directory.registrations.contains_key(&id) {
-            return;
-        }
-        let Some(lookup) = self.directory.lookups.remove(&request) else {
+        let asked = self
+            .directory
+            .lookups
+            .get(&request)
+            .is_some_and(|lookup| lookup.asked == Some(id));
+        let Some(lookup) = self.directory.lookups.remove(&request).filter(|_| asked) else {
             return;
         };
         let (handle, target) = lookup.key;
+        let Some(network) = self.networks.get_mut(handle) else {
+            return;
+        };
         let key = found.and_then(|record| PublicKey::from_bytes(&record.key, self.work).ok());
+        let ipv4 = match target {
+            LookupTarget::Ipv4(address) => Some(address),
+            LookupTarget::Node { .. } => None,
+        };
         let fits = |key: &PublicKey| match &lookup.query {
             Query::Prefix(prefix) => prefix.matches(&key.node_id()),
-            Query::Address(_) => true,
+            Query::Address(_) => ipv4.is_some_and(|address| network.may_hold(&key.node_id(), address)),
         };
-        let (Some(key), Some(record)) = (key.filter(fits).filter(|key| *key != self.public), found) else {
+        let key = key.filter(fits).filter(|key| *key != self.public);
+        let (Some(key), Some(record)) = (key, found) else {
             self.directory.recent.insert(lookup.key, now);
-            self.not_located(now, handle, target, out);
+            self.not_located(handle, target);
             return;
         };
-        let Some(peer) = self.peers.pin(key).and_then(|peer| self.peers.get_mut(peer)) else {
-            return;
-        };
-        if peer.path.is_none() {
+        network.note_located(Member {
+            key,
+            index: record.index,
+            ipv4,
+        });
+        if let Some(peer) = self.peers.pin(key).and_then(|peer| self.peers.get_mut(peer))
+            && peer.path.is_none()
+        {
             peer.path = Some(Path::Relay {
                 supernode: id,
                 target: RelayTarget::Index(record.index),
             });
-        }
-        if let Some(network) = self.networks.get_mut(handle) {
-            let ipv4 = match target {
-                LookupTarget::Ipv4(address) => Some(address),
-                LookupTarget::Node { .. } => None,
-            };
-            let listing = network.listings.entry(id).or_default();
-            let member = listing.members.entry(key.node_id()).or_insert(Member {
-                key,
-                index: record.index,
-                ipv4,
-            });
-            member.ipv4 = ipv4.or(member.ipv4);
         }
         self.try_held_again(now, handle, out);
     }
 
     /// The supernode names somebody who is about to call.
     pub(crate) fn introduced(&mut self, id: PeerId, record: &NodeRecord) {
-        if self.directory.registrations.contains_key(&id) {
-            self.relay_index_told(id, record);
+        let key = PublicKey::from_bytes(&record.key, self.work);
+        if let Some(key) = key.ok().filter(|_| self.directory.registrations.contains_key(&id)) {
+            self.relay_index_told(id, &key, record.index);
         }
     }
 

@@ -37,8 +37,6 @@ pub struct Engine {
     pub(crate) role: Role,
     pub(crate) random: Box<dyn CryptoRng + Send>,
     pub(crate) entropy: VecDeque<[u8; 32]>,
-    /// Tells this run of the node from the one before.
-    pub(crate) boot: u64,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
     pub(crate) handshakes: Handshakes,
@@ -74,7 +72,6 @@ impl Engine {
     /// An engine that knows nobody yet. `random` must be a cryptographically secure generator seeded by the operating
     /// system; only simulators pass a reproducible one.
     pub fn new(config: Config, mut random: Box<dyn CryptoRng + Send>) -> Self {
-        let boot = random.next_u64();
         let groups = Groups::new(random.next_u64());
         let anchor = Anchor::new(random.next_u64());
         Self {
@@ -85,7 +82,6 @@ impl Engine {
             role: config.role,
             random,
             entropy: VecDeque::new(),
-            boot,
             counters: Counters::default(),
             peers: Peers::default(),
             handshakes: Handshakes::default(),
@@ -134,7 +130,7 @@ impl Engine {
         }
         let (world, greet) = (join.world, join.greet.clone());
         let handle = self.networks.add(join, &self.node_id)?;
-        self.memberships_changed(now, &world);
+        self.memberships_changed(&world);
         self.offer_everywhere(now);
         self.greet(now, world, &greet);
         Ok(handle)
@@ -146,15 +142,17 @@ impl Engine {
             return;
         };
         self.held.drop_network(network);
+        self.directory.drop_network(network);
         self.groups.drop_network(network);
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.claims.remove(&network);
                 peer.up.remove(&network);
                 peer.waiting.retain(|waiting| waiting.network != network);
+                peer.sessions.withdraw(network);
             }
         }
-        self.memberships_changed(now, &left.world);
+        self.memberships_changed(&left.world);
         self.offer_everywhere(now);
     }
 
@@ -229,7 +227,14 @@ impl Engine {
         let registration = self.directory.registration_deadline(id);
         let anchored = self.anchor.registration_deadline(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let deadline = [peer.deadline(), registration, anchored].into_iter().flatten().min();
+        let forgotten = peer
+            .heard
+            .filter(|_| anchored.is_none() && peer.forgettable())
+            .map(|heard| heard + FORGET_AFTER);
+        let deadline = [peer.deadline(), registration, anchored, forgotten]
+            .into_iter()
+            .flatten()
+            .min();
         let Some(deadline) = deadline else { return };
         // An earlier timer stays: it looks again.
         if peer.timer.is_none_or(|timer| deadline < timer) {
@@ -253,15 +258,17 @@ impl Engine {
         for index in ended {
             self.peers.unbind(index);
         }
-        if let Some(node) = down.filter(|_| self.role == Role::Node) {
+        let supernode = self.peers.get(id).is_some_and(|peer| peer.supernode);
+        if let Some(node) = down.filter(|_| self.role == Role::Node && !supernode) {
             out.events.push(Event::PeerDown { node });
         }
     }
 
     fn forget_if_idle(&mut self, now: Time, id: PeerId) {
         let Some(peer) = self.peers.get(id) else { return };
-        let quiet = peer.heard.is_none_or(|heard| now.since(heard) > FORGET_AFTER);
-        if peer.forgettable() && quiet && !self.anchor.has_registration(id) && !self.pings.wait_for(id) {
+        let quiet = peer.heard.is_none_or(|heard| now.since(heard) >= FORGET_AFTER);
+        if peer.forgettable() && quiet && !self.anchor.has_registration(id) {
+            self.pings.forget(id);
             self.peers.forget(id);
         }
     }

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{Initiator, PublicKey, Responder, SalsaPoly, Window, sha512};
+use farlan_crypto::{
+    Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, PublicKey, Responder, SalsaPoly, Window, sha512,
+};
 use farlan_netconf::Role as Side;
 use rand_core::Rng as _;
 use tracing::debug;
@@ -84,10 +86,6 @@ impl HalfOpen {
     pub(crate) fn deadline(&self) -> Time {
         self.since + HALF_OPEN_KEPT
     }
-
-    pub(crate) fn via(&self) -> Via {
-        self.via
-    }
 }
 
 type Digest = [u8; 32];
@@ -97,7 +95,10 @@ type Digest = [u8; 32];
 pub(crate) struct Handshakes {
     queue: VecDeque<Job>,
     begin_queued: BTreeSet<PeerId>,
+    /// Messages whose answers wait for their first sealed datagram.
     answered: BTreeMap<Digest, PeerId>,
+    /// Messages whose sessions stand: a copy that the network made is not answered again.
+    settled: VecDeque<Digest>,
 }
 
 #[derive(Debug)]
@@ -106,11 +107,22 @@ enum Job {
     Message { via: Via, datagram: Vec<u8> },
 }
 
+/// Length of a datagram with message 1, and of the header in it.
+const INITIATION: usize = INITIATION_HEADER + MESSAGE_1_OVERHEAD + INITIATION_HEADER + 32;
+const INITIATION_HEADER: usize = 8;
+
+/// Length of a datagram with message 2, and of the header in it.
+const RESPONSE: usize = RESPONSE_HEADER + MESSAGE_2_OVERHEAD + RESPONSE_HEADER + 32;
+const RESPONSE_HEADER: usize = 12;
+
 /// Handshake messages that wait; at 150 µs each they are done within 40 ms.
 const MAX_QUEUED: usize = 256;
 
 /// Answered handshakes that wait for their first sealed datagram.
 const MAX_HALF_OPEN: usize = 1024;
+
+/// Settled messages that are remembered; the oldest gives way.
+const MAX_SETTLED: usize = 256;
 
 /// How long an answered handshake waits for it.
 const HALF_OPEN_KEPT: Duration = Duration::from_secs(5);
@@ -149,6 +161,10 @@ impl Engine {
 
     /// Puts a received handshake message into the queue.
     pub(crate) fn queue_handshake(&mut self, via: Via, datagram: &[u8]) {
+        if !matches!(datagram.len(), INITIATION | RESPONSE) {
+            self.counters.malformed_datagrams += 1;
+            return;
+        }
         if self.handshakes.queue.len() >= MAX_QUEUED {
             self.counters.handshakes_overflow += 1;
             return;
@@ -176,7 +192,7 @@ impl Engine {
                     message,
                     ..
                 }) => {
-                    self.finish(now, via, receiver, sender, message, out);
+                    self.finish(now, via, &datagram, (receiver, sender), message, out);
                 }
                 _ => self.counters.malformed_datagrams += 1,
             },
@@ -203,7 +219,11 @@ impl Engine {
         if !wanted {
             self.drop_outgoing(id);
         } else if now.since(outgoing.begun) < RESENT_FOR {
+            let stale = outgoing.retry.sent() >= 2;
             outgoing.retry.again(now);
+            if stale {
+                self.try_other_relay(id);
+            }
             self.send_initiation(id, out);
         } else {
             let (retry, rekey) = (outgoing.retry, outgoing.rekey);
@@ -228,7 +248,7 @@ impl Engine {
         }
         let mut datagram = Vec::new();
         put_initiation(&mut datagram, local);
-        let payload = *self.public.as_bytes();
+        let payload = proof(&datagram, &self.public);
         let started = Initiator::start(PROLOGUE, &self.identity, &peer.key, ephemeral, &payload, &mut datagram);
         let Ok(state) = started else {
             self.counters.handshakes_refused += 1;
@@ -272,6 +292,9 @@ impl Engine {
             }
             return;
         }
+        if self.handshakes.settled.contains(&digest) {
+            return;
+        }
         if self.handshakes.answered.len() >= MAX_HALF_OPEN {
             self.counters.handshakes_overflow += 1;
             return;
@@ -281,9 +304,8 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
-        let key = payload
-            .first_chunk()
-            .and_then(|key| PublicKey::from_bytes(key, self.work).ok());
+        let key =
+            proved(datagram, INITIATION_HEADER, &payload).and_then(|key| PublicKey::from_bytes(key, self.work).ok());
         let Some(key) = key.filter(|key| responder.remote_is(key) && *key != self.public) else {
             self.counters.handshakes_refused += 1;
             return;
@@ -300,20 +322,20 @@ impl Engine {
         // may be newer than the one ours took.
         let crossing = self.peers.get(id).is_some_and(|peer| peer.outgoing.is_some());
         if crossing && self.node_id < key.node_id() {
-            if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) {
-                peer.path = Some(via.path());
+            if let Some(outgoing) = self.peers.get(id).and_then(|peer| peer.outgoing.as_ref()) {
+                self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&outgoing.datagram));
             }
-            self.send_initiation(id, out);
             return;
         }
-        self.drop_outgoing(id);
+        // This node's own handshake goes on until the other's has proved to be alive.
         self.end_half_open(id);
 
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
         let mut response = Vec::new();
         put_response(&mut response, remote, local);
-        let Ok(keys) = responder.respond(ephemeral, self.public.as_bytes(), &mut response) else {
+        let payload = proof(&response, &self.public);
+        let Ok(keys) = responder.respond(ephemeral, &payload, &mut response) else {
             self.counters.handshakes_refused += 1;
             return;
         };
@@ -364,8 +386,8 @@ impl Engine {
         &mut self,
         now: Time,
         via: Via,
-        local: SessionIndex,
-        remote: SessionIndex,
+        datagram: &[u8],
+        (local, remote): (SessionIndex, SessionIndex),
         message: &[u8],
         out: &mut Outbox,
     ) {
@@ -380,10 +402,8 @@ impl Engine {
         };
         let mut payload = Vec::new();
         let finished = outgoing.state.finish(&self.identity, message, &mut payload);
-        let Some(keys) = finished
-            .ok()
-            .filter(|_| payload.first_chunk() == Some(peer.key.as_bytes()))
-        else {
+        let named = proved(datagram, RESPONSE_HEADER, &payload) == Some(peer.key.as_bytes());
+        let Some(keys) = finished.ok().filter(|_| named) else {
             // A forged message 2 does not spoil the true one.
             peer.outgoing = Some(outgoing);
             self.counters.handshakes_refused += 1;
@@ -395,7 +415,7 @@ impl Engine {
         }
         peer.heard = Some(now);
         peer.unanswered = None;
-        if !peer.supernode {
+        if !peer.supernode && matches!(via, Via::Relay { .. }) {
             peer.path = Some(via.path());
         }
         let lifetime = self.lifetime(id);
@@ -427,10 +447,8 @@ impl Engine {
         if let Some(session) = peer.sessions.by_index(local) {
             session.confirmed = true;
         }
-        let proved = peer
-            .half_open
-            .as_ref()
-            .is_some_and(|half_open| half_open.local == local && half_open.via() == via);
+        let half_open = peer.half_open.take_if(|half_open| half_open.local == local);
+        let proved = half_open.as_ref().is_some_and(|half_open| half_open.via == via);
         match self.role {
             Role::Supernode => {
                 peer.sessions.prefer(local, now);
@@ -440,6 +458,14 @@ impl Engine {
                 }
             }
             Role::Node => self.offer_networks(now, id, local, out),
+        }
+        self.drop_outgoing(id);
+        if let Some(half_open) = half_open {
+            self.handshakes.answered.remove(&half_open.digest);
+            if self.handshakes.settled.len() >= MAX_SETTLED {
+                self.handshakes.settled.pop_front();
+            }
+            self.handshakes.settled.push_back(half_open.digest);
         }
     }
 
@@ -500,6 +526,18 @@ impl Engine {
         secret.copy_from_slice(&hash[..32]);
         secret
     }
+}
+
+/// The payload of a handshake message: the header before the message, which is thereby authenticated, and the sender's key.
+fn proof(header: &[u8], key: &PublicKey) -> Vec<u8> {
+    [header, key.as_bytes()].concat()
+}
+
+/// The key in a payload made by [`proof`], if the datagram begins with the header it was made for.
+fn proved<'a>(datagram: &[u8], header: usize, payload: &'a [u8]) -> Option<&'a [u8; 32]> {
+    let (proved, key) = payload.split_at_checked(header)?;
+    let fits = datagram.get(..header) == Some(proved);
+    <&[u8; 32]>::try_from(key).ok().filter(|_| fits)
 }
 
 /// Whether a handshake message is of this version.

@@ -19,11 +19,11 @@ use crate::{
     handshakes::{Via, version_fits},
     peers::{Path, PeerId},
     sessions::MAX_EARLY,
-    switch::HEADER,
+    switch::{HEADER, MAX_FRAME},
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
-        sealed::Sealed,
+        sealed::{GROUP_HEADER, Sealed},
     },
 };
 
@@ -61,7 +61,7 @@ impl Engine {
                     return;
                 };
                 if self.role == Role::Supernode {
-                    self.relay(now, address, destination, source, inner, out);
+                    self.relay(address, destination, source, inner, out);
                     return;
                 }
                 let supernode = self.supernode_at(address);
@@ -156,6 +156,9 @@ impl Engine {
         };
         match parsed {
             Sealed::Empty => {}
+            Sealed::Own { .. } | Sealed::Full { .. } | Sealed::Group { .. } if self.role == Role::Supernode => {
+                self.counters.unknown_messages += 1;
+            }
             Sealed::Own { network, rest } => {
                 if let Some(handle) = self.matched(now, id, local, network, message) {
                     self.own_frame_received(id, handle, rest, out);
@@ -194,7 +197,7 @@ impl Engine {
     ) -> Option<NetworkHandle> {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
         if !session.networks.known() {
-            if session.networks.early.len() < MAX_EARLY {
+            if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
                 session.networks.early.push_back((now, message.to_vec()));
             } else {
                 self.counters.queue_dropped += 1;
@@ -253,7 +256,7 @@ impl Engine {
             }
             Control::Pong { token } => self.ponged(now, id, *token, out),
             Control::GroupAck { sequences } => self.group_acknowledged(id, sequences),
-            Control::Bye => self.bye(now, id, out),
+            Control::Bye => self.bye(now, id, local, out),
             Control::Registered {
                 request,
                 index,
@@ -276,12 +279,8 @@ impl Engine {
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
             }
-            Control::Register {
-                request,
-                boot,
-                memberships,
-            } if !node => {
-                self.register_asked(now, id, (*request, *boot, memberships), out);
+            Control::Register { request, memberships } if !node => {
+                self.register_asked(now, id, (*request, memberships), out);
             }
             Control::MembersAck { member_key, version } if !node => {
                 self.members_acknowledged(now, id, *member_key, *version, out);
@@ -292,8 +291,15 @@ impl Engine {
         }
     }
 
-    fn bye(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let _ = now;
+    /// A goodbye ends the session it came under and older ones: a late one does not end what a restarted peer has made since.
+    fn bye(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
+        let newest = self
+            .peers
+            .get(id)
+            .and_then(|peer| peer.sessions.iter().rfind(|session| session.confirmed));
+        if newest.is_none_or(|newest| newest.local != local) {
+            return;
+        }
         self.end_sessions(id, out);
         if self.role == Role::Supernode {
             self.end_registration(now, id, true, out);

@@ -39,3 +39,6 @@ pub use batch::{Batch, Outbox, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;
+
+#[cfg(test)]
+mod review;

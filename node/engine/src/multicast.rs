@@ -1,4 +1,4 @@
-//! Broadcast and multicast to all members: every copy is acknowledged hop by hop and sent up to four times.
+//! Broadcast and multicast to all members: every copy is acknowledged hop by hop and sent again until it is, or given up.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -32,7 +32,7 @@ const KEPT: Duration = Duration::from_secs(5);
 /// Group frames under way; the oldest gives way.
 const MAX_UNDER_WAY: usize = 512;
 
-/// Copies a network may cause per second, and at once: enough for 50 frames a second to 40 members.
+/// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
 const COPIES_PER_SECOND: u64 = 2000;
 const COPIES_AT_ONCE: u64 = 4000;
 
@@ -44,6 +44,8 @@ const ACKS_AT_ONCE: usize = 7;
 pub(crate) struct Groups {
     next: u64,
     under_way: VecDeque<UnderWay>,
+    /// When a copy is due, or earlier: kept, since every turn asks for it.
+    due: Option<Time>,
     bucket: Bucket,
 }
 
@@ -63,12 +65,19 @@ struct CopyState {
     retry: Option<Retry>,
 }
 
+impl CopyState {
+    fn due(&self, since: Time) -> Time {
+        self.retry.map_or(since + KEPT, |retry| retry.at())
+    }
+}
+
 impl Groups {
     /// Sequence numbers begin at `start`, a random number.
     pub(crate) fn new(start: u64) -> Self {
         Self {
             next: start,
             under_way: VecDeque::new(),
+            due: None,
             bucket: Bucket {
                 tokens: COPIES_AT_ONCE,
                 filled: Time::ZERO,
@@ -81,13 +90,21 @@ impl Groups {
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// Whether a copy waits for a session with `peer`.
+    pub(crate) fn wait_for(&self, peer: PeerId) -> bool {
+        let mut copies = self.under_way.iter().flat_map(|frame| &frame.copies);
+        copies.any(|copy| copy.peer == peer && copy.retry.is_none())
+    }
+
+    fn find_due(&mut self) {
         let copies = self
             .under_way
             .iter()
             .flat_map(|frame| frame.copies.iter().map(move |copy| (frame, copy)));
-        copies
-            .map(|(frame, copy)| copy.retry.map_or(frame.since + KEPT, |retry| retry.at()))
-            .min()
+        self.due = copies.map(|(frame, copy)| copy.due(frame.since)).min();
     }
 
     /// 0 stands for "none" in the table of numbers seen.
@@ -175,6 +192,8 @@ impl Engine {
         {
             self.counters.group_copies_lost += u64::try_from(oldest.copies.len()).unwrap_or_default();
         }
+        let due = copies.iter().map(|copy| copy.due(now)).chain(self.groups.due).min();
+        self.groups.due = due;
         self.groups.under_way.push_back(UnderWay {
             sequence,
             network: handle,
@@ -206,8 +225,8 @@ impl Engine {
         if session.networks.known() && !session.networks.shared(network) {
             return false;
         }
-        let rekey = session.wants_rekey(now);
         let local = session.local;
+        let rekey = peer.sessions.wants_rekey(now);
         let sent = self.lay_out(
             now,
             id,
@@ -249,6 +268,7 @@ impl Engine {
             }
         }
         self.groups.under_way = under_way;
+        self.groups.find_due();
         self.seal_pending(out);
     }
 
@@ -289,6 +309,7 @@ impl Engine {
         }
         under_way.retain(|frame| !frame.copies.is_empty());
         self.groups.under_way = under_way;
+        self.groups.find_due();
         self.seal_pending(out);
     }
 

@@ -32,6 +32,9 @@ pub(crate) const RESEND: Schedule = Schedule {
     longest: Duration::from_secs(5),
 };
 
+/// Nodes found by look-ups that a network remembers.
+const MAX_LOCATED: usize = 256;
+
 /// A joined network.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -49,6 +52,8 @@ pub(crate) struct Network {
     pub(crate) ipv4: Ipv4Claim,
     /// The members as each supernode lists them.
     pub(crate) listings: BTreeMap<PeerId, Listing>,
+    /// Nodes found by look-ups. They may turn out to be no members.
+    located: BTreeMap<NodeId, Member>,
 }
 
 /// This node's IPv4 address in a network.
@@ -70,7 +75,7 @@ pub(crate) enum Ipv4Claim {
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// The supernode's number of the last change taken in; 0 before the first.
-    pub(crate) version: u32,
+    pub(crate) version: u64,
     /// How many members it counts.
     pub(crate) count: u32,
     pub(crate) members: BTreeMap<NodeId, Member>,
@@ -119,25 +124,48 @@ impl Network {
             id,
             parameters: join.parameters,
             listings: BTreeMap::new(),
+            located: BTreeMap::new(),
         }
     }
 
-    /// The listed member with that id.
-    pub(crate) fn member(&self, node: &NodeId) -> Option<&Member> {
-        self.listings.values().find_map(|listing| listing.members.get(node))
+    /// Whether `node` may hold `address` here: on open networks only one of those that follow from its id.
+    pub(crate) fn may_hold(&self, node: &NodeId, address: Ipv4Addr) -> bool {
+        match self.policy {
+            Policy::Strangers => self.plan.ipv4_candidates(node).contains(&address),
+            Policy::Friends => self.parameters.subnet.is_host(address),
+        }
     }
 
-    /// The listed member whose id begins with `prefix`.
+    /// The member with that id, as far as the directory told.
+    pub(crate) fn member(&self, node: &NodeId) -> Option<&Member> {
+        let mut lists = self.lists();
+        lists.find_map(|members| members.get(node))
+    }
+
+    /// The member whose id begins with `prefix`, as far as the directory told.
     pub(crate) fn member_by_prefix(&self, prefix: &NodePrefix) -> Option<&Member> {
         let (low, high) = prefix.bounds();
-        let mut listings = self.listings.values();
-        listings.find_map(|listing| listing.members.range(low..=high).next().map(|(_, member)| member))
+        let mut lists = self.lists();
+        lists.find_map(|members| members.range(low..=high).next().map(|(_, member)| member))
     }
 
-    /// The listed member that claims `address`.
+    /// The member that claims `address`, as far as the directory told.
     pub(crate) fn member_by_ipv4(&self, address: Ipv4Addr) -> Option<&Member> {
-        let mut members = self.listings.values().flat_map(|listing| listing.members.values());
+        let mut members = self.lists().flat_map(BTreeMap::values);
         members.find(|member| member.ipv4 == Some(address))
+    }
+
+    fn lists(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Member>> {
+        let listings = self.listings.values().map(|listing| &listing.members);
+        listings.chain([&self.located])
+    }
+
+    /// Remembers a node that a look-up found.
+    pub(crate) fn note_located(&mut self, member: Member) {
+        if self.located.len() >= MAX_LOCATED {
+            self.located.pop_first();
+        }
+        self.located.insert(member.key.node_id(), member);
     }
 
     /// All listed members, each once, in order of their ids.
@@ -297,7 +325,7 @@ impl Engine {
                 continue;
             };
             let locals: Vec<SessionIndex> = peer.sessions.iter().map(|session| session.local).collect();
-            if let Some(session) = peer.sessions.sending() {
+            for session in peer.sessions.usable_mut() {
                 // A number not used yet, due now: `tend_networks` makes the list.
                 session.networks.offer_retry = Some(Retry::due(RESEND, now));
                 session.networks.tags.clear();
@@ -341,9 +369,8 @@ impl Engine {
     /// Finds the common networks among the other end's tags.
     fn match_networks(&mut self, id: PeerId, local: SessionIndex) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let Some(session) = peer.sessions.by_index(local) else {
-            return;
-        };
+        let session = peer.sessions.by_index(local).filter(|session| session.networks.known());
+        let Some(session) = session else { return };
         let their_side = match session.role {
             Side::Initiator => Side::Responder,
             Side::Responder => Side::Initiator,
@@ -447,11 +474,7 @@ impl Engine {
                 let Some(network) = self.networks.get(handle) else {
                     continue;
                 };
-                let derived = || network.plan.ipv4_candidates(&node);
-                let fits = |address: &Ipv4Addr| match network.policy {
-                    Policy::Strangers => derived().contains(address),
-                    Policy::Friends => network.parameters.subnet.is_host(*address),
-                };
+                let fits = |address: &Ipv4Addr| network.may_hold(&node, *address);
                 match address.filter(fits) {
                     Some(address) => peer.claims.insert(handle, address),
                     None => peer.claims.remove(&handle),
@@ -503,6 +526,7 @@ impl Engine {
         for (local, stale) in offers {
             if stale {
                 self.offer_networks(now, id, local, out);
+                self.release_waiting(now, id, out);
             } else {
                 self.resend_offer(now, id, local, out);
             }
@@ -512,17 +536,16 @@ impl Engine {
         }
     }
 
-    /// The next candidate after one was refused.
-    pub(crate) fn ipv4_refused(&mut self, handle: NetworkHandle, refused: Ipv4Addr) {
-        let Some(network) = self.networks.get_mut(handle) else {
-            return;
-        };
+    /// The next candidate after one was refused. Returns the network's world, whose supernodes are to be told; none if
+    /// another address is claimed by now.
+    pub(crate) fn ipv4_refused(&mut self, handle: NetworkHandle, refused: Ipv4Addr) -> Option<WorldId> {
+        let network = self.networks.get_mut(handle)?;
         if network.ipv4_claim() != Some(refused) {
-            return;
+            return None;
         }
         let was_held = network.ipv4_held();
         let Ipv4Claim::Candidate { tried, held, .. } = &mut network.ipv4 else {
-            return;
+            return None;
         };
         *tried += 1;
         *held = false;
@@ -530,12 +553,14 @@ impl Engine {
         if exhausted {
             network.ipv4 = Ipv4Claim::Exhausted;
         }
+        let world = network.world;
         if was_held.is_some() || exhausted {
             self.events.push(Event::Ipv4Withdrawn {
                 network: handle,
                 address: was_held,
             });
         }
+        Some(world)
     }
 
     /// A supernode accepted a claim. Returns whether the address is new.

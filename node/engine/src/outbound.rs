@@ -134,8 +134,8 @@ impl Engine {
             self.counters.unmatched_network += 1;
             return;
         }
-        let rekey = session.wants_rekey(now);
         let local = session.local;
+        let rekey = peer.sessions.wants_rekey(now);
         if self.lay_out(
             now,
             id,

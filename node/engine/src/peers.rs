@@ -157,7 +157,7 @@ impl Peer {
 #[derive(Debug)]
 pub(crate) struct SeenSequences([u64; SEEN]);
 
-/// More than an origin may have under way: it retries within about 4 s at 50 frames a second.
+/// More than an origin sends while it retries a frame: 5 s at 200 frames a second.
 const SEEN: usize = 1024;
 
 impl Default for SeenSequences {

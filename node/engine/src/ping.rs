@@ -30,7 +30,13 @@ const MAX_WAITING: usize = 64;
 
 impl Pings {
     pub(crate) fn wait_for(&self, peer: PeerId) -> bool {
-        self.waiting.iter().any(|waiting| waiting.peer == peer)
+        self.waiting
+            .iter()
+            .any(|waiting| waiting.peer == peer && waiting.sent.is_none())
+    }
+
+    pub(crate) fn forget(&mut self, peer: PeerId) {
+        self.waiting.retain(|waiting| waiting.peer != peer);
     }
 
     /// Whether pings were asked for since the last turn.
@@ -42,7 +48,9 @@ impl Pings {
 impl Engine {
     /// Sends a ping as soon as a session stands; `token` comes back in the event.
     pub fn ping(&mut self, now: Time, target: Target, token: u64) {
-        let found = self.ping_target(target);
+        let found = self
+            .ping_target(target)
+            .filter(|id| self.peers.get(*id).is_some_and(|peer| peer.key != self.public));
         let Some(peer) = found else {
             self.events.push(Event::PingFailed {
                 token,

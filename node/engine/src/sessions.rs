@@ -219,6 +219,26 @@ impl Sessions {
         room
     }
 
+    /// Gives up the places of a network that was left, before its handle can name another.
+    pub(crate) fn withdraw(&mut self, network: NetworkHandle) {
+        let places = self.0.iter_mut().flat_map(|session| &mut session.networks.offered);
+        for place in places.filter(|place| **place == Some(network)) {
+            *place = None;
+        }
+    }
+
+    /// The sessions this end may send under now or later.
+    pub(crate) fn usable_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.0
+            .iter_mut()
+            .filter(|session| session.confirmed && session.superseded.is_none())
+    }
+
+    /// Whether newer keys are due; not while the newest wait for the other end's networks.
+    pub(crate) fn wants_rekey(&self, now: Time) -> bool {
+        self.0.last().is_some_and(|session| session.wants_rekey(now))
+    }
+
     pub(crate) fn remove(&mut self, local: SessionIndex) {
         self.0.retain(|session| session.local != local);
     }

@@ -37,24 +37,48 @@ pub(crate) struct Subscriptions {
     due: BTreeSet<(Time, DirectoryKey, PeerId)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct List {
-    version: u32,
+    /// The number of the latest change. The first of a list is random, so that a number of another time, as before this
+    /// supernode restarted, is not taken for one of this list.
+    version: u64,
+    /// Who knows the list up to a change before this one needs it whole.
+    floor: u64,
     /// The latest change of each member, by number.
-    changes: BTreeMap<u32, MemberEntry>,
+    changes: BTreeMap<u64, MemberEntry>,
     /// Where each member's latest change stands.
-    members: BTreeMap<NodeId, u32>,
+    members: BTreeMap<NodeId, u64>,
     present: usize,
     subscribers: BTreeMap<PeerId, Subscriber>,
 }
 
 #[derive(Debug, Default)]
 struct Subscriber {
-    acknowledged: u32,
+    acknowledged: u64,
     under_way: Option<Retry>,
 }
 
 impl List {
+    fn new(start: u64) -> Self {
+        Self {
+            version: start,
+            floor: start + 1,
+            changes: BTreeMap::new(),
+            members: BTreeMap::new(),
+            present: 0,
+            subscribers: BTreeMap::new(),
+        }
+    }
+
+    /// Where a node that knows the list up to `version` goes on: there, or at the beginning.
+    fn known(&self, version: u64) -> u64 {
+        if (self.floor..=self.version).contains(&version) {
+            version
+        } else {
+            0
+        }
+    }
+
     fn change(&mut self, node: NodeId, entry: MemberEntry) {
         let old = self.members.get(&node).and_then(|version| self.changes.remove(version));
         let was = old.is_some_and(|old| old.present);
@@ -75,18 +99,14 @@ impl List {
         if gone == 0 {
             return;
         }
-        let heard = self
-            .subscribers
-            .values()
-            .map(|subscriber| subscriber.acknowledged)
-            .min()
-            .unwrap_or(self.version);
+        let subscribers = self.subscribers.values();
+        let heard = subscribers.map(|subscriber| subscriber.acknowledged).min();
+        let heard = heard.unwrap_or(self.version);
         let too_many = gone > self.present + GONE_KEPT;
-        let forget = |version: u32, entry: &MemberEntry| !entry.present && (version <= heard || too_many);
-        let forgotten: Vec<u32> = self
+        let forgotten: Vec<u64> = self
             .changes
             .iter()
-            .filter(|(version, entry)| forget(**version, entry))
+            .filter(|(version, entry)| !entry.present && (**version <= heard || too_many))
             .map(|(version, _)| *version)
             .collect();
         let Some(last) = forgotten.last().copied() else { return };
@@ -95,12 +115,11 @@ impl List {
         }
         self.members
             .retain(|_, version| forgotten.binary_search(version).is_err());
-        for subscriber in self
-            .subscribers
-            .values_mut()
-            .filter(|subscriber| subscriber.acknowledged < last)
-        {
-            subscriber.acknowledged = 0;
+        self.floor = self.floor.max(last);
+        for subscriber in self.subscribers.values_mut() {
+            if subscriber.acknowledged < last {
+                subscriber.acknowledged = 0;
+            }
         }
     }
 }
@@ -116,12 +135,11 @@ impl Subscriptions {
 }
 
 impl Engine {
-    /// Brings a node's memberships up to date. One that restarted knows no lists.
+    /// Brings a node's memberships up to date.
     pub(crate) fn subscribe(
         &mut self,
         now: Time,
         id: PeerId,
-        restarted: bool,
         before: &[Membership],
         memberships: &[Membership],
         out: &mut Outbox,
@@ -137,12 +155,9 @@ impl Engine {
         };
         let node = peer.key.node_id();
         for membership in memberships {
-            let list = self
-                .anchor
-                .subscriptions
-                .lists
-                .entry(membership.member_key)
-                .or_default();
+            let start = self.random_u64() >> 1;
+            let lists = &mut self.anchor.subscriptions.lists;
+            let list = lists.entry(membership.member_key).or_insert_with(|| List::new(start));
             let entry = MemberEntry {
                 present: true,
                 record,
@@ -152,10 +167,8 @@ impl Engine {
             if !known {
                 list.change(node, entry);
             }
-            let subscriber = list.subscribers.entry(id).or_default();
-            if restarted {
-                subscriber.acknowledged = 0;
-            }
+            let acknowledged = list.known(membership.version);
+            list.subscribers.entry(id).or_default().acknowledged = acknowledged;
             self.push_list(now, membership.member_key, out);
         }
     }
@@ -243,7 +256,7 @@ impl Engine {
         retry.again(now);
         subscriptions.due.insert((retry.at(), key, id));
         let from = subscriber.acknowledged;
-        let changes: Vec<(u32, MemberEntry)> = list
+        let changes: Vec<(u64, MemberEntry)> = list
             .changes
             .range(from + 1..)
             .take(MEMBERS_AT_ONCE)
@@ -270,7 +283,7 @@ impl Engine {
         now: Time,
         id: PeerId,
         key: DirectoryKey,
-        version: u32,
+        version: u64,
         out: &mut Outbox,
     ) {
         let subscriptions = &mut self.anchor.subscriptions;
@@ -280,11 +293,15 @@ impl Engine {
         let Some(subscriber) = list.subscribers.get_mut(&id) else {
             return;
         };
-        if let Some(retry) = subscriber.under_way.take() {
-            subscriptions.due.remove(&(retry.at(), key, id));
+        // An acknowledgement that nothing waits for is an old one.
+        let Some(retry) = subscriber.under_way.take() else {
+            return;
+        };
+        subscriptions.due.remove(&(retry.at(), key, id));
+        let acknowledged = list.known(version);
+        if let Some(subscriber) = list.subscribers.get_mut(&id) {
+            subscriber.acknowledged = acknowledged;
         }
-        // A number of another time, as before this supernode restarted, means that its list is not this one.
-        subscriber.acknowledged = if version <= list.version { version } else { 0 };
         list.prune();
         self.push_list(now, key, out);
     }

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) const HEADER: usize = 14;
 
 /// The longest frame taken from a card: the largest network MTU, header and two VLAN tags.
-const MAX_FRAME: usize = 9000 + HEADER + 8;
+pub(crate) const MAX_FRAME: usize = 9000 + HEADER + 8;
 
 /// Frames that wait for the directory, of all networks together; the oldest gives way.
 const MAX_HELD: usize = 64;
@@ -103,6 +103,9 @@ impl Engine {
             self.counters.unknown_destination += 1;
             return Route::Nowhere;
         };
+        if prefix.matches(&self.node_id) {
+            return Route::Nowhere;
+        }
         let member = network.member_by_prefix(&prefix).map(|member| member.key);
         // A peer that no list names (any more) may still be in the network: it proved so in its session.
         let known = || self.peers.by_prefix(&prefix).filter(|id| self.shares(*id, handle));
@@ -159,7 +162,7 @@ impl Engine {
     }
 
     /// The directory knows nobody by that address or id.
-    pub(crate) fn not_located(&mut self, _now: Time, network: NetworkHandle, target: LookupTarget, _out: &mut Outbox) {
+    pub(crate) fn not_located(&mut self, network: NetworkHandle, target: LookupTarget) {
         self.held
             .0
             .retain(|held| held.network != network || target_of(&held.frame, network, &self.networks) != Some(target));
@@ -320,9 +323,10 @@ fn own_addresses(network: &Network, node: &NodeId, ipv4: Option<Ipv4Addr>, frame
     let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else {
         return false;
     };
-    let ethertype_is_ip = packet
-        .ether_payload()
-        .is_none_or(|payload| matches!(payload.ether_type.0, IPV4 | IPV6 | ARP));
+    // More tags than are read here could hide an address: a kernel takes any number of tags of VLAN 0 off.
+    let ethertype_is_ip = packet.ether_payload().is_none_or(|payload| {
+        matches!(payload.ether_type.0, IPV4 | IPV6 | ARP) || VLAN_TAGS.contains(&payload.ether_type.0)
+    });
     match &packet.net {
         Some(LaxNetSlice::Ipv4(ip)) => is_own(IpAddr::V4(ip.header().source_addr())),
         Some(LaxNetSlice::Ipv6(ip)) => {
@@ -350,6 +354,7 @@ fn own_addresses(network: &Network, node: &NodeId, ipv4: Option<Ipv4Addr>, frame
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
+const VLAN_TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 
 /// The MAC at byte `at` of a frame.
 pub(crate) fn mac_at(frame: &[u8], at: usize) -> Option<Mac> {

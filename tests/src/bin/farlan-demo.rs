@@ -62,8 +62,8 @@ fn demo(lab: &mut Lab, kill_supernode: bool) -> Result<()> {
     for (name, nat) in [("a", Nat::Port), ("b", Nat::Port), ("c", Nat::Symmetric)] {
         let home = lab.home(name, nat, Wire::PLAIN)?;
         let mut node = Node::new(lab, name, &home.host, Some(supernode.link()))?;
-        node.start()?;
         let began = Instant::now();
+        node.start()?;
         node.wait_registered(JOIN_LIMIT)?;
         let router = if nat == Nat::Symmetric {
             "a symmetric NAT"
@@ -71,7 +71,7 @@ fn demo(lab: &mut Lab, kill_supernode: bool) -> Result<()> {
             "a NAT"
         };
         println!(
-            "{name}            {} behind {router} at {}, registered in {:.2} s",
+            "{name}            {} behind {router} at {}, registered {:.2} s after its start",
             home.inside,
             home.outside,
             began.elapsed().as_secs_f64()

@@ -11,10 +11,10 @@
 //!  5 pong         token 8
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
-//! 16 register     request 4 | boot 8 | count 1 | count × (member key 16 | address key 16 | IPv4 4)
+//! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
-//! 18 members      member key 16 | from 4 | upto 4 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
-//! 19 members ack  member key 16 | version 4
+//! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
+//! 19 members ack  member key 16 | version 8
 //! 20 locate       request 4 | kind 1 (1: node prefix 17; 2: address key 16)
 //! 21 located      request 4 | found 1 | node record 52 if found
 //! 22 introduce    node record 52
@@ -43,8 +43,8 @@ pub(crate) const TAG_PADDING: usize = 8;
 /// Length of a recognition tag.
 pub(crate) const TAG: usize = 16;
 
-/// Most entries in one `members` message: 20 × 57 bytes fit an underlay MTU of 1280.
-pub(crate) const MEMBERS_AT_ONCE: usize = 20;
+/// Most entries in one `members` message: 19 × 57 bytes, padded and sealed, fit an underlay MTU of 1280.
+pub(crate) const MEMBERS_AT_ONCE: usize = 19;
 
 /// How a node is reached: its key, its home supernode and its relay index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub(crate) struct Membership {
     pub(crate) member_key: DirectoryKey,
     pub(crate) address_key: DirectoryKey,
     pub(crate) ipv4: Option<Ipv4Addr>,
+    /// The number of the last change of the member list that the node knows; 0 if it knows none.
+    pub(crate) version: u64,
 }
 
 /// One change of a member list.
@@ -102,7 +104,6 @@ pub(crate) enum Control {
     Bye,
     Register {
         request: u32,
-        boot: u64,
         memberships: Vec<Membership>,
     },
     Registered {
@@ -113,14 +114,14 @@ pub(crate) enum Control {
     },
     Members {
         member_key: DirectoryKey,
-        from: u32,
-        upto: u32,
+        from: u64,
+        upto: u64,
         count: u32,
         entries: Vec<MemberEntry>,
     },
     MembersAck {
         member_key: DirectoryKey,
-        version: u32,
+        version: u64,
     },
     Locate {
         request: u32,
@@ -195,17 +196,13 @@ impl Control {
                 });
             }
             Self::Bye => {}
-            Self::Register {
-                request,
-                boot,
-                memberships,
-            } => {
+            Self::Register { request, memberships } => {
                 put_u32(bytes, *request);
-                bytes.extend_from_slice(&boot.to_be_bytes());
                 put_list(bytes, memberships, |bytes, membership| {
                     bytes.extend_from_slice(membership.member_key.as_bytes());
                     bytes.extend_from_slice(membership.address_key.as_bytes());
                     put_ipv4(bytes, membership.ipv4);
+                    put_u64(bytes, membership.version);
                 });
             }
             Self::Registered {
@@ -227,8 +224,8 @@ impl Control {
                 entries,
             } => {
                 bytes.extend_from_slice(member_key.as_bytes());
-                put_u32(bytes, *from);
-                put_u32(bytes, *upto);
+                put_u64(bytes, *from);
+                put_u64(bytes, *upto);
                 put_u32(bytes, *count);
                 put_list(bytes, entries, |bytes, entry| {
                     bytes.push(u8::from(entry.present));
@@ -238,7 +235,7 @@ impl Control {
             }
             Self::MembersAck { member_key, version } => {
                 bytes.extend_from_slice(member_key.as_bytes());
-                put_u32(bytes, *version);
+                put_u64(bytes, *version);
             }
             Self::Locate { request, query } => {
                 put_u32(bytes, *request);
@@ -286,12 +283,12 @@ impl Control {
             7 => Self::Bye,
             16 => Self::Register {
                 request: reader.u32()?,
-                boot: reader.u64()?,
                 memberships: list(reader, |reader| {
                     Ok::<_, Malformed>(Membership {
                         member_key: DirectoryKey::from_bytes(reader.array()?),
                         address_key: DirectoryKey::from_bytes(reader.array()?),
                         ipv4: ipv4(reader)?,
+                        version: reader.u64()?,
                     })
                 })?,
             },
@@ -303,8 +300,8 @@ impl Control {
             },
             18 => Self::Members {
                 member_key: DirectoryKey::from_bytes(reader.array()?),
-                from: reader.u32()?,
-                upto: reader.u32()?,
+                from: reader.u64()?,
+                upto: reader.u64()?,
                 count: reader.u32()?,
                 entries: list(reader, |reader| {
                     Ok::<_, Malformed>(MemberEntry {
@@ -316,7 +313,7 @@ impl Control {
             },
             19 => Self::MembersAck {
                 member_key: DirectoryKey::from_bytes(reader.array()?),
-                version: reader.u32()?,
+                version: reader.u64()?,
             },
             20 => Self::Locate {
                 request: reader.u32()?,
@@ -363,6 +360,10 @@ pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = Result<Option<Contr
         ended = !matches!(message, Ok(Some(_)));
         message.transpose()
     })
+}
+
+fn put_u64(bytes: &mut Vec<u8>, value: u64) {
+    bytes.extend_from_slice(&value.to_be_bytes());
 }
 
 fn put_u32(bytes: &mut Vec<u8>, value: u32) {
@@ -449,11 +450,11 @@ mod tests {
             Control::Bye,
             Control::Register {
                 request: 1,
-                boot: 2,
                 memberships: vec![Membership {
                     member_key,
                     address_key,
                     ipv4,
+                    version: 7,
                 }],
             },
             Control::Registered {

@@ -19,6 +19,9 @@ pub(crate) const FULL: u8 = 2;
 pub(crate) const GROUP: u8 = 3;
 pub(crate) const CONTROL: u8 = 4;
 
+/// The longest header before a frame: that of a group frame.
+pub(crate) const GROUP_HEADER: usize = 10;
+
 /// The two MACs at the front of a frame, which [`OWN`] leaves out.
 pub(crate) const MACS: usize = 12;
 
