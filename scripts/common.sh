@@ -62,7 +62,7 @@ install_packages() {
 
 # Checks for the Rust toolchain and a linker.
 need_rust() {
-    command -v cargo >/dev/null || fail "missing: cargo; install Rust (https://rustup.rs)"
+    command -v cargo >/dev/null || fail "missing: cargo; install Rust 1.95 or newer"
     need cc:build-essential
 }
 

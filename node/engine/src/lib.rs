@@ -41,4 +41,4 @@ pub use engine::Engine;
 pub use time::Time;
 
 #[cfg(test)]
-mod review;
+mod scenarios;

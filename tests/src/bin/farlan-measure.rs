@@ -1,26 +1,18 @@
 //! Measurements of the released programs in network namespaces: the time to the first answered ping of two cold
 //! nodes, and what an idle node costs.
 
-use std::net::IpAddr;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use farlan_tests::ns::command::wait_for;
-use farlan_tests::ns::program::{PORT, registered};
+use farlan_tests::ns::cold::ColdPair;
 use farlan_tests::ns::summary::Summary;
 use farlan_tests::ns::sys::{Offloads, PacketSocket};
 use farlan_tests::ns::topology::INSIDE;
 use farlan_tests::ns::trio::JOIN_LIMIT;
-use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit, ping, requirements};
-
-/// Time between two pings of the cold start.
-const PING_INTERVAL: Duration = Duration::from_millis(50);
-
-/// How long a cold start may take before it counts as failed.
-const FIRST_PING_LIMIT: Duration = Duration::from_secs(15);
+use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit, requirements};
 
 /// How long an idle node is left alone before the count begins, so that joining is not counted.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -80,46 +72,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Milliseconds from "both registered" to the first answer.
-struct FirstAnswers {
-    ipv4: f64,
-    ipv6: f64,
-}
-
 fn first_ping(lab: &mut Lab, runs: u16, round_trip: Duration, symmetric: bool) -> Result<()> {
-    let wire = Wire::for_round_trip(round_trip);
-    let public = lab.public_host("s", wire)?;
-    let supernode = Supernode::start(lab, &public)?;
     let other = if symmetric { Nat::Symmetric } else { Nat::Port };
-    let homes = [lab.home("a", Nat::Port, wire)?, lab.home("b", other, wire)?];
-    let shelter = lab.home("m", Nat::Port, wire)?;
-    let mut maker = Node::new(lab, "m", &shelter.host, Some(supernode.link()))?;
-    maker.start()?;
-    maker.wait_registered(JOIN_LIMIT)?;
-
+    let mut pair = ColdPair::new(lab, [Nat::Port, other], Wire::for_round_trip(round_trip))?;
     let mut ipv4 = Vec::new();
     let mut ipv6 = Vec::new();
     for run in 0..runs {
-        // A network of its own for each run, in which nobody else is.
-        let link = maker.host()?;
-        for network in maker.networks()? {
-            maker.cli(&["leave", &network.network_id])?.success()?;
-        }
-        let mut nodes = Vec::new();
-        for (name, home) in ["a", "b"].into_iter().zip(&homes) {
-            let mut node = Node::new(lab, name, &home.host, Some(supernode.link()))?;
-            node.forget()?;
-            // A port that the routers have not seen.
-            node.set_port(PORT + 1 + run);
-            nodes.push(node);
-        }
-        let first = cold_start(&mut nodes, &link).with_context(|| format!("run {run}"))?;
-        println!("run {run}: IPv4 {:.0} ms, IPv6 {:.0} ms", first.ipv4, first.ipv6);
-        ipv4.push(first.ipv4);
-        ipv6.push(first.ipv6);
-        for node in &mut nodes {
-            node.stop()?;
-        }
+        let first = pair.start(lab, run).with_context(|| format!("run {run}"))?;
+        let [four, six] = [first.ipv4, first.ipv6].map(|time| time.as_secs_f64() * 1000.0);
+        println!("run {run}: IPv4 {four:.0} ms, IPv6 {six:.0} ms");
+        ipv4.push(four);
+        ipv6.push(six);
     }
     let trip = round_trip.as_millis();
     println!("milliseconds from \"both registered\" to the first answered ping at {trip} ms round trip");
@@ -127,63 +90,6 @@ fn first_ping(lab: &mut Lab, runs: u16, round_trip: Duration, symmetric: bool) -
         println!("{family}  {}", Summary::of(measured).context("no runs")?);
     }
     Ok(())
-}
-
-/// Starts both nodes, joins them by the link, and pings from the first to the second.
-fn cold_start(nodes: &mut [Node], link: &str) -> Result<FirstAnswers> {
-    for node in nodes.iter_mut() {
-        node.launch()?;
-    }
-    for node in nodes.iter_mut() {
-        node.wait_ready()?;
-    }
-    let [a, b] = nodes else { bail!("two nodes are wanted") };
-    let (a, b) = (&*a, &*b);
-    thread::scope(|scope| {
-        let joins = [a, b].map(|node| scope.spawn(move || node.join(link)));
-        let clocks = [a, b].map(|node| scope.spawn(move || registered_at(node)));
-        let clocks = clocks.map(|clock| clock.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        let [clock_a, clock_b] = clocks;
-        let start = clock_a?.max(clock_b?);
-
-        let pings = [false, true].map(|is_ipv6| scope.spawn(move || first_answer(a, b, is_ipv6, start)));
-        let [ipv4, ipv6] = pings.map(|ping| ping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        for join in joins {
-            join.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
-        Ok(FirstAnswers {
-            ipv4: ipv4?,
-            ipv6: ipv6?,
-        })
-    })
-}
-
-/// When the `status` that first showed a registration was asked for.
-fn registered_at(node: &Node) -> Result<Instant> {
-    wait_for("the registration", JOIN_LIMIT, || {
-        let asked = Instant::now();
-        Ok(registered(&node.status()?).then_some(asked))
-    })
-}
-
-/// Pings from `a` the address of `b`, beginning as soon as the daemons show cards with addresses.
-fn first_answer(a: &Node, b: &Node, is_ipv6: bool, start: Instant) -> Result<f64> {
-    let address = |node: &Node| -> Result<Option<IpAddr>> {
-        let network = node.networks()?.into_iter().next();
-        Ok(network.and_then(|network| {
-            if is_ipv6 {
-                network.ipv6.map(IpAddr::from)
-            } else {
-                network.ipv4.map(IpAddr::from)
-            }
-        }))
-    };
-    let target = wait_for("b's address", FIRST_PING_LIMIT, || address(b))?;
-    let deadline = start + FIRST_PING_LIMIT;
-    let answered = a
-        .namespace()
-        .inside(|| ping::first_answer(target, PING_INTERVAL, deadline))??;
-    Ok(answered.duration_since(start).as_secs_f64() * 1000.0)
 }
 
 fn idle(lab: &mut Lab, time: Duration) -> Result<()> {

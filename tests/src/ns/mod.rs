@@ -7,6 +7,7 @@
 //! Everything here needs root. What the machine lacks is named by [`requirements::check`]; nothing is skipped.
 
 pub mod avahi;
+pub mod cold;
 pub mod command;
 pub mod limit;
 pub mod namespace;

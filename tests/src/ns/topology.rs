@@ -44,6 +44,8 @@ pub struct Lab {
     // Declared before the namespaces they run in, so that they end first.
     relays: Vec<Process>,
     wires: Vec<Namespace>,
+    // What is attached stays attached, even where a test keeps only a part of it.
+    attached: Vec<Arc<Namespace>>,
 }
 
 /// What a link to the core does to packets, the same in both directions.
@@ -119,15 +121,15 @@ impl Lab {
         let core = Namespace::create(number, "core")?;
         core.set_sysctl("ipv4/ip_forward", "1")?;
         core.set_sysctl("ipv6/conf/all/disable_ipv6", "1")?;
-        let (relays, wires) = (Vec::new(), Vec::new());
         Ok(Self {
             number,
             core,
             directory,
             attachments: 0,
             homes: 0,
-            relays,
-            wires,
+            relays: Vec::new(),
+            wires: Vec::new(),
+            attached: Vec::new(),
         })
     }
 
@@ -148,10 +150,8 @@ impl Lab {
     pub fn public_host(&mut self, name: &str, wire: Wire) -> Result<PublicHost> {
         let namespace = Namespace::create(self.number, name)?;
         let address = self.attach(&namespace, wire)?;
-        Ok(PublicHost {
-            namespace: Arc::new(namespace),
-            address,
-        })
+        let namespace = self.keep(namespace);
+        Ok(PublicHost { namespace, address })
     }
 
     /// Attaches a home: a router with a NAT and one host behind it.
@@ -180,12 +180,19 @@ impl Lab {
         host.ip(&format!("address add {inside}/24 dev {INSIDE}"))?;
         host.ip(&format!("link set {INSIDE} up"))?;
         host.ip(&format!("route add default via 192.168.{lan}.1"))?;
+        let (host, router) = (self.keep(host), self.keep(router));
         Ok(Home {
-            host: Arc::new(host),
-            router: Arc::new(router),
+            host,
+            router,
             inside,
             outside,
         })
+    }
+
+    fn keep(&mut self, namespace: Namespace) -> Arc<Namespace> {
+        let namespace = Arc::new(namespace);
+        self.attached.push(Arc::clone(&namespace));
+        namespace
     }
 
     /// Connects `namespace` to the core and returns the public address it got.

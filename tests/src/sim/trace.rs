@@ -32,14 +32,15 @@ impl Trace {
         self.entries += 1;
         if self.print {
             let details = String::from_utf8_lossy(details);
-            // The first bytes tell the kind of a datagram and the destination of a frame.
-            let (length, head) = (packet.len(), &packet[..packet.len().min(6)]);
+            // The first bytes tell the kind of a datagram, its way and its session, or who sends a frame to whom.
+            let length = packet.len();
+            let head = hexadecimal(&packet[..length.min(20)]);
             let packet = if what == "event" {
                 String::from_utf8_lossy(packet)
             } else {
                 "".into()
             };
-            eprintln!("{at:>14.6?} {what} {details} {length} {head:02x?} {packet}");
+            eprintln!("{at:>14.6?} {what} {details} {length} {head} {packet}");
         }
         self.hash.update(at.as_nanos().to_be_bytes());
         for field in [what.as_bytes(), details, packet] {
@@ -56,12 +57,16 @@ impl Trace {
     /// The hash of the log so far: 32 hexadecimal digits, the first half of which would do to tell two runs apart.
     pub fn hash(&self) -> String {
         let digest = self.hash.clone().finalize();
-        digest[..16].iter().fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hexadecimal(&digest[..16])
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

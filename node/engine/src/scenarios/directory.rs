@@ -1,0 +1,176 @@
+//! Registration, member lists and claims, with one supernode and with several.
+
+use std::net::Ipv4Addr;
+
+use super::lab::{Lab, cut, frame, intact, link, name, udp, world_id};
+use crate::{
+    Anchor, Event, Role,
+    networks::Ipv4Claim,
+    wire::control::{Control, Membership},
+};
+
+const DATA: u8 = 3;
+
+#[test]
+fn a_member_cannot_register_the_address_of_another() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let (liar, other, victim) = (lab.add(Role::Node), lab.add(Role::Node), lab.add(Role::Node));
+    for node in [liar, other, victim] {
+        lab.set_world(node, 1, &[supernode]);
+    }
+    let (other1, victim1) = (lab.join(other, &name()), lab.join(victim, &name()));
+    lab.run_seconds(2);
+    let address = lab.status(victim, victim1).ipv4.unwrap();
+    let liar1 = lab.join(liar, &name());
+    lab.hosts[liar].engine.networks.get_mut(liar1).unwrap().ipv4 = Ipv4Claim::Off;
+    lab.run_seconds(2);
+
+    // Under the key of a free address it registers the victim's.
+    let secret = name().secret();
+    let membership = Membership {
+        member_key: secret.member_key(),
+        address_key: secret.address_key(Ipv4Addr::new(10, 64, 0, 9)),
+        ipv4: Some(address),
+        version: 0,
+    };
+    let register = Control::Register {
+        request: 77,
+        memberships: vec![membership],
+    };
+    let key = lab.key(supernode);
+    lab.tell(liar, &key, register);
+    lab.run_seconds(2);
+    let (to, from) = (lab.mac(other, other1), lab.mac(liar, liar1));
+    let frame = udp(to, from, 0, address);
+    lab.send(liar, liar1, &frame);
+    lab.run_seconds(1);
+    assert_eq!(lab.received(other, other1, &frame), 0);
+    assert_eq!(lab.hosts[other].engine.counters().foreign_source_ip, 1);
+}
+
+#[test]
+fn a_peer_greeted_in_a_second_world_is_reached_through_that_world() {
+    let mut lab = Lab::new();
+    let (first, second) = (lab.add(Role::Supernode), lab.add(Role::Supernode));
+    let (a, b) = (lab.add(Role::Node), lab.add(Role::Node));
+    lab.set_world(b, 2, &[second]);
+    let b1 = lab.join_in(b, &link(1), 2, &[]);
+    lab.set_world(a, 1, &[first]);
+    lab.run_seconds(2);
+    lab.set_world(a, 2, &[second]);
+    // The first member list is lost, so the index of the peer is not known when it is greeted.
+    let mut lost = false;
+    lab.wire = Box::new(move |from, to, bytes| {
+        let list = (from, to) == (second, a) && bytes[0] == DATA && bytes.len() > 16 + 64 + 16;
+        !list || std::mem::replace(&mut lost, true)
+    });
+    let greeted = lab.key(b);
+    let a1 = lab.join_in(a, &link(1), 2, &[greeted]);
+    lab.run_seconds(5);
+    let frame = frame(lab.mac(b, b1), lab.mac(a, a1), 1);
+    for _ in 0..5 {
+        lab.send(a, a1, &frame);
+        lab.run_seconds(1);
+    }
+    assert_eq!(lab.received(b, b1, &frame), 5);
+}
+
+#[test]
+fn a_peer_that_lost_one_supernode_is_reached_through_the_other() {
+    let mut lab = Lab::new();
+    let (first, second) = (lab.add(Role::Supernode), lab.add(Role::Supernode));
+    let (a, b) = (lab.add(Role::Node), lab.add(Role::Node));
+    for node in [a, b] {
+        lab.set_world(node, 1, &[first, second]);
+    }
+    let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
+    lab.run_seconds(3);
+    let frame = frame(lab.mac(b, b1), lab.mac(a, a1), 1);
+    lab.send(a, a1, &frame);
+    lab.run_seconds(1);
+    assert_eq!(lab.received(b, b1, &frame), 1);
+    lab.wire = cut(first, b);
+    for _ in 0..30 {
+        lab.send(a, a1, &frame);
+        lab.run_seconds(1);
+    }
+    let received = lab.received(b, b1, &frame);
+    assert!(received > 20, "{received} of 31 frames");
+}
+
+#[test]
+fn a_supernode_of_two_worlds_registers_the_networks_of_both() {
+    let mut lab = Lab::new();
+    let (supernode, node) = (lab.add(Role::Supernode), lab.add(Role::Node));
+    lab.set_world(node, 1, &[supernode]);
+    lab.set_world(node, 2, &[supernode]);
+    let network = lab.join_in(node, &link(1), 2, &[]);
+    lab.run_seconds(2);
+    assert!(lab.status(node, network).ipv4.is_some());
+    assert_eq!(lab.status(node, network).members, 1);
+    let registered = lab.hosts[node].events.iter().filter_map(|event| match event {
+        Event::Registered { world, .. } => Some(*world),
+        _ => None,
+    });
+    assert_eq!(registered.collect::<Vec<_>>(), [world_id(1), world_id(2)]);
+}
+
+#[test]
+fn a_world_served_by_a_supernode_already_known_is_registered_there_at_once() {
+    let mut lab = Lab::new();
+    let (supernode, node) = (lab.add(Role::Supernode), lab.add(Role::Node));
+    lab.set_world(node, 1, &[supernode]);
+    lab.run_seconds(2);
+    lab.set_world(node, 2, &[supernode]);
+    let network = lab.join_in(node, &link(1), 2, &[]);
+    lab.run_seconds(2);
+    assert_eq!(lab.status(node, network).members, 1);
+}
+
+#[test]
+fn ten_unanswered_requests_to_register_make_a_handshake_that_finds_the_next_address() {
+    let mut lab = Lab::new();
+    // One supernode at two addresses, the first of which dies as soon as a session stands.
+    let supernode = lab.add_with(Role::Supernode, 1);
+    let elsewhere = lab.add_with(Role::Supernode, 1);
+    let node = lab.add(Role::Node);
+    let anchor = Anchor {
+        key: lab.key(supernode),
+        addresses: vec![lab.hosts[supernode].address, lab.hosts[elsewhere].address],
+    };
+    let mut stands = false;
+    let mut requests = 0;
+    lab.wire = Box::new(move |from, to, bytes| {
+        if (from, to) == (node, supernode) && bytes[0] == DATA {
+            stands = true;
+            requests += 1;
+            assert!(requests <= 10, "request {requests} to the first address");
+        }
+        !stands || (from != supernode && to != supernode)
+    });
+    lab.hosts[node].engine.set_world(lab.now, world_id(1), vec![anchor]);
+    // 3 s, 1 s, 2 s, 4 s and 5 s between the requests, and 5 s for the handshake.
+    lab.run_seconds(40);
+    assert_eq!(lab.hosts[supernode].engine.anchor().registrations, 0);
+    assert_eq!(lab.hosts[elsewhere].engine.anchor().registrations, 1);
+    let status = &lab.hosts[node].engine.supernodes()[0];
+    assert_eq!(
+        (status.registered, status.address),
+        (true, Some(lab.hosts[elsewhere].address))
+    );
+}
+
+#[test]
+fn a_supernode_that_restarted_sends_its_lists_anew() {
+    let (mut lab, [supernode, a, b]) = Lab::with_two_nodes();
+    let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
+    lab.run_seconds(3);
+    lab.restart(supernode);
+    lab.wire = cut(supernode, b);
+    lab.run_seconds(60);
+    assert_eq!(lab.status(a, a1).members, 1, "the other is not back yet");
+    lab.wire = intact();
+    lab.run_seconds(60);
+    assert_eq!((lab.status(a, a1).members, lab.status(b, b1).members), (2, 2));
+}

@@ -1,0 +1,317 @@
+//! The laboratory: hosts with an engine each, and a wire that takes 20 ms and does what a test wants with datagrams.
+
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use farlan_crypto::{Identity, PublicKey, Seed, Work};
+use farlan_netconf::{Mac, Mtu, NetworkName, Parameters, Subnet, WorldId};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+use crate::{
+    Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, NetworkStatus, Outbox, Role, Time,
+    peers::{Peer, PeerId},
+    wire::control::Control,
+};
+
+/// What one datagram takes to its destination.
+pub(super) const DELAY: Duration = Duration::from_millis(20);
+
+/// Turns of one engine at one moment; an engine that wants more runs in circles.
+const MAX_TURNS: usize = 1000;
+
+/// A host of the laboratory, by its position.
+pub(super) type Place = usize;
+
+/// What the wire does with a datagram on its way between two hosts: it may change it, and says whether it arrives.
+pub(super) type Wire = Box<dyn FnMut(Place, Place, &mut Vec<u8>) -> bool>;
+
+/// An engine at an address, and what came out of it.
+pub(super) struct Host {
+    pub(super) engine: Engine,
+    pub(super) address: SocketAddr,
+    pub(super) frames: Vec<(NetworkHandle, Vec<u8>)>,
+    pub(super) events: Vec<Event>,
+    seed: u8,
+    role: Role,
+}
+
+/// A datagram under way.
+pub(super) struct Passing {
+    arrives: Time,
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) bytes: Vec<u8>,
+}
+
+pub(super) struct Lab {
+    pub(super) hosts: Vec<Host>,
+    pub(super) now: Time,
+    pub(super) wire: Wire,
+    pub(super) passing: VecDeque<Passing>,
+    engines_made: u64,
+}
+
+impl Lab {
+    pub(super) fn new() -> Self {
+        Self {
+            hosts: Vec::new(),
+            now: Time::ZERO + Duration::from_secs(1),
+            wire: intact(),
+            passing: VecDeque::new(),
+            engines_made: 0,
+        }
+    }
+
+    /// A supernode and two nodes that know it as the one supernode of world 1, not registered yet.
+    pub(super) fn with_two_nodes() -> (Self, [Place; 3]) {
+        let mut lab = Self::new();
+        let places = [lab.add(Role::Supernode), lab.add(Role::Node), lab.add(Role::Node)];
+        for node in &places[1..] {
+            lab.set_world(*node, 1, &[places[0]]);
+        }
+        (lab, places)
+    }
+
+    pub(super) fn add(&mut self, role: Role) -> Place {
+        let seed = u8::try_from(self.hosts.len() + 1).unwrap();
+        self.add_with(role, seed)
+    }
+
+    /// A host with the identity of `seed`, which another may have as well.
+    pub(super) fn add_with(&mut self, role: Role, seed: u8) -> Place {
+        let place = self.hosts.len();
+        let engine = self.engine(role, seed);
+        self.hosts.push(Host {
+            engine,
+            address: SocketAddr::from(([10, 0, 0, u8::try_from(place + 1).unwrap()], 9600)),
+            frames: Vec::new(),
+            events: Vec::new(),
+            seed,
+            role,
+        });
+        place
+    }
+
+    fn engine(&mut self, role: Role, seed: u8) -> Engine {
+        let identity = Identity::from_seed(Seed::from_bytes([seed; 32]), Work::NONE).unwrap();
+        let config = Config {
+            identity,
+            work: Work::NONE,
+            role,
+        };
+        self.engines_made += 1;
+        Engine::new(config, Box::new(ChaCha20Rng::seed_from_u64(self.engines_made)))
+    }
+
+    /// The host begins anew: the same identity and address, nothing else.
+    pub(super) fn restart(&mut self, place: Place) {
+        let (role, seed) = (self.hosts[place].role, self.hosts[place].seed);
+        self.hosts[place].engine = self.engine(role, seed);
+    }
+
+    pub(super) fn key(&self, place: Place) -> PublicKey {
+        self.hosts[place].engine.public()
+    }
+
+    pub(super) fn set_world(&mut self, place: Place, world: u8, supernodes: &[Place]) {
+        let anchor = |supernode: &Place| Anchor {
+            key: self.key(*supernode),
+            addresses: vec![self.hosts[*supernode].address],
+        };
+        let anchors = supernodes.iter().map(anchor).collect();
+        let now = self.now;
+        self.hosts[place].engine.set_world(now, world_id(world), anchors);
+    }
+
+    pub(super) fn join(&mut self, place: Place, parameters: &Parameters) -> NetworkHandle {
+        self.join_in(place, parameters, 1, &[])
+    }
+
+    pub(super) fn join_in(
+        &mut self,
+        place: Place,
+        parameters: &Parameters,
+        world: u8,
+        greet: &[PublicKey],
+    ) -> NetworkHandle {
+        let join = Join {
+            parameters: parameters.clone(),
+            world: world_id(world),
+            ipv4: true,
+            preferred: None,
+            greet: greet.to_vec(),
+        };
+        self.hosts[place].engine.join(self.now, join).unwrap()
+    }
+
+    pub(super) fn leave(&mut self, place: Place, network: NetworkHandle) {
+        self.hosts[place].engine.leave(self.now, network);
+    }
+
+    /// Puts what an engine wants sent on the wire and keeps the rest.
+    pub(super) fn take(&mut self, place: Place, out: &mut Outbox) {
+        let host = &mut self.hosts[place];
+        for (transmit, bytes) in out.datagrams.iter() {
+            self.passing.push_back(Passing {
+                arrives: self.now + DELAY,
+                from: host.address,
+                to: transmit.destination,
+                bytes: bytes.to_vec(),
+            });
+        }
+        for (network, frame) in out.frames.iter() {
+            host.frames.push((*network, frame.to_vec()));
+        }
+        host.events.append(&mut out.events);
+        out.clear();
+    }
+
+    /// The machine at `place` sends a frame through its card.
+    pub(super) fn send(&mut self, place: Place, network: NetworkHandle, frame: &[u8]) {
+        let (mut batch, mut out) = (Batch::default(), Outbox::default());
+        batch.push(network, frame);
+        self.hosts[place].engine.handle_frames(self.now, &mut batch, &mut out);
+        self.take(place, &mut out);
+    }
+
+    /// A datagram reaches `place` at once.
+    pub(super) fn deliver(&mut self, place: Place, from: SocketAddr, datagram: &[u8]) {
+        let (mut batch, mut out) = (Batch::default(), Outbox::default());
+        batch.push(from, datagram);
+        self.hosts[place]
+            .engine
+            .handle_datagrams(self.now, &mut batch, &mut out);
+        self.take(place, &mut out);
+    }
+
+    /// The engine at `place` says something to a peer inside their session.
+    pub(super) fn tell(&mut self, place: Place, peer: &PublicKey, message: Control) {
+        let id = self.peer_id(place, peer);
+        let mut out = Outbox::default();
+        self.hosts[place]
+            .engine
+            .send_control(self.now, id, None, &[message], &mut out);
+        self.take(place, &mut out);
+    }
+
+    /// Does what is due at all hosts.
+    pub(super) fn settle(&mut self) {
+        for place in 0..self.hosts.len() {
+            let mut turns = 0;
+            while self.hosts[place].engine.next_timeout().is_some_and(|at| at <= self.now) {
+                let mut out = Outbox::default();
+                self.hosts[place].engine.handle_timeout(self.now, &mut out);
+                self.take(place, &mut out);
+                turns += 1;
+                assert!(turns < MAX_TURNS, "host {place} runs in circles at {}", self.now);
+            }
+        }
+    }
+
+    /// Lets time pass, from one thing that happens to the next.
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.settle();
+            let timers = self.hosts.iter().filter_map(|host| host.engine.next_timeout());
+            let arrival = self.passing.front().map(|passing| passing.arrives);
+            let next = timers.chain(arrival).min().map_or(end, |next| next.min(end));
+            self.now = next.max(self.now);
+            while let Some(passing) = self.passing.pop_front_if(|passing| passing.arrives <= self.now) {
+                self.arrive(passing);
+            }
+            if self.now >= end {
+                break;
+            }
+        }
+        self.settle();
+    }
+
+    pub(super) fn run_seconds(&mut self, seconds: u64) {
+        self.run(Duration::from_secs(seconds));
+    }
+
+    fn arrive(&mut self, mut passing: Passing) {
+        let place = |address| self.hosts.iter().position(|host| host.address == address);
+        let (Some(from), Some(to)) = (place(passing.from), place(passing.to)) else {
+            return;
+        };
+        if (self.wire)(from, to, &mut passing.bytes) {
+            self.deliver(to, passing.from, &passing.bytes);
+        }
+    }
+
+    pub(super) fn status(&self, place: Place, network: NetworkHandle) -> NetworkStatus {
+        let mut networks = self.hosts[place].engine.networks().into_iter();
+        networks.find(|status| status.handle == network).unwrap()
+    }
+
+    pub(super) fn mac(&self, place: Place, network: NetworkHandle) -> Mac {
+        self.status(place, network).mac
+    }
+
+    pub(super) fn peer_id(&self, place: Place, key: &PublicKey) -> PeerId {
+        self.hosts[place].engine.peers.by_node(&key.node_id()).unwrap()
+    }
+
+    /// What the engine at `place` knows of a peer.
+    pub(super) fn peer(&self, place: Place, key: &PublicKey) -> &Peer {
+        self.hosts[place].engine.peers.get(self.peer_id(place, key)).unwrap()
+    }
+
+    /// How often the card of `place` in `network` was given `frame`.
+    pub(super) fn received(&self, place: Place, network: NetworkHandle, frame: &[u8]) -> usize {
+        let frames = self.hosts[place].frames.iter();
+        frames.filter(|(at, bytes)| *at == network && bytes == frame).count()
+    }
+
+    /// Handshakes that the hosts began so far.
+    pub(super) fn handshakes_begun(&self) -> u64 {
+        let begun = |host: &Host| host.engine.counters().handshakes_begun;
+        self.hosts.iter().map(begun).sum()
+    }
+}
+
+/// A wire that brings everything as it is.
+pub(super) fn intact() -> Wire {
+    Box::new(|_, _, _| true)
+}
+
+/// A wire that loses what goes between two hosts, either way.
+pub(super) fn cut(one: Place, other: Place) -> Wire {
+    Box::new(move |from, to, _| (from, to) != (one, other) && (from, to) != (other, one))
+}
+
+pub(super) fn world_id(world: u8) -> WorldId {
+    WorldId::from_bytes([world; 16])
+}
+
+/// A link network, policy *friends*.
+pub(super) fn link(number: u8) -> Parameters {
+    let subnet = Subnet::new(Ipv4Addr::new(10, 128, number * 16, 0), 20).unwrap();
+    Parameters::link([number; 16], subnet, Mtu::DEFAULT)
+}
+
+/// A name network of world 1, policy *strangers*.
+pub(super) fn name() -> Parameters {
+    Parameters::open_name(world_id(1), NetworkName::parse("earth").unwrap())
+}
+
+/// A frame of no protocol the engine knows.
+pub(super) fn frame(to: Mac, from: Mac, mark: u8) -> Vec<u8> {
+    [&to.as_bytes()[..], from.as_bytes(), &[0x88, 0xb5], &[mark; 60]].concat()
+}
+
+/// A frame with `tags` VLAN tags and an empty UDP datagram from `source`.
+pub(super) fn udp(to: Mac, from: Mac, tags: usize, source: Ipv4Addr) -> Vec<u8> {
+    let mut frame = [&to.as_bytes()[..], from.as_bytes()].concat();
+    frame.extend([0x81, 0, 0, 0].repeat(tags));
+    frame.extend([0x08, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend(source.octets());
+    frame.extend([10, 64, 0, 1, 0, 1, 0, 2, 0, 8, 0, 0]);
+    frame
+}

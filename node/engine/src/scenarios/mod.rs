@@ -1,0 +1,8 @@
+//! Scenarios: a few whole engines in one process and in virtual time, each test a rule that no single module keeps alone.
+
+mod directory;
+mod handshakes;
+mod lab;
+mod networks;
+mod switch;
+mod vectors;

@@ -1,0 +1,134 @@
+//! Cold starts: two new nodes in two homes, timed from "both registered" to the first answered ping.
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::command::wait_for;
+use super::ping;
+use super::program::{Node, PORT, Supernode, registered};
+use super::topology::{Home, Lab, Nat, Wire};
+use super::trio::JOIN_LIMIT;
+
+/// Time between two pings.
+const PING_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long a cold start may take before it counts as failed.
+const FIRST_PING_LIMIT: Duration = Duration::from_secs(15);
+
+/// Two homes, a supernode, and a node that makes the networks.
+#[derive(Debug)]
+pub struct ColdPair {
+    supernode: Supernode,
+    homes: [Home; 2],
+    maker: Node,
+}
+
+/// Time from "both registered" to the first answered ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstAnswers {
+    /// To the other's IPv4 address.
+    pub ipv4: Duration,
+    /// To the other's IPv6 address.
+    pub ipv6: Duration,
+}
+
+impl ColdPair {
+    /// Builds the homes, each on a wire of that kind, as the supernode is.
+    ///
+    /// # Errors
+    /// The lab or the programs fail.
+    pub fn new(lab: &mut Lab, nats: [Nat; 2], wire: Wire) -> Result<Self> {
+        let public = lab.public_host("s", wire)?;
+        let supernode = Supernode::start(lab, &public)?;
+        let homes = [lab.home("a", nats[0], wire)?, lab.home("b", nats[1], wire)?];
+        let shelter = lab.home("m", Nat::Port, wire)?;
+        let mut maker = Node::new(lab, "m", &shelter.host, Some(supernode.link()))?;
+        maker.start()?;
+        maker.wait_registered(JOIN_LIMIT)?;
+        Ok(Self {
+            supernode,
+            homes,
+            maker,
+        })
+    }
+
+    /// Starts two nodes without any state, joins both by the link of a new network, pings, and stops them.
+    /// Different values of `run` give different UDP ports, which the routers have not seen.
+    ///
+    /// # Errors
+    /// A program fails, or no answer comes in 15 s.
+    pub fn start(&mut self, lab: &Lab, run: u16) -> Result<FirstAnswers> {
+        let link = self.maker.host()?;
+        // The maker leaves again, so that nobody else is in the network.
+        for network in self.maker.networks()? {
+            self.maker.cli(&["leave", &network.network_id])?.success()?;
+        }
+        let node = |name: &str, home: &Home| -> Result<Node> {
+            let mut node = Node::new(lab, name, &home.host, Some(self.supernode.link()))?;
+            node.forget()?;
+            node.set_port(PORT + 1 + run);
+            node.launch()?;
+            Ok(node)
+        };
+        let [home_a, home_b] = &self.homes;
+        let (mut a, mut b) = (node("a", home_a)?, node("b", home_b)?);
+        a.wait_ready()?;
+        b.wait_ready()?;
+        let first = join_and_ping(&a, &b, &link)?;
+        a.stop()?;
+        b.stop()?;
+        Ok(first)
+    }
+}
+
+fn join_and_ping(a: &Node, b: &Node, link: &str) -> Result<FirstAnswers> {
+    thread::scope(|scope| {
+        let joins = [a, b].map(|node| scope.spawn(move || node.join(link)));
+        let clocks = [a, b].map(|node| scope.spawn(move || registered_at(node)));
+        let [clock_a, clock_b] = clocks.map(value);
+        let start = clock_a?.max(clock_b?);
+        let pings = [false, true].map(|is_ipv6| scope.spawn(move || first_answer(a, b, is_ipv6, start)));
+        let [ipv4, ipv6] = pings.map(value);
+        for join in joins.map(value) {
+            join?;
+        }
+        Ok(FirstAnswers {
+            ipv4: ipv4?,
+            ipv6: ipv6?,
+        })
+    })
+}
+
+/// When the `status` that first showed a registration was asked for.
+fn registered_at(node: &Node) -> Result<Instant> {
+    wait_for("the registration", JOIN_LIMIT, || {
+        let asked = Instant::now();
+        Ok(registered(&node.status()?).then_some(asked))
+    })
+}
+
+/// Pings from `a` the address of `b`, beginning as soon as `b` shows one.
+fn first_answer(a: &Node, b: &Node, is_ipv6: bool, start: Instant) -> Result<Duration> {
+    let target = wait_for("b's address", FIRST_PING_LIMIT, || {
+        let network = b.networks()?.into_iter().next();
+        Ok(network.and_then(|network| {
+            if is_ipv6 {
+                network.ipv6.map(IpAddr::from)
+            } else {
+                network.ipv4.map(IpAddr::from)
+            }
+        }))
+    })?;
+    let deadline = start + FIRST_PING_LIMIT;
+    let answered = a
+        .namespace()
+        .inside(|| ping::first_answer(target, PING_INTERVAL, deadline))??;
+    Ok(answered - start)
+}
+
+fn value<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
