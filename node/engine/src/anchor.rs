@@ -17,7 +17,7 @@ use crate::{
     subscriptions::Subscriptions,
     wire::{
         control::{Control, Membership, NodeRecord, Query},
-        datagram::{Datagram, RelayIndex, RelayTarget, Unknown, put_hint, put_relay},
+        datagram::{Datagram, RelayIndex, RelayTarget, SessionIndex, Unknown, put_hint, put_relay},
     },
 };
 
@@ -62,6 +62,8 @@ pub(crate) struct Anchor {
 struct Registration {
     index: RelayIndex,
     heard: Time,
+    /// The session and the number of the latest request.
+    latest: (SessionIndex, u32),
     memberships: Vec<Membership>,
     /// The registrations it relayed something to: those may answer with more than handshakes.
     sent_to: BTreeSet<RelayIndex>,
@@ -184,6 +186,7 @@ impl Engine {
         &mut self,
         now: Time,
         id: PeerId,
+        local: SessionIndex,
         (request, memberships): (u32, &[Membership]),
         out: &mut Outbox,
     ) {
@@ -193,7 +196,12 @@ impl Engine {
             return;
         };
         let before = match self.anchor.registrations.get_mut(&id) {
-            Some(registration) => std::mem::take(&mut registration.memberships),
+            // An older request that was overtaken must not undo a newer one.
+            Some(registration) if registration.latest.0 == local && request < registration.latest.1 => return,
+            Some(registration) => {
+                registration.latest = (local, request);
+                std::mem::take(&mut registration.memberships)
+            }
             None => {
                 let Some(index) = self.anchor.indexes.take(now) else {
                     return;
@@ -203,6 +211,7 @@ impl Engine {
                 let registration = Registration {
                     index,
                     heard: now,
+                    latest: (local, request),
                     memberships: Vec::new(),
                     sent_to: BTreeSet::new(),
                     challenge: None,

@@ -1,4 +1,5 @@
-//! A node's side of the directory: registration with the supernodes of its worlds, member lists and look-ups.
+//! A node's side of the directory: the supernodes of its worlds, and registration with them. Member lists are in
+//! `members`, look-ups in `lookups`.
 //!
 //! A node registers with every supernode of a world, three at most, so each of them knows all members and each can relay
 //! to them.
@@ -9,19 +10,17 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{NodeId, PublicKey};
+use farlan_crypto::PublicKey;
 use farlan_netconf::WorldId;
-use rand_core::Rng as _;
 use tracing::{debug, info};
 
 use crate::{
     Anchor, Engine, Event, NetworkHandle, Outbox, SupernodeStatus, Time,
-    networks::{Member, Network},
     peers::{Path, Peer, PeerId, Peers},
     retry::{Retry, Schedule},
     wire::{
-        control::{Control, MemberEntry, Membership, NodeRecord, Query},
-        datagram::{RelayIndex, RelayTarget, Unknown},
+        control::{Control, Membership},
+        datagram::{RelayIndex, Unknown},
     },
 };
 
@@ -39,7 +38,7 @@ const KEEPALIVE_RETRY: Duration = Duration::from_secs(1);
 const KEEPALIVES_MISSED: u32 = 3;
 
 /// An unanswered request to a supernode is sent again after these pauses.
-const REQUEST: Schedule = Schedule {
+pub(crate) const REQUEST: Schedule = Schedule {
     first: Duration::from_millis(500),
     steady: 6,
     longest: Duration::from_secs(5),
@@ -48,25 +47,11 @@ const REQUEST: Schedule = Schedule {
 /// After so many unanswered requests to register, the session is taken for dead: a new one may find another address.
 const REQUESTS_MISSED: u32 = 10;
 
-/// A look-up without an answer is given up after this time.
-const LOOKUP_KEPT: Duration = Duration::from_secs(3);
-
-/// A negative answer is not asked for again for so long.
-const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
-
-/// Members of one list that a node keeps, against a supernode that lists without end. An honest one pushes 128.
-const MAX_LISTED: usize = 512;
-
-/// Look-ups under way at one time.
-const MAX_LOOKUPS: usize = 128;
-
 /// What a node knows of its supernodes.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     worlds: BTreeMap<WorldId, Vec<PeerId>>,
     registrations: BTreeMap<PeerId, Registration>,
-    lookups: BTreeMap<u32, Lookup>,
-    recent: BTreeMap<LookupKey, Time>,
     next_request: u32,
     /// Supernodes to be told of changed memberships at the end of this turn.
     dirty: BTreeSet<PeerId>,
@@ -101,27 +86,6 @@ struct Request {
     retry: Retry,
 }
 
-type LookupKey = (NetworkHandle, LookupTarget);
-
-/// What is looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LookupTarget {
-    /// A node by a prefix of its id.
-    Node { low: NodeId, bits: u8 },
-    /// The holder of an IPv4 address.
-    Ipv4(Ipv4Addr),
-}
-
-#[derive(Debug)]
-struct Lookup {
-    key: LookupKey,
-    query: Query,
-    since: Time,
-    retry: Retry,
-    /// The supernode asked last: only its answer counts.
-    asked: Option<PeerId>,
-}
-
 impl Directory {
     pub(crate) fn knows(&self, world: &WorldId) -> bool {
         self.worlds.contains_key(world)
@@ -130,6 +94,15 @@ impl Directory {
     /// This node's relay index at a supernode; none while not registered.
     pub(crate) fn relay_index(&self, supernode: PeerId) -> Option<RelayIndex> {
         self.registrations.get(&supernode)?.index
+    }
+
+    /// The supernodes at which this node is registered.
+    pub(crate) fn homes(&self) -> impl Iterator<Item = PeerId> {
+        let registered = self
+            .registrations
+            .iter()
+            .filter(|(_, registration)| registration.index.is_some());
+        registered.map(|(id, _)| *id)
     }
 
     /// All supernodes of this node.
@@ -143,16 +116,11 @@ impl Directory {
         worlds.map(|(world, _)| *world).collect()
     }
 
-    fn serves(&self, supernode: PeerId, world: &WorldId) -> bool {
+    /// Whether a world names a supernode.
+    pub(crate) fn serves(&self, supernode: PeerId, world: &WorldId) -> bool {
         self.worlds
             .get(world)
             .is_some_and(|anchors| anchors.contains(&supernode))
-    }
-
-    /// Forgets what was asked for a network.
-    pub(crate) fn drop_network(&mut self, network: NetworkHandle) {
-        self.lookups.retain(|_, lookup| lookup.key.0 != network);
-        self.recent.retain(|(asked, _), _| *asked != network);
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -167,13 +135,6 @@ impl Directory {
         let keepalive = registration.index.map(|_| keepalive);
         let request = registration.request.as_ref().map(|request| request.retry.at());
         [keepalive, request].into_iter().flatten().min()
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        self.lookups
-            .values()
-            .map(|lookup| lookup.retry.at().min(lookup.since + LOOKUP_KEPT))
-            .min()
     }
 
     pub(crate) fn status(&self, peers: &Peers) -> Vec<SupernodeStatus> {
@@ -191,12 +152,12 @@ impl Directory {
     }
 
     /// The registered supernodes of a world, in order.
-    fn registered(&self, world: &WorldId) -> impl Iterator<Item = PeerId> {
+    pub(crate) fn registered(&self, world: &WorldId) -> impl Iterator<Item = PeerId> {
         let anchors = self.worlds.get(world).map(Vec::as_slice).unwrap_or_default();
         anchors.iter().copied().filter(|id| self.relay_index(*id).is_some())
     }
 
-    fn request_number(&mut self) -> u32 {
+    pub(crate) fn request_number(&mut self) -> u32 {
         self.next_request = self.next_request.wrapping_add(1);
         self.next_request
     }
@@ -298,64 +259,6 @@ impl Engine {
         }
     }
 
-    /// Chooses a way to a peer that has none, or whose relay is not registered any more.
-    pub(crate) fn find_path(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get(id) else { return };
-        if peer.supernode || peer.path.is_some_and(|path| self.envelope(path).is_some()) {
-            return;
-        }
-        let node = peer.key.node_id();
-        let path = self.relay_path(&node);
-        if let Some(peer) = self.peers.get_mut(id) {
-            peer.path = path;
-        }
-    }
-
-    /// A relayed way to a node: by the index its supernode lists, else by its id through any registered supernode.
-    fn relay_path(&self, node: &NodeId) -> Option<Path> {
-        let listings = self.networks.iter().flat_map(|network| network.listings.iter());
-        let mut listed = listings
-            .filter(|(supernode, _)| self.directory.relay_index(**supernode).is_some())
-            .filter_map(|(supernode, listing)| Some((*supernode, listing.members.get(node)?.index)));
-        if let Some((supernode, index)) = listed.next() {
-            return Some(Path::Relay {
-                supernode,
-                target: RelayTarget::Index(index),
-            });
-        }
-        let mut registered = self
-            .directory
-            .registrations
-            .iter()
-            .filter(|(_, registration)| registration.index.is_some());
-        registered.next().map(|(id, _)| Path::Relay {
-            supernode: *id,
-            target: RelayTarget::Node(*node),
-        })
-    }
-
-    /// A peer that does not answer is tried by its id through the next supernode: its index may be of another time, or it
-    /// may have lost the supernode used so far.
-    pub(crate) fn try_other_relay(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else {
-            return;
-        };
-        let used = match peer.path {
-            Some(Path::Relay { supernode, .. }) => Some(supernode),
-            _ => None,
-        };
-        let registered = || {
-            let all = self.directory.registrations.iter();
-            all.filter(|(_, registration)| registration.index.is_some())
-                .map(|(id, _)| *id)
-        };
-        let next = registered().find(|id| Some(*id) > used).or_else(|| registered().next());
-        peer.path = next.map(|supernode| Path::Relay {
-            supernode,
-            target: RelayTarget::Node(peer.key.node_id()),
-        });
-    }
-
     /// A supernode that does not answer is tried at its next address.
     pub(crate) fn try_other_address(&mut self, id: PeerId) {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
@@ -375,11 +278,6 @@ impl Engine {
         }
     }
 
-    /// A session with a supernode stands: register, or show that the new keys work and that this node is still there.
-    pub(crate) fn anchor_session_stands(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        self.register(now, id, out);
-    }
-
     /// The memberships in a world changed: its supernodes are told at the end of the turn.
     pub(crate) fn memberships_changed(&mut self, world: &WorldId) {
         let anchors = self.directory.worlds.get(world).cloned().unwrap_or_default();
@@ -394,14 +292,13 @@ impl Engine {
         }
     }
 
-    fn register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+    /// Registers at a supernode, or shows it that this node is still there.
+    pub(crate) fn register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let number = self.directory.request_number();
-        let worlds = &self.directory.worlds;
-        let served = |world: &WorldId| worlds.get(world).is_some_and(|anchors| anchors.contains(&id));
         let networks = self
             .networks
             .iter()
-            .filter(|network| served(&network.world))
+            .filter(|network| self.directory.serves(id, &network.world))
             .map(|network| (network.handle, network.ipv4_claim()))
             .collect();
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
@@ -633,182 +530,5 @@ impl Engine {
                 self.begin_handshake(id, false);
             }
         }
-    }
-
-    /// A change of a member list.
-    pub(crate) fn members_told(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        member_key: farlan_netconf::DirectoryKey,
-        (from, upto, count): (u64, u64, u32),
-        entries: &[MemberEntry],
-        out: &mut Outbox,
-    ) {
-        let worlds = &self.directory.worlds;
-        let served = |world: &WorldId| worlds.get(world).is_some_and(|anchors| anchors.contains(&id));
-        let ours = |network: &&mut Network| network.member_key == member_key && served(&network.world);
-        let Some(network) = self.networks.iter_mut().find(ours) else {
-            return;
-        };
-        let handle = network.handle;
-        let mut listing = network.listings.remove(&id).unwrap_or_default();
-        if from == 0 {
-            listing.members.clear();
-            listing.version = 0;
-        }
-        let mut moved = Vec::new();
-        if from == listing.version {
-            listing.version = upto;
-            listing.count = count;
-            for entry in entries {
-                let Ok(key) = PublicKey::from_bytes(&entry.record.key, self.work) else {
-                    continue;
-                };
-                let node = key.node_id();
-                if !entry.present {
-                    listing.members.remove(&node);
-                } else if listing.members.len() < MAX_LISTED || listing.members.contains_key(&node) {
-                    let index = entry.record.index;
-                    let ipv4 = entry.ipv4.filter(|address| network.may_hold(&node, *address));
-                    listing.members.insert(node, Member { key, index, ipv4 });
-                    moved.push((key, index));
-                }
-            }
-        }
-        let version = listing.version;
-        network.listings.insert(id, listing);
-        self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);
-        // A member that came back has another index.
-        for (key, index) in moved {
-            self.relay_index_told(id, &key, index);
-        }
-        self.try_held_again(now, handle, out);
-    }
-
-    fn relay_index_told(&mut self, supernode: PeerId, key: &PublicKey, index: RelayIndex) {
-        let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get_mut(id));
-        if let Some(peer) = peer.filter(|peer| peer.key == *key)
-            && let Some(Path::Relay {
-                supernode: used,
-                target,
-            }) = &mut peer.path
-            && *used == supernode
-        {
-            *target = RelayTarget::Index(index);
-        }
-    }
-
-    /// Asks the supernodes of a network who has an address or the rest of an id.
-    pub(crate) fn look_up(&mut self, now: Time, handle: NetworkHandle, target: LookupTarget, query: Query) {
-        let key = (handle, target);
-        self.directory
-            .recent
-            .retain(|_, asked| now.since(*asked) < LOOKUP_PAUSE);
-        let asked =
-            self.directory.recent.contains_key(&key) || self.directory.lookups.values().any(|lookup| lookup.key == key);
-        if asked || self.directory.lookups.len() >= MAX_LOOKUPS {
-            return;
-        }
-        let request = self.directory.request_number();
-        let lookup = Lookup {
-            key,
-            query,
-            since: now,
-            retry: Retry::due(REQUEST, now),
-            asked: None,
-        };
-        self.directory.lookups.insert(request, lookup);
-    }
-
-    /// Sends look-ups that are new or unanswered, and gives up old ones.
-    pub(crate) fn tend_lookups(&mut self, now: Time, out: &mut Outbox) {
-        self.directory
-            .lookups
-            .retain(|_, lookup| now.since(lookup.since) < LOOKUP_KEPT);
-        let mut due = Vec::new();
-        for (request, lookup) in &mut self.directory.lookups {
-            if lookup.retry.at() <= now {
-                lookup.retry.again(now);
-                due.push((*request, lookup.key.0, lookup.query));
-            }
-        }
-        for (request, handle, query) in due {
-            let Some(world) = self.networks.get(handle).map(|network| network.world) else {
-                continue;
-            };
-            let anchor = self.directory.registered(&world).next();
-            if let Some(lookup) = self.directory.lookups.get_mut(&request) {
-                lookup.asked = anchor;
-            }
-            if let Some(id) = anchor {
-                self.send_control(now, id, None, &[Control::Locate { request, query }], out);
-            }
-        }
-    }
-
-    /// The answer to a look-up.
-    pub(crate) fn located(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        request: u32,
-        found: Option<&NodeRecord>,
-        out: &mut Outbox,
-    ) {
-        let asked = self
-            .directory
-            .lookups
-            .get(&request)
-            .is_some_and(|lookup| lookup.asked == Some(id));
-        let Some(lookup) = self.directory.lookups.remove(&request).filter(|_| asked) else {
-            return;
-        };
-        let (handle, target) = lookup.key;
-        let Some(network) = self.networks.get_mut(handle) else {
-            return;
-        };
-        let key = found.and_then(|record| PublicKey::from_bytes(&record.key, self.work).ok());
-        let ipv4 = match target {
-            LookupTarget::Ipv4(address) => Some(address),
-            LookupTarget::Node { .. } => None,
-        };
-        let fits = |key: &PublicKey| match &lookup.query {
-            Query::Prefix(prefix) => prefix.matches(&key.node_id()),
-            Query::Address(_) => ipv4.is_some_and(|address| network.may_hold(&key.node_id(), address)),
-        };
-        let key = key.filter(fits).filter(|key| *key != self.public);
-        let (Some(key), Some(record)) = (key, found) else {
-            self.directory.recent.insert(lookup.key, now);
-            self.not_located(handle, target);
-            return;
-        };
-        network.note_located(Member {
-            key,
-            index: record.index,
-            ipv4,
-        });
-        if let Some(peer) = self.peers.pin(key).and_then(|peer| self.peers.get_mut(peer))
-            && peer.path.is_none()
-        {
-            peer.path = Some(Path::Relay {
-                supernode: id,
-                target: RelayTarget::Index(record.index),
-            });
-        }
-        self.try_held_again(now, handle, out);
-    }
-
-    /// The supernode names somebody who is about to call.
-    pub(crate) fn introduced(&mut self, id: PeerId, record: &NodeRecord) {
-        let key = PublicKey::from_bytes(&record.key, self.work);
-        if let Some(key) = key.ok().filter(|_| self.directory.registrations.contains_key(&id)) {
-            self.relay_index_told(id, &key, record.index);
-        }
-    }
-
-    /// A random number, for tokens and challenges.
-    pub(crate) fn random_u64(&mut self) -> u64 {
-        self.random.next_u64()
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     anchor::Anchor,
     directory::Directory,
     handshakes::Handshakes,
+    lookups::Lookups,
     multicast::Groups,
     networks::Networks,
     outbound::PendingSeal,
@@ -42,6 +43,7 @@ pub struct Engine {
     pub(crate) handshakes: Handshakes,
     pub(crate) networks: Networks,
     pub(crate) directory: Directory,
+    pub(crate) lookups: Lookups,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
     pub(crate) pings: Pings,
@@ -87,6 +89,7 @@ impl Engine {
             handshakes: Handshakes::default(),
             networks: Networks::default(),
             directory: Directory::default(),
+            lookups: Lookups::default(),
             held: HeldFrames::default(),
             groups,
             pings: Pings::default(),
@@ -142,7 +145,7 @@ impl Engine {
             return;
         };
         self.held.drop_network(network);
-        self.directory.drop_network(network);
+        self.lookups.drop_network(network);
         self.groups.drop_network(network);
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {
@@ -189,7 +192,7 @@ impl Engine {
             self.timers.peek().map(|Reverse((at, _))| *at),
             self.held.deadline(),
             self.groups.deadline(),
-            self.directory.deadline(),
+            self.lookups.deadline(),
             self.anchor.deadline(),
         ]
         .into_iter()
@@ -271,6 +274,11 @@ impl Engine {
             self.pings.forget(id);
             self.peers.forget(id);
         }
+    }
+
+    /// A random number, for tokens and challenges.
+    pub(crate) fn random_u64(&mut self) -> u64 {
+        self.random.next_u64()
     }
 
     /// A peer's id for the log.

@@ -432,7 +432,7 @@ impl Engine {
         }
         debug!(peer = %self.name(id), "session stands");
         if supernode {
-            self.anchor_session_stands(now, id, out);
+            self.register(now, id, out);
         } else {
             self.offer_networks(now, id, local, out);
             self.release_waiting(now, id, out);

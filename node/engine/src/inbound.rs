@@ -280,7 +280,7 @@ impl Engine {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
             }
             Control::Register { request, memberships } if !node => {
-                self.register_asked(now, id, (*request, memberships), out);
+                self.register_asked(now, id, local, (*request, memberships), out);
             }
             Control::MembersAck { member_key, version } if !node => {
                 self.members_acknowledged(now, id, *member_key, *version, out);

@@ -227,11 +227,9 @@ impl Sessions {
         }
     }
 
-    /// The sessions this end may send under now or later.
+    /// All sessions both ends hold: after crossing handshakes each end may prefer another.
     pub(crate) fn usable_mut(&mut self) -> impl Iterator<Item = &mut Session> {
-        self.0
-            .iter_mut()
-            .filter(|session| session.confirmed && session.superseded.is_none())
+        self.0.iter_mut().filter(|session| session.confirmed)
     }
 
     /// Whether newer keys are due; not while the newest wait for the other end's networks.

@@ -12,7 +12,7 @@ use farlan_netconf::{Mac, NodePrefix, Policy};
 
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
-    directory::LookupTarget,
+    lookups::LookupTarget,
     neighbours::{Asked, Question, answer, is_membership_report, question},
     networks::Network,
     peers::PeerId,

@@ -1,6 +1,6 @@
 //! Registration, member lists and claims, with one supernode and with several.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::lab::{Lab, cut, frame, intact, link, name, udp, world_id};
 use crate::{
@@ -117,15 +117,19 @@ fn a_supernode_of_two_worlds_registers_the_networks_of_both() {
 }
 
 #[test]
-fn a_world_served_by_a_supernode_already_known_is_registered_there_at_once() {
+fn a_supernode_known_from_another_world_registers_the_networks_of_a_world_that_it_comes_to_serve() {
     let mut lab = Lab::new();
-    let (supernode, node) = (lab.add(Role::Supernode), lab.add(Role::Node));
-    lab.set_world(node, 1, &[supernode]);
+    let (first, second) = (lab.add(Role::Supernode), lab.add(Role::Supernode));
+    let node = lab.add(Role::Node);
+    lab.set_world(node, 1, &[first]);
+    lab.set_world(node, 2, &[second]);
+    lab.join_in(node, &link(1), 2, &[]);
     lab.run_seconds(2);
-    lab.set_world(node, 2, &[supernode]);
-    let network = lab.join_in(node, &link(1), 2, &[]);
+    let lists = |lab: &Lab| lab.hosts[first].engine.anchor().subscriptions;
+    assert_eq!(lists(&lab), 0);
+    lab.set_world(node, 2, &[second, first]);
     lab.run_seconds(2);
-    assert_eq!(lab.status(node, network).members, 1);
+    assert_eq!(lists(&lab), 1);
 }
 
 #[test]
@@ -162,15 +166,51 @@ fn ten_unanswered_requests_to_register_make_a_handshake_that_finds_the_next_addr
 }
 
 #[test]
-fn a_supernode_that_restarted_sends_its_lists_anew() {
-    let (mut lab, [supernode, a, b]) = Lab::with_two_nodes();
-    let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
+fn a_greeting_waits_for_a_supernode_of_its_world() {
+    let mut lab = Lab::new();
+    let (first, second) = (lab.add(Role::Supernode), lab.add(Role::Supernode));
+    let (a, b) = (lab.add(Role::Node), lab.add(Role::Node));
+    lab.set_world(b, 2, &[second]);
+    lab.join_in(b, &link(1), 2, &[]);
+    lab.set_world(a, 1, &[first]);
+    lab.run_seconds(2);
+    lab.wire = cut(second, a);
+    lab.set_world(a, 2, &[second]);
+    let greeted = lab.key(b);
+    lab.join_in(a, &link(1), 2, &[greeted]);
     lab.run_seconds(3);
-    lab.restart(supernode);
-    lab.wire = cut(supernode, b);
-    lab.run_seconds(60);
-    assert_eq!(lab.status(a, a1).members, 1, "the other is not back yet");
+    let known = |lab: &Lab| lab.hosts[a].engine.peers.by_node(&greeted.node_id()).is_some();
+    assert!(!known(&lab));
     lab.wire = intact();
+    lab.run_seconds(3);
+    assert!(known(&lab) && lab.peer(a, &greeted).sessions.current().is_some());
+}
+
+#[test]
+fn a_list_of_before_a_restart_of_its_supernode_is_replaced() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let nodes = [(); 4].map(|()| lab.add(Role::Node));
+    let [a, gone, new, newer] = nodes;
+    for node in nodes {
+        lab.set_world(node, 1, &[supernode]);
+    }
+    let a1 = lab.join(a, &link(1));
+    lab.join(gone, &link(1));
+    lab.run_seconds(3);
+    // While the first is away the new list counts as many changes as the old one did.
+    lab.restart(supernode);
+    lab.wire = Box::new(move |from, to, _| ![from, to].iter().any(|place| [a, gone].contains(place)));
+    lab.join(new, &link(1));
+    lab.join(newer, &link(1));
     lab.run_seconds(60);
-    assert_eq!((lab.status(a, a1).members, lab.status(b, b1).members), (2, 2));
+    lab.wire = cut(supernode, gone);
+    lab.run_seconds(60);
+    let network = lab.hosts[a].engine.networks.get(a1).unwrap();
+    let listed: BTreeSet<_> = network.listed().map(|member| member.key.node_id()).collect();
+    assert_eq!(
+        listed,
+        BTreeSet::from([a, new, newer].map(|node| lab.key(node).node_id()))
+    );
+    assert_eq!(lab.status(a, a1).members, 3);
 }

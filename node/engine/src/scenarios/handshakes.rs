@@ -60,39 +60,39 @@ fn a_bit_turned_in_the_header_of_a_response_makes_no_session() {
     assert!(registers_with_flipped(u8::MAX, 0), "it does over an honest wire");
 }
 
-#[test]
-fn a_replayed_initiation_does_not_move_a_path() {
+/// Node `b` calls node `a`, whose id is `lower` than the other's or not, and a stranger records the message 1, which
+/// `arrives` or not. Later `a` calls `b`, the stranger sends the recording, and `a`'s first message is lost. Whether the
+/// stranger gets something, and how often the frame of `a` arrives before its message was sent three times.
+fn call_after_a_replay(lower: bool, arrives: bool) -> (bool, usize) {
     let mut lab = Lab::new();
     let supernode = lab.add(Role::Supernode);
     let (one, other, stranger) = (lab.add(Role::Node), lab.add(Role::Node), lab.add(Role::Node));
-    // The lower id wins where handshakes cross: that node's message is the one not answered.
-    let lower = lab.key(one).node_id() < lab.key(other).node_id();
-    let (a, b) = if lower { (one, other) } else { (other, one) };
+    let in_order = (lab.key(one).node_id() < lab.key(other).node_id()) == lower;
+    let (a, b) = if in_order { (one, other) } else { (other, one) };
     for node in [a, b] {
         lab.set_world(node, 1, &[supernode]);
     }
     let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
     lab.run_seconds(3);
 
-    // The second node's relayed message is recorded.
     let recorded = Rc::new(RefCell::new(Vec::new()));
     let record = Rc::clone(&recorded);
     lab.wire = Box::new(move |_, to, bytes| {
-        if to == a && bytes[0] == RELAY && bytes[RELAY_HEADER] == INITIATION {
+        let initiation = to == a && bytes[0] == RELAY && bytes[RELAY_HEADER] == INITIATION;
+        if initiation {
             record.replace(bytes[RELAY_HEADER..].to_vec());
         }
-        true
+        arrives || !initiation
     });
     let first = frame(lab.mac(a, a1), lab.mac(b, b1), 1);
     lab.send(b, b1, &first);
-    lab.run_seconds(1);
-    assert_eq!(lab.received(a, a1, &first), 1);
+    lab.run_seconds(10);
+    assert_eq!(lab.received(a, a1, &first), usize::from(arrives));
     lab.wire = intact();
     let recorded = recorded.take();
     assert!(!recorded.is_empty());
 
-    // All is quiet until that session is gone. Then the first node calls, its first message is lost, and a stranger
-    // sends the recording.
+    // All is quiet until the session, if there was one, is gone.
     lab.run_seconds(200);
     let second = frame(lab.mac(b, b1), lab.mac(a, a1), 2);
     lab.send(a, a1, &second);
@@ -100,10 +100,26 @@ fn a_replayed_initiation_does_not_move_a_path() {
     let stranger = lab.hosts[stranger].address;
     lab.deliver(a, stranger, &recorded);
     lab.settle();
+    let told = lab.passing.iter().any(|passing| passing.to == stranger);
     let lost = lab.hosts[supernode].address;
     lab.passing.retain(|passing| passing.to != lost);
-    lab.run_seconds(2);
-    assert_eq!(lab.received(b, b1, &second), 1);
+    lab.run(Duration::from_millis(1000));
+    (told, lab.received(b, b1, &second))
+}
+
+#[test]
+fn a_replayed_initiation_does_not_hinder_a_call() {
+    for lower in [true, false] {
+        let (_, received) = call_after_a_replay(lower, false);
+        assert_eq!(received, 1, "lower: {lower}");
+    }
+}
+
+#[test]
+fn a_settled_initiation_is_not_answered_again() {
+    for lower in [true, false] {
+        assert_eq!(call_after_a_replay(lower, true), (false, 1), "lower: {lower}");
+    }
 }
 
 #[test]

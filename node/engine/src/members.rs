@@ -1,0 +1,90 @@
+//! A node's side of member lists: what the supernodes of a network tell of its members.
+
+use farlan_crypto::PublicKey;
+use farlan_netconf::DirectoryKey;
+
+use crate::{
+    Engine, Outbox, Time,
+    networks::{Member, Network},
+    peers::{Path, PeerId},
+    wire::{
+        control::{Control, MemberEntry, NodeRecord},
+        datagram::{RelayIndex, RelayTarget},
+    },
+};
+
+/// Members of one list that a node keeps, against a supernode that lists without end. An honest one pushes 128.
+const MAX_LISTED: usize = 512;
+
+impl Engine {
+    /// A change of a member list.
+    pub(crate) fn members_told(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        member_key: DirectoryKey,
+        (from, upto, count): (u64, u64, u32),
+        entries: &[MemberEntry],
+        out: &mut Outbox,
+    ) {
+        let directory = &self.directory;
+        let ours = |network: &&mut Network| network.member_key == member_key && directory.serves(id, &network.world);
+        let Some(network) = self.networks.iter_mut().find(ours) else {
+            return;
+        };
+        let handle = network.handle;
+        let mut listing = network.listings.remove(&id).unwrap_or_default();
+        if from == 0 {
+            listing.members.clear();
+            listing.version = 0;
+        }
+        let mut moved = Vec::new();
+        if from == listing.version {
+            listing.version = upto;
+            listing.count = count;
+            for entry in entries {
+                let Ok(key) = PublicKey::from_bytes(&entry.record.key, self.work) else {
+                    continue;
+                };
+                let node = key.node_id();
+                if !entry.present {
+                    listing.members.remove(&node);
+                } else if listing.members.len() < MAX_LISTED || listing.members.contains_key(&node) {
+                    let index = entry.record.index;
+                    let ipv4 = entry.ipv4.filter(|address| network.may_hold(&node, *address));
+                    listing.members.insert(node, Member { key, index, ipv4 });
+                    moved.push((key, index));
+                }
+            }
+        }
+        let version = listing.version;
+        network.listings.insert(id, listing);
+        self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);
+        // A member that came back has another index.
+        for (key, index) in moved {
+            self.relay_index_told(id, &key, index);
+        }
+        self.try_held_again(now, handle, out);
+    }
+
+    fn relay_index_told(&mut self, supernode: PeerId, key: &PublicKey, index: RelayIndex) {
+        let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get_mut(id));
+        if let Some(peer) = peer.filter(|peer| peer.key == *key)
+            && let Some(Path::Relay {
+                supernode: used,
+                target,
+            }) = &mut peer.path
+            && *used == supernode
+        {
+            *target = RelayTarget::Index(index);
+        }
+    }
+
+    /// The supernode names somebody who is about to call.
+    pub(crate) fn introduced(&mut self, id: PeerId, record: &NodeRecord) {
+        let key = PublicKey::from_bytes(&record.key, self.work);
+        if let Some(key) = key.ok().filter(|_| self.directory.anchors().any(|anchor| anchor == id)) {
+            self.relay_index_told(id, &key, record.index);
+        }
+    }
+}
