@@ -414,6 +414,7 @@ impl Engine {
         match due.map(|request| request.retry.sent()) {
             Some(sent) if sent >= REQUESTS_MISSED => {
                 self.end_sessions(id, out);
+                self.try_other_address(id);
                 self.registration_lost(id, out);
                 return;
             }
