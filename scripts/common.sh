@@ -27,7 +27,7 @@ need() {
         program=${pair%%:*} package=${pair#*:}
         if ! command -v "$program" >/dev/null; then
             missing+=("$program (Debian package $package)")
-            packages+=("$package")
+            [[ " ${packages[*]-} " == *" $package "* ]] || packages+=("$package")
         fi
     done
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -74,16 +74,19 @@ need_root() {
         SUDO=(sudo)
     fi
     if [ ! -e /dev/net/tun ]; then
+        # Loading the module makes the device, except where /dev is a plain directory, as in a chroot.
         "${SUDO[@]}" modprobe tun 2>/dev/null || true
+        [ -e /dev/net/tun ] ||
+            { "${SUDO[@]}" mkdir -p /dev/net && "${SUDO[@]}" mknod -m 600 /dev/net/tun c 10 200; } 2>/dev/null || true
         [ -e /dev/net/tun ] ||
             fail "missing: /dev/net/tun; load the kernel module tun, or give this container that device"
     fi
 }
 
 # What the lab itself runs, and what its tests run besides.
-LAB_PROGRAMS=(ip:iproute2 ss:iproute2 nft:nftables ping:iputils-ping unshare:util-linux setpriv:util-linux)
+LAB_PROGRAMS=(ip:iproute2 ss:iproute2 nft:nftables ping:iputils-ping nsenter:util-linux setpriv:util-linux)
 # shellcheck disable=SC2034  # used by scripts that source this file
-TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" arping:arping tcpdump:tcpdump dbus-daemon:dbus-daemon
+TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" unshare:util-linux mount:mount arping:arping dbus-daemon:dbus-daemon
     avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils)
 
 # The directory that cargo builds in.

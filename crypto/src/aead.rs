@@ -46,12 +46,7 @@ pub trait Aead {
     ///
     /// # Errors
     /// [`OpenError`] if `sealed` is shorter than a tag or the tag is wrong; `sealed` is then unchanged.
-    fn open<'a>(
-        key: &Key,
-        counter: u64,
-        aad: &[u8],
-        sealed: &'a mut [u8],
-    ) -> Result<&'a mut [u8], OpenError>;
+    fn open<'a>(key: &Key, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError>;
 }
 
 /// A key of an [`Aead`], wiped when dropped.
@@ -97,12 +92,7 @@ impl Aead for SalsaPoly {
         *tag = authenticate(mac, aad, message);
     }
 
-    fn open<'a>(
-        key: &Key,
-        counter: u64,
-        aad: &[u8],
-        sealed: &'a mut [u8],
-    ) -> Result<&'a mut [u8], OpenError> {
+    fn open<'a>(key: &Key, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         let (ciphertext, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(OpenError)?;
         let (mut cipher, mac) = start(key, counter);
         let expected = authenticate(mac, aad, ciphertext);

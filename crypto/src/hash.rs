@@ -19,8 +19,7 @@ pub fn sha512(parts: &[&[u8]]) -> [u8; 64] {
 ///
 /// The remark on boundaries at [`sha512`] holds here too.
 pub fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> [u8; 64] {
-    let mut mac =
-        <Hmac<Sha512> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
+    let mut mac = <Hmac<Sha512> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);
     }
@@ -44,10 +43,7 @@ mod tests {
     #[test]
     fn hmac_matches_rfc_4231() {
         assert_eq!(
-            HEXLOWER.encode(&hmac_sha512(
-                b"Jefe",
-                &[b"what do ya want ", b"for nothing?"]
-            )),
+            HEXLOWER.encode(&hmac_sha512(b"Jefe", &[b"what do ya want ", b"for nothing?"])),
             "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
              9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737"
         );

@@ -163,9 +163,7 @@ impl PublicKey {
     /// [`KeyError`] says which check failed. Work is checked first, since it is the cheapest.
     pub fn from_bytes(bytes: &[u8; 32], work: Work) -> Result<Self, KeyError> {
         let key = Self::stamped(*bytes, work)?;
-        let point = CompressedEdwardsY(*bytes)
-            .decompress()
-            .ok_or(KeyError::NotAPoint)?;
+        let point = CompressedEdwardsY(*bytes).decompress().ok_or(KeyError::NotAPoint)?;
         if point.compress().as_bytes() != bytes {
             return Err(KeyError::NotCanonical);
         }
@@ -206,12 +204,7 @@ impl PublicKey {
     ///
     /// # Panics
     /// If `domain` is longer than 255 bytes.
-    pub fn verify(
-        &self,
-        domain: &[u8],
-        message: &[u8],
-        signature: &Signature,
-    ) -> Result<(), BadSignature> {
+    pub fn verify(&self, domain: &[u8], message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
         let key = VerifyingKey::from_bytes(&self.bytes).map_err(|_| BadSignature)?;
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
         key.verify_strict(&signed_bytes(domain, message), &signature)

@@ -26,12 +26,8 @@ pub mod session;
 
 pub use aead::{Aead, KEY, Key, SalsaPoly, TAG};
 pub use hash::{hmac_sha512, sha512};
-pub use identity::{
-    BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, PublicKey, Seed, Signature, Work,
-};
-pub use noise::{
-    HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys,
-};
+pub use identity::{BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, PublicKey, Seed, Signature, Work};
+pub use noise::{HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys};
 pub use random::{RandomError, SystemRandom};
 pub use replay::ReplayWindow;
 pub use session::{Exhausted, OpenError, Opener, SealJob, Sealer, Window, seal_batch};

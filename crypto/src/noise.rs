@@ -110,9 +110,8 @@ impl<C: Aead> Initiator<C> {
         message: &[u8],
         payload: &mut Vec<u8>,
     ) -> Result<SessionKeys, HandshakeError> {
-        let (remote_ephemeral, sealed_payload) = message
-            .split_first_chunk::<POINT>()
-            .ok_or(HandshakeError::TooShort)?;
+        let (remote_ephemeral, sealed_payload) =
+            message.split_first_chunk::<POINT>().ok_or(HandshakeError::TooShort)?;
         let mut state = self.state.clone();
         state.mix_hash(remote_ephemeral);
         // The key after `ee` seals nothing; it only enters the chaining key.
@@ -208,9 +207,7 @@ impl<C: Aead> Responder<C> {
         message: &[u8],
         payload: &mut Vec<u8>,
     ) -> Result<Self, HandshakeError> {
-        let (remote_ephemeral, rest) = message
-            .split_first_chunk::<POINT>()
-            .ok_or(HandshakeError::TooShort)?;
+        let (remote_ephemeral, rest) = message.split_first_chunk::<POINT>().ok_or(HandshakeError::TooShort)?;
         let (sealed_static, sealed_payload) = rest
             .split_first_chunk::<{ POINT + TAG }>()
             .ok_or(HandshakeError::TooShort)?;
@@ -337,12 +334,7 @@ impl<C: Aead> SymmetricState<C> {
     }
 
     /// Appends what `sealed` holds to `plain`.
-    fn open(
-        &mut self,
-        key: &Key,
-        sealed: &[u8],
-        plain: &mut Vec<u8>,
-    ) -> Result<(), HandshakeError> {
+    fn open(&mut self, key: &Key, sealed: &[u8], plain: &mut Vec<u8>) -> Result<(), HandshakeError> {
         if sealed.len() < TAG {
             return Err(HandshakeError::TooShort);
         }
@@ -381,10 +373,7 @@ impl<C> Drop for SymmetricState<C> {
 impl<C> ZeroizeOnDrop for SymmetricState<C> {}
 
 /// X25519 that refuses the all-zero result (RFC 7748 §6.1).
-fn diffie_hellman(
-    secret: &StaticSecret,
-    public: &[u8; POINT],
-) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
+fn diffie_hellman(secret: &StaticSecret, public: &[u8; POINT]) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
     let shared = secret.diffie_hellman(&x25519_dalek::PublicKey::from(*public));
     if !shared.was_contributory() {
         return Err(HandshakeError::WeakKey);

@@ -92,9 +92,6 @@ mod tests {
 
     #[test]
     fn debug_shows_no_state() {
-        assert_eq!(
-            format!("{:?}", SystemRandom::from_os().unwrap()),
-            "SystemRandom(..)"
-        );
+        assert_eq!(format!("{:?}", SystemRandom::from_os().unwrap()), "SystemRandom(..)");
     }
 }

@@ -157,16 +157,8 @@ mod tests {
             for highest in [width, width + 1, 10_000 * 64 - 1, 10_000 * 64, u64::MAX] {
                 let mut window = ReplayWindow::new(bits);
                 assert_eq!(window.mark(highest), Freshness::Fresh);
-                assert_eq!(
-                    window.check(highest - width),
-                    Freshness::TooOld,
-                    "{bits} {highest}"
-                );
-                assert_eq!(
-                    window.mark(highest - width + 1),
-                    Freshness::Fresh,
-                    "{bits} {highest}"
-                );
+                assert_eq!(window.check(highest - width), Freshness::TooOld, "{bits} {highest}");
+                assert_eq!(window.mark(highest - width + 1), Freshness::Fresh, "{bits} {highest}");
                 assert_eq!(window.mark(highest - width + 1), Freshness::Replayed);
                 assert_eq!(window.mark(highest), Freshness::Replayed);
             }

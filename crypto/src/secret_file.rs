@@ -164,9 +164,7 @@ fn open_checked(path: &Path) -> Result<File, SecretFileError> {
     }
     check_mode(path, &named)?;
     let file = File::open(path).map_err(missing)?;
-    let opened = file
-        .metadata()
-        .map_err(|error| in_file(path, "examine", error))?;
+    let opened = file.metadata().map_err(|error| in_file(path, "examine", error))?;
     if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
         return Err(SecretFileError::NotAFile { path: path.into() });
     }
@@ -205,11 +203,7 @@ fn create_temporary(path: &Path) -> Result<(PathBuf, File), SecretFileError> {
             .open(&temporary)
         {
             Ok(file) => return Ok((temporary, file)),
-            Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists && attempt < TEMPORARY_NAMES =>
-            {
-                attempt += 1
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < TEMPORARY_NAMES => attempt += 1,
             Err(error) => return Err(in_file(&temporary, "create", error)),
         }
     }

@@ -51,12 +51,7 @@ impl Sealer {
     }
 
     /// The same as work to be done later by [`seal_batch`].
-    pub fn job<'a>(
-        &'a self,
-        counter: u64,
-        aad: &'a [u8],
-        message_and_tag: &'a mut [u8],
-    ) -> SealJob<'a> {
+    pub fn job<'a>(&'a self, counter: u64, aad: &'a [u8], message_and_tag: &'a mut [u8]) -> SealJob<'a> {
         SealJob {
             key: &self.key,
             counter,
@@ -118,12 +113,7 @@ impl Opener {
     ///
     /// # Errors
     /// [`OpenError`], with the window unchanged; nothing was decrypted.
-    pub fn open<'a>(
-        &mut self,
-        counter: u64,
-        aad: &[u8],
-        sealed: &'a mut [u8],
-    ) -> Result<&'a mut [u8], OpenError> {
+    pub fn open<'a>(&mut self, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         if counter >= COUNTER_LIMIT {
             return Err(OpenError::Forged);
         }
@@ -132,8 +122,7 @@ impl Opener {
             Freshness::Replayed => return Err(OpenError::Replayed),
             Freshness::TooOld => return Err(OpenError::TooOld),
         }
-        let message =
-            SalsaPoly::open(&self.key, counter, aad, sealed).map_err(|_| OpenError::Forged)?;
+        let message = SalsaPoly::open(&self.key, counter, aad, sealed).map_err(|_| OpenError::Forged)?;
         self.window.mark(counter);
         Ok(message)
     }
@@ -217,10 +206,7 @@ mod tests {
         let (sealer, mut opener) = pair(Window::Node);
         for counter in [3, 0, 2] {
             let datagram = sealed(&sealer, counter, b"frame");
-            assert_eq!(
-                opener.open(counter, HEADER, &mut datagram.clone()).unwrap(),
-                b"frame"
-            );
+            assert_eq!(opener.open(counter, HEADER, &mut datagram.clone()).unwrap(), b"frame");
             assert_eq!(
                 opener.open(counter, HEADER, &mut datagram.clone()),
                 Err(OpenError::Replayed)
@@ -235,21 +221,11 @@ mod tests {
         let mut forged = sealed(&sealer, far, b"frame");
         forged[0] ^= 1;
         let before = forged.clone();
-        assert_eq!(
-            opener.open(far, HEADER, &mut forged),
-            Err(OpenError::Forged)
-        );
+        assert_eq!(opener.open(far, HEADER, &mut forged), Err(OpenError::Forged));
         assert_eq!(forged, before);
+        assert_eq!(opener.open(0, HEADER, &mut sealed(&sealer, 0, b"old")).unwrap(), b"old");
         assert_eq!(
-            opener
-                .open(0, HEADER, &mut sealed(&sealer, 0, b"old"))
-                .unwrap(),
-            b"old"
-        );
-        assert_eq!(
-            opener
-                .open(far, HEADER, &mut sealed(&sealer, far, b"frame"))
-                .unwrap(),
+            opener.open(far, HEADER, &mut sealed(&sealer, far, b"frame")).unwrap(),
             b"frame"
         );
     }
@@ -259,17 +235,9 @@ mod tests {
         for (window, bits) in [(Window::Node, 8192), (Window::Supernode, 256)] {
             let (sealer, mut opener) = pair(window);
             let highest = 100_000;
-            assert!(
-                opener
-                    .open(highest, HEADER, &mut sealed(&sealer, highest, b""))
-                    .is_ok()
-            );
+            assert!(opener.open(highest, HEADER, &mut sealed(&sealer, highest, b"")).is_ok());
             let oldest = highest - bits + 1;
-            assert!(
-                opener
-                    .open(oldest, HEADER, &mut sealed(&sealer, oldest, b""))
-                    .is_ok()
-            );
+            assert!(opener.open(oldest, HEADER, &mut sealed(&sealer, oldest, b"")).is_ok());
             let behind = oldest - 1;
             assert_eq!(
                 opener.open(behind, HEADER, &mut sealed(&sealer, behind, b"")),
@@ -286,15 +254,9 @@ mod tests {
             opener.open(5, b"another header..", &mut datagram.clone()),
             Err(OpenError::Forged)
         );
-        assert_eq!(
-            opener.open(6, HEADER, &mut datagram.clone()),
-            Err(OpenError::Forged)
-        );
+        assert_eq!(opener.open(6, HEADER, &mut datagram.clone()), Err(OpenError::Forged));
         let mut other = Opener::new(Key::from_bytes([8; 32]), Window::Node);
-        assert_eq!(
-            other.open(5, HEADER, &mut datagram.clone()),
-            Err(OpenError::Forged)
-        );
+        assert_eq!(other.open(5, HEADER, &mut datagram.clone()), Err(OpenError::Forged));
         for length in 0..datagram.len() {
             assert_eq!(
                 opener.open(5, HEADER, &mut datagram[..length].to_vec()),
@@ -302,18 +264,13 @@ mod tests {
             );
         }
         let mut limit = sealed(&sealer, COUNTER_LIMIT, b"frame");
-        assert_eq!(
-            opener.open(COUNTER_LIMIT, HEADER, &mut limit),
-            Err(OpenError::Forged)
-        );
+        assert_eq!(opener.open(COUNTER_LIMIT, HEADER, &mut limit), Err(OpenError::Forged));
         assert!(opener.open(5, HEADER, &mut datagram).is_ok());
     }
 
     #[test]
     fn a_batch_equals_single_seals() {
-        let sealers: Vec<_> = (0..3)
-            .map(|k| Sealer::new(Key::from_bytes([k; 32])))
-            .collect();
+        let sealers: Vec<_> = (0..3).map(|k| Sealer::new(Key::from_bytes([k; 32]))).collect();
         let plain: Vec<Vec<u8>> = (0..40).map(|n| vec![n as u8; n * 37 + TAG]).collect();
         let mut expected = plain.clone();
         for (n, buffer) in expected.iter_mut().enumerate() {

@@ -5,9 +5,7 @@
 //! Python's `hashlib` and `hmac`, not by this crate. A change that breaks one of them is a change of the protocol.
 
 use data_encoding::HEXLOWER;
-use farlan_crypto::{
-    Aead, Identity, Initiator, Key, NodeId, Opener, PublicKey, Responder, SalsaPoly, Sealer,
-};
+use farlan_crypto::{Aead, Identity, Initiator, Key, NodeId, Opener, PublicKey, Responder, SalsaPoly, Sealer};
 use farlan_crypto::{Seed, TAG, Window, Work};
 
 /// An identity; it carries the work that real nodes require.
@@ -59,10 +57,8 @@ const MESSAGE_1: &str = "7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892
      4a83f25ffeed5f9d4dddbd242016959fd601b0ccdf46e83831945fd6416ae44c";
 const MESSAGE_2: &str = "0faa684ed28867b97f4a6a2dee5df8ce974e76b7018e3f22a1c4cf2678570f20\
      a5f68b816df7356cc9effd09f387ad0377feb56a15a912";
-const INITIATOR_TO_RESPONDER: &str =
-    "25c57c98fa895638c9b65401a09d40e3f542b07ba42f6fa1219eaa593ecb666a";
-const RESPONDER_TO_INITIATOR: &str =
-    "37a720288ae4133d573f9d764bd12966c835d1f341c446369e27a6406de58bdc";
+const INITIATOR_TO_RESPONDER: &str = "25c57c98fa895638c9b65401a09d40e3f542b07ba42f6fa1219eaa593ecb666a";
+const RESPONDER_TO_INITIATOR: &str = "37a720288ae4133d573f9d764bd12966c835d1f341c446369e27a6406de58bdc";
 const HANDSHAKE_HASH: &str = "1d4cad85bd602f9f4c226c0462dabc746390405b5c7e74b21e7ae418f1573935\
      e79cf61b832b0b58f1df3602ae4d8f8fd02ae0a07dad5e8c02a93b2ebd0f18c3";
 
@@ -77,8 +73,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn identities() -> [Identity; 2] {
     IDENTITIES.map(|published| {
-        Identity::from_seed(Seed::from_bytes(array(published.seed)), Work::REQUIRED)
-            .expect("a seed with work")
+        Identity::from_seed(Seed::from_bytes(array(published.seed)), Work::REQUIRED).expect("a seed with work")
     })
 }
 
@@ -88,10 +83,7 @@ fn identities_follow_from_their_seeds() {
         let public = PublicKey::from_bytes(&array(published.public), Work::REQUIRED).unwrap();
         assert_eq!(identity.public(), public);
         assert_eq!(hex(&public.noise_static()), published.noise);
-        assert_eq!(
-            public.node_id(),
-            NodeId::from_bytes(array(published.node_id))
-        );
+        assert_eq!(public.node_id(), NodeId::from_bytes(array(published.node_id)));
         assert_eq!(public.node_id().to_string(), published.text);
         assert_eq!(published.text.parse(), Ok(identity.node_id()));
         assert_eq!(identity.seed().as_bytes(), &array(published.seed));
@@ -126,11 +118,7 @@ fn sealing_is_reproduced() {
     let mut nothing = [0; TAG];
     SalsaPoly::seal(&key, 0, b"", &mut nothing);
     assert_eq!(hex(&nothing), SEALED_NOTHING);
-    assert!(
-        SalsaPoly::open(&key, 0, b"", &mut nothing)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(SalsaPoly::open(&key, 0, b"", &mut nothing).unwrap().is_empty());
 }
 
 #[test]
@@ -156,9 +144,7 @@ fn the_handshake_is_reproduced() {
     assert_eq!(claimed, alice.public());
     assert!(responder.remote_is(&claimed));
     let mut message_2 = Vec::new();
-    let bobs = responder
-        .respond([0x22; 32], b"welcome", &mut message_2)
-        .unwrap();
+    let bobs = responder.respond([0x22; 32], b"welcome", &mut message_2).unwrap();
     assert_eq!(hex(&message_2), MESSAGE_2);
 
     let mut payload = Vec::new();
@@ -173,15 +159,9 @@ fn the_handshake_is_reproduced() {
         assert_eq!(hex(&keys.handshake_hash), HANDSHAKE_HASH);
     }
 
-    let (mut sealer, mut opener) = (
-        Sealer::new(alices.send),
-        Opener::new(bobs.receive, Window::Node),
-    );
+    let (mut sealer, mut opener) = (Sealer::new(alices.send), Opener::new(bobs.receive, Window::Node));
     let counter = sealer.next_counter().unwrap();
     let mut datagram = [&b"frame"[..], &[0; TAG]].concat();
     sealer.seal(counter, b"header", &mut datagram);
-    assert_eq!(
-        opener.open(counter, b"header", &mut datagram).unwrap(),
-        b"frame"
-    );
+    assert_eq!(opener.open(counter, b"header", &mut datagram).unwrap(), b"frame");
 }

@@ -137,24 +137,7 @@ impl AddressPlan {
     #[must_use]
     pub fn link_local(&self, node: &NodeId) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.mac(node).0;
-        Ipv6Addr::from_octets([
-            0xfe,
-            0x80,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            a ^ 0b10,
-            b,
-            c,
-            0xff,
-            0xfe,
-            d,
-            e,
-            f,
-        ])
+        Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 0b10, b, c, 0xff, 0xfe, d, e, f])
     }
 
     /// The first 46 bits of the id of the node with this link-local address, or `None` for an address that no node has
@@ -285,10 +268,7 @@ impl NodePrefix {
     #[must_use]
     pub fn bounds(&self) -> (NodeId, NodeId) {
         let highest = u128::from_be_bytes(self.id) | self.unknown();
-        (
-            NodeId::from_bytes(self.id),
-            NodeId::from_bytes(highest.to_be_bytes()),
-        )
+        (NodeId::from_bytes(self.id), NodeId::from_bytes(highest.to_be_bytes()))
     }
 
     /// Appends the 17 bytes drawn at the type.
@@ -463,10 +443,7 @@ mod tests {
         let node = NodeId::from_bytes([7; 16]);
         let here = plan([1; 16]).ipv4_candidates(&node);
         assert_ne!(here, plan([2; 16]).ipv4_candidates(&node));
-        assert_ne!(
-            here,
-            plan([1; 16]).ipv4_candidates(&NodeId::from_bytes([8; 16]))
-        );
+        assert_ne!(here, plan([1; 16]).ipv4_candidates(&NodeId::from_bytes([8; 16])));
         assert_ne!(plan([1; 16]).mac(&node), plan([2; 16]).mac(&node));
     }
 

@@ -72,10 +72,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`CodecError::Truncated`] with fewer than `N` bytes left; nothing is taken then.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(CodecError::Truncated)?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(CodecError::Truncated)?;
         self.rest = rest;
         Ok(*head)
     }
@@ -85,10 +82,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`CodecError::Truncated`] with fewer than `count` bytes left; nothing is taken then.
     pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], CodecError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(CodecError::Truncated)?;
+        let (head, rest) = self.rest.split_at_checked(count).ok_or(CodecError::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
@@ -140,14 +134,8 @@ mod tests {
 
     #[test]
     fn a_length_past_the_end_is_refused() {
-        assert_eq!(
-            Reader::new(&[3, 1, 2]).short_bytes(),
-            Err(CodecError::Truncated)
-        );
-        assert_eq!(
-            Reader::new(&[1]).bytes(usize::MAX),
-            Err(CodecError::Truncated)
-        );
+        assert_eq!(Reader::new(&[3, 1, 2]).short_bytes(), Err(CodecError::Truncated));
+        assert_eq!(Reader::new(&[1]).bytes(usize::MAX), Err(CodecError::Truncated));
         assert_eq!(Reader::new(&[0; 7]).u64(), Err(CodecError::Truncated));
     }
 }

@@ -153,10 +153,7 @@ impl FromStr for Endpoint {
         // `u16::from_str` takes a plus sign, which is not part of the syntax.
         let digits = port.bytes().all(|b| b.is_ascii_digit());
         let number = port.parse().ok().filter(|_| digits);
-        Self::new(
-            host,
-            number.ok_or_else(|| EndpointError::Port(port.to_owned()))?,
-        )
+        Self::new(host, number.ok_or_else(|| EndpointError::Port(port.to_owned()))?)
     }
 }
 
@@ -171,16 +168,12 @@ fn is_reachable(address: IpAddr) -> bool {
 fn is_dns_name(text: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     let last = text.rsplit('.').next().unwrap_or(text);
-    text.len() <= Endpoint::MAX_HOST
-        && text.split('.').all(is_label)
-        && !last.bytes().all(|b| b.is_ascii_digit())
+    text.len() <= Endpoint::MAX_HOST && text.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -243,10 +236,7 @@ mod tests {
             (format!("{label}:9600"), host(&label)),
             (format!("{deep}a:9600"), host(&format!("{deep}a"))),
             ("2001:db8::1".to_owned(), EndpointError::Brackets),
-            (
-                "2001:db8:0:0:0:0:0:1:9600".to_owned(),
-                EndpointError::Brackets,
-            ),
+            ("2001:db8:0:0:0:0:0:1:9600".to_owned(), EndpointError::Brackets),
             (
                 "0.0.0.0:9600".to_owned(),
                 EndpointError::Unreachable(Ipv4Addr::UNSPECIFIED.into()),
@@ -288,22 +278,10 @@ mod tests {
             Endpoint::decode(&mut Reader::new(&bytes))
         };
         assert!(decode(b"a.org", 1).is_ok());
-        assert_eq!(
-            decode(b"A.org", 1),
-            Err(EndpointError::Form("A.org".to_owned()))
-        );
-        assert_eq!(
-            decode(b"::0:1", 1),
-            Err(EndpointError::Form("::0:1".to_owned()))
-        );
-        assert_eq!(
-            decode(b"a.org", 0),
-            Err(EndpointError::Port("0".to_owned()))
-        );
-        assert_eq!(
-            decode(b"[::1]", 1),
-            Err(EndpointError::Host("[::1]".to_owned()))
-        );
+        assert_eq!(decode(b"A.org", 1), Err(EndpointError::Form("A.org".to_owned())));
+        assert_eq!(decode(b"::0:1", 1), Err(EndpointError::Form("::0:1".to_owned())));
+        assert_eq!(decode(b"a.org", 0), Err(EndpointError::Port("0".to_owned())));
+        assert_eq!(decode(b"[::1]", 1), Err(EndpointError::Host("[::1]".to_owned())));
         assert!(matches!(decode(b"\xff", 1), Err(EndpointError::Host(_))));
         assert!(matches!(decode(b"", 1), Err(EndpointError::Host(_))));
     }

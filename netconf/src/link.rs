@@ -120,25 +120,25 @@ impl Link {
     /// Most characters of a link: one with the largest world, label, name and number of peers has fewer.
     pub const MAX_TEXT: usize = 24 * 1024;
 
-    /// Reads the text form, ignoring white space around it. The keys of supernodes and peers must carry `work`.
+    /// Reads the text form, ignoring white space around and in it, which programs for mail put there. The keys of supernodes and peers must carry `work`.
     ///
     /// # Errors
     /// A [`LinkError`] that says whether the text is no link at all, was damaged on its way, needs a newer version, is
     /// forged, or has bad content.
     pub fn parse(text: &str, work: Work) -> Result<Self, LinkError> {
-        let body = text
+        let body: String = text
             .trim()
             .strip_prefix(PREFIX)
-            .ok_or(LinkError::NotALink)?;
+            .ok_or(LinkError::NotALink)?
+            .split_whitespace()
+            .collect();
         if body.len() > Self::MAX_TEXT {
             return Err(LinkError::TooLong);
         }
         let bytes = BASE64URL_NOPAD
             .decode(body.as_bytes())
             .map_err(|_| LinkError::Mistyped)?;
-        let (content, sum) = bytes
-            .split_last_chunk::<CHECKSUM>()
-            .ok_or(LinkError::Mistyped)?;
+        let (content, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(LinkError::Mistyped)?;
         if checksum(content) != *sum {
             return Err(LinkError::Mistyped);
         }
@@ -376,6 +376,24 @@ mod tests {
     }
 
     #[test]
+    fn a_link_wrapped_by_mail_is_read() {
+        let link = Link::Network(network_link());
+        let text = link.to_string();
+        let lines: Vec<_> = text
+            .as_bytes()
+            .chunks(20)
+            .map(|line| std::str::from_utf8(line).unwrap())
+            .collect();
+        for wrap in ["\n", "\r\n", " \n\t", "\u{a0}"] {
+            assert_eq!(parse(&lines.join(wrap)), Ok(link.clone()), "{wrap:?}");
+        }
+        assert_eq!(
+            parse(&text.replacen("farlan:", "far lan:", 1)),
+            Err(LinkError::NotALink)
+        );
+    }
+
+    #[test]
     fn every_cut_and_every_changed_bit_of_the_text_is_refused() {
         let text = Link::Network(network_link()).to_string();
         for length in 0..text.len() {
@@ -438,7 +456,7 @@ mod tests {
         }
         let link = Link::Network(network_link()).to_string();
         let (head, tail) = link.split_at(50);
-        assert_eq!(parse(&format!("{head}\n{tail}")), Err(LinkError::Mistyped));
+        assert_eq!(parse(&format!("{head}\n> {tail}")), Err(LinkError::Mistyped));
         assert_eq!(parse(&format!("{link}=")), Err(LinkError::Mistyped));
         assert_eq!(parse(&format!("{link}.")), Err(LinkError::Mistyped));
         let long = format!("{PREFIX}{}", "A".repeat(Link::MAX_TEXT + 1));
@@ -474,17 +492,11 @@ mod tests {
         link.peers = vec![worked.public()];
         link.world = world(&worked);
         let text = Link::Network(link.clone()).to_string();
-        assert_eq!(
-            Link::parse(&text, Work::REQUIRED),
-            Ok(Link::Network(link.clone()))
-        );
+        assert_eq!(Link::parse(&text, Work::REQUIRED), Ok(Link::Network(link.clone())));
 
         link.peers = vec![identity(3).public()];
         let text = Link::Network(link.clone()).to_string();
-        assert_eq!(
-            Link::parse(&text, Work::REQUIRED),
-            Err(KeyError::Work.into())
-        );
+        assert_eq!(Link::parse(&text, Work::REQUIRED), Err(KeyError::Work.into()));
 
         link.peers = vec![];
         link.world = world(&identity(2));
@@ -541,10 +553,7 @@ mod tests {
             ("ääääääääääääääääa", Err(LabelError::TooLong(33))),
         ] {
             let label = Label::parse(text);
-            assert_eq!(
-                label.as_ref().map(Label::as_str),
-                expected.as_ref().copied()
-            );
+            assert_eq!(label.as_ref().map(Label::as_str), expected.as_ref().copied());
         }
     }
 }

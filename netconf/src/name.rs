@@ -19,13 +19,15 @@ pub enum NameError {
     #[error("a network name needs at least one character")]
     Empty,
     /// The name is longer than 32 characters.
-    #[error("a network name has at most 32 characters, this one has {0}")]
+    #[error(
+        "a network name has at most 32 characters, this one has {0}; if this is a link, it begins with \"farlan:\""
+    )]
     TooLong(usize),
     /// The name starts with `-`, `_` or `.`.
     #[error("a network name starts with a letter or a digit, not with {0:?}")]
     Start(char),
     /// The name contains a character that is not allowed.
-    #[error("a network name consists of a-z, 0-9, '-', '_' and '.'; {0:?} is not allowed")]
+    #[error("a network name consists of a-z, 0-9, '-', '_' and '.'; {0:?} is not allowed{hint}", hint = link_hint(*.0))]
     Character(char),
 }
 
@@ -73,6 +75,14 @@ impl fmt::Display for NetworkName {
     }
 }
 
+/// What to add for somebody who may have meant a link, which names never look like.
+fn link_hint(refused: char) -> &'static str {
+    match refused {
+        ':' => "; if this is a link, it begins with \"farlan:\"",
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +115,20 @@ mod tests {
                 expected.as_ref().copied(),
                 "{text:?}"
             );
+        }
+    }
+
+    #[test]
+    fn texts_that_may_be_links_get_a_hint() {
+        let long = "A".repeat(300);
+        for (text, hinted) in [
+            ("FARLAN:AQIC", true),
+            ("arlan:AQIC", true),
+            (&long, true),
+            ("a b", false),
+        ] {
+            let message = NetworkName::parse(text).unwrap_err().to_string();
+            assert_eq!(message.contains("it begins with \"farlan:\""), hinted, "{message}");
         }
     }
 }

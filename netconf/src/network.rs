@@ -202,8 +202,7 @@ impl Parameters {
         let subnet = Subnet::decode(reader)?;
         let kind = if kind_code == KIND_NAME {
             let world = WorldId::from_bytes(reader.array()?);
-            let text = std::str::from_utf8(reader.short_bytes()?)
-                .map_err(|_| ParametersError::NameForm)?;
+            let text = std::str::from_utf8(reader.short_bytes()?).map_err(|_| ParametersError::NameForm)?;
             let name = NetworkName::parse(text)?;
             if name.as_str() != text {
                 return Err(ParametersError::NameForm);
@@ -357,10 +356,7 @@ mod tests {
     }
 
     fn earth() -> Parameters {
-        Parameters::open_name(
-            WorldId::from_bytes([9; 16]),
-            NetworkName::parse("earth").unwrap(),
-        )
+        Parameters::open_name(WorldId::from_bytes([9; 16]), NetworkName::parse("earth").unwrap())
     }
 
     fn any_parameters() -> impl Strategy<Value = Parameters> {
@@ -423,14 +419,8 @@ mod tests {
                 ..earth()
             },
             Parameters { subnet, ..earth() },
-            Parameters::open_name(
-                WorldId::from_bytes([8; 16]),
-                NetworkName::parse("earth").unwrap(),
-            ),
-            Parameters::open_name(
-                WorldId::from_bytes([9; 16]),
-                NetworkName::parse("mars").unwrap(),
-            ),
+            Parameters::open_name(WorldId::from_bytes([8; 16]), NetworkName::parse("earth").unwrap()),
+            Parameters::open_name(WorldId::from_bytes([9; 16]), NetworkName::parse("mars").unwrap()),
         ];
         for random in [[0; 16], [9; 16]] {
             for subnet in ["10.128.16.0/20", "10.128.16.0/21", "10.128.32.0/20"] {
@@ -458,13 +448,7 @@ mod tests {
             let mut bytes = encoded(&parameters);
             assert_eq!(bytes[..2], [kind, own]);
             bytes[1] = other;
-            assert_eq!(
-                decode(&bytes),
-                Err(ParametersError::Policy {
-                    kind,
-                    policy: other
-                })
-            );
+            assert_eq!(decode(&bytes), Err(ParametersError::Policy { kind, policy: other }));
         }
     }
 
@@ -489,10 +473,7 @@ mod tests {
     fn debug_does_not_let_anybody_in() {
         let link = Parameters::link([0xab; 16], Subnet::LINK_RANGE, Mtu::DEFAULT);
         let shown = format!("{link:?}");
-        assert!(
-            shown.contains("Link(..)") && !shown.contains("171"),
-            "{shown}"
-        );
+        assert!(shown.contains("Link(..)") && !shown.contains("171"), "{shown}");
     }
 
     #[test]

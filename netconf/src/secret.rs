@@ -116,11 +116,7 @@ mod tests {
         for secret in [NetworkSecret::new([1; 64]), NetworkSecret::new([2; 64])] {
             seen.insert(*secret.member_key().as_bytes());
             for host in 0..3 {
-                seen.insert(
-                    *secret
-                        .address_key(Ipv4Addr::new(10, 64, 0, host))
-                        .as_bytes(),
-                );
+                seen.insert(*secret.address_key(Ipv4Addr::new(10, 64, 0, host)).as_bytes());
             }
             for hash in [[3; 64], [4; 64]] {
                 seen.insert(secret.recognition_tag(&hash, Role::Initiator));

@@ -10,8 +10,9 @@ use crate::codec::{CodecError, Reader};
 
 /// The IPv4 range of a network: an address whose host bits are zero, and a prefix of 8 to 30 bits.
 ///
-/// Ranges that a machine uses for itself (0.0.0.0/8, 127.0.0.0/8) and those that are no unicast addresses (224.0.0.0/3)
-/// are refused, since a link must not be able to take them over. Text form: `10.128.16.0/20`.
+/// Ranges that a machine uses for itself (0.0.0.0/8, 127.0.0.0/8), that belong to whatever link it is on (169.254.0.0/16,
+/// RFC 3927) and those that are no unicast addresses (224.0.0.0/3) are refused, since a link must not be able to take
+/// them over. Text form: `10.128.16.0/20`.
 /// Bytes: `address 4 | prefix 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subnet {
@@ -38,7 +39,7 @@ pub enum SubnetError {
         /// The address with its host bits cleared.
         network: Ipv4Addr,
     },
-    /// The range belongs to the machine itself, to multicast or is reserved.
+    /// The range belongs to the machine itself, to its links, to multicast or is reserved, wholly or in part.
     #[error("{0} is not a range that a network can use")]
     Unusable(Ipv4Addr),
     /// The encoded subnet is cut.
@@ -51,6 +52,12 @@ impl Subnet {
     pub const NAME_NETWORKS: Self = Self {
         address: Ipv4Addr::new(10, 64, 0, 0),
         prefix: 10,
+    };
+
+    /// 169.254.0.0/16, whose addresses machines on one link give themselves (RFC 3927).
+    const LINK_LOCAL: Self = Self {
+        address: Ipv4Addr::new(169, 254, 0, 0),
+        prefix: 16,
     };
 
     /// 10.128.0.0/9, from which networks known by a link take a /20.
@@ -82,7 +89,11 @@ impl Subnet {
         if matches!(address.octets()[0], 0 | 127 | 224..) {
             return Err(SubnetError::Unusable(address));
         }
-        Ok(Self { address, prefix })
+        let subnet = Self { address, prefix };
+        if subnet.overlaps(&Self::LINK_LOCAL) {
+            return Err(SubnetError::Unusable(address));
+        }
+        Ok(subnet)
     }
 
     /// A /20 of [`LINK_RANGE`](Self::LINK_RANGE) that `is_free` accepts, trying all 2,048 from the one that `random`
@@ -223,6 +234,7 @@ mod tests {
             "192.168.7.4/30",
             "172.16.0.0/12",
             "25.0.0.0/8",
+            "169.253.0.0/16",
         ] {
             assert_eq!(subnet(good).to_string(), good);
         }
@@ -247,14 +259,10 @@ mod tests {
                 },
             ),
             ("0.0.0.0/8", SubnetError::Unusable(Ipv4Addr::UNSPECIFIED)),
-            (
-                "127.1.0.0/16",
-                SubnetError::Unusable(Ipv4Addr::new(127, 1, 0, 0)),
-            ),
-            (
-                "224.0.0.0/8",
-                SubnetError::Unusable(Ipv4Addr::new(224, 0, 0, 0)),
-            ),
+            ("127.1.0.0/16", SubnetError::Unusable(Ipv4Addr::new(127, 1, 0, 0))),
+            ("169.254.7.0/24", SubnetError::Unusable(Ipv4Addr::new(169, 254, 7, 0))),
+            ("169.0.0.0/8", SubnetError::Unusable(Ipv4Addr::new(169, 0, 0, 0))),
+            ("224.0.0.0/8", SubnetError::Unusable(Ipv4Addr::new(224, 0, 0, 0))),
             (
                 "255.255.255.0/24",
                 SubnetError::Unusable(Ipv4Addr::new(255, 255, 255, 0)),
@@ -320,7 +328,7 @@ mod tests {
         #[test]
         fn bytes_and_text_round_trip(bits: u32, prefix in 8u8..=30) {
             let address = Ipv4Addr::from_bits(bits & !host_mask(prefix));
-            prop_assume!(!matches!(address.octets()[0], 0 | 127 | 224..));
+            prop_assume!(!matches!(address.octets()[0], 0 | 127 | 169 | 224..));
             let subnet = Subnet::new(address, prefix).unwrap();
             prop_assert_eq!(subnet.to_string().parse::<Subnet>(), Ok(subnet));
             let mut bytes = Vec::new();

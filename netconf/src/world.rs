@@ -103,11 +103,7 @@ impl World {
     /// # Errors
     /// A version of 0, 0 or more than 64 supernodes, a repeated supernode, 0 or more than 8 endpoints of one, or a
     /// world above [`MAX_SIZE`](Self::MAX_SIZE).
-    pub fn sign(
-        operator: &Identity,
-        version: u32,
-        supernodes: Vec<Supernode>,
-    ) -> Result<Self, WorldError> {
+    pub fn sign(operator: &Identity, version: u32, supernodes: Vec<Supernode>) -> Result<Self, WorldError> {
         check(version, &supernodes)?;
         let mut bytes = Vec::new();
         encode_unsigned(&operator.public(), version, &supernodes, &mut bytes);
@@ -275,12 +271,7 @@ fn check(version: u32, supernodes: &[Supernode]) -> Result<(), WorldError> {
 }
 
 /// Appends all that the signature covers.
-fn encode_unsigned(
-    operator: &PublicKey,
-    version: u32,
-    supernodes: &[Supernode],
-    out: &mut Vec<u8>,
-) {
+fn encode_unsigned(operator: &PublicKey, version: u32, supernodes: &[Supernode], out: &mut Vec<u8>) {
     out.extend_from_slice(operator.as_bytes());
     out.extend_from_slice(&version.to_be_bytes());
     // `check` allows 64 supernodes.
@@ -343,18 +334,14 @@ mod tests {
     fn every_cut_and_every_changed_bit_is_refused() {
         let bytes = small().encode();
         for length in 0..bytes.len() {
-            assert!(
-                World::decode(&bytes[..length], Work::NONE).is_err(),
-                "{length}"
-            );
+            assert!(World::decode(&bytes[..length], Work::NONE).is_err(), "{length}");
         }
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             let error = World::decode(&changed, Work::NONE).unwrap_err();
             let in_key = bit < 32 * 8;
-            let expected = matches!(error, WorldError::Signature(_))
-                || in_key && matches!(error, WorldError::Key(_));
+            let expected = matches!(error, WorldError::Signature(_)) || in_key && matches!(error, WorldError::Key(_));
             assert!(expected, "bit {bit}: {error}");
         }
         let longer = [&bytes[..], &[0]].concat();
@@ -388,16 +375,10 @@ mod tests {
     #[test]
     fn the_rules_hold_when_signing_and_when_reading() {
         let one = || supernode(2, &["203.0.113.5:9600"]);
-        let crowd = |count: u8| {
-            (10..10 + count)
-                .map(|n| supernode(n, &["a.org:1"]))
-                .collect()
-        };
+        let crowd = |count: u8| (10..10 + count).map(|n| supernode(n, &["a.org:1"])).collect();
         let nine = ["a.org:1"; 9];
         let long = format!("{}a.org:1", "abcdefg.".repeat(30));
-        let huge: Vec<_> = (10..74)
-            .map(|n| supernode(n, &[long.as_str(); 2]))
-            .collect();
+        let huge: Vec<_> = (10..74).map(|n| supernode(n, &[long.as_str(); 2])).collect();
         let cases: Vec<(u32, Vec<Supernode>, WorldError)> = vec![
             (0, vec![one()], WorldError::Version),
             (1, vec![], WorldError::Supernodes(0)),
@@ -412,14 +393,8 @@ mod tests {
             assert_eq!(World::sign(&identity(1), version, supernodes), Err(error));
         }
         let bytes = signed(1, &huge, &[]);
-        assert_eq!(
-            World::decode(&bytes, Work::NONE),
-            Err(WorldError::Size(bytes.len()))
-        );
-        assert_eq!(
-            World::sign(&identity(1), 1, huge),
-            Err(WorldError::Size(bytes.len()))
-        );
+        assert_eq!(World::decode(&bytes, Work::NONE), Err(WorldError::Size(bytes.len())));
+        assert_eq!(World::sign(&identity(1), 1, huge), Err(WorldError::Size(bytes.len())));
         assert_eq!(
             World::decode(&signed(1, &[one()], &[0]), Work::NONE),
             Err(CodecError::Trailing(1).into())

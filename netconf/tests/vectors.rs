@@ -13,8 +13,7 @@ use std::net::Ipv4Addr;
 use data_encoding::HEXLOWER;
 use farlan_crypto::{Identity, Seed, Work};
 use farlan_netconf::{
-    AddressPlan, Label, Link, Mtu, NetworkLink, NetworkName, Parameters, Reader, Role, Subnet,
-    Supernode, World,
+    AddressPlan, Label, Link, Mtu, NetworkLink, NetworkName, Parameters, Reader, Role, Subnet, Supernode, World,
 };
 
 /// What follows from the parameters of a network.
@@ -152,20 +151,14 @@ fn check(parameters: &Parameters, expected: &Network) {
     let mut bytes = Vec::new();
     parameters.encode(&mut bytes);
     assert_eq!(HEXLOWER.encode(&bytes), expected.parameters);
-    assert_eq!(
-        Parameters::decode(&mut Reader::new(&bytes)).as_ref(),
-        Ok(parameters)
-    );
+    assert_eq!(Parameters::decode(&mut Reader::new(&bytes)).as_ref(), Ok(parameters));
     assert_eq!(HEXLOWER.encode(parameters.id().as_bytes()), expected.id);
     assert_eq!(parameters.id().to_string(), expected.id_text);
 
     let secret = parameters.secret();
     let third = Ipv4Addr::from_bits(parameters.subnet.address().to_bits() + 3);
     let hash = std::array::from_fn(|i| i as u8);
-    assert_eq!(
-        HEXLOWER.encode(secret.member_key().as_bytes()),
-        expected.member_key
-    );
+    assert_eq!(HEXLOWER.encode(secret.member_key().as_bytes()), expected.member_key);
     assert_eq!(
         HEXLOWER.encode(secret.address_key(third).as_bytes()),
         expected.address_key
@@ -183,9 +176,7 @@ fn check(parameters: &Parameters, expected: &Network) {
     assert_eq!(plan.mac(&node).to_string(), expected.mac);
     assert_eq!(plan.ipv6(&node).to_string(), expected.ipv6);
     assert_eq!(plan.link_local(&node).to_string(), expected.link_local);
-    let candidates = plan
-        .ipv4_candidates(&node)
-        .map(|address| address.to_string());
+    let candidates = plan.ipv4_candidates(&node).map(|address| address.to_string());
     assert_eq!(candidates.join(" "), expected.candidates);
 }
 

@@ -5,12 +5,14 @@ mod commands;
 mod foreground;
 pub mod output;
 mod pinging;
+pub mod presence;
 mod show;
 mod waiting;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use farlan_netconf::Label;
 
 use crate::{
     config::{Config, SupernodeLink},
@@ -46,7 +48,7 @@ struct Global {
     /// The UDP port of the daemon; 0 lets the system pick one [default: 9600]
     #[arg(long, global = true)]
     port: Option<u16>,
-    /// What is logged: error, warn, info, debug, trace, or MODULE=LEVEL,… [default: info]
+    /// What is logged: off, error, warn, info, debug, trace, or MODULE=LEVEL,… [default: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<LogFilter>,
     /// Print JSON instead of text
@@ -99,7 +101,7 @@ struct Up {
 #[derive(Debug, Args)]
 struct Host {
     /// What to call the network [default: lan]
-    #[arg(long)]
+    #[arg(long, value_parser = label)]
     name: Option<String>,
     /// Its IPv4 subnet, like 10.128.16.0/20 [default: a free one]
     #[arg(long)]
@@ -152,15 +154,19 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// A runtime for the control side, on the calling thread.
+/// Does asynchronous work on the calling thread, and then waits for nothing else: not for a look-up of a name that
+/// hangs on a thread of its own.
 ///
 /// # Errors
-/// The system refuses what it needs.
-pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
+/// What `work` fails with; the system refuses what a runtime needs.
+pub fn complete<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::negative(format_args!("cannot start: {error}")))
+        .map_err(|error| Failure::negative(format_args!("cannot start: {error}")))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
@@ -173,10 +179,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     logs::start(global.log.as_ref().unwrap_or(&config.log));
     let json = global.json;
     let settings = settings(global, config, added);
+    client::check_socket(&settings.socket)?;
     let client = Client::new(&settings.socket);
     let mut output = Output::new(json);
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    complete(async {
         match command {
             Command::Up(_) => foreground::up(settings).await,
             Command::Host(host) => commands::host(settings, &client, &mut output, host).await,
@@ -204,13 +210,26 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
     }
 }
 
+/// A label that shows what it names.
+fn label(text: &str) -> Result<String, String> {
+    let label = text.parse::<Label>().map_err(|error| error.to_string())?;
+    if label.as_str().is_empty() {
+        return Err("a network's name cannot be blank; leave --name out to let farlan choose one".into());
+    }
+    Ok(label.as_str().to_owned())
+}
+
 /// Shown below the help.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 the daemon is not running, \
 4 not permitted, 5 no answer in time";
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{
+        path::Path,
+        sync::mpsc,
+        time::{Duration, Instant},
+    };
 
     use clap::CommandFactory;
 
@@ -260,12 +279,32 @@ mod tests {
             "farlan up --port 70000",
             "farlan up --supernode nonsense",
             "farlan up --log farlan=loud",
+            "farlan up --log loud",
+            "farlan host --name \u{7}",
             "farlan ping x -c 0",
             "farlan status --jason",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
+        for blank in ["", "  "] {
+            let error = Cli::try_parse_from(["farlan", "host", "--name", blank]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{blank:?}");
+        }
         assert_eq!(parse("farlan --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn what_hangs_on_another_thread_is_not_waited_for() {
+        let begun = Instant::now();
+        let (end, ended) = mpsc::channel::<()>();
+        let result = complete(async {
+            tokio::task::spawn_blocking(move || ended.recv_timeout(Duration::from_secs(20)));
+            tokio::task::yield_now().await;
+            Ok(7)
+        });
+        assert_eq!(result, Ok(7));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        drop(end);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use cards::{Cards, KernelCards, NewCard};
 use crate::{
     api::{Server, daemon_router},
     failure::Failure,
-    shell::{DataPlane, Request, Underlay},
+    shell::{DataPlane, Request, Snapshot, Underlay},
     state::StateDir,
 };
 use contacts::Contacts;
@@ -78,7 +78,7 @@ pub struct Running {
     daemon: Arc<Daemon>,
     server: Server,
     events: JoinHandle<()>,
-    contacts: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
 }
 
 impl Running {
@@ -110,13 +110,13 @@ impl Running {
         daemon.restore(settings.supernodes).await?;
         let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
-        let contacts = tokio::spawn(Arc::clone(&daemon).keep_contacts());
+        let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
             daemon,
             server,
             events,
-            contacts,
+            upkeep,
         })
     }
 
@@ -136,7 +136,7 @@ impl Running {
     /// Stops: says goodbye to everybody, and the cards and the socket vanish.
     pub async fn stop(self) {
         self.events.abort();
-        self.contacts.abort();
+        self.upkeep.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
@@ -213,9 +213,11 @@ impl Daemon {
         let mut book = self.book.lock().await;
         let book = &mut *book;
         book.worlds.start(&self.data_plane).await?;
+        let first: Vec<_> = supernodes.iter().map(World::id).collect();
         for world in supernodes {
             book.worlds.add(&self.data_plane, world, true).await?;
         }
+        book.worlds.put_first(&first);
         book.worlds.save(&self.state)?;
         self.rejoin(book).await?;
         for (world, peers) in book.contacts.by_world() {
@@ -277,32 +279,39 @@ impl Daemon {
         }
     }
 
-    /// Writes down now and then who was heard lately.
-    async fn keep_contacts(self: Arc<Self>) {
+    /// Sees now and then to what nobody reports.
+    async fn keep_up(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(CONTACTS_EVERY).await;
-            self.save_contacts().await;
+            tokio::time::sleep(UPKEEP_EVERY).await;
+            self.upkeep().await;
         }
     }
 
-    async fn save_contacts(&self) {
+    /// Writes down who was heard lately, and makes the cards what they should be.
+    async fn upkeep(&self) {
         let Ok(snapshot) = self.data_plane.snapshot().await else {
             return;
         };
+        self.save_contacts(&snapshot).await;
+        self.restore_cards(&snapshot.networks).await;
+        // A report that was lost must not leave a card without its address.
+        self.reconcile_ipv4(&snapshot.networks).await;
+    }
+
+    async fn save_contacts(&self, snapshot: &Snapshot) {
         let mut book = self.book.lock().await;
         let Book { networks, contacts, .. } = &mut *book;
         let world_of = |handle| networks.by_handle(handle).map(networks::Joined::world);
         if let Err(failure) = contacts.update(&self.state, &snapshot.peers, world_of) {
             tracing::warn!(%failure, "cannot write down the contacts");
         }
-        // A report that was lost must not leave a card without its address.
-        drop(book);
-        self.reconcile_ipv4(&snapshot.networks).await;
     }
 
     async fn stop(&self) {
         tracing::info!("stopping");
-        self.save_contacts().await;
+        if let Ok(snapshot) = self.data_plane.snapshot().await {
+            self.save_contacts(&snapshot).await;
+        }
         // An error means that it has ended already.
         let _ = self.data_plane.ask(|reply| Request::Shutdown { reply }).await;
         // Whatever still holds the daemon must not keep the next one from the directory.
@@ -310,8 +319,9 @@ impl Daemon {
     }
 }
 
-/// How often the contacts are written down, if they changed.
-const CONTACTS_EVERY: Duration = Duration::from_secs(30);
+/// How often the cards are looked at, and the contacts written down if they changed: somebody who deletes a card or an
+/// address waits this long at most.
+const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// How long stopping may take; whoever sent the signal expects the end within 2 s.
 const STOPPING: Duration = Duration::from_millis(1500);

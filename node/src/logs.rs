@@ -24,13 +24,22 @@ impl TryFrom<String> for LogFilter {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match EnvFilter::try_new(&text) {
-            Ok(_) if !text.trim().is_empty() => Ok(Self(text)),
+        // The filter takes a bare word that is no level for the name of a module, and then logs nothing else.
+        let parts: Vec<_> = text.split(',').map(str::trim).collect();
+        let known = parts.iter().all(|part| part.contains('=') || is_level(part));
+        let filter = parts.join(",");
+        match EnvFilter::try_new(&filter) {
+            Ok(_) if known => Ok(Self(filter)),
             _ => Err(format!(
-                "{text:?} is no log level: use error, warn, info, debug, trace or MODULE=LEVEL,…"
+                "{text:?} is no log level: use off, error, warn, info, debug, trace or MODULE=LEVEL,…"
             )),
         }
     }
+}
+
+fn is_level(word: &str) -> bool {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
 }
 
 impl std::str::FromStr for LogFilter {
@@ -59,10 +68,10 @@ mod tests {
 
     #[test]
     fn filters_are_checked() {
-        for good in ["info", "warn,farlan_engine=trace", "DEBUG"] {
+        for good in ["info", "off", "warn,farlan_engine=trace", "info, farlan=debug", "DEBUG"] {
             assert!(good.parse::<LogFilter>().is_ok(), "{good}");
         }
-        for bad in ["", "farlan=loud", "a=b=c"] {
+        for bad in ["", ",", "loud", "inof", "info,loud", "info,", "farlan=loud", "a=b=c"] {
             assert!(bad.parse::<LogFilter>().is_err(), "{bad}");
         }
     }

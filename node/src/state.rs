@@ -1,6 +1,7 @@
 //! The state directory: whoever holds its lock owns the secrets and files in it.
 
 use std::{
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -92,14 +93,17 @@ impl StateDir {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(self.damaged(name, "is no text")),
             Err(error) => return Err(Failure::file("read", &path, &error)),
         };
-        toml::from_str(&text).map(Some).map_err(|error| {
-            Failure::negative(format_args!(
-                "{}; mend this file of farlan's state, or move it away to go on without what it holds",
-                config::located(&path, &text, &error)
-            ))
-        })
+        toml::from_str(&text)
+            .map(Some)
+            .map_err(|error| Failure::negative(format_args!("{}; {REMEDY}", config::located(&path, &text, &error))))
+    }
+
+    /// What to say of a file of this directory that is not what it should be: its path, `reason` and the remedy.
+    pub fn damaged(&self, name: &str, reason: impl fmt::Display) -> Failure {
+        Failure::negative(format_args!("{}: {reason}; {REMEDY}", self.path.join(name).display()))
     }
 
     /// Writes a TOML file of this directory (mode 0600): after a crash either the old or the new one is there, whole.
@@ -117,6 +121,9 @@ impl StateDir {
             .map_err(|error| Failure::file("write", &path, &error))
     }
 }
+
+/// What to do about a damaged file.
+const REMEDY: &str = "mend this file of farlan's state, or move it away to go on without what it holds";
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A leftover of a crash may be there; it is nobody's.
@@ -169,6 +176,9 @@ mod tests {
         fs::write(directory.path().join("x.toml"), "a = 1\nb = [").unwrap();
         let failure = state.load::<BTreeMap<String, u8>>("x.toml").unwrap_err();
         assert!(failure.message.contains("x.toml:2: "), "{failure}");
+        fs::write(directory.path().join("x.toml"), b"a = \"\xff\"").unwrap();
+        let failure = state.load::<BTreeMap<String, u8>>("x.toml").unwrap_err();
+        assert!(failure.message.contains("x.toml: is no text; mend"), "{failure}");
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::{
     fs,
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use farlan::{
+    cli::presence,
     config,
     failure::Failure,
     logs::LogFilter,
@@ -59,10 +60,19 @@ impl Directory {
     /// Locks and reads the directory at `path`.
     ///
     /// # Errors
-    /// It was not initialised, another supernode runs in it, or one of its files is damaged.
+    /// It was not initialised, or only half; another supernode runs in it; one of its files is damaged.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let world = world(path)?;
-        let state = StateDir::open(path)?;
+        let state = StateDir::open(path).map_err(|failure| {
+            if presence::is_in_use(path) {
+                Failure::negative(format_args!(
+                    "a supernode runs in {0} already; see: farlan-supernode status --state-dir {0}",
+                    path.display()
+                ))
+            } else {
+                failure
+            }
+        })?;
         let config = config::load(&path.join(CONFIG))?;
         let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
         if !world
@@ -81,6 +91,11 @@ impl Directory {
             identity,
             world,
         })
+    }
+
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        self.state.path()
     }
 
     /// The configuration.
@@ -104,6 +119,9 @@ impl Directory {
 /// # Errors
 /// There is one in `path` already; the directory cannot be written; there are more addresses than a world takes.
 pub(crate) fn init(path: &Path, port: u16, addresses: Vec<Endpoint>) -> Result<Made, Failure> {
+    if let Some(failure) = half_made(path) {
+        return Err(failure);
+    }
     for name in [IDENTITY, OPERATOR, WORLD, CONFIG] {
         let file = path.join(name);
         if fs::symlink_metadata(&file).is_ok() {
@@ -151,11 +169,13 @@ pub(crate) fn link(path: &Path) -> Result<Link, Failure> {
 fn world(path: &Path) -> Result<World, Failure> {
     let file = path.join(WORLD);
     let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::negative(format_args!(
-            "there is no supernode in {0}; make one with: farlan-supernode init --state-dir {0} --port 9600 --address \
-             HOST:9600",
-            path.display()
-        )),
+        std::io::ErrorKind::NotFound => half_made(path).unwrap_or_else(|| {
+            Failure::negative(format_args!(
+                "there is no supernode in {0}; make one with: farlan-supernode init --state-dir {0} --port 9600 \
+                 --address HOST:9600",
+                path.display()
+            ))
+        }),
         _ => Failure::file("read", &file, &error),
     })?;
     match Link::parse(&text, Work::REQUIRED) {
@@ -163,6 +183,29 @@ fn world(path: &Path) -> Result<World, Failure> {
         Ok(Link::Network(_)) => Err(Failure::negative(format_args!("{} is not a world", file.display()))),
         Err(error) => Err(Failure::negative(format_args!("{}: {error}", file.display()))),
     }
+}
+
+/// What to say of a directory that holds a supernode's files without its world, which `init` writes last.
+fn half_made(path: &Path) -> Option<Failure> {
+    let exists = |file: &PathBuf| fs::symlink_metadata(file).is_ok();
+    if exists(&path.join(WORLD)) {
+        return None;
+    }
+    let left: Vec<_> = [IDENTITY, OPERATOR, CONFIG]
+        .map(|name| path.join(name))
+        .into_iter()
+        .filter(exists)
+        .map(|file| file.display().to_string())
+        .collect();
+    (!left.is_empty()).then(|| {
+        Failure::negative(format_args!(
+            "the supernode in {} is incomplete: {WORLD} is missing. If making it was interrupted, remove what is left \
+             and make it again: rm {}\nIf it has run before, keep these files and put {WORLD} back: it holds the text \
+             of the link that nodes have",
+            path.display(),
+            left.join(" ")
+        ))
+    })
 }
 
 fn configuration(port: u16, addresses: &[Endpoint]) -> String {
@@ -175,7 +218,7 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
          # The UDP port to listen on.\n\
          port = {port}\n\
          \n\
-         # What is logged to standard error: error, warn, info, debug or trace, or levels by module.\n\
+         # What is logged to standard error: off, error, warn, info, debug or trace, or levels by module.\n\
          #log = \"info\"\n",
         listed.join(", ")
     )
@@ -231,14 +274,36 @@ mod tests {
                 log: LogFilter::default()
             }
         );
-        assert_eq!(
-            Directory::open(&path).unwrap_err().kind,
-            FailureKind::Negative,
-            "it is locked"
-        );
+        let second = Directory::open(&path).unwrap_err();
+        assert_eq!(second.kind, FailureKind::Negative);
+        assert!(second.message.contains("a supernode runs in"), "{second}");
+        drop(opened);
+        Directory::open(&path).unwrap();
         let again = init(&path, 9600, addresses(&["192.0.2.1:9600"])).unwrap_err();
         assert_eq!(again.kind, FailureKind::Negative);
         assert!(again.message.contains("not overwritten"), "{again}");
+    }
+
+    #[test]
+    fn a_half_made_supernode_has_a_way_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        init(path, 9600, addresses(&["192.0.2.1:9600"])).unwrap();
+        fs::remove_file(path.join(WORLD)).unwrap();
+        fs::remove_file(path.join(CONFIG)).unwrap();
+        let remedy = format!(
+            "rm {} {}\n",
+            path.join(IDENTITY).display(),
+            path.join(OPERATOR).display()
+        );
+        let again = init(path, 9600, addresses(&["192.0.2.1:9600"])).unwrap_err();
+        for failure in [again, Directory::open(path).unwrap_err(), link(path).unwrap_err()] {
+            assert!(failure.message.contains(&remedy), "{failure}");
+        }
+        fs::remove_file(path.join(IDENTITY)).unwrap();
+        fs::remove_file(path.join(OPERATOR)).unwrap();
+        init(path, 9600, addresses(&["192.0.2.1:9600"])).unwrap();
+        Directory::open(path).unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use farlan::{
     cli::{
         self,
-        client::Client,
+        client::{self, Client},
         output::{self, Output, say},
     },
     failure::Failure,
@@ -40,7 +40,7 @@ enum Command {
     Run {
         #[command(flatten)]
         place: Place,
-        /// What is logged: error, warn, info, debug, trace, or MODULE=LEVEL,… [default: info]
+        /// What is logged: off, error, warn, info, debug, trace, or MODULE=LEVEL,… [default: info]
         #[arg(long, value_name = "LEVEL")]
         log: Option<LogFilter>,
     },
@@ -73,7 +73,7 @@ struct Init {
     /// The UDP port to listen on
     #[arg(long, default_value_t = 9600, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// Where nodes reach it, HOST:PORT or [IPv6]:PORT; can be repeated, the preferred one first
+    /// Where nodes reach it, HOST:PORT, an IPv6 address in brackets; can be repeated, the preferred one first
     #[arg(long = "address", value_name = "HOST:PORT", required = true)]
     addresses: Vec<Endpoint>,
 }
@@ -91,10 +91,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Run { place, log } => {
             let directory = Directory::open(&place.state_dir)?;
             logs::start(log.as_ref().unwrap_or_else(|| &directory.config().log));
-            cli::runtime()?.block_on(serving::run(directory))
+            cli::complete(serving::run(directory))
         }
         Command::Link { place } => Output::new(false).line(directory::link(&place.state_dir)?),
-        Command::Status { place, json } => cli::runtime()?.block_on(status(&place, json)),
+        Command::Status { place, json } => cli::complete(status(&place, json)),
     }
 }
 
@@ -117,7 +117,9 @@ async fn status(place: &Place, json: bool) -> Result<(), Failure> {
         "the supernode is not running here; start it with: farlan-supernode run --state-dir {}",
         place.state_dir.display()
     );
-    let client = Client::with_hint(&place.state_dir.join(serving::SOCKET), hint);
+    let socket = place.state_dir.join(serving::SOCKET);
+    client::check_socket(&socket)?;
+    let client = Client::with_hint(&socket, hint);
     let status: Status = client.get("/v1/status").await?;
     let mut output = Output::new(json);
     if json {

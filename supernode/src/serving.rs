@@ -1,13 +1,14 @@
 //! Running: the data plane in the role of a supernode, and its status on a socket.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, io, time::Instant};
 
 use axum::{Json, Router, extract::State, routing::get};
 use farlan::{
     api::{Answer, SCHEMA, Server, finish},
-    daemon::{bind, stop_signal},
+    cli::client::check_socket,
+    daemon::stop_signal,
     failure::Failure,
-    shell::{DataPlane, Request},
+    shell::{DataPlane, Request, Underlay},
 };
 use farlan_crypto::Work;
 use farlan_engine::{Config, Role};
@@ -59,11 +60,13 @@ struct Serving {
 /// # Errors
 /// The port is taken or not permitted; the status socket cannot be made.
 pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
-    let underlay = bind(directory.config().port)?;
+    let socket = directory.path().join(SOCKET);
+    check_socket(&socket)?;
+    let underlay = listen(directory.config().port)?;
     let port = underlay.port().map_err(Failure::negative)?;
     let (world, version) = (directory.world().id().to_string(), directory.world().version());
     // The directory stays locked as long as this runs.
-    let (state, identity) = directory.into_parts();
+    let (_state, identity) = directory.into_parts();
     let node_id = identity.node_id().to_string();
     let config = Config {
         identity,
@@ -80,7 +83,7 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
         data_plane: data_plane.clone(),
     };
     tracing::info!(node = %serving.node_id, port, "the supernode is up");
-    let server = Server::start(&state.path().join(SOCKET), router(serving))?;
+    let server = Server::start(&socket, router(serving))?;
     let ended = tokio::select! {
         result = stop_signal() => result,
         // A supernode has no use for events; their end is that of the data plane.
@@ -93,6 +96,19 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
         tracing::warn!("stopping took too long; ending at once");
     }
     ended
+}
+
+/// Binds the port of the configuration, or says what to do about one that cannot be had.
+fn listen(port: u16) -> Result<Underlay, Failure> {
+    Underlay::bind(port).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::negative(format_args!(
+            "UDP port {port} is in use; stop the program that has it (ss -lunp): nodes look for this supernode there"
+        )),
+        io::ErrorKind::PermissionDenied => Failure::permission(format_args!(
+            "UDP port {port} is not permitted to this user; run as root, or make the supernode with a port above 1023"
+        )),
+        _ => Failure::negative(format_args!("cannot open UDP port {port}: {error}")),
+    })
 }
 
 fn router(serving: Serving) -> Router {
@@ -125,6 +141,14 @@ mod tests {
     use farlan_engine::AnchorStatus;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_has_a_remedy_of_the_supernode() {
+        let first = listen(0).unwrap();
+        let failure = listen(first.port().unwrap()).unwrap_err();
+        assert!(failure.message.contains("is in use"), "{failure}");
+        assert!(!failure.message.contains("--port"), "{failure}");
+    }
 
     #[tokio::test]
     async fn the_status_comes_from_the_data_plane() {

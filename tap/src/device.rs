@@ -63,6 +63,24 @@ pub struct Card {
     pub ipv6: bool,
 }
 
+/// How a device of ours is now, after what others may have done to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CardState {
+    /// Its name, which anybody with the privilege can change.
+    pub name: String,
+    /// Whether it is up, by the administrator's wish.
+    pub up: bool,
+}
+
+/// What [`restore_addresses`] found and did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Restored {
+    /// The addresses that were missing and are there again.
+    pub added: Vec<Address>,
+    /// Whether the IPv6 addresses asked for are there. `false` when IPv6 is off, as with [`Card::ipv6`].
+    pub ipv6: bool,
+}
+
 /// Makes a TAP device, sets everything `request` says and brings it up.
 ///
 /// A leftover with the wanted name and the same owner, held by no program, is removed first. On an error no new device
@@ -86,9 +104,7 @@ pub fn create(request: &Create) -> Result<Card, TapError> {
     let link = netlink
         .link_by_name(&tap.name)
         .and_then(|link| link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV)))
-        .map_err(|error| {
-            TapError::refused(format!("find the new interface {}", tap.name), &error)
-        })?;
+        .map_err(|error| TapError::refused(format!("find the new interface {}", tap.name), &error))?;
     let index = link.index;
     let ipv6 = configure(&mut netlink, request, alias, &link)?;
     Ok(Card {
@@ -107,7 +123,47 @@ pub fn create(request: &Create) -> Result<Card, TapError> {
 pub fn add_address(index: u32, address: &Address) -> Result<(), TapError> {
     check_address(address)?;
     let (mut netlink, link) = open_ours(index)?;
-    put_address(&mut netlink, &link, address)
+    put_address(&mut netlink, &link, address).map(drop)
+}
+
+/// Gives a device of ours those of the addresses that it lacks.
+///
+/// IPv6 addresses that cannot be, because IPv6 is off, are left out. On another error those before it are there.
+///
+/// # Errors
+/// [`TapError::BadAddress`], [`TapError::NoSuchDevice`], [`TapError::NotOurs`], [`TapError::Permission`],
+/// [`TapError::Kernel`].
+pub fn restore_addresses(index: u32, addresses: &[Address]) -> Result<Restored, TapError> {
+    addresses.iter().try_for_each(check_address)?;
+    let (mut netlink, link) = open_ours(index)?;
+    let mut restored = Restored {
+        added: Vec::new(),
+        ipv6: true,
+    };
+    for address in addresses {
+        match put_address(&mut netlink, &link, address) {
+            Ok(true) => restored.added.push(*address),
+            Ok(false) => {}
+            Err(TapError::Ipv6Off { .. }) => restored.ipv6 = false,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(restored)
+}
+
+/// How a device of ours is; `None` when there is no device with this index any more. Needs no privilege.
+///
+/// # Errors
+/// [`TapError::NotOurs`], [`TapError::Kernel`].
+pub fn card_state(index: u32) -> Result<Option<CardState>, TapError> {
+    match open_ours(index) {
+        Ok((_, link)) => Ok(Some(CardState {
+            name: link.name,
+            up: link.up,
+        })),
+        Err(TapError::NoSuchDevice { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes an address from a device of ours. An address it does not have, with exactly this prefix, is fine.
@@ -162,9 +218,7 @@ pub fn set_mtu(index: u32, mtu: u16) -> Result<(), TapError> {
     let (mut netlink, link) = open_ours(index)?;
     netlink
         .set_link(index, vec![LinkAttribute::Mtu(u32::from(mtu))])
-        .map_err(|error| {
-            TapError::refused(format!("set the MTU of {} to {mtu}", link.name), &error)
-        })
+        .map_err(|error| TapError::refused(format!("set the MTU of {} to {mtu}", link.name), &error))
 }
 
 /// Deletes the devices whose interface alias is exactly `farlan:<owner>`, and no other; gives their names.
@@ -181,10 +235,7 @@ pub fn remove_stale(owner: &str) -> Result<Vec<String>, TapError> {
         .links()
         .map_err(|error| TapError::refused("list the network interfaces", &error))?;
     let mut removed = Vec::new();
-    for link in links
-        .into_iter()
-        .filter(|link| link.alias.as_ref() == Some(&alias))
-    {
+    for link in links.into_iter().filter(|link| link.alias.as_ref() == Some(&alias)) {
         delete(&mut netlink, &link)?;
         removed.push(link.name);
     }
@@ -192,16 +243,9 @@ pub fn remove_stale(owner: &str) -> Result<Vec<String>, TapError> {
 }
 
 /// Sets up a new device, from its mark to the moment it is up; gives whether it has IPv6.
-fn configure(
-    netlink: &mut Netlink,
-    request: &Create,
-    alias: String,
-    link: &Link,
-) -> Result<bool, TapError> {
+fn configure(netlink: &mut Netlink, request: &Create, alias: String, link: &Link) -> Result<bool, TapError> {
     let (index, name) = (link.index, &link.name);
-    let refused = |what: &str, error: &io::Error| {
-        TapError::refused(format!("set the {what} of {name}"), error)
-    };
+    let refused = |what: &str, error: &io::Error| TapError::refused(format!("set the {what} of {name}"), error);
 
     // The mark comes first: should the program be killed with the device made persistent, the leftover is known.
     let attributes = vec![LinkAttribute::IfAlias(alias)];
@@ -210,12 +254,11 @@ fn configure(
         .map_err(|error| refused("alias", &error))?;
 
     let no_addresses = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
-    let mut ipv6 =
-        match netlink.set_link(index, vec![LinkAttribute::AfSpecUnspec(vec![no_addresses])]) {
-            Ok(()) => true,
-            Err(error) if is_ipv6_missing(&error) => false,
-            Err(error) => return Err(refused("addr_gen_mode", &error)),
-        };
+    let mut ipv6 = match netlink.set_link(index, vec![LinkAttribute::AfSpecUnspec(vec![no_addresses])]) {
+        Ok(()) => true,
+        Err(error) if is_ipv6_missing(&error) => false,
+        Err(error) => return Err(refused("addr_gen_mode", &error)),
+    };
     if !request.accept_router_advertisements {
         silence_router_discovery(name)?;
     }
@@ -242,7 +285,9 @@ fn configure(
             Err(TapError::Ipv6Off { .. }) => ipv6 = false,
             // The capability is there, or the mark could not have been set: this is about IPv6 alone.
             Err(TapError::Permission { .. }) if address.ip.is_ipv6() => ipv6 = false,
-            result => result?,
+            result => {
+                result?;
+            }
         }
     }
     netlink
@@ -257,9 +302,9 @@ fn make_way(netlink: &mut Netlink, name: &str, alias: &str) -> Result<(), TapErr
     if name.ends_with(PATTERN) {
         return Ok(());
     }
-    let found = netlink.link_by_name(name).map_err(|error| {
-        TapError::refused(format!("look for an interface called {name}"), &error)
-    })?;
+    let found = netlink
+        .link_by_name(name)
+        .map_err(|error| TapError::refused(format!("look for an interface called {name}"), &error))?;
     let Some(link) = found else { return Ok(()) };
     let ours = link.alias.as_deref() == Some(alias);
     if ours && !link.carrier {
@@ -298,16 +343,14 @@ fn silence_router_discovery(name: &str) -> Result<(), TapError> {
         match written {
             // Without IPv6 there is nothing to silence.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => {
-                result.map_err(|error| TapError::refused(format!("write 0 to {path}"), &error))?
-            }
+            result => result.map_err(|error| TapError::refused(format!("write 0 to {path}"), &error))?,
         }
     }
     Ok(())
 }
 
-/// Gives a device an IPv4 or IPv6 address.
-fn put_address(netlink: &mut Netlink, link: &Link, address: &Address) -> Result<(), TapError> {
+/// Gives a device an IPv4 or IPv6 address; `false` if it had it already.
+fn put_address(netlink: &mut Netlink, link: &Link, address: &Address) -> Result<bool, TapError> {
     let off = TapError::Ipv6Off { ip: address.ip };
     // The kernel's answer to this would be EINVAL, which says nothing.
     if address.ip.is_ipv6() && link.mtu < u32::from(IPV6_MIN_MTU) {
@@ -315,23 +358,14 @@ fn put_address(netlink: &mut Netlink, link: &Link, address: &Address) -> Result<
     }
     let request = RouteNetlinkMessage::NewAddress(address_message(link.index, address));
     match netlink.change(request, NLM_F_CREATE | NLM_F_EXCL) {
-        Err(error) if errno(&error) == libc::EEXIST => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if errno(&error) == libc::EEXIST => Ok(false),
         // The sysctl `disable_ipv6` makes it EACCES; a missing capability would be EPERM.
-        Err(error)
-            if address.ip.is_ipv6()
-                && (is_ipv6_missing(&error) || errno(&error) == libc::EACCES) =>
-        {
-            Err(off)
-        }
-        result => result.map_err(|error| {
-            TapError::refused(
-                format!(
-                    "give {} the address {}/{}",
-                    link.name, address.ip, address.prefix
-                ),
-                &error,
-            )
-        }),
+        Err(error) if address.ip.is_ipv6() && (is_ipv6_missing(&error) || errno(&error) == libc::EACCES) => Err(off),
+        Err(error) => Err(TapError::refused(
+            format!("give {} the address {}/{}", link.name, address.ip, address.prefix),
+            &error,
+        )),
     }
 }
 
@@ -353,16 +387,12 @@ fn address_message(index: u32, address: &Address) -> AddressMessage {
                 let hosts = u32::MAX.checked_shr(u32::from(address.prefix)).unwrap_or(0);
                 message
                     .attributes
-                    .push(AddressAttribute::Broadcast(Ipv4Addr::from_bits(
-                        ip.to_bits() | hosts,
-                    )));
+                    .push(AddressAttribute::Broadcast(Ipv4Addr::from_bits(ip.to_bits() | hosts)));
             }
         }
         IpAddr::V6(_) => {
             message.header.family = AddressFamily::Inet6;
-            message
-                .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
     }
     message
@@ -370,10 +400,7 @@ fn address_message(index: u32, address: &Address) -> AddressMessage {
 
 /// Whether the error says that the kernel, or the device, has no IPv6 at all.
 fn is_ipv6_missing(error: &io::Error) -> bool {
-    matches!(
-        errno(error),
-        libc::EAFNOSUPPORT | libc::EOPNOTSUPP | libc::ENXIO
-    )
+    matches!(errno(error), libc::EAFNOSUPPORT | libc::EOPNOTSUPP | libc::ENXIO)
 }
 
 /// A netlink socket, and the device `index` if it is one of ours.
@@ -381,21 +408,12 @@ fn open_ours(index: u32) -> Result<(Netlink, Link), TapError> {
     let mut netlink = open()?;
     let link = netlink
         .link_by_index(index)
-        .map_err(|error| {
-            TapError::refused(format!("look for the interface with index {index}"), &error)
-        })?
+        .map_err(|error| TapError::refused(format!("look for the interface with index {index}"), &error))?
         .ok_or(TapError::NoSuchDevice { index })?;
-    if link
-        .alias
-        .as_ref()
-        .is_some_and(|alias| alias.starts_with(MARK))
-    {
+    if link.alias.as_ref().is_some_and(|alias| alias.starts_with(MARK)) {
         Ok((netlink, link))
     } else {
-        Err(TapError::NotOurs {
-            index,
-            name: link.name,
-        })
+        Err(TapError::NotOurs { index, name: link.name })
     }
 }
 
@@ -417,21 +435,12 @@ fn alias(owner: &str) -> Result<String, TapError> {
 
 fn check_name(name: &str) -> Result<(), TapError> {
     let stem = name.strip_suffix(PATTERN).unwrap_or(name);
-    let begins = stem
-        .bytes()
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let begins = stem.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if begins
-        && stem.bytes().all(allowed)
-        && name.len() <= NAME_MAX
-        && !matches!(name, "all" | "default")
-    {
+    if begins && stem.bytes().all(allowed) && name.len() <= NAME_MAX && !matches!(name, "all" | "default") {
         Ok(())
     } else {
-        Err(TapError::BadName {
-            name: name.to_owned(),
-        })
+        Err(TapError::BadName { name: name.to_owned() })
     }
 }
 
@@ -503,9 +512,7 @@ mod tests {
         ] {
             assert_eq!(
                 check_name(bad),
-                Err(TapError::BadName {
-                    name: bad.to_owned()
-                }),
+                Err(TapError::BadName { name: bad.to_owned() }),
                 "{bad}"
             );
         }
@@ -516,12 +523,7 @@ mod tests {
         assert_eq!(alias("abc234").as_deref(), Ok("farlan:abc234"));
         assert!(alias(&"x".repeat(128)).is_ok());
         for bad in ["", "a b", "a\n", "ä", "a\0", &"x".repeat(129)] {
-            assert_eq!(
-                alias(bad),
-                Err(TapError::BadOwner {
-                    owner: bad.to_owned()
-                })
-            );
+            assert_eq!(alias(bad), Err(TapError::BadOwner { owner: bad.to_owned() }));
         }
     }
 
@@ -535,13 +537,10 @@ mod tests {
                     prefix,
                 },
             );
-            message
-                .attributes
-                .into_iter()
-                .find_map(|attribute| match attribute {
-                    AddressAttribute::Broadcast(ip) => Some(ip),
-                    _ => None,
-                })
+            message.attributes.into_iter().find_map(|attribute| match attribute {
+                AddressAttribute::Broadcast(ip) => Some(ip),
+                _ => None,
+            })
         };
         assert_eq!(broadcast(0), Some(Ipv4Addr::BROADCAST));
         assert_eq!(broadcast(8), Some(Ipv4Addr::new(10, 255, 255, 255)));

@@ -55,9 +55,7 @@ pub enum TapError {
     },
 
     /// The owner cannot be part of an interface alias.
-    #[error(
-        "{owner:?} cannot mark an interface: use 1 to 128 printable ASCII characters without spaces"
-    )]
+    #[error("{owner:?} cannot mark an interface: use 1 to 128 printable ASCII characters without spaces")]
     BadOwner {
         /// The given owner.
         owner: String,

@@ -10,6 +10,7 @@
 //!
 //! * [`create`] makes a device, [`Card`] holds it; it vanishes with the last descriptor.
 //! * [`add_address`], [`remove_address`], [`set_link`] and [`set_mtu`] alter one.
+//! * [`card_state`] tells whether it is still there, [`restore_addresses`] puts back what somebody took from it.
 //! * [`remove_stale`] clears what a crash left behind.
 //! * [`clashing_routes`] finds what a network's subnet would collide with.
 
@@ -20,7 +21,8 @@ mod routes;
 mod tun;
 
 pub use device::{
-    Address, Card, Create, add_address, create, remove_address, remove_stale, set_link, set_mtu,
+    Address, Card, CardState, Create, Restored, add_address, card_state, create, remove_address, remove_stale,
+    restore_addresses, set_link, set_mtu,
 };
 pub use error::TapError;
 pub use routes::{Route, clashing_routes};

@@ -6,8 +6,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    DecodeError, Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
-    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, parse_u32,
+    DecodeError, Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, parse_u32,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkMessage};
@@ -30,6 +30,8 @@ pub(crate) struct Link {
     pub(crate) alias: Option<String>,
     /// The MTU in bytes.
     pub(crate) mtu: u32,
+    /// Whether it is up, by the administrator's wish.
+    pub(crate) up: bool,
     /// Whether it has a carrier. A TAP device has one exactly while a program holds it.
     pub(crate) carrier: bool,
 }
@@ -43,18 +45,14 @@ impl Netlink {
     pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-        })
+        Ok(Self { socket, sequence: 0 })
     }
 
     /// Carries out one change and waits for the kernel's acknowledgement.
     ///
     /// `flags` are added to NLM_F_REQUEST and NLM_F_ACK.
     pub(crate) fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags)
-            .map(drop)
+        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags).map(drop)
     }
 
     /// Lists everything `message` asks for.
@@ -65,8 +63,7 @@ impl Netlink {
         loop {
             attempts += 1;
             match self.exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP) {
-                Err(error)
-                    if error.raw_os_error() == Some(libc::EINTR) && attempts < DUMP_ATTEMPTS => {}
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) && attempts < DUMP_ATTEMPTS => {}
                 result => return result,
             }
         }
@@ -81,9 +78,7 @@ impl Netlink {
     /// The device with this name (or alternative name), if there is one.
     pub(crate) fn link_by_name(&mut self, name: &str) -> io::Result<Option<Link>> {
         let mut request = LinkMessage::default();
-        request
-            .attributes
-            .push(LinkAttribute::IfName(name.to_owned()));
+        request.attributes.push(LinkAttribute::IfName(name.to_owned()));
         self.link(request)
     }
 
@@ -100,11 +95,7 @@ impl Netlink {
     }
 
     /// Sets attributes of a device.
-    pub(crate) fn set_link(
-        &mut self,
-        index: u32,
-        attributes: Vec<LinkAttribute>,
-    ) -> io::Result<()> {
+    pub(crate) fn set_link(&mut self, index: u32, attributes: Vec<LinkAttribute>) -> io::Result<()> {
         let mut request = LinkMessage::default();
         request.header.index = index;
         request.attributes = attributes;
@@ -116,11 +107,7 @@ impl Netlink {
         let mut request = LinkMessage::default();
         request.header.index = index;
         request.header.change_mask = LinkFlags::Up;
-        request.header.flags = if up {
-            LinkFlags::Up
-        } else {
-            LinkFlags::empty()
-        };
+        request.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
         self.change(RouteNetlinkMessage::SetLink(request), 0)
     }
 
@@ -135,10 +122,7 @@ impl Netlink {
     }
 
     fn link(&mut self, request: LinkMessage) -> io::Result<Option<Link>> {
-        match self.exchange(
-            RouteNetlinkMessage::GetLink(request),
-            NLM_F_REQUEST | NLM_F_ACK,
-        ) {
+        match self.exchange(RouteNetlinkMessage::GetLink(request), NLM_F_REQUEST | NLM_F_ACK) {
             Ok(replies) => replies.first().map(Link::read).transpose(),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
@@ -164,8 +148,7 @@ impl Netlink {
             let mut rest = datagram.as_slice();
             while !rest.is_empty() {
                 let length = message_length(rest)?;
-                let message =
-                    NetlinkMessage::<Reply>::deserialize(&rest[..length]).map_err(malformed)?;
+                let message = NetlinkMessage::<Reply>::deserialize(&rest[..length]).map_err(malformed)?;
                 // Messages are padded to 4 bytes, except that the last one of a datagram may not be.
                 rest = &rest[length.next_multiple_of(4).min(rest.len())..];
                 if message.header.sequence_number != self.sequence {
@@ -218,6 +201,7 @@ impl Link {
             name: String::new(),
             alias: None,
             mtu: 0,
+            up: header.flags.contains(LinkFlags::Up),
             carrier: false,
         };
         reply.attributes(header.buffer_len(), |kind, value| match kind {
@@ -238,11 +222,7 @@ impl Reply {
     }
 
     /// Calls `each` with the kind and value of every attribute that follows a fixed header of `header` bytes.
-    pub(crate) fn attributes(
-        &self,
-        header: usize,
-        mut each: impl FnMut(u16, &[u8]),
-    ) -> io::Result<()> {
+    pub(crate) fn attributes(&self, header: usize, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         for attribute in NlasIterator::new(self.body.get(header..).unwrap_or_default()) {
             let attribute = attribute.map_err(malformed)?;
             each(attribute.kind(), attribute.value());
@@ -255,9 +235,7 @@ impl NetlinkDeserializable for Reply {
     type Error = DecodeError;
 
     fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
-        Ok(Self {
-            body: payload.to_vec(),
-        })
+        Ok(Self { body: payload.to_vec() })
     }
 }
 
@@ -268,18 +246,13 @@ pub(crate) fn malformed(_: DecodeError) -> io::Error {
 
 /// The length of the message at the start of `bytes`: at least its header and at most `bytes`.
 fn message_length(bytes: &[u8]) -> io::Result<usize> {
-    let length = NetlinkBuffer::new_checked(bytes)
-        .map_err(malformed)?
-        .length();
+    let length = NetlinkBuffer::new_checked(bytes).map_err(malformed)?.length();
     usize::try_from(length).map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))
 }
 
 /// A kernel string, up to the NUL that ends it.
 fn text(value: &[u8]) -> String {
-    let end = value
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(value.len());
+    let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 

@@ -32,10 +32,7 @@ pub struct Route {
 ///
 /// # Errors
 /// [`TapError::BadAddress`] for a prefix over 32; [`TapError::Kernel`] when the list cannot be had.
-pub fn clashing_routes(
-    subnet: (Ipv4Addr, u8),
-    except_index: Option<u32>,
-) -> Result<Vec<Route>, TapError> {
+pub fn clashing_routes(subnet: (Ipv4Addr, u8), except_index: Option<u32>) -> Result<Vec<Route>, TapError> {
     let (address, prefix) = subnet;
     if prefix > 32 {
         return Err(TapError::BadAddress {
@@ -60,20 +57,14 @@ fn list(subnet: (Ipv4Addr, u8), except_index: Option<u32>) -> io::Result<Vec<Rou
     let mut routes = Vec::new();
     for reply in &replies {
         let entry = Entry::read(reply)?;
-        let excepted = !entry.interfaces.is_empty()
-            && entry
-                .interfaces
-                .iter()
-                .all(|&index| Some(index) == except_index);
+        let excepted =
+            !entry.interfaces.is_empty() && entry.interfaces.iter().all(|&index| Some(index) == except_index);
         if excepted || !entry.counts() || !overlap(subnet, (entry.destination, entry.prefix)) {
             continue;
         }
         let interface = entry.interfaces.first().map_or_else(String::new, |index| {
             // A device can vanish between the two lists.
-            names
-                .get(index)
-                .cloned()
-                .unwrap_or_else(|| format!("if{index}"))
+            names.get(index).cloned().unwrap_or_else(|| format!("if{index}"))
         });
         routes.push(Route {
             destination: entry.destination,
@@ -130,11 +121,8 @@ impl Entry {
 
     /// Whether traffic to this machine or elsewhere follows the route, a default route aside.
     fn counts(&self) -> bool {
-        let table = self.table == u32::from(libc::RT_TABLE_MAIN)
-            || self.table == u32::from(libc::RT_TABLE_LOCAL);
-        table
-            && self.prefix > 0
-            && !matches!(self.kind, RouteType::Broadcast | RouteType::Multicast)
+        let table = self.table == u32::from(libc::RT_TABLE_MAIN) || self.table == u32::from(libc::RT_TABLE_LOCAL);
+        table && self.prefix > 0 && !matches!(self.kind, RouteType::Broadcast | RouteType::Multicast)
     }
 }
 
@@ -151,9 +139,7 @@ fn next_hops(mut value: &[u8]) -> Vec<u32> {
     let mut interfaces = Vec::new();
     while let [l0, l1, _, _, i0, i1, i2, i3, ..] = *value {
         interfaces.push(u32::from_ne_bytes([i0, i1, i2, i3]));
-        let length = usize::from(u16::from_ne_bytes([l0, l1]))
-            .max(8)
-            .next_multiple_of(4);
+        let length = usize::from(u16::from_ne_bytes([l0, l1])).max(8).next_multiple_of(4);
         value = value.get(length..).unwrap_or_default();
     }
     interfaces

@@ -22,12 +22,11 @@ impl Tap {
     ///
     /// `name` is at most 15 bytes: `tun_tap` cuts a longer one short without a word.
     pub(crate) fn new(name: &str) -> Result<Self, TapError> {
-        let iface = Iface::without_packet_info(name, Mode::Tap)
-            .map_err(|error| creation_error(name, &error))?;
+        let iface = Iface::without_packet_info(name, Mode::Tap).map_err(|error| creation_error(name, &error))?;
         // SAFETY: `into_raw_fd` gives up the descriptor, which is open and has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) };
-        let (name_now, flags) = identity(&fd)
-            .map_err(|error| TapError::refused("read the TAP device's name", &error))?;
+        let (name_now, flags) =
+            identity(&fd).map_err(|error| TapError::refused("read the TAP device's name", &error))?;
         // TUNSETIFF attaches to an existing persistent device of the name. The device just made is never persistent, so
         // this one slipped in after the caller looked; closing the descriptor detaches from it and leaves it as it was.
         if flags & libc::IFF_PERSIST != 0 {
@@ -36,8 +35,7 @@ impl Tap {
                 holder: "a persistent TAP device".to_owned(),
             });
         }
-        make_nonblocking(&fd)
-            .map_err(|error| TapError::refused("make the TAP descriptor non-blocking", &error))?;
+        make_nonblocking(&fd).map_err(|error| TapError::refused("make the TAP descriptor non-blocking", &error))?;
         Ok(Self { fd, name: name_now })
     }
 }
@@ -78,12 +76,7 @@ fn identity(fd: &OwnedFd) -> io::Result<(String, i32)> {
 fn make_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     let fd = fd.as_raw_fd();
     // SAFETY: these operations of fcntl take and give integers only; the descriptor is open.
-    let (status, descriptor) = unsafe {
-        (
-            libc::fcntl(fd, libc::F_GETFL),
-            libc::fcntl(fd, libc::F_GETFD),
-        )
-    };
+    let (status, descriptor) = unsafe { (libc::fcntl(fd, libc::F_GETFL), libc::fcntl(fd, libc::F_GETFD)) };
     if status < 0 || descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -92,11 +85,7 @@ fn make_nonblocking(fd: &OwnedFd) -> io::Result<()> {
         libc::fcntl(fd, libc::F_SETFL, status | libc::O_NONBLOCK) == 0
             && libc::fcntl(fd, libc::F_SETFD, descriptor | libc::FD_CLOEXEC) == 0
     };
-    if done {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -105,8 +94,7 @@ mod tests {
 
     #[test]
     fn creation_errors_name_the_remedy() {
-        let message =
-            |errno| creation_error("fl0", &io::Error::from_raw_os_error(errno)).to_string();
+        let message = |errno| creation_error("fl0", &io::Error::from_raw_os_error(errno)).to_string();
         assert!(message(libc::ENOENT).contains("modprobe tun"));
         assert!(message(libc::ENODEV).contains("--device /dev/net/tun"));
         assert!(message(libc::EPERM).contains("CAP_NET_ADMIN"));
@@ -126,8 +114,7 @@ mod tests {
                 "this test needs root, to make a namespace: {}",
                 io::Error::last_os_error()
             );
-            let first = Tap::new("farlan%d")
-                .unwrap_or_else(|error| panic!("this test needs TAP devices: {error}"));
+            let first = Tap::new("farlan%d").unwrap_or_else(|error| panic!("this test needs TAP devices: {error}"));
             assert_eq!(first.name, "farlan0");
             assert!(
                 matches!(Tap::new("farlan0"), Err(TapError::NameTaken { .. })),

@@ -118,10 +118,7 @@ fn any_changed_bit_is_refused_and_nothing_is_decrypted() {
     for bit in 0..48 {
         let mut header = *b"header";
         header[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(
-            SalsaPoly::open(&key, 1, &header, &mut good.clone()),
-            Err(OpenError)
-        );
+        assert_eq!(SalsaPoly::open(&key, 1, &header, &mut good.clone()), Err(OpenError));
     }
     for bit in 0..64 {
         assert_eq!(

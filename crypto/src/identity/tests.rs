@@ -134,43 +134,28 @@ fn second_encodings_of_a_point_are_refused() {
             bytes[0] = 0xed + excess;
             bytes[31] = 0x7f | sign;
             let Some(point) = CompressedEdwardsY(bytes).decompress() else {
-                assert_eq!(
-                    PublicKey::from_bytes(&bytes, Work::NONE),
-                    Err(KeyError::NotAPoint)
-                );
+                assert_eq!(PublicKey::from_bytes(&bytes, Work::NONE), Err(KeyError::NotAPoint));
                 continue;
             };
-            assert_eq!(
-                PublicKey::from_bytes(&bytes, Work::NONE),
-                Err(KeyError::NotCanonical)
-            );
+            assert_eq!(PublicKey::from_bytes(&bytes, Work::NONE), Err(KeyError::NotCanonical));
             refused += 1;
             of_large_order += usize::from(!point.is_small_order());
         }
     }
-    assert!(
-        refused > 4 && of_large_order > 4,
-        "{refused} {of_large_order}"
-    );
+    assert!(refused > 4 && of_large_order > 4, "{refused} {of_large_order}");
 
     // Zero has no sign: the neutral point with the sign bit set.
     let mut bytes = [0; 32];
     bytes[0] = 1;
     bytes[31] = 0x80;
-    assert_eq!(
-        PublicKey::from_bytes(&bytes, Work::NONE),
-        Err(KeyError::NotCanonical)
-    );
+    assert_eq!(PublicKey::from_bytes(&bytes, Work::NONE), Err(KeyError::NotCanonical));
 }
 
 #[test]
 fn bytes_off_the_curve_are_refused() {
     let mut bytes = [0; 32];
     bytes[0] = 2;
-    assert_eq!(
-        PublicKey::from_bytes(&bytes, Work::NONE),
-        Err(KeyError::NotAPoint)
-    );
+    assert_eq!(PublicKey::from_bytes(&bytes, Work::NONE), Err(KeyError::NotAPoint));
 }
 
 #[test]
@@ -200,10 +185,7 @@ fn generated_identities_carry_their_work() {
     );
     let again = Identity::from_seed(identity.seed().clone(), LITTLE).unwrap();
     assert_eq!(again.public(), identity.public());
-    assert_ne!(
-        Identity::generate(&mut random, Work::NONE).public(),
-        identity.public()
-    );
+    assert_ne!(Identity::generate(&mut random, Work::NONE).public(), identity.public());
 }
 
 #[test]
@@ -233,23 +215,12 @@ fn signatures_hold_for_one_key_domain_and_message() {
     let key = signer.public();
     assert_eq!(key.verify(b"config", b"message", &signature), Ok(()));
     assert_eq!(
-        identity(2)
-            .public()
-            .verify(b"config", b"message", &signature),
+        identity(2).public().verify(b"config", b"message", &signature),
         Err(BadSignature)
     );
-    assert_eq!(
-        key.verify(b"config", b"massage", &signature),
-        Err(BadSignature)
-    );
-    assert_eq!(
-        key.verify(b"confi", b"gmessage", &signature),
-        Err(BadSignature)
-    );
-    assert_eq!(
-        key.verify(b"", b"configmessage", &signature),
-        Err(BadSignature)
-    );
+    assert_eq!(key.verify(b"config", b"massage", &signature), Err(BadSignature));
+    assert_eq!(key.verify(b"confi", b"gmessage", &signature), Err(BadSignature));
+    assert_eq!(key.verify(b"", b"configmessage", &signature), Err(BadSignature));
     for bit in 0..512 {
         let mut bytes = *signature.as_bytes();
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -275,9 +246,7 @@ fn signatures_cannot_be_altered_into_valid_ones() {
     }
     assert_eq!(carry, 0);
     assert_eq!(
-        signer
-            .public()
-            .verify(b"d", b"m", &Signature::from_bytes(bytes)),
+        signer.public().verify(b"d", b"m", &Signature::from_bytes(bytes)),
         Err(BadSignature)
     );
 }
@@ -296,10 +265,7 @@ fn signatures_with_a_point_of_small_order_are_refused() {
     let lax = VerifyingKey::from_bytes(key.as_bytes()).unwrap();
     let signature = ed25519_dalek::Signature::from_bytes(&bytes);
     assert!(lax.verify(&signed_bytes(b"d", b"m"), &signature).is_ok());
-    assert_eq!(
-        key.verify(b"d", b"m", &Signature::from_bytes(bytes)),
-        Err(BadSignature)
-    );
+    assert_eq!(key.verify(b"d", b"m", &Signature::from_bytes(bytes)), Err(BadSignature));
 }
 
 #[test]
@@ -319,14 +285,8 @@ fn a_longer_domain_is_a_mistake_of_the_caller() {
 fn debug_shows_the_node_id_and_no_secret() {
     let identity = identity(1);
     let id = identity.node_id().to_string();
-    assert_eq!(
-        format!("{:?}", identity.public()),
-        format!("PublicKey({id})")
-    );
-    assert_eq!(
-        format!("{identity:?}"),
-        format!("Identity {{ node_id: {id}, .. }}")
-    );
+    assert_eq!(format!("{:?}", identity.public()), format!("PublicKey({id})"));
+    assert_eq!(format!("{identity:?}"), format!("Identity {{ node_id: {id}, .. }}"));
     assert_eq!(format!("{:?}", identity.seed()), "Seed(..)");
 }
 

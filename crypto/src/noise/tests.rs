@@ -33,22 +33,12 @@ impl Aead for ChaChaPoly {
         tag.copy_from_slice(&made);
     }
 
-    fn open<'a>(
-        key: &Key,
-        counter: u64,
-        aad: &[u8],
-        sealed: &'a mut [u8],
-    ) -> Result<&'a mut [u8], OpenError> {
+    fn open<'a>(key: &Key, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         let (message, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(OpenError)?;
         let cipher = ChaCha20Poly1305::new(key.as_bytes().into());
         let tag = (*tag).into();
         cipher
-            .decrypt_inout_detached(
-                &Self::nonce(counter).into(),
-                aad,
-                (&mut *message).into(),
-                &tag,
-            )
+            .decrypt_inout_detached(&Self::nonce(counter).into(), aad, (&mut *message).into(), &tag)
             .map_err(|_| OpenError)?;
         Ok(message)
     }
@@ -92,10 +82,7 @@ impl Script {
             initiator: [n; 32],
             responder: [n + 50; 32],
             ephemerals: [[n + 100; 32], [n + 150; 32]],
-            payloads: [
-                vec![n; usize::from(n) * 3],
-                vec![n; usize::from(n % 2) * 17],
-            ],
+            payloads: [vec![n; usize::from(n) * 3], vec![n; usize::from(n % 2) * 17]],
         }
     }
 
@@ -117,30 +104,20 @@ impl Script {
             &mut messages[0],
         )
         .unwrap();
-        let second =
-            Responder::<C>::read_with(&self.prologue, &responder, &messages[0], &mut payload)
-                .unwrap();
+        let second = Responder::<C>::read_with(&self.prologue, &responder, &messages[0], &mut payload).unwrap();
         assert_eq!(payload, self.payloads[0]);
         assert_eq!(second.remote_static(), initiator.public);
         let theirs = second
             .respond(self.ephemerals[1], &self.payloads[1], &mut messages[1])
             .unwrap();
         payload.clear();
-        let mine = first
-            .finish_with(&initiator, &messages[1], &mut payload)
-            .unwrap();
+        let mine = first.finish_with(&initiator, &messages[1], &mut payload).unwrap();
         assert_eq!(payload, self.payloads[1]);
         let keys = [*mine.send.as_bytes(), *mine.receive.as_bytes()];
         assert_eq!(keys, [*theirs.receive.as_bytes(), *theirs.send.as_bytes()]);
         assert_eq!(mine.handshake_hash, theirs.handshake_hash);
-        assert_eq!(
-            messages[0].len(),
-            self.payloads[0].len() + MESSAGE_1_OVERHEAD
-        );
-        assert_eq!(
-            messages[1].len(),
-            self.payloads[1].len() + MESSAGE_2_OVERHEAD
-        );
+        assert_eq!(messages[0].len(), self.payloads[0].len() + MESSAGE_1_OVERHEAD);
+        assert_eq!(messages[1].len(), self.payloads[1].len() + MESSAGE_2_OVERHEAD);
         Outcome {
             messages,
             keys,
@@ -165,9 +142,7 @@ impl Script {
         .unwrap();
         assert_eq!(snow_reads(&mut snow, &messages[0]), self.payloads[0]);
         messages[1] = snow_writes(&mut snow, &self.payloads[1]);
-        let mine = first
-            .finish_with(&initiator, &messages[1], &mut payload)
-            .unwrap();
+        let mine = first.finish_with(&initiator, &messages[1], &mut payload).unwrap();
         assert_eq!(payload, self.payloads[1]);
         let keys = [*mine.send.as_bytes(), *mine.receive.as_bytes()];
         snow_agrees(&mut snow, keys, mine.handshake_hash);
@@ -184,9 +159,7 @@ impl Script {
         let mut messages = [snow_writes(&mut snow, &self.payloads[0]), Vec::new()];
         let mut payload = Vec::new();
         let responder = static_key(self.responder);
-        let second =
-            Responder::<C>::read_with(&self.prologue, &responder, &messages[0], &mut payload)
-                .unwrap();
+        let second = Responder::<C>::read_with(&self.prologue, &responder, &messages[0], &mut payload).unwrap();
         assert_eq!(payload, self.payloads[0]);
         assert_eq!(second.remote_static(), static_key(self.initiator).public);
         let mine = second
@@ -205,8 +178,7 @@ impl Script {
     /// A snow handshake with the given cipher and this script's keys.
     fn snow(&self, cipher: &str, begins: bool) -> snow::HandshakeState {
         // snow knows no Salsa20: the name it hashes is set by hand, the cipher comes from the resolver.
-        let mut params: snow::params::NoiseParams =
-            "Noise_IK_25519_ChaChaPoly_SHA512".parse().unwrap();
+        let mut params: snow::params::NoiseParams = "Noise_IK_25519_ChaChaPoly_SHA512".parse().unwrap();
         params.name = format!("Noise_IK_25519_{cipher}_SHA512");
         let resolver = Box::new(Resolver {
             salsa: cipher == SalsaPoly::NAME,
@@ -223,11 +195,7 @@ impl Script {
             .unwrap()
             .fixed_ephemeral_key_for_testing_only(ephemeral);
         if begins {
-            builder
-                .remote_public_key(&remote)
-                .unwrap()
-                .build_initiator()
-                .unwrap()
+            builder.remote_public_key(&remote).unwrap().build_initiator().unwrap()
         } else {
             builder.build_responder().unwrap()
         }
@@ -308,16 +276,8 @@ impl Cipher for SnowSalsa {
         sealed.len()
     }
 
-    fn decrypt(
-        &self,
-        nonce: u64,
-        aad: &[u8],
-        sealed: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, snow::Error> {
-        let (ciphertext, _) = sealed
-            .split_last_chunk::<TAG>()
-            .ok_or(snow::Error::Decrypt)?;
+    fn decrypt(&self, nonce: u64, aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Result<usize, snow::Error> {
+        let (ciphertext, _) = sealed.split_last_chunk::<TAG>().ok_or(snow::Error::Decrypt)?;
         // Sealing the ciphertext yields the plaintext, since the cipher is its own inverse.
         let plain = composed(&self.0, nonce, aad, ciphertext)[..ciphertext.len()].to_vec();
         if composed(&self.0, nonce, aad, &plain) != sealed {
@@ -442,11 +402,7 @@ fn begin(local: &Identity, remote: &Identity) -> Begun {
 fn read(local: &Identity, message: &[u8]) -> Result<Responder<SalsaPoly>, HandshakeError> {
     let mut payload = b"before".to_vec();
     let result = Responder::read(b"p", local, message, &mut payload);
-    let expected: &[u8] = if result.is_ok() {
-        b"beforeto you"
-    } else {
-        b"before"
-    };
+    let expected: &[u8] = if result.is_ok() { b"beforeto you" } else { b"before" };
     assert_eq!(payload, expected);
     result
 }
@@ -464,9 +420,7 @@ fn identities_shake_hands() {
     let theirs = responder.respond([4; 32], b"", &mut answer).unwrap();
     assert_eq!(answer.len(), 6 + MESSAGE_2_OVERHEAD);
     let mut payload = Vec::new();
-    let mine = initiator
-        .finish(&alice, &answer[6..], &mut payload)
-        .unwrap();
+    let mine = initiator.finish(&alice, &answer[6..], &mut payload).unwrap();
     assert!(payload.is_empty());
     assert_eq!(mine.send.as_bytes(), theirs.receive.as_bytes());
     assert_eq!(mine.receive.as_bytes(), theirs.send.as_bytes());
@@ -481,11 +435,7 @@ fn message_1_with_any_change_is_refused() {
     for bit in 0..message.len() * 8 {
         let mut bad = message.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(
-            read(&bob, &bad).err(),
-            Some(HandshakeError::Forged),
-            "bit {bit}"
-        );
+        assert_eq!(read(&bob, &bad).err(), Some(HandshakeError::Forged), "bit {bit}");
     }
     for length in 0..message.len() {
         let error = read(&bob, &message[..length]).err();
@@ -505,10 +455,7 @@ fn message_1_with_any_change_is_refused() {
 fn message_1_is_for_one_node_and_one_prologue() {
     let (alice, bob) = (identity(1), identity(2));
     let (_, message) = begin(&alice, &bob);
-    assert_eq!(
-        read(&identity(3), &message).err(),
-        Some(HandshakeError::Forged)
-    );
+    assert_eq!(read(&identity(3), &message).err(), Some(HandshakeError::Forged));
     let other = Responder::<SalsaPoly>::read(b"q", &bob, &message, &mut Vec::new());
     assert_eq!(other.err(), Some(HandshakeError::Forged));
     let other = Responder::<ChaChaPoly>::read(b"p", &bob, &message, &mut Vec::new());
@@ -541,16 +488,9 @@ fn message_2_with_any_change_is_refused_and_the_true_one_still_taken() {
         } else {
             HandshakeError::Forged
         };
-        assert_eq!(
-            refused(&answer[..length]),
-            Some(expected),
-            "length {length}"
-        );
+        assert_eq!(refused(&answer[..length]), Some(expected), "length {length}");
     }
-    assert_eq!(
-        refused(&[&answer[..], &[0]].concat()),
-        Some(HandshakeError::Forged)
-    );
+    assert_eq!(refused(&[&answer[..], &[0]].concat()), Some(HandshakeError::Forged));
 
     let mut payload = Vec::new();
     let mine = initiator.finish(&alice, &answer, &mut payload).unwrap();
@@ -615,17 +555,14 @@ fn weak_points_are_refused_wherever_they_come() {
         );
 
         let mut out = b"before".to_vec();
-        let begun =
-            Initiator::<SalsaPoly>::start_with(b"p", alice.noise(), &point, [3; 32], b"", &mut out);
+        let begun = Initiator::<SalsaPoly>::start_with(b"p", alice.noise(), &point, [3; 32], b"", &mut out);
         assert_eq!(begun.err(), Some(HandshakeError::WeakKey));
         assert_eq!(out, b"before");
 
         // A weak static key, sealed as it should be by an initiator that does not check.
         let ephemeral = StaticSecret::from([3; 32]);
         let mut state = SymmetricState::<SalsaPoly>::new(b"p", &responder_static);
-        let mut bad = x25519_dalek::PublicKey::from(&ephemeral)
-            .to_bytes()
-            .to_vec();
+        let mut bad = x25519_dalek::PublicKey::from(&ephemeral).to_bytes().to_vec();
         state.mix_hash(&bad);
         let key = state.mix_key(&diffie_hellman(&ephemeral, &responder_static).unwrap());
         state.seal(&key, &point, &mut bad);

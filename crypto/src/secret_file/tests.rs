@@ -31,10 +31,7 @@ fn what_is_created_is_loaded() {
     create(&path, &identity(0xab)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), line("ab"));
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-    assert_eq!(
-        load(&path, Work::NONE).unwrap().public(),
-        identity(0xab).public()
-    );
+    assert_eq!(load(&path, Work::NONE).unwrap().public(), identity(0xab).public());
     assert_eq!(
         fs::read_dir(directory.path()).unwrap().count(),
         1,
@@ -64,11 +61,7 @@ fn the_umask_changes_nothing() {
             .status()
             .unwrap();
         assert!(status.success());
-        assert_eq!(
-            fs::metadata(&path).unwrap().mode() & 0o7777,
-            0o600,
-            "umask {umask}"
-        );
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600, "umask {umask}");
         assert!(load(&path, Work::NONE).is_ok());
     }
 }
@@ -81,9 +74,7 @@ fn looser_permissions_are_refused_with_the_remedy() {
         let error = load(&path, Work::NONE).unwrap_err();
         assert!(matches!(error, SecretFileError::Permissions { mode: found, .. } if found == mode));
         assert!(
-            error
-                .to_string()
-                .contains(&format!("chmod 600 {}", path.display())),
+            error.to_string().contains(&format!("chmod 600 {}", path.display())),
             "{error}"
         );
     }
@@ -100,10 +91,7 @@ fn links_and_directories_are_refused() {
     let target = directory.path().join("target");
     write(&target, line("ab"), 0o600);
     symlink(&target, &path).unwrap();
-    assert!(matches!(
-        load(&path, Work::NONE),
-        Err(SecretFileError::NotAFile { .. })
-    ));
+    assert!(matches!(load(&path, Work::NONE), Err(SecretFileError::NotAFile { .. })));
     assert!(matches!(
         load(directory.path(), Work::NONE),
         Err(SecretFileError::NotAFile { .. })
@@ -177,10 +165,7 @@ fn garbage_is_refused_by_name_and_kept() {
         let mut random = SystemRandom::from_os().unwrap();
         let error = load_or_create(&path, &mut random, Work::NONE).unwrap_err();
         assert!(matches!(error, SecretFileError::Garbage { .. }), "{error}");
-        assert!(
-            error.to_string().contains(path.to_str().unwrap()),
-            "{error}"
-        );
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert_eq!(fs::read(&path).unwrap(), text);
     }
 }
@@ -213,19 +198,13 @@ fn a_seed_without_work_is_refused_by_name() {
         ),
         "{error}"
     );
-    assert!(
-        error.to_string().contains(path.to_str().unwrap()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }
 
 #[test]
 fn load_or_create_makes_one_identity() {
     let (_directory, path) = scratch();
-    assert!(matches!(
-        load(&path, Work::NONE),
-        Err(SecretFileError::Missing { .. })
-    ));
+    assert!(matches!(load(&path, Work::NONE), Err(SecretFileError::Missing { .. })));
     let mut random = SystemRandom::from_os().unwrap();
     let first = load_or_create(&path, &mut random, Work::NONE).unwrap();
     let second = load_or_create(&path, &mut random, Work::NONE).unwrap();
@@ -241,16 +220,11 @@ fn racing_processes_agree_on_one_identity() {
                 let path = &path;
                 scope.spawn(move || {
                     let mut random = SystemRandom::from_os().unwrap();
-                    load_or_create(path, &mut random, Work::NONE)
-                        .unwrap()
-                        .public()
+                    load_or_create(path, &mut random, Work::NONE).unwrap().public()
                 })
             })
             .collect();
-        racers
-            .into_iter()
-            .map(|racer| racer.join().unwrap())
-            .collect()
+        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
     });
     assert!(keys.iter().all(|key| *key == keys[0]));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -30,6 +30,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    /// Which file it is.
+    file: FileId,
     service: JoinHandle<()>,
 }
 
@@ -38,10 +40,11 @@ impl Server {
     /// made if it is missing.
     ///
     /// # Errors
-    /// Another program serves that socket; the directory cannot be written.
+    /// Another program serves that socket; something that is no socket is there, which stays as it is; the directory
+    /// cannot be written.
     pub fn start(path: &Path, router: Router) -> Result<Self, Failure> {
         let group = group_id(GROUP);
-        let listener = bind(path, group)?;
+        let (listener, file) = bind(path, group)?;
         let service = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "the API has ended");
@@ -49,6 +52,7 @@ impl Server {
         });
         Ok(Self {
             path: path.into(),
+            file,
             service,
         })
     }
@@ -57,8 +61,28 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.service.abort();
-        // Gone already is as good.
-        let _ = fs::remove_file(&self.path);
+        // Another program may have put its own file there since.
+        if FileId::of(&self.path).is_ok_and(|file| file == self.file) {
+            // Gone already is as good.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device and inode, by which a file is known whatever stands at its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
     }
 }
 
@@ -172,7 +196,7 @@ fn content<T>(body: Body<T>) -> Result<T, Failure> {
 
 /// Binds the socket under another name and moves it to its place, so that it never stands there with looser
 /// permissions and a leftover is replaced in one step.
-fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, Failure> {
+fn bind(path: &Path, group: Option<u32>) -> Result<(UnixListener, FileId), Failure> {
     if let Some(directory) = path
         .parent()
         .filter(|directory| !directory.as_os_str().is_empty() && !directory.exists())
@@ -183,6 +207,12 @@ fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, Failure> {
             .create(directory)
             .map_err(|error| Failure::file("make the directory", directory, &error))?;
     }
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
+        return Err(Failure::negative(format_args!(
+            "{} exists and is no socket; give another path with --socket, or remove it",
+            path.display()
+        )));
+    }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(Failure::negative(format_args!(
             "another farlan answers at the socket {}; stop that one first, or give this one another with --socket",
@@ -192,7 +222,7 @@ fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, Failure> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    let placed = || -> io::Result<UnixListener> {
+    let placed = || -> io::Result<(UnixListener, FileId)> {
         if fs::exists(&temporary)? {
             fs::remove_file(&temporary)?;
         }
@@ -202,8 +232,10 @@ fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, Failure> {
             // Refused to all but root, for whom the group matters.
             let _ = std::os::unix::fs::chown(&temporary, None, group);
         }
+        // Moving keeps device and inode.
+        let file = FileId::of(&temporary)?;
         fs::rename(&temporary, path)?;
-        Ok(listener)
+        Ok((listener, file))
     };
     placed().map_err(|error| {
         let _ = fs::remove_file(&temporary);
@@ -249,6 +281,33 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         Server::start(&path, small_router()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_or_anothers_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("precious");
+        fs::write(&path, "text").unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for there in [&path, &link, &directory.path().to_owned()] {
+            let refused = Server::start(there, small_router()).unwrap_err();
+            assert!(refused.message.contains("exists and is no socket"), "{refused}");
+            assert!(refused.message.contains("--socket"), "{refused}");
+        }
+        assert_eq!(fs::read_to_string(&link).unwrap(), "text");
+
+        let path = directory.path().join("s");
+        let server = Server::start(&path, small_router()).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "another's").unwrap();
+        drop(server);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
+        assert_eq!(
+            fs::read_dir(directory.path()).unwrap().count(),
+            3,
+            "nothing else is left"
+        );
     }
 
     #[tokio::test]

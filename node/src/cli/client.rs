@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use crate::{api::ErrorReply, failure::Failure};
+use crate::{api::ErrorReply, config::Config, failure::Failure};
 
 /// Sends requests to the daemon behind a Unix socket, each over a connection of its own.
 #[derive(Clone, Debug)]
@@ -24,7 +24,12 @@ pub struct Client {
 impl Client {
     /// A client of `farlan` at `socket`.
     pub fn new(socket: &Path) -> Self {
-        Self::with_hint(socket, "farlan is not running here; start it with: farlan up")
+        let start = "farlan is not running here; start it with: farlan up";
+        if socket == Config::default().socket {
+            Self::with_hint(socket, start)
+        } else {
+            Self::with_hint(socket, format!("{start} --socket {}", socket.display()))
+        }
     }
 
     /// A client that says `start_hint` when nobody serves `socket`.
@@ -33,6 +38,11 @@ impl Client {
             socket: socket.into(),
             start_hint: start_hint.into(),
         }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Asks for the document at `path`.
@@ -130,10 +140,34 @@ impl Client {
                  again), or use sudo",
                 self.socket.display()
             )),
-            _ => Failure::daemon_down(&self.start_hint),
+            _ => Failure::daemon_down(format_args!(
+                "nobody answers at {}: {}",
+                self.socket.display(),
+                self.start_hint
+            )),
         }
     }
 }
+
+/// Refuses a path that is too long for a Unix socket.
+///
+/// # Errors
+/// It has more than 99 bytes: the system takes 107 (unix(7): `sun_path` has 108 with the closing zero), and 8 are for
+/// the name under which the socket is made before it is moved to its place.
+pub fn check_socket(path: &Path) -> Result<(), Failure> {
+    let length = path.as_os_str().len();
+    if length > LONGEST_SOCKET {
+        return Err(Failure::usage(format_args!(
+            "the path of the socket, {}, is too long: it has {length} bytes, and a socket's can have {LONGEST_SOCKET} \
+             here; choose a shorter one",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Bytes of the longest path of a socket.
+const LONGEST_SOCKET: usize = 99;
 
 /// How long any request may take: more than the slowest thing the daemon does without being asked to wait.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -149,10 +183,32 @@ mod tests {
         let path = directory.path().join("s");
         let failure = Client::new(&path).get::<()>("/v1/status").await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::DaemonDown);
-        assert!(failure.message.contains("farlan up"), "{failure}");
+        let remedy = format!("farlan up --socket {}", path.display());
+        assert!(failure.message.ends_with(&remedy), "{failure}");
+        let nobody = format!("nobody answers at {}: ", path.display());
+        assert!(failure.message.starts_with(&nobody), "{failure}");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let failure = Client::new(&path).get::<()>("/v1/status").await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::DaemonDown);
+    }
+
+    #[test]
+    fn the_default_socket_needs_no_mention_in_the_remedy() {
+        let failure = Client::new(&Config::default().socket).unreachable(&io::ErrorKind::NotFound.into());
+        assert!(failure.message.ends_with("start it with: farlan up"), "{failure}");
+    }
+
+    #[test]
+    fn paths_too_long_for_a_socket_are_refused_in_plain_words() {
+        let path = |length: usize| PathBuf::from("/".repeat(length));
+        assert_eq!(check_socket(&path(LONGEST_SOCKET)), Ok(()));
+        let failure = check_socket(&path(LONGEST_SOCKET + 1)).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Usage);
+        assert!(failure.message.contains("too long: it has 100 bytes"), "{failure}");
+        // The system's own limit leaves room for the temporary name: a dot and a process id of up to 7 digits.
+        let longest = tempfile::tempdir().unwrap();
+        let name = "s".repeat(LONGEST_SOCKET + 8 - longest.path().as_os_str().len() - 1);
+        std::os::unix::net::UnixListener::bind(longest.path().join(name)).unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     client::Client,
     foreground,
     output::{Output, say},
-    show,
+    presence, show,
     waiting::{self, Arrived},
 };
 use crate::{
@@ -68,12 +68,20 @@ pub(super) async fn host(settings: Settings, client: &Client, output: &mut Outpu
             reply.network.name, reply.network.subnet, reply.network.interface
         ));
         if output.json() {
-            output.document(&reply)
+            output.document(&reply)?;
         } else {
-            output.line(&reply.link)
+            output.line(&reply.link)?;
         }
+        for note in &reply.network.notes {
+            say(format_args!("note: {note}"));
+        }
+        // The network is made and its link is out, whatever becomes of these questions.
+        if let Ok(Some(note)) = waiting::until_announced(client, &reply.network).await {
+            say(format_args!("note: {note}"));
+        }
+        Ok(())
     };
-    if is_running(client).await? {
+    if presence::is_running(client, &settings.state_dir).await? {
         action().await
     } else {
         foreground::up_and(settings, action).await
@@ -133,7 +141,7 @@ pub(super) async fn join(
             _ => show::peers(output, &peers),
         }
     };
-    if is_running(client).await? {
+    if presence::is_running(client, &settings.state_dir).await? {
         action().await
     } else {
         foreground::up_and(settings, action).await
@@ -214,14 +222,6 @@ pub(super) async fn remove_supernode(client: &Client, output: &mut Output, id: S
         output.document(&world)
     } else {
         output.line(format_args!("removed world {}", world.world))
-    }
-}
-
-async fn is_running(client: &Client) -> Result<bool, Failure> {
-    match client.get::<Status>("/v1/status").await {
-        Ok(_) => Ok(true),
-        Err(failure) if failure.kind == FailureKind::DaemonDown => Ok(false),
-        Err(failure) => Err(failure),
     }
 }
 

@@ -16,10 +16,11 @@ pub(super) struct Arrived {
     pub(super) peers: Vec<Peer>,
 }
 
-/// Waits until this node is registered, holds its addresses and has met a peer if there is one, at most 10 s.
+/// Waits until the supernode has told the members, this node holds its addresses and has met a peer if there is one, at
+/// most 10 s.
 ///
 /// # Errors
-/// No supernode of the network's world answered; the network was left meanwhile.
+/// No supernode of the network's world answers; the network was left meanwhile.
 pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<Arrived, Failure> {
     let begun = Instant::now();
     let mut met_by = None;
@@ -32,9 +33,8 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
             .find(|candidate| candidate.network_id == network.network_id)
             .ok_or_else(|| Failure::negative(format_args!("the network {} was left again", network.name)))?;
         let peers = members(peers, &now);
-        let registered = is_registered(&status, &now);
-        let settled = registered && !now.ipv4_pending && now.members > 0;
-        if settled {
+        let obstacle = obstacle(&status, &now);
+        if obstacle.is_none() && !now.ipv4_pending {
             // Others take a moment to be met; one is enough to be of use.
             let met_by = *met_by.get_or_insert_with(|| Instant::now() + MEETING);
             if now.members == 1 || peers.iter().any(|peer| peer.path.is_some()) || Instant::now() >= met_by {
@@ -42,13 +42,55 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
             }
         }
         if begun.elapsed() >= LONGEST {
-            return if registered {
-                Ok(Arrived { network: now, peers })
-            } else {
-                Err(unanswered(&status, &now))
+            return match obstacle {
+                None => Ok(Arrived { network: now, peers }),
+                Some(obstacle) => Err(unanswered(obstacle, &status, &now)),
             };
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Waits until a supernode has told the members of a new network, at most 3 s; what stands in the way if none did.
+pub(super) async fn until_announced(client: &Client, network: &Network) -> Result<Option<String>, Failure> {
+    let begun = Instant::now();
+    loop {
+        let status: Status = client.get("/v1/status").await?;
+        let networks: Vec<Network> = client.get("/v1/networks").await?;
+        let now = networks
+            .into_iter()
+            .find(|candidate| candidate.network_id == network.network_id);
+        let Some(now) = now else {
+            return Ok(None);
+        };
+        if obstacle(&status, &now).is_none() {
+            return Ok(None);
+        }
+        if begun.elapsed() >= ANNOUNCING {
+            return Ok(Some(format!(
+                "the supernode ({}) does not answer at the moment; others can join once it does",
+                supernodes(&status, &now)
+            )));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What keeps a network from being of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// No supernode of its world has registered this node.
+    Unregistered,
+    /// One has, some time ago, and does not say now who is in the network.
+    Silent,
+}
+
+/// A supernode that died counts as registered until that runs out; only a list of members shows that it is alive.
+fn obstacle(status: &Status, network: &Network) -> Option<Obstacle> {
+    match (is_registered(status, network), network.members) {
+        (false, _) => Some(Obstacle::Unregistered),
+        (true, 0) => Some(Obstacle::Silent),
+        (true, _) => None,
     }
 }
 
@@ -64,7 +106,22 @@ fn is_registered(status: &Status, network: &Network) -> bool {
         .any(|supernode| supernode.world == network.world && supernode.registered)
 }
 
-fn unanswered(status: &Status, network: &Network) -> Failure {
+fn unanswered(obstacle: Obstacle, status: &Status, network: &Network) -> Failure {
+    let tried = supernodes(status, network);
+    let reason = match obstacle {
+        Obstacle::Unregistered => {
+            format!("the supernode does not answer ({tried}): is it running, and may UDP reach it?")
+        }
+        Obstacle::Silent => format!("the supernode ({tried}) was reached before but does not answer now."),
+    };
+    Failure::timeout(format_args!(
+        "{reason} The network {} stays joined: as long as farlan runs it keeps trying; see: farlan status",
+        network.name
+    ))
+}
+
+/// The supernodes of the network's world, for people.
+fn supernodes(status: &Status, network: &Network) -> String {
     let in_world = |supernode: &&Supernode| supernode.world == network.world;
     let tried: Vec<_> = status
         .supernodes
@@ -81,19 +138,87 @@ fn unanswered(status: &Status, network: &Network) -> Failure {
             )
         })
         .collect();
-    Failure::timeout(format_args!(
-        "the supernode does not answer ({}): is it running, and may UDP reach it? The network {} stays joined: as long \
-         as farlan runs it keeps trying; see: farlan status",
-        tried.join(", "),
-        network.name
-    ))
+    tried.join(", ")
 }
 
 /// How long joining may take.
 const LONGEST: Duration = Duration::from_secs(10);
+
+/// How long a supernode may take to hear of a new network before its maker is told that it does not answer.
+const ANNOUNCING: Duration = Duration::from_secs(3);
 
 /// How long a first peer may take once this node is in.
 const MEETING: Duration = Duration::from_secs(3);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{api::SCHEMA, failure::FailureKind};
+
+    fn status(registered: bool) -> Status {
+        let supernode = |world: &str, registered| Supernode {
+            node_id: "abcdefghijklmnop".into(),
+            world: world.into(),
+            address: Some("192.0.2.1:9600".into()),
+            registered,
+            rtt_ms: None,
+        };
+        Status {
+            schema: SCHEMA,
+            version: "0".into(),
+            node_id: "n".into(),
+            public_key: "k".into(),
+            port: 9600,
+            uptime_s: 1,
+            supernodes: vec![supernode("w", registered), supernode("other", true)],
+            networks: 1,
+            peers: 0,
+            notes: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    fn network(members: u32) -> Network {
+        Network {
+            name: "lan".into(),
+            network_id: "i".into(),
+            interface: "fl-lan".into(),
+            ipv4: None,
+            ipv6: None,
+            policy: "friends".into(),
+            mac: "02:00:00:00:00:01".into(),
+            mtu: 1372,
+            subnet: "10.128.0.0/20".into(),
+            world: "w".into(),
+            members,
+            ipv4_pending: true,
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_supernode_that_tells_the_members_is_alive() {
+        assert_eq!(obstacle(&status(true), &network(1)), None);
+        assert_eq!(obstacle(&status(true), &network(0)), Some(Obstacle::Silent));
+        assert_eq!(obstacle(&status(false), &network(2)), Some(Obstacle::Unregistered));
+    }
+
+    #[test]
+    fn a_silent_supernode_is_named_with_its_address() {
+        for (obstacle, words) in [
+            (Obstacle::Silent, "was reached before but does not answer now"),
+            (Obstacle::Unregistered, "is it running"),
+        ] {
+            let failure = unanswered(obstacle, &status(true), &network(0));
+            assert_eq!(failure.kind, FailureKind::Timeout);
+            assert!(failure.message.contains(words), "{failure}");
+            assert!(failure.message.contains("abcdefghij at 192.0.2.1:9600"), "{failure}");
+            assert_eq!(failure.message.matches("192.0.2.1").count(), 1, "{failure}");
+        }
+    }
+}

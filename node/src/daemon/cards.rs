@@ -8,7 +8,7 @@ use std::{
 
 use farlan_crypto::NodeId;
 use farlan_netconf::Subnet;
-use farlan_tap::{Address, Card, Create, Route, TapError};
+use farlan_tap::{Address, Card, CardState, Create, Restored, Route, TapError};
 
 /// The few things the daemon needs privileges for.
 pub trait Cards: fmt::Debug + Send + Sync {
@@ -29,6 +29,18 @@ pub trait Cards: fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of [`farlan_tap::remove_address`].
     fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError>;
+
+    /// How a card is; `None` when somebody deleted it.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::card_state`].
+    fn state(&self, index: u32) -> Result<Option<CardState>, TapError>;
+
+    /// Gives a card those of the addresses, each with a prefix length, that somebody took from it.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::restore_addresses`].
+    fn restore_addresses(&self, index: u32, addresses: &[(IpAddr, u8)]) -> Result<Restored, TapError>;
 
     /// The routes of this machine that overlap `subnet` and would compete with a card there.
     ///
@@ -75,11 +87,7 @@ impl Cards for KernelCards {
             owner: self.owner.clone(),
             mac: card.mac,
             mtu: card.mtu,
-            addresses: card
-                .addresses
-                .iter()
-                .map(|&(ip, prefix)| Address { ip, prefix })
-                .collect(),
+            addresses: tap_addresses(&card.addresses),
             tx_queue: TX_QUEUE,
             accept_router_advertisements: card.accept_router_advertisements,
         })
@@ -105,6 +113,14 @@ impl Cards for KernelCards {
         )
     }
 
+    fn state(&self, index: u32) -> Result<Option<CardState>, TapError> {
+        farlan_tap::card_state(index)
+    }
+
+    fn restore_addresses(&self, index: u32, addresses: &[(IpAddr, u8)]) -> Result<Restored, TapError> {
+        farlan_tap::restore_addresses(index, &tap_addresses(addresses))
+    }
+
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
         let mut routes = farlan_tap::clashing_routes((subnet.address(), subnet.prefix()), None)?;
         routes.retain(|route| route.prefix >= NARROWEST_DEFAULT);
@@ -125,6 +141,10 @@ impl Cards for KernelCards {
             Err(error) => tracing::debug!(%error, "cannot look for old network cards"),
         }
     }
+}
+
+fn tap_addresses(addresses: &[(IpAddr, u8)]) -> Vec<Address> {
+    addresses.iter().map(|&(ip, prefix)| Address { ip, prefix }).collect()
 }
 
 /// The names to try for a card, best first: the one it had, then `fl-` and what of `label` can be in a name, then the

@@ -1,5 +1,7 @@
 //! The networks this node is in: joining, hosting, leaving, and their cards.
 
+mod card;
+
 use std::{
     fmt::Display,
     net::{IpAddr, Ipv4Addr},
@@ -10,21 +12,16 @@ use farlan_engine::{Join, JoinError, NetworkHandle, NetworkStatus};
 use farlan_netconf::{
     AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, WorldId,
 };
-use farlan_tap::{Card, TapError};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Book, Daemon,
-    cards::{self, NewCard},
-    views,
-    worlds::SHORTEST_PREFIX,
-};
+use super::{Book, Daemon, views, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
     shell::Request,
     state::StateDir,
 };
+use card::AttachedCard;
 
 /// The networks of this node.
 #[derive(Debug, Default)]
@@ -54,26 +51,25 @@ pub(super) struct Joined {
     handle: NetworkHandle,
     id: NetworkId,
     membership: Membership,
-    /// Its card.
-    interface: String,
-    index: u32,
-    /// Whether the card has IPv6.
-    ipv6: bool,
+    card: AttachedCard,
     /// The IPv4 address on the card.
     on_card: Option<Ipv4Addr>,
-    /// Whether an IPv4 address is claimed here at all.
-    claims_ipv4: bool,
-    notes: Vec<String>,
+    /// Why no IPv4 address is claimed here, if none is.
+    ipv4_obstacle: Option<String>,
+    /// What could not be mended about the card when it was looked at last.
+    card_trouble: Option<String>,
 }
 
 /// `networks.toml`.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct File {
     #[serde(default, rename = "network")]
     networks: Vec<Entry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Entry {
     /// Everything about the network, as its link.
     link: String,
@@ -96,10 +92,7 @@ impl Networks {
             .into_iter()
             .enumerate()
         {
-            let damaged = |reason: &dyn Display| {
-                let path = state.path().join(FILE);
-                Failure::negative(format_args!("{}: network {}: {reason}", path.display(), i + 1))
-            };
+            let damaged = |reason: &dyn Display| state.damaged(FILE, format_args!("network {}: {reason}", i + 1));
             let link = match Link::parse(&entry.link, work) {
                 Ok(Link::Network(link)) => link,
                 Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
@@ -153,6 +146,14 @@ impl Networks {
         self.joined.iter_mut().find(|joined| joined.handle == handle)
     }
 
+    fn set_dormant(&mut self, membership: Membership, failure: Failure) {
+        tracing::error!(network = %membership.name(), %failure, "cannot join again");
+        self.dormant.push(Dormant {
+            membership,
+            reason: failure.message,
+        });
+    }
+
     /// The name of a network that meets in `world`, if there is one.
     pub(super) fn in_world(&self, world: WorldId) -> Option<&str> {
         let joined = self.joined.iter().map(|joined| &joined.membership);
@@ -183,6 +184,14 @@ impl Membership {
         }
     }
 
+    /// What its card is called after; empty if it has neither name nor label.
+    fn card_label(&self) -> &str {
+        match &self.link.parameters.kind {
+            Kind::Name { name, .. } => name.as_str(),
+            Kind::Link { .. } => self.link.label.as_str(),
+        }
+    }
+
     /// Whether a user means it by `text`.
     fn is_called(&self, text: &str) -> bool {
         let id = self.link.parameters.id().to_string();
@@ -209,8 +218,33 @@ impl Joined {
         self.membership.link.world.id()
     }
 
-    pub(super) fn notes(&self) -> &[String] {
-        &self.notes
+    /// Whether an IPv4 address is claimed here at all.
+    fn claims_ipv4(&self) -> bool {
+        self.ipv4_obstacle.is_none()
+    }
+
+    /// What the user should know about it.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let (policy, subnet) = (self.parameters().policy(), self.parameters().subnet);
+        let mut notes = Vec::new();
+        if policy == Policy::Strangers {
+            notes.push(UNFILTERED.to_owned());
+        }
+        if policy == Policy::Friends && !subnet.is_private() {
+            notes.push(format!(
+                "its subnet {subnet} hides that part of the Internet from this machine"
+            ));
+        }
+        if let Some(obstacle) = &self.ipv4_obstacle {
+            notes.push(format!("IPv6 only on this machine: {obstacle}"));
+        }
+        if !self.card.ipv6 {
+            notes.push("IPv6 is switched off on this machine, so it has no IPv6 address there".to_owned());
+        }
+        if let Some(trouble) = &self.card_trouble {
+            notes.push(format!("its network card is not as it should be: {trouble}"));
+        }
+        notes
     }
 
     fn parameters(&self) -> &Parameters {
@@ -222,7 +256,7 @@ impl Joined {
         let subnet = self.parameters().subnet;
         let plan = AddressPlan::new(&self.id, &subnet);
         match address {
-            IpAddr::V4(v4) => self.claims_ipv4 && subnet.contains(v4),
+            IpAddr::V4(v4) => self.claims_ipv4() && subnet.contains(v4),
             IpAddr::V6(v6) => plan
                 .prefix_of_ipv6(v6)
                 .or_else(|| plan.prefix_of_link_local(v6))
@@ -234,17 +268,17 @@ impl Joined {
         Network {
             name: self.name().to_owned(),
             network_id: self.id.to_string(),
-            interface: self.interface.clone(),
+            interface: self.card.interface.clone(),
             ipv4: self.on_card,
-            ipv6: self.ipv6.then_some(status.ipv6),
+            ipv6: self.card.ipv6.then_some(status.ipv6),
             policy: self.parameters().policy().to_string(),
             mac: status.mac.to_string(),
             mtu: self.parameters().mtu.bytes(),
             subnet: self.parameters().subnet.to_string(),
             world: self.world().to_string(),
             members: status.members,
-            ipv4_pending: self.claims_ipv4 && (status.ipv4_pending || status.ipv4 != self.on_card),
-            notes: self.notes.clone(),
+            ipv4_pending: self.claims_ipv4() && (status.ipv4_pending || status.ipv4 != self.on_card),
+            notes: self.notes(),
         }
     }
 }
@@ -260,10 +294,15 @@ impl Daemon {
         let membership = self.membership_of(book, request.target.trim())?;
         let id = membership.link.parameters.id();
         let already = book.networks.joined.iter().any(|joined| joined.id == id);
-        if !already {
+        if already {
+            // The link may have come with a newer list of supernodes, and the card may be gone.
+            book.worlds.add(&self.data_plane, membership.link.world, false).await?;
+            book.worlds.save(&self.state)?;
+            self.restore_card_of(book, id).await?;
+        } else {
             self.enter(book, membership).await?;
-            book.networks.save(&self.state)?;
         }
+        book.networks.save(&self.state)?;
         Ok(JoinReply {
             schema: SCHEMA,
             already,
@@ -317,13 +356,14 @@ impl Daemon {
         })
     }
 
-    /// Leaves a network and removes its card.
+    /// Leaves a network and removes its card. Networks that had no IPv4 because of this one get it now.
     ///
     /// # Errors
     /// None or several networks are called that; the state cannot be written.
     pub async fn leave(&self, request: &LeaveRequest) -> Result<LeaveReply, Failure> {
         let mut book = self.book.lock().await;
-        let Book { worlds, networks, .. } = &mut *book;
+        let book = &mut *book;
+        let Book { worlds, networks, .. } = book;
         let joined = networks.joined.iter().map(|joined| &joined.membership);
         let all = joined.chain(networks.dormant.iter().map(|dormant| &dormant.membership));
         let meant: Vec<_> = all
@@ -368,11 +408,43 @@ impl Daemon {
             worlds.save(&self.state)?;
         }
         tracing::info!(network = %membership.name(), "left");
+        self.claim_freed_ipv4(book).await?;
         Ok(LeaveReply {
             schema: SCHEMA,
             name: membership.name().to_owned(),
             network_id: id.to_string(),
         })
+    }
+
+    /// Joins the networks anew, with IPv4, that had none because of something that is gone.
+    async fn claim_freed_ipv4(&self, book: &mut Book) -> Result<(), Failure> {
+        let waiting = book.networks.joined.iter().filter(|joined| !joined.claims_ipv4());
+        let waiting: Vec<_> = waiting.map(|joined| joined.id).collect();
+        for id in waiting {
+            let Some(at) = book.networks.joined.iter().position(|joined| joined.id == id) else {
+                continue;
+            };
+            let subnet = book.networks.joined[at].parameters().subnet;
+            let obstacle = self.ipv4_obstacle(book, subnet);
+            if obstacle.is_some() {
+                // It may be another one than before.
+                book.networks.joined[at].ipv4_obstacle = obstacle;
+                continue;
+            }
+            let network = book.networks.joined[at].handle;
+            self.data_plane.ask(|reply| Request::Leave { network, reply }).await?;
+            let membership = book.networks.joined.remove(at).membership;
+            tracing::info!(network = %membership.name(), "joining again, as IPv4 is possible there now");
+            self.enter_or_keep(book, membership).await;
+        }
+        book.networks.save(&self.state)
+    }
+
+    /// Joins a network; one that cannot be joined is kept for the next time, and reported.
+    async fn enter_or_keep(&self, book: &mut Book, membership: Membership) {
+        if let Err(failure) = self.enter(book, membership.clone()).await {
+            book.networks.set_dormant(membership, failure);
+        }
     }
 
     /// Joins again what was joined when the last run ended. What cannot be joined is kept and reported.
@@ -383,11 +455,7 @@ impl Daemon {
                 if failure.kind == crate::failure::FailureKind::Permission {
                     return Err(failure);
                 }
-                tracing::error!(network = %membership.name(), %failure, "cannot join again");
-                book.networks.dormant.push(Dormant {
-                    membership,
-                    reason: failure.message,
-                });
+                book.networks.set_dormant(membership, failure);
             }
         }
         Ok(())
@@ -445,19 +513,7 @@ impl Daemon {
         book.worlds
             .add(&self.data_plane, membership.link.world.clone(), false)
             .await?;
-        let mut notes = Vec::new();
-        if parameters.policy() == Policy::Strangers {
-            notes.push(UNFILTERED.to_owned());
-        }
-        if parameters.policy() == Policy::Friends && !parameters.subnet.is_private() {
-            notes.push(format!(
-                "its subnet {} hides that part of the Internet from this machine",
-                parameters.subnet
-            ));
-        }
-        let obstacle = self.ipv4_obstacle(book, parameters.subnet);
-        let claims_ipv4 = obstacle.is_none();
-        notes.extend(obstacle.map(|obstacle| format!("IPv6 only on this machine: {obstacle}")));
+        let ipv4_obstacle = self.ipv4_obstacle(book, parameters.subnet);
         let greet = membership
             .link
             .peers
@@ -468,7 +524,7 @@ impl Daemon {
         let join = Join {
             parameters: parameters.clone(),
             world,
-            ipv4: claims_ipv4,
+            ipv4: ipv4_obstacle.is_none(),
             preferred: membership.ipv4,
             greet,
         };
@@ -488,9 +544,6 @@ impl Daemon {
                 return Err(failure);
             }
         };
-        if !card.ipv6 {
-            notes.push("IPv6 is switched off on this machine, so it has no IPv6 address there".to_owned());
-        }
         membership.interface = Some(card.interface.clone());
         let id = parameters.id();
         book.networks
@@ -502,57 +555,12 @@ impl Daemon {
             handle,
             id,
             membership,
-            interface: card.interface,
-            index: card.index,
-            ipv6: card.ipv6,
+            card,
             on_card: None,
-            claims_ipv4,
-            notes,
+            ipv4_obstacle,
+            card_trouble: None,
         });
         Ok(())
-    }
-
-    fn make_card(&self, membership: &Membership, status: &NetworkStatus) -> Result<Card, TapError> {
-        let parameters = &membership.link.parameters;
-        let mut card = NewCard {
-            name: String::new(),
-            mac: *status.mac.as_bytes(),
-            mtu: parameters.mtu.bytes(),
-            addresses: vec![
-                (status.ipv6.into(), IPV6_PREFIX),
-                (status.link_local.into(), LINK_LOCAL_PREFIX),
-            ],
-            accept_router_advertisements: parameters.policy() == Policy::Friends,
-        };
-        let id = status.id.to_string();
-        let mut taken = None;
-        for name in cards::names(membership.interface.as_deref(), membership.name(), &id) {
-            card.name = name;
-            match self.cards.create(&card) {
-                Err(error @ TapError::NameTaken { .. }) => taken = Some(error),
-                result => return result,
-            }
-        }
-        Err(taken.unwrap_or(TapError::BadName { name: card.name }))
-    }
-
-    async fn attach_card(&self, network: NetworkHandle, mtu: Mtu, card: Card) -> Result<AttachedCard, Failure> {
-        let Card { fd, name, index, ipv6 } = card;
-        let attached = self
-            .data_plane
-            .ask(|reply| Request::Attach {
-                network,
-                descriptor: fd,
-                mtu: mtu.bytes(),
-                reply,
-            })
-            .await?;
-        attached.map_err(|error| Failure::negative(format_args!("cannot use the network card {name}: {error}")))?;
-        Ok(AttachedCard {
-            interface: name,
-            index,
-            ipv6,
-        })
     }
 
     /// Why a network with this subnet gets no IPv4 here, if it does not.
@@ -561,7 +569,7 @@ impl Daemon {
             .networks
             .joined
             .iter()
-            .find(|joined| joined.claims_ipv4 && joined.parameters().subnet.overlaps(&subnet));
+            .find(|joined| joined.claims_ipv4() && joined.parameters().subnet.overlaps(&subnet));
         if let Some(rival) = rival {
             return Some(format!("its subnet {subnet} is used by the network {}", rival.name()));
         }
@@ -620,63 +628,6 @@ impl Daemon {
         let view = joined.and_then(|joined| views::network(joined, &snapshot));
         view.ok_or_else(|| Failure::negative("the network is gone again"))
     }
-
-    /// Puts an address on the card of a network and keeps it for the next run.
-    pub(super) async fn ipv4_assigned(&self, network: NetworkHandle, address: Ipv4Addr) {
-        self.set_ipv4(network, Some(address)).await;
-    }
-
-    /// Takes the address from the card of a network.
-    pub(super) async fn ipv4_withdrawn(&self, network: NetworkHandle) {
-        self.set_ipv4(network, None).await;
-    }
-
-    /// Makes the cards agree with what the engine holds.
-    pub(super) async fn reconcile_ipv4(&self, statuses: &[NetworkStatus]) {
-        for status in statuses {
-            self.set_ipv4(status.handle, status.ipv4).await;
-        }
-    }
-
-    async fn set_ipv4(&self, network: NetworkHandle, address: Option<Ipv4Addr>) {
-        let mut book = self.book.lock().await;
-        let Some(joined) = book.networks.by_handle_mut(network) else {
-            return;
-        };
-        if joined.on_card == address {
-            return;
-        }
-        let prefix = joined.parameters().subnet.prefix();
-        if let Some(old) = joined.on_card.take()
-            && let Err(error) = self.cards.remove_address(joined.index, old, prefix)
-        {
-            tracing::warn!(interface = %joined.interface, %error, "cannot take the IPv4 address off");
-        }
-        let Some(address) = address else {
-            tracing::info!(network = %joined.name(), "has no IPv4 address any more");
-            return;
-        };
-        match self.cards.add_address(joined.index, address, prefix) {
-            Ok(()) => {
-                tracing::info!(network = %joined.name(), "has an IPv4 address");
-                joined.on_card = Some(address);
-                joined.membership.ipv4 = Some(address);
-                if let Err(failure) = book.networks.save(&self.state) {
-                    tracing::warn!(%failure, "cannot keep the IPv4 address");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(interface = %joined.interface, %error, "cannot put the IPv4 address on");
-            }
-        }
-    }
-}
-
-/// What is known of a card once the data plane has its descriptor.
-struct AttachedCard {
-    interface: String,
-    index: u32,
-    ipv6: bool,
 }
 
 /// Whether a route and a subnet share an address: they do when they agree in the bits that both fix.
@@ -689,12 +640,6 @@ fn overlap(route: (Ipv4Addr, u8), subnet: Subnet) -> bool {
 /// Said of every network of strangers.
 const UNFILTERED: &str = "anybody who knows the name can join, and this card is not filtered yet: what listens on this \
 machine can be reached by strangers; use a firewall of your own on it";
-
-/// The prefix of a network's IPv6 addresses in bits: `fd` and 40 bits of the network id.
-const IPV6_PREFIX: u8 = 48;
-
-/// The prefix of link-local IPv6 addresses in bits (RFC 4291 §2.5.6).
-const LINK_LOCAL_PREFIX: u8 = 64;
 
 /// The file in the state directory.
 const FILE: &str = "networks.toml";

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
@@ -12,7 +12,7 @@ use std::{
 use farlan_crypto::{Identity, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
-use farlan_tap::{Card, Route, TapError};
+use farlan_tap::{Address, Card, CardState, Restored, Route, TapError};
 use serde_json::{Value, json};
 
 use super::{Cards, Daemon, NewCard, Running, Settings, bind};
@@ -31,6 +31,9 @@ struct FakeCards(Arc<Mutex<Fake>>);
 struct Fake {
     made: Vec<NewCard>,
     addresses: BTreeMap<u32, Vec<(Ipv4Addr, u8)>>,
+    ipv6: BTreeMap<u32, Vec<(IpAddr, u8)>>,
+    /// The cards that exist, with their names.
+    present: BTreeMap<u32, String>,
     routes: Vec<Route>,
     taken: Vec<String>,
     forbidden: bool,
@@ -44,6 +47,8 @@ impl Fake {
         self.far_ends.push(far);
         self.made.push(card.clone());
         let index = u32::try_from(self.made.len()).unwrap();
+        self.ipv6.insert(index, card.addresses.clone());
+        self.present.insert(index, card.name.clone());
         Card {
             fd: OwnedFd::from(near),
             name: card.name.clone(),
@@ -90,6 +95,26 @@ impl Cards for FakeCards {
         Ok(())
     }
 
+    fn state(&self, index: u32) -> Result<Option<CardState>, TapError> {
+        let name = self.lock().present.get(&index).cloned();
+        Ok(name.map(|name| CardState { name, up: true }))
+    }
+
+    fn restore_addresses(&self, index: u32, addresses: &[(IpAddr, u8)]) -> Result<Restored, TapError> {
+        let mut fake = self.lock();
+        let mut added = Vec::new();
+        for &(ip, prefix) in addresses {
+            let missing = match ip {
+                IpAddr::V4(v4) => put(fake.addresses.entry(index).or_default(), (v4, prefix)),
+                IpAddr::V6(_) => put(fake.ipv6.entry(index).or_default(), (ip, prefix)),
+            };
+            if missing {
+                added.push(Address { ip, prefix });
+            }
+        }
+        Ok(Restored { added, ipv6: true })
+    }
+
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
         let routes = self.lock().routes.clone();
         Ok(routes
@@ -99,6 +124,15 @@ impl Cards for FakeCards {
     }
 
     fn remove_stale(&self) {}
+}
+
+/// Adds what is not there yet, and tells whether it did.
+fn put<T: PartialEq>(list: &mut Vec<T>, item: T) -> bool {
+    let missing = !list.contains(&item);
+    if missing {
+        list.push(item);
+    }
+    missing
 }
 
 /// Keys that carry the required work take a while to make, so all tests share three: a node's, a supernode's, and
@@ -136,11 +170,20 @@ async fn start(directory: &Path, cards: &FakeCards) -> (Running, Client) {
 }
 
 async fn start_as(identity: &Identity, directory: &Path, cards: &FakeCards) -> (Running, Client) {
+    start_with(identity, directory, cards, Vec::new()).await
+}
+
+async fn start_with(
+    identity: &Identity,
+    directory: &Path,
+    cards: &FakeCards,
+    supernodes: Vec<World>,
+) -> (Running, Client) {
     let settings = Settings {
         state_dir: directory.join("state"),
         socket: directory.join("farlan.sock"),
         port: 0,
-        supernodes: Vec::new(),
+        supernodes,
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = copy(identity);
@@ -376,6 +419,163 @@ async fn addresses_come_to_the_card_and_go_from_it() {
         kept.contains("ipv4 = \"10.64.1.3\""),
         "the last address is tried first next time: {kept}"
     );
+    running.stop().await;
+}
+
+/// What the daemon does every few seconds, but for the engine's view of IPv4.
+async fn look_at_cards(running: &Running) {
+    let snapshot = running.daemon.data_plane.snapshot().await.unwrap();
+    running.daemon.restore_cards(&snapshot.networks).await;
+}
+
+#[tokio::test]
+async fn what_others_do_to_a_card_is_mended() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    let earth = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    let handle = running
+        .daemon
+        .book
+        .lock()
+        .await
+        .networks
+        .joined()
+        .next()
+        .unwrap()
+        .handle();
+    let address = Ipv4Addr::new(10, 64, 1, 2);
+    running.daemon.ipv4_assigned(handle, address).await;
+    let ipv6 = cards.lock().made[0].addresses.clone();
+
+    // Down and up: the kernel forgets the IPv6 addresses. And somebody takes the IPv4 one.
+    cards.lock().ipv6.clear();
+    cards.lock().addresses.clear();
+    look_at_cards(&running).await;
+    assert_eq!(cards.lock().ipv6[&1], ipv6);
+    assert_eq!(cards.lock().addresses[&1], [(address, 10)]);
+
+    cards.lock().present.insert(1, "lan0".into());
+    look_at_cards(&running).await;
+    assert_eq!(get(&client, "/v1/networks").await[0]["interface"], "lan0");
+    let kept = std::fs::read_to_string(directory.path().join("state/networks.toml")).unwrap();
+    assert!(kept.contains("interface = \"lan0\""), "{kept}");
+    assert_eq!(cards.lock().made.len(), 1);
+
+    // Deleted, and found at the next look.
+    cards.lock().present.clear();
+    look_at_cards(&running).await;
+    assert_eq!(cards.lock().present[&2], "lan0");
+    assert_eq!(cards.lock().addresses[&2], [(address, 10)]);
+    let macs: Vec<_> = cards.lock().made.iter().map(|card| card.mac).collect();
+    assert_eq!(macs[0], macs[1]);
+
+    // Deleted, and found by somebody who joins again.
+    cards.lock().present.clear();
+    cards.lock().forbidden = true;
+    look_at_cards(&running).await;
+    let notes = get(&client, "/v1/networks").await[0]["notes"].to_string();
+    assert!(notes.contains("lan0 is gone and cannot be made anew"), "{notes}");
+    let refused = post(&client, "/v1/join", json!({ "target": "earth" }))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Permission);
+    cards.lock().forbidden = false;
+    let again = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    assert_eq!(again["already"], true);
+    assert_eq!(
+        again["network"]["notes"], earth["network"]["notes"],
+        "the trouble is over"
+    );
+    assert_eq!(cards.lock().present[&3], "lan0");
+
+    // The new card is the one that frames go through.
+    let far = cards.lock().far_ends[2].try_clone().unwrap();
+    far.send(&vec![0x5a; 9000]).unwrap();
+    let counted = async {
+        while get(&client, "/v1/status").await["counters"]["card_overlong"] != 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), counted)
+        .await
+        .expect("a frame that is too long is counted");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn ipv4_is_claimed_once_the_rival_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    for name in ["earth", "london", "paris"] {
+        post(&client, "/v1/join", json!({ "target": name })).await.unwrap();
+    }
+    post(&client, "/v1/leave", json!({ "network": "earth" })).await.unwrap();
+    let networks = get(&client, "/v1/networks").await;
+    let notes = |name: &str| {
+        let networks = networks.as_array().unwrap();
+        let network = networks.iter().find(|network| network["name"] == name).unwrap();
+        network["notes"].to_string()
+    };
+    assert!(!notes("london").contains("IPv6 only"), "{networks}");
+    assert!(
+        notes("paris").contains("used by the network london"),
+        "the note names who has it now: {networks}"
+    );
+    let london = networks
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|network| network["name"] == "london");
+    assert_eq!(london.unwrap()["interface"], "fl-london");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_is_worth_a_newer_world_and_a_good_card_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    let hosted = post(&client, "/v1/host", json!({})).await.unwrap();
+    let Ok(Link::Network(mut link)) = Link::parse(hosted["link"].as_str().unwrap(), Work::REQUIRED) else {
+        panic!("no network's link: {hosted}");
+    };
+    link.world = World::sign(&identities()[1], 2, silent_world().supernodes().to_vec()).unwrap();
+    let target = Link::Network(link.clone()).to_string();
+    let again = post(&client, "/v1/join", json!({ "target": target })).await.unwrap();
+    assert_eq!(again["already"], true);
+    assert_eq!(get(&client, "/v1/supernodes").await[0]["version"], 2);
+
+    post(&client, "/v1/leave", json!({ "network": "lan" })).await.unwrap();
+    link.label = farlan_netconf::Label::default();
+    let target = Link::Network(link.clone()).to_string();
+    let unlabelled = post(&client, "/v1/join", json!({ "target": target })).await.unwrap();
+    let id = link.parameters.id().to_string();
+    assert_eq!(unlabelled["network"]["interface"], format!("fl-{}", &id[..12]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_settings_supernode_is_that_of_bare_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    add_world(&client).await;
+    running.stop().await;
+    let supernode = Supernode {
+        key: identities()[2].public(),
+        endpoints: vec![Endpoint::new("127.0.0.1", 9).unwrap()],
+    };
+    let other = World::sign(&identities()[2], 1, vec![supernode]).unwrap();
+    let id = other.id().to_string();
+    let cards = FakeCards::default();
+    let (running, client) = start_with(&identities()[0], directory.path(), &cards, vec![other]).await;
+    let earth = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    assert_eq!(earth["network"]["world"], id);
+    assert_eq!(get(&client, "/v1/supernodes").await[0]["world"], id);
     running.stop().await;
 }
 

@@ -90,7 +90,11 @@ fn supernodes(book: &Book, snapshot: &Snapshot) -> Vec<Supernode> {
                 world: world.id().to_string(),
                 address: address.or_else(|| listed.endpoints.first().map(ToString::to_string)),
                 registered: status.is_some_and(|status| status.registered),
-                rtt_ms: status.and_then(|status| status.rtt).map(milliseconds),
+                // Of one that does not answer the last time says nothing.
+                rtt_ms: status
+                    .filter(|status| status.registered)
+                    .and_then(|status| status.rtt)
+                    .map(milliseconds),
             });
         }
     }
@@ -130,7 +134,7 @@ fn notes(book: &Book) -> Vec<String> {
         .flat_map(|joined| {
             joined
                 .notes()
-                .iter()
+                .into_iter()
                 .map(move |note| format!("{}: {note}", joined.name()))
         })
         .collect();

@@ -42,12 +42,14 @@ impl Drop for Resolver {
 
 /// `worlds.toml`.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct File {
     #[serde(default, rename = "world")]
     worlds: Vec<Entry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Entry {
     /// The signed list, as a supernode's link.
     link: String,
@@ -59,10 +61,8 @@ impl Worlds {
     pub(super) fn load(state: &StateDir, work: Work) -> Result<Self, Failure> {
         let mut worlds = Self::default();
         for (i, entry) in state.load::<File>(FILE)?.unwrap_or_default().worlds.iter().enumerate() {
-            let damaged = |reason: &dyn std::fmt::Display| {
-                let path = state.path().join(FILE);
-                Failure::negative(format_args!("{}: world {}: {reason}", path.display(), i + 1))
-            };
+            let damaged =
+                |reason: &dyn std::fmt::Display| state.damaged(FILE, format_args!("world {}: {reason}", i + 1));
             match Link::parse(&entry.link, work) {
                 Ok(Link::Supernode(world)) => {
                     worlds.worlds.push(Known {
@@ -118,6 +118,12 @@ impl Worlds {
             known.start(data_plane).await?;
         }
         Ok(())
+    }
+
+    /// Moves these worlds to the front, in this order; the others keep theirs.
+    pub(super) fn put_first(&mut self, ids: &[WorldId]) {
+        let rank = |known: &Known| ids.iter().position(|id| *id == known.world.id()).unwrap_or(ids.len());
+        self.worlds.sort_by_key(rank);
     }
 
     /// Forgets a world.
@@ -333,6 +339,23 @@ mod tests {
         assert!(requests.try_recv().is_err());
     }
 
+    #[tokio::test]
+    async fn the_settings_decide_which_world_is_first() {
+        let (data_plane, _requests) = DataPlane::channel();
+        let mut random = SystemRandom::from_os().unwrap();
+        let worlds_made = [(); 4].map(|()| version(&Identity::generate(&mut random, Work::NONE), 1));
+        let ids = worlds_made.each_ref().map(World::id);
+        let mut worlds = Worlds::default();
+        for world in worlds_made {
+            worlds.add(&data_plane, world, true).await.unwrap();
+        }
+        worlds.put_first(&[ids[3], ids[1]]);
+        let order: Vec<_> = worlds.iter().map(World::id).collect();
+        assert_eq!(order, [ids[3], ids[1], ids[0], ids[2]]);
+        worlds.put_first(&[]);
+        assert_eq!(worlds.first_configured().unwrap().id(), ids[3]);
+    }
+
     #[test]
     fn a_damaged_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
@@ -344,5 +367,14 @@ mod tests {
         .unwrap();
         let failure = Worlds::load(&state, Work::NONE).unwrap_err();
         assert!(failure.message.contains("worlds.toml: world 1: "), "{failure}");
+        assert!(failure.message.contains("move it away"), "{failure}");
+        for unknown in [
+            "[[worlds]]\n",
+            "[[world]]\nlink = \"\"\nconfigured = true\ncolour = 1\n",
+        ] {
+            std::fs::write(directory.path().join(FILE), unknown).unwrap();
+            let failure = Worlds::load(&state, Work::NONE).unwrap_err();
+            assert!(failure.message.contains("unknown field"), "{failure}");
+        }
     }
 }

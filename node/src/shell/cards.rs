@@ -71,13 +71,15 @@ impl Cards {
         result
     }
 
-    /// Reads up to `limit` frames from each card, and returns whether one may hold more.
+    /// Reads up to `limit` frames from each card, and returns whether one may hold more. Frames longer than the card's
+    /// MTU allows are left out, and counted in `overlong`.
     ///
-    /// A card whose device somebody deleted is closed.
-    pub(super) fn read(&mut self, limit: usize, frames: &mut Batch<NetworkHandle>) -> bool {
+    /// A card that cannot be read any more is closed. (One whose device somebody deleted only becomes silent: the kernel
+    /// reports that as an error condition, not as something to read.)
+    pub(super) fn read(&mut self, limit: usize, frames: &mut Batch<NetworkHandle>, overlong: &mut u64) -> bool {
         let mut more = false;
         self.cards.retain(|card| {
-            let stopped = (0..limit).find_map(|_| card.read(frames).err());
+            let stopped = (0..limit).find_map(|_| card.read(frames, overlong).err());
             more |= stopped.is_none();
             let kept = stopped
                 .as_ref()
@@ -105,12 +107,21 @@ impl Cards {
 }
 
 impl Card {
-    fn read(&self, frames: &mut Batch<NetworkHandle>) -> io::Result<()> {
-        let read = self.descriptor.try_io(Interest::READABLE, |mut device| {
-            frames.read(self.largest_frame, |room| Ok((device.read(room)?, self.network)))
+    fn read(&self, frames: &mut Batch<NetworkHandle>, overlong: &mut u64) -> io::Result<()> {
+        let mut length = 0;
+        self.descriptor.try_io(Interest::READABLE, |mut device| {
+            // One byte more than allowed: the kernel cuts a frame that is longer than the room without a word.
+            frames.read(self.largest_frame + 1, |room| {
+                length = device.read(room)?;
+                let kept = if length > self.largest_frame { 0 } else { length };
+                Ok((kept, self.network))
+            })
         })?;
+        if length > self.largest_frame {
+            *overlong += 1;
+        }
         // Nothing to read without an error is an end, at which a descriptor stays readable for ever.
-        if read == 0 {
+        if length == 0 {
             Err(io::ErrorKind::UnexpectedEof.into())
         } else {
             Ok(())

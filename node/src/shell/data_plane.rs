@@ -134,6 +134,8 @@ pub struct ShellCounters {
     pub card_refused: u64,
     /// Frames for a network whose card does not exist (yet).
     pub card_missing: u64,
+    /// Frames from a card that were longer than its MTU allows.
+    pub card_overlong: u64,
     /// Events nobody took in time.
     pub events_dropped: u64,
 }
@@ -146,6 +148,7 @@ impl ShellCounters {
             ("underlay_refused", self.underlay_refused),
             ("card_refused", self.card_refused),
             ("card_missing", self.card_missing),
+            ("card_overlong", self.card_overlong),
             ("events_dropped", self.events_dropped),
         ]
         .into_iter()
@@ -337,7 +340,9 @@ impl Loop {
                 .handle_datagrams(self.now(), &mut self.datagrams, &mut self.outbox);
             self.datagrams.clear();
         }
-        let more_frames = self.cards.read(FRAMES_PER_TURN, &mut self.frames);
+        let more_frames = self
+            .cards
+            .read(FRAMES_PER_TURN, &mut self.frames, &mut self.counters.card_overlong);
         if !self.frames.is_empty() {
             self.engine
                 .handle_frames(self.now(), &mut self.frames, &mut self.outbox);

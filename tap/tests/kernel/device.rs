@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use farlan_tap::{
-    Address, Create, TapError, add_address, clashing_routes, create, remove_address, remove_stale,
-    set_link, set_mtu,
+    Address, CardState, Create, Restored, TapError, add_address, card_state, clashing_routes, create, remove_address,
+    remove_stale, restore_addresses, set_link, set_mtu,
 };
 
 use crate::support::*;
@@ -49,11 +49,7 @@ fn a_new_device_is_exactly_as_asked() {
             assert!(line.contains("nodad"), "{line}");
             assert!(!line.contains("tentative"), "{line}");
         }
-        assert_eq!(
-            addresses.lines().count(),
-            3,
-            "an address nobody asked for: {addresses}"
-        );
+        assert_eq!(addresses.lines().count(), 3, "an address nobody asked for: {addresses}");
         // A tentative address could not be bound.
         UdpSocket::bind("[fd12:3456::1]:0").unwrap();
 
@@ -138,10 +134,7 @@ fn a_refused_setting_leaves_no_device() {
             outcome(&multicast),
             kernel("set the hardware address of refused", libc::EADDRNOTAVAIL)
         );
-        assert_eq!(
-            outcome(&tiny),
-            kernel("set the MTU of refused", libc::EINVAL)
-        );
+        assert_eq!(outcome(&tiny), kernel("set the MTU of refused", libc::EINVAL));
         assert_eq!(
             outcome(&long),
             Err(TapError::BadAddress {
@@ -149,21 +142,10 @@ fn a_refused_setting_leaves_no_device() {
                 prefix: 33
             })
         );
-        for name in [
-            "",
-            "..",
-            "a/b",
-            "a b",
-            "sixteen-bytes-00",
-            "all",
-            "a%s",
-            "%d",
-        ] {
+        for name in ["", "..", "a/b", "a b", "sixteen-bytes-00", "all", "a%s", "%d"] {
             assert_eq!(
                 outcome(&request(name)),
-                Err(TapError::BadName {
-                    name: name.to_owned()
-                })
+                Err(TapError::BadName { name: name.to_owned() })
             );
         }
         let owner = "two words".to_owned();
@@ -172,11 +154,7 @@ fn a_refused_setting_leaves_no_device() {
             ..request("refused")
         };
         assert_eq!(outcome(&unmarked), Err(TapError::BadOwner { owner }));
-        assert_eq!(
-            ip(&["-o", "link", "show"]).lines().count(),
-            1,
-            "only lo is there"
-        );
+        assert_eq!(ip(&["-o", "link", "show"]).lines().count(), 1, "only lo is there");
     });
 }
 
@@ -199,10 +177,7 @@ fn ipv6_being_off_is_not_fatal() {
             ip: "fd12::7".parse().unwrap(),
             prefix: 64,
         };
-        assert_eq!(
-            add_address(card.index, &sixth),
-            Err(TapError::Ipv6Off { ip: sixth.ip })
-        );
+        assert_eq!(add_address(card.index, &sixth), Err(TapError::Ipv6Off { ip: sixth.ip }));
         assert_eq!(remove_address(card.index, &sixth), Ok(()));
         drop(card);
 
@@ -215,10 +190,7 @@ fn ipv6_being_off_is_not_fatal() {
             addresses.contains("10.77.0.1/24") && !addresses.contains("inet6"),
             "{addresses}"
         );
-        assert_eq!(
-            add_address(card.index, &sixth),
-            Err(TapError::Ipv6Off { ip: sixth.ip })
-        );
+        assert_eq!(add_address(card.index, &sixth), Err(TapError::Ipv6Off { ip: sixth.ip }));
         assert_eq!(remove_address(card.index, &sixth), Ok(()));
     });
 }
@@ -238,19 +210,11 @@ fn a_name_of_a_foreign_device_is_refused_and_the_device_kept() {
         assert!(exists("taken"));
 
         leftover("other", Some("farlan:paris"));
-        assert!(matches!(
-            create(&request("other")),
-            Err(TapError::NameTaken { .. })
-        ));
+        assert!(matches!(create(&request("other")), Err(TapError::NameTaken { .. })));
         assert!(exists("other"));
 
-        ip(&[
-            "link", "add", "wire0", "type", "veth", "peer", "name", "wire1",
-        ]);
-        assert!(matches!(
-            create(&request("wire0")),
-            Err(TapError::NameTaken { .. })
-        ));
+        ip(&["link", "add", "wire0", "type", "veth", "peer", "name", "wire1"]);
+        assert!(matches!(create(&request("wire0")), Err(TapError::NameTaken { .. })));
         assert!(exists("wire0"));
     });
 }
@@ -268,10 +232,7 @@ fn a_leftover_of_the_same_owner_is_replaced_but_a_live_device_is_not() {
             "the leftover was taken over: {addresses}"
         );
 
-        assert!(matches!(
-            create(&request("mine")),
-            Err(TapError::NameTaken { .. })
-        ));
+        assert!(matches!(create(&request("mine")), Err(TapError::NameTaken { .. })));
         set_mtu(card.index, 1300).unwrap();
     });
 }
@@ -370,6 +331,51 @@ fn link_state_and_mtu_change() {
 }
 
 #[test]
+fn what_others_did_to_a_device_is_seen_and_mended() {
+    in_namespace(|| {
+        let card = create(&request("seen")).unwrap();
+        let asked = request("seen").addresses;
+        let whole = Restored {
+            added: Vec::new(),
+            ipv6: true,
+        };
+        assert_eq!(restore_addresses(card.index, &asked), Ok(whole.clone()));
+
+        ip(&["link", "set", "seen", "down"]);
+        ip(&["link", "set", "seen", "name", "other"]);
+        let state = |name: &str, up| {
+            Ok(Some(CardState {
+                name: name.to_owned(),
+                up,
+            }))
+        };
+        assert_eq!(card_state(card.index), state("other", false));
+        ip(&["link", "set", "other", "up"]);
+        assert_eq!(card_state(card.index), state("other", true));
+        ip(&["address", "flush", "dev", "other"]);
+        assert_eq!(ip(&["-o", "address", "show", "dev", "other"]), "");
+        let restored = restore_addresses(card.index, &asked).unwrap();
+        assert_eq!(restored.added, asked);
+        let shown = ip(&["-o", "address", "show", "dev", "other"]);
+        for text in ["10.77.0.1/24", "fd12:3456::1/40", "fe80::11:22ff:fe33:4455/64"] {
+            assert!(shown.contains(text), "{shown}");
+        }
+        assert_eq!(restore_addresses(card.index, &asked), Ok(whole));
+
+        fs::write("/proc/sys/net/ipv6/conf/other/disable_ipv6", "1").unwrap();
+        let restored = restore_addresses(card.index, &asked).unwrap();
+        assert_eq!((restored.added, restored.ipv6), (Vec::new(), false));
+
+        ip(&["link", "delete", "other"]);
+        assert_eq!(card_state(card.index), Ok(None));
+        assert_eq!(
+            restore_addresses(card.index, &asked),
+            Err(TapError::NoSuchDevice { index: card.index })
+        );
+    });
+}
+
+#[test]
 fn a_device_that_is_not_ours_is_left_alone() {
     in_namespace(|| {
         leftover("foreign", None);
@@ -389,14 +395,13 @@ fn a_device_that_is_not_ours_is_left_alone() {
             assert_eq!(remove_address(index, &address), error);
             assert_eq!(set_link(index, true), error);
             assert_eq!(set_mtu(index, 1300), error);
+            assert_eq!(restore_addresses(index, &[address]).map(drop), error);
+            assert_eq!(card_state(index).map(drop), error);
         }
         for index in [0, 4_000_000, u32::MAX] {
             assert_eq!(set_link(index, true), Err(TapError::NoSuchDevice { index }));
         }
-        assert_eq!(
-            ip(&["-o", "address", "show"]) + &ip(&["-o", "link", "show"]),
-            before
-        );
+        assert_eq!(ip(&["-o", "address", "show"]) + &ip(&["-o", "link", "show"]), before);
     });
 }
 
@@ -424,10 +429,7 @@ fn without_the_privilege_the_error_says_so() {
             set_mtu(card.index, 1300),
             remove_stale("london").map(drop),
         ] {
-            assert!(
-                matches!(result, Err(TapError::Permission { .. })),
-                "{result:?}"
-            );
+            assert!(matches!(result, Err(TapError::Permission { .. })), "{result:?}");
         }
         // The card's own routes: the subnet and the address.
         assert_eq!(

@@ -19,9 +19,7 @@ fn frames_go_both_ways_one_at_a_time() {
 
         // The kernel answers for its own address.
         wire.send(&arp(1, OUR_IP));
-        let answer = wire.frame("the kernel's ARP reply", |frame| {
-            frame[12..14] == ARP && frame[21] == 2
-        });
+        let answer = wire.frame("the kernel's ARP reply", |frame| frame[12..14] == ARP && frame[21] == 2);
         assert_eq!(answer[..6], PEER_MAC);
         assert_eq!(answer[6..12], MAC);
         assert_eq!(answer[22..28], MAC);
@@ -32,23 +30,16 @@ fn frames_go_both_ways_one_at_a_time() {
         // may have told it the peer's address, so the entry is forgotten first.
         ip(&["neighbour", "flush", "dev", "frames"]);
         let socket = UdpSocket::bind((OUR_IP, 0)).unwrap();
-        socket
-            .send_to(b"hello over the wire", (PEER_IP, 4242))
-            .unwrap();
+        socket.send_to(b"hello over the wire", (PEER_IP, 4242)).unwrap();
         let question = wire.frame("the kernel's ARP request", |frame| {
             frame[12..14] == ARP && frame[21] == 1
         });
         assert_eq!(question[..6], [0xff; 6]);
         assert_eq!(question[38..42], PEER_IP.octets());
         wire.send(&arp(2, OUR_IP));
-        let datagram = wire.frame("the waiting datagram", |frame| {
-            frame.ends_with(b"hello over the wire")
-        });
+        let datagram = wire.frame("the waiting datagram", |frame| frame.ends_with(b"hello over the wire"));
         assert_eq!(datagram[..6], PEER_MAC);
-        assert_eq!(
-            datagram[6..14],
-            [0x02, 0x11, 0x22, 0x33, 0x44, 0x55, 0x08, 0x00]
-        );
+        assert_eq!(datagram[6..14], [0x02, 0x11, 0x22, 0x33, 0x44, 0x55, 0x08, 0x00]);
         assert_eq!(datagram.len(), 14 + 20 + 8 + 19);
     });
 }
@@ -108,10 +99,7 @@ impl Wire {
     }
 
     fn send(&mut self, frame: &[u8]) {
-        assert_eq!(
-            self.file.write(frame).expect("the kernel takes a frame"),
-            frame.len()
-        );
+        assert_eq!(self.file.write(frame).expect("the kernel takes a frame"), frame.len());
     }
 
     /// The next frame `wanted` picks; others, such as multicast reports, are passed over.

@@ -70,12 +70,7 @@ pub(crate) fn leftover(name: &str, alias: Option<&str>) {
     let iface = Iface::without_packet_info(name, Mode::Tap).expect("make a TAP device");
     // SAFETY: TUNSETPERSIST takes an integer; the descriptor is open.
     let done = unsafe { libc::ioctl(iface.as_raw_fd(), libc::TUNSETPERSIST, 1) };
-    assert_eq!(
-        done,
-        0,
-        "TUNSETPERSIST: {}",
-        std::io::Error::last_os_error()
-    );
+    assert_eq!(done, 0, "TUNSETPERSIST: {}", std::io::Error::last_os_error());
     if let Some(alias) = alias {
         ip(&["link", "set", "dev", name, "alias", alias]);
     }
@@ -126,8 +121,7 @@ pub(crate) fn index_of(name: &str) -> u32 {
 }
 
 pub(crate) fn sysctl(device: &str, setting: &str) -> i32 {
-    let value = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{device}/{setting}"))
-        .expect("the setting exists");
+    let value = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{device}/{setting}")).expect("the setting exists");
     value.trim().parse().expect("it is a number")
 }
 

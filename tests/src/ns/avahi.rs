@@ -52,11 +52,15 @@ impl<'lab> Avahi<'lab> {
                  [publish]\npublish-workstation=no\n"
             ),
         )?;
-        // avahi-daemon keeps its pid file and socket under /run, so each one gets a /run of its own.
-        let script = "mount -t tmpfs tmpfs /run && mkdir /run/avahi-daemon && exec avahi-daemon \
-                      --file \"$0\" --no-drop-root --no-chroot --no-rlimits";
+        // avahi-daemon keeps its pid file and socket under /run, so each one gets a /run of its own. In a chroot the
+        // root is no mount of its own whose propagation could be set; there /run may be one.
+        let script = "mount --make-rprivate / 2>/dev/null || mount --make-rprivate /run 2>/dev/null
+                      mount -t tmpfs tmpfs /run && mkdir /run/avahi-daemon &&
+                      exec avahi-daemon --file \"$0\" --no-drop-root --no-chroot --no-rlimits";
         let mut command = namespace.command("unshare");
-        command.args(["--mount", "sh", "-c", script]).arg(&avahi_configuration);
+        command
+            .args(["--mount", "--propagation", "unchanged", "sh", "-c", script])
+            .arg(&avahi_configuration);
         command.env("DBUS_SYSTEM_BUS_ADDRESS", &bus_address);
         let mut daemon = Process::spawn(command, &format!("{name}-avahi"), directory)?;
         wait_for("avahi-daemon", START_LIMIT, || {

@@ -30,7 +30,7 @@ pub fn test(limit: Duration, body: impl FnOnce(&mut Lab) -> Result<()>) {
     }
 }
 
-/// Makes a lab, passes it to `body` and removes it. See [`test`] for limit and logs.
+/// Makes a lab, passes it to `body` and removes it. See [`test()`] for limit and logs.
 ///
 /// # Errors
 /// The lab cannot be made, or what `body` reports.

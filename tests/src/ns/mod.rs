@@ -4,7 +4,7 @@
 //! behind nftables NATs, and wires with a chosen delay. [`program`] starts and drives the released binaries in
 //! it, [`ping`], [`avahi`] and [`sys::PacketSocket`] look at what they do from outside.
 //!
-//! Everything here needs root. What the machine lacks is named by [`requirements::check`]; nothing is skipped.
+//! Everything here needs root. What the machine lacks is named by [`requirements`]; nothing is skipped.
 
 pub mod avahi;
 pub mod cold;

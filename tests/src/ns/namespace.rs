@@ -46,21 +46,26 @@ impl Namespace {
         &self.name
     }
 
-    /// Runs `ip -n NAME ARGUMENTS`, split at white space, and returns its standard output.
+    /// Runs `ip ARGUMENTS`, split at white space, in this namespace and returns its standard output.
     ///
     /// # Errors
     /// `ip` fails.
     pub fn ip(&self, arguments: &str) -> Result<String> {
-        let mut words = vec!["ip", "-n", &self.name];
-        words.extend(arguments.split_whitespace());
-        run(&words)
+        let mut command = self.command("ip");
+        command.args(arguments.split_whitespace());
+        Ok(command::finish(command, command::DEFAULT_LIMIT, None)?
+            .success()?
+            .stdout)
     }
 
     /// A command that will run a program in this namespace, killed if the thread that starts it ends.
+    ///
+    /// It goes in by `nsenter`, since `ip netns exec` also remounts `/sys`, which it cannot do in a chroot.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("setpriv");
+        let namespace = format!("--net={NAMED_NAMESPACES}/{}", self.name);
         command
-            .args(["--pdeathsig", "KILL", "ip", "netns", "exec", &self.name])
+            .args(["--pdeathsig", "KILL", "nsenter", &namespace])
             .arg(program);
         command
     }

@@ -7,20 +7,22 @@ use anyhow::{Result, bail};
 /// Each program the lab runs, and the Debian package it is in. `scripts/` installs the same packages.
 pub const PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
+    ("ss", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("arping", "arping"),
-    ("tcpdump", "tcpdump"),
     ("dbus-daemon", "dbus-daemon"),
     ("avahi-daemon", "avahi-daemon"),
     ("avahi-browse", "avahi-utils"),
     ("avahi-publish", "avahi-utils"),
+    ("mount", "mount"),
+    ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
 ];
 
 /// The programs that every lab needs; the others serve single tests.
-pub const BASE_PROGRAMS: &[&str] = &["ip", "nft", "ping", "unshare", "setpriv"];
+pub const BASE_PROGRAMS: &[&str] = &["ip", "ss", "nft", "ping", "nsenter", "setpriv"];
 
 /// Checks for root, `/dev/net/tun` and the [`BASE_PROGRAMS`].
 ///
@@ -47,15 +49,20 @@ fn check(programs: &[&str]) -> Result<()> {
     if !Path::new("/dev/net/tun").exists() {
         missing.push("/dev/net/tun: load the kernel module `tun`, or give the container that device".to_owned());
     }
-    for (program, package) in PROGRAMS {
-        if programs.contains(program) && !installed(program) {
-            missing.push(format!("the program {program}: apt-get install {package}"));
-        }
-    }
+    missing.extend(missing_programs(programs, installed));
     if missing.is_empty() {
         return Ok(());
     }
     bail!("this machine lacks\n  {}", missing.join("\n  "));
+}
+
+/// Names the programs that are not there, each with its package.
+fn missing_programs(wanted: &[&str], is_installed: impl Fn(&str) -> bool) -> Vec<String> {
+    PROGRAMS
+        .iter()
+        .filter(|(program, _)| wanted.contains(program) && !is_installed(program))
+        .map(|(program, package)| format!("the program {program}: apt-get install {package}"))
+        .collect()
 }
 
 /// Tells whether a program is on the search path or in the system administrator's directories.
@@ -72,4 +79,29 @@ fn is_root() -> Result<bool> {
     // "Uid: real effective saved filesystem"; the effective one decides.
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     Ok(uid.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package() {
+        let without_nft = |program: &str| program != "nft";
+        let named = missing_programs(BASE_PROGRAMS, without_nft);
+        assert_eq!(named, ["the program nft: apt-get install nftables"]);
+        assert!(missing_programs(&["ip", "ping"], without_nft).is_empty());
+    }
+
+    #[test]
+    fn every_base_program_has_a_package() {
+        let named = missing_programs(BASE_PROGRAMS, |_| false);
+        assert_eq!(named.len(), BASE_PROGRAMS.len());
+    }
+
+    #[test]
+    fn the_search_path_is_searched() {
+        assert!(installed("sh"));
+        assert!(!installed("no-such-program-anywhere"));
+    }
 }
