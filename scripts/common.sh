@@ -64,6 +64,10 @@ install_packages() {
 need_rust() {
     command -v cargo >/dev/null || fail "missing: cargo; install Rust 1.95 or newer"
     need cc:build-essential
+    # Crates may have to be fetched, which takes certificates.
+    if [ ! -e /etc/ssl/certs/ca-certificates.crt ] && [ -z "${SSL_CERT_FILE-}${CARGO_HTTP_CAINFO-}${CARGO_NET_OFFLINE-}" ]; then
+        need update-ca-certificates:ca-certificates
+    fi
 }
 
 # The lab is made of network namespaces and cards, which only root can make; SUDO runs a program as root.
@@ -72,6 +76,10 @@ need_root() {
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null || fail "run this as root: it makes network namespaces (or install sudo)"
         SUDO=(sudo)
+    fi
+    if [ ! -r /proc/self/status ]; then
+        "${SUDO[@]}" mount -t proc proc /proc 2>/dev/null || true
+        [ -r /proc/self/status ] || fail "missing: /proc; mount it with: mount -t proc proc /proc"
     fi
     if [ ! -e /dev/net/tun ]; then
         # Loading the module makes the device, except where /dev is a plain directory, as in a chroot.

@@ -88,7 +88,7 @@ impl<C: Aead> Initiator<C> {
         payload: &[u8],
         message: &mut Vec<u8>,
     ) -> Result<Self, HandshakeError> {
-        let ephemeral = StaticSecret::from(ephemeral);
+        let ephemeral = take_secret(ephemeral);
         let ephemeral_public = x25519_dalek::PublicKey::from(&ephemeral);
         let es = diffie_hellman(&ephemeral, remote)?;
         let ss = diffie_hellman(&local.secret, remote)?;
@@ -182,7 +182,7 @@ impl<C: Aead> Responder<C> {
         payload: &[u8],
         message: &mut Vec<u8>,
     ) -> Result<SessionKeys, HandshakeError> {
-        let ephemeral = StaticSecret::from(ephemeral);
+        let ephemeral = take_secret(ephemeral);
         let ephemeral_public = x25519_dalek::PublicKey::from(&ephemeral);
         let ee = diffie_hellman(&ephemeral, &self.remote_ephemeral)?;
         let se = diffie_hellman(&ephemeral, &self.remote_static)?;
@@ -373,6 +373,13 @@ impl<C> Drop for SymmetricState<C> {
 impl<C> ZeroizeOnDrop for SymmetricState<C> {}
 
 /// X25519 that refuses the all-zero result (RFC 7748 §6.1).
+/// The secret key of 32 bytes, which are wiped.
+fn take_secret(mut bytes: [u8; 32]) -> StaticSecret {
+    let secret = StaticSecret::from(bytes);
+    bytes.zeroize();
+    secret
+}
+
 fn diffie_hellman(secret: &StaticSecret, public: &[u8; POINT]) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
     let shared = secret.diffie_hellman(&x25519_dalek::PublicKey::from(*public));
     if !shared.was_contributory() {

@@ -258,24 +258,6 @@ impl Daemon {
                 address,
             } => self.pings.answered(token, node, rtt, path, address),
             Event::PingFailed { token, reason } => self.pings.failed(token, reason),
-            Event::WorldUpdated(world) => self.world_updated(world).await,
-        }
-    }
-
-    async fn world_updated(&self, world: World) {
-        let mut book = self.book.lock().await;
-        let worlds = &mut book.worlds;
-        let known = worlds.find(world.id()).map(|known| known.version());
-        if known.is_none_or(|version| world.version() <= version) {
-            return;
-        }
-        tracing::info!(world = %world.id(), version = world.version(), "a newer list of supernodes came");
-        let kept = match worlds.add(&self.data_plane, world, false).await {
-            Ok(()) => worlds.save(&self.state),
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = kept {
-            tracing::warn!(%failure, "cannot keep the newer list of supernodes");
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, NodeId, PublicKey, Work};
-use farlan_netconf::{Mac, NetworkId, Parameters, Policy, World, WorldId};
+use farlan_netconf::{Mac, NetworkId, Parameters, Policy, WorldId};
 
 /// What an engine is made with.
 #[derive(Debug)]
@@ -171,8 +171,6 @@ pub enum Event {
         /// Why, for people.
         reason: &'static str,
     },
-    /// A supernode handed on a newer version of its world: keep it.
-    WorldUpdated(World),
 }
 
 /// A supernode as this node sees it.

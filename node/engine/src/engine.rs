@@ -9,6 +9,7 @@ use std::{
 
 use farlan_crypto::{Identity, NodeId, PublicKey, Work};
 use rand_core::{CryptoRng, Rng as _};
+use zeroize::Zeroizing;
 
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
@@ -37,7 +38,7 @@ pub struct Engine {
     pub(crate) work: Work,
     pub(crate) role: Role,
     pub(crate) random: Box<dyn CryptoRng + Send>,
-    pub(crate) entropy: VecDeque<[u8; 32]>,
+    pub(crate) entropy: VecDeque<Zeroizing<[u8; 32]>>,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
     pub(crate) handshakes: Handshakes,
@@ -119,7 +120,7 @@ impl Engine {
     /// Takes 32 fresh bytes of the operating system's randomness, to be mixed into the next handshake.
     pub fn add_entropy(&mut self, bytes: [u8; 32]) {
         if self.entropy.len() < ENTROPY_KEPT {
-            self.entropy.push_back(bytes);
+            self.entropy.push_back(Zeroizing::new(bytes));
         }
     }
 

@@ -14,6 +14,7 @@ use farlan_crypto::{
 use farlan_netconf::Role as Side;
 use rand_core::Rng as _;
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use crate::{
     Engine, Event, Outbox, Role, Time,
@@ -249,7 +250,7 @@ impl Engine {
         let mut datagram = Vec::new();
         put_initiation(&mut datagram, local);
         let payload = proof(&datagram, &self.public);
-        let started = Initiator::start(PROLOGUE, &self.identity, &peer.key, ephemeral, &payload, &mut datagram);
+        let started = Initiator::start(PROLOGUE, &self.identity, &peer.key, *ephemeral, &payload, &mut datagram);
         let Ok(state) = started else {
             self.counters.handshakes_refused += 1;
             return;
@@ -335,7 +336,7 @@ impl Engine {
         let mut response = Vec::new();
         put_response(&mut response, remote, local);
         let payload = proof(&response, &self.public);
-        let Ok(keys) = responder.respond(ephemeral, &payload, &mut response) else {
+        let Ok(keys) = responder.respond(*ephemeral, &payload, &mut response) else {
             self.counters.handshakes_refused += 1;
             return;
         };
@@ -516,13 +517,14 @@ impl Engine {
     }
 
     /// 32 secret bytes: the engine's generator and a block of fresh randomness from outside, hashed together, so that
-    /// neither alone decides them.
-    fn fresh_secret(&mut self) -> [u8; 32] {
-        let mut own = [0; 32];
-        self.random.fill_bytes(&mut own);
+    /// neither alone decides them. Where more handshakes fall into one turn than there are blocks in store, the generator
+    /// decides the others.
+    fn fresh_secret(&mut self) -> Zeroizing<[u8; 32]> {
+        let mut own = Zeroizing::new([0; 32]);
+        self.random.fill_bytes(&mut *own);
         let outside = self.entropy.pop_front().unwrap_or_default();
-        let hash = sha512(&[b"farlan ephemeral 1", &own, &outside]);
-        let mut secret = [0; 32];
+        let hash = Zeroizing::new(sha512(&[b"farlan ephemeral 1", &*own, &*outside]));
+        let mut secret = Zeroizing::new([0; 32]);
         secret.copy_from_slice(&hash[..32]);
         secret
     }
