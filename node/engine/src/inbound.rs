@@ -248,7 +248,7 @@ impl Engine {
     fn control(&mut self, now: Time, id: PeerId, local: SessionIndex, message: &Control, out: &mut Outbox) {
         let node = self.role == Role::Node;
         match message {
-            Control::Ack { number } => self.acknowledged(id, local, *number),
+            Control::Ack { number } => self.acknowledged(now, id, local, *number),
             Control::Networks { number, tags } if node => self.networks_told(now, id, local, (*number, tags), out),
             Control::Claims { number, claims } if node => self.claims_told(now, id, local, (*number, claims), out),
             Control::Ping { token } => {

@@ -492,18 +492,22 @@ impl Engine {
         );
     }
 
-    /// The other end has a list or claims of this node.
-    pub(crate) fn acknowledged(&mut self, id: PeerId, local: SessionIndex, number: u32) {
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
+    /// The other end has a list or claims of this node. How long that took tells the round trip to whoever began no handshake.
+    pub(crate) fn acknowledged(&mut self, now: Time, id: PeerId, local: SessionIndex, number: u32) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(session) = peer.sessions.by_index(local) else {
             return;
         };
         let networks = &mut session.networks;
-        if number & CLAIMS_ACK == 0 {
-            if number == networks.offer_number && !networks.tags.is_empty() {
-                networks.offer_retry = None;
-            }
-        } else if number & !CLAIMS_ACK == networks.claims_number {
-            networks.claims_retry = None;
+        let answered = if number & CLAIMS_ACK != 0 {
+            let latest = number & !CLAIMS_ACK == networks.claims_number;
+            networks.claims_retry.take_if(|_| latest)
+        } else {
+            let latest = number == networks.offer_number && !networks.tags.is_empty();
+            networks.offer_retry.take_if(|_| latest)
+        };
+        if let Some(sample) = answered.and_then(|retry| retry.round_trip(now)) {
+            peer.measure_rtt(sample);
         }
     }
 

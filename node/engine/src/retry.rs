@@ -8,6 +8,7 @@ use crate::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retry {
     at: Time,
+    last: Time,
     sent: u32,
     schedule: Schedule,
 }
@@ -25,6 +26,7 @@ impl Retry {
     pub(crate) fn begin(schedule: Schedule, now: Time) -> Self {
         Self {
             at: now + schedule.first,
+            last: now,
             sent: 1,
             schedule,
         }
@@ -34,6 +36,7 @@ impl Retry {
     pub(crate) fn due(schedule: Schedule, now: Time) -> Self {
         Self {
             at: now,
+            last: now,
             sent: 0,
             schedule,
         }
@@ -49,6 +52,11 @@ impl Retry {
         self.sent
     }
 
+    /// How long the answer took that comes now: known only for what was sent once.
+    pub(crate) fn round_trip(&self, now: Time) -> Option<Duration> {
+        (self.sent == 1).then(|| now.since(self.last))
+    }
+
     /// Notes that it is sent now.
     pub(crate) fn again(&mut self, now: Time) {
         let doublings = (self.sent + 1).saturating_sub(self.schedule.steady).min(16);
@@ -58,6 +66,7 @@ impl Retry {
             .saturating_mul(1 << doublings)
             .min(self.schedule.longest);
         self.at = now + pause;
+        self.last = now;
         self.sent += 1;
     }
 }
@@ -83,5 +92,25 @@ mod tests {
         assert_eq!(pauses, [250, 250, 500, 1000, 1000, 1000]);
         assert_eq!(retry.sent(), 6);
         assert_eq!(Retry::begin(schedule, Time::ZERO).at(), Time::ZERO + schedule.first);
+        assert_eq!(retry.round_trip(retry.at()), None);
+    }
+
+    #[test]
+    fn a_round_trip_is_known_for_what_was_sent_once() {
+        let schedule = Schedule {
+            first: Duration::from_secs(1),
+            steady: 1,
+            longest: Duration::from_secs(1),
+        };
+        let mut retry = Retry::due(schedule, Time::ZERO);
+        assert_eq!(retry.round_trip(Time::ZERO), None);
+        let sent = Time::ZERO + Duration::from_millis(10);
+        retry.again(sent);
+        assert_eq!(
+            retry.round_trip(sent + Duration::from_millis(7)),
+            Some(Duration::from_millis(7))
+        );
+        retry.again(sent + Duration::from_secs(1));
+        assert_eq!(retry.round_trip(sent + Duration::from_secs(2)), None);
     }
 }

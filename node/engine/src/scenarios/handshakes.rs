@@ -26,6 +26,21 @@ fn keys_are_renewed_by_one_handshake_under_steady_traffic() {
     assert_eq!(lab.received(b, b1, &frame), 2600);
 }
 
+#[test]
+fn both_ends_of_a_session_know_its_round_trip() {
+    let (mut lab, [_, a, b]) = Lab::with_two_nodes();
+    let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
+    lab.run_seconds(3);
+    let frame = frame(lab.mac(b, b1), lab.mac(a, a1), 1);
+    lab.send(a, a1, &frame);
+    lab.run_seconds(1);
+    // 20 ms to the supernode and 20 ms on, there and back.
+    for (here, there) in [(a, b), (b, a)] {
+        let key = lab.key(there);
+        assert_eq!(lab.peer(here, &key).rtt, Some(Duration::from_millis(80)));
+    }
+}
+
 /// Whether a node registers over a wire that turns one bit in the headers of all messages of a kind.
 fn registers_with_flipped(kind: u8, bit: usize) -> bool {
     let mut lab = Lab::new();
