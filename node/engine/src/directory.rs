@@ -76,6 +76,13 @@ struct Registration {
     hinted: Option<Time>,
 }
 
+impl Registration {
+    /// The supernode's address in use.
+    fn in_use(&self) -> Option<SocketAddr> {
+        self.addresses.get(self.address).copied()
+    }
+}
+
 /// A `register` request under way.
 #[derive(Debug)]
 struct Request {
@@ -143,7 +150,7 @@ impl Directory {
             Some(SupernodeStatus {
                 node: peer.key.node_id(),
                 world: *self.worlds_of(*id).first()?,
-                address: registration.addresses.get(registration.address).copied(),
+                address: registration.in_use(),
                 registered: registration.index.is_some(),
                 rtt: peer.rtt,
             })
@@ -181,16 +188,12 @@ impl Engine {
                 unanswered: None,
                 hinted: None,
             });
-            let in_use = registration.addresses.get(registration.address).copied();
+            let in_use = registration.in_use();
             registration.address = in_use
                 .and_then(|used| anchor.addresses.iter().position(|a| *a == used))
                 .unwrap_or_default();
             registration.addresses = anchor.addresses;
-            let path = registration
-                .addresses
-                .get(registration.address)
-                .copied()
-                .map(Path::Direct);
+            let path = registration.in_use().map(Path::Direct);
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.supernode = true;
                 peer.path = path;
@@ -268,11 +271,7 @@ impl Engine {
             return;
         }
         registration.address = (registration.address + 1) % registration.addresses.len();
-        let path = registration
-            .addresses
-            .get(registration.address)
-            .copied()
-            .map(Path::Direct);
+        let path = registration.in_use().map(Path::Direct);
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = path;
         }

@@ -247,23 +247,21 @@ impl Sessions {
 
     /// The session to send under: the newest that is preferred, else the newest that is confirmed.
     pub(crate) fn sending(&mut self) -> Option<&mut Session> {
-        let position = self
-            .0
-            .iter()
-            .rposition(|session| session.confirmed && session.preferred)
-            .or_else(|| self.0.iter().rposition(|session| session.confirmed))?;
+        let position = self.in_use()?;
         self.0.get_mut(position)
     }
 
     /// Like [`Self::sending`], to look at.
     pub(crate) fn current(&self) -> Option<&Session> {
-        let usable = |session: &&Session| session.confirmed;
-        self.0
+        self.0.get(self.in_use()?)
+    }
+
+    fn in_use(&self) -> Option<usize> {
+        let preferred = self
+            .0
             .iter()
-            .rev()
-            .filter(usable)
-            .find(|session| session.preferred)
-            .or_else(|| self.0.iter().rev().find(usable))
+            .rposition(|session| session.confirmed && session.preferred);
+        preferred.or_else(|| self.0.iter().rposition(|session| session.confirmed))
     }
 
     /// Marks the session `local` as the one to send under and all before it as previous.
