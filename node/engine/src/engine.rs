@@ -24,6 +24,8 @@ use crate::{
     peers::{Path, PeerId, Peers},
     ping::Pings,
     switch::HeldFrames,
+    twins::Twins,
+    versions::Versions,
     wire::datagram::{RelayIndex, RelayTarget, put_relay},
 };
 
@@ -49,6 +51,8 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
+    pub(crate) twins: Twins,
+    pub(crate) versions: Versions,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -95,6 +99,8 @@ impl Engine {
             groups,
             pings: Pings::default(),
             anchor,
+            twins: Twins::default(),
+            versions: Versions::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),

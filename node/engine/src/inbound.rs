@@ -44,7 +44,7 @@ impl Engine {
             return;
         };
         if !version_fits(&parsed) {
-            self.counters.other_version += 1;
+            self.other_version_received(now, via, &parsed, out);
             return;
         }
         match parsed {
@@ -73,6 +73,7 @@ impl Engine {
                     self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
                 }
             }
+            Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
             Datagram::Hint(unknown) => {
                 if let Via::Direct(address) = via {
                     self.hinted(now, address, unknown, out);
@@ -121,6 +122,9 @@ impl Engine {
         trace!(bytes = message.len(), "opened");
         if !session.confirmed {
             self.confirmed(now, id, local, via, out);
+        }
+        if self.replaced_session_heard(now, id, local, via, message, out) {
+            return;
         }
         self.heard(now, id, via, message.is_empty(), out);
         self.opened(now, id, local, message, out);
@@ -279,6 +283,8 @@ impl Engine {
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
             }
+            Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
+            Control::Twin { other } if node => self.twin_told(id, *other, out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);
             }

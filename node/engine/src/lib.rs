@@ -32,6 +32,8 @@ mod sessions;
 mod subscriptions;
 mod switch;
 mod time;
+mod twins;
+mod versions;
 mod wire;
 
 pub use api::{

@@ -5,4 +5,6 @@ mod handshakes;
 mod lab;
 mod networks;
 mod switch;
+mod twins;
 mod vectors;
+mod versions;

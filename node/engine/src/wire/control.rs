@@ -11,6 +11,7 @@
 //!  5 pong         token 8
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
+//! 15 twin         observed endpoint 18
 //! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
@@ -20,6 +21,8 @@
 //! 22 introduce    node record 52
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
+//! 32 twin question nonce 8 | session index 4
+//! 33 twin answer  nonce 8
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
 
@@ -29,7 +32,7 @@ use farlan_crypto::NodeId;
 use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
 
 use super::{
-    datagram::RelayIndex,
+    datagram::{RelayIndex, SessionIndex},
     endpoint::{Malformed, endpoint, put_endpoint},
 };
 
@@ -140,6 +143,18 @@ pub(crate) enum Control {
     Answer {
         nonce: u64,
     },
+    /// Another machine uses the receiver's key, and is seen there.
+    Twin {
+        other: SocketAddr,
+    },
+    /// Whether the receiver did not make the session that it receives under this index.
+    TwinQuestion {
+        nonce: u64,
+        newer: SessionIndex,
+    },
+    TwinAnswer {
+        nonce: u64,
+    },
 }
 
 impl Control {
@@ -172,6 +187,9 @@ impl Control {
             Self::Introduce { .. } => 22,
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
+            Self::Twin { .. } => 15,
+            Self::TwinQuestion { .. } => 32,
+            Self::TwinAnswer { .. } => 33,
         }
     }
 
@@ -259,6 +277,12 @@ impl Control {
             }
             Self::Introduce { record } => put_record(bytes, record),
             Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+            Self::Twin { other } => put_endpoint(bytes, *other),
+            Self::TwinQuestion { nonce, newer } => {
+                put_u64(bytes, *nonce);
+                put_u32(bytes, newer.0);
+            }
+            Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
         }
     }
 
@@ -332,6 +356,14 @@ impl Control {
             },
             23 => Self::Challenge { nonce: reader.u64()? },
             24 => Self::Answer { nonce: reader.u64()? },
+            15 => Self::Twin {
+                other: endpoint(reader)?,
+            },
+            32 => Self::TwinQuestion {
+                nonce: reader.u64()?,
+                newer: SessionIndex(reader.u32()?),
+            },
+            33 => Self::TwinAnswer { nonce: reader.u64()? },
             _ => return Ok(None),
         }))
     }
@@ -488,6 +520,14 @@ mod tests {
             },
             Control::Challenge { nonce: 6 },
             Control::Answer { nonce: 6 },
+            Control::Twin {
+                other: SocketAddr::from(([192, 0, 2, 2], 9601)),
+            },
+            Control::TwinQuestion {
+                nonce: 7,
+                newer: SessionIndex(8),
+            },
+            Control::TwinAnswer { nonce: 7 },
         ]
     }
 
