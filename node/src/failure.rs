@@ -81,7 +81,13 @@ impl Failure {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => FailureKind::Permission,
             _ => FailureKind::Negative,
         };
-        Self::new(kind, format_args!("cannot {verb} {}: {error}", path.display()))
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; run this as root, or as the user who owns that",
+            io::ErrorKind::ReadOnlyFilesystem => "; make that file system writable, or choose another directory",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space there",
+            _ => "",
+        };
+        Self::new(kind, format_args!("cannot {verb} {}: {error}{remedy}", path.display()))
     }
 
     fn new(kind: FailureKind, message: impl fmt::Display) -> Self {

@@ -73,7 +73,7 @@ impl Directory {
                 failure
             }
         })?;
-        let config = config::load(&path.join(CONFIG))?;
+        let config = config(path)?;
         let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
         if !world
             .supernodes()
@@ -164,6 +164,19 @@ pub(crate) fn init(path: &Path, port: u16, addresses: Vec<Endpoint>) -> Result<M
 /// It was not initialised, or its world is damaged.
 pub(crate) fn link(path: &Path) -> Result<Link, Failure> {
     world(path).map(Link::Supernode)
+}
+
+/// The configuration of the supernode in the directory at `path`.
+///
+/// # Errors
+/// An unreadable file, and what is wrong with it, with file and line.
+pub(crate) fn config(path: &Path) -> Result<Config, Failure> {
+    config::load(&config_file(path))
+}
+
+/// Where the configuration of the supernode in `path` is.
+pub(crate) fn config_file(path: &Path) -> PathBuf {
+    path.join(CONFIG)
 }
 
 fn world(path: &Path) -> Result<World, Failure> {

@@ -44,6 +44,7 @@ pub use batch::{Batch, Outbox, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;
+pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 
 #[cfg(test)]
 mod scenarios;

@@ -111,7 +111,7 @@ impl Networks {
         Ok(networks)
     }
 
-    fn save(&self, state: &StateDir) -> Result<(), Failure> {
+    pub(super) fn save(&self, state: &StateDir) -> Result<(), Failure> {
         let joined = self.joined.iter().map(|joined| &joined.membership);
         let dormant = self.dormant.iter().map(|dormant| &dormant.membership);
         let entry = |membership: &Membership| Entry {
@@ -146,8 +146,10 @@ impl Networks {
         self.joined.iter_mut().find(|joined| joined.handle == handle)
     }
 
-    fn set_dormant(&mut self, membership: Membership, failure: Failure) {
-        tracing::error!(network = %membership.name(), %failure, "cannot join again");
+    fn set_dormant(&mut self, membership: Membership, before: Option<&str>, failure: Failure) {
+        if before != Some(failure.message.as_str()) {
+            tracing::error!(network = %membership.name(), %failure, "cannot join again");
+        }
         self.dormant.push(Dormant {
             membership,
             reason: failure.message,
@@ -297,12 +299,11 @@ impl Daemon {
         if already {
             // The link may have come with a newer list of supernodes, and the card may be gone.
             book.worlds.add(&self.data_plane, membership.link.world, false).await?;
-            book.worlds.save(&self.state)?;
             self.restore_card_of(book, id).await?;
         } else {
             self.enter(book, membership).await?;
         }
-        book.networks.save(&self.state)?;
+        self.write_down(book);
         Ok(JoinReply {
             schema: SCHEMA,
             already,
@@ -348,7 +349,7 @@ impl Daemon {
             },
         )
         .await?;
-        book.networks.save(&self.state)?;
+        self.write_down(book);
         Ok(HostReply {
             schema: SCHEMA,
             link: text,
@@ -359,7 +360,7 @@ impl Daemon {
     /// Leaves a network and removes its card. Networks that had no IPv4 because of this one get it now.
     ///
     /// # Errors
-    /// None or several networks are called that; the state cannot be written.
+    /// None or several networks are called that.
     pub async fn leave(&self, request: &LeaveRequest) -> Result<LeaveReply, Failure> {
         let mut book = self.book.lock().await;
         let book = &mut *book;
@@ -401,18 +402,18 @@ impl Daemon {
         networks
             .dormant
             .retain(|dormant| dormant.membership.link.parameters.id() != id);
-        networks.save(&self.state)?;
         let world = membership.link.world.id();
         if networks.in_world(world).is_none() {
             worlds.drop_unused(&self.data_plane, world).await?;
-            worlds.save(&self.state)?;
         }
         tracing::info!(network = %membership.name(), "left");
         self.claim_freed_ipv4(book).await?;
+        self.write_down(book);
         Ok(LeaveReply {
             schema: SCHEMA,
             name: membership.name().to_owned(),
             network_id: id.to_string(),
+            notes: self.troubles.unwritten_notes(),
         })
     }
 
@@ -437,13 +438,13 @@ impl Daemon {
             tracing::info!(network = %membership.name(), "joining again, as IPv4 is possible there now");
             self.enter_or_keep(book, membership).await;
         }
-        book.networks.save(&self.state)
+        Ok(())
     }
 
     /// Joins a network; one that cannot be joined is kept for the next time, and reported.
     async fn enter_or_keep(&self, book: &mut Book, membership: Membership) {
         if let Err(failure) = self.enter(book, membership.clone()).await {
-            book.networks.set_dormant(membership, failure);
+            book.networks.set_dormant(membership, None, failure);
         }
     }
 
@@ -455,10 +456,20 @@ impl Daemon {
                 if failure.kind == crate::failure::FailureKind::Permission {
                     return Err(failure);
                 }
-                book.networks.set_dormant(membership, failure);
+                book.networks.set_dormant(membership, None, failure);
             }
         }
         Ok(())
+    }
+
+    /// Tries again what could not be joined before.
+    pub(super) async fn join_dormant(&self, book: &mut Book) {
+        for Dormant { membership, reason } in std::mem::take(&mut book.networks.dormant) {
+            match self.enter(book, membership.clone()).await {
+                Ok(()) => self.write_down(book),
+                Err(failure) => book.networks.set_dormant(membership, Some(&reason), failure),
+            }
+        }
     }
 
     /// The network that the user's words mean.
@@ -549,7 +560,6 @@ impl Daemon {
         book.networks
             .dormant
             .retain(|dormant| dormant.membership.link.parameters.id() != id);
-        book.worlds.save(&self.state)?;
         tracing::info!(network = %membership.name(), interface = %card.interface, "joined");
         book.networks.joined.push(Joined {
             handle,

@@ -23,7 +23,7 @@ use farlan_netconf::Reader;
 use super::endpoint::Malformed;
 
 /// The version in handshake messages, and in the prologue of the handshake.
-pub(crate) const VERSION: u8 = 1;
+pub const VERSION: u8 = 1;
 
 /// The Noise prologue: protocol name and version.
 pub(crate) const PROLOGUE: &[u8] = b"farlan 1";
