@@ -209,7 +209,10 @@ impl Engine {
 
     /// Says goodbye to supernodes and peers; the engine is of no use afterwards.
     pub fn shutdown(&mut self, now: Time, out: &mut Outbox) {
-        for id in self.peers.ids() {
+        // Supernodes last: they relay to the others as long as this node is registered.
+        let is_supernode = |id: &PeerId| self.peers.get(*id).is_some_and(|peer| peer.supernode);
+        let (supernodes, peers): (Vec<_>, Vec<_>) = self.peers.ids().into_iter().partition(is_supernode);
+        for id in peers.into_iter().chain(supernodes) {
             self.send_bye(now, id, out);
         }
     }
