@@ -303,6 +303,9 @@ impl Daemon {
         self.reconcile_ipv4(&snapshot.networks).await;
         let mut book = self.book.lock().await;
         self.join_dormant(&mut book).await;
+        if let Err(failure) = self.claim_freed_ipv4(&mut book).await {
+            tracing::warn!(%failure, "cannot claim IPv4 addresses that are free now");
+        }
         self.write_down_again(&book);
     }
 

@@ -14,7 +14,7 @@ use farlan_netconf::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Daemon, views, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
@@ -238,7 +238,9 @@ impl Joined {
             ));
         }
         if let Some(obstacle) = &self.ipv4_obstacle {
-            notes.push(format!("IPv6 only on this machine: {obstacle}"));
+            notes.push(format!(
+                "IPv6 only on this machine: {obstacle}; when that is gone, it gets an IPv4 address too"
+            ));
         }
         if !self.card.ipv6 {
             notes.push("IPv6 is switched off on this machine, so it has no IPv6 address there".to_owned());
@@ -417,8 +419,8 @@ impl Daemon {
         })
     }
 
-    /// Joins the networks anew, with IPv4, that had none because of something that is gone.
-    async fn claim_freed_ipv4(&self, book: &mut Book) -> Result<(), Failure> {
+    /// Joins the networks anew, with IPv4, that had none because of something that is gone; the caller writes down.
+    pub(super) async fn claim_freed_ipv4(&self, book: &mut Book) -> Result<(), Failure> {
         let waiting = book.networks.joined.iter().filter(|joined| !joined.claims_ipv4());
         let waiting: Vec<_> = waiting.map(|joined| joined.id).collect();
         for id in waiting {
@@ -635,7 +637,7 @@ impl Daemon {
     async fn view_of(&self, book: &Book, id: NetworkId) -> Result<Network, Failure> {
         let snapshot = self.data_plane.snapshot().await?;
         let joined = book.networks.joined.iter().find(|joined| joined.id == id);
-        let view = joined.and_then(|joined| views::network(joined, &snapshot));
+        let view = joined.and_then(|joined| self.network_view(joined, &snapshot));
         view.ok_or_else(|| Failure::negative("the network is gone again"))
     }
 }

@@ -54,7 +54,7 @@ impl Daemon {
         Ok(book
             .networks
             .joined()
-            .filter_map(|joined| network(joined, &snapshot))
+            .filter_map(|joined| self.network_view(joined, &snapshot))
             .collect())
     }
 
@@ -66,6 +66,17 @@ impl Daemon {
         let snapshot = self.data_plane.snapshot().await?;
         let book = self.book.lock().await;
         Ok(snapshot.peers.iter().map(|status| peer(&book, status)).collect())
+    }
+
+    /// A joined network, as far as the data plane knows it.
+    pub(super) fn network_view(&self, joined: &Joined, snapshot: &Snapshot) -> Option<Network> {
+        let status = snapshot
+            .networks
+            .iter()
+            .find(|status| status.handle == joined.handle())?;
+        let mut view = joined.view(status);
+        view.notes.extend(self.troubles.unwritten_notes());
+        Some(view)
     }
 
     /// The supernodes in use, and those of the known worlds that the data plane does not list (yet).
@@ -97,15 +108,6 @@ impl Daemon {
         }
         supernodes
     }
-}
-
-/// A joined network, as far as the data plane knows it.
-pub(super) fn network(joined: &Joined, snapshot: &Snapshot) -> Option<Network> {
-    let status = snapshot
-        .networks
-        .iter()
-        .find(|status| status.handle == joined.handle())?;
-    Some(joined.view(status))
 }
 
 fn peer(book: &Book, status: &PeerStatus) -> Peer {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::command::run;
 use super::program::released;
 use super::topology::Lab;
 
@@ -84,6 +85,20 @@ pub fn on_small_disk(directory: &Path, kilobytes: u32, prepare: &str) -> Vec<Str
         "copy=$(mktemp -d) && cp -a {place}/. $copy && mount -t tmpfs -o size={kilobytes}k,mode=700 none {place} && \
          cp -a $copy/. {place} && rm -r $copy && cd {place} && {prepare}"
     ))
+}
+
+/// With a clock that is wrong by `shift`, such as `+20y`.
+///
+/// # Errors
+/// The program `faketime` does not say which library does that.
+pub fn at_another_time(shift: &str) -> Result<Vec<String>> {
+    // The program itself stays between the test and the daemon, and would take its signals.
+    let library = run(&["faketime", "-f", shift, "printenv", "LD_PRELOAD"])?;
+    Ok(vec![
+        "env".to_owned(),
+        format!("LD_PRELOAD={}", library.trim()),
+        format!("FAKETIME={shift}"),
+    ])
 }
 
 /// In a mount namespace of its own, after a shell ran `script` there.
