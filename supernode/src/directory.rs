@@ -228,10 +228,11 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
          # Its addresses stand in its signed world, which nodes get with its link:\n\
          #   {}\n\
          \n\
-         # The UDP port to listen on.\n\
+         # The UDP port to listen on. Takes effect at the next start.\n\
          port = {port}\n\
          \n\
-         # What is logged to standard error: off, error, warn, info, debug or trace, or levels by module.\n\
+         # What is logged to standard error: off, error, warn, info, debug or trace, or levels by module. A running supernode\n\
+         # takes a change over at SIGHUP (`systemctl reload farlan-supernode`).\n\
          #log = \"info\"\n",
         listed.join(", ")
     )
