@@ -334,7 +334,7 @@ mod tests {
         let text = format!("{}prot = 1\n", configuration(9600, &[]));
         let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
         assert!(
-            failure.message.starts_with("supernode.toml:10: unknown field `prot`"),
+            failure.message.starts_with("supernode.toml:11: unknown field `prot`"),
             "{failure}"
         );
     }

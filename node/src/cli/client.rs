@@ -114,7 +114,6 @@ impl Client {
     }
 
     /// Sends a request; the answer, and what keeps the connection open.
-
     async fn send<T: DeserializeOwned>(
         &self,
         stream: UnixStream,
