@@ -60,6 +60,9 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon in the foreground
+    ///
+    /// It is in the networks again that it was in when it ended. SIGTERM and Ctrl-C end it, SIGHUP makes it read the
+    /// configuration again.
     Up(Up),
     /// Make a new network and print the link that lets others in
     Host(Host),

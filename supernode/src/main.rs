@@ -38,6 +38,8 @@ enum Command {
     /// Make a new supernode: its identity, its operator's key and its world
     Init(Init),
     /// Run the supernode in the foreground
+    ///
+    /// SIGTERM and Ctrl-C end it, SIGHUP makes it read its configuration again.
     Run {
         #[command(flatten)]
         place: Place,
