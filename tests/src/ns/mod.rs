@@ -12,6 +12,7 @@ pub mod command;
 pub mod limit;
 pub mod namespace;
 pub mod ping;
+pub mod privileges;
 pub mod program;
 pub mod requirements;
 pub mod summary;
