@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    addresses::Contests,
     anchor::Anchor,
     directory::Directory,
     handshakes::Handshakes,
@@ -47,6 +48,7 @@ pub struct Engine {
     pub(crate) lookups: Lookups,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
+    pub(crate) contests: Contests,
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
     pub(crate) pending_seals: Vec<PendingSeal>,
@@ -93,6 +95,7 @@ impl Engine {
             lookups: Lookups::default(),
             held: HeldFrames::default(),
             groups,
+            contests: Contests::default(),
             pings: Pings::default(),
             anchor,
             pending_seals: Vec::new(),
@@ -211,6 +214,7 @@ impl Engine {
     /// Ends every call that takes packets or time: acknowledgements leave, events are handed over.
     pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
         self.flush_registrations(now, out);
+        self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
     }
@@ -220,6 +224,7 @@ impl Engine {
         self.tend_handshake(now, id, out);
         self.tend_silence(now, id, out);
         self.tend_networks(now, id, out);
+        self.tend_addresses(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_anchored(now, id, out);
         self.forget_if_idle(now, id);
@@ -273,6 +278,7 @@ impl Engine {
         let quiet = peer.heard.is_none_or(|heard| now.since(heard) >= FORGET_AFTER);
         if peer.forgettable() && quiet && !self.anchor.has_registration(id) {
             self.pings.forget(id);
+            self.forget_foreign(id);
             self.peers.forget(id);
         }
     }

@@ -10,14 +10,18 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod anchor;
 mod api;
 mod batch;
+mod bridging;
+mod claimed;
 mod counters;
 mod directory;
 mod engine;
 mod handshakes;
 mod inbound;
+mod learned;
 mod lookups;
 mod members;
 mod multicast;

@@ -11,6 +11,7 @@
 //!  5 pong         token 8
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
+//! 11 addresses    number 4 | count 1 | count × (network 1 | address 16)
 //! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
@@ -21,9 +22,10 @@
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
 //! ```
-//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
+//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
+//! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
 use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
@@ -39,6 +41,9 @@ pub(crate) const PADDING: usize = 64;
 /// The number of tags is filled with random ones to a multiple of this, so that it does not tell how many networks a
 /// node is in.
 pub(crate) const TAG_PADDING: usize = 8;
+
+/// Most addresses in one `addresses` message: 64 × 17 bytes, padded, sealed and relayed, fit an underlay MTU of 1280.
+pub(crate) const ADDRESSES_AT_ONCE: usize = 64;
 
 /// Length of a recognition tag.
 pub(crate) const TAG: usize = 16;
@@ -102,6 +107,10 @@ pub(crate) enum Control {
         sequences: Vec<u64>,
     },
     Bye,
+    Addresses {
+        number: u32,
+        addresses: Vec<(u8, IpAddr)>,
+    },
     Register {
         request: u32,
         memberships: Vec<Membership>,
@@ -163,6 +172,7 @@ impl Control {
             Self::Pong { .. } => 5,
             Self::GroupAck { .. } => 6,
             Self::Bye => 7,
+            Self::Addresses { .. } => 11,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -196,6 +206,13 @@ impl Control {
                 });
             }
             Self::Bye => {}
+            Self::Addresses { number, addresses } => {
+                put_u32(bytes, *number);
+                put_list(bytes, addresses, |bytes, (network, address)| {
+                    bytes.push(*network);
+                    bytes.extend_from_slice(&mapped(*address).octets());
+                });
+            }
             Self::Register { request, memberships } => {
                 put_u32(bytes, *request);
                 put_list(bytes, memberships, |bytes, membership| {
@@ -281,6 +298,13 @@ impl Control {
                 sequences: list(reader, Reader::u64)?,
             },
             7 => Self::Bye,
+            11 => Self::Addresses {
+                number: reader.u32()?,
+                addresses: list(reader, |reader| {
+                    let (network, address) = (reader.u8()?, Ipv6Addr::from(reader.array::<16>()?));
+                    Ok::<_, Malformed>((network, address.to_canonical()))
+                })?,
+            },
             16 => Self::Register {
                 request: reader.u32()?,
                 memberships: list(reader, |reader| {
@@ -370,6 +394,13 @@ fn put_u32(bytes: &mut Vec<u8>, value: u32) {
     bytes.extend_from_slice(&value.to_be_bytes());
 }
 
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
 fn put_ipv4(bytes: &mut Vec<u8>, ipv4: Option<Ipv4Addr>) {
     bytes.extend_from_slice(&ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
 }
@@ -448,6 +479,13 @@ mod tests {
                 sequences: vec![1, 2, u64::MAX],
             },
             Control::Bye,
+            Control::Addresses {
+                number: 4,
+                addresses: vec![
+                    (1, IpAddr::from([192, 168, 7, 1])),
+                    (0, IpAddr::from([0xfd07, 0, 0, 0, 0, 0, 0, 9])),
+                ],
+            },
             Control::Register {
                 request: 1,
                 memberships: vec![Membership {
