@@ -79,6 +79,7 @@ pub struct Running {
     server: Server,
     events: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    watch: JoinHandle<()>,
 }
 
 impl Running {
@@ -111,12 +112,14 @@ impl Running {
         let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
+        let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
             daemon,
             server,
             events,
             upkeep,
+            watch,
         })
     }
 
@@ -137,6 +140,7 @@ impl Running {
     pub async fn stop(self) {
         self.events.abort();
         self.upkeep.abort();
+        self.watch.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
@@ -278,6 +282,7 @@ impl Daemon {
         self.restore_cards(&snapshot.networks).await;
         // A report that was lost must not leave a card without its address.
         self.reconcile_ipv4(&snapshot.networks).await;
+        self.tell_hand_set().await;
     }
 
     async fn save_contacts(&self, snapshot: &Snapshot) {
