@@ -108,8 +108,18 @@ pub(crate) fn announcement(address: IpAddr, mac: Mac) -> Vec<u8> {
         is_announcement: true,
     };
     // It is addressed to whom it answers: to the group.
-    answer(&group.as_bytes().repeat(2), &question, mac)
+    let mut frame = answer(&group.as_bytes().repeat(2), &question, mac);
+    if matches!(target, Asked::Ipv4(_))
+        && let Some(target_mac) = frame.get_mut(ARP_TARGET_MAC)
+    {
+        // Linux lets a reply override an entry of the last second only if it names its sender twice (`arp_is_garp`).
+        target_mac.copy_from_slice(mac.as_bytes());
+    }
+    frame
 }
+
+/// Where the target's MAC stands in a frame with an ARP message.
+const ARP_TARGET_MAC: std::ops::Range<usize> = HEADER + 18..HEADER + 24;
 
 /// The address that an untagged ARP or neighbour message says to be at its sender: what others write into their tables. A
 /// check for duplicates says nothing.
@@ -389,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announcement_names_its_address_twice_in_arp() {
+    fn an_announcement_by_arp_names_its_sender_twice() {
         let frame = announcement(IpAddr::from([10, 0, 0, 7]), Mac::from_bytes(OWNER));
         let expected = [
             &[0xff; 6][..],
@@ -397,7 +407,7 @@ mod tests {
             &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2],
             &OWNER,
             &[10, 0, 0, 7],
-            &[0xff; 6],
+            &OWNER,
             &[10, 0, 0, 7],
         ];
         assert_eq!(frame, expected.concat());

@@ -62,6 +62,15 @@ impl Fake {
     }
 }
 
+impl Fake {
+    fn watch(&mut self) -> OwnedFd {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        self.watchers.push(far);
+        OwnedFd::from(near)
+    }
+}
+
 impl FakeCards {
     fn lock(&self) -> MutexGuard<'_, Fake> {
         self.0.lock().unwrap()
@@ -127,10 +136,7 @@ impl Cards for FakeCards {
     }
 
     fn watch_addresses(&self) -> Result<OwnedFd, TapError> {
-        let (near, far) = UnixDatagram::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        self.lock().watchers.push(far);
-        Ok(OwnedFd::from(near))
+        Ok(self.lock().watch())
     }
 
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
