@@ -7,7 +7,6 @@ use farlan_netconf::{Mac, NodePrefix, Policy};
 
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
-    learned::Towards,
     lookups::LookupTarget,
     multicast::ALL,
     neighbours::{Asked, spoken_for},
@@ -80,13 +79,15 @@ impl Engine {
             .networks
             .get_mut(handle)
             .and_then(|network| network.learned.towards(now, destination));
-        match learned {
-            Some(Towards::All) if self.floods(handle) => {
+        if let Some(found) = learned.filter(|found| self.shares(found.peer, handle)) {
+            if found.in_doubt && self.floods(handle) {
                 self.counters.flooded += 1;
                 return Route::Group;
             }
-            Some(Towards::Member(peer)) if self.shares(peer, handle) => return Route::Peer { peer, own: false },
-            _ => {}
+            return Route::Peer {
+                peer: found.peer,
+                own: false,
+            };
         }
         self.counters.unknown_destination += 1;
         let flood = self.floods(handle) && prefix.is_none_or(|prefix| self.is_no_node(now, handle, &prefix));

@@ -38,13 +38,12 @@ struct Entry {
     unanswered: Option<Time>,
 }
 
-/// Where a frame to a learned MAC goes.
+/// Behind whom a learned MAC was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Towards {
-    /// To the member behind which it was seen.
-    Member(PeerId),
-    /// To all, for it may have moved.
-    All,
+pub(crate) struct Whereabouts {
+    pub(crate) peer: PeerId,
+    /// It has not spoken while spoken to: all are to be asked with this frame, for it may have moved.
+    pub(crate) in_doubt: bool,
 }
 
 impl LearnedMacs {
@@ -96,18 +95,21 @@ impl LearnedMacs {
         }
     }
 
-    /// A frame goes to `mac`: where, if it is known.
-    pub(crate) fn towards(&mut self, now: Time, mac: Mac) -> Option<Towards> {
+    /// A frame goes to `mac`: where that is, if it is known.
+    pub(crate) fn towards(&mut self, now: Time, mac: Mac) -> Option<Whereabouts> {
         if self.entries.get(&mac).is_some_and(|entry| now.since(entry.seen) >= AGE) {
             self.forget(mac);
         }
         let entry = self.entries.get_mut(&mac)?;
         let since = *entry.unanswered.get_or_insert(now);
-        if now.since(since) >= UNANSWERED {
+        let in_doubt = now.since(since) >= UNANSWERED;
+        if in_doubt {
             entry.unanswered = Some(now);
-            return Some(Towards::All);
         }
-        Some(Towards::Member(entry.peer))
+        Some(Whereabouts {
+            peer: entry.peer,
+            in_doubt,
+        })
     }
 }
 
@@ -128,13 +130,17 @@ mod tests {
     const A: PeerId = PeerId::for_test(1);
     const B: PeerId = PeerId::for_test(2);
 
+    fn behind(peer: PeerId) -> Option<Whereabouts> {
+        Some(Whereabouts { peer, in_doubt: false })
+    }
+
     #[test]
     fn the_next_frame_moves_a_mac() {
         let mut learned = LearnedMacs::default();
         learned.saw(at(0), mac(1), A);
-        assert_eq!(learned.towards(at(1), mac(1)), Some(Towards::Member(A)));
+        assert_eq!(learned.towards(at(1), mac(1)), behind(A));
         learned.saw(at(1), mac(1), B);
-        assert_eq!(learned.towards(at(1), mac(1)), Some(Towards::Member(B)));
+        assert_eq!(learned.towards(at(1), mac(1)), behind(B));
         assert_eq!(learned.towards(at(1), mac(2)), None);
         learned.forget(mac(1));
         assert_eq!(learned.towards(at(1), mac(1)), None);
@@ -146,7 +152,7 @@ mod tests {
         let mut learned = LearnedMacs::default();
         learned.saw(at(0), mac(1), A);
         learned.saw(at(10), mac(1), A);
-        assert_eq!(learned.towards(at(309), mac(1)), Some(Towards::Member(A)));
+        assert_eq!(learned.towards(at(309), mac(1)), behind(A));
         assert_eq!(learned.towards(at(310), mac(1)), None);
         assert!(learned.entries.is_empty() && learned.behind.is_empty());
     }
@@ -158,11 +164,11 @@ mod tests {
         let mut sent_to_all = 0;
         for tenth in 0..50 {
             let now = at(5) + Duration::from_millis(100) * tenth;
-            sent_to_all += u32::from(learned.towards(now, mac(1)) == Some(Towards::All));
+            sent_to_all += u32::from(learned.towards(now, mac(1)).unwrap().in_doubt);
         }
         assert_eq!(sent_to_all, 4, "after 1, 2, 3 and 4 s");
         learned.saw(at(10), mac(1), A);
-        assert_eq!(learned.towards(at(20), mac(1)), Some(Towards::Member(A)), "it spoke");
+        assert_eq!(learned.towards(at(20), mac(1)), behind(A), "it spoke");
     }
 
     #[test]
@@ -176,9 +182,9 @@ mod tests {
         assert!(learned.saw(at(101), mac(64), A));
         assert_eq!(learned.towards(at(101), mac(1)), None, "the one seen longest ago");
         for present in [0, 2, 63, 64] {
-            assert_eq!(learned.towards(at(101), mac(present)), Some(Towards::Member(A)));
+            assert_eq!(learned.towards(at(101), mac(present)), behind(A));
         }
-        assert_eq!(learned.towards(at(101), mac(255)), Some(Towards::Member(B)));
+        assert_eq!(learned.towards(at(101), mac(255)), behind(B));
         learned.forget_peer(A);
         assert_eq!((learned.entries.len(), learned.behind.len()), (1, 1));
     }
@@ -197,7 +203,7 @@ mod tests {
                     peer => {
                         learned.saw(at(now), mac(number), PeerId::for_test(peer.into()));
                         let found = learned.towards(at(now), mac(number));
-                        prop_assert_eq!(found, Some(Towards::Member(PeerId::for_test(peer.into()))));
+                        prop_assert_eq!(found, behind(PeerId::for_test(peer.into())));
                     }
                 }
                 for (peer, macs) in &learned.behind {

@@ -426,6 +426,13 @@ impl Engine {
         }
         peer.up.retain(|network| shared.contains(network));
         peer.claims.retain(|network, _| shared.contains(network));
+        for network in self
+            .networks
+            .iter_mut()
+            .filter(|network| !shared.contains(&network.handle))
+        {
+            network.claimed.forget_peer(id);
+        }
     }
 
     /// Tells the other end this node's IPv4 addresses in the common networks.

@@ -213,6 +213,54 @@ fn an_incomplete_list_is_no_reason_to_ask_everybody_before_the_directory() {
 }
 
 #[test]
+fn a_big_network_is_not_flooded() {
+    let mut three = Three::new();
+    three.reached(1, Mac::BROADCAST, HOST);
+    let (place, network) = three.members[0];
+    for listing in three.lab.hosts[place]
+        .engine
+        .networks
+        .get_mut(network)
+        .unwrap()
+        .listings
+        .values_mut()
+    {
+        listing.count = 129;
+    }
+    assert_eq!(three.reached(0, OTHER, three.mac(0)), [0, 0, 0]);
+    assert_eq!(three.reached(0, MACHINE, three.mac(0)), [0, 0, 0]);
+    for _ in 0..3 {
+        assert_eq!(
+            three.reached(0, HOST, three.mac(0)),
+            [0, 1, 0],
+            "a learned one is reached, silent or not"
+        );
+    }
+    assert_eq!(three.counters(0).flooded, 0);
+}
+
+#[test]
+fn what_a_member_told_before_it_left_a_network_is_forgotten() {
+    let mut three = Three::new();
+    let (place, network) = three.members[0];
+    // Both stay in touch through another network.
+    for (member, _) in three.members {
+        three.lab.join(member, &link(2));
+    }
+    three.set(0, &[X.into()]);
+    three.lab.run_seconds(2);
+    assert_eq!(three.answer(1, None, X), Some(three.mac(0)));
+    three.lab.leave(place, network);
+    three.lab.run_seconds(2);
+    three.members[0] = (place, three.lab.join(place, &link(1)));
+    three.lab.run_seconds(5);
+    assert_eq!(three.reached(0, three.mac(1), three.mac(0)), [0, 1, 0]);
+    assert_eq!(three.answer(1, None, X), None);
+    three.set(0, &[X.into()]);
+    assert_eq!(three.answer(1, None, X), Some(three.mac(0)));
+}
+
+#[test]
 fn what_is_for_somebody_who_left_is_not_shown_to_others() {
     let mut three = Three::new();
     let gone = three.mac(2);
