@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use farlan_tests::ns::bridge::{Guest, bridge, prefix_of};
+use farlan_tests::ns::bridge::{Bridge, Guest, prefix_of};
 use farlan_tests::ns::command::{DEFAULT_LIMIT, wait_for};
 use farlan_tests::ns::ping::{self, PingReport};
 use farlan_tests::ns::program::Process;
@@ -109,11 +109,10 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()>
 fn hosts_behind_a_bridge_are_reached_and_followed_when_they_move() {
     on_a_lan(|lab, trio| {
         let [a, b, c] = trio.abc()?;
-        bridge(a)?;
-        bridge(b)?;
-        let mut first = Guest::plug(lab, a, "g1", 1)?;
-        let second = Guest::plug(lab, a, "g2", 2)?;
-        let third = Guest::plug(lab, b, "g3", 3)?;
+        let (at_a, at_b) = (Bridge::around(a)?, Bridge::around(b)?);
+        let mut first = Guest::plug(lab, &at_a, "g1", 1)?;
+        let second = Guest::plug(lab, &at_a, "g2", 2)?;
+        let third = Guest::plug(lab, &at_b, "g3", 3)?;
         for guest in [&first, &second, &third] {
             ping_from(c.host(), guest.ipv4)?;
             ping_from(c.host(), guest.ipv6)?;
@@ -125,8 +124,15 @@ fn hosts_behind_a_bridge_are_reached_and_followed_when_they_move() {
             ping_from(&first.host, guest.ipv4)?;
             ping_from(&first.host, guest.ipv6)?;
         }
+        // Members with a bridge are reached themselves, from farlan's side and from behind their own bridge.
+        for from in [c.host(), &first.host, &third.host] {
+            ping_from(from, a.ipv4()?)?;
+            ping_from(from, a.ipv6()?)?;
+        }
+        ping_from(a.host(), b.ipv4()?)?;
+        ping_from(b.host(), a.ipv6()?)?;
         let mut gaps = Vec::new();
-        for (round, to) in [b, a, b, a, b].into_iter().enumerate() {
+        for (round, to) in [&at_b, &at_a, &at_b, &at_a, &at_b].into_iter().enumerate() {
             let target = if round % 2 == 0 {
                 first.ipv4.into()
             } else {

@@ -110,7 +110,11 @@ impl Cards for FakeCards {
 
     fn state(&self, index: u32) -> Result<Option<CardState>, TapError> {
         let name = self.lock().present.get(&index).cloned();
-        Ok(name.map(|name| CardState { name, up: true }))
+        Ok(name.map(|name| CardState {
+            name,
+            up: true,
+            is_port: false,
+        }))
     }
 
     fn restore_addresses(&self, index: u32, addresses: &[(IpAddr, u8)]) -> Result<Restored, TapError> {
