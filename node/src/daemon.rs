@@ -246,6 +246,11 @@ impl Daemon {
             Event::RegistrationLost { .. } => {}
             Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
             Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
+            Event::AddressConflict { network, address, node } => {
+                let book = self.book.lock().await;
+                let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
+                tracing::warn!(network = %name, %address, peer = %node.short(), "an address of this machine is also another member's");
+            }
             Event::PeerUp { network, node } => {
                 let book = self.book.lock().await;
                 let name = book.networks.by_handle(network).map_or("", networks::Joined::name);

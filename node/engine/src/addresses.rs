@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use farlan_crypto::NodeId;
 use farlan_netconf::{Mac, Policy};
 
 use crate::{
-    Engine, NetworkHandle, Outbox, Time,
+    Engine, Event, NetworkHandle, Outbox, Time,
     claimed::{Claim, FRESH, PATIENCE},
     neighbours::{Asked, Question, announcement, answer},
     networks::{Network, RESEND},
@@ -44,8 +45,26 @@ impl Engine {
         };
         let hand_set = addresses.iter().copied().filter(|address| !given(network, *address));
         let hand_set: Vec<_> = hand_set.collect();
-        if network.claimed.set_own(now, hand_set.into_iter()) {
-            self.tell_addresses_everywhere(now);
+        if !network.claimed.set_own(now, hand_set.into_iter()) {
+            return;
+        }
+        let (handle, claimed) = (network.handle, &network.claimed);
+        let fresh = claimed.own().filter(|address| claimed.own_since(*address) == Some(now));
+        for address in fresh.collect::<Vec<_>>() {
+            let claimant = self
+                .claim_on(handle, address)
+                .and_then(|claim| self.peers.get(claim.peer));
+            let other = self
+                .firm_owner(handle, address)
+                .or(claimant.map(|peer| peer.key.node_id()));
+            self.report_conflict(handle, address, other);
+        }
+        self.tell_addresses_everywhere(now);
+    }
+
+    fn report_conflict(&mut self, network: NetworkHandle, address: IpAddr, other: Option<NodeId>) {
+        if let Some(node) = other.filter(|node| *node != self.node_id) {
+            self.events.push(Event::AddressConflict { network, address, node });
         }
     }
 
@@ -172,6 +191,10 @@ impl Engine {
         let contested = network.claimed.shared_by(id);
         let fresh = network.claimed.told(now, id, addresses.iter().copied());
         for address in &fresh {
+            if self.is_own_address(handle, *address) {
+                let teller = self.peers.get(id).map(|peer| peer.key.node_id());
+                self.report_conflict(handle, *address, teller);
+            }
             // Somebody silent makes way.
             if !self.held_by_other(now, handle, *address, Some(id)) {
                 self.announce_holder(handle, *address);
@@ -225,12 +248,14 @@ impl Engine {
     }
 
     /// The member whose address it is by a list or by arithmetic.
-    fn firm_owner(&self, handle: NetworkHandle, address: IpAddr) -> Option<Mac> {
+    fn firm_owner(&self, handle: NetworkHandle, address: IpAddr) -> Option<NodeId> {
         let network = self.networks.get(handle)?;
-        let node = match address {
+        match address {
             IpAddr::V4(v4) => {
                 let mut listed = network.listings.values().flat_map(|listing| listing.members.values());
-                listed.find(|member| member.ipv4 == Some(v4))?.key.node_id()
+                listed
+                    .find(|member| member.ipv4 == Some(v4))
+                    .map(|member| member.key.node_id())
             }
             IpAddr::V6(v6) => {
                 let plan = &network.plan;
@@ -240,10 +265,9 @@ impl Engine {
                     let id = self.peers.by_prefix(&prefix).filter(|id| self.shares(*id, handle))?;
                     self.peers.get(id).map(|peer| peer.key.node_id())
                 })?;
-                Some(node).filter(|node| plan.ipv6(node) == v6 || plan.link_local(node) == v6)?
+                Some(node).filter(|node| plan.ipv6(node) == v6 || plan.link_local(node) == v6)
             }
-        };
-        Some(network.plan.mac(&node))
+        }
     }
 
     /// Whether another member than `speaker` (none: this node) holds an address. A holder that is not heard is asked, and
@@ -256,7 +280,8 @@ impl Engine {
         speaker: Option<PeerId>,
     ) -> bool {
         if let Some(owner) = self.firm_owner(handle, address) {
-            return speaker.and_then(|id| self.mac_of(handle, id)) != Some(owner);
+            let speaker = speaker.and_then(|id| self.peers.get(id));
+            return speaker.is_none_or(|peer| peer.key.node_id() != owner);
         }
         self.settle(now, handle, address);
         let Some(claim) = self

@@ -8,7 +8,7 @@ use std::{
 use farlan_netconf::Mac;
 
 use super::lab::{Lab, Place, cut, frame, intact, link, name};
-use crate::{NetworkHandle, Role, neighbours::announcement};
+use crate::{Event, NetworkHandle, Role, neighbours::announcement};
 
 /// A host behind somebody's bridge: a MAC that no node can have.
 const HOST: Mac = Mac::from_bytes([0, 0x16, 0x3e, 0, 0, 1]);
@@ -398,6 +398,18 @@ fn of_two_who_set_one_address_the_first_has_it_and_the_second_sees_it() {
         "the first sees the second"
     );
     assert_eq!(three.answer(2, None, X), Some(three.mac(0)));
+    // Both are told once.
+    for (member, other) in [(0, 1), (1, 0)] {
+        let node = three.lab.key(three.members[other].0).node_id();
+        let (place, network) = three.members[member];
+        let events = three.lab.hosts[place].events.iter();
+        let conflicts: Vec<_> = events
+            .filter(|event| matches!(event, Event::AddressConflict { .. }))
+            .cloned()
+            .collect();
+        let address = X.into();
+        assert_eq!(conflicts, [Event::AddressConflict { network, address, node }]);
+    }
     // Whatever the second says.
     for operation in [1, 2] {
         let claim = arp(operation, three.mac(1), X, Ipv4Addr::new(192, 168, 7, 9));
