@@ -139,6 +139,15 @@ pub enum Event {
         /// What was held, if any.
         address: Option<Ipv4Addr>,
     },
+    /// An address that others put on this machine's card is another member's too.
+    AddressConflict {
+        /// Where.
+        network: NetworkHandle,
+        /// Which.
+        address: IpAddr,
+        /// The other member.
+        node: NodeId,
+    },
     /// A member of a network can be reached now: a session stands and it proved to know the network.
     PeerUp {
         /// Where.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    addresses::Contests,
     anchor::Anchor,
     directory::Directory,
     fragments::Assemblies,
@@ -51,6 +52,7 @@ pub struct Engine {
     pub(crate) lookups: Lookups,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
+    pub(crate) contests: Contests,
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
@@ -101,6 +103,7 @@ impl Engine {
             lookups: Lookups::default(),
             held: HeldFrames::default(),
             groups,
+            contests: Contests::default(),
             pings: Pings::default(),
             anchor,
             traversal: Traversal::default(),
@@ -234,6 +237,7 @@ impl Engine {
     /// Ends every call that takes packets or time: acknowledgements leave, events are handed over.
     pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
         self.flush_registrations(now, out);
+        self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
     }
@@ -245,6 +249,7 @@ impl Engine {
         self.tend_direct(now, id, out);
         self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
+        self.tend_addresses(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_anchored(now, id, out);
         self.forget_if_idle(now, id);
@@ -300,6 +305,7 @@ impl Engine {
         let quiet = peer.heard.is_none_or(|heard| now.since(heard) >= FORGET_AFTER);
         if peer.forgettable() && quiet && !self.anchor.has_registration(id) {
             self.pings.forget(id);
+            self.forget_foreign(id);
             self.peers.forget(id);
         }
     }

@@ -6,7 +6,7 @@
 //! 3. [`Engine::open`] finds the session and opens the datagram in place.
 //! 4. [`Engine::opened`] tells frames, group frames and control messages apart and puts fragments together; what comes before the networks of its
 //!    session are matched waits.
-//! 5. [`Engine::admits`] (in `switch`) checks the sources, and the frame leaves for its card.
+//! 5. [`Engine::let_in`] (in `bridging`) checks the sources and learns foreign ones, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
 
 use std::net::SocketAddr;
@@ -174,13 +174,13 @@ impl Engine {
             }
             Sealed::Own { network, rest } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message) {
-                    self.own_frame_received(id, handle, rest, out);
+                    self.own_frame_received(now, id, handle, rest, out);
                     self.note_use(now, id, out);
                 }
             }
             Sealed::Full { network, frame } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message)
-                    && self.admits(id, handle, frame)
+                    && self.let_in(now, id, handle, frame)
                 {
                     self.counters.frames_received += 1;
                     out.frames.push(handle, frame);
@@ -193,7 +193,7 @@ impl Engine {
                 frame,
             } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message) {
-                    self.group_received(id, handle, sequence, frame, out);
+                    self.group_received(now, id, handle, sequence, frame, out);
                 }
             }
             Sealed::Fragment { .. } if self.role == Role::Supernode => self.counters.unknown_messages += 1,
@@ -251,7 +251,7 @@ impl Engine {
     }
 
     /// A frame between the two nodes' own MACs, which are put before it again.
-    fn own_frame_received(&mut self, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
+    fn own_frame_received(&mut self, now: Time, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
         let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
             return;
         };
@@ -266,7 +266,7 @@ impl Engine {
         let Some(frame) = out.frames.slice_mut(range) else {
             return;
         };
-        let admitted = frame.len() >= HEADER && self.admits(id, handle, frame);
+        let admitted = frame.len() >= HEADER && self.let_in(now, id, handle, frame);
         if admitted {
             self.counters.frames_received += 1;
         } else {
@@ -297,6 +297,9 @@ impl Engine {
             Control::Ack { number } => self.acknowledged(now, id, local, *number),
             Control::Networks { number, tags } if node => self.networks_told(now, id, local, (*number, tags), out),
             Control::Claims { number, claims } if node => self.claims_told(now, id, local, (*number, claims), out),
+            Control::Addresses { number, addresses } if node => {
+                self.addresses_told(now, id, local, (*number, addresses), out);
+            }
             Control::Ping { token } => {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
             }

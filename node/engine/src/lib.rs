@@ -10,9 +10,12 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod anchor;
 mod api;
 mod batch;
+mod bridging;
+mod claimed;
 mod counters;
 mod direct;
 mod directory;
@@ -20,6 +23,7 @@ mod engine;
 mod fragments;
 mod handshakes;
 mod inbound;
+mod learned;
 mod lookups;
 mod members;
 mod mtu;

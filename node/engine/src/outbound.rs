@@ -127,7 +127,8 @@ impl Engine {
     }
 
     fn handle_frame(&mut self, now: Time, network: NetworkHandle, frame: &[u8], out: &mut Outbox) {
-        match self.route(network, frame) {
+        self.source_is_here(network, frame);
+        match self.route(now, network, frame) {
             Route::Peer { peer, own } => self.send_frame(now, peer, network, frame, own, out),
             Route::Group => self.send_group(now, network, frame, out),
             Route::Answer(answer) => {

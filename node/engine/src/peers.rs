@@ -23,6 +23,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerId(u64);
 
+#[cfg(test)]
+impl PeerId {
+    /// A number for a table's own test.
+    pub(crate) const fn for_test(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// One way to reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
@@ -156,6 +164,7 @@ impl Peer {
                 Some(session.ends()),
                 networks.offer_retry.as_ref().map(|retry| retry.at()),
                 networks.claims_retry.as_ref().map(|retry| retry.at()),
+                networks.addresses_retry.as_ref().map(|retry| retry.at()),
             ]
         });
         let silence = if self.outgoing.is_none() && !self.supernode {

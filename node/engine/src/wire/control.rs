@@ -15,6 +15,7 @@
 //!  9 path challenge  token 8
 //! 10 path response   token 8 | endpoint the challenge came from 18
 //! 15 twin         observed endpoint 18
+//! 11 addresses    number 4 | count 1 | count × (network 1 | address 16)
 //! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
@@ -28,9 +29,10 @@
 //! 32 twin question nonce 8 | session index 4
 //! 33 twin answer  nonce 8
 //! ```
-//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
+//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
+//! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
 use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
@@ -46,6 +48,9 @@ pub(crate) const PADDING: usize = 64;
 /// The number of tags is filled with random ones to a multiple of this, so that it does not tell how many networks a
 /// node is in.
 pub(crate) const TAG_PADDING: usize = 8;
+
+/// Most addresses in one `addresses` message: 64 × 17 bytes, padded, sealed and relayed, fit an underlay MTU of 1280.
+pub(crate) const ADDRESSES_AT_ONCE: usize = 64;
 
 /// Length of a recognition tag.
 pub(crate) const TAG: usize = 16;
@@ -137,6 +142,10 @@ pub(crate) enum Control {
         token: u64,
         observed: SocketAddr,
     },
+    Addresses {
+        number: u32,
+        addresses: Vec<(u8, IpAddr)>,
+    },
     Register {
         request: u32,
         memberships: Vec<Membership>,
@@ -216,6 +225,7 @@ impl Control {
             Self::Candidates { .. } => 8,
             Self::PathChallenge { .. } => 9,
             Self::PathResponse { .. } => 10,
+            Self::Addresses { .. } => 11,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -271,6 +281,13 @@ impl Control {
                 put_endpoint(bytes, *observed);
             }
             Self::Observed { endpoint } => put_endpoint(bytes, *endpoint),
+            Self::Addresses { number, addresses } => {
+                put_u32(bytes, *number);
+                put_list(bytes, addresses, |bytes, (network, address)| {
+                    bytes.push(*network);
+                    bytes.extend_from_slice(&mapped(*address).octets());
+                });
+            }
             Self::Register { request, memberships } => {
                 put_u32(bytes, *request);
                 put_list(bytes, memberships, |bytes, membership| {
@@ -377,6 +394,13 @@ impl Control {
                 token: reader.u64()?,
                 observed: endpoint(reader)?,
             },
+            11 => Self::Addresses {
+                number: reader.u32()?,
+                addresses: list(reader, |reader| {
+                    let (network, address) = (reader.u8()?, Ipv6Addr::from(reader.array::<16>()?));
+                    Ok::<_, Malformed>((network, address.to_canonical()))
+                })?,
+            },
             16 => Self::Register {
                 request: reader.u32()?,
                 memberships: list(reader, |reader| {
@@ -477,6 +501,13 @@ fn put_u32(bytes: &mut Vec<u8>, value: u32) {
     bytes.extend_from_slice(&value.to_be_bytes());
 }
 
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
 fn put_ipv4(bytes: &mut Vec<u8>, ipv4: Option<Ipv4Addr>) {
     bytes.extend_from_slice(&ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
 }
@@ -573,6 +604,13 @@ mod tests {
             Control::PathResponse {
                 token: 8,
                 observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
+            },
+            Control::Addresses {
+                number: 4,
+                addresses: vec![
+                    (1, IpAddr::from([192, 168, 7, 1])),
+                    (0, IpAddr::from([0xfd07, 0, 0, 0, 0, 0, 0, 9])),
+                ],
             },
             Control::Register {
                 request: 1,
