@@ -16,7 +16,7 @@ use crate::{
     peers::{Path, PeerId},
     subscriptions::Subscriptions,
     wire::{
-        control::{Control, Membership, NodeRecord, Query},
+        control::{Control, Membership, NodeRecord, Place, Query},
         datagram::{Datagram, RelayIndex, RelayTarget, SessionIndex, Unknown, put_hint, put_relay},
     },
 };
@@ -453,20 +453,33 @@ impl Engine {
                 .and_then(|claim| self.peers.by_node(&claim.holder)),
         };
         let found = found.filter(|found| *found != id && self.anchor.has_registration(*found));
-        let record = found.and_then(|found| self.node_record(found));
+        let record = found.and_then(|found| self.node_record(found, Some(id)));
         self.send_control(now, id, None, &[Control::Located { request, found: record }], out);
-        if let (Some(found), Some(record)) = (found, self.node_record(id)) {
+        if let (Some(found), Some(record)) = (found, found.and_then(|found| self.node_record(id, Some(found)))) {
             self.send_control(now, found, None, &[Control::Introduce { record }], out);
         }
     }
 
-    /// How a registered node is reached.
-    pub(crate) fn node_record(&self, id: PeerId) -> Option<NodeRecord> {
-        let key = *self.peers.get(id)?.key.as_bytes();
-        Some(NodeRecord {
-            key,
+    /// How a registered node is reached, for a reader who may have a network in common with it.
+    fn node_record(&self, id: PeerId, reader: Option<PeerId>) -> Option<NodeRecord> {
+        let registration = self.anchor.registrations.get(&id)?;
+        let reader = reader.and_then(|reader| self.anchor.registrations.get(&reader));
+        let theirs = reader.map(|reader| reader.memberships.as_slice()).unwrap_or_default();
+        let shared = |one: &&Membership| theirs.iter().any(|other| other.member_key == one.member_key);
+        self.member_record(id, registration.memberships.iter().find(shared))
+    }
+
+    /// How a registered node is reached as a member, or where it has told nothing.
+    pub(crate) fn member_record(&self, id: PeerId, membership: Option<&Membership>) -> Option<NodeRecord> {
+        let here = Place {
             home: self.node_id,
             index: self.anchor.index_of(id)?,
+        };
+        let place = membership.and_then(|membership| membership.home).unwrap_or(here);
+        Some(NodeRecord {
+            key: *self.peers.get(id)?.key.as_bytes(),
+            home: place.home,
+            index: place.index,
         })
     }
 }

@@ -184,6 +184,8 @@ pub struct SupernodeStatus {
     pub address: Option<SocketAddr>,
     /// Whether it registered this node.
     pub registered: bool,
+    /// Whether it is the home: where others reach this node.
+    pub home: bool,
     /// Smoothed round trip, once measured.
     pub rtt: Option<Duration>,
 }

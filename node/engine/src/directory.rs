@@ -1,8 +1,8 @@
 //! A node's side of the directory: the supernodes of its worlds, and registration with them. Member lists are in
 //! `members`, look-ups in `lookups`.
 //!
-//! A node registers with every supernode of a world, three at most, so each of them knows all members and each can relay
-//! to them.
+//! Which supernodes a node registers at follows in `supernodes` from its home (`homes`) and from the places of its networks'
+//! records (`rendezvous`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,22 +10,25 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::PublicKey;
-use farlan_netconf::WorldId;
+use farlan_crypto::{NodeId, PublicKey};
+use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::{debug, info};
 
 use crate::{
     Anchor, Engine, Event, NetworkHandle, Outbox, SupernodeStatus, Time,
+    homes::Homes,
     peers::{Path, Peer, PeerId, Peers},
+    relays::Telling,
+    rendezvous,
     retry::{Retry, Schedule},
     wire::{
-        control::{Control, Membership},
+        control::{Control, Membership, Place},
         datagram::{RelayIndex, Unknown},
     },
 };
 
-/// Supernodes of one world with which a node registers.
-const MAX_ANCHORS: usize = 3;
+/// Supernodes of one world that a node takes note of, as many as a world lists.
+const MAX_ANCHORS: usize = farlan_netconf::World::MAX_SUPERNODES;
 
 /// A registration is kept alive, and the NAT's mapping with it, by a sealed datagram this often: below the 30 s after
 /// which the shortest-lived common NATs forget an idle mapping.
@@ -36,6 +39,13 @@ const KEEPALIVE_RETRY: Duration = Duration::from_secs(1);
 
 /// After so many unanswered ones the registration is taken for lost.
 const KEEPALIVES_MISSED: u32 = 3;
+
+/// A supernode over which something was sent that stays unanswered is asked for a sign of life after this time, and then
+/// with these pauses, or half a round trip more than it takes, as often as said. So a dead one is left within 2.5 s, and
+/// one on a line that loses a tenth is left by mistake once in 4,000 times.
+const WATCHED: Duration = Duration::from_millis(500);
+const URGENT_RETRY: Duration = Duration::from_millis(350);
+const URGENT_MISSED: u32 = 5;
 
 /// An unanswered request to a supernode is sent again after these pauses.
 pub(crate) const REQUEST: Schedule = Schedule {
@@ -50,33 +60,77 @@ const REQUESTS_MISSED: u32 = 10;
 /// What a node knows of its supernodes.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    worlds: BTreeMap<WorldId, Vec<PeerId>>,
-    registrations: BTreeMap<PeerId, Registration>,
+    pub(crate) worlds: BTreeMap<WorldId, KnownWorld>,
+    pub(crate) registrations: BTreeMap<PeerId, Registration>,
+    /// Something changed that decides where this node registers.
+    pub(crate) changed: bool,
+    /// What peers were told of this node's own places.
+    pub(crate) telling: Telling,
     next_request: u32,
     /// Supernodes to be told of changed memberships at the end of this turn.
-    dirty: BTreeSet<PeerId>,
+    pub(crate) dirty: BTreeSet<PeerId>,
     /// Peers to be greeted once their world's supernode has registered this node.
     greetings: Vec<(WorldId, PublicKey)>,
 }
 
-/// A registration at one supernode.
+/// A world in use.
+#[derive(Debug, Default)]
+pub(crate) struct KnownWorld {
+    /// Its supernodes, in the order of its list.
+    pub(crate) list: Vec<(NodeId, PeerId)>,
+    pub(crate) homes: Homes,
+    /// Where this node is reached, as its records say.
+    pub(crate) place: Option<Place>,
+}
+
+impl KnownWorld {
+    fn lists(&self, supernode: PeerId) -> bool {
+        self.list.iter().any(|(_, listed)| *listed == supernode)
+    }
+}
+
+/// A supernode of a world in use, and the registration there.
 #[derive(Debug)]
-struct Registration {
+pub(crate) struct Registration {
     addresses: Vec<SocketAddr>,
     address: usize,
+    /// Whether this node is registered there, or tries to be.
+    pub(crate) wanted: bool,
+    /// Until when it is wanted for its own sake.
+    pub(crate) until: Option<Time>,
     /// This node's relay index there, while registered.
-    index: Option<RelayIndex>,
+    pub(crate) index: Option<RelayIndex>,
     /// The unanswered `register` request.
     request: Option<Request>,
     /// When the next sign of life is due.
     keepalive: Time,
-    /// When an unanswered sign of life was sent, and how many there are.
-    unanswered: Option<(Time, u32)>,
+    unanswered: Option<Unanswered>,
+    /// When a sign of life is due, because what was sent over the supernode stays unanswered.
+    watched: Option<Time>,
     /// When a hint of the supernode was last followed.
     hinted: Option<Time>,
 }
 
+/// Signs of life that wait for an answer.
+#[derive(Clone, Copy, Debug)]
+struct Unanswered {
+    /// When the last one was sent.
+    sent: Time,
+    count: u32,
+    /// When the next one follows, and how many are sent.
+    pause: Duration,
+    limit: u32,
+}
+
 impl Registration {
+    /// Forgets the registration.
+    pub(crate) fn forget(&mut self) {
+        self.index = None;
+        self.request = None;
+        self.unanswered = None;
+        self.watched = None;
+    }
+
     /// The supernode's address in use.
     fn in_use(&self) -> Option<SocketAddr> {
         self.addresses.get(self.address).copied()
@@ -103,13 +157,12 @@ impl Directory {
         self.registrations.get(&supernode)?.index
     }
 
-    /// The supernodes at which this node is registered.
+    /// The home and the second of every world, and then the other supernodes at which this node is registered.
     pub(crate) fn homes(&self) -> impl Iterator<Item = PeerId> {
-        let registered = self
-            .registrations
-            .iter()
-            .filter(|(_, registration)| registration.index.is_some());
-        registered.map(|(id, _)| *id)
+        let chosen: Vec<PeerId> = self.worlds.values().flat_map(|world| world.homes.both()).collect();
+        let others = self.registrations.keys().copied().filter(|id| !chosen.contains(id));
+        let all: Vec<PeerId> = chosen.iter().copied().chain(others).collect();
+        all.into_iter().filter(|id| self.relay_index(*id).is_some())
     }
 
     /// All supernodes of this node.
@@ -118,16 +171,33 @@ impl Directory {
     }
 
     /// The worlds that name a supernode.
-    fn worlds_of(&self, supernode: PeerId) -> Vec<WorldId> {
-        let worlds = self.worlds.iter().filter(|(_, anchors)| anchors.contains(&supernode));
+    pub(crate) fn worlds_of(&self, supernode: PeerId) -> Vec<WorldId> {
+        let worlds = self.worlds.iter().filter(|(_, known)| known.lists(supernode));
         worlds.map(|(world, _)| *world).collect()
     }
 
     /// Whether a world names a supernode.
     pub(crate) fn serves(&self, supernode: PeerId, world: &WorldId) -> bool {
-        self.worlds
-            .get(world)
-            .is_some_and(|anchors| anchors.contains(&supernode))
+        self.worlds.get(world).is_some_and(|known| known.lists(supernode))
+    }
+
+    /// The supernodes of a world that keep the records of a network, by its member key.
+    pub(crate) fn holders(&self, world: &WorldId, key: &DirectoryKey) -> Vec<PeerId> {
+        let list = self.worlds.get(world).map(|known| known.list.as_slice());
+        rendezvous::holders(key, list.unwrap_or_default())
+    }
+
+    /// Whether a registration at a supernode is wanted.
+    pub(crate) fn wants(&self, supernode: PeerId) -> bool {
+        self.registrations
+            .get(&supernode)
+            .is_some_and(|registration| registration.wanted)
+    }
+
+    /// Whether a world of this supernode has no home: then nothing is more urgent than to reach one of its supernodes.
+    pub(crate) fn needs(&self, supernode: PeerId) -> bool {
+        let mut worlds = self.worlds.values();
+        worlds.any(|known| known.homes.home().is_none() && known.lists(supernode))
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -138,8 +208,11 @@ impl Directory {
         let registration = self.registrations.get(&id)?;
         let keepalive = registration
             .unanswered
-            .map_or(registration.keepalive, |(sent, _)| sent + KEEPALIVE_RETRY);
-        let keepalive = registration.index.map(|_| keepalive);
+            .map_or(registration.keepalive, |unanswered| unanswered.sent + unanswered.pause);
+        let watched = registration.watched.filter(|_| registration.unanswered.is_none());
+        let keepalive = registration
+            .index
+            .map(|_| watched.map_or(keepalive, |watched| watched.min(keepalive)));
         let request = registration.request.as_ref().map(|request| request.retry.at());
         [keepalive, request].into_iter().flatten().min()
     }
@@ -152,16 +225,22 @@ impl Directory {
                 world: *self.worlds_of(*id).first()?,
                 address: registration.in_use(),
                 registered: registration.index.is_some(),
+                home: self.worlds.values().any(|known| known.homes.home() == Some(*id)),
                 rtt: peer.rtt,
             })
         };
-        self.registrations.iter().filter_map(status).collect()
+        let wanted = self
+            .registrations
+            .iter()
+            .filter(|(_, registration)| registration.wanted);
+        wanted.filter_map(status).collect()
     }
 
     /// The registered supernodes of a world, in order.
     pub(crate) fn registered(&self, world: &WorldId) -> impl Iterator<Item = PeerId> {
-        let anchors = self.worlds.get(world).map(Vec::as_slice).unwrap_or_default();
-        anchors.iter().copied().filter(|id| self.relay_index(*id).is_some())
+        let list = self.worlds.get(world).map(|known| known.list.as_slice());
+        let list = list.unwrap_or_default().iter().map(|(_, supernode)| *supernode);
+        list.filter(|id| self.relay_index(*id).is_some())
     }
 
     pub(crate) fn request_number(&mut self) -> u32 {
@@ -174,18 +253,21 @@ impl Engine {
     /// Adds a world with its supernodes, or brings their addresses up to date. A node registers with them as long as it
     /// knows the world.
     pub fn set_world(&mut self, now: Time, world: WorldId, anchors: Vec<Anchor>) {
-        let mut ids = Vec::new();
+        let mut list = Vec::new();
         let own = self.public;
         for anchor in anchors.into_iter().filter(|anchor| anchor.key != own).take(MAX_ANCHORS) {
             let Some(id) = self.peers.pin(anchor.key) else { continue };
-            ids.push(id);
+            list.push((anchor.key.node_id(), id));
             let registration = self.directory.registrations.entry(id).or_insert_with(|| Registration {
                 addresses: Vec::new(),
                 address: 0,
+                wanted: false,
+                until: None,
                 index: None,
                 request: None,
                 keepalive: now,
                 unanswered: None,
+                watched: None,
                 hinted: None,
             });
             let in_use = registration.in_use();
@@ -198,21 +280,22 @@ impl Engine {
                 peer.supernode = true;
                 peer.path = path;
             }
-            if self.peers.get(id).is_some_and(|peer| peer.sessions.is_empty()) {
-                self.begin_handshake(id, false);
-            } else if !self.directory.serves(id, &world) {
+            if !self.directory.serves(id, &world) {
                 self.directory.dirty.insert(id);
             }
         }
-        let before = self.directory.worlds.insert(world, ids.clone()).unwrap_or_default();
-        for gone in before.into_iter().filter(|id| !ids.contains(id)) {
+        self.directory.changed = true;
+        let known = self.directory.worlds.entry(world).or_default();
+        known.homes.measure_all();
+        let before = std::mem::replace(&mut known.list, list);
+        for (_, gone) in before {
             self.drop_anchor(gone);
         }
     }
 
     /// Forgets a world. Its networks must have been left.
     pub fn remove_world(&mut self, _now: Time, world: WorldId) {
-        for id in self.directory.worlds.remove(&world).unwrap_or_default() {
+        for (_, id) in self.directory.worlds.remove(&world).unwrap_or_default().list {
             self.drop_anchor(id);
         }
         self.directory.greetings.retain(|(greeted, _)| *greeted != world);
@@ -279,8 +362,10 @@ impl Engine {
 
     /// The memberships in a world changed: its supernodes are told at the end of the turn.
     pub(crate) fn memberships_changed(&mut self, world: &WorldId) {
-        let anchors = self.directory.worlds.get(world).cloned().unwrap_or_default();
-        self.directory.dirty.extend(anchors);
+        let list = self.directory.worlds.get(world).map(|known| known.list.as_slice());
+        let list = list.unwrap_or_default().iter().map(|(_, supernode)| *supernode);
+        self.directory.dirty.extend(list);
+        self.directory.changed = true;
     }
 
     pub(crate) fn flush_registrations(&mut self, now: Time, out: &mut Outbox) {
@@ -297,7 +382,11 @@ impl Engine {
         let networks = self
             .networks
             .iter()
-            .filter(|network| self.directory.serves(id, &network.world))
+            .filter(|network| {
+                self.directory
+                    .holders(&network.world, &network.member_key)
+                    .contains(&id)
+            })
             .map(|network| (network.handle, network.ipv4_claim()))
             .collect();
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
@@ -321,6 +410,7 @@ impl Engine {
             return;
         };
         request.retry.again(now);
+        let (number, networks) = (request.number, request.networks.clone());
         let membership = |(handle, ipv4): &(NetworkHandle, Option<Ipv4Addr>)| {
             let network = self.networks.get(*handle)?;
             Some(Membership {
@@ -328,11 +418,12 @@ impl Engine {
                 address_key: network.secret.address_key(ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
                 ipv4: *ipv4,
                 version: network.listings.get(&id).map_or(0, |listing| listing.version),
+                home: self.home_place(&network.world, id),
             })
         };
-        let memberships = request.networks.iter().filter_map(membership).collect();
+        let memberships = networks.iter().filter_map(membership).collect();
         let message = Control::Register {
-            request: request.number,
+            request: number,
             memberships,
         };
         self.send_control(now, id, None, &[message], out);
@@ -354,6 +445,7 @@ impl Engine {
             return;
         };
         let first = registration.index.replace(index) != Some(index);
+        self.directory.changed |= first;
         registration.keepalive = now + KEEPALIVE;
         registration.unanswered = None;
         let Some(peer) = self.peers.get_mut(id) else { return };
@@ -423,29 +515,30 @@ impl Engine {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        let (registered, keepalive, unanswered) = (
-            registration.index.is_some(),
-            registration.keepalive,
-            registration.unanswered,
-        );
-        let lost = match unanswered {
-            Some((sent, missed)) => {
-                let overdue = now.since(sent) >= KEEPALIVE_RETRY;
-                if overdue && missed < KEEPALIVES_MISSED {
-                    self.send_keepalive(now, id, missed + 1, out);
+        let registered = registration.index.is_some();
+        let watched = registration.watched.is_some_and(|watched| now >= watched);
+        let lost = match registration.unanswered {
+            Some(unanswered) => {
+                let overdue = now.since(unanswered.sent) >= unanswered.pause;
+                if overdue && unanswered.count < unanswered.limit {
+                    self.send_keepalive(now, id, Some(unanswered), out);
                 }
-                overdue && missed >= KEEPALIVES_MISSED
+                overdue && unanswered.count >= unanswered.limit
             }
             None => {
-                if registered && now >= keepalive {
-                    self.send_keepalive(now, id, 1, out);
+                if registered && watched {
+                    self.ask_urgently(now, id, out);
+                } else if registered && now >= registration.keepalive {
+                    self.send_keepalive(now, id, None, out);
                 }
                 false
             }
         };
         let session = self.peers.get(id).and_then(|peer| peer.sessions.current());
         if session.is_none() && self.peers.get(id).is_some_and(|peer| peer.outgoing.is_none()) {
-            self.registration_lost(id, out);
+            if self.directory.wants(id) {
+                self.registration_lost(id, out);
+            }
         } else if lost {
             debug!(supernode = %self.name(id), "no answer");
             self.end_sessions(id, out);
@@ -461,6 +554,8 @@ impl Engine {
         let had = registration.index.take().is_some();
         registration.request = None;
         registration.unanswered = None;
+        registration.watched = None;
+        self.directory.changed |= had;
         if had && let Some(peer) = self.peers.get(id) {
             info!(supernode = %peer.key.node_id().short(), "registration lost");
             out.events.push(Event::RegistrationLost {
@@ -470,9 +565,49 @@ impl Engine {
         self.begin_handshake(id, false);
     }
 
-    fn send_keepalive(&mut self, now: Time, id: PeerId, missed: u32, out: &mut Outbox) {
+    /// Something was sent over a supernode that should be answered: whether the supernode lives is looked at soon.
+    pub(crate) fn watch_relay(&mut self, now: Time, supernode: PeerId) {
+        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
+            registration.watched.get_or_insert(now + WATCHED);
+            self.arm(supernode);
+        }
+    }
+
+    /// Something that a peer sealed came over a supernode, which therefore lives.
+    pub(crate) fn relay_works(&mut self, supernode: PeerId) {
+        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
+            registration.watched = None;
+            registration.unanswered = None;
+        }
+    }
+
+    /// Asks a supernode in use for a sign of life, with short pauses.
+    fn ask_urgently(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let rtt = self.peers.get(id).and_then(|peer| peer.rtt).unwrap_or_default();
+        let urgent = Unanswered {
+            sent: now,
+            count: 0,
+            pause: (rtt * 3 / 2).clamp(URGENT_RETRY, KEEPALIVE_RETRY),
+            limit: URGENT_MISSED,
+        };
+        self.send_keepalive(now, id, Some(urgent), out);
+    }
+
+    /// Sends a sign of life: one more of those that wait for an answer, or the first.
+    fn send_keepalive(&mut self, now: Time, id: PeerId, unanswered: Option<Unanswered>, out: &mut Outbox) {
         if let Some(registration) = self.directory.registrations.get_mut(&id) {
-            registration.unanswered = Some((now, missed));
+            let unanswered = unanswered.unwrap_or(Unanswered {
+                sent: now,
+                count: 0,
+                pause: KEEPALIVE_RETRY,
+                limit: KEEPALIVES_MISSED,
+            });
+            registration.unanswered = Some(Unanswered {
+                sent: now,
+                count: unanswered.count + 1,
+                ..unanswered
+            });
+            registration.watched = None;
             registration.keepalive = now + KEEPALIVE;
         }
         let rekey = self
@@ -492,11 +627,12 @@ impl Engine {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        if let Some((sent, missed)) = registration.unanswered.take()
-            && missed == 1
+        registration.watched = None;
+        if let Some(unanswered) = registration.unanswered.take()
+            && unanswered.count == 1
             && let Some(peer) = self.peers.get_mut(id)
         {
-            peer.measure_rtt(now.since(sent));
+            peer.measure_rtt(now.since(unanswered.sent));
         }
     }
 
@@ -523,7 +659,7 @@ impl Engine {
             Unknown::Registration(_) if registration.unanswered.is_some() => {}
             Unknown::Registration(_) => {
                 registration.hinted = Some(now);
-                self.send_keepalive(now, id, 1, out);
+                self.send_keepalive(now, id, None, out);
             }
             Unknown::Session(_) => {
                 registration.hinted = Some(now);

@@ -195,6 +195,7 @@ impl Engine {
             self.groups.deadline(),
             self.lookups.deadline(),
             self.anchor.deadline(),
+            self.directory.review_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -210,6 +211,7 @@ impl Engine {
 
     /// Ends every call that takes packets or time: acknowledgements leave, events are handed over.
     pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
+        self.review_supernodes(now, out);
         self.flush_registrations(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);

@@ -212,7 +212,7 @@ impl Engine {
             self.end_half_open(id);
         }
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let wanted = peer.supernode || peer.wanted.is_some_and(|wanted| now.since(wanted) < WANTED);
+        let wanted = self.directory.wants(id) || peer.wanted.is_some_and(|wanted| now.since(wanted) < WANTED);
         let Some(outgoing) = &mut peer.outgoing else { return };
         if outgoing.retry.at() > now {
             return;
@@ -247,6 +247,11 @@ impl Engine {
         if peer.outgoing.is_some() || peer.path.is_none() {
             return;
         }
+        let schedule = if peer.supernode {
+            self.directory.schedule(id)
+        } else {
+            RESEND
+        };
         let mut datagram = Vec::new();
         put_initiation(&mut datagram, local);
         let payload = proof(&datagram, &self.public);
@@ -260,7 +265,7 @@ impl Engine {
             datagram,
             local,
             begun: now,
-            retry: Retry::begin(RESEND, now),
+            retry: Retry::begin(schedule, now),
             rekey,
         });
         self.peers.bind(local, id);

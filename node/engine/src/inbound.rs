@@ -145,6 +145,9 @@ impl Engine {
             if !empty && peer.owed.is_none() {
                 peer.owed = Some(now);
             }
+            if let Via::Relay { supernode, .. } = via {
+                self.relay_works(supernode);
+            }
         }
     }
 
@@ -275,6 +278,7 @@ impl Engine {
                 self.members_told(now, id, *member_key, (*from, *upto, *count), entries, out);
             }
             Control::Located { request, found } if node => self.located(now, id, *request, found.as_ref(), out),
+            Control::Homes { places } if node => self.homes_told(id, places),
             Control::Introduce { record } if node => self.introduced(id, record),
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);

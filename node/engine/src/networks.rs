@@ -19,8 +19,8 @@ use crate::{
     retry::{Retry, Schedule},
     sessions::EARLY_KEPT,
     wire::{
-        control::{Control, TAG, TAG_PADDING},
-        datagram::{RelayIndex, SessionIndex},
+        control::{Control, Place, TAG, TAG_PADDING},
+        datagram::SessionIndex,
     },
 };
 
@@ -85,7 +85,8 @@ pub(crate) struct Listing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     pub(crate) key: PublicKey,
-    pub(crate) index: RelayIndex,
+    /// Where it is reached, as the directory told.
+    pub(crate) place: Place,
     pub(crate) ipv4: Option<Ipv4Addr>,
 }
 
@@ -360,6 +361,7 @@ impl Engine {
         peer.sessions.prefer(local, now);
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
+        self.tell_homes(now, id, out);
         for (_, message) in early.into_iter().filter(|(since, _)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, local, &message, out);
         }

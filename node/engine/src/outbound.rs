@@ -14,7 +14,7 @@ use farlan_crypto::{SealJob, TAG, seal_batch};
 
 use crate::{
     Batch, Engine, NetworkHandle, Outbox, Time,
-    peers::{MAX_WAITING, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
+    peers::{MAX_WAITING, Path, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
     switch::Route,
     wire::{
         control::{Control, PADDING},
@@ -300,6 +300,9 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.unanswered.is_none() {
             peer.unanswered = Some(now);
+            if let Some(Path::Relay { supernode, .. }) = peer.path {
+                self.watch_relay(now, supernode);
+            }
             self.arm(id);
         }
     }

@@ -13,7 +13,10 @@ use crate::{
     NetworkHandle, Time,
     handshakes::{HalfOpen, Outgoing},
     sessions::Sessions,
-    wire::datagram::{RelayTarget, SessionIndex},
+    wire::{
+        control::Place,
+        datagram::{RelayTarget, SessionIndex},
+    },
 };
 
 /// Names a peer as long as it is known. A number is not used twice for different peers within a table's life.
@@ -62,6 +65,8 @@ pub(crate) struct Peer {
     /// The handshake it began and this node answered.
     pub(crate) half_open: Option<HalfOpen>,
     pub(crate) path: Option<Path>,
+    /// Where it is registered, as it told in session: its home first.
+    pub(crate) homes: Vec<Place>,
     /// When something sealed last came from it.
     pub(crate) heard: Option<Time>,
     /// Since when things were sent to it without hearing anything.
@@ -93,6 +98,7 @@ impl Peer {
             outgoing: None,
             half_open: None,
             path: None,
+            homes: Vec::new(),
             heard: None,
             unanswered: None,
             owed: None,

@@ -38,17 +38,24 @@ fn supernodes(output: &mut Output, supernodes: &[Supernode]) -> Result<(), Failu
             [
                 short(&supernode.node_id),
                 supernode.address.clone().unwrap_or_else(nothing),
-                if supernode.registered {
-                    "yes".into()
-                } else {
-                    "no".into()
-                },
+                registration(supernode, supernodes).into(),
                 rtt(supernode.rtt_ms),
                 short(&supernode.world),
             ]
         })
         .collect();
     output.table(["SUPERNODE", "ADDRESS", "REGISTERED", "RTT", "WORLD"], &rows)
+}
+
+/// Where nothing is wrong, a supernode at which this node is not registered is a spare one.
+fn registration(supernode: &Supernode, all: &[Supernode]) -> &'static str {
+    let served = all.iter().any(|other| other.world == supernode.world && other.home);
+    match (supernode.registered, supernode.home, served) {
+        (true, true, _) => "home",
+        (true, false, _) => "yes",
+        (false, _, true) => "spare",
+        (false, _, false) => "no",
+    }
 }
 
 pub(super) fn networks(output: &mut Output, networks: &[Network]) -> Result<(), Failure> {

@@ -166,6 +166,7 @@ mod tests {
             world: world.into(),
             address: Some("192.0.2.1:9600".into()),
             registered,
+            home: registered,
             rtt_ms: None,
         };
         Status {

@@ -90,6 +90,7 @@ fn supernodes(book: &Book, snapshot: &Snapshot) -> Vec<Supernode> {
                 world: world.id().to_string(),
                 address: address.or_else(|| listed.endpoints.first().map(ToString::to_string)),
                 registered: status.is_some_and(|status| status.registered),
+                home: status.is_some_and(|status| status.home),
                 // Of one that does not answer the last time says nothing.
                 rtt_ms: status
                     .filter(|status| status.registered)

@@ -172,7 +172,10 @@ fn a_network_remembers_256_nodes_that_look_ups_found() {
                 .public();
             network.note_located(Member {
                 key,
-                index: RelayIndex(1),
+                place: crate::wire::control::Place {
+                    home: NodeId::from_bytes([1; 16]),
+                    index: RelayIndex(1),
+                },
                 ipv4: None,
             });
             key.node_id()
@@ -225,6 +228,7 @@ fn largest() -> Vec<(Control, bool)> {
         address_key: key,
         ipv4,
         version: u64::MAX,
+        home: Some(record.place()),
     };
     let entry = MemberEntry {
         present: true,
@@ -235,6 +239,12 @@ fn largest() -> Vec<(Control, bool)> {
     let all_networks = u8::try_from(MAX_NETWORKS).unwrap();
     vec![
         (Control::Ack { number }, true),
+        (
+            Control::Homes {
+                places: vec![record.place(); 4],
+            },
+            true,
+        ),
         (
             Control::Networks {
                 number,

@@ -11,7 +11,7 @@
 //!  5 pong         token 8
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
-//! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
+//! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8 | home 16 | index 4)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
 //! 19 members ack  member key 16 | version 8
@@ -20,6 +20,7 @@
 //! 22 introduce    node record 52
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
+//! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
 
@@ -54,6 +55,15 @@ pub(crate) struct NodeRecord {
     pub(crate) index: RelayIndex,
 }
 
+impl NodeRecord {
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            home: self.home,
+            index: self.index,
+        }
+    }
+}
+
 /// A membership to be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Membership {
@@ -62,6 +72,15 @@ pub(crate) struct Membership {
     pub(crate) ipv4: Option<Ipv4Addr>,
     /// The number of the last change of the member list that the node knows; 0 if it knows none.
     pub(crate) version: u64,
+    /// Where the node is reached; none if that is the supernode to which this goes.
+    pub(crate) home: Option<Place>,
+}
+
+/// A supernode at which a node is registered, and its relay index there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) home: NodeId,
+    pub(crate) index: RelayIndex,
 }
 
 /// One change of a member list.
@@ -140,6 +159,9 @@ pub(crate) enum Control {
     Answer {
         nonce: u64,
     },
+    Homes {
+        places: Vec<Place>,
+    },
 }
 
 impl Control {
@@ -172,6 +194,7 @@ impl Control {
             Self::Introduce { .. } => 22,
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
+            Self::Homes { .. } => 26,
         }
     }
 
@@ -203,6 +226,7 @@ impl Control {
                     bytes.extend_from_slice(membership.address_key.as_bytes());
                     put_ipv4(bytes, membership.ipv4);
                     put_u64(bytes, membership.version);
+                    put_place(bytes, membership.home.as_ref());
                 });
             }
             Self::Registered {
@@ -259,6 +283,7 @@ impl Control {
             }
             Self::Introduce { record } => put_record(bytes, record),
             Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+            Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
         }
     }
 
@@ -289,6 +314,7 @@ impl Control {
                         address_key: DirectoryKey::from_bytes(reader.array()?),
                         ipv4: ipv4(reader)?,
                         version: reader.u64()?,
+                        home: place(reader)?,
                     })
                 })?,
             },
@@ -332,6 +358,9 @@ impl Control {
             },
             23 => Self::Challenge { nonce: reader.u64()? },
             24 => Self::Answer { nonce: reader.u64()? },
+            26 => Self::Homes {
+                places: list(reader, |reader| place(reader)?.ok_or(Malformed))?,
+            },
             _ => return Ok(None),
         }))
     }
@@ -393,6 +422,25 @@ fn record(reader: &mut Reader<'_>) -> Result<NodeRecord, Malformed> {
     })
 }
 
+/// A place whose index is 0, which is never given out, is none.
+fn put_place(bytes: &mut Vec<u8>, place: Option<&Place>) {
+    let none = Place {
+        home: NodeId::from_bytes([0; 16]),
+        index: RelayIndex(0),
+    };
+    let place = place.unwrap_or(&none);
+    bytes.extend_from_slice(place.home.as_bytes());
+    put_u32(bytes, place.index.0);
+}
+
+fn place(reader: &mut Reader<'_>) -> Result<Option<Place>, Malformed> {
+    let place = Place {
+        home: NodeId::from_bytes(reader.array()?),
+        index: RelayIndex(reader.u32()?),
+    };
+    Ok(Some(place).filter(|place| place.index != RelayIndex(0)))
+}
+
 fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
     let count = u8::try_from(items.len()).unwrap_or(u8::MAX);
     bytes.push(count);
@@ -420,6 +468,13 @@ mod tests {
             key: [3; 32],
             home: NodeId::from_bytes([4; 16]),
             index: RelayIndex(5),
+        }
+    }
+
+    fn place_for_test() -> Place {
+        Place {
+            home: NodeId::from_bytes([8; 16]),
+            index: RelayIndex(9),
         }
     }
 
@@ -455,6 +510,7 @@ mod tests {
                     address_key,
                     ipv4,
                     version: 7,
+                    home: Some(place_for_test()),
                 }],
             },
             Control::Registered {
@@ -488,6 +544,9 @@ mod tests {
             },
             Control::Challenge { nonce: 6 },
             Control::Answer { nonce: 6 },
+            Control::Homes {
+                places: vec![place_for_test(); 2],
+            },
         ]
     }
 
