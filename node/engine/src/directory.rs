@@ -15,12 +15,14 @@ use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::{debug, info};
 
 use crate::{
-    Anchor, Engine, Event, NetworkHandle, Outbox, SupernodeStatus, Time,
+    Anchor, Engine, Event, NetworkHandle, Outbox, Role, SupernodeStatus, Time,
+    handshakes::Via,
     homes::Homes,
-    peers::{Path, Peer, PeerId, Peers},
+    peers::{Peer, PeerId, Peers},
     relays::Telling,
     rendezvous,
     retry::{Retry, Schedule},
+    ways::Way,
     wire::{
         control::{Control, Membership, Place},
         datagram::{RelayIndex, Unknown},
@@ -29,6 +31,9 @@ use crate::{
 
 /// Supernodes of one world that a node takes note of, as many as a world lists.
 const MAX_ANCHORS: usize = farlan_netconf::World::MAX_SUPERNODES;
+
+/// Versions of lists that go with one request.
+const MAX_TOLD: usize = 2;
 
 /// A registration is kept alive, and the NAT's mapping with it, by a sealed datagram this often: below the 30 s after
 /// which the shortest-lived common NATs forget an idle mapping.
@@ -54,6 +59,12 @@ pub(crate) const REQUEST: Schedule = Schedule {
     longest: Duration::from_secs(5),
 };
 
+/// The holders of a former list are written to and read from for so long after a change: two refreshes of records.
+const FORMER_KEPT: Duration = Duration::from_secs(2 * REFRESH.as_secs());
+
+/// A registration that holds records only is refreshed this often.
+pub(crate) const REFRESH: Duration = Duration::from_secs(300);
+
 /// After so many unanswered requests to register, the session is taken for dead: a new one may find another address.
 const REQUESTS_MISSED: u32 = 10;
 
@@ -78,24 +89,34 @@ pub(crate) struct Directory {
 pub(crate) struct KnownWorld {
     /// Its supernodes, in the order of its list.
     pub(crate) list: Vec<(NodeId, PeerId)>,
+    /// Those of the list before, and until when its holders keep what theirs do: others may not have the newer list yet.
+    pub(crate) former: Option<(Vec<(NodeId, PeerId)>, Time)>,
     pub(crate) homes: Homes,
     /// Where this node is reached, as its records say.
     pub(crate) place: Option<Place>,
 }
 
 impl KnownWorld {
-    fn lists(&self, supernode: PeerId) -> bool {
-        self.list.iter().any(|(_, listed)| *listed == supernode)
+    pub(crate) fn lists(&self, supernode: PeerId) -> bool {
+        let former = self.former.iter().flat_map(|(list, _)| list);
+        let mut all = self.list.iter().chain(former);
+        all.any(|(_, listed)| *listed == supernode)
     }
 }
 
 /// A supernode of a world in use, and the registration there.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
     address: usize,
+    /// The way to it.
+    pub(crate) way: Way,
     /// Whether this node is registered there, or tries to be.
     pub(crate) wanted: bool,
+    /// Whether it is wanted for more than records, and so has to be reached directly.
+    pub(crate) near: bool,
+    /// Whether it keeps records of this node.
+    pub(crate) records: bool,
     /// Until when it is wanted for its own sake.
     pub(crate) until: Option<Time>,
     /// This node's relay index there, while registered.
@@ -104,7 +125,7 @@ pub(crate) struct Registration {
     request: Option<Request>,
     /// When the next sign of life is due.
     keepalive: Time,
-    unanswered: Option<Unanswered>,
+    pub(crate) unanswered: Option<Unanswered>,
     /// When a sign of life is due, because what was sent over the supernode stays unanswered.
     watched: Option<Time>,
     /// When a hint of the supernode was last followed.
@@ -113,7 +134,7 @@ pub(crate) struct Registration {
 
 /// Signs of life that wait for an answer.
 #[derive(Clone, Copy, Debug)]
-struct Unanswered {
+pub(crate) struct Unanswered {
     /// When the last one was sent.
     sent: Time,
     count: u32,
@@ -126,14 +147,24 @@ impl Registration {
     /// Forgets the registration.
     pub(crate) fn forget(&mut self) {
         self.index = None;
+        self.way = Way::default();
         self.request = None;
         self.unanswered = None;
         self.watched = None;
     }
 
-    /// The supernode's address in use.
-    fn in_use(&self) -> Option<SocketAddr> {
-        self.addresses.get(self.address).copied()
+    /// The supernode's address in use; none if it is reached through another one.
+    pub(crate) fn in_use(&self) -> Option<SocketAddr> {
+        self.addresses.get(self.address).copied().filter(|_| !self.way.through)
+    }
+
+    /// How often a sign of life is due.
+    fn keepalive(&self) -> Duration {
+        if self.way.through && !self.near {
+            REFRESH
+        } else {
+            KEEPALIVE
+        }
     }
 }
 
@@ -162,7 +193,13 @@ impl Directory {
         let chosen: Vec<PeerId> = self.worlds.values().flat_map(|world| world.homes.both()).collect();
         let others = self.registrations.keys().copied().filter(|id| !chosen.contains(id));
         let all: Vec<PeerId> = chosen.iter().copied().chain(others).collect();
-        all.into_iter().filter(|id| self.relay_index(*id).is_some())
+        all.into_iter().filter(|id| self.is_registered_directly(*id))
+    }
+
+    /// Whether this node is registered at a supernode that answers it directly.
+    pub(crate) fn is_registered_directly(&self, supernode: PeerId) -> bool {
+        let registration = self.registrations.get(&supernode);
+        registration.is_some_and(|registration| registration.index.is_some() && registration.way.direct)
     }
 
     /// All supernodes of this node.
@@ -181,10 +218,19 @@ impl Directory {
         self.worlds.get(world).is_some_and(|known| known.lists(supernode))
     }
 
-    /// The supernodes of a world that keep the records of a network, by its member key.
+    /// The supernodes of a world that keep the records of a network, by its member key; for a while after a change of the
+    /// list then those that kept them before.
     pub(crate) fn holders(&self, world: &WorldId, key: &DirectoryKey) -> Vec<PeerId> {
-        let list = self.worlds.get(world).map(|known| known.list.as_slice());
-        rendezvous::holders(key, list.unwrap_or_default())
+        let Some(known) = self.worlds.get(world) else {
+            return Vec::new();
+        };
+        let mut holders = rendezvous::holders(key, &known.list);
+        for former in known.former.iter().flat_map(|(list, _)| rendezvous::holders(key, list)) {
+            if !holders.contains(&former) {
+                holders.push(former);
+            }
+        }
+        holders
     }
 
     /// Whether a registration at a supernode is wanted.
@@ -251,8 +297,14 @@ impl Directory {
 
 impl Engine {
     /// Adds a world with its supernodes, or brings their addresses up to date. A node registers with them as long as it
-    /// knows the world.
+    /// knows the world; a supernode passes on to them what its nodes cannot bring there.
     pub fn set_world(&mut self, now: Time, world: WorldId, anchors: Vec<Anchor>) {
+        if self.role == Role::Supernode {
+            let own = self.public;
+            let others = anchors.into_iter().filter(|anchor| anchor.key != own);
+            self.siblings.set(world, others.take(MAX_ANCHORS).collect());
+            return;
+        }
         let mut list = Vec::new();
         let own = self.public;
         for anchor in anchors.into_iter().filter(|anchor| anchor.key != own).take(MAX_ANCHORS) {
@@ -261,7 +313,10 @@ impl Engine {
             let registration = self.directory.registrations.entry(id).or_insert_with(|| Registration {
                 addresses: Vec::new(),
                 address: 0,
+                way: Way::default(),
                 wanted: false,
+                near: false,
+                records: false,
                 until: None,
                 index: None,
                 request: None,
@@ -270,16 +325,15 @@ impl Engine {
                 watched: None,
                 hinted: None,
             });
-            let in_use = registration.in_use();
+            let in_use = registration.addresses.get(registration.address).copied();
             registration.address = in_use
                 .and_then(|used| anchor.addresses.iter().position(|a| *a == used))
                 .unwrap_or_default();
             registration.addresses = anchor.addresses;
-            let path = registration.in_use().map(Path::Direct);
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.supernode = true;
-                peer.path = path;
             }
+            self.point(id);
             if !self.directory.serves(id, &world) {
                 self.directory.dirty.insert(id);
             }
@@ -287,17 +341,42 @@ impl Engine {
         self.directory.changed = true;
         let known = self.directory.worlds.entry(world).or_default();
         known.homes.measure_all();
-        let before = std::mem::replace(&mut known.list, list);
-        for (_, gone) in before {
+        let mut dropped = Vec::new();
+        let same = |one: &[(NodeId, PeerId)], other: &[(NodeId, PeerId)]| {
+            one.len() == other.len() && one.iter().all(|listed| other.contains(listed))
+        };
+        if known.list.is_empty() || same(&known.list, &list) {
+            known.list = list;
+        } else {
+            // The networks of which a supernode is a holder may be others now.
+            self.directory.dirty.extend(list.iter().map(|(_, id)| *id));
+            let before = std::mem::replace(&mut known.list, list);
+            let former = known.former.replace((before, now + FORMER_KEPT));
+            dropped.extend(former.into_iter().flat_map(|(list, _)| list));
+        }
+        for (_, gone) in dropped {
             self.drop_anchor(gone);
+        }
+    }
+
+    /// Forgets the supernodes of former lists, once nobody looks there any more.
+    pub(crate) fn drop_former(&mut self, now: Time) {
+        let over = |known: &mut KnownWorld| known.former.take_if(|(_, until)| *until <= now);
+        let over: Vec<_> = self.directory.worlds.values_mut().filter_map(over).collect();
+        for (_, former) in over.into_iter().flat_map(|(list, _)| list) {
+            self.directory.dirty.insert(former);
+            self.drop_anchor(former);
         }
     }
 
     /// Forgets a world. Its networks must have been left.
     pub fn remove_world(&mut self, _now: Time, world: WorldId) {
-        for (_, id) in self.directory.worlds.remove(&world).unwrap_or_default().list {
+        let known = self.directory.worlds.remove(&world).unwrap_or_default();
+        let former = known.former.into_iter().flat_map(|(list, _)| list);
+        for (_, id) in known.list.into_iter().chain(former) {
             self.drop_anchor(id);
         }
+        self.worlds.forget(&world);
         self.directory.greetings.retain(|(greeted, _)| *greeted != world);
     }
 
@@ -346,18 +425,22 @@ impl Engine {
     }
 
     /// A supernode that does not answer is tried at its next address.
-    pub(crate) fn try_other_address(&mut self, id: PeerId) {
+    pub(crate) fn try_other_address(&mut self, now: Time, id: PeerId) {
+        let possible = self.should_go_through(now, id);
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        if registration.addresses.is_empty() {
-            return;
+        let last = registration.address + 1 >= registration.addresses.len();
+        if registration.way.through {
+            registration.way.through = false;
+            registration.address = 0;
+        } else {
+            registration.address = if last { 0 } else { registration.address + 1 };
+            // Behind the last address comes the way through the home.
+            registration.way.through = last && registration.records && possible;
         }
-        registration.address = (registration.address + 1) % registration.addresses.len();
-        let path = registration.in_use().map(Path::Direct);
-        if let Some(peer) = self.peers.get_mut(id) {
-            peer.path = path;
-        }
+        registration.way.direct = false;
+        self.point(id);
     }
 
     /// The memberships in a world changed: its supernodes are told at the end of the turn.
@@ -426,7 +509,10 @@ impl Engine {
             request: number,
             memberships,
         };
-        self.send_control(now, id, None, &[message], out);
+        let mut messages = vec![message];
+        let worlds = self.directory.worlds_of(id);
+        messages.extend(worlds.iter().take(MAX_TOLD).filter_map(|world| self.worlds.told(world)));
+        self.send_control(now, id, None, &messages, out);
         self.arm(id);
     }
 
@@ -446,7 +532,7 @@ impl Engine {
         };
         let first = registration.index.replace(index) != Some(index);
         self.directory.changed |= first;
-        registration.keepalive = now + KEEPALIVE;
+        registration.keepalive = now + registration.keepalive();
         registration.unanswered = None;
         let Some(peer) = self.peers.get_mut(id) else { return };
         let supernode = peer.key.node_id();
@@ -505,7 +591,7 @@ impl Engine {
         match due.map(|request| request.retry.sent()) {
             Some(sent) if sent >= REQUESTS_MISSED => {
                 self.end_sessions(id, out);
-                self.try_other_address(id);
+                self.try_other_address(now, id);
                 self.registration_lost(id, out);
                 return;
             }
@@ -529,7 +615,11 @@ impl Engine {
                 if registered && watched {
                     self.ask_urgently(now, id, out);
                 } else if registered && now >= registration.keepalive {
-                    self.send_keepalive(now, id, None, out);
+                    if registration.near && registration.way.through {
+                        self.take_way(now, id, false, out);
+                    } else {
+                        self.send_keepalive(now, id, None, out);
+                    }
                 }
                 false
             }
@@ -539,6 +629,8 @@ impl Engine {
             if self.directory.wants(id) {
                 self.registration_lost(id, out);
             }
+        } else if lost && self.way_back(now, id, out) {
+            debug!(supernode = %self.name(id), "not that way");
         } else if lost {
             debug!(supernode = %self.name(id), "no answer");
             self.end_sessions(id, out);
@@ -555,6 +647,8 @@ impl Engine {
         registration.request = None;
         registration.unanswered = None;
         registration.watched = None;
+        registration.way.direct = false;
+        registration.way.trial = false;
         self.directory.changed |= had;
         if had && let Some(peer) = self.peers.get(id) {
             info!(supernode = %peer.key.node_id().short(), "registration lost");
@@ -594,7 +688,7 @@ impl Engine {
     }
 
     /// Sends a sign of life: one more of those that wait for an answer, or the first.
-    fn send_keepalive(&mut self, now: Time, id: PeerId, unanswered: Option<Unanswered>, out: &mut Outbox) {
+    pub(crate) fn send_keepalive(&mut self, now: Time, id: PeerId, unanswered: Option<Unanswered>, out: &mut Outbox) {
         if let Some(registration) = self.directory.registrations.get_mut(&id) {
             let unanswered = unanswered.unwrap_or(Unanswered {
                 sent: now,
@@ -608,7 +702,7 @@ impl Engine {
                 ..unanswered
             });
             registration.watched = None;
-            registration.keepalive = now + KEEPALIVE;
+            registration.keepalive = now + registration.keepalive();
         }
         let rekey = self
             .peers
@@ -623,10 +717,11 @@ impl Engine {
     }
 
     /// Something sealed came from a supernode.
-    pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId) {
+    pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId, via: Via) {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
+        self.directory.changed |= registration.way.heard(matches!(via, Via::Direct(_)));
         registration.watched = None;
         if let Some(unanswered) = registration.unanswered.take()
             && unanswered.count == 1
@@ -638,14 +733,17 @@ impl Engine {
 
     /// A supernode says that it does not know this node's registration or session. Anybody could say so: it is asked,
     /// sealed, or a new session is made beside the old one, at most once a second.
-    pub(crate) fn hinted(&mut self, now: Time, source: SocketAddr, unknown: Unknown, out: &mut Outbox) {
+    pub(crate) fn hinted(&mut self, now: Time, via: Via, unknown: Unknown, out: &mut Outbox) {
+        if let (Role::Supernode, Via::Direct(address), Unknown::Registration(index)) = (self.role, via, unknown) {
+            return self.doubted(now, address, index, out);
+        }
         let hinted = self.directory.registrations.iter_mut().find(|(id, registration)| {
             let Some(peer) = self.peers.get(**id) else { return false };
             let ours = match unknown {
                 Unknown::Registration(index) => registration.index == Some(index),
                 Unknown::Session(index) => peer.sessions.current().is_some_and(|session| session.remote == index),
             };
-            ours && peer.path == Some(Path::Direct(source))
+            ours && peer.path == Some(via.path())
         });
         let Some((id, registration)) = hinted else { return };
         let id = *id;

@@ -16,6 +16,7 @@ use crate::{
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     anchor::Anchor,
     directory::Directory,
+    forwarding::Siblings,
     handshakes::Handshakes,
     lookups::Lookups,
     multicast::Groups,
@@ -24,7 +25,8 @@ use crate::{
     peers::{Path, PeerId, Peers},
     ping::Pings,
     switch::HeldFrames,
-    wire::datagram::{RelayIndex, RelayTarget, put_relay},
+    wire::datagram::{RelayIndex, RelayTarget, SupernodeTag, put_passed, put_relay},
+    worlds::Worlds,
 };
 
 /// The whole protocol of one node as a state machine.
@@ -45,10 +47,12 @@ pub struct Engine {
     pub(crate) networks: Networks,
     pub(crate) directory: Directory,
     pub(crate) lookups: Lookups,
+    pub(crate) worlds: Worlds,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
+    pub(crate) siblings: Siblings,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -91,10 +95,12 @@ impl Engine {
             networks: Networks::default(),
             directory: Directory::default(),
             lookups: Lookups::default(),
+            worlds: Worlds::default(),
             held: HeldFrames::default(),
             groups,
             pings: Pings::default(),
             anchor,
+            siblings: Siblings::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
@@ -178,6 +184,7 @@ impl Engine {
         self.tend_held(now);
         self.tend_groups(now, out);
         self.tend_lookups(now, out);
+        self.tend_worlds(now, out);
         self.tend_pings(now, out);
         self.tend_anchor(now, out);
         self.work(now, out);
@@ -194,6 +201,7 @@ impl Engine {
             self.held.deadline(),
             self.groups.deadline(),
             self.lookups.deadline(),
+            self.worlds.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
         ]
@@ -308,6 +316,13 @@ impl Engine {
                 destination,
                 relay: None,
             }),
+            Path::Passed { sibling, index } => Some(Envelope {
+                destination: self.siblings.address(sibling)?,
+                relay: Some(RelayHeader::Passed {
+                    origin: SupernodeTag::of(&self.node_id),
+                    index,
+                }),
+            }),
             Path::Relay { supernode, target } => {
                 let source = self.directory.relay_index(supernode)?;
                 let Some(Path::Direct(destination)) = self.peers.get(supernode)?.path else {
@@ -315,7 +330,7 @@ impl Engine {
                 };
                 Some(Envelope {
                     destination,
-                    relay: Some((target, source)),
+                    relay: Some(RelayHeader::Relay(target, source)),
                 })
             }
         }
@@ -373,7 +388,7 @@ impl Engine {
             key,
             path: path.map(|path| match path {
                 Path::Direct(_) => PathKind::Direct,
-                Path::Relay { .. } => PathKind::Relay,
+                Path::Relay { .. } | Path::Passed { .. } => PathKind::Relay,
             }),
             address: path
                 .and_then(|path| self.envelope(path))
@@ -399,7 +414,18 @@ impl Engine {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
     pub(crate) destination: SocketAddr,
-    relay: Option<(RelayTarget, RelayIndex)>,
+    relay: Option<RelayHeader>,
+}
+
+/// What stands before a datagram that others pass on.
+#[derive(Clone, Copy, Debug)]
+enum RelayHeader {
+    Relay(RelayTarget, RelayIndex),
+    /// From this supernode itself.
+    Passed {
+        origin: SupernodeTag,
+        index: RelayIndex,
+    },
 }
 
 impl Envelope {
@@ -415,8 +441,12 @@ impl Envelope {
             ttl: None,
         };
         let range = datagrams.write(transmit, |bytes| {
-            if let Some((target, source)) = self.relay {
-                put_relay(bytes, target, source);
+            match self.relay {
+                Some(RelayHeader::Relay(target, source)) => put_relay(bytes, target, source),
+                Some(RelayHeader::Passed { origin, index }) => {
+                    put_passed(bytes, origin, index, RelayIndex::SUPERNODE);
+                }
+                None => {}
             }
             inner = bytes.len();
             fill(bytes);

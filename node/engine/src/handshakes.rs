@@ -22,7 +22,7 @@ use crate::{
     retry::{Retry, Schedule},
     sessions::{Lifetime, Session},
     wire::datagram::{
-        Datagram, PROLOGUE, RelayIndex, RelayTarget, SessionIndex, VERSION, put_initiation, put_response,
+        Datagram, PROLOGUE, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, VERSION, put_initiation, put_response,
     },
 };
 
@@ -31,8 +31,10 @@ use crate::{
 pub(crate) enum Via {
     /// Straight from an underlay endpoint.
     Direct(SocketAddr),
-    /// Relayed by a supernode of this node.
-    Relay { supernode: PeerId, source: RelayIndex },
+    /// Relayed by a supernode of this node; the source is where an answer goes.
+    Relay { supernode: PeerId, source: RelayTarget },
+    /// Passed on by another supernode to this one.
+    Passed { sibling: SupernodeTag, source: RelayIndex },
 }
 
 impl Via {
@@ -41,8 +43,9 @@ impl Via {
             Self::Direct(address) => Path::Direct(address),
             Self::Relay { supernode, source } => Path::Relay {
                 supernode,
-                target: RelayTarget::Index(source),
+                target: source,
             },
+            Self::Passed { sibling, source } => Path::Passed { sibling, index: source },
         }
     }
 }
@@ -223,13 +226,13 @@ impl Engine {
             let stale = outgoing.retry.sent() >= 2;
             outgoing.retry.again(now);
             if stale {
-                self.try_other_relay(id);
+                self.try_other_relay(now, id);
             }
-            self.send_initiation(id, out);
+            self.send_initiation(now, id, out);
         } else {
             let (retry, rekey) = (outgoing.retry, outgoing.rekey);
             self.drop_outgoing(id);
-            self.try_other_address(id);
+            self.try_other_address(now, id);
             self.begin(now, id, rekey, out);
             // The pauses go on from where they were.
             if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
@@ -240,7 +243,7 @@ impl Engine {
     }
 
     fn begin(&mut self, now: Time, id: PeerId, rekey: bool, out: &mut Outbox) {
-        self.find_path(id);
+        self.find_path(now, id);
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
         let Some(peer) = self.peers.get_mut(id) else { return };
@@ -270,12 +273,12 @@ impl Engine {
         });
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;
-        self.send_initiation(id, out);
+        self.send_initiation(now, id, out);
         self.arm(id);
     }
 
-    fn send_initiation(&mut self, id: PeerId, out: &mut Outbox) {
-        self.find_path(id);
+    fn send_initiation(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        self.find_path(now, id);
         let Some(peer) = self.peers.get(id) else { return };
         if let (Some(outgoing), Some(path)) = (&peer.outgoing, peer.path) {
             self.transmit(path, out, |bytes| bytes.extend_from_slice(&outgoing.datagram));

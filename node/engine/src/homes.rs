@@ -28,7 +28,7 @@ const SECOND_TRY_MORE: Duration = Duration::from_secs(5);
 
 /// Pauses between measurements of supernodes that are neither home nor second: of each once at first, then seldom.
 const FIRST_PROBES: Duration = Duration::from_secs(2);
-const PROBES: Duration = Duration::from_secs(600);
+const PROBES: Duration = Duration::from_secs(1800);
 
 /// A supernode of a world as this node sees it now.
 #[derive(Clone, Copy, Debug)]
@@ -330,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn the_others_are_measured_once_and_then_one_in_ten_minutes() {
+    fn the_others_are_measured_once_and_then_one_in_half_an_hour() {
         let ids = ids(5);
         let mut homes = Homes::default();
         let seen = seen(&ids, &[50, 60, 0, 0, 0]);
         let mut measured = Vec::new();
         homes.decide(at(0), &seen);
-        while let Some(now) = homes.deadline().filter(|now| *now < at(1_900_000)) {
+        while let Some(now) = homes.deadline().filter(|now| *now < at(5_500_000)) {
             if let Some(id) = homes.decide(now, &seen).measure {
                 measured.push((
                     now.since(at(0)).as_secs(),
@@ -345,7 +345,7 @@ mod tests {
             }
         }
         assert_eq!(measured[..3], [(4, 2), (6, 3), (8, 4)]);
-        assert_eq!(measured[3..], [(608, 2), (1208, 3), (1808, 4)]);
+        assert_eq!(measured[3..], [(1808, 2), (3608, 3), (5408, 4)]);
     }
 
     proptest! {

@@ -16,6 +16,7 @@ mod batch;
 mod counters;
 mod directory;
 mod engine;
+mod forwarding;
 mod handshakes;
 mod homes;
 mod inbound;
@@ -36,7 +37,9 @@ mod subscriptions;
 mod supernodes;
 mod switch;
 mod time;
+mod ways;
 mod wire;
+mod worlds;
 
 pub use api::{
     Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,

@@ -144,9 +144,13 @@ impl Engine {
                 asked.push(id);
             }
         }
-        let query = lookup.query;
+        let mut messages = vec![Control::Locate {
+            request,
+            query: lookup.query,
+        }];
+        messages.extend(self.worlds.told(&network.world));
         for id in asked {
-            self.send_control(now, id, None, &[Control::Locate { request, query }], out);
+            self.send_control(now, id, None, &messages, out);
         }
     }
 

@@ -195,7 +195,7 @@ impl Engine {
     ) -> bool {
         let path = self.peers.get(id).and_then(|peer| peer.path);
         let envelope = path.and_then(|path| self.envelope(path)).or_else(|| {
-            self.find_path(id);
+            self.find_path(now, id);
             let path = self.peers.get(id)?.path?;
             self.envelope(path)
         });

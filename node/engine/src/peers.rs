@@ -15,7 +15,7 @@ use crate::{
     sessions::Sessions,
     wire::{
         control::Place,
-        datagram::{RelayTarget, SessionIndex},
+        datagram::{RelayIndex, RelayTarget, SessionIndex, SupernodeTag},
     },
 };
 
@@ -30,6 +30,8 @@ pub(crate) enum Path {
     Direct(SocketAddr),
     /// Through a supernode of this node.
     Relay { supernode: PeerId, target: RelayTarget },
+    /// From a supernode through another one, at which the node is registered under the index.
+    Passed { sibling: SupernodeTag, index: RelayIndex },
 }
 
 /// A frame that waits for a session.

@@ -11,7 +11,7 @@ use crate::{
     peers::{Path, PeerId},
     wire::{
         control::{Control, Place},
-        datagram::RelayTarget,
+        datagram::{RelayTarget, SupernodeTag},
     },
 };
 
@@ -20,6 +20,12 @@ const MAX_PLACES: usize = 4;
 
 /// The pauses with which a change of home is told again, since nobody acknowledges it.
 const TOLD_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Own supernodes through which another one is tried: home and second of two worlds.
+const MAX_OWN: usize = 4;
+
+/// How long a registration at the home of a peer lasts without use.
+const GUEST_FOR: Duration = Duration::from_secs(60);
 
 /// Peers heard within this time are told.
 const TOLD_TO: Duration = Duration::from_secs(180);
@@ -39,26 +45,137 @@ impl Telling {
 }
 
 impl Engine {
-    /// A relayed way to a peer: by an index at a supernode where both are registered, else by its id over the home.
-    pub(crate) fn relay_path(&self, id: PeerId) -> Option<Path> {
-        let peer = self.peers.get(id)?;
+    /// The relayed ways to a peer, the best first: by an index at a supernode where both are registered; through a
+    /// supernode of this node and on to one where the peer is; by its id over the supernodes of this node.
+    fn relay_paths(&self, id: PeerId) -> Vec<Path> {
+        let Some(peer) = self.peers.get(id) else {
+            return Vec::new();
+        };
         let node = peer.key.node_id();
-        let listed = self.networks.iter().filter_map(|network| network.member(&node));
-        let places = peer.homes.iter().copied().chain(listed.map(|member| member.place));
-        let mut common = places.filter_map(|place| {
-            let supernode = self.supernode_of(&place)?;
-            Some(Path::Relay {
-                supernode,
-                target: RelayTarget::Index(place.index),
-            })
-        });
-        let common = common.find(|path| self.envelope(*path).is_some());
-        common.or_else(|| {
-            self.directory.homes().next().map(|supernode| Path::Relay {
-                supernode,
-                target: RelayTarget::Node(node),
-            })
+        let mut places = peer.homes.clone();
+        for listed in self.networks.iter().filter_map(|network| network.member(&node)) {
+            if places.iter().all(|place| place.home != listed.place.home) {
+                places.push(listed.place);
+            }
+        }
+        places.truncate(MAX_PLACES);
+        let own: Vec<PeerId> = self.directory.homes().collect();
+        let mut paths = Vec::new();
+        let mut remote = Vec::new();
+        for place in &places {
+            if let Some(supernode) = self.supernode_of(place).filter(|supernode| own.contains(supernode)) {
+                let target = RelayTarget::Index(place.index);
+                paths.push(Path::Relay { supernode, target });
+            } else {
+                let target = RelayTarget::Remote {
+                    supernode: SupernodeTag::of(&place.home),
+                    index: place.index,
+                };
+                let through = |supernode: &PeerId| Path::Relay {
+                    supernode: *supernode,
+                    target,
+                };
+                remote.extend(own.iter().take(MAX_OWN).map(through));
+            }
+        }
+        paths.append(&mut remote);
+        let target = RelayTarget::Node(node);
+        paths.extend(own.into_iter().map(|supernode| Path::Relay { supernode, target }));
+        paths.retain(|path| self.envelope(*path).is_some());
+        paths
+    }
+
+    /// The best relayed way to a peer. If it leads through two supernodes, this node becomes a guest at the peer's.
+    pub(crate) fn relay_path(&mut self, now: Time, id: PeerId) -> Option<Path> {
+        let path = self.relay_paths(id).first().copied();
+        self.visit(now, path);
+        path
+    }
+
+    /// Registers for a while at the supernode to which a way leads through another one.
+    pub(crate) fn visit(&mut self, now: Time, path: Option<Path>) {
+        let host = path.and_then(|path| self.host_of(path));
+        let registration = host.and_then(|host| self.directory.registrations.get_mut(&host));
+        if let Some(registration) = registration.filter(|registration| registration.until.is_none()) {
+            registration.until = Some(now + GUEST_FOR);
+            self.directory.changed = true;
+        }
+    }
+
+    /// The supernode to which a way leads through another one.
+    fn host_of(&self, path: Path) -> Option<PeerId> {
+        let Path::Relay {
+            target: RelayTarget::Remote { supernode, .. },
+            ..
+        } = path
+        else {
+            return None;
+        };
+        let mut known = self.directory.registrations.keys().copied();
+        known.find(|id| {
+            let peer = self.peers.get(*id);
+            peer.is_some_and(|peer| SupernodeTag::of(&peer.key.node_id()) == supernode)
         })
+    }
+
+    /// Guests whose registration is in use stay.
+    pub(crate) fn renew_guests(&mut self, now: Time) {
+        for (host, registration) in &mut self.directory.registrations {
+            if registration.until.is_none_or(|until| until > now) {
+                continue;
+            }
+            let in_use = self.peers.iter().any(|(_, peer)| {
+                let over = matches!(peer.path, Some(Path::Relay { supernode, .. }) if supernode == *host);
+                over && peer.heard.is_some_and(|heard| now.since(heard) < GUEST_FOR)
+            });
+            if in_use {
+                registration.until = Some(now + GUEST_FOR);
+            }
+        }
+    }
+
+    /// A supernode has registered this node: peers that were reached there through another one are reached directly now.
+    ///
+    /// The supernode lets a peer answer to the new index once something was sent from there, be it refused; then the peer
+    /// learns the index over the old way, and its answer shows the new one.
+    pub(crate) fn guest_registered(&mut self, now: Time, host: PeerId, out: &mut Outbox) {
+        for id in self.peers.ids() {
+            let Some(path) = self
+                .peers
+                .get(id)
+                .filter(|peer| !peer.supernode)
+                .and_then(|peer| peer.path)
+            else {
+                continue;
+            };
+            let Path::Relay {
+                target: RelayTarget::Remote { index, .. },
+                ..
+            } = path
+            else {
+                continue;
+            };
+            if self.host_of(path) != Some(host) {
+                continue;
+            }
+            let target = RelayTarget::Index(index);
+            let new = Path::Relay {
+                supernode: host,
+                target,
+            };
+            self.set_path(id, new);
+            if self.peers.get(id).is_some_and(|peer| peer.sessions.current().is_some()) {
+                self.send_empty(now, id, out);
+                self.set_path(id, path);
+                self.tell_homes(now, id, out);
+            }
+        }
+    }
+
+    fn set_path(&mut self, id: PeerId, path: Path) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.path = Some(path);
+        }
     }
 
     /// The supernode of a place, if it is one of a world in use.
@@ -67,22 +184,23 @@ impl Engine {
         self.peers.get(id).filter(|peer| peer.supernode).map(|_| id)
     }
 
-    /// A peer that does not answer is tried by its id through the next supernode: its index may be of another time, or it
-    /// may have lost the supernode used so far.
-    pub(crate) fn try_other_relay(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get(id).filter(|peer| !peer.supernode) else {
-            return;
-        };
-        let target = RelayTarget::Node(peer.key.node_id());
-        let homes: Vec<PeerId> = self.directory.homes().collect();
-        let used = match peer.path {
-            Some(Path::Relay { supernode, .. }) => homes.iter().position(|home| *home == supernode),
-            _ => None,
-        };
-        let next = used.map_or(0, |used| used + 1);
-        let next = homes.get(next).or_else(|| homes.first()).copied();
+    /// A peer that does not answer is tried the next way: its index may be of another time, or it may have lost the
+    /// supernode used so far.
+    pub(crate) fn try_other_relay(&mut self, now: Time, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        if peer.supernode {
+            return self.try_other_way(now, id);
+        }
+        let used = peer.path;
+        let paths = self.relay_paths(id);
+        let next = paths
+            .iter()
+            .position(|path| Some(*path) == used)
+            .map_or(0, |used| used + 1);
+        let next = paths.get(next).or_else(|| paths.first()).copied();
+        self.visit(now, next);
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.path = next.map(|supernode| Path::Relay { supernode, target });
+            peer.path = next;
         }
     }
 
@@ -112,7 +230,7 @@ impl Engine {
     }
 
     /// A peer tells in session where it is registered.
-    pub(crate) fn homes_told(&mut self, id: PeerId, places: &[Place]) {
+    pub(crate) fn homes_told(&mut self, now: Time, id: PeerId, places: &[Place], out: &mut Outbox) {
         let known: Vec<_> = places
             .iter()
             .take(MAX_PLACES)
@@ -121,6 +239,13 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else {
             return;
         };
+        let two_hops = matches!(
+            peer.path,
+            Some(Path::Relay {
+                target: RelayTarget::Remote { .. },
+                ..
+            })
+        );
         peer.homes = known.iter().map(|(_, place)| *place).collect();
         if let Some(Path::Relay {
             supernode,
@@ -129,6 +254,18 @@ impl Engine {
             && let Some((_, place)) = known.iter().find(|(known, _)| *known == Some(*supernode))
         {
             *target = RelayTarget::Index(place.index);
+        }
+        // A supernode where both are registered is better than the way over two.
+        let best = self.relay_paths(id).first().copied().filter(|_| two_hops);
+        if let Some(
+            best @ Path::Relay {
+                target: RelayTarget::Index(_),
+                ..
+            },
+        ) = best
+        {
+            self.set_path(id, best);
+            self.send_empty(now, id, out);
         }
     }
 
@@ -149,16 +286,28 @@ impl Engine {
     pub(crate) fn tell_homes(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(peer) = self.peers.get(id) else { return };
         let mut places: Vec<Place> = Vec::new();
+        let mut messages = Vec::new();
         for network in peer.up.iter().filter_map(|handle| self.networks.get(*handle)) {
+            let told = self.worlds.told(&network.world);
+            messages.extend(told.filter(|told| !messages.contains(told)));
             let known = self.directory.worlds.get(&network.world);
             for supernode in known.iter().flat_map(|known| known.homes.both()) {
                 let place = self.own_place(supernode);
                 places.extend(place.filter(|place| !places.contains(place)));
             }
         }
+        // As a guest where the peer is.
+        let visited = peer.homes.iter().filter_map(|place| self.supernode_of(place));
+        for supernode in visited.filter(|supernode| self.directory.is_registered_directly(*supernode)) {
+            let place = self.own_place(supernode);
+            places.extend(place.filter(|place| !places.contains(place)));
+        }
         places.truncate(MAX_PLACES);
         if !places.is_empty() {
-            self.send_control(now, id, None, &[Control::Homes { places }], out);
+            messages.push(Control::Homes { places });
+        }
+        if !messages.is_empty() {
+            self.send_control(now, id, None, &messages, out);
         }
     }
 

@@ -6,7 +6,13 @@ use std::time::Duration;
 use farlan_netconf::WorldId;
 use tracing::{debug, info};
 
-use crate::{Engine, Outbox, Time, directory::Directory, homes::Candidate, peers::PeerId, retry::Schedule};
+use crate::{
+    Engine, Outbox, Time,
+    directory::{Directory, Registration},
+    homes::Candidate,
+    peers::PeerId,
+    retry::Schedule,
+};
 
 /// A home that was left stays registered for so long: others know the old one still.
 const LEFT_KEPT: Duration = Duration::from_secs(60);
@@ -40,7 +46,18 @@ impl Directory {
             .registrations
             .values()
             .filter_map(|registration| registration.until);
+        let former = self.worlds.values().filter_map(|known| known.former.as_ref());
+        let homes = homes.chain(former.map(|(_, until)| *until));
         homes.chain(until).chain(self.telling.deadline()).min()
+    }
+
+    /// The supernodes that are known to be reached directly since this was last asked.
+    fn fresh(&mut self) -> impl Iterator<Item = PeerId> {
+        let registered = self
+            .registrations
+            .iter_mut()
+            .filter(|(_, registration)| registration.index.is_some());
+        registered.filter_map(|(id, registration)| std::mem::take(&mut registration.way.fresh).then_some(*id))
     }
 
     /// How a handshake with a supernode is sent again.
@@ -56,6 +73,8 @@ impl Engine {
             return;
         }
         self.directory.changed = false;
+        self.drop_former(now);
+        self.renew_guests(now);
         for registration in self.directory.registrations.values_mut() {
             registration.until.take_if(|until| *until <= now);
         }
@@ -66,7 +85,7 @@ impl Engine {
             };
             let candidate = |id: PeerId| Candidate {
                 id,
-                registered: self.directory.relay_index(id).is_some(),
+                registered: self.directory.is_registered_directly(id),
                 rtt: self.peers.get(id).and_then(|peer| peer.rtt),
             };
             let candidates: Vec<_> = known.list.iter().map(|(_, id)| candidate(*id)).collect();
@@ -83,18 +102,36 @@ impl Engine {
                 }
             }
             if home != before {
-                self.home_changed(before, home);
+                self.home_changed(now, before, home, out);
             }
             self.place_changed(&world, before);
         }
         self.register_where_wanted(now, out);
+        let fresh: Vec<PeerId> = self.directory.fresh().collect();
+        for id in fresh {
+            self.guest_registered(now, id, out);
+        }
         self.tell_homes_everywhere(now, out);
     }
 
-    fn home_changed(&mut self, before: Option<PeerId>, home: Option<PeerId>) {
+    fn home_changed(&mut self, now: Time, before: Option<PeerId>, home: Option<PeerId>, out: &mut Outbox) {
         match home {
             Some(home) => info!(supernode = %self.name(home), "home"),
             None => info!("no supernode answers"),
+        }
+        // Who is reached through the home is reached through the new one; and the new one, if it was so itself, directly.
+        let through = |(id, registration): (&PeerId, &Registration)| registration.way.through.then_some(*id);
+        let through: Vec<PeerId> = self.directory.registrations.iter().filter_map(through).collect();
+        for id in through.into_iter().filter(|_| home.is_some()) {
+            let before = self.peers.get(id).and_then(|peer| peer.path);
+            self.point(id);
+            if self
+                .peers
+                .get(id)
+                .is_some_and(|peer| peer.path != before && peer.sessions.current().is_some())
+            {
+                self.send_keepalive(now, id, None, out);
+            }
         }
         // Whoever was a spare may be needed now: pauses that have grown begin anew.
         if home.is_none() || before.is_none() {
@@ -140,12 +177,23 @@ impl Engine {
             let Some(registration) = self.directory.registrations.get_mut(&id) else {
                 continue;
             };
-            let wants = homes || registration.until.is_some() || wanted.contains(&id);
-            match (std::mem::replace(&mut registration.wanted, wants), wants) {
-                (false, true) if self.peers.get(id).is_some_and(|peer| peer.sessions.is_empty()) => {
+            let near = homes || registration.until.is_some();
+            registration.records = wanted.contains(&id);
+            let wants = near || registration.records;
+            let was_near = std::mem::replace(&mut registration.near, near);
+            let was_wanted = std::mem::replace(&mut registration.wanted, wants);
+            let through = registration.way.through;
+            match (was_wanted, wants) {
+                (false, true) => {
+                    let through = !near && self.should_go_through(now, id);
+                    self.take_way(now, id, through, out);
                     self.begin_handshake(id, false);
                 }
                 (true, false) => self.let_go(now, id, out),
+                (true, true) if near && !was_near && through => self.take_way(now, id, false, out),
+                (true, true) if !near && !through && self.should_go_through(now, id) => {
+                    self.take_way(now, id, true, out);
+                }
                 _ => {}
             }
         }

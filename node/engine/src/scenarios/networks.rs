@@ -8,7 +8,7 @@ use std::{
 use farlan_crypto::{Identity, NodeId, Seed, Work};
 use farlan_netconf::{DirectoryKey, Mac, NodePrefix};
 
-use super::lab::{Lab, Place, frame, link};
+use super::lab::{Lab, Place, frame, link, world_id};
 use crate::{
     MAX_NETWORKS, NetworkHandle,
     networks::Member,
@@ -18,6 +18,7 @@ use crate::{
         control::{Control, MEMBERS_AT_ONCE, MemberEntry, Membership, NodeRecord, Query, TAG},
         datagram::{RelayIndex, RelayTarget},
     },
+    worlds::PIECE,
 };
 
 /// The header and the tag of a sealed datagram, and the IPv6 and UDP headers before it.
@@ -239,6 +240,23 @@ fn largest() -> Vec<(Control, bool)> {
     let all_networks = u8::try_from(MAX_NETWORKS).unwrap();
     vec![
         (Control::Ack { number }, true),
+        (
+            Control::World {
+                world: world_id(1),
+                version: u32::MAX,
+            },
+            true,
+        ),
+        (
+            Control::WorldPiece {
+                world: world_id(1),
+                version: u32::MAX,
+                length: u16::MAX,
+                offset: u16::MAX,
+                bytes: vec![0; PIECE],
+            },
+            true,
+        ),
         (
             Control::Homes {
                 places: vec![record.place(); 4],

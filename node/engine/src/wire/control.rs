@@ -21,13 +21,16 @@
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
 //! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
+//! 27 world        world id 16 | version 4
+//! 28 world wanted world id 16 | version 4 | offset 2
+//! 29 world piece  world id 16 | version 4 | length of the list 2 | offset 2 | length of the piece 2 | piece
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
+use farlan_netconf::{DirectoryKey, NodePrefix, Reader, WorldId};
 
 use super::{
     datagram::RelayIndex,
@@ -162,6 +165,22 @@ pub(crate) enum Control {
     Homes {
         places: Vec<Place>,
     },
+    World {
+        world: WorldId,
+        version: u32,
+    },
+    WorldWanted {
+        world: WorldId,
+        version: u32,
+        offset: u16,
+    },
+    WorldPiece {
+        world: WorldId,
+        version: u32,
+        length: u16,
+        offset: u16,
+        bytes: Vec<u8>,
+    },
 }
 
 impl Control {
@@ -195,6 +214,9 @@ impl Control {
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
             Self::Homes { .. } => 26,
+            Self::World { .. } => 27,
+            Self::WorldWanted { .. } => 28,
+            Self::WorldPiece { .. } => 29,
         }
     }
 
@@ -284,6 +306,29 @@ impl Control {
             Self::Introduce { record } => put_record(bytes, record),
             Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
+            Self::World { world, version } => {
+                bytes.extend_from_slice(world.as_bytes());
+                put_u32(bytes, *version);
+            }
+            Self::WorldWanted { world, version, offset } => {
+                bytes.extend_from_slice(world.as_bytes());
+                put_u32(bytes, *version);
+                put_u16(bytes, *offset);
+            }
+            Self::WorldPiece {
+                world,
+                version,
+                length,
+                offset,
+                bytes: piece,
+            } => {
+                bytes.extend_from_slice(world.as_bytes());
+                put_u32(bytes, *version);
+                put_u16(bytes, *length);
+                put_u16(bytes, *offset);
+                put_u16(bytes, u16::try_from(piece.len()).unwrap_or(u16::MAX));
+                bytes.extend_from_slice(piece);
+            }
         }
     }
 
@@ -361,6 +406,25 @@ impl Control {
             26 => Self::Homes {
                 places: list(reader, |reader| place(reader)?.ok_or(Malformed))?,
             },
+            27 => Self::World {
+                world: WorldId::from_bytes(reader.array()?),
+                version: reader.u32()?,
+            },
+            28 => Self::WorldWanted {
+                world: WorldId::from_bytes(reader.array()?),
+                version: reader.u32()?,
+                offset: reader.u16()?,
+            },
+            29 => Self::WorldPiece {
+                world: WorldId::from_bytes(reader.array()?),
+                version: reader.u32()?,
+                length: reader.u16()?,
+                offset: reader.u16()?,
+                bytes: {
+                    let length = reader.u16()?;
+                    reader.bytes(usize::from(length))?.to_vec()
+                },
+            },
             _ => return Ok(None),
         }))
     }
@@ -392,6 +456,10 @@ pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = Result<Option<Contr
 }
 
 fn put_u64(bytes: &mut Vec<u8>, value: u64) {
+    bytes.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_u16(bytes: &mut Vec<u8>, value: u16) {
     bytes.extend_from_slice(&value.to_be_bytes());
 }
 
@@ -480,6 +548,7 @@ mod tests {
 
     fn all() -> Vec<Control> {
         let member_key = DirectoryKey::from_bytes([1; 16]);
+        let world = WorldId::from_bytes([6; 16]);
         let address_key = DirectoryKey::from_bytes([2; 16]);
         let ipv4 = Some(Ipv4Addr::new(10, 1, 2, 3));
         let entry = MemberEntry {
@@ -546,6 +615,19 @@ mod tests {
             Control::Answer { nonce: 6 },
             Control::Homes {
                 places: vec![place_for_test(); 2],
+            },
+            Control::World { world, version: 2 },
+            Control::WorldWanted {
+                world,
+                version: 2,
+                offset: 1000,
+            },
+            Control::WorldPiece {
+                world,
+                version: 2,
+                length: 1003,
+                offset: 1000,
+                bytes: vec![1, 2, 3],
             },
         ]
     }
