@@ -25,6 +25,7 @@ use tokio::{
 };
 
 pub use cards::{Cards, KernelCards, NewCard};
+pub use resolver::{keep_resolved, literal};
 
 use crate::{
     api::{Server, daemon_router},
@@ -240,6 +241,7 @@ impl Daemon {
             // The engine logs both itself.
             Event::Registered { observed, .. } => tracing::debug!(%observed, "seen by the supernode"),
             Event::RegistrationLost { .. } => {}
+            Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
             Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
             Event::PeerUp { network, node } => {

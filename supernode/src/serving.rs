@@ -12,9 +12,12 @@ use farlan::{
 };
 use farlan_crypto::Work;
 use farlan_engine::{Config, Role};
+use farlan_netconf::World;
 use serde::{Deserialize, Serialize};
 
-use crate::directory::Directory;
+use tokio::sync::watch;
+
+use crate::{directory::Directory, world};
 
 /// Name of the status socket in the state directory.
 pub(crate) const SOCKET: &str = "status.sock";
@@ -44,12 +47,11 @@ pub(crate) struct Status {
     pub(crate) counters: BTreeMap<String, u64>,
 }
 
-/// What never changes while it runs, and the way to what does.
+/// What never changes while it runs, and the ways to what does.
 #[derive(Clone, Debug)]
 struct Serving {
     node_id: String,
-    world: String,
-    version: u32,
+    served: watch::Receiver<World>,
     port: u16,
     started: Instant,
     data_plane: DataPlane,
@@ -64,7 +66,8 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
     check_socket(&socket)?;
     let underlay = listen(directory.config().port)?;
     let port = underlay.port().map_err(Failure::negative)?;
-    let (world, version) = (directory.world().id().to_string(), directory.world().version());
+    let path = directory.path().to_owned();
+    let (served, current) = watch::channel(directory.world().clone());
     // The directory stays locked as long as this runs.
     let (_state, identity) = directory.into_parts();
     let node_id = identity.node_id().to_string();
@@ -76,8 +79,7 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
     let (data_plane, mut events) = DataPlane::start(config, underlay)?;
     let serving = Serving {
         node_id,
-        world,
-        version,
+        served: current,
         port,
         started: Instant::now(),
         data_plane: data_plane.clone(),
@@ -86,8 +88,7 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
     let server = Server::start(&socket, router(serving))?;
     let ended = tokio::select! {
         result = stop_signal() => result,
-        // A supernode has no use for events; their end is that of the data plane.
-        () = async { while events.recv().await.is_some() {} } => Err(Failure::negative("the data plane has ended")),
+        followed = world::follow(&path, &data_plane, &mut events, &served) => followed.map_err(Failure::from),
     };
     tracing::info!("stopping");
     drop(server);
@@ -117,12 +118,16 @@ fn router(serving: Serving) -> Router {
 
 async fn status(State(serving): State<Serving>) -> Answer<Status> {
     let snapshot = serving.data_plane.snapshot().await?;
+    let (world, version) = {
+        let served = serving.served.borrow();
+        (served.id().to_string(), served.version())
+    };
     let counters = snapshot.counters.iter().chain(snapshot.shell.iter());
     Ok(Json(Status {
         schema: SCHEMA,
         node_id: serving.node_id,
-        world: serving.world,
-        version: serving.version,
+        world,
+        version,
         port: serving.port,
         uptime_s: serving.started.elapsed().as_secs(),
         registrations: snapshot.anchor.registrations,
@@ -138,7 +143,9 @@ const STOPPING: std::time::Duration = std::time::Duration::from_millis(1500);
 #[cfg(test)]
 mod tests {
     use farlan::{cli::client::Client, shell::Snapshot};
+    use farlan_crypto::{Identity, random::SystemRandom};
     use farlan_engine::AnchorStatus;
+    use farlan_netconf::Supernode;
 
     use super::*;
 
@@ -171,10 +178,15 @@ mod tests {
                 }
             }
         });
+        let operator = Identity::generate(&mut SystemRandom::from_os().unwrap(), Work::NONE);
+        let supernode = Supernode {
+            key: operator.public(),
+            endpoints: vec!["192.0.2.1:9600".parse().unwrap()],
+        };
+        let (served, _) = watch::channel(World::sign(&operator, 4, vec![supernode.clone()]).unwrap());
         let serving = Serving {
             node_id: "n".into(),
-            world: "w".into(),
-            version: 1,
+            served: served.subscribe(),
             port: 9600,
             started: Instant::now(),
             data_plane,
@@ -184,5 +196,9 @@ mod tests {
         let status: Status = Client::new(&path).get("/v1/status").await.unwrap();
         assert_eq!((status.registrations, status.subscriptions, status.claims), (3, 2, 1));
         assert_eq!(status.counters.get("relayed"), Some(&0));
+        assert_eq!(status.version, 4);
+        served.send_replace(World::sign(&operator, 5, vec![supernode]).unwrap());
+        let status: Status = Client::new(&path).get("/v1/status").await.unwrap();
+        assert_eq!(status.version, 5);
     }
 }

@@ -371,6 +371,7 @@ impl Engine {
 
     /// Forgets a world. Its networks must have been left.
     pub fn remove_world(&mut self, _now: Time, world: WorldId) {
+        self.siblings.forget(&world);
         let known = self.directory.worlds.remove(&world).unwrap_or_default();
         let former = known.former.into_iter().flat_map(|(list, _)| list);
         for (_, id) in known.list.into_iter().chain(former) {

@@ -30,6 +30,15 @@ impl Siblings {
     /// Takes note of a world's supernodes.
     pub(crate) fn set(&mut self, world: WorldId, anchors: Vec<Anchor>) {
         self.worlds.insert(world, anchors);
+        self.read_addresses();
+    }
+
+    pub(crate) fn forget(&mut self, world: &WorldId) {
+        self.worlds.remove(world);
+        self.read_addresses();
+    }
+
+    fn read_addresses(&mut self) {
         self.addresses.clear();
         for anchor in self
             .worlds
