@@ -121,6 +121,8 @@ pub(crate) struct Registration {
     pub(crate) until: Option<Time>,
     /// This node's relay index there, while registered.
     pub(crate) index: Option<RelayIndex>,
+    /// Since when it is wanted and missing.
+    pub(crate) missed: Option<Time>,
     /// The unanswered `register` request.
     request: Option<Request>,
     /// When the next sign of life is due.
@@ -319,6 +321,7 @@ impl Engine {
                 records: false,
                 until: None,
                 index: None,
+                missed: None,
                 request: None,
                 keepalive: now,
                 unanswered: None,
@@ -532,6 +535,7 @@ impl Engine {
             return;
         };
         let first = registration.index.replace(index) != Some(index);
+        registration.missed = None;
         self.directory.changed |= first;
         registration.keepalive = now + registration.keepalive();
         registration.unanswered = None;
@@ -593,7 +597,7 @@ impl Engine {
             Some(sent) if sent >= REQUESTS_MISSED => {
                 self.end_sessions(id, out);
                 self.try_other_address(now, id);
-                self.registration_lost(id, out);
+                self.registration_lost(now, id, out);
                 return;
             }
             Some(_) => self.resend_register(now, id, out),
@@ -628,19 +632,19 @@ impl Engine {
         let session = self.peers.get(id).and_then(|peer| peer.sessions.current());
         if session.is_none() && self.peers.get(id).is_some_and(|peer| peer.outgoing.is_none()) {
             if self.directory.wants(id) {
-                self.registration_lost(id, out);
+                self.registration_lost(now, id, out);
             }
         } else if lost && self.way_back(now, id, out) {
             debug!(supernode = %self.name(id), "not that way");
         } else if lost {
             debug!(supernode = %self.name(id), "no answer");
             self.end_sessions(id, out);
-            self.registration_lost(id, out);
+            self.registration_lost(now, id, out);
         }
     }
 
     /// Without a registration: begins anew, without end.
-    pub(crate) fn registration_lost(&mut self, id: PeerId, out: &mut Outbox) {
+    pub(crate) fn registration_lost(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
@@ -650,6 +654,7 @@ impl Engine {
         registration.watched = None;
         registration.way.direct = false;
         registration.way.trial = false;
+        registration.missed.get_or_insert(now);
         self.directory.changed |= had;
         if had && let Some(peer) = self.peers.get(id) {
             info!(supernode = %peer.key.node_id().short(), "registration lost");

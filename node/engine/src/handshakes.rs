@@ -223,7 +223,9 @@ impl Engine {
         if !wanted {
             self.drop_outgoing(id);
         } else if now.since(outgoing.begun) < RESENT_FOR {
-            let stale = outgoing.retry.sent() >= 2;
+            // What is heard meanwhile shows that the way works.
+            let heard = peer.heard.is_some_and(|heard| heard > outgoing.begun);
+            let stale = outgoing.retry.sent() >= 2 && !heard;
             outgoing.retry.again(now);
             if stale {
                 self.try_other_relay(now, id);
@@ -236,7 +238,7 @@ impl Engine {
             self.begin(now, id, rekey, out);
             // The pauses go on from where they were.
             if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
-                outgoing.retry = retry;
+                outgoing.retry = retry.with(outgoing.retry);
                 outgoing.retry.again(now);
             }
         }
@@ -251,7 +253,7 @@ impl Engine {
             return;
         }
         let schedule = if peer.supernode {
-            self.directory.schedule(id)
+            self.directory.schedule(now, id)
         } else {
             RESEND
         };

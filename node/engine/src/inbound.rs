@@ -322,7 +322,7 @@ impl Engine {
         if self.role == Role::Supernode {
             self.end_registration(now, id, true, out);
         } else if self.peers.get(id).is_some_and(|peer| peer.supernode) {
-            self.registration_lost(id, out);
+            self.registration_lost(now, id, out);
         }
     }
 }

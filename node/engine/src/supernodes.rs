@@ -28,7 +28,14 @@ const NEEDED: Schedule = Schedule {
     longest: Duration::from_secs(3),
 };
 
-/// The same towards one that others stand in for. It is needed for its records all the same, so not too seldom.
+/// The same towards one that keeps this node's records, while it has not been away for long: it will be back.
+const MISSED: Schedule = Schedule {
+    longest: Duration::from_secs(4),
+    ..NEEDED
+};
+const MISSED_FOR: Duration = Duration::from_secs(600);
+
+/// The same towards any other.
 const SPARE: Schedule = Schedule {
     first: Duration::from_millis(600),
     steady: 3,
@@ -61,8 +68,16 @@ impl Directory {
     }
 
     /// How a handshake with a supernode is sent again.
-    pub(crate) fn schedule(&self, supernode: PeerId) -> Schedule {
-        if self.needs(supernode) { NEEDED } else { SPARE }
+    pub(crate) fn schedule(&self, now: Time, supernode: PeerId) -> Schedule {
+        let missed = self.registrations.get(&supernode).is_some_and(|registration| {
+            let since = registration.missed.unwrap_or(now);
+            registration.records && now.since(since) < MISSED_FOR
+        });
+        match (self.needs(supernode), missed) {
+            (true, _) => NEEDED,
+            (false, true) => MISSED,
+            (false, false) => SPARE,
+        }
     }
 }
 
@@ -185,6 +200,7 @@ impl Engine {
             let through = registration.way.through;
             match (was_wanted, wants) {
                 (false, true) => {
+                    registration.missed = Some(now);
                     let through = !near && self.should_go_through(now, id);
                     self.take_way(now, id, through, out);
                     self.begin_handshake(id, false);
