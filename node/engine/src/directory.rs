@@ -160,6 +160,14 @@ impl Registration {
         self.addresses.get(self.address).copied().filter(|_| !self.way.through)
     }
 
+    /// Goes on directly at one of the supernode's addresses.
+    pub(crate) fn use_address(&mut self, address: SocketAddr) {
+        if let Some(position) = self.addresses.iter().position(|known| *known == address) {
+            self.address = position;
+            self.way.through = false;
+        }
+    }
+
     /// How often a sign of life is due.
     fn keepalive(&self) -> Duration {
         if self.way.through && !self.near {
@@ -466,7 +474,7 @@ impl Engine {
     /// Registers at a supernode, or shows it that this node is still there.
     pub(crate) fn register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let number = self.directory.request_number();
-        let networks = self
+        let networks: Vec<_> = self
             .networks
             .iter()
             .filter(|network| {
@@ -476,6 +484,11 @@ impl Engine {
             })
             .map(|network| (network.handle, network.ipv4_claim()))
             .collect();
+        // What it does not hold (any more) it does not list either.
+        let held = |handle| networks.iter().any(|(held, _)| *held == handle);
+        for network in self.networks.iter_mut().filter(|network| !held(network.handle)) {
+            network.listings.remove(&id);
+        }
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };

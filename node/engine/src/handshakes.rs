@@ -429,6 +429,9 @@ impl Engine {
         if !peer.supernode && matches!(via, Via::Relay { .. }) {
             peer.path = Some(via.path());
         }
+        if peer.supernode {
+            self.way_answered(id, via);
+        }
         let lifetime = self.lifetime(id);
         let session = Session::new(keys, (local, remote), Side::Initiator, lifetime, self.window(), now);
         let Some(peer) = self.peers.get_mut(id) else { return };

@@ -189,7 +189,7 @@ impl Engine {
     pub(crate) fn try_other_relay(&mut self, now: Time, id: PeerId) {
         let Some(peer) = self.peers.get(id) else { return };
         if peer.supernode {
-            return self.try_other_way(now, id);
+            return self.try_other_address(now, id);
         }
         let used = peer.path;
         let paths = self.relay_paths(id);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::{
     Engine, Outbox, Time,
+    handshakes::Via,
     peers::{Path, PeerId},
     wire::datagram::{RelayIndex, RelayTarget, SupernodeTag},
 };
@@ -109,18 +110,17 @@ impl Engine {
         true
     }
 
-    /// A supernode that does not answer a handshake is tried through the home and directly in turn, if it keeps records.
-    pub(crate) fn try_other_way(&mut self, now: Time, id: PeerId) {
-        let possible = self.should_go_through(now, id);
+    /// Message 2 of a supernode came: that way works, whichever message 1 it answers.
+    pub(crate) fn way_answered(&mut self, id: PeerId, via: Via) {
+        let through = Some(via.path()) == self.way_through(id);
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        let through = registration.records && possible && !registration.way.through;
-        if through != registration.way.through {
-            registration.way.through = through;
-            registration.way.direct = false;
-            self.point(id);
+        match via {
+            Via::Direct(address) => registration.use_address(address),
+            _ => registration.way.through |= through,
         }
+        self.point(id);
     }
 
     /// Whether a supernode that is wanted for its records only is better reached through the home.
