@@ -117,3 +117,60 @@ fn a_dead_supernode_interrupts_for_less_than_five_seconds() {
         assert!(took <= 5 * SECOND, "{took:?}");
     });
 }
+
+#[test]
+fn a_nearer_supernode_becomes_home_after_a_minute_and_nothing_is_lost() {
+    for_each_seed(FIXED_SEEDS / 2, |seed| {
+        let mut lab = Lab::new(seed);
+        lab.set_links(PLAIN);
+        let supernodes = [(); 3].map(|()| lab.add_supernode());
+        let network = lab.add_link_network();
+        let nodes = [Mapping::EndpointIndependent, Mapping::Symmetric].map(|mapping| {
+            let nat = lab.add_nat(mapping);
+            lab.add_node(Some(nat))
+        });
+        for &node in &nodes {
+            lab.set_link(node, supernodes[1], LinkQuality::of_delay(5 * MILLISECOND));
+            lab.join(node, network);
+        }
+        lab.settle(network, &nodes);
+        let home = |lab: &Lab, node: HostId| {
+            let all = lab.supernodes(node);
+            let home = all
+                .iter()
+                .find(|supernode| supernode.home)
+                .map(|supernode| supernode.node);
+            supernodes
+                .iter()
+                .position(|supernode| Some(lab.node_id(*supernode)) == home)
+        };
+        lab.run(3 * SECOND);
+        assert!(
+            nodes.iter().all(|node| home(&lab, *node) == Some(1)),
+            "the nearest is home"
+        );
+        let first = lab.ping(nodes[0], nodes[1], network, Family::V4);
+        lab.run(2 * SECOND);
+        assert!(lab.answer(first).is_some());
+        // Its line becomes slow; another one is a fifth better from now on.
+        for &node in &nodes {
+            lab.set_link(node, supernodes[1], LinkQuality::of_delay(60 * MILLISECOND));
+        }
+        let mut moved = None;
+        let start = lab.now();
+        for _ in 0..600 {
+            let pings = [(0, 1), (1, 0)].map(|(from, to)| lab.ping(nodes[from], nodes[to], network, Family::V4));
+            lab.run(500 * MILLISECOND);
+            assert!(
+                pings.iter().all(|ping| lab.answer(*ping).is_some()),
+                "lost at {:?}",
+                lab.now()
+            );
+            if moved.is_none() && nodes.iter().all(|node| home(&lab, *node) != Some(1)) {
+                moved = Some(lab.now() - start);
+            }
+        }
+        let moved = moved.expect("another home");
+        assert!(moved >= 60 * SECOND, "{moved:?}");
+    });
+}

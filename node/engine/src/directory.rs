@@ -143,6 +143,8 @@ pub(crate) struct Unanswered {
     /// When the next one follows, and how many are sent.
     pause: Duration,
     limit: u32,
+    /// Whether something else has shown meanwhile that the supernode lives.
+    alive: bool,
 }
 
 impl Registration {
@@ -624,6 +626,10 @@ impl Engine {
         let lost = match registration.unanswered {
             Some(unanswered) => {
                 let overdue = now.since(unanswered.sent) >= unanswered.pause;
+                if overdue && unanswered.alive {
+                    registration.unanswered = None;
+                }
+                let overdue = overdue && !unanswered.alive;
                 if overdue && unanswered.count < unanswered.limit {
                     self.send_keepalive(now, id, Some(unanswered), out);
                 }
@@ -690,7 +696,9 @@ impl Engine {
     pub(crate) fn relay_works(&mut self, supernode: PeerId) {
         if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
             registration.watched = None;
-            registration.unanswered = None;
+            if let Some(unanswered) = &mut registration.unanswered {
+                unanswered.alive = true;
+            }
         }
     }
 
@@ -702,6 +710,7 @@ impl Engine {
             count: 0,
             pause: (rtt * 3 / 2).clamp(URGENT_RETRY, KEEPALIVE_RETRY),
             limit: URGENT_MISSED,
+            alive: false,
         };
         self.send_keepalive(now, id, Some(urgent), out);
     }
@@ -714,6 +723,7 @@ impl Engine {
                 count: 0,
                 pause: KEEPALIVE_RETRY,
                 limit: KEEPALIVES_MISSED,
+                alive: false,
             });
             registration.unanswered = Some(Unanswered {
                 sent: now,
@@ -747,6 +757,7 @@ impl Engine {
             && let Some(peer) = self.peers.get_mut(id)
         {
             peer.measure_rtt(now.since(unanswered.sent));
+            self.directory.changed = true;
         }
     }
 

@@ -1,11 +1,11 @@
 //! Several supernodes: home and second, what happens when they die and come back, records and relays in larger worlds.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 
 use farlan_crypto::{Identity, Seed, Work};
 use farlan_netconf::{Supernode, World};
 
-use super::lab::{Lab, Place, Wire, cut, frame, intact, link};
+use super::lab::{Lab, Place, Wire, cut, frame, intact, link, world_id};
 use crate::{
     Anchor, Event, Join, NetworkHandle, Role, Time,
     peers::Path,
@@ -138,6 +138,29 @@ fn a_supernode_that_was_away_for_long_has_its_nodes_within_5_seconds() {
         pair.wait_registered(supernode, Duration::from_secs(5));
         assert!(pair.gap(Duration::from_secs(10)) <= Duration::from_secs(5));
     }
+}
+
+#[test]
+fn of_a_supernode_with_many_addresses_the_one_that_works_is_found() {
+    let mut pair = Pair::new(1);
+    let supernode = pair.supernodes[0];
+    let nowhere = (1..=4).map(|number| SocketAddr::from(([10, 9, 9, number], 9600)));
+    let anchor = Anchor {
+        key: pair.lab.key(supernode),
+        addresses: nowhere.chain([pair.lab.hosts[supernode].address]).collect(),
+    };
+    for node in pair.nodes {
+        let now = pair.lab.now;
+        pair.lab.hosts[node]
+            .engine
+            .set_world(now, world_id(1), vec![anchor.clone()]);
+    }
+    pair.lab.wire = dead(vec![supernode]);
+    pair.lab.run_seconds(20);
+    pair.restart(supernode);
+    pair.lab.wire = intact();
+    pair.wait_registered(supernode, Duration::from_secs(16));
+    assert!(pair.gap(Duration::from_secs(10)) <= Duration::from_secs(1));
 }
 
 #[test]
@@ -330,7 +353,7 @@ fn what_was_passed_on_is_not_passed_on_again() {
 fn a_hint_is_never_larger_than_its_cause() {
     let mut pair = Pair::new(2);
     let (lab, supernode) = (&mut pair.lab, pair.supernodes[0]);
-    let from = std::net::SocketAddr::from(([10, 9, 9, 9], 1));
+    let from = SocketAddr::from(([10, 9, 9, 9], 1));
     let mut data = Vec::new();
     put_data(&mut data, SessionIndex(1), 0);
     let mut relay = Vec::new();
