@@ -23,8 +23,8 @@ use crate::{
     sessions::EARLY_KEPT,
     traversal::CANDIDATES_ACK,
     wire::{
-        control::{Control, TAG, TAG_PADDING},
-        datagram::{RelayIndex, SessionIndex},
+        control::{Control, Place, TAG, TAG_PADDING},
+        datagram::SessionIndex,
     },
 };
 
@@ -98,7 +98,8 @@ pub(crate) struct Listing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     pub(crate) key: PublicKey,
-    pub(crate) index: RelayIndex,
+    /// Where it is reached, as the directory told.
+    pub(crate) place: Place,
     pub(crate) ipv4: Option<Ipv4Addr>,
 }
 
@@ -391,6 +392,7 @@ impl Engine {
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
+        self.tell_homes(now, id, out);
         for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, (local, via), &message, out);
         }
