@@ -212,7 +212,10 @@ impl Engine {
 
     /// Says goodbye to supernodes and peers; the engine is of no use afterwards.
     pub fn shutdown(&mut self, now: Time, out: &mut Outbox) {
-        for id in self.peers.ids() {
+        // Supernodes last: what goes over them would not be passed on any more.
+        let direct: Vec<PeerId> = self.directory.homes().collect();
+        let others = self.peers.ids().into_iter().filter(|id| !direct.contains(id));
+        for id in others.chain(direct.iter().copied()).collect::<Vec<_>>() {
             self.send_bye(now, id, out);
         }
     }

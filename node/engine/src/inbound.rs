@@ -88,7 +88,7 @@ impl Engine {
 
     /// The supernode of this node that is reached at `address`.
     pub(crate) fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
-        self.directory.anchors().find(|id| {
+        self.directory.wanted().find(|id| {
             self.peers
                 .get(*id)
                 .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
