@@ -134,7 +134,12 @@ fn world(lab: &mut Lab, count: usize) -> Result<(Vec<Supernode>, Vec<String>)> {
 
 fn drop_to(namespace: &Arc<Namespace>, address: Ipv4Addr) -> Result<()> {
     let rules = format!(
-        "table ip cut_{} {{ chain output {{ type filter hook output priority 0; ip daddr {address} drop; }} }}",
+        "table ip cut_{} {{
+            chain output {{
+                type filter hook output priority 0
+                ip daddr {address} drop
+            }}
+        }}",
         u32::from(address)
     );
     namespace.nft(&rules)

@@ -438,7 +438,11 @@ impl Engine {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.path = Some(came);
                 }
-                self.send_control(now, id, None, &[Control::Challenge { nonce }], out);
+                let mut messages = vec![Control::Challenge { nonce }];
+                if let Path::Direct(endpoint) = came {
+                    messages.push(Control::Observed { endpoint });
+                }
+                self.send_control(now, id, None, &messages, out);
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.path = path;
                 }
@@ -459,7 +463,7 @@ impl Engine {
     }
 
     /// A node answered from the address where it was challenged.
-    pub(crate) fn challenge_answered(&mut self, now: Time, id: PeerId, nonce: u64, out: &mut Outbox) {
+    pub(crate) fn challenge_answered(&mut self, id: PeerId, nonce: u64) {
         let Some(registration) = self.anchor.registrations.get_mut(&id) else {
             return;
         };
@@ -468,9 +472,6 @@ impl Engine {
         {
             peer.path = Some(challenge.path);
             self.anchor.note_way(id, Some(challenge.path));
-            if let Path::Direct(endpoint) = challenge.path {
-                self.send_control(now, id, None, &[Control::Observed { endpoint }], out);
-            }
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     relays::Telling,
     rendezvous,
     retry::{Retry, Schedule},
+    supernodes::LEFT_KEPT,
     ways::Way,
     wire::{
         control::{Control, Membership, Place},
@@ -216,6 +217,15 @@ impl Directory {
         registration.is_some_and(|registration| registration.index.is_some() && registration.way.direct)
     }
 
+    /// The supernodes at which this node is registered, or tries to be.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = PeerId> {
+        let wanted = self
+            .registrations
+            .iter()
+            .filter(|(_, registration)| registration.wanted);
+        wanted.map(|(id, _)| *id)
+    }
+
     /// All supernodes of this node.
     pub(crate) fn anchors(&self) -> impl Iterator<Item = PeerId> {
         self.registrations.keys().copied()
@@ -258,11 +268,6 @@ impl Directory {
     pub(crate) fn needs(&self, supernode: PeerId) -> bool {
         let mut worlds = self.worlds.values();
         worlds.any(|known| known.homes.home().is_none() && known.lists(supernode))
-    }
-
-    /// Has a supernode told of the memberships again at the end of this turn.
-    pub(crate) fn mark_dirty(&mut self, supernode: PeerId) {
-        self.dirty.insert(supernode);
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -350,7 +355,10 @@ impl Engine {
             registration.address = in_use
                 .and_then(|used| anchor.addresses.iter().position(|a| *a == used))
                 .unwrap_or_default();
-            registration.addresses = anchor.addresses;
+            // Names that are not looked up yet: the addresses known so far stay.
+            if !anchor.addresses.is_empty() || registration.addresses.is_empty() {
+                registration.addresses = anchor.addresses;
+            }
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.supernode = true;
             }
@@ -372,6 +380,12 @@ impl Engine {
             // The networks of which a supernode is a holder may be others now.
             self.directory.dirty.extend(list.iter().map(|(_, id)| *id));
             let before = std::mem::replace(&mut known.list, list);
+            // Others know this node at one that is listed no more.
+            for (_, gone) in before.iter().filter(|gone| !known.list.contains(gone)) {
+                if let Some(registration) = self.directory.registrations.get_mut(gone) {
+                    registration.until = registration.until.max(Some(now + LEFT_KEPT));
+                }
+            }
             let former = known.former.replace((before, now + FORMER_KEPT));
             dropped.extend(former.into_iter().flat_map(|(list, _)| list));
         }

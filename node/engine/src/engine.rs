@@ -235,10 +235,17 @@ impl Engine {
 
     /// Says goodbye to supernodes and peers; the engine is of no use afterwards.
     pub fn shutdown(&mut self, now: Time, out: &mut Outbox) {
-        // Supernodes last: they relay to the others as long as this node is registered.
-        let is_supernode = |id: &PeerId| self.peers.get(*id).is_some_and(|peer| peer.supernode);
-        let (supernodes, peers): (Vec<_>, Vec<_>) = self.peers.ids().into_iter().partition(is_supernode);
-        for id in peers.into_iter().chain(supernodes) {
+        // Supernodes last, and of them those reached directly: what goes over them would not be passed on any more.
+        let direct: Vec<PeerId> = self.directory.homes().collect();
+        let rank = |id: &PeerId| {
+            (
+                self.peers.get(*id).is_some_and(|peer| peer.supernode),
+                direct.contains(id),
+            )
+        };
+        let mut ids = self.peers.ids();
+        ids.sort_by_key(rank);
+        for id in ids {
             self.send_bye(now, id, out);
         }
     }

@@ -39,15 +39,15 @@ impl Siblings {
     }
 
     fn read_addresses(&mut self) {
-        self.addresses.clear();
-        for anchor in self
-            .worlds
-            .values()
-            .flatten()
-            .filter(|anchor| !anchor.addresses.is_empty())
-        {
+        let before = std::mem::take(&mut self.addresses);
+        for anchor in self.worlds.values().flatten() {
             let tag = SupernodeTag::of(&anchor.key.node_id());
-            self.addresses.entry(tag).or_insert_with(|| anchor.addresses.clone());
+            // Names that are not looked up yet: the addresses known so far stay.
+            let known = before.get(&tag).filter(|_| anchor.addresses.is_empty());
+            let addresses = known.unwrap_or(&anchor.addresses);
+            if !addresses.is_empty() {
+                self.addresses.entry(tag).or_insert_with(|| addresses.clone());
+            }
         }
     }
 

@@ -90,7 +90,7 @@ impl Engine {
 
     /// The supernode of this node that is reached at `address`.
     pub(crate) fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
-        self.directory.anchors().find(|id| {
+        self.directory.wanted().find(|id| {
             self.peers
                 .get(*id)
                 .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
@@ -354,8 +354,6 @@ impl Engine {
             Control::Introduce { record } if node => self.introduced(id, record),
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
-                // The supernode sees this node elsewhere; the answer to a request tells where, and is not lost.
-                self.directory.mark_dirty(id);
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(id, *other, out),
@@ -366,7 +364,7 @@ impl Engine {
                 self.members_acknowledged(now, id, *member_key, *version, out);
             }
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
-            Control::Answer { nonce } if !node => self.challenge_answered(now, id, *nonce, out),
+            Control::Answer { nonce } if !node => self.challenge_answered(id, *nonce),
             _ => self.counters.unknown_messages += 1,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A home that was left stays registered for so long: others know the old one still.
-const LEFT_KEPT: Duration = Duration::from_secs(60);
+pub(crate) const LEFT_KEPT: Duration = Duration::from_secs(60);
 
 /// A supernode that is measured has so long to answer.
 const MEASURED_FOR: Duration = Duration::from_secs(5);

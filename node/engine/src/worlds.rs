@@ -35,11 +35,15 @@ const DISTRUSTED: Duration = Duration::from_secs(600);
 /// How many of those are remembered; the oldest gives way.
 const MAX_DISTRUSTED: usize = 64;
 
+/// Lists fetched at one time, so that somebody who promises one and does not deliver keeps nobody else from it; the one
+/// begun first gives way.
+const MAX_FETCHES: usize = 8;
+
 /// The lists this engine holds and fetches.
 #[derive(Debug, Default)]
 pub(crate) struct Worlds {
     held: BTreeMap<WorldId, Held>,
-    fetches: BTreeMap<WorldId, Fetch>,
+    fetches: BTreeMap<(WorldId, PeerId), Fetch>,
     distrusted: Vec<(PeerId, Time)>,
 }
 
@@ -51,8 +55,8 @@ struct Held {
 
 #[derive(Debug)]
 struct Fetch {
-    from: PeerId,
     version: u32,
+    begun: Time,
     bytes: Vec<u8>,
     retry: Retry,
 }
@@ -60,7 +64,7 @@ struct Fetch {
 impl Worlds {
     pub(crate) fn forget(&mut self, world: &WorldId) {
         self.held.remove(world);
-        self.fetches.remove(world);
+        self.fetches.retain(|(fetched, _), _| fetched != world);
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
@@ -87,7 +91,7 @@ impl Worlds {
             let (version, bytes) = (world.version(), world.encode());
             self.held.insert(world.id(), Held { version, bytes });
             self.fetches
-                .retain(|id, fetch| *id != world.id() || fetch.version > version);
+                .retain(|(id, _), fetch| *id != world.id() || fetch.version > version);
         }
         newer
     }
@@ -118,27 +122,28 @@ impl Engine {
             let worlds = &mut self.worlds;
             worlds.distrusted.retain(|(_, since)| now.since(*since) < DISTRUSTED);
             let trusted = worlds.distrusted.iter().all(|(liar, _)| *liar != id);
-            let fetched = worlds.fetches.get(&world).is_some_and(|fetch| fetch.version >= version);
-            if trusted && !fetched {
-                let retry = Retry::due(FETCH, now);
-                let bytes = Vec::new();
-                worlds.fetches.insert(
-                    world,
-                    Fetch {
-                        from: id,
-                        version,
-                        bytes,
-                        retry,
-                    },
-                );
-                self.fetch(now, world, out);
+            let fetch = worlds.fetches.get(&(world, id));
+            if trusted && fetch.is_none_or(|fetch| fetch.version < version) {
+                if worlds.fetches.len() >= MAX_FETCHES {
+                    let first = worlds.fetches.iter().min_by_key(|(_, fetch)| fetch.begun);
+                    let first = first.map(|(key, _)| *key);
+                    first.map(|key| worlds.fetches.remove(&key));
+                }
+                let fetch = Fetch {
+                    version,
+                    begun: now,
+                    bytes: Vec::new(),
+                    retry: Retry::due(FETCH, now),
+                };
+                worlds.fetches.insert((world, id), fetch);
+                self.fetch(now, (world, id), out);
             }
         }
     }
 
     /// Asks for the next piece.
-    fn fetch(&mut self, now: Time, world: WorldId, out: &mut Outbox) {
-        let Some(fetch) = self.worlds.fetches.get_mut(&world) else {
+    fn fetch(&mut self, now: Time, (world, from): (WorldId, PeerId), out: &mut Outbox) {
+        let Some(fetch) = self.worlds.fetches.get_mut(&(world, from)) else {
             return;
         };
         fetch.retry.again(now);
@@ -147,31 +152,28 @@ impl Engine {
             version: fetch.version,
             offset: u16::try_from(fetch.bytes.len()).unwrap_or(u16::MAX),
         };
-        let from = fetch.from;
         self.send_control(now, from, None, &[message], out);
     }
 
     /// Asks again for pieces that did not come.
     pub(crate) fn tend_worlds(&mut self, now: Time, out: &mut Outbox) {
-        let due: Vec<WorldId> = self
-            .worlds
-            .fetches
-            .iter()
-            .filter(|(_, fetch)| fetch.retry.at() <= now)
-            .map(|(world, _)| *world)
-            .collect();
-        for world in due {
-            if self
-                .worlds
-                .fetches
-                .get(&world)
-                .is_some_and(|fetch| fetch.retry.sent() >= FETCHES)
-            {
-                self.worlds.fetches.remove(&world);
+        let due = self.worlds.fetches.iter().filter(|(_, fetch)| fetch.retry.at() <= now);
+        let due: Vec<_> = due.map(|(key, fetch)| (*key, fetch.retry.sent())).collect();
+        for (key, sent) in due {
+            if sent >= FETCHES {
+                self.worlds.fetches.remove(&key);
+                self.distrust(now, key.1);
             } else {
-                self.fetch(now, world, out);
+                self.fetch(now, key, out);
             }
         }
+    }
+
+    fn distrust(&mut self, now: Time, id: PeerId) {
+        if self.worlds.distrusted.len() >= MAX_DISTRUSTED {
+            self.worlds.distrusted.remove(0);
+        }
+        self.worlds.distrusted.push((id, now));
     }
 
     /// Somebody asks for a piece.
@@ -213,21 +215,21 @@ impl Engine {
         bytes: &[u8],
         out: &mut Outbox,
     ) {
-        let Some(fetch) = self.worlds.fetches.get_mut(&world) else {
+        let Some(fetch) = self.worlds.fetches.get_mut(&(world, id)) else {
             return;
         };
         let length = usize::from(length);
-        let expected = fetch.from == id && fetch.version == version && fetch.bytes.len() == usize::from(offset);
+        let expected = fetch.version == version && fetch.bytes.len() == usize::from(offset);
         if !expected || bytes.is_empty() || length > World::MAX_SIZE || fetch.bytes.len() + bytes.len() > length {
             return;
         }
         fetch.bytes.extend_from_slice(bytes);
         if fetch.bytes.len() < length {
             fetch.retry = Retry::due(FETCH, now);
-            self.fetch(now, world, out);
+            self.fetch(now, (world, id), out);
             return;
         }
-        let Some(fetch) = self.worlds.fetches.remove(&world) else {
+        let Some(fetch) = self.worlds.fetches.remove(&(world, id)) else {
             return;
         };
         match World::decode(&fetch.bytes, self.work) {
@@ -235,10 +237,7 @@ impl Engine {
             _ => {
                 debug!(from = %self.name(id), "a list of supernodes that its operator did not sign");
                 self.counters.worlds_refused += 1;
-                if self.worlds.distrusted.len() >= MAX_DISTRUSTED {
-                    self.worlds.distrusted.remove(0);
-                }
-                self.worlds.distrusted.push((id, now));
+                self.distrust(now, id);
             }
         }
     }
