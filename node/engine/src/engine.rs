@@ -182,6 +182,7 @@ impl Engine {
         self.tend_groups(now, out);
         self.tend_lookups(now, out);
         self.tend_pings(now, out);
+        self.tend_contests(now);
         self.tend_anchor(now, out);
         self.work(now, out);
         self.end_turn(now, out);
@@ -197,6 +198,7 @@ impl Engine {
             self.held.deadline(),
             self.groups.deadline(),
             self.lookups.deadline(),
+            self.contests.deadline(),
             self.anchor.deadline(),
         ]
         .into_iter()
