@@ -228,6 +228,23 @@ fn where_no_supernode_can_be_asked_everybody_is() {
 }
 
 #[test]
+fn of_the_frames_that_wait_for_the_directory_the_latest_32_are_kept() {
+    let mut three = Three::new();
+    let (place, network) = three.members[0];
+    let network = three.lab.hosts[place].engine.networks.get_mut(network).unwrap();
+    for listing in network.listings.values_mut() {
+        listing.count += 1;
+    }
+    let calls: Vec<_> = (0..40).map(|_| three.frame(MACHINE, three.mac(0))).collect();
+    for call in &calls {
+        three.send(0, call);
+    }
+    three.lab.run_seconds(2);
+    let reached: Vec<_> = calls.iter().map(|call| three.counts(call)).collect();
+    assert_eq!(reached, [[[0, 0, 0]; 8].as_slice(), &[[0, 1, 1]; 32]].concat());
+}
+
+#[test]
 fn a_big_network_is_not_flooded() {
     let mut three = Three::new();
     three.reached(1, Mac::BROADCAST, HOST);
