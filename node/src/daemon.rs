@@ -276,7 +276,7 @@ impl Daemon {
             Event::AddressConflict { network, address, node } => {
                 let book = self.book.lock().await;
                 let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
-                tracing::warn!(network = %name, %address, peer = %node.short(), "an address of this machine is also another member's");
+                tracing::info!(network = %name, %address, peer = %node.short(), "an address of this machine is also another member's");
             }
             Event::PeerUp { network, node } => {
                 self.troubles.version_fits(node);

@@ -202,6 +202,7 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
         self.work(now, out);
@@ -225,6 +226,7 @@ impl Engine {
             self.groups.deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
+            self.contests.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
         ]
