@@ -9,7 +9,7 @@
 //! 5. [`Engine::admits`] (in `switch`) checks the sources, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use farlan_crypto::session::OpenError;
 use tracing::trace;
@@ -26,6 +26,9 @@ use crate::{
         sealed::{GROUP_HEADER, Sealed},
     },
 };
+
+/// What still comes over two supernodes, so long after something came over one, was under way when the path changed.
+const ONE_HOP_KEPT: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Takes datagrams from the underlay, each with its source. They are opened in place.
@@ -142,8 +145,18 @@ impl Engine {
             self.anchor_heard(now, id, via);
         } else {
             // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
-            if matches!(via, Via::Relay { .. }) {
-                peer.path = Some(via.path());
+            match via {
+                Via::Relay {
+                    source: RelayTarget::Remote { .. },
+                    ..
+                } if peer.one_hop.is_some_and(|at| now.since(at) < ONE_HOP_KEPT) => {}
+                Via::Relay { source, .. } => {
+                    peer.path = Some(via.path());
+                    if matches!(source, RelayTarget::Index(_)) {
+                        peer.one_hop = Some(now);
+                    }
+                }
+                Via::Direct(_) | Via::Passed { .. } => {}
             }
             if !empty && peer.owed.is_none() {
                 peer.owed = Some(now);

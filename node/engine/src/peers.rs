@@ -69,6 +69,8 @@ pub(crate) struct Peer {
     pub(crate) path: Option<Path>,
     /// Where it is registered, as it told in session: its home first.
     pub(crate) homes: Vec<Place>,
+    /// When something sealed last came from it over one supernode.
+    pub(crate) one_hop: Option<Time>,
     /// When something sealed last came from it.
     pub(crate) heard: Option<Time>,
     /// Since when things were sent to it without hearing anything.
@@ -101,6 +103,7 @@ impl Peer {
             half_open: None,
             path: None,
             homes: Vec::new(),
+            one_hop: None,
             heard: None,
             unanswered: None,
             owed: None,
