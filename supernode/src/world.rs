@@ -1,6 +1,6 @@
 //! The world of a supernode: showing and changing its list, and following newer versions while it runs.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{collections::BTreeSet, fmt, path::Path, time::Duration};
 
 use farlan::{
     daemon::{keep_resolved, literal},
@@ -8,7 +8,7 @@ use farlan::{
     shell::{DataPlane, DataPlaneError, Request},
     state::IDENTITY,
 };
-use farlan_crypto::{Work, secret_file};
+use farlan_crypto::{NodeId, Work, secret_file};
 use farlan_engine::Event;
 use farlan_netconf::{Link, Supernode, World};
 use tokio::{
@@ -135,11 +135,24 @@ fn sign(path: &Path, world: &World, supernodes: Vec<Supernode>, count: usize) ->
             file.display()
         )));
     }
+    if let Some(twin) = same_tag(&supernodes) {
+        return Err(Failure::negative(format_args!(
+            "the id {twin} begins like that of another supernode of the world, from which datagrams would not tell it; make \
+             that supernode anew"
+        )));
+    }
     let version = world.version().checked_add(1);
     let version = version.ok_or_else(|| Failure::negative("the world has its last version"))?;
     let world = World::sign(&operator, version, supernodes).map_err(Failure::usage)?;
     directory::store(path, &world)?;
     Ok(Changed { world, count })
+}
+
+/// A supernode whose id has the first 3 bytes in common with that of one before it: those name it in datagrams.
+fn same_tag(supernodes: &[Supernode]) -> Option<NodeId> {
+    let mut tags = BTreeSet::new();
+    let mut ids = supernodes.iter().map(|supernode| supernode.key.node_id());
+    ids.find(|id| !tags.insert(id.as_bytes().first_chunk::<3>().copied()))
 }
 
 /// The ids of a world's supernodes.
@@ -226,6 +239,8 @@ const SHORTEST_PREFIX: usize = 10;
 
 #[cfg(test)]
 mod tests {
+    use farlan_crypto::{Identity, Seed};
+
     use super::*;
 
     /// A supernode in a directory of its own, and its link.
@@ -270,6 +285,23 @@ mod tests {
         assert_eq!((changed.world.version(), changed.world.supernodes().len()), (3, 1));
         let id = changed.world.supernodes()[0].key.node_id().to_string();
         assert!(remove(&first, &id).unwrap_err().message.contains("needs one"));
+    }
+
+    #[test]
+    fn ids_that_begin_alike_are_told() {
+        let supernode = |number: u32| {
+            let mut seed = [0; 32];
+            seed[..4].copy_from_slice(&number.to_be_bytes());
+            let identity = Identity::from_seed(Seed::from_bytes(seed), Work::NONE).unwrap();
+            Supernode {
+                key: identity.public(),
+                endpoints: vec!["192.0.2.1:9600".parse().unwrap()],
+            }
+        };
+        let two = [supernode(1), supernode(2)];
+        assert_eq!(same_tag(&two), None);
+        let twice = [supernode(1), supernode(2), supernode(1)];
+        assert_eq!(same_tag(&twice), Some(two[0].key.node_id()));
     }
 
     #[test]

@@ -325,8 +325,8 @@ impl Engine {
     pub fn set_world(&mut self, now: Time, world: WorldId, anchors: Vec<Anchor>) {
         if self.role == Role::Supernode {
             let own = self.public;
-            let others = anchors.into_iter().filter(|anchor| anchor.key != own);
-            self.siblings.set(world, others.take(MAX_ANCHORS).collect());
+            let (own, others): (Vec<_>, Vec<_>) = anchors.into_iter().partition(|anchor| anchor.key == own);
+            self.siblings.set(world, &own, others);
             return;
         }
         let mut list = Vec::new();
@@ -602,11 +602,14 @@ impl Engine {
         if first {
             info!(supernode = %supernode.short(), "registered");
             for world in self.directory.worlds_of(id) {
-                out.events.push(Event::Registered {
-                    supernode,
-                    world,
-                    observed,
-                });
+                // Through another supernode it does not see this node.
+                if !observed.ip().is_unspecified() {
+                    out.events.push(Event::Registered {
+                        supernode,
+                        world,
+                        observed,
+                    });
+                }
                 self.send_greetings(now, world);
             }
             self.want_again(now);

@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use farlan_netconf::WorldId;
+use farlan_netconf::{World, WorldId};
 
 use crate::{
     Anchor, Engine, Outbox, Role,
@@ -27,8 +27,14 @@ pub(crate) struct Siblings {
 }
 
 impl Siblings {
-    /// Takes note of a world's supernodes.
-    pub(crate) fn set(&mut self, world: WorldId, anchors: Vec<Anchor>) {
+    /// Takes note of a world's supernodes; of their addresses those come first that are of a kind that this supernode has.
+    pub(crate) fn set(&mut self, world: WorldId, own: &[Anchor], mut anchors: Vec<Anchor>) {
+        let own = || own.iter().flat_map(|anchor| &anchor.addresses);
+        let kind = |address: &SocketAddr| !own().any(|own| own.is_ipv4() == address.is_ipv4());
+        for anchor in &mut anchors {
+            anchor.addresses.sort_by_key(kind);
+        }
+        anchors.truncate(World::MAX_SUPERNODES);
         self.worlds.insert(world, anchors);
         self.read_addresses();
     }
@@ -206,5 +212,41 @@ impl Engine {
                 put_hint(bytes, Unknown::Registration(index));
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farlan_crypto::{Identity, Seed, Work};
+
+    use super::*;
+
+    fn anchor(number: u8, addresses: &[&str]) -> Anchor {
+        let identity = Identity::from_seed(Seed::from_bytes([number; 32]), Work::NONE).unwrap();
+        Anchor {
+            key: identity.public(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn siblings_are_known_by_their_addresses_and_reached_at_one_of_the_own_kind() {
+        let world = WorldId::from_bytes([1; 16]);
+        let other = anchor(2, &["[2001:db8::2]:9600", "192.0.2.2:9600"]);
+        let tag = SupernodeTag::of(&other.key.node_id());
+        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let mut siblings = Siblings::default();
+        siblings.set(world, &[anchor(1, &["192.0.2.1:9600"])], vec![other.clone()]);
+        assert_eq!(siblings.address(tag), Some(at("192.0.2.2:9600")));
+        assert!(siblings.is_at(tag, at("[2001:db8::2]:9600")));
+        assert_eq!(siblings.at(at("[2001:db8::2]:9600")), Some(tag));
+        assert!(!siblings.is_at(tag, at("192.0.2.2:9601")));
+        // A name that is not looked up (again) yet changes nothing.
+        siblings.set(world, &[], vec![anchor(2, &[])]);
+        assert_eq!(siblings.address(tag), Some(at("192.0.2.2:9600")));
+        siblings.set(world, &[], vec![other]);
+        assert_eq!(siblings.address(tag), Some(at("[2001:db8::2]:9600")));
+        siblings.forget(&world);
+        assert_eq!(siblings.address(tag), None);
     }
 }

@@ -9,7 +9,7 @@
 //! 5. [`Engine::let_in`] (in `bridging`) checks the sources and learns foreign ones, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use farlan_crypto::session::OpenError;
 use tracing::trace;
@@ -27,6 +27,9 @@ use crate::{
         sealed::{FULL, GROUP, GROUP_HEADER, OWN, Sealed},
     },
 };
+
+/// What still comes over two supernodes, so long after something came over one, was under way when the path changed.
+const ONE_HOP_KEPT: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Takes datagrams from the underlay, each with its source. They are opened in place.
@@ -151,8 +154,15 @@ impl Engine {
             }
             match via {
                 // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
-                Via::Relay { supernode, .. } => {
-                    peer.path = Some(via.path());
+                Via::Relay { supernode, source } => {
+                    // The way over one supernode wins over the way over two.
+                    let detour = matches!(source, RelayTarget::Remote { .. });
+                    if !detour || peer.one_hop.is_none_or(|at| now.since(at) >= ONE_HOP_KEPT) {
+                        peer.path = Some(via.path());
+                    }
+                    if matches!(source, RelayTarget::Index(_)) {
+                        peer.one_hop = Some(now);
+                    }
                     self.relay_works(supernode);
                 }
                 Via::Direct(address) => self.direct_heard(now, id, address),

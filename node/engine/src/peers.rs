@@ -97,6 +97,8 @@ pub(crate) struct Peer {
     pub(crate) usage: Use,
     /// Where it is registered, as it told in session: its home first.
     pub(crate) homes: Vec<Place>,
+    /// When something sealed last came from it over one supernode.
+    pub(crate) one_hop: Option<Time>,
     /// When something sealed last came from it.
     pub(crate) heard: Option<Time>,
     /// Since when things were sent to it without hearing anything.
@@ -135,6 +137,7 @@ impl Peer {
             used: None,
             usage: Use::Idle,
             homes: Vec::new(),
+            one_hop: None,
             heard: None,
             unanswered: None,
             owed: None,
