@@ -7,16 +7,21 @@
 //! Everything here needs root. What the machine lacks is named by [`requirements`]; nothing is skipped.
 
 pub mod avahi;
+pub mod capture;
 pub mod cold;
 pub mod command;
+pub mod conntrack;
+pub mod echo;
 pub mod limit;
 pub mod namespace;
+pub mod nat;
 pub mod ping;
 pub mod program;
 pub mod requirements;
 pub mod summary;
 pub mod sys;
 pub mod topology;
+pub mod traffic;
 pub mod transfer;
 pub mod trio;
 
