@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use farlan_tests::ns::avahi::Avahi;
 use farlan_tests::ns::command::{DEFAULT_LIMIT, wait_for};
 use farlan_tests::ns::ping::{self, PingReport};

@@ -413,6 +413,16 @@ impl Node {
         self.json(&["status"])
     }
 
+    /// One of the counters in `status --json`.
+    ///
+    /// # Errors
+    /// The daemon does not answer or has no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let status = self.status()?;
+        let value = status.get("counters").and_then(|counters| counters.get(name)?.as_u64());
+        value.with_context(|| format!("{} has no counter {name}: {status}", self.name))
+    }
+
     /// The peers that `peers --json` lists.
     ///
     /// # Errors
