@@ -18,6 +18,7 @@ use crate::{
     peers::PeerId,
     retry::{Retry, Schedule},
     sessions::EARLY_KEPT,
+    traversal::CANDIDATES_ACK,
     wire::{
         control::{Control, TAG, TAG_PADDING},
         datagram::{RelayIndex, SessionIndex},
@@ -360,10 +361,11 @@ impl Engine {
         peer.sessions.prefer(local, now);
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
-        for (_, message) in early.into_iter().filter(|(since, _)| now.since(*since) < EARLY_KEPT) {
-            self.opened(now, id, local, &message, out);
+        for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
+            self.opened(now, id, (local, via), &message, out);
         }
         self.release_waiting(now, id, out);
+        self.consider_round(now, id, out);
     }
 
     /// Finds the common networks among the other end's tags.
@@ -499,7 +501,10 @@ impl Engine {
             return;
         };
         let networks = &mut session.networks;
-        let answered = if number & CLAIMS_ACK != 0 {
+        let answered = if number & (CLAIMS_ACK | CANDIDATES_ACK) == CANDIDATES_ACK {
+            self.candidates_acknowledged(id, number & !CANDIDATES_ACK);
+            return;
+        } else if number & CLAIMS_ACK != 0 {
             let latest = number & !CLAIMS_ACK == networks.claims_number;
             networks.claims_retry.take_if(|_| latest)
         } else {

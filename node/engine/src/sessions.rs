@@ -10,6 +10,7 @@ use farlan_netconf::Role;
 
 use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
+    handshakes::Via,
     retry::Retry,
     wire::{control::TAG, datagram::SessionIndex},
 };
@@ -95,7 +96,7 @@ pub(crate) struct Networks {
     pub(crate) claims_retry: Option<Retry>,
     pub(crate) their_claims_number: Option<u32>,
     /// Opened messages that wait for the other end's list.
-    pub(crate) early: VecDeque<(Time, Vec<u8>)>,
+    pub(crate) early: VecDeque<(Time, Via, Vec<u8>)>,
 }
 
 impl Networks {
