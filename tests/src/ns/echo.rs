@@ -89,16 +89,18 @@ impl EchoStream {
         })
     }
 
-    /// Waits until the answers to the last `count` answered requests all took a time that `fits`.
+    /// Waits until the last `count` answers all took a time that `fits`, not counting those to requests sent before the
+    /// call.
     ///
     /// # Errors
     /// They do not within `limit`.
     pub fn wait_until(&self, count: usize, limit: Duration, fits: impl Fn(Duration) -> bool) -> Result<()> {
+        let first = lock(&self.record).sent.len();
         wait_for(&format!("{count} fitting {}", self.what), limit, || {
             ensure!(!self.thread.is_finished(), "the {} have ended", self.what);
             let record = lock(&self.record);
-            let last = record.answers.iter().rev().take(count);
-            Ok((last.filter(|answer| fits(answer.took)).count() == count).then_some(()))
+            let new = record.answers.iter().rev().filter(|answer| answer.request >= first);
+            Ok((new.take(count).filter(|answer| fits(answer.took)).count() == count).then_some(()))
         })
     }
 
@@ -157,6 +159,12 @@ impl EchoRecord {
     pub fn longest_gap(&self) -> Duration {
         let gaps = self.answers.windows(2).map(|pair| pair[1].at - pair[0].at);
         gaps.max().unwrap_or_default()
+    }
+
+    /// The longest gap that ended after `start`, and its end.
+    pub fn longest_gap_after(&self, start: Instant) -> Option<(Duration, Instant)> {
+        let pairs = self.answers.windows(2).filter(|pair| pair[1].at > start);
+        pairs.map(|pair| (pair[1].at - pair[0].at, pair[1].at)).max()
     }
 
     /// The part about the requests sent from `start` on.
@@ -288,6 +296,8 @@ mod tests {
             Some(2)
         );
         assert_eq!(record.longest_gap(), ms(200));
+        let gap = record.longest_gap_after(start + ms(200));
+        assert_eq!(gap, Some((ms(200), start + ms(520))));
         let later = record.since(start + ms(20));
         assert_eq!((later.sent.len(), later.answers.len(), later.lost()), (3, 3, vec![1]));
     }

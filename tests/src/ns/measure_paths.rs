@@ -212,35 +212,35 @@ fn alone(time: Duration) -> Result<()> {
 }
 
 fn files(bytes: usize) -> Result<()> {
-    limit::with_lab(Duration::from_secs(1800), |lab| {
-        let homes = [
-            lab.home("a", Nat::Port, Wire::PLAIN)?,
-            lab.home("b", Nat::Port, Wire::PLAIN)?,
-        ];
-        lab.block(&homes[0], &homes[1])?;
-        let pair = Pair::in_homes(lab, homes, Wire::PLAIN)?;
-        println!("files, {}", Fetched::once(lab, &pair, "relay", bytes)?);
-        lab.unblock(&pair.a.home, &pair.b.home)?;
-        println!("files, {}", Fetched::once(lab, &pair, "direct", bytes)?);
-        Ok(())
-    })
+    both_ways(Wire::PLAIN, bytes, "no loss").map(drop)
 }
 
 fn lossy(loss: f64, most_handshakes: u64) -> Result<()> {
+    let wire = Wire {
+        delay: Duration::from_millis(2),
+        loss,
+    };
+    let handshakes = both_ways(wire, 10_000_000, &format!("{:.0} % lost", loss * 100.0))?;
+    ensure!(
+        handshakes <= most_handshakes,
+        "{handshakes} handshakes, {most_handshakes} at most"
+    );
+    Ok(())
+}
+
+/// Fetches a file over the relay, then over the direct path, with one home on the given wire; returns how many handshakes
+/// both took.
+fn both_ways(wire: Wire, bytes: usize, what: &str) -> Result<u64> {
     limit::with_lab(Duration::from_secs(1800), |lab| {
-        let wire = Wire {
-            delay: Duration::from_millis(2),
-            loss,
-        };
         let homes = [lab.home("a", Nat::Port, wire)?, lab.home("b", Nat::Port, Wire::PLAIN)?];
+        lab.block(&homes[0], &homes[1])?;
         let pair = Pair::in_homes(lab, homes, Wire::PLAIN)?;
-        let fetched = Fetched::once(lab, &pair, "direct", 10_000_000)?;
-        println!("with {:.0} % of packets lost, {fetched}", loss * 100.0);
-        ensure!(
-            fetched.handshakes <= most_handshakes,
-            "more than {most_handshakes} handshakes"
-        );
-        Ok(())
+        let relayed = Fetched::once(lab, &pair, "relay", bytes)?;
+        println!("files, {what}, {relayed}");
+        lab.unblock(&pair.a.home, &pair.b.home)?;
+        let direct = Fetched::once(lab, &pair, "direct", bytes)?;
+        println!("files, {what}, {direct}");
+        Ok(relayed.handshakes + direct.handshakes)
     })
 }
 

@@ -116,7 +116,7 @@ pub struct Outage {
     pub gap: Duration,
     /// Pings lost.
     pub lost: usize,
-    /// From the end of the outage until the path was direct again.
+    /// Until the path was direct again: from the moment at which it could be, or at which the router used other ports.
     pub back: Duration,
 }
 
@@ -132,7 +132,7 @@ impl Outage {
         lab.block(&pair.a.home, &pair.b.home)?;
         pings.wait_until(SOME, PATH_LIMIT, |took| trip.is_relayed(took))?;
         thread::sleep(time);
-        let before = pings.record().since(start);
+        let gap = pings.record().longest_gap_after(start).context("no answers")?.0;
         pair.wait_path("relay", Duration::from_secs(1))?;
         let healed = Instant::now();
         lab.unblock(&pair.a.home, &pair.b.home)?;
@@ -143,7 +143,7 @@ impl Outage {
         ensure!(after.lost().is_empty() && after.doubled() == 0, "coming back: {after}");
         let first = after.first(|took| trip.is_direct(took)).context("no direct answer")?;
         Ok(Self {
-            gap: before.longest_gap(),
+            gap,
             lost: record.lost().len(),
             back: first.at - healed,
         })
@@ -158,22 +158,17 @@ impl Outage {
         pings.wait_until(SOME, PATH_LIMIT, |took| trip.is_direct(took))?;
         let start = Instant::now();
         pair.b.home.rebind_router(40_000..=49_999)?;
-        // Answers that were under way may still come.
-        pings.wait_sent(100, PATH_LIMIT)?;
         pings.wait_until(SOME, PATH_LIMIT, |took| trip.is_direct(took))?;
-        let record = pings.stop()?.since(start);
-        let away = record.longest_gap();
-        let gap_end = record.answers.windows(2).find(|pair| pair[1].at - pair[0].at == away);
-        let resumed = gap_end.map_or(start, |pair| pair[1].at);
-        let direct = record
-            .answers
-            .iter()
-            .find(|echo| echo.at >= resumed && trip.is_direct(echo.took))
+        let record = pings.stop()?;
+        let (gap, end) = record.longest_gap_after(start).context("no answers")?;
+        let mut resumed = record.answers.iter().filter(|echo| echo.at >= end);
+        let first = resumed
+            .find(|echo| trip.is_direct(echo.took))
             .context("no direct answer")?;
         Ok(Self {
-            gap: away,
+            gap,
             lost: record.lost().len(),
-            back: direct.at - start,
+            back: first.at - start,
         })
     }
 }
@@ -196,8 +191,8 @@ impl Orphaned {
     /// # Errors
     /// They are not direct before, or the connection breaks.
     pub fn of_supernode(pair: &mut Pair, time: Duration) -> Result<Self> {
-        pair.wait_path("direct", PATH_LIMIT)?;
         let pings = pair.pings(PACE)?;
+        pair.wait_path("direct", PATH_LIMIT)?;
         let transfer = SteadyTransfer::start(pair.a.host(), pair.b.host(), IpAddr::from(pair.b.ipv4()?))?;
         pings.wait_sent(SOME, PATH_LIMIT)?;
         let before = pair.handshakes_begun()?;

@@ -36,10 +36,9 @@ impl RsyncDaemon {
         fs::create_dir(&directory)?;
         let configuration = place.join(format!("{name}.conf"));
         let offered = directory.display();
-        fs::write(
-            &configuration,
-            format!("use chroot = no\nuid = 0\ngid = 0\n[files]\npath = {offered}\n"),
-        )?;
+        // A lab has no name server that could be asked who fetches.
+        let settings = "use chroot = no\nuid = 0\ngid = 0\nreverse lookup = no\nforward lookup = no";
+        fs::write(&configuration, format!("{settings}\n[files]\npath = {offered}\n"))?;
         let mut command = namespace.command("rsync");
         command.args(["--daemon", "--no-detach", "--address", &address.to_string()]);
         command
