@@ -279,6 +279,27 @@ fn the_core_drops_what_it_is_told_to_and_streams_account_for_it() {
 }
 
 #[test]
+fn narrow_wires_drop_large_packets_and_tell_or_not() {
+    limit::test(LIMIT, |lab| {
+        let s = lab.public_host("s", Wire::PLAIN)?;
+        let target = s.address.to_string();
+        for (name, tells) in [("a", true), ("b", false)] {
+            let home = lab.home(name, Nat::Port, Wire::PLAIN)?;
+            lab.limit_packets(&home, 1400, tells)?;
+            for (bytes, passes) in [("1372", true), ("1373", false)] {
+                let words = ["-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", bytes, &target];
+                let report = PingReport::run(&home.host, &words, DEFAULT_LIMIT)?;
+                ensure!((report.answered() == 2) == passes, "{bytes} bytes: {}", report.finished);
+                let told = format!("{}{}", report.finished.stdout, report.finished.stderr);
+                let told = told.contains("mtu") || told.contains("Frag needed");
+                ensure!(told == (tells && !passes), "{}", report.finished);
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn the_underlay_has_only_the_families_asked_for() {
     limit::test(LIMIT, |lab| {
         let a = lab.home("a", Nat::Port, Wire::PLAIN)?;

@@ -51,6 +51,14 @@ impl Pair {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn in_homes(lab: &mut Lab, homes: [Home; 2], supernode_wire: Wire) -> Result<Self> {
+        Self::in_homes_with(lab, homes, supernode_wire, &[])
+    }
+
+    /// As [`in_homes`](Self::in_homes), with options of `host` for the network.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn in_homes_with(lab: &mut Lab, homes: [Home; 2], supernode_wire: Wire, options: &[&str]) -> Result<Self> {
         let public = lab.public_host("s", supernode_wire)?;
         let supernode = Supernode::start(lab, &public)?;
         let [home_a, home_b] = homes;
@@ -61,7 +69,7 @@ impl Pair {
             Ok(node)
         };
         let (node_a, node_b) = (start("a", &home_a)?, start("b", &home_b)?);
-        let link = node_a.host()?;
+        let link = node_a.host_with(options)?;
         node_b.join(&link)?;
         let member = |home: Home, node: Node| -> Result<Member> {
             let network = node.wait_addressed(JOIN_LIMIT)?;

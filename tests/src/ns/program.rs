@@ -447,7 +447,16 @@ impl Node {
     /// # Errors
     /// `host` fails or prints anything but one line.
     pub fn host(&self) -> Result<String> {
-        let finished = self.cli(&["host"])?.success()?;
+        self.host_with(&[])
+    }
+
+    /// Makes a network with options of `host` and returns its link.
+    ///
+    /// # Errors
+    /// As [`host`](Self::host).
+    pub fn host_with(&self, options: &[&str]) -> Result<String> {
+        let words = [&["host"], options].concat();
+        let finished = self.cli(&words)?.success()?;
         let link = finished.stdout.trim();
         ensure!(
             !link.is_empty() && link.lines().count() == 1,

@@ -89,11 +89,14 @@ pub struct Home {
     pub ipv6: Option<Ipv6Addr>,
     /// How the router translates.
     pub nat: Nat,
+    /// The core's end of the router's wire.
+    pub core_interface: String,
 }
 
 /// What an attachment to the core got.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Attachment {
+    core_interface: String,
     ipv4: Ipv4Addr,
     ipv6: Option<Ipv6Addr>,
 }
@@ -241,6 +244,7 @@ impl Lab {
                 outside: attachment.ipv4,
                 ipv6,
                 nat,
+                core_interface: attachment.core_interface.clone(),
             });
         }
         Ok(homes)
@@ -298,6 +302,7 @@ impl Lab {
             namespace.ip(&format!("-6 route add default via {}", prefix(1)))?;
         }
         Ok(Attachment {
+            core_interface,
             ipv4: address,
             ipv6: self.dual_stack.then(|| prefix(2)),
         })

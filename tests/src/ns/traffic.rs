@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 
 use super::command::DEFAULT_LIMIT;
-use super::topology::{Home, Lab};
+use super::topology::{Home, Lab, OUTSIDE};
 
 /// A UDP packet that has fewer hops left when it reaches the core expires there; one that was sent with five still
 /// passes a home's router and a carrier's behind it.
@@ -34,6 +34,14 @@ pub(super) const RULES: &str = "table inet middle {
         ip daddr @cut4 counter name dropped drop
         ip6 saddr @cut6 counter name dropped drop
         ip6 daddr @cut6 counter name dropped drop
+    }
+}";
+
+/// The rules of a router that tells nobody when a packet is too large.
+const SILENCE: &str = "table ip silent {
+    chain silent {
+        type filter hook output priority 0;
+        icmp type destination-unreachable drop
     }
 }";
 
@@ -77,6 +85,24 @@ impl Lab {
     /// `nft` refuses, for instance because nothing was cut.
     pub fn heal(&self, addresses: &[IpAddr]) -> Result<()> {
         self.core().nft(&singles("delete", addresses))
+    }
+
+    /// Limits the size of packets between a home's router and the core. What is larger and must not be cut into fragments
+    /// is dropped; the sender is told, or not if `tells` is false.
+    ///
+    /// # Errors
+    /// `ip` or `nft` refuses.
+    pub fn limit_packets(&self, home: &Home, bytes: u16, tells: bool) -> Result<()> {
+        home.router.ip(&format!("link set {OUTSIDE} mtu {bytes}"))?;
+        self.core()
+            .ip(&format!("link set {} mtu {bytes}", home.core_interface))?;
+        if tells {
+            return Ok(());
+        }
+        for namespace in [&home.router, self.core()] {
+            namespace.nft(SILENCE)?;
+        }
+        Ok(())
     }
 
     /// How many packets the core has counted so far.
