@@ -34,6 +34,10 @@ counters! {
     group_duplicates,
     /// ARP requests and neighbour solicitations answered by this node itself.
     neighbours_answered,
+    /// Messages sent in fragments, because they did not fit the path.
+    messages_cut,
+    /// Messages given up because fragments of them did not come in time or did not fit together.
+    fragments_lost,
     /// Datagrams relayed for others.
     relayed,
     /// Datagrams not relayed: the source has no registration or another address.

@@ -16,6 +16,7 @@ use crate::{
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     anchor::Anchor,
     directory::Directory,
+    fragments::Assemblies,
     handshakes::Handshakes,
     lookups::Lookups,
     multicast::Groups,
@@ -25,7 +26,7 @@ use crate::{
     ping::Pings,
     switch::HeldFrames,
     traversal::Traversal,
-    wire::datagram::{RelayIndex, RelayTarget, put_relay},
+    wire::datagram::{RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, put_relay},
 };
 
 /// The whole protocol of one node as a state machine.
@@ -51,6 +52,7 @@ pub struct Engine {
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) assemblies: Assemblies,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -98,6 +100,7 @@ impl Engine {
             pings: Pings::default(),
             anchor,
             traversal: Traversal::default(),
+            assemblies: Assemblies::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
@@ -179,6 +182,7 @@ impl Engine {
             self.tend_peer(now, id, out);
         }
         self.tend_held(now);
+        self.counters.fragments_lost += self.assemblies.expire(now);
         self.tend_groups(now, out);
         self.tend_lookups(now, out);
         self.tend_pings(now, out);
@@ -201,6 +205,7 @@ impl Engine {
         [
             self.timers.peek().map(|Reverse((at, _))| *at),
             self.held.deadline(),
+            self.assemblies.deadline(),
             self.groups.deadline(),
             self.lookups.deadline(),
             self.anchor.deadline(),
@@ -229,6 +234,7 @@ impl Engine {
         self.tend_handshake(now, id, out);
         self.tend_silence(now, id, out);
         self.tend_direct(now, id, out);
+        self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_anchored(now, id, out);
@@ -407,6 +413,10 @@ impl Engine {
     }
 }
 
+/// Lengths of IP and UDP headers together.
+const IPV4_UDP: usize = 28;
+const IPV6_UDP: usize = 48;
+
 /// Where a datagram goes and what stands before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
@@ -417,6 +427,21 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
+    /// Bytes around the datagram inside: IP and UDP headers, and those of a relay. The way behind a relay may be IPv6.
+    pub(crate) fn overhead(&self) -> usize {
+        match self.relay {
+            Some((RelayTarget::Index(_), _)) => IPV6_UDP + RELAY_HEADER,
+            Some((RelayTarget::Node(_), _)) => IPV6_UDP + RELAY_FIRST_HEADER,
+            None if self.destination.is_ipv6() => IPV6_UDP,
+            None => IPV4_UDP,
+        }
+    }
+
+    /// Whether it goes over a relay.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.relay.is_some()
+    }
+
     /// The same with another time to live.
     pub(crate) fn with_ttl(self, ttl: Option<u8>) -> Self {
         Self { ttl, ..self }

@@ -4,7 +4,7 @@
 //! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go into the queue, a supernode passes on what it
 //!    relays, a node takes the relay header off what was relayed to it.
 //! 3. [`Engine::open`] finds the session and opens the datagram in place.
-//! 4. [`Engine::opened`] tells frames, group frames and control messages apart; what comes before the networks of its
+//! 4. [`Engine::opened`] tells frames, group frames and control messages apart and puts fragments together; what comes before the networks of its
 //!    session are matched waits.
 //! 5. [`Engine::admits`] (in `switch`) checks the sources, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
@@ -16,6 +16,7 @@ use tracing::trace;
 
 use crate::{
     Batch, Engine, NetworkHandle, Outbox, Role, Time,
+    fragments::Part,
     handshakes::{Via, version_fits},
     peers::{Path, PeerId},
     sessions::MAX_EARLY,
@@ -23,7 +24,7 @@ use crate::{
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
-        sealed::{GROUP_HEADER, Sealed},
+        sealed::{FULL, GROUP, GROUP_HEADER, OWN, Sealed},
     },
 };
 
@@ -189,6 +190,30 @@ impl Engine {
             } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message) {
                     self.group_received(id, handle, sequence, frame, out);
+                }
+            }
+            Sealed::Fragment { .. } if self.role == Role::Supernode => self.counters.unknown_messages += 1,
+            Sealed::Fragment {
+                message,
+                position,
+                count,
+                part,
+            } => {
+                let part = Part {
+                    message,
+                    position,
+                    count,
+                    bytes: part,
+                };
+                let (whole, lost) = self.assemblies.take(now, id, local, part);
+                self.counters.fragments_lost += lost;
+                // Only frames are cut, and no part is a cut message itself.
+                match whole {
+                    Some(whole) if whole.first().is_some_and(|kind| [OWN, FULL, GROUP].contains(kind)) => {
+                        self.opened(now, id, (local, via), &whole, out);
+                    }
+                    Some(_) => self.counters.malformed_messages += 1,
+                    None => {}
                 }
             }
             Sealed::Control(body) => self.control_received(now, id, (local, via), body, out),

@@ -32,6 +32,9 @@ pub(crate) const DATA_HEADER: usize = 16;
 /// Length of what stands before the inner datagram in a relay datagram.
 pub(crate) const RELAY_HEADER: usize = 12;
 
+/// The same where the destination is named by its node id.
+pub(crate) const RELAY_FIRST_HEADER: usize = 24;
+
 const INITIATION: u8 = 1;
 const RESPONSE: u8 = 2;
 const DATA: u8 = 3;
