@@ -50,6 +50,10 @@ counters! {
     malformed_datagrams,
     /// Datagrams of another protocol version.
     other_version,
+    /// Datagrams to a supernode under a session that a newer one of the same node has replaced.
+    replaced_session,
+    /// How often a supernode found two machines with one key.
+    twins_found,
     /// Datagrams for a session that does not exist.
     unknown_session,
     /// Datagrams that failed authentication.

@@ -26,6 +26,8 @@ use crate::{
     ping::Pings,
     switch::HeldFrames,
     traversal::Traversal,
+    twins::Twins,
+    versions::Versions,
     wire::datagram::{RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, put_relay},
 };
 
@@ -53,6 +55,8 @@ pub struct Engine {
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
     pub(crate) assemblies: Assemblies,
+    pub(crate) twins: Twins,
+    pub(crate) versions: Versions,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -101,6 +105,8 @@ impl Engine {
             anchor,
             traversal: Traversal::default(),
             assemblies: Assemblies::default(),
+            twins: Twins::default(),
+            versions: Versions::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
@@ -217,7 +223,10 @@ impl Engine {
 
     /// Says goodbye to supernodes and peers; the engine is of no use afterwards.
     pub fn shutdown(&mut self, now: Time, out: &mut Outbox) {
-        for id in self.peers.ids() {
+        // Supernodes last: they relay to the others as long as this node is registered.
+        let is_supernode = |id: &PeerId| self.peers.get(*id).is_some_and(|peer| peer.supernode);
+        let (supernodes, peers): (Vec<_>, Vec<_>) = self.peers.ids().into_iter().partition(is_supernode);
+        for id in peers.into_iter().chain(supernodes) {
             self.send_bye(now, id, out);
         }
     }

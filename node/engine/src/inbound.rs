@@ -45,7 +45,7 @@ impl Engine {
             return;
         };
         if !version_fits(&parsed) {
-            self.counters.other_version += 1;
+            self.other_version_received(now, via, &parsed, out);
             return;
         }
         match parsed {
@@ -74,6 +74,7 @@ impl Engine {
                     self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
                 }
             }
+            Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
             Datagram::Hint(unknown) => {
                 if let Via::Direct(address) = via {
                     self.hinted(now, address, unknown, out);
@@ -122,6 +123,9 @@ impl Engine {
         trace!(bytes = message.len(), "opened");
         if !session.confirmed {
             self.confirmed(now, id, local, via, out);
+        }
+        if self.replaced_session_heard(now, id, local, via, message, out) {
+            return;
         }
         self.heard(now, id, via, message.is_empty(), out);
         self.opened(now, id, (local, via), message, out);
@@ -331,6 +335,8 @@ impl Engine {
                 // The supernode sees this node elsewhere; the answer to a request tells where, and is not lost.
                 self.directory.mark_dirty(id);
             }
+            Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
+            Control::Twin { other } if node => self.twin_told(id, *other, out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);
             }

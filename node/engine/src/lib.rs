@@ -36,6 +36,8 @@ mod subscriptions;
 mod switch;
 mod time;
 mod traversal;
+mod twins;
+mod versions;
 mod wire;
 
 pub use api::{
@@ -46,6 +48,7 @@ pub use batch::{Batch, Outbox, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;
+pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 
 #[cfg(test)]
 mod scenarios;

@@ -15,11 +15,14 @@ use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
 use farlan_tap::{Address, Card, CardState, Restored, Route, TapError};
 use serde_json::{Value, json};
 
-use super::{Cards, Daemon, NewCard, Running, Settings, bind};
+use super::{Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
     cli::client::Client,
     failure::{Failure, FailureKind},
+    logs::LogFilter,
+    notify::Notifier,
     shell::DataPlane,
+    signals::Signals,
     state::StateDir,
 };
 
@@ -708,4 +711,52 @@ async fn a_second_daemon_finds_the_directory_locked() {
     let failure = Running::start(settings).await.unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn twins_and_other_versions_are_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    add_world(&client).await;
+    assert_eq!(get(&client, "/v1/status").await.get("twin"), None);
+    let supernode = identities()[1].node_id();
+    let other = "192.0.2.9:4242".parse().unwrap();
+    running.daemon.act_on(Event::Twin { supernode, other }).await;
+    let spoken = Event::OtherVersion {
+        node: Some(supernode),
+        address: None,
+        version: 0,
+    };
+    running.daemon.act_on(spoken).await;
+    let status = get(&client, "/v1/status").await;
+    assert_eq!(status["twin"]["address"], "192.0.2.9:4242");
+    assert_eq!(status["supernodes"][0]["other_version"], 0);
+    let notes = status["notes"].to_string();
+    for words in ["192.0.2.9:4242", "identity.secret", "update the other end"] {
+        assert!(notes.contains(words), "{notes}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_can_be_asked_for_over_the_api() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    let settings = Settings {
+        state_dir: directory.path().join("state"),
+        socket: directory.path().join("farlan.sock"),
+        port: 0,
+        supernodes: Vec::new(),
+    };
+    let state_dir = settings.state_dir.clone();
+    let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();
+    let signals = Signals::new().unwrap();
+    let notifier = Notifier::from_environment();
+    let (ended, asked) = tokio::join!(
+        running.until_stopped(signals, configuration, &notifier),
+        post(&client, "/v1/down", json!({})),
+    );
+    ended.unwrap();
+    assert_eq!(asked.unwrap(), json!({ "schema": 1 }));
+    StateDir::open(&state_dir).unwrap();
 }

@@ -19,6 +19,7 @@ pub mod nat;
 pub mod pair;
 pub mod paths;
 pub mod ping;
+pub mod privileges;
 pub mod program;
 pub mod requirements;
 pub mod rsync;

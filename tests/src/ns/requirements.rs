@@ -15,6 +15,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("avahi-daemon", "avahi-daemon"),
     ("avahi-browse", "avahi-utils"),
     ("avahi-publish", "avahi-utils"),
+    ("faketime", "faketime"),
     ("mount", "mount"),
     ("rsync", "rsync"),
     ("nsenter", "util-linux"),

@@ -6,4 +6,6 @@ mod lab;
 mod networks;
 mod paths;
 mod switch;
+mod twins;
 mod vectors;
+mod versions;

@@ -14,6 +14,7 @@
 //!  8 candidates   number 4 | flags 1 (1: send yours) | count 1 | count × (kind 1 (1: outside; 2: local) | endpoint 18)
 //!  9 path challenge  token 8
 //! 10 path response   token 8 | endpoint the challenge came from 18
+//! 15 twin         observed endpoint 18
 //! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
@@ -24,6 +25,8 @@
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
 //! 25 observed     endpoint 18
+//! 32 twin question nonce 8 | session index 4
+//! 33 twin answer  nonce 8
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
 
@@ -33,7 +36,7 @@ use farlan_crypto::NodeId;
 use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
 
 use super::{
-    datagram::RelayIndex,
+    datagram::{RelayIndex, SessionIndex},
     endpoint::{Malformed, endpoint, put_endpoint},
 };
 
@@ -175,6 +178,18 @@ pub(crate) enum Control {
     Observed {
         endpoint: SocketAddr,
     },
+    /// Another machine uses the receiver's key, and is seen there.
+    Twin {
+        other: SocketAddr,
+    },
+    /// Whether the receiver did not make the session that it receives under this index.
+    TwinQuestion {
+        nonce: u64,
+        newer: SessionIndex,
+    },
+    TwinAnswer {
+        nonce: u64,
+    },
 }
 
 impl Control {
@@ -211,6 +226,9 @@ impl Control {
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
             Self::Observed { .. } => 25,
+            Self::Twin { .. } => 15,
+            Self::TwinQuestion { .. } => 32,
+            Self::TwinAnswer { .. } => 33,
         }
     }
 
@@ -316,6 +334,12 @@ impl Control {
             }
             Self::Introduce { record } => put_record(bytes, record),
             Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+            Self::Twin { other } => put_endpoint(bytes, *other),
+            Self::TwinQuestion { nonce, newer } => {
+                put_u64(bytes, *nonce);
+                put_u32(bytes, newer.0);
+            }
+            Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
         }
     }
 
@@ -407,6 +431,14 @@ impl Control {
             25 => Self::Observed {
                 endpoint: endpoint(reader)?,
             },
+            15 => Self::Twin {
+                other: endpoint(reader)?,
+            },
+            32 => Self::TwinQuestion {
+                nonce: reader.u64()?,
+                newer: SessionIndex(reader.u32()?),
+            },
+            33 => Self::TwinAnswer { nonce: reader.u64()? },
             _ => return Ok(None),
         }))
     }
@@ -585,6 +617,14 @@ mod tests {
             Control::Observed {
                 endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
             },
+            Control::Twin {
+                other: SocketAddr::from(([192, 0, 2, 2], 9601)),
+            },
+            Control::TwinQuestion {
+                nonce: 7,
+                newer: SessionIndex(8),
+            },
+            Control::TwinAnswer { nonce: 7 },
         ]
     }
 

@@ -96,8 +96,8 @@ impl Daemon {
             joined.card_trouble = trouble;
             renamed |= joined.card.interface != before;
         }
-        if renamed && let Err(failure) = book.networks.save(&self.state) {
-            tracing::warn!(%failure, "cannot keep the name of the network card");
+        if renamed {
+            self.write_down(&book);
         }
     }
 
@@ -209,9 +209,7 @@ impl Daemon {
                 tracing::info!(network = %joined.name(), "has an IPv4 address");
                 joined.on_card = Some(address);
                 joined.membership.ipv4 = Some(address);
-                if let Err(failure) = book.networks.save(&self.state) {
-                    tracing::warn!(%failure, "cannot keep the IPv4 address");
-                }
+                self.write_down(&book);
             }
             Err(error) => {
                 tracing::warn!(%interface, %error, "cannot put the IPv4 address on");
