@@ -511,6 +511,16 @@ impl Node {
         self.json(&["status"])
     }
 
+    /// One of the counters in `status --json`.
+    ///
+    /// # Errors
+    /// The daemon does not answer or has no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let status = self.status()?;
+        let value = status.get("counters").and_then(|counters| counters.get(name)?.as_u64());
+        value.with_context(|| format!("{} has no counter {name}: {status}", self.name))
+    }
+
     /// The peers that `peers --json` lists.
     ///
     /// # Errors
@@ -535,7 +545,16 @@ impl Node {
     /// # Errors
     /// `host` fails or prints anything but one line.
     pub fn host(&self) -> Result<String> {
-        let finished = self.cli(&["host"])?.success()?;
+        self.host_with(&[])
+    }
+
+    /// Makes a network with options of `host` and returns its link.
+    ///
+    /// # Errors
+    /// As [`host`](Self::host).
+    pub fn host_with(&self, options: &[&str]) -> Result<String> {
+        let words = [&["host"], options].concat();
+        let finished = self.cli(&words)?.success()?;
         let link = finished.stdout.trim();
         ensure!(
             !link.is_empty() && link.lines().count() == 1,
