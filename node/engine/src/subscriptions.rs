@@ -55,6 +55,8 @@ struct List {
 #[derive(Debug, Default)]
 struct Subscriber {
     acknowledged: u64,
+    /// How many members it was told of last.
+    told: usize,
     under_way: Option<Retry>,
 }
 
@@ -213,7 +215,8 @@ impl Engine {
 
     /// Sends every subscriber of a list what it lacks, unless a message to it is under way.
     ///
-    /// Longer lists than a node sends copies to are not pushed: their members are found by look-ups.
+    /// Longer lists than a node sends copies to are not pushed: their members are found by look-ups. Only once is everyone
+    /// told that there are so many, or it would take what it has for all.
     fn push_list(&mut self, now: Time, key: DirectoryKey, out: &mut Outbox) {
         let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
             return;
@@ -226,7 +229,7 @@ impl Engine {
             .subscribers
             .iter()
             .filter(behind)
-            .filter(|(_, subscriber)| !many || subscriber.acknowledged == 0)
+            .filter(|(_, subscriber)| !many || subscriber.acknowledged == 0 || subscriber.told <= ALL)
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -255,6 +258,7 @@ impl Engine {
         subscriptions.due.remove(&(retry.at(), key, id));
         retry.again(now);
         subscriptions.due.insert((retry.at(), key, id));
+        subscriber.told = list.present;
         let from = subscriber.acknowledged;
         let changes: Vec<(u64, MemberEntry)> = list
             .changes

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use super::lab::{Lab, cut, frame, intact, link, name, udp, world_id};
 use crate::{
     Anchor, Event, Role,
+    multicast::ALL,
     networks::Ipv4Claim,
     wire::control::{Control, Membership},
 };
@@ -213,4 +214,40 @@ fn a_list_of_before_a_restart_of_its_supernode_is_replaced() {
         BTreeSet::from([a, new, newer].map(|node| lab.key(node).node_id()))
     );
     assert_eq!(lab.status(a, a1).members, 3);
+}
+
+#[test]
+fn a_member_of_before_the_list_grew_too_long_looks_newcomers_up() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let nodes: Vec<_> = (0..ALL + 2).map(|_| lab.add(Role::Node)).collect();
+    let mut handles = Vec::new();
+    for node in &nodes {
+        lab.set_world(*node, 1, &[supernode]);
+        handles.push(lab.join(*node, &name()));
+    }
+    lab.run_seconds(3);
+    let (first, last) = (nodes[0], nodes[ALL + 1]);
+    let network = lab.hosts[first].engine.networks.get(handles[0]).unwrap();
+    let listed = network.listed().any(|member| member.key == lab.key(last));
+    assert!(!listed && !network.list_complete());
+    // An ARP question of its kernel for the newcomer is answered.
+    let (asker, answer) = (lab.status(first, handles[0]), lab.status(last, handles[ALL + 1]));
+    let question = [
+        &[0xff; 6],
+        &asker.mac.as_bytes()[..],
+        &[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1],
+        asker.mac.as_bytes(),
+        &asker.ipv4.unwrap().octets(),
+        &[0; 6],
+        &answer.ipv4.unwrap().octets(),
+    ]
+    .concat();
+    lab.send(first, handles[0], &question);
+    lab.run_seconds(1);
+    let told = lab.hosts[first]
+        .frames
+        .iter()
+        .any(|(_, frame)| frame[..6] == asker.mac.as_bytes()[..] && frame[22..28] == answer.mac.as_bytes()[..]);
+    assert!(told);
 }
