@@ -12,18 +12,18 @@
 use std::net::SocketAddr;
 
 use farlan_crypto::session::OpenError;
+use farlan_netconf::Policy;
 use tracing::trace;
 
 use crate::{
     Batch, Engine, NetworkHandle, Outbox, Role, Time,
     handshakes::{Via, version_fits},
     peers::{Path, PeerId},
-    sessions::MAX_EARLY,
-    switch::{HEADER, MAX_FRAME},
+    switch::{HEADER, carries_ipv4},
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
-        sealed::{GROUP_HEADER, Sealed},
+        sealed::Sealed,
     },
 };
 
@@ -160,12 +160,15 @@ impl Engine {
                 self.counters.unknown_messages += 1;
             }
             Sealed::Own { network, rest } => {
-                if let Some(handle) = self.matched(now, id, local, network, message) {
+                if let Some(handle) = self.matched(now, id, local, network, message)
+                    && !self.waits_for_claim(now, id, local, handle, (rest, message))
+                {
                     self.own_frame_received(id, handle, rest, out);
                 }
             }
             Sealed::Full { network, frame } => {
                 if let Some(handle) = self.matched(now, id, local, network, message)
+                    && !self.waits_for_claim(now, id, local, handle, (frame.get(12..).unwrap_or_default(), message))
                     && self.admits(id, handle, frame)
                 {
                     self.counters.frames_received += 1;
@@ -177,7 +180,9 @@ impl Engine {
                 sequence,
                 frame,
             } => {
-                if let Some(handle) = self.matched(now, id, local, network, message) {
+                if let Some(handle) = self.matched(now, id, local, network, message)
+                    && !self.waits_for_claim(now, id, local, handle, (frame.get(12..).unwrap_or_default(), message))
+                {
                     self.group_received(id, handle, sequence, frame, out);
                 }
             }
@@ -197,9 +202,7 @@ impl Engine {
     ) -> Option<NetworkHandle> {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
         if !session.networks.known() {
-            if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
-                session.networks.early.push_back((now, message.to_vec()));
-            } else {
+            if !session.networks.keep_early(now, message) {
                 self.counters.queue_dropped += 1;
             }
             return None;
@@ -209,6 +212,37 @@ impl Engine {
             self.counters.unmatched_network += 1;
         }
         handle
+    }
+
+    /// Whether a message has to wait, since it cannot be judged: it carries IPv4, by the frame's `(rest, _)` from its
+    /// EtherType on, on a *strangers* network, and nobody has told the sender's address there yet.
+    fn waits_for_claim(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        handle: NetworkHandle,
+        (rest, message): (&[u8], &[u8]),
+    ) -> bool {
+        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get_mut(id)) else {
+            return false;
+        };
+        let told = peer.claims.contains_key(&handle)
+            || network
+                .member(&peer.key.node_id())
+                .is_some_and(|member| member.ipv4.is_some());
+        if network.policy != Policy::Strangers || told || !carries_ipv4(rest) {
+            return false;
+        }
+        match peer.sessions.by_index(local) {
+            Some(session) if session.networks.their_claims_number.is_none() => {
+                if !session.networks.keep_early(now, message) {
+                    self.counters.queue_dropped += 1;
+                }
+                true
+            }
+            _ => false,
+        }
     }
 
     /// A frame between the two nodes' own MACs, which are put before it again.

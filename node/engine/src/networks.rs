@@ -1,7 +1,7 @@
 //! The joined networks, and how two nodes find out which they have in common.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::{Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -360,10 +360,22 @@ impl Engine {
         peer.sessions.prefer(local, now);
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
+        self.open_early(now, id, local, early, out);
+        self.release_waiting(now, id, out);
+    }
+
+    /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
+    fn open_early(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        early: VecDeque<(Time, Vec<u8>)>,
+        out: &mut Outbox,
+    ) {
         for (_, message) in early.into_iter().filter(|(since, _)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, local, &message, out);
         }
-        self.release_waiting(now, id, out);
     }
 
     /// Finds the common networks among the other end's tags.
@@ -480,6 +492,8 @@ impl Engine {
                     None => peer.claims.remove(&handle),
                 };
             }
+            let early = std::mem::take(&mut session.networks.early);
+            self.open_early(now, id, local, early, out);
         }
         self.send_control(
             now,

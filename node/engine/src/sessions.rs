@@ -11,7 +11,8 @@ use farlan_netconf::Role;
 use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
     retry::Retry,
-    wire::{control::TAG, datagram::SessionIndex},
+    switch::MAX_FRAME,
+    wire::{control::TAG, datagram::SessionIndex, sealed::GROUP_HEADER},
 };
 
 /// How long the keys of a session are used.
@@ -42,7 +43,7 @@ impl Lifetime {
 }
 
 /// Frames that arrived before the networks of their session were matched; more are dropped.
-pub(crate) const MAX_EARLY: usize = 32;
+const MAX_EARLY: usize = 32;
 
 /// A frame waits for the match no longer than this: its sender tells its networks again after 0.7 s.
 pub(crate) const EARLY_KEPT: Duration = Duration::from_secs(2);
@@ -94,7 +95,7 @@ pub(crate) struct Networks {
     pub(crate) claims_number: u32,
     pub(crate) claims_retry: Option<Retry>,
     pub(crate) their_claims_number: Option<u32>,
-    /// Opened messages that wait for the other end's list.
+    /// Opened messages that wait for the other end's list, or for its claims.
     pub(crate) early: VecDeque<(Time, Vec<u8>)>,
 }
 
@@ -113,6 +114,16 @@ impl Networks {
     /// Whether the other end's list is known.
     pub(crate) fn known(&self) -> bool {
         self.their_number.is_some()
+    }
+
+    /// Keeps a message for later, if there is room.
+    #[must_use]
+    pub(crate) fn keep_early(&mut self, now: Time, message: &[u8]) -> bool {
+        let room = self.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER;
+        if room {
+            self.early.push_back((now, message.to_vec()));
+        }
+        room
     }
 
     /// Whether the other end proved to be in `network`.

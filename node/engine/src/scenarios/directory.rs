@@ -251,3 +251,30 @@ fn a_member_of_before_the_list_grew_too_long_looks_newcomers_up() {
         .any(|(_, frame)| frame[..6] == asker.mac.as_bytes()[..] && frame[22..28] == answer.mac.as_bytes()[..]);
     assert!(told);
 }
+
+#[test]
+fn the_first_frame_of_an_unlisted_stranger_waits_for_its_address() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let (a, b) = (lab.add(Role::Node), lab.add(Role::Node));
+    for node in [a, b] {
+        lab.set_world(node, 1, &[supernode]);
+    }
+    let (a1, b1) = (lab.join(a, &name()), lab.join(b, &name()));
+    lab.run_seconds(3);
+    // As in a network whose list is too long.
+    for (node, handle) in [(a, a1), (b, b1)] {
+        let network = lab.hosts[node].engine.networks.get_mut(handle).unwrap();
+        network.listings.clear();
+    }
+    let (from, to) = (lab.mac(a, a1), lab.mac(b, b1));
+    let own = udp(to, from, 0, lab.status(a, a1).ipv4.unwrap());
+    let foreign = udp(to, from, 0, lab.status(b, b1).ipv4.unwrap());
+    lab.send(a, a1, &own);
+    lab.send(a, a1, &foreign);
+    lab.run_seconds(1);
+    assert_eq!(lab.received(b, b1, &own), 1);
+    assert_eq!(lab.received(b, b1, &foreign), 0);
+    let counters = lab.hosts[b].engine.counters();
+    assert_eq!((counters.foreign_source_ip, counters.queue_dropped), (1, 0));
+}
