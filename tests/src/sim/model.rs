@@ -50,6 +50,8 @@ pub struct Model {
     /// Frames that must arrive, in the order of their deadlines.
     owed: VecDeque<Owed>,
     demanded: u64,
+    /// How long somebody on the way may hold a frame back.
+    held_back: Duration,
 }
 
 /// A frame that must reach these members by the deadline, unless something happens to them.
@@ -329,6 +331,11 @@ impl Model {
         self.settle(now);
     }
 
+    /// From now on somebody on the way replays datagrams up to this much later: one whose original was lost comes so late.
+    pub fn set_held_back(&mut self, time: Duration) {
+        self.held_back = self.held_back.max(time);
+    }
+
     /// How many arrivals were demanded so far.
     pub fn demanded(&self) -> u64 {
         self.demanded
@@ -374,7 +381,7 @@ impl Model {
             return Err("of a network it is not in");
         }
         let (destination, _, packet) = parse(frame).ok_or("that is no Ethernet frame")?;
-        let remote = network.match_send(now, receiver, frame);
+        let remote = network.match_send(now, receiver, frame, MAX_AGE + self.held_back);
         if let Ok(id) = remote {
             network.reached.entry(id).or_default().insert(receiver);
             let multicast = destination[0] & 1 == 1;
@@ -403,7 +410,13 @@ impl Model {
 
 impl Network {
     /// The oldest frame with this content that `receiver` may still get.
-    fn match_send(&mut self, now: Duration, receiver: MemberKey, frame: &[u8]) -> Result<SendId, &'static str> {
+    fn match_send(
+        &mut self,
+        now: Duration,
+        receiver: MemberKey,
+        frame: &[u8],
+        oldest: Duration,
+    ) -> Result<SendId, &'static str> {
         let sends = self.sends.get_mut(frame).ok_or("that nobody sent")?;
         let mut fault = "that nobody else sent";
         for send in sends {
@@ -412,7 +425,7 @@ impl Network {
             }
             if let Some(reason) = send.forbidden {
                 fault = reason;
-            } else if now > send.at + MAX_AGE {
+            } else if now > send.at + oldest {
                 fault = "that is too old";
             } else if send.reached.insert(receiver) {
                 return Ok(send.id);

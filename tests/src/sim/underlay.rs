@@ -123,7 +123,7 @@ const CORE_HOPS: u8 = 6;
 const LOCAL_DELAY: Duration = Duration::from_micros(200);
 
 /// How long after its time a datagram may be replayed.
-const REPLAYED: Duration = Duration::from_secs(30);
+pub(super) const REPLAYED: Duration = Duration::from_secs(30);
 
 /// Where replayed datagrams come from.
 const ATTACKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 666);
@@ -332,6 +332,11 @@ impl Underlay {
     /// What a NAT does.
     pub(super) fn kind(&self, nat: NatId) -> Option<NatKind> {
         self.nats.get(nat.0).map(|nat| nat.kind)
+    }
+
+    /// Whether anybody replays datagrams.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.default.replay > 0.0 || self.links.values().any(|quality| quality.replay > 0.0)
     }
 
     /// Whether no link loses or bends anything.

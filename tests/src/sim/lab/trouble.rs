@@ -8,7 +8,7 @@ use super::{
     super::{
         faults::{FaultCounts, FaultKind},
         nat::NatKind,
-        underlay::NatId,
+        underlay::{NatId, REPLAYED},
     },
     HostId, Lab,
 };
@@ -77,6 +77,9 @@ impl Lab {
     }
 
     pub(super) fn tell_links(&mut self) {
+        if self.underlay.is_replayed() {
+            self.model.set_held_back(REPLAYED);
+        }
         let good = self.underlay.is_lossless();
         self.model.health(self.now).set_links(self.now, good);
     }
