@@ -3,6 +3,7 @@
 
 mod cards;
 mod contacts;
+mod endpoints;
 mod networks;
 mod ping;
 mod resolver;
@@ -79,6 +80,7 @@ pub struct Running {
     server: Server,
     events: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    endpoints: JoinHandle<()>,
 }
 
 impl Running {
@@ -111,12 +113,14 @@ impl Running {
         let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
+        let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port));
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
             daemon,
             server,
             events,
             upkeep,
+            endpoints,
         })
     }
 
@@ -137,6 +141,7 @@ impl Running {
     pub async fn stop(self) {
         self.events.abort();
         self.upkeep.abort();
+        self.endpoints.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
@@ -250,6 +255,7 @@ impl Daemon {
             // Supernodes have events of their own.
             Event::PeerDown { node } if self.book.lock().await.worlds.has_supernode(node) => {}
             Event::PeerDown { node } => tracing::info!(peer = %node.short(), "peer is gone"),
+            Event::PathChanged { address, .. } => tracing::debug!(?address, "the path's endpoint"),
             Event::Pong {
                 token,
                 node,

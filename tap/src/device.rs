@@ -457,7 +457,7 @@ fn check_address(address: &Address) -> Result<(), TapError> {
 }
 
 /// What the interface alias of every device of ours begins with.
-const MARK: &str = "farlan:";
+pub(crate) const MARK: &str = "farlan:";
 
 /// The part of a wanted name that the kernel replaces by a number.
 const PATTERN: &str = "%d";

@@ -12,10 +12,12 @@
 //! * [`add_address`], [`remove_address`], [`set_link`] and [`set_mtu`] alter one.
 //! * [`card_state`] tells whether it is still there, [`restore_addresses`] puts back what somebody took from it.
 //! * [`remove_stale`] clears what a crash left behind.
+//! * [`underlay_addresses`] lists the machine's other addresses, [`ChangeMonitor`] tells when they change.
 //! * [`clashing_routes`] finds what a network's subnet would collide with.
 
 mod device;
 mod error;
+mod machine;
 mod netlink;
 mod routes;
 mod tun;
@@ -25,4 +27,5 @@ pub use device::{
     restore_addresses, set_link, set_mtu,
 };
 pub use error::TapError;
+pub use machine::{ChangeMonitor, underlay_addresses};
 pub use routes::{Route, clashing_routes};

@@ -370,14 +370,16 @@ impl Engine {
     }
 
     /// A node answered from the address where it was challenged.
-    pub(crate) fn challenge_answered(&mut self, id: PeerId, nonce: u64) {
+    pub(crate) fn challenge_answered(&mut self, now: Time, id: PeerId, nonce: u64, out: &mut Outbox) {
         let Some(registration) = self.anchor.registrations.get_mut(&id) else {
             return;
         };
         if let Some(challenge) = registration.challenge.take_if(|challenge| challenge.nonce == nonce)
             && let Some(peer) = self.peers.get_mut(id)
         {
-            peer.path = Some(Path::Direct(challenge.address));
+            let endpoint = challenge.address;
+            peer.path = Some(Path::Direct(endpoint));
+            self.send_control(now, id, None, &[Control::Observed { endpoint }], out);
         }
     }
 

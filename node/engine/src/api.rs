@@ -151,6 +151,17 @@ pub enum Event {
         /// Who.
         node: NodeId,
     },
+    /// Data to a peer takes another way from now on.
+    PathChanged {
+        /// Who.
+        node: NodeId,
+        /// The way.
+        path: PathKind,
+        /// The underlay endpoint, on a relay the supernode's; none while there is no relay.
+        address: Option<SocketAddr>,
+        /// Why, for people.
+        reason: &'static str,
+    },
     /// A peer answered a ping.
     Pong {
         /// The number given to [`crate::Engine::ping`].

@@ -130,6 +130,11 @@ impl Directory {
             .is_some_and(|anchors| anchors.contains(&supernode))
     }
 
+    /// Has a supernode told of the memberships again at the end of this turn.
+    pub(crate) fn mark_dirty(&mut self, supernode: PeerId) {
+        self.dirty.insert(supernode);
+    }
+
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
@@ -223,6 +228,7 @@ impl Engine {
             return;
         }
         self.directory.registrations.remove(&id);
+        self.traversal.forget(id);
         self.directory.dirty.remove(&id);
         for network in self.networks.iter_mut() {
             network.listings.remove(&id);
@@ -354,6 +360,10 @@ impl Engine {
             return;
         };
         let first = registration.index.replace(index) != Some(index);
+        self.observed_told(id, observed);
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
         registration.keepalive = now + KEEPALIVE;
         registration.unanswered = None;
         let Some(peer) = self.peers.get_mut(id) else { return };
@@ -468,6 +478,13 @@ impl Engine {
             });
         }
         self.begin_handshake(id, false);
+    }
+
+    /// Shows a supernode at once that this node is still there, and from where.
+    pub(crate) fn prove_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        if self.directory.relay_index(id).is_some() {
+            self.send_keepalive(now, id, 1, out);
+        }
     }
 
     fn send_keepalive(&mut self, now: Time, id: PeerId, missed: u32, out: &mut Outbox) {

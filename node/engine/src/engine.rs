@@ -21,9 +21,10 @@ use crate::{
     multicast::Groups,
     networks::Networks,
     outbound::PendingSeal,
-    peers::{Path, PeerId, Peers},
+    peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
     switch::HeldFrames,
+    traversal::Traversal,
     wire::datagram::{RelayIndex, RelayTarget, put_relay},
 };
 
@@ -49,6 +50,7 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
+    pub(crate) traversal: Traversal,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -95,6 +97,7 @@ impl Engine {
             groups,
             pings: Pings::default(),
             anchor,
+            traversal: Traversal::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
@@ -180,13 +183,19 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_pings(now, out);
         self.tend_anchor(now, out);
+        self.tend_traversal(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
 
     /// When [`Self::handle_timeout`] is to be called, at the latest; a moment in the past means at once.
     pub fn next_timeout(&self) -> Option<Time> {
-        if !self.handshakes.is_idle() || !self.events.is_empty() || self.directory.is_dirty() || self.pings.is_fresh() {
+        if !self.handshakes.is_idle()
+            || !self.events.is_empty()
+            || self.directory.is_dirty()
+            || self.pings.is_fresh()
+            || self.traversal.is_fresh()
+        {
             return Some(Time::ZERO);
         }
         [
@@ -219,6 +228,7 @@ impl Engine {
         self.expire_sessions(now, id, out);
         self.tend_handshake(now, id, out);
         self.tend_silence(now, id, out);
+        self.tend_direct(now, id, out);
         self.tend_networks(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_anchored(now, id, out);
@@ -257,6 +267,8 @@ impl Engine {
             peer.up.clear();
             peer.unanswered = None;
             peer.owed = None;
+            peer.direct.session_ended();
+            peer.exchange.session_ended();
             peer.key.node_id()
         });
         for index in ended {
@@ -304,6 +316,7 @@ impl Engine {
         match path {
             Path::Direct(destination) => Some(Envelope {
                 destination,
+                ttl: None,
                 relay: None,
             }),
             Path::Relay { supernode, target } => {
@@ -313,6 +326,7 @@ impl Engine {
                 };
                 Some(Envelope {
                     destination,
+                    ttl: None,
                     relay: Some((target, source)),
                 })
             }
@@ -353,7 +367,7 @@ impl Engine {
         let peer = self.peers.by_node(&node).and_then(|id| self.peers.get(id));
         let path = peer
             .filter(|peer| peer.sessions.current().is_some())
-            .and_then(|peer| peer.path);
+            .and_then(Peer::way);
         let networks = self.networks.iter().filter_map(|network| {
             let member = network.member(&node);
             let shared = peer.is_some_and(|peer| peer.up.contains(&network.handle));
@@ -397,7 +411,16 @@ impl Engine {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
     pub(crate) destination: SocketAddr,
+    /// The time to live, where it is not the system's.
+    ttl: Option<u8>,
     relay: Option<(RelayTarget, RelayIndex)>,
+}
+
+impl Envelope {
+    /// The same with another time to live.
+    pub(crate) fn with_ttl(self, ttl: Option<u8>) -> Self {
+        Self { ttl, ..self }
+    }
 }
 
 impl Envelope {
@@ -410,7 +433,7 @@ impl Envelope {
         let mut inner = 0;
         let transmit = Transmit {
             destination: self.destination,
-            ttl: None,
+            ttl: self.ttl,
         };
         let range = datagrams.write(transmit, |bytes| {
             if let Some((target, source)) = self.relay {

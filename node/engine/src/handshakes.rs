@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Engine, Event, Outbox, Role, Time,
+    direct::{OPENING_TTL, is_private},
     peers::{Path, PeerId},
     retry::{Retry, Schedule},
     sessions::{Lifetime, Session},
@@ -244,7 +245,7 @@ impl Engine {
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.outgoing.is_some() || peer.path.is_none() {
+        if peer.outgoing.is_some() || (peer.way().is_none() && peer.direct.known().is_empty()) {
             return;
         }
         let mut datagram = Vec::new();
@@ -269,11 +270,24 @@ impl Engine {
         self.arm(id);
     }
 
+    /// Sends message 1 the way data goes. Where that is no direct path, or brought no answer, it goes to the endpoints
+    /// where the peer answered before and over the relay alike, and the first answer counts.
     fn send_initiation(&mut self, id: PeerId, out: &mut Outbox) {
         self.find_path(id);
         let Some(peer) = self.peers.get(id) else { return };
-        if let (Some(outgoing), Some(path)) = (&peer.outgoing, peer.path) {
+        let Some(outgoing) = &peer.outgoing else { return };
+        let first = outgoing.retry.sent() == 1;
+        let active = peer.direct.active();
+        if let Some(path) = peer.path.filter(|_| active.is_none() || !first) {
             self.transmit(path, out, |bytes| bytes.extend_from_slice(&outgoing.datagram));
+        }
+        for address in peer.direct.known() {
+            // The first one only opens this end's NAT: see `direct::OPENING`.
+            let ttl = (first && active != Some(address) && !is_private(address.ip())).then_some(OPENING_TTL);
+            if let Some(envelope) = self.envelope(Path::Direct(address)) {
+                let envelope = envelope.with_ttl(ttl);
+                envelope.write(&mut out.datagrams, |bytes| bytes.extend_from_slice(&outgoing.datagram));
+            }
         }
     }
 
@@ -419,6 +433,10 @@ impl Engine {
         if !peer.supernode && matches!(via, Via::Relay { .. }) {
             peer.path = Some(via.path());
         }
+        let straight = match via {
+            Via::Direct(address) => Some(address).filter(|_| !peer.supernode),
+            Via::Relay { .. } => None,
+        };
         let lifetime = self.lifetime(id);
         let session = Session::new(keys, (local, remote), Side::Initiator, lifetime, self.window(), now);
         let Some(peer) = self.peers.get_mut(id) else { return };
@@ -432,6 +450,9 @@ impl Engine {
             self.peers.unbind(ended);
         }
         debug!(peer = %self.name(id), "session stands");
+        if let Some(address) = straight {
+            self.direct_proved(now, id, address, out);
+        }
         if supernode {
             self.register(now, id, out);
         } else {
@@ -458,7 +479,14 @@ impl Engine {
                     peer.path = Some(via.path());
                 }
             }
-            Role::Node => self.offer_networks(now, id, local, out),
+            Role::Node => {
+                if let Via::Direct(address) = via
+                    && proved
+                {
+                    self.direct_proved(now, id, address, out);
+                }
+                self.offer_networks(now, id, local, out);
+            }
         }
         self.drop_outgoing(id);
         if let Some(half_open) = half_open {
@@ -479,6 +507,8 @@ impl Engine {
         peer.unanswered = None;
         peer.owed = None;
         peer.up.clear();
+        peer.direct.session_ended();
+        peer.exchange.session_ended();
         let ended = peer.sessions.clear();
         for index in ended {
             self.peers.unbind(index);

@@ -123,7 +123,7 @@ impl Engine {
             self.confirmed(now, id, local, via, out);
         }
         self.heard(now, id, via, message.is_empty(), out);
-        self.opened(now, id, local, message, out);
+        self.opened(now, id, (local, via), message, out);
         self.arm(id);
     }
 
@@ -138,18 +138,26 @@ impl Engine {
         } else if peer.supernode {
             self.anchor_heard(now, id);
         } else {
-            // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
-            if matches!(via, Via::Relay { .. }) {
-                peer.path = Some(via.path());
-            }
             if !empty && peer.owed.is_none() {
                 peer.owed = Some(now);
+            }
+            match via {
+                // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
+                Via::Relay { .. } => peer.path = Some(via.path()),
+                Via::Direct(address) => self.direct_heard(now, id, address),
             }
         }
     }
 
     /// An opened message: a frame, a group frame, control messages, or nothing but a sign of life.
-    pub(crate) fn opened(&mut self, now: Time, id: PeerId, local: SessionIndex, message: &[u8], out: &mut Outbox) {
+    pub(crate) fn opened(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (local, via): (SessionIndex, Via),
+        message: &[u8],
+        out: &mut Outbox,
+    ) {
         let Ok(parsed) = Sealed::parse(message) else {
             self.counters.malformed_messages += 1;
             return;
@@ -160,19 +168,27 @@ impl Engine {
                 self.counters.unknown_messages += 1;
             }
             Sealed::Own { network, rest } => {
-                if let Some(handle) = self.matched(now, id, local, network, message)
-                    && !self.waits_for_claim(now, id, local, handle, (rest, message))
+                if let Some(handle) = self.matched(now, id, (local, via), network, message)
+                    && !self.waits_for_claim(now, id, (local, via), handle, (rest, message))
                 {
                     self.own_frame_received(id, handle, rest, out);
+                    self.note_use(now, id, out);
                 }
             }
             Sealed::Full { network, frame } => {
-                if let Some(handle) = self.matched(now, id, local, network, message)
-                    && !self.waits_for_claim(now, id, local, handle, (frame.get(12..).unwrap_or_default(), message))
+                if let Some(handle) = self.matched(now, id, (local, via), network, message)
+                    && !self.waits_for_claim(
+                        now,
+                        id,
+                        (local, via),
+                        handle,
+                        (frame.get(12..).unwrap_or_default(), message),
+                    )
                     && self.admits(id, handle, frame)
                 {
                     self.counters.frames_received += 1;
                     out.frames.push(handle, frame);
+                    self.note_use(now, id, out);
                 }
             }
             Sealed::Group {
@@ -180,13 +196,19 @@ impl Engine {
                 sequence,
                 frame,
             } => {
-                if let Some(handle) = self.matched(now, id, local, network, message)
-                    && !self.waits_for_claim(now, id, local, handle, (frame.get(12..).unwrap_or_default(), message))
+                if let Some(handle) = self.matched(now, id, (local, via), network, message)
+                    && !self.waits_for_claim(
+                        now,
+                        id,
+                        (local, via),
+                        handle,
+                        (frame.get(12..).unwrap_or_default(), message),
+                    )
                 {
                     self.group_received(id, handle, sequence, frame, out);
                 }
             }
-            Sealed::Control(body) => self.control_received(now, id, local, body, out),
+            Sealed::Control(body) => self.control_received(now, id, (local, via), body, out),
             Sealed::Unknown => self.counters.unknown_messages += 1,
         }
     }
@@ -196,13 +218,13 @@ impl Engine {
         &mut self,
         now: Time,
         id: PeerId,
-        local: SessionIndex,
+        (local, via): (SessionIndex, Via),
         position: u8,
         message: &[u8],
     ) -> Option<NetworkHandle> {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
         if !session.networks.known() {
-            if !session.networks.keep_early(now, message) {
+            if !session.networks.keep_early(now, via, message) {
                 self.counters.queue_dropped += 1;
             }
             return None;
@@ -220,7 +242,7 @@ impl Engine {
         &mut self,
         now: Time,
         id: PeerId,
-        local: SessionIndex,
+        (local, via): (SessionIndex, Via),
         handle: NetworkHandle,
         (rest, message): (&[u8], &[u8]),
     ) -> bool {
@@ -236,7 +258,7 @@ impl Engine {
         }
         match peer.sessions.by_index(local) {
             Some(session) if session.networks.their_claims_number.is_none() => {
-                if !session.networks.keep_early(now, message) {
+                if !session.networks.keep_early(now, via, message) {
                     self.counters.queue_dropped += 1;
                 }
                 true
@@ -269,17 +291,24 @@ impl Engine {
         }
     }
 
-    fn control_received(&mut self, now: Time, id: PeerId, local: SessionIndex, body: &[u8], out: &mut Outbox) {
+    fn control_received(&mut self, now: Time, id: PeerId, way: (SessionIndex, Via), body: &[u8], out: &mut Outbox) {
         for message in messages(body) {
             match message {
-                Ok(Some(message)) => self.control(now, id, local, &message, out),
+                Ok(Some(message)) => self.control(now, id, way, &message, out),
                 Ok(None) => self.counters.unknown_messages += 1,
                 Err(_) => self.counters.malformed_messages += 1,
             }
         }
     }
 
-    fn control(&mut self, now: Time, id: PeerId, local: SessionIndex, message: &Control, out: &mut Outbox) {
+    fn control(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (local, via): (SessionIndex, Via),
+        message: &Control,
+        out: &mut Outbox,
+    ) {
         let node = self.role == Role::Node;
         match message {
             Control::Ack { number } => self.acknowledged(now, id, local, *number),
@@ -288,9 +317,17 @@ impl Engine {
             Control::Ping { token } => {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
             }
-            Control::Pong { token } => self.ponged(now, id, *token, out),
+            Control::Pong { token } => self.ponged(now, id, via, *token, out),
             Control::GroupAck { sequences } => self.group_acknowledged(id, sequences),
             Control::Bye => self.bye(now, id, local, out),
+            Control::Candidates {
+                number,
+                ask,
+                candidates,
+            } if node => self.candidates_told(now, id, local, (*number, *ask, candidates), out),
+            Control::PathChallenge { token } if node => self.path_challenged(now, id, via, *token, out),
+            Control::PathResponse { token, .. } if node => self.path_answered(now, id, via, *token, out),
+            Control::Observed { endpoint } if node => self.observed_told(id, *endpoint),
             Control::Registered {
                 request,
                 index,
@@ -312,6 +349,8 @@ impl Engine {
             Control::Introduce { record } if node => self.introduced(id, record),
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
+                // The supernode sees this node elsewhere; the answer to a request tells where, and is not lost.
+                self.directory.mark_dirty(id);
             }
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);
@@ -320,7 +359,7 @@ impl Engine {
                 self.members_acknowledged(now, id, *member_key, *version, out);
             }
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
-            Control::Answer { nonce } if !node => self.challenge_answered(id, *nonce),
+            Control::Answer { nonce } if !node => self.challenge_answered(now, id, *nonce, out),
             _ => self.counters.unknown_messages += 1,
         }
     }

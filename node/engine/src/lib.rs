@@ -14,6 +14,7 @@ mod anchor;
 mod api;
 mod batch;
 mod counters;
+mod direct;
 mod directory;
 mod engine;
 mod handshakes;
@@ -32,6 +33,7 @@ mod sessions;
 mod subscriptions;
 mod switch;
 mod time;
+mod traversal;
 mod wire;
 
 pub use api::{

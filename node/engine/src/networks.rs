@@ -15,9 +15,11 @@ use rand_core::Rng as _;
 
 use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
+    handshakes::Via,
     peers::PeerId,
     retry::{Retry, Schedule},
     sessions::EARLY_KEPT,
+    traversal::CANDIDATES_ACK,
     wire::{
         control::{Control, TAG, TAG_PADDING},
         datagram::{RelayIndex, SessionIndex},
@@ -362,6 +364,7 @@ impl Engine {
         self.tell_claims(now, id, local, out);
         self.open_early(now, id, local, early, out);
         self.release_waiting(now, id, out);
+        self.consider_round(now, id, out);
     }
 
     /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
@@ -370,11 +373,11 @@ impl Engine {
         now: Time,
         id: PeerId,
         local: SessionIndex,
-        early: VecDeque<(Time, Vec<u8>)>,
+        early: VecDeque<(Time, Via, Vec<u8>)>,
         out: &mut Outbox,
     ) {
-        for (_, message) in early.into_iter().filter(|(since, _)| now.since(*since) < EARLY_KEPT) {
-            self.opened(now, id, local, &message, out);
+        for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
+            self.opened(now, id, (local, via), &message, out);
         }
     }
 
@@ -513,7 +516,10 @@ impl Engine {
             return;
         };
         let networks = &mut session.networks;
-        let answered = if number & CLAIMS_ACK != 0 {
+        let answered = if number & (CLAIMS_ACK | CANDIDATES_ACK) == CANDIDATES_ACK {
+            self.candidates_acknowledged(id, number & !CANDIDATES_ACK);
+            return;
+        } else if number & CLAIMS_ACK != 0 {
             let latest = number & !CLAIMS_ACK == networks.claims_number;
             networks.claims_retry.take_if(|_| latest)
         } else {

@@ -14,7 +14,8 @@ use farlan_crypto::{SealJob, TAG, seal_batch};
 
 use crate::{
     Batch, Engine, NetworkHandle, Outbox, Time,
-    peers::{MAX_WAITING, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
+    engine::Envelope,
+    peers::{MAX_WAITING, Path, Peer, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
     switch::Route,
     wire::{
         control::{Control, PADDING},
@@ -149,6 +150,7 @@ impl Engine {
         ) {
             self.counters.frames_sent += 1;
             self.expect_answer(now, id);
+            self.note_use(now, id, out);
         } else {
             self.let_wait(now, id, network, frame);
         }
@@ -193,23 +195,42 @@ impl Engine {
         content: Content<'_>,
         out: &mut Outbox,
     ) -> bool {
-        let path = self.peers.get(id).and_then(|peer| peer.path);
-        let envelope = path.and_then(|path| self.envelope(path)).or_else(|| {
+        let way = self.peers.get(id).and_then(Peer::way);
+        let envelope = way.and_then(|way| self.envelope(way)).or_else(|| {
             self.find_path(id);
-            let path = self.peers.get(id)?.path?;
-            self.envelope(path)
+            let peer = self.peers.get(id)?;
+            let relay = peer.path.and_then(|path| self.envelope(path));
+            // Without any relay, a path that worked is better than none.
+            relay.or_else(|| self.envelope(Path::Direct(*peer.direct.known().first()?)))
         });
+        let Some(envelope) = envelope else { return false };
+        let laid_out = self.lay_out_in(now, id, local, envelope, content, out);
+        if laid_out && let Some(peer) = self.peers.get_mut(id) {
+            peer.owed = None;
+        }
+        laid_out
+    }
+
+    /// Lays a datagram out in an envelope of the caller's choice.
+    fn lay_out_in(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        envelope: Envelope,
+        content: Content<'_>,
+        out: &mut Outbox,
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(id) else {
             return false;
         };
         let Some(session) = peer.sessions.by_index(local).filter(|session| session.ends() > now) else {
             return false;
         };
-        let (Some(envelope), Ok(counter)) = (envelope, session.sealer.next_counter()) else {
+        let Ok(counter) = session.sealer.next_counter() else {
             return false;
         };
         let remote = session.remote;
-        peer.owed = None;
         let range = envelope.write(&mut out.datagrams, |bytes| {
             put_data(bytes, remote, counter);
             content.write(bytes);
@@ -272,6 +293,25 @@ impl Engine {
         sent
     }
 
+    /// Sends one datagram sealed under the session in use along a path of the caller's choice, with a time to live where
+    /// it is not to be the system's.
+    pub(crate) fn send_along(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (path, ttl): (Path, Option<u8>),
+        content: Content<'_>,
+        out: &mut Outbox,
+    ) -> bool {
+        let session = self.peers.get(id).and_then(|peer| peer.sessions.current());
+        let (Some(local), Some(envelope)) = (session.map(|session| session.local), self.envelope(path)) else {
+            return false;
+        };
+        let sent = self.lay_out_in(now, id, local, envelope.with_ttl(ttl), content, out);
+        self.seal_pending(out);
+        sent
+    }
+
     /// Sends control messages in one datagram.
     pub(crate) fn send_control(
         &mut self,
@@ -316,7 +356,9 @@ impl Engine {
         if silent && !peer.supernode {
             // Counted anew from what is sent next; the old session stays until the new one is confirmed.
             peer.unanswered = None;
-            self.begin_handshake(id, false);
+            if !self.leave_silent_path(now, id, out) {
+                self.begin_handshake(id, false);
+            }
         }
         if owed {
             if let Some(peer) = self.peers.get_mut(id) {

@@ -11,8 +11,10 @@ use farlan_netconf::NodePrefix;
 
 use crate::{
     NetworkHandle, Time,
+    direct::{Direct, Use},
     handshakes::{HalfOpen, Outgoing},
     sessions::Sessions,
+    traversal::Exchange,
     wire::datagram::{RelayTarget, SessionIndex},
 };
 
@@ -61,7 +63,16 @@ pub(crate) struct Peer {
     pub(crate) outgoing: Option<Outgoing>,
     /// The handshake it began and this node answered.
     pub(crate) half_open: Option<HalfOpen>,
+    /// The relay to it; for a supernode the way to it. Where data goes is [`Peer::way`].
     pub(crate) path: Option<Path>,
+    /// The direct paths to it.
+    pub(crate) direct: Direct,
+    /// What was told of endpoints.
+    pub(crate) exchange: Exchange,
+    /// When a frame or ping last went to it or came from it.
+    pub(crate) used: Option<Time>,
+    /// How much it was used when last looked at.
+    pub(crate) usage: Use,
     /// When something sealed last came from it.
     pub(crate) heard: Option<Time>,
     /// Since when things were sent to it without hearing anything.
@@ -93,6 +104,10 @@ impl Peer {
             outgoing: None,
             half_open: None,
             path: None,
+            direct: Direct::default(),
+            exchange: Exchange::default(),
+            used: None,
+            usage: Use::Idle,
             heard: None,
             unanswered: None,
             owed: None,
@@ -110,6 +125,11 @@ impl Peer {
     /// Takes a round trip into the smoothed one (RFC 6298 §2, α = 1/8).
     pub(crate) fn measure_rtt(&mut self, sample: Duration) {
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+    }
+
+    /// The way data takes: a direct path if one works, else the relay.
+    pub(crate) fn way(&self) -> Option<Path> {
+        self.direct.active().map(Path::Direct).or(self.path)
     }
 
     /// When this peer next needs attention, apart from what its registration does.
@@ -132,6 +152,8 @@ impl Peer {
             self.half_open.as_ref().map(HalfOpen::deadline),
             self.owed.map(|since| since + SIGN_OF_LIFE),
             silence,
+            self.direct.deadline(self.usage),
+            self.exchange.deadline(),
             self.waiting.front().map(|waiting| waiting.since + WAITING_KEPT),
         ]
         .into_iter()

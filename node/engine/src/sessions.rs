@@ -10,6 +10,7 @@ use farlan_netconf::Role;
 
 use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
+    handshakes::Via,
     retry::Retry,
     switch::MAX_FRAME,
     wire::{control::TAG, datagram::SessionIndex, sealed::GROUP_HEADER},
@@ -96,7 +97,7 @@ pub(crate) struct Networks {
     pub(crate) claims_retry: Option<Retry>,
     pub(crate) their_claims_number: Option<u32>,
     /// Opened messages that wait for the other end's list, or for its claims.
-    pub(crate) early: VecDeque<(Time, Vec<u8>)>,
+    pub(crate) early: VecDeque<(Time, Via, Vec<u8>)>,
 }
 
 impl Networks {
@@ -118,10 +119,10 @@ impl Networks {
 
     /// Keeps a message for later, if there is room.
     #[must_use]
-    pub(crate) fn keep_early(&mut self, now: Time, message: &[u8]) -> bool {
+    pub(crate) fn keep_early(&mut self, now: Time, via: Via, message: &[u8]) -> bool {
         let room = self.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER;
         if room {
-            self.early.push_back((now, message.to_vec()));
+            self.early.push_back((now, via, message.to_vec()));
         }
         room
     }

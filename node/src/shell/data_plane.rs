@@ -87,6 +87,11 @@ pub enum Request {
         /// Who.
         peers: Vec<PublicKey>,
     },
+    /// Take note of this machine's own underlay endpoints.
+    SetLocalEndpoints {
+        /// All of them, with the underlay's port.
+        endpoints: Vec<SocketAddr>,
+    },
     /// Ping somebody; the answer comes as an event.
     Ping {
         /// Whom.
@@ -420,6 +425,7 @@ impl Loop {
                 let _ = reply.send(());
             }
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
+            Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
             Request::Ping { target, token } => self.engine.ping(now, target, token),
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));

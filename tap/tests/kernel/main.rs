@@ -5,5 +5,6 @@
 
 mod device;
 mod frames;
+mod machine;
 mod routes;
 mod support;

@@ -10,6 +10,7 @@
 //!
 //! Tests run over the seeds of [`for_each_seed`].
 
+mod batch;
 mod faults;
 mod frames;
 mod health;
@@ -25,6 +26,7 @@ mod seeds;
 mod trace;
 mod underlay;
 
+pub use batch::{Report, batch};
 pub use faults::{FaultCounts, FaultKind};
 pub use frames::{
     ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, echo4, echo6, ethernet,

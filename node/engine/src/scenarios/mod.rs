@@ -4,5 +4,6 @@ mod directory;
 mod handshakes;
 mod lab;
 mod networks;
+mod paths;
 mod switch;
 mod vectors;

@@ -11,6 +11,9 @@
 //!  5 pong         token 8
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
+//!  8 candidates   number 4 | flags 1 (1: send yours) | count 1 | count × (kind 1 (1: outside; 2: local) | endpoint 18)
+//!  9 path challenge  token 8
+//! 10 path response   token 8 | endpoint the challenge came from 18
 //! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
@@ -20,6 +23,7 @@
 //! 22 introduce    node record 52
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
+//! 25 observed     endpoint 18
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
 
@@ -46,6 +50,13 @@ pub(crate) const TAG: usize = 16;
 /// Most entries in one `members` message: 19 × 57 bytes, padded and sealed, fit an underlay MTU of 1280.
 pub(crate) const MEMBERS_AT_ONCE: usize = 19;
 
+/// Kinds of candidates.
+const OUTSIDE: u8 = 1;
+const LOCAL: u8 = 2;
+
+/// The flag of candidates that asks for the other end's.
+const ASK: u8 = 1;
+
 /// How a node is reached: its key, its home supernode and its relay index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeRecord {
@@ -70,6 +81,14 @@ pub(crate) struct MemberEntry {
     pub(crate) present: bool,
     pub(crate) record: NodeRecord,
     pub(crate) ipv4: Option<Ipv4Addr>,
+}
+
+/// An underlay endpoint at which a node may be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Whether it means something only inside the node's own local network.
+    pub(crate) local: bool,
+    pub(crate) endpoint: SocketAddr,
 }
 
 /// What to look for in the directory.
@@ -102,6 +121,19 @@ pub(crate) enum Control {
         sequences: Vec<u64>,
     },
     Bye,
+    Candidates {
+        number: u32,
+        /// Whether the other end is to send its own.
+        ask: bool,
+        candidates: Vec<Candidate>,
+    },
+    PathChallenge {
+        token: u64,
+    },
+    PathResponse {
+        token: u64,
+        observed: SocketAddr,
+    },
     Register {
         request: u32,
         memberships: Vec<Membership>,
@@ -140,6 +172,9 @@ pub(crate) enum Control {
     Answer {
         nonce: u64,
     },
+    Observed {
+        endpoint: SocketAddr,
+    },
 }
 
 impl Control {
@@ -163,6 +198,9 @@ impl Control {
             Self::Pong { .. } => 5,
             Self::GroupAck { .. } => 6,
             Self::Bye => 7,
+            Self::Candidates { .. } => 8,
+            Self::PathChallenge { .. } => 9,
+            Self::PathResponse { .. } => 10,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -172,6 +210,7 @@ impl Control {
             Self::Introduce { .. } => 22,
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
+            Self::Observed { .. } => 25,
         }
     }
 
@@ -196,6 +235,24 @@ impl Control {
                 });
             }
             Self::Bye => {}
+            Self::Candidates {
+                number,
+                ask,
+                candidates,
+            } => {
+                put_u32(bytes, *number);
+                bytes.push(u8::from(*ask));
+                put_list(bytes, candidates, |bytes, candidate| {
+                    bytes.push(if candidate.local { LOCAL } else { OUTSIDE });
+                    put_endpoint(bytes, candidate.endpoint);
+                });
+            }
+            Self::PathChallenge { token } => put_u64(bytes, *token),
+            Self::PathResponse { token, observed } => {
+                put_u64(bytes, *token);
+                put_endpoint(bytes, *observed);
+            }
+            Self::Observed { endpoint } => put_endpoint(bytes, *endpoint),
             Self::Register { request, memberships } => {
                 put_u32(bytes, *request);
                 put_list(bytes, memberships, |bytes, membership| {
@@ -281,6 +338,21 @@ impl Control {
                 sequences: list(reader, Reader::u64)?,
             },
             7 => Self::Bye,
+            8 => Self::Candidates {
+                number: reader.u32()?,
+                ask: reader.u8()? & ASK != 0,
+                candidates: list(reader, |reader| {
+                    Ok::<_, Malformed>(Candidate {
+                        local: reader.u8()? == LOCAL,
+                        endpoint: endpoint(reader)?,
+                    })
+                })?,
+            },
+            9 => Self::PathChallenge { token: reader.u64()? },
+            10 => Self::PathResponse {
+                token: reader.u64()?,
+                observed: endpoint(reader)?,
+            },
             16 => Self::Register {
                 request: reader.u32()?,
                 memberships: list(reader, |reader| {
@@ -332,6 +404,9 @@ impl Control {
             },
             23 => Self::Challenge { nonce: reader.u64()? },
             24 => Self::Answer { nonce: reader.u64()? },
+            25 => Self::Observed {
+                endpoint: endpoint(reader)?,
+            },
             _ => return Ok(None),
         }))
     }
@@ -448,6 +523,25 @@ mod tests {
                 sequences: vec![1, 2, u64::MAX],
             },
             Control::Bye,
+            Control::Candidates {
+                number: 4,
+                ask: true,
+                candidates: vec![
+                    Candidate {
+                        local: false,
+                        endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
+                    },
+                    Candidate {
+                        local: true,
+                        endpoint: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9601)),
+                    },
+                ],
+            },
+            Control::PathChallenge { token: 8 },
+            Control::PathResponse {
+                token: 8,
+                observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
+            },
             Control::Register {
                 request: 1,
                 memberships: vec![Membership {
@@ -488,6 +582,9 @@ mod tests {
             },
             Control::Challenge { nonce: 6 },
             Control::Answer { nonce: 6 },
+            Control::Observed {
+                endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
+            },
         ]
     }
 

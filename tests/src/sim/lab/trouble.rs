@@ -28,6 +28,11 @@ impl Lab {
         health.disturb(now, host.0);
         health.disturb_unnoticed(now, host.0);
         self.underlay.move_host(host.0, nat);
+        let (time, endpoints) = (self.engine_time(host.0), self.underlay.endpoints(host.0));
+        if let Some(engine) = &mut self.hosts[host.0].engine {
+            engine.set_local_endpoints(time, endpoints);
+            self.run_timers(host.0);
+        }
     }
 
     /// The clock of a host jumps ahead, as after a suspension that lasted for nobody else.

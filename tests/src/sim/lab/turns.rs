@@ -76,6 +76,7 @@ impl Lab {
         this.jumped = Duration::ZERO;
         if this.role == Role::Node {
             engine.set_world(Time::ZERO, self.world, anchors);
+            engine.set_local_endpoints(Time::ZERO, self.underlay.endpoints(host));
         }
         this.engine = Some(engine);
         for network in this.joined.keys().copied().collect::<Vec<_>>() {
