@@ -1,48 +1,46 @@
 //! Who could reach whom, and since when: what the model needs to say which frames must arrive.
 //!
-//! The rule is that everything works again 10 s after the last fault ([`CONVERGENCE`]). The exceptions, each of them the
-//! time after which a fault *counts as noticed*:
-//! * A NAT that forgot its flows, a supernode that restarted, and a cut from a supernode show nothing to a node that says
-//!   nothing. Such a node notices by the sign of life that it sends its supernodes every 25 s, sent three times a second
-//!   apart: [`SILENT`] after the fault. One that speaks notices as soon as it does.
-//! * A supernode that is gone while another is there is noticed in the same way, whoever speaks.
+//! The rule: two nodes that speak to each other are owed everything from [`CONVERGENCE`] after the last fault on. The
+//! exceptions, each of them the time after which a fault *counts as noticed*:
+//! * Two nodes that say nothing to each other notice nothing: neither that the direct path is dead nor that the session
+//!   is. Their 10 s begin with the first frame after the fault, at the latest when the session would have ended by itself
+//!   ([`SESSION`]).
+//! * A supernode that is gone while another is there is noticed by the sign of life that a node sends every 25 s, three
+//!   times a second apart, whoever speaks ([`SILENT`]).
 //!
-//! Both are limits of detection by keep-alive, not of repair.
+//! Both are limits of detection, not of repair.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// How long after a fault everything must work again.
 pub const CONVERGENCE: Duration = Duration::from_secs(10);
 
-/// How long a node that is silent may take to notice that its way to a supernode broke, less [`CONVERGENCE`]: together
-/// they make 31 s.
+/// How long nodes may take to notice that a supernode is gone, less [`CONVERGENCE`]: together they make 31 s.
 pub const SILENT: Duration = Duration::from_secs(21);
+
+/// How long a session lives.
+const SESSION: Duration = Duration::from_secs(180);
+
+/// Frames of a pair that are closer together than this are noted once.
+const NOTED: Duration = Duration::from_millis(200);
 
 /// The state of the simulated world, as far as it decides what must arrive. Hosts are numbers.
 #[derive(Debug, Default)]
 pub struct Health {
-    nodes: BTreeMap<usize, Node>,
+    nodes: BTreeMap<usize, State>,
     supernodes: BTreeMap<usize, State>,
     /// Pairs that were ever cut, smaller number first.
     cuts: BTreeMap<(usize, usize), State>,
     links: State,
+    /// When pairs of nodes spoke, smaller number first, the times in order.
+    spoke: BTreeMap<(usize, usize), Vec<Duration>>,
 }
 
-/// Whether something is in order, and since when it is or is not.
+/// Whether something is in order, and when that changed or something else happened to it last.
 #[derive(Clone, Copy, Debug)]
 struct State {
     good: bool,
     changed: Duration,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Node {
-    state: State,
-    /// The last fault that a silent node does not notice, and when it spoke first after it.
-    unnoticed: Option<(Duration, Option<Duration>)>,
 }
 
 impl Default for State {
@@ -62,79 +60,48 @@ impl State {
     }
 }
 
-impl Node {
-    /// Since when it can be expected to have noticed all faults.
-    fn ready(&self) -> Duration {
-        let noticed = self.unnoticed.map_or(Duration::ZERO, |(fault, spoke)| {
-            let latest = fault + SILENT;
-            spoke.map_or(latest, |spoke| spoke.min(latest))
-        });
-        noticed.max(self.state.changed)
-    }
-}
-
 impl Health {
     /// A host exists from now on.
     pub fn add(&mut self, now: Duration, host: usize, supernode: bool) {
+        let hosts = if supernode {
+            &mut self.supernodes
+        } else {
+            &mut self.nodes
+        };
         let state = State {
             good: true,
             changed: now,
         };
-        if supernode {
-            self.supernodes.insert(host, state);
-        } else {
-            self.nodes.insert(host, Node { state, unnoticed: None });
-        }
+        hosts.insert(host, state);
     }
 
     /// A host goes down or comes up.
     pub fn set_up(&mut self, now: Duration, host: usize, up: bool) {
-        if let Some(node) = self.nodes.get_mut(&host) {
-            node.state.set(now, up);
-        }
-        if let Some(supernode) = self.supernodes.get_mut(&host) {
-            supernode.set(now, up);
-            if up {
-                self.nodes
-                    .values_mut()
-                    .for_each(|node| node.unnoticed = Some((now, None)));
+        for hosts in [&mut self.nodes, &mut self.supernodes] {
+            if let Some(state) = hosts.get_mut(&host) {
+                state.set(now, up);
             }
         }
     }
 
-    /// Something happened to a node that it knows of: it moved, or its clock jumped.
+    /// Something happened to a node or its connection: it moved, its clock jumped, its NAT forgot its flows.
     pub fn disturb(&mut self, now: Duration, host: usize) {
         if let Some(node) = self.nodes.get_mut(&host) {
-            node.state.changed = now;
-        }
-    }
-
-    /// Something happened to a node's connection that it cannot know of.
-    pub fn disturb_unnoticed(&mut self, now: Duration, host: usize) {
-        if let Some(node) = self.nodes.get_mut(&host) {
-            node.unnoticed = Some((now, None));
+            node.changed = now;
         }
     }
 
     /// A node sends something to another one.
-    pub fn spoke(&mut self, now: Duration, host: usize) {
-        if let Some((_, spoke)) = self.nodes.get_mut(&host).and_then(|node| node.unnoticed.as_mut()) {
-            spoke.get_or_insert(now);
+    pub fn spoke(&mut self, now: Duration, a: usize, b: usize) {
+        let times = self.spoke.entry(pair(a, b)).or_default();
+        if times.last().is_none_or(|last| now >= *last + NOTED) {
+            times.push(now);
         }
     }
 
     /// The underlay between two hosts is cut or mended.
     pub fn set_cut(&mut self, now: Duration, a: usize, b: usize, cut: bool) {
-        let fresh = State {
-            good: true,
-            changed: Duration::ZERO,
-        };
-        self.cuts.entry((a.min(b), a.max(b))).or_insert(fresh).set(now, !cut);
-        if self.supernodes.contains_key(&a) {
-            self.disturb_unnoticed(now, b);
-        } else if self.supernodes.contains_key(&b) {
-            self.disturb_unnoticed(now, a);
-        }
+        self.cuts.entry(pair(a, b)).or_default().set(now, !cut);
     }
 
     /// Links lose or bend datagrams from now on, or do so no longer.
@@ -145,38 +112,46 @@ impl Health {
     /// Whether a frame from `a` to `b` sent at `sent` must arrive, as far as is known now: whether a way between them was
     /// in order for [`CONVERGENCE`] before, and since.
     pub fn owes(&self, sent: Duration, a: usize, b: usize) -> bool {
-        let Some(limit) = sent.checked_sub(CONVERGENCE) else {
+        let (Some(limit), Some(fault)) = (sent.checked_sub(CONVERGENCE), self.last_fault(a, b)) else {
             return false;
         };
-        let well = |state: State| state.good && state.changed <= limit;
-        let ready = |host| {
-            let node = self.nodes.get(&host);
-            node.is_some_and(|node| well(node.state) && node.ready() <= limit)
-        };
-        let cut = |x: usize, y: usize| self.cuts.get(&(x.min(y), x.max(y))).copied().unwrap_or_default();
-        // A cut between the two matters only until they know of it: there is the way over a supernode.
-        if !(ready(a) && ready(b) && well(self.links) && cut(a, b).changed <= limit) {
-            return false;
+        if fault == Duration::ZERO {
+            return true;
         }
-        let mut ways = 0;
-        for (&supernode, &state) in &self.supernodes {
-            for state in [state, cut(a, supernode), cut(b, supernode)] {
-                let noticed = if state.good { Duration::ZERO } else { SILENT };
-                if state.changed > Duration::ZERO && state.changed + noticed > limit {
-                    return false;
-                }
-            }
-            let good = state.good && cut(a, supernode).good && cut(b, supernode).good;
-            ways += usize::from(good);
-        }
-        ways > 0
+        let times = self.spoke.get(&pair(a, b)).map_or(&[][..], Vec::as_slice);
+        let first = times.get(times.partition_point(|&time| time < fault));
+        let latest = fault + SESSION;
+        first.map_or(latest, |&first| first.min(latest)) <= limit
     }
 
-    /// Nodes that are up.
-    pub fn nodes_up(&self) -> BTreeSet<usize> {
-        let up = |(&host, node): (&usize, &Node)| node.state.good.then_some(host);
-        self.nodes.iter().filter_map(up).collect()
+    /// The last fault that the two could have noticed, if there is a way between them.
+    fn last_fault(&self, a: usize, b: usize) -> Option<Duration> {
+        let cut = |x: usize, y: usize| self.cuts.get(&pair(x, y)).copied().unwrap_or_default();
+        let ends = [self.nodes.get(&a)?, self.nodes.get(&b)?];
+        if !(ends[0].good && ends[1].good && self.links.good) {
+            return None;
+        }
+        // A cut between the two matters only until they know of it: there is the way over a supernode.
+        let mut fault = [ends[0].changed, ends[1].changed, self.links.changed, cut(a, b).changed]
+            .into_iter()
+            .max()?;
+        let mut ways = 0;
+        for (&supernode, &state) in &self.supernodes {
+            let states = [state, cut(a, supernode), cut(b, supernode)];
+            for state in states {
+                let noticed = if state.good { Duration::ZERO } else { SILENT };
+                if state.changed > Duration::ZERO {
+                    fault = fault.max(state.changed + noticed);
+                }
+            }
+            ways += usize::from(states.iter().all(|state| state.good));
+        }
+        (ways > 0).then_some(fault)
     }
+}
+
+fn pair(a: usize, b: usize) -> (usize, usize) {
+    (a.min(b), a.max(b))
 }
 
 #[cfg(test)]
@@ -187,11 +162,16 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Supernodes 0 and 1, nodes 2, 3 and 4, all from the start.
+    /// Supernodes 0 and 1, nodes 2, 3 and 4, all from the start; the nodes speak every second.
     fn health() -> Health {
         let mut health = Health::default();
         for host in 0..5 {
             health.add(Duration::ZERO, host, host < 2);
+        }
+        for second in 0..200 {
+            for (a, b) in [(2, 3), (4, 3), (2, 4)] {
+                health.spoke(at(second), a, b);
+            }
         }
         health
     }
@@ -210,6 +190,10 @@ mod tests {
         assert!(health.owes(at(49), 2, 3) && !health.owes(at(49), 4, 3), "judged later");
         health.disturb(at(70), 2);
         assert!(!health.owes(at(79), 2, 3) && health.owes(at(80), 2, 3));
+        health.set_links(at(90), false);
+        assert!(!health.owes(at(110), 2, 3));
+        health.set_links(at(120), true);
+        assert!(!health.owes(at(129), 2, 3) && health.owes(at(130), 2, 3));
     }
 
     #[test]
@@ -232,16 +216,15 @@ mod tests {
     }
 
     #[test]
-    fn silent_nodes_notice_late() {
-        let mut health = health();
-        health.disturb_unnoticed(at(20), 2);
-        assert!(!health.owes(at(50), 2, 3) && health.owes(at(51), 2, 3));
-        health.spoke(at(25), 2);
-        health.spoke(at(30), 2);
-        assert!(!health.owes(at(34), 2, 3) && health.owes(at(35), 2, 3));
-        health.set_links(at(60), false);
-        assert!(!health.owes(at(80), 2, 3));
-        health.set_links(at(90), true);
-        assert!(health.owes(at(100), 2, 3));
+    fn silent_pairs_notice_late() {
+        let mut health = Health::default();
+        (0..4).for_each(|host| health.add(Duration::ZERO, host, host == 0));
+        health.spoke(at(15), 1, 2);
+        health.disturb(at(20), 1);
+        assert!(!health.owes(at(209), 1, 2) && health.owes(at(210), 1, 2));
+        health.spoke(at(25), 2, 1);
+        health.spoke(at(30), 1, 2);
+        assert!(!health.owes(at(34), 1, 2) && health.owes(at(35), 1, 2));
+        assert!(!health.owes(at(35), 1, 3), "another pair");
     }
 }

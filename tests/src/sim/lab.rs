@@ -242,7 +242,8 @@ impl Lab {
     /// # Panics
     /// If it is down or the engine refuses.
     pub fn join(&mut self, host: HostId, network: NetId) {
-        self.underlay.faults().fired(FaultKind::Membership);
+        let later = self.now > Duration::ZERO;
+        self.underlay.faults().add(FaultKind::Membership, later.into());
         self.hosts[host.0].joined.insert(network.0, None);
         self.join_engine(host.0, network.0);
         self.run_timers(host.0);
@@ -253,7 +254,8 @@ impl Lab {
     /// # Panics
     /// If it is not in it.
     pub fn leave(&mut self, host: HostId, network: NetId) {
-        self.underlay.faults().fired(FaultKind::Membership);
+        let later = self.now > Duration::ZERO;
+        self.underlay.faults().add(FaultKind::Membership, later.into());
         let now = self.engine_time(host.0);
         let key = self.network_key(network.0);
         let this = &mut self.hosts[host.0];

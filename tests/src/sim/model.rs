@@ -268,8 +268,11 @@ impl Model {
         if multicast && network.members.values().filter(|member| member.joined).count() > GROUP {
             return;
         }
-        if !multicast && network.owner(destination).is_some_and(|owner| owner != sender) {
-            self.health.spoke(now, sender);
+        if let Some(owner) = network
+            .owner(destination)
+            .filter(|owner| !multicast && *owner != sender)
+        {
+            self.health.spoke(now, sender, owner);
         }
         let addressed = |member: &Member| multicast || member.mac == destination;
         let receivers: Vec<MemberKey> = network

@@ -65,12 +65,14 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The time between two rounds of traffic.
 const ROUND: Duration = Duration::from_millis(300);
 
-/// The last pings of an episode are answered within this time. A node that was silent towards another one may have to
-/// find out first that their session is dead, which takes 1.5 s, and then make a new one.
+/// The last pings of an episode are answered within this time.
 const ANSWER: Duration = Duration::from_secs(4);
 
 /// Members up to which everybody pings everybody.
 const FEW: usize = 8;
+
+/// Where there are more, everybody pings those of so many that come after it, itself included.
+const JUDGED: usize = 4;
 
 struct Run {
     world: World,
@@ -79,6 +81,7 @@ struct Run {
     log: Vec<(Duration, Fault)>,
     mends: Vec<Fault>,
     frames: u64,
+    rounds: usize,
     pings: u64,
 }
 
@@ -95,6 +98,7 @@ pub fn run(seed: u64) -> Outcome {
         log: Vec::new(),
         mends: Vec::new(),
         frames: 0,
+        rounds: 0,
         pings: 0,
     };
     run.converge(CONVERGENCE);
@@ -259,10 +263,21 @@ impl Run {
 
     /// A round of traffic: every member pings one other, a few broadcast.
     fn traffic(&mut self) {
+        self.rounds += 1;
         for network in 0..self.world.networks.len() {
             let members = self.world.members(network);
+            // In a small network everybody speaks to everybody in turn, in a big one to those who come after it.
+            let (near, pause) = if self.world.is_big() {
+                (JUDGED, 3)
+            } else {
+                (members.len().min(FEW), 1)
+            };
             for (place, &from) in members.iter().enumerate() {
-                let to = self.partner(&members, place);
+                let turn = self.rounds + place;
+                if !turn.is_multiple_of(pause) {
+                    continue;
+                }
+                let to = members[(place + turn / pause % near) % members.len()];
                 let family = [Family::V4, Family::V6][self.random.below(2) as usize];
                 if to != from {
                     self.ping(from, to, network, family);
@@ -273,12 +288,6 @@ impl Run {
             }
         }
         self.world.lab.run(ROUND);
-    }
-
-    /// Whom a member speaks to: in a small network anyone, in a big one somebody near.
-    fn partner(&mut self, members: &[usize], place: usize) -> usize {
-        let near = members.len().min(FEW);
-        members[(place + self.random.below(near as u64) as usize) % members.len()]
     }
 
     fn ping(&mut self, from: usize, to: usize, network: usize, family: Family) -> Option<PingId> {
@@ -305,7 +314,7 @@ impl Run {
         for network in 0..self.world.networks.len() {
             let members = self.world.members(network);
             for (place, &from) in members.iter().enumerate() {
-                let others = if members.len() <= FEW { members.len() } else { 4 };
+                let others = if members.len() <= FEW { members.len() } else { JUDGED };
                 for step in 1..others {
                     let to = members[(place + step) % members.len()];
                     for family in [Family::V4, Family::V6] {

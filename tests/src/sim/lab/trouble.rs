@@ -23,10 +23,7 @@ impl Lab {
         if self.hosts[host.0].engine.is_some() {
             self.underlay.faults().fired(FaultKind::Roam);
         }
-        let now = self.now;
-        let health = self.model.health(now);
-        health.disturb(now, host.0);
-        health.disturb_unnoticed(now, host.0);
+        self.model.health(self.now).disturb(self.now, host.0);
         self.underlay.move_host(host.0, nat);
         let (time, endpoints) = (self.engine_time(host.0), self.underlay.endpoints(host.0));
         if let Some(engine) = &mut self.hosts[host.0].engine {
@@ -92,7 +89,7 @@ impl Lab {
     pub(super) fn tell_rebound(&mut self, nat: NatId) {
         for host in 0..self.hosts.len() {
             if self.underlay.chain(host).iter().any(|&(other, _)| other == nat) {
-                self.model.health(self.now).disturb_unnoticed(self.now, host);
+                self.model.health(self.now).disturb(self.now, host);
             }
         }
     }
