@@ -5,8 +5,9 @@
 //! * Two nodes that say nothing to each other notice nothing: neither that the direct path is dead nor that the session
 //!   is. Their 10 s begin with the first frame after the fault, at the latest when the session would have ended by itself
 //!   ([`SESSION`]).
-//! * A supernode that is gone while another is there is noticed by the sign of life that a node sends every 25 s, three
-//!   times a second apart, whoever speaks ([`SILENT`]).
+//! * Nodes that reach each other directly say nothing to their supernodes but a sign of life every 25 s, sent three times a
+//!   second apart. That is how long the loss or the restart of a supernode may go unnoticed ([`SILENT`]), and so may
+//!   whoever is reached by it only.
 //!
 //! Both are limits of detection, not of repair.
 
@@ -15,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// How long after a fault everything must work again.
 pub const CONVERGENCE: Duration = Duration::from_secs(10);
 
-/// How long nodes may take to notice that a supernode is gone, less [`CONVERGENCE`]: together they make 31 s.
+/// How long nodes may take to notice what became of a supernode, less [`CONVERGENCE`]: together they make 31 s.
 pub const SILENT: Duration = Duration::from_secs(21);
 
 /// How long a session lives.
@@ -139,9 +140,8 @@ impl Health {
         for (&supernode, &state) in &self.supernodes {
             let states = [state, cut(a, supernode), cut(b, supernode)];
             for state in states {
-                let noticed = if state.good { Duration::ZERO } else { SILENT };
                 if state.changed > Duration::ZERO {
-                    fault = fault.max(state.changed + noticed);
+                    fault = fault.max(state.changed + SILENT);
                 }
             }
             ways += usize::from(states.iter().all(|state| state.good));

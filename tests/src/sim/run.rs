@@ -5,8 +5,8 @@
 //! big worlds, some others) by IPv4 and IPv6, each ping once, and each must be answered. In small networks members also
 //! broadcast. What must arrive, and what must not, is the model's affair.
 //!
-//! The one exception is an episode that leaves one of several supernodes down: nodes notice that by their keep-alive, so
-//! the judgement waits for that.
+//! The one exception are episodes with faults of supernodes, one of which may also stay down if there are several: nodes
+//! that reach each other directly notice such faults by their signs of life, so the judgement waits for that.
 
 use std::{thread, time::Duration};
 
@@ -137,13 +137,16 @@ impl Run {
                 self.apply(mend);
             }
         }
-        match spare {
-            None => self.converge(CONVERGENCE),
-            Some(spare) => {
-                self.converge(CONVERGENCE + SILENT);
-                self.mends.push(Fault::RestartSupernode(spare));
-            }
-        }
+        self.mends.extend(spare.map(Fault::RestartSupernode));
+        let of_supernodes = |&&(_, fault): &&(Duration, Fault)| {
+            matches!(
+                fault,
+                Fault::CrashSupernode(_) | Fault::RestartSupernode(_) | Fault::CutOff(..)
+            )
+        };
+        let unnoticed = self.log.iter().rev().find(of_supernodes).map(|&(at, _)| at + SILENT);
+        let wait = unnoticed.map_or(Duration::ZERO, |until| until.saturating_sub(self.world.lab.now()));
+        self.converge(wait + CONVERGENCE);
         self.judge();
     }
 
