@@ -16,6 +16,7 @@ use rand_core::Rng as _;
 use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
     handshakes::Via,
+    multicast::ALL,
     peers::PeerId,
     retry::{Retry, Schedule},
     sessions::EARLY_KEPT,
@@ -181,10 +182,12 @@ impl Network {
         members.into_values()
     }
 
-    /// Whether some supernode's list is complete: it told how many there are and all of them.
+    /// Whether some supernode's list is complete: it told how many there are and all of them. A long list is not kept up to
+    /// date, so it is never taken for complete.
     pub(crate) fn list_complete(&self) -> bool {
         self.listings.values().any(|listing| {
-            listing.version > 0 && listing.members.len() >= usize::try_from(listing.count).unwrap_or(usize::MAX)
+            let count = usize::try_from(listing.count).unwrap_or(usize::MAX);
+            listing.version > 0 && count <= ALL && listing.members.len() >= count
         })
     }
 
