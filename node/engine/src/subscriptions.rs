@@ -55,8 +55,10 @@ struct List {
 #[derive(Debug, Default)]
 struct Subscriber {
     acknowledged: u64,
-    /// How many members it was told of last.
+    /// How many members it knows that there are.
     told: usize,
+    /// What it will know once it acknowledges the message under way: up to which change, and how many members.
+    telling: (u64, usize),
     under_way: Option<Retry>,
 }
 
@@ -258,7 +260,6 @@ impl Engine {
         subscriptions.due.remove(&(retry.at(), key, id));
         retry.again(now);
         subscriptions.due.insert((retry.at(), key, id));
-        subscriber.told = list.present;
         let from = subscriber.acknowledged;
         let changes: Vec<(u64, MemberEntry)> = list
             .changes
@@ -269,6 +270,7 @@ impl Engine {
         let last = changes.last().map_or(list.version, |(version, _)| *version);
         let more = list.changes.range(last + 1..).next().is_some();
         let upto = if more { last } else { list.version };
+        subscriber.telling = (upto, list.present);
         let count = u32::try_from(list.present).unwrap_or(u32::MAX);
         let entries = changes.into_iter().map(|(_, entry)| entry).collect();
         let message = Control::Members {
@@ -305,6 +307,10 @@ impl Engine {
         let acknowledged = list.known(version);
         if let Some(subscriber) = list.subscribers.get_mut(&id) {
             subscriber.acknowledged = acknowledged;
+            // It took the message sent last only if it is where that leads: not if it had taken an earlier copy.
+            if version == subscriber.telling.0 {
+                subscriber.told = subscriber.telling.1;
+            }
         }
         list.prune();
         self.push_list(now, key, out);

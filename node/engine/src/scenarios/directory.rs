@@ -257,6 +257,32 @@ fn a_member_of_before_the_list_grew_too_long_looks_newcomers_up() {
 }
 
 #[test]
+fn a_member_that_took_an_earlier_copy_hears_that_the_list_grew_too_long() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let nodes: Vec<_> = (0..ALL + 2).map(|_| lab.add(Role::Node)).collect();
+    let first = nodes[0];
+    for node in &nodes {
+        lab.set_world(*node, 1, &[supernode]);
+    }
+    let handle = lab.join(first, &name());
+    lab.run_seconds(2);
+    // It takes the message about the second member, but the acknowledgement is lost, and what is sent again tells more.
+    lab.wire = Box::new(move |from, to, _| (from, to) != (first, supernode));
+    lab.join(nodes[1], &name());
+    lab.run_seconds(1);
+    for node in &nodes[2..] {
+        lab.join(*node, &name());
+    }
+    lab.run_seconds(3);
+    assert_eq!(lab.status(first, handle).members, 2);
+    lab.wire = intact();
+    lab.run_seconds(10);
+    let network = lab.hosts[first].engine.networks.get(handle).unwrap();
+    assert!(!network.list_complete());
+}
+
+#[test]
 fn the_first_frame_of_an_unlisted_stranger_waits_for_its_address() {
     let mut lab = Lab::new();
     let supernode = lab.add(Role::Supernode);
