@@ -12,7 +12,9 @@ const FIRED: u64 = 100;
 
 #[test]
 fn everything_works_ten_seconds_after_the_last_fault() {
-    let one: Option<u64> = env::var("FARLAN_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let one: Option<u64> = env::var("FARLAN_SIM_SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("a number"));
     let seeds = one.map_or(1..RUNS + 1, |seed| seed..seed + 1);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let report = batch(seeds, threads, None, |seed, good| {
