@@ -14,6 +14,7 @@ use farlan::{
     cli::{
         self,
         client::{self, Client},
+        config_check,
         output::{self, Output, say},
     },
     failure::Failure,
@@ -37,6 +38,8 @@ enum Command {
     /// Make a new supernode: its identity, its operator's key and its world
     Init(Init),
     /// Run the supernode in the foreground
+    ///
+    /// SIGTERM and Ctrl-C end it, SIGHUP makes it read its configuration again.
     Run {
         #[command(flatten)]
         place: Place,
@@ -49,8 +52,25 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Check the configuration without using it
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Show what the running supernode serves
     Status {
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read the configuration and say what is wrong with it, with file and line
+    ///
+    /// A running supernode reads it again at SIGHUP: `systemctl reload`, or `kill -HUP` with its process id.
+    Check {
         #[command(flatten)]
         place: Place,
         /// Print JSON instead of text
@@ -91,7 +111,11 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Run { place, log } => {
             let directory = Directory::open(&place.state_dir)?;
             logs::start(log.as_ref().unwrap_or_else(|| &directory.config().log));
-            cli::complete(serving::run(directory))
+            cli::complete(serving::run(directory, log))
+        }
+        Command::Config(ConfigCommand::Check { place, json }) => {
+            directory::config(&place.state_dir)?;
+            config_check::fine(Some(&directory::config_file(&place.state_dir)), json)
         }
         Command::Link { place } => Output::new(false).line(directory::link(&place.state_dir)?),
         Command::Status { place, json } => cli::complete(status(&place, json)),
@@ -167,6 +191,7 @@ mod tests {
             "farlan-supernode init --state-dir D --port 9600 --address a.example:9600 --address [2001:db8::1]:9600",
             "farlan-supernode run --state-dir D",
             "farlan-supernode link --state-dir D",
+            "farlan-supernode config check --state-dir D",
             "farlan-supernode status --state-dir D --json",
         ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");

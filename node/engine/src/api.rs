@@ -139,6 +139,15 @@ pub enum Event {
         /// What was held, if any.
         address: Option<Ipv4Addr>,
     },
+    /// An address that others put on this machine's card is another member's too.
+    AddressConflict {
+        /// Where.
+        network: NetworkHandle,
+        /// Which.
+        address: IpAddr,
+        /// The other member.
+        node: NodeId,
+    },
     /// A member of a network can be reached now: a session stands and it proved to know the network.
     PeerUp {
         /// Where.
@@ -174,6 +183,22 @@ pub enum Event {
         path: PathKind,
         /// The underlay endpoint used.
         address: SocketAddr,
+    },
+    /// Another running machine uses this node's key: both take the registration from each other.
+    Twin {
+        /// Which supernode says so. It has seen the other prove that it holds the key.
+        supernode: NodeId,
+        /// Where it sees the other.
+        other: SocketAddr,
+    },
+    /// Somebody speaks another version of the protocol, as far as an answer without proof can tell.
+    OtherVersion {
+        /// Who was called and answered so; nobody is known where the other end called.
+        node: Option<NodeId>,
+        /// The underlay endpoint it came from, on a relay the supernode's.
+        address: Option<SocketAddr>,
+        /// The version that is spoken there.
+        version: u8,
     },
     /// A ping cannot be answered: nobody with that id or address is known to the supernode.
     PingFailed {

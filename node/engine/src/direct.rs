@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::Time;
+use crate::{Time, mtu::PathMtu};
 
 /// When challenges go to a candidate, counted from the first of them: dense while both ends open their NATs, then
 /// fewer.
@@ -121,6 +121,7 @@ struct DirectPath {
     probes: VecDeque<Probe>,
     last_probe: Option<Time>,
     missed: u32,
+    mtu: PathMtu,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +157,31 @@ impl Direct {
     pub(crate) fn active_rtt(&self) -> Option<Duration> {
         let active = self.active?;
         self.paths.iter().find(|path| path.address == active)?.rtt
+    }
+
+    /// The path MTU towards an endpoint.
+    pub(crate) fn mtu(&mut self, address: SocketAddr) -> Option<&mut PathMtu> {
+        let path = self.paths.iter_mut().find(|path| path.address == address);
+        path.map(|path| &mut path.mtu)
+    }
+
+    /// The padded pings that are due, as endpoint and size of the IP packet.
+    pub(crate) fn sizes_due(&mut self, now: Time) -> Vec<(SocketAddr, usize)> {
+        let of_path = |path: &mut DirectPath| {
+            let (address, patience) = (path.address, Some(path.patience()));
+            let due = path.mtu.due(now, patience, path.heard);
+            due.into_iter().map(move |size| (address, size))
+        };
+        self.paths
+            .iter_mut()
+            .filter(|path| path.proven)
+            .flat_map(of_path)
+            .collect()
+    }
+
+    /// A padded ping was answered; whether it was one of these.
+    pub(crate) fn size_answered(&mut self, now: Time, token: u64) -> bool {
+        self.paths.iter_mut().any(|path| path.mtu.answered(now, token))
     }
 
     /// Where the peer answered before, in this session or an earlier one: worth a handshake where nothing else is left.
@@ -379,7 +405,8 @@ impl Direct {
             };
             let missed = path.probes.front().map(|probe| probe.sent + path.patience());
             let forgotten = path.failed.map(|failed| failed.since + FAILED_KEPT);
-            [next, missed, forgotten].into_iter().flatten().min()
+            let mtu = path.mtu.deadline(Some(path.patience()));
+            [next, missed, forgotten, mtu].into_iter().flatten().min()
         };
         self.paths.iter().filter_map(of_path).min()
     }
@@ -399,6 +426,7 @@ impl DirectPath {
             probes: VecDeque::new(),
             last_probe: None,
             missed: 0,
+            mtu: PathMtu::default(),
         }
     }
 

@@ -72,6 +72,8 @@ struct Registration {
     keepalive: Time,
     /// When an unanswered sign of life was sent, and how many there are.
     unanswered: Option<(Time, u32)>,
+    /// How often the supernode answered a sign of life with the question for a twin, since it registered this node.
+    twin_questions: u32,
     /// When a hint of the supernode was last followed.
     hinted: Option<Time>,
 }
@@ -191,6 +193,7 @@ impl Engine {
                 request: None,
                 keepalive: now,
                 unanswered: None,
+                twin_questions: 0,
                 hinted: None,
             });
             let in_use = registration.in_use();
@@ -366,6 +369,7 @@ impl Engine {
         };
         registration.keepalive = now + KEEPALIVE;
         registration.unanswered = None;
+        registration.twin_questions = 0;
         let Some(peer) = self.peers.get_mut(id) else { return };
         let supernode = peer.key.node_id();
         if answered.retry.sent() == 1 {
@@ -515,6 +519,17 @@ impl Engine {
         {
             peer.measure_rtt(now.since(sent));
         }
+    }
+
+    /// A supernode asks, where it should have answered a sign of life: this node's session was replaced by a twin's. The
+    /// sign of life is repeated like one without an answer, and the registration is lost after as many.
+    pub(crate) fn sign_of_life_questioned(&mut self, now: Time, id: PeerId) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
+        registration.twin_questions += 1;
+        registration.unanswered = Some((now, registration.twin_questions));
+        self.arm(id);
     }
 
     /// A supernode says that it does not know this node's registration or session. Anybody could say so: it is asked,

@@ -14,8 +14,10 @@ use zeroize::Zeroizing;
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    addresses::Contests,
     anchor::Anchor,
     directory::Directory,
+    fragments::Assemblies,
     handshakes::Handshakes,
     lookups::Lookups,
     multicast::Groups,
@@ -25,7 +27,9 @@ use crate::{
     ping::Pings,
     switch::HeldFrames,
     traversal::Traversal,
-    wire::datagram::{RelayIndex, RelayTarget, put_relay},
+    twins::Twins,
+    versions::Versions,
+    wire::datagram::{RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, put_relay},
 };
 
 /// The whole protocol of one node as a state machine.
@@ -48,9 +52,13 @@ pub struct Engine {
     pub(crate) lookups: Lookups,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
+    pub(crate) contests: Contests,
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) assemblies: Assemblies,
+    pub(crate) twins: Twins,
+    pub(crate) versions: Versions,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -95,9 +103,13 @@ impl Engine {
             lookups: Lookups::default(),
             held: HeldFrames::default(),
             groups,
+            contests: Contests::default(),
             pings: Pings::default(),
             anchor,
             traversal: Traversal::default(),
+            assemblies: Assemblies::default(),
+            twins: Twins::default(),
+            versions: Versions::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
@@ -179,6 +191,7 @@ impl Engine {
             self.tend_peer(now, id, out);
         }
         self.tend_held(now);
+        self.counters.fragments_lost += self.assemblies.expire(now);
         self.tend_groups(now, out);
         self.tend_lookups(now, out);
         self.tend_pings(now, out);
@@ -201,6 +214,7 @@ impl Engine {
         [
             self.timers.peek().map(|Reverse((at, _))| *at),
             self.held.deadline(),
+            self.assemblies.deadline(),
             self.groups.deadline(),
             self.lookups.deadline(),
             self.anchor.deadline(),
@@ -212,7 +226,10 @@ impl Engine {
 
     /// Says goodbye to supernodes and peers; the engine is of no use afterwards.
     pub fn shutdown(&mut self, now: Time, out: &mut Outbox) {
-        for id in self.peers.ids() {
+        // Supernodes last: they relay to the others as long as this node is registered.
+        let is_supernode = |id: &PeerId| self.peers.get(*id).is_some_and(|peer| peer.supernode);
+        let (supernodes, peers): (Vec<_>, Vec<_>) = self.peers.ids().into_iter().partition(is_supernode);
+        for id in peers.into_iter().chain(supernodes) {
             self.send_bye(now, id, out);
         }
     }
@@ -220,6 +237,7 @@ impl Engine {
     /// Ends every call that takes packets or time: acknowledgements leave, events are handed over.
     pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
         self.flush_registrations(now, out);
+        self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
     }
@@ -229,7 +247,9 @@ impl Engine {
         self.tend_handshake(now, id, out);
         self.tend_silence(now, id, out);
         self.tend_direct(now, id, out);
+        self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
+        self.tend_addresses(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_anchored(now, id, out);
         self.forget_if_idle(now, id);
@@ -285,6 +305,7 @@ impl Engine {
         let quiet = peer.heard.is_none_or(|heard| now.since(heard) >= FORGET_AFTER);
         if peer.forgettable() && quiet && !self.anchor.has_registration(id) {
             self.pings.forget(id);
+            self.forget_foreign(id);
             self.peers.forget(id);
         }
     }
@@ -407,6 +428,10 @@ impl Engine {
     }
 }
 
+/// Lengths of IP and UDP headers together.
+const IPV4_UDP: usize = 28;
+const IPV6_UDP: usize = 48;
+
 /// Where a datagram goes and what stands before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
@@ -417,6 +442,21 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
+    /// Bytes around the datagram inside: IP and UDP headers, and those of a relay. The way behind a relay may be IPv6.
+    pub(crate) fn overhead(&self) -> usize {
+        match self.relay {
+            Some((RelayTarget::Index(_), _)) => IPV6_UDP + RELAY_HEADER,
+            Some((RelayTarget::Node(_), _)) => IPV6_UDP + RELAY_FIRST_HEADER,
+            None if self.destination.is_ipv6() => IPV6_UDP,
+            None => IPV4_UDP,
+        }
+    }
+
+    /// Whether it goes over a relay.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.relay.is_some()
+    }
+
     /// The same with another time to live.
     pub(crate) fn with_ttl(self, ttl: Option<u8>) -> Self {
         Self { ttl, ..self }

@@ -4,9 +4,9 @@
 //! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go into the queue, a supernode passes on what it
 //!    relays, a node takes the relay header off what was relayed to it.
 //! 3. [`Engine::open`] finds the session and opens the datagram in place.
-//! 4. [`Engine::opened`] tells frames, group frames and control messages apart; what comes before the networks of its
+//! 4. [`Engine::opened`] tells frames, group frames and control messages apart and puts fragments together; what comes before the networks of its
 //!    session are matched waits.
-//! 5. [`Engine::admits`] (in `switch`) checks the sources, and the frame leaves for its card.
+//! 5. [`Engine::let_in`] (in `bridging`) checks the sources and learns foreign ones, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
 
 use std::net::SocketAddr;
@@ -17,13 +17,15 @@ use tracing::trace;
 
 use crate::{
     Batch, Engine, NetworkHandle, Outbox, Role, Time,
+    fragments::Part,
     handshakes::{Via, version_fits},
     peers::{Path, PeerId},
-    switch::{HEADER, carries_ipv4},
+    sessions::MAX_EARLY,
+    switch::{HEADER, MAX_FRAME, carries_ipv4},
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
-        sealed::Sealed,
+        sealed::{FULL, GROUP, GROUP_HEADER, OWN, Sealed},
     },
 };
 
@@ -44,7 +46,7 @@ impl Engine {
             return;
         };
         if !version_fits(&parsed) {
-            self.counters.other_version += 1;
+            self.other_version_received(now, via, &parsed, out);
             return;
         }
         match parsed {
@@ -73,6 +75,7 @@ impl Engine {
                     self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
                 }
             }
+            Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
             Datagram::Hint(unknown) => {
                 if let Via::Direct(address) = via {
                     self.hinted(now, address, unknown, out);
@@ -122,6 +125,9 @@ impl Engine {
         if !session.confirmed {
             self.confirmed(now, id, local, via, out);
         }
+        if self.replaced_session_heard(now, id, local, via, message, out) {
+            return;
+        }
         self.heard(now, id, via, message.is_empty(), out);
         self.opened(now, id, (local, via), message, out);
         self.arm(id);
@@ -168,23 +174,14 @@ impl Engine {
                 self.counters.unknown_messages += 1;
             }
             Sealed::Own { network, rest } => {
-                if let Some(handle) = self.matched(now, id, (local, via), network, message)
-                    && !self.waits_for_claim(now, id, (local, via), handle, (rest, message))
-                {
-                    self.own_frame_received(id, handle, rest, out);
+                if let Some(handle) = self.matched(now, id, (local, via), network, message) {
+                    self.own_frame_received(now, id, handle, rest, out);
                     self.note_use(now, id, out);
                 }
             }
             Sealed::Full { network, frame } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message)
-                    && !self.waits_for_claim(
-                        now,
-                        id,
-                        (local, via),
-                        handle,
-                        (frame.get(12..).unwrap_or_default(), message),
-                    )
-                    && self.admits(id, handle, frame)
+                    && self.let_in(now, id, handle, frame)
                 {
                     self.counters.frames_received += 1;
                     out.frames.push(handle, frame);
@@ -196,16 +193,32 @@ impl Engine {
                 sequence,
                 frame,
             } => {
-                if let Some(handle) = self.matched(now, id, (local, via), network, message)
-                    && !self.waits_for_claim(
-                        now,
-                        id,
-                        (local, via),
-                        handle,
-                        (frame.get(12..).unwrap_or_default(), message),
-                    )
-                {
-                    self.group_received(id, handle, sequence, frame, out);
+                if let Some(handle) = self.matched(now, id, (local, via), network, message) {
+                    self.group_received(now, id, handle, sequence, frame, out);
+                }
+            }
+            Sealed::Fragment { .. } if self.role == Role::Supernode => self.counters.unknown_messages += 1,
+            Sealed::Fragment {
+                message,
+                position,
+                count,
+                part,
+            } => {
+                let part = Part {
+                    message,
+                    position,
+                    count,
+                    bytes: part,
+                };
+                let (whole, lost) = self.assemblies.take(now, id, local, part);
+                self.counters.fragments_lost += lost;
+                // Only frames are cut, and no part is a cut message itself.
+                match whole {
+                    Some(whole) if whole.first().is_some_and(|kind| [OWN, FULL, GROUP].contains(kind)) => {
+                        self.opened(now, id, (local, via), &whole, out);
+                    }
+                    Some(_) => self.counters.malformed_messages += 1,
+                    None => {}
                 }
             }
             Sealed::Control(body) => self.control_received(now, id, (local, via), body, out),
@@ -223,52 +236,43 @@ impl Engine {
         message: &[u8],
     ) -> Option<NetworkHandle> {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
-        if !session.networks.known() {
-            if !session.networks.keep_early(now, via, message) {
-                self.counters.queue_dropped += 1;
-            }
-            return None;
-        }
         let handle = session.networks.at(position);
-        if handle.is_none() {
-            self.counters.unmatched_network += 1;
+        let told = session.networks.their_claims_number.is_some();
+        let early = !session.networks.known() || (!told && self.waits_for_claim(id, handle, message));
+        if !early {
+            if handle.is_none() {
+                self.counters.unmatched_network += 1;
+            }
+            return handle;
         }
-        handle
+        let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
+        if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
+            session.networks.early.push_back((now, via, message.to_vec()));
+        } else {
+            self.counters.queue_dropped += 1;
+        }
+        None
     }
 
-    /// Whether a message has to wait, since it cannot be judged: it carries IPv4, by the frame's `(rest, _)` from its
-    /// EtherType on, on a *strangers* network, and nobody has told the sender's address there yet.
-    fn waits_for_claim(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        (local, via): (SessionIndex, Via),
-        handle: NetworkHandle,
-        (rest, message): (&[u8], &[u8]),
-    ) -> bool {
-        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get_mut(id)) else {
+    /// Whether the frame in a message cannot be judged before its sender told its claims: it carries IPv4 on a *strangers*
+    /// network, and no list names the sender's address.
+    fn waits_for_claim(&self, id: PeerId, handle: Option<NetworkHandle>, message: &[u8]) -> bool {
+        let (Some(network), Some(peer)) = (handle.and_then(|handle| self.networks.get(handle)), self.peers.get(id)) else {
             return false;
         };
-        let told = peer.claims.contains_key(&handle)
-            || network
-                .member(&peer.key.node_id())
-                .is_some_and(|member| member.ipv4.is_some());
-        if network.policy != Policy::Strangers || told || !carries_ipv4(rest) {
+        let listed = || network.member(&peer.key.node_id()).and_then(|member| member.ipv4);
+        if network.policy != Policy::Strangers || peer.claims.contains_key(&network.handle) || listed().is_some() {
             return false;
         }
-        match peer.sessions.by_index(local) {
-            Some(session) if session.networks.their_claims_number.is_none() => {
-                if !session.networks.keep_early(now, via, message) {
-                    self.counters.queue_dropped += 1;
-                }
-                true
-            }
+        match Sealed::parse(message) {
+            Ok(Sealed::Own { rest, .. }) => carries_ipv4(rest),
+            Ok(Sealed::Full { frame, .. } | Sealed::Group { frame, .. }) => frame.get(12..).is_some_and(carries_ipv4),
             _ => false,
         }
     }
 
     /// A frame between the two nodes' own MACs, which are put before it again.
-    fn own_frame_received(&mut self, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
+    fn own_frame_received(&mut self, now: Time, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
         let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
             return;
         };
@@ -283,7 +287,7 @@ impl Engine {
         let Some(frame) = out.frames.slice_mut(range) else {
             return;
         };
-        let admitted = frame.len() >= HEADER && self.admits(id, handle, frame);
+        let admitted = frame.len() >= HEADER && self.let_in(now, id, handle, frame);
         if admitted {
             self.counters.frames_received += 1;
         } else {
@@ -314,6 +318,9 @@ impl Engine {
             Control::Ack { number } => self.acknowledged(now, id, local, *number),
             Control::Networks { number, tags } if node => self.networks_told(now, id, local, (*number, tags), out),
             Control::Claims { number, claims } if node => self.claims_told(now, id, local, (*number, claims), out),
+            Control::Addresses { number, addresses } if node => {
+                self.addresses_told(now, id, local, (*number, addresses), out);
+            }
             Control::Ping { token } => {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
             }
@@ -352,6 +359,8 @@ impl Engine {
                 // The supernode sees this node elsewhere; the answer to a request tells where, and is not lost.
                 self.directory.mark_dirty(id);
             }
+            Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
+            Control::Twin { other } if node => self.twin_told(id, *other, out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);
             }

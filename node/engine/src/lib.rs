@@ -10,17 +10,23 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod anchor;
 mod api;
 mod batch;
+mod bridging;
+mod claimed;
 mod counters;
 mod direct;
 mod directory;
 mod engine;
+mod fragments;
 mod handshakes;
 mod inbound;
+mod learned;
 mod lookups;
 mod members;
+mod mtu;
 mod multicast;
 mod neighbours;
 mod networks;
@@ -34,6 +40,8 @@ mod subscriptions;
 mod switch;
 mod time;
 mod traversal;
+mod twins;
+mod versions;
 mod wire;
 
 pub use api::{
@@ -44,6 +52,7 @@ pub use batch::{Batch, Outbox, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;
+pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 
 #[cfg(test)]
 mod scenarios;

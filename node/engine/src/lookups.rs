@@ -61,6 +61,12 @@ impl Lookups {
         self.recent.retain(|(asked, _), _| *asked != network);
     }
 
+    /// Whether nobody was found for this target within the last second.
+    pub(crate) fn is_denied(&self, now: Time, network: NetworkHandle, target: LookupTarget) -> bool {
+        let denied = self.recent.get(&(network, target));
+        denied.is_some_and(|since| now.since(*since) < LOOKUP_PAUSE)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.under_way
             .values()
@@ -149,7 +155,7 @@ impl Engine {
         let key = key.filter(fits).filter(|key| *key != self.public);
         let (Some(key), Some(record)) = (key, found) else {
             self.lookups.recent.insert(lookup.key, now);
-            self.not_located(handle, target);
+            self.not_located(now, handle, target, out);
             return;
         };
         network.note_located(Member {

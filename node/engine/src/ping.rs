@@ -129,6 +129,9 @@ impl Engine {
 
     /// A peer answered.
     pub(crate) fn ponged(&mut self, now: Time, id: PeerId, via: Via, nonce: u64, out: &mut Outbox) {
+        if self.size_answered(now, id, nonce) {
+            return;
+        }
         let Some(position) = self
             .pings
             .waiting

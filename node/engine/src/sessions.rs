@@ -12,8 +12,7 @@ use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
     handshakes::Via,
     retry::Retry,
-    switch::MAX_FRAME,
-    wire::{control::TAG, datagram::SessionIndex, sealed::GROUP_HEADER},
+    wire::{control::TAG, datagram::SessionIndex},
 };
 
 /// How long the keys of a session are used.
@@ -44,7 +43,7 @@ impl Lifetime {
 }
 
 /// Frames that arrived before the networks of their session were matched; more are dropped.
-const MAX_EARLY: usize = 32;
+pub(crate) const MAX_EARLY: usize = 32;
 
 /// A frame waits for the match no longer than this: its sender tells its networks again after 0.7 s.
 pub(crate) const EARLY_KEPT: Duration = Duration::from_secs(2);
@@ -96,6 +95,10 @@ pub(crate) struct Networks {
     pub(crate) claims_number: u32,
     pub(crate) claims_retry: Option<Retry>,
     pub(crate) their_claims_number: Option<u32>,
+    /// The same for `addresses`.
+    pub(crate) addresses_number: u32,
+    pub(crate) addresses_retry: Option<Retry>,
+    pub(crate) their_addresses_number: Option<u32>,
     /// Opened messages that wait for the other end's list, or for its claims.
     pub(crate) early: VecDeque<(Time, Via, Vec<u8>)>,
 }
@@ -115,16 +118,6 @@ impl Networks {
     /// Whether the other end's list is known.
     pub(crate) fn known(&self) -> bool {
         self.their_number.is_some()
-    }
-
-    /// Keeps a message for later, if there is room.
-    #[must_use]
-    pub(crate) fn keep_early(&mut self, now: Time, via: Via, message: &[u8]) -> bool {
-        let room = self.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER;
-        if room {
-            self.early.push_back((now, via, message.to_vec()));
-        }
-        room
     }
 
     /// Whether the other end proved to be in `network`.

@@ -38,10 +38,10 @@ fn supernodes(output: &mut Output, supernodes: &[Supernode]) -> Result<(), Failu
             [
                 short(&supernode.node_id),
                 supernode.address.clone().unwrap_or_else(nothing),
-                if supernode.registered {
-                    "yes".into()
-                } else {
-                    "no".into()
+                match (supernode.registered, supernode.other_version) {
+                    (true, _) => "yes".into(),
+                    (false, None) => "no".into(),
+                    (false, Some(version)) => format!("no: it speaks version {version}"),
                 },
                 rtt(supernode.rtt_ms),
                 short(&supernode.world),

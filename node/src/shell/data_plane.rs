@@ -12,7 +12,7 @@
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     pin::Pin,
     task::Poll,
@@ -79,6 +79,13 @@ pub enum Request {
         network: NetworkHandle,
         /// Told when the card is closed.
         reply: oneshot::Sender<()>,
+    },
+    /// Tell peers of what others put on the card of a network.
+    SetAddresses {
+        /// Which network.
+        network: NetworkHandle,
+        /// The addresses besides those that the engine gave the card.
+        addresses: Vec<IpAddr>,
     },
     /// Begin sessions with these peers once a supernode of their world answers.
     Greet {
@@ -424,6 +431,7 @@ impl Loop {
                 self.cards.detach(network);
                 let _ = reply.send(());
             }
+            Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
             Request::Ping { target, token } => self.engine.ping(now, target, token),

@@ -7,11 +7,13 @@
 //! Everything here needs root. What the machine lacks is named by [`requirements`]; nothing is skipped.
 
 pub mod avahi;
+pub mod bridge;
 pub mod cold;
 pub mod command;
 pub mod limit;
 pub mod namespace;
 pub mod ping;
+pub mod privileges;
 pub mod program;
 pub mod requirements;
 pub mod summary;

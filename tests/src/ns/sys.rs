@@ -33,6 +33,14 @@ pub fn terminate(pid: u32) -> io::Result<()> {
     signal(pid, libc::SIGTERM)
 }
 
+/// Asks a process to read its configuration again (SIGHUP).
+///
+/// # Errors
+/// What `kill(2)` reports; the process may be gone already.
+pub fn hang_up(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGHUP)
+}
+
 /// Ends a process at once (SIGKILL).
 ///
 /// # Errors

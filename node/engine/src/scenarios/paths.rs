@@ -304,3 +304,82 @@ fn a_rested_path_is_kept_open_for_ten_minutes_and_costs_nothing_after() {
     pair.lab.run_seconds(600);
     assert_eq!(pair.lab.straight.len(), before);
 }
+
+/// A wire that carries IPv4 packets up to `mtu` bytes.
+fn narrow(mtu: usize) -> crate::scenarios::lab::Wire {
+    Box::new(move |_, _, bytes| bytes.len() + 28 <= mtu)
+}
+
+/// Sends frames of all sorts of lengths for a while; all must arrive once, whole.
+fn every_length_arrives(pair: &mut Pair) {
+    let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+    for length in [60, 1000, 1272, 1372, 1386, 1400, 1500, 3000, 5000, 9014] {
+        for destination in [macs[1], farlan_netconf::Mac::BROADCAST] {
+            pair.marks = pair.marks.wrapping_add(1);
+            let mut frame = frame(destination, macs[0], pair.marks);
+            frame.extend(pair.lab.now.as_nanos().to_be_bytes());
+            frame.resize(length, u8::try_from(length % 251).unwrap());
+            pair.lab.send(pair.nodes[0], pair.networks[0], &frame);
+            pair.lab.run(300 * MILLISECOND);
+            assert_eq!(pair.received(1, &frame), 1, "{length} bytes");
+        }
+    }
+}
+
+#[test]
+fn frames_larger_than_the_path_arrive_in_parts() {
+    for mtu in [1280, 1400, 1492, 1500, 4000, 9216] {
+        for open in [false, true] {
+            let mut pair = Pair::new();
+            pair.lab.open = open;
+            pair.lab.wire = narrow(mtu);
+            pair.converse(Duration::from_secs(2));
+            assert_eq!(pair.paths(), if open { DIRECT } else { RELAY });
+            every_length_arrives(&mut pair);
+        }
+    }
+}
+
+#[test]
+fn what_fits_the_path_is_not_cut_once_the_path_is_known() {
+    for (mtu, open) in [(1500, true), (1492, true), (1500, false), (1492, false)] {
+        let mut pair = Pair::new();
+        pair.lab.open = open;
+        pair.lab.wire = narrow(mtu);
+        pair.converse(Duration::from_secs(2));
+        // The longest of a network of the default MTU.
+        let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+        let mut full = frame(macs[1], macs[0], 1);
+        full.resize(1372 + 14, 7);
+        pair.lab.send(pair.nodes[0], pair.networks[0], &full);
+        pair.lab.run(500 * MILLISECOND);
+        let cut = pair.lab.hosts[pair.nodes[0]].engine.counters().messages_cut;
+        for _ in 0..100 {
+            pair.lab.send(pair.nodes[0], pair.networks[0], &full);
+            pair.lab.run(50 * MILLISECOND);
+        }
+        assert_eq!(
+            pair.lab.hosts[pair.nodes[0]].engine.counters().messages_cut,
+            cut,
+            "{mtu} {open}"
+        );
+        assert_eq!(pair.received(1, &full), 101);
+    }
+}
+
+#[test]
+fn a_path_that_carries_less_than_before_is_noticed() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    every_length_arrives(&mut pair);
+    pair.lab.wire = narrow(1300);
+    let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+    let mut full = frame(macs[1], macs[0], 1);
+    full.resize(1386, 7);
+    for _ in 0..60 {
+        pair.lab.send(pair.nodes[0], pair.networks[0], &full);
+        pair.lab.run(50 * MILLISECOND);
+    }
+    assert_eq!(pair.paths(), DIRECT);
+    every_length_arrives(&mut pair);
+}

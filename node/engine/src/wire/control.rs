@@ -14,6 +14,8 @@
 //!  8 candidates   number 4 | flags 1 (1: send yours) | count 1 | count × (kind 1 (1: outside; 2: local) | endpoint 18)
 //!  9 path challenge  token 8
 //! 10 path response   token 8 | endpoint the challenge came from 18
+//! 15 twin         observed endpoint 18
+//! 11 addresses    number 4 | count 1 | count × (network 1 | address 16)
 //! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
@@ -24,16 +26,19 @@
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
 //! 25 observed     endpoint 18
+//! 32 twin question nonce 8 | session index 4
+//! 33 twin answer  nonce 8
 //! ```
-//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
+//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
+//! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
 use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
 
 use super::{
-    datagram::RelayIndex,
+    datagram::{RelayIndex, SessionIndex},
     endpoint::{Malformed, endpoint, put_endpoint},
 };
 
@@ -43,6 +48,9 @@ pub(crate) const PADDING: usize = 64;
 /// The number of tags is filled with random ones to a multiple of this, so that it does not tell how many networks a
 /// node is in.
 pub(crate) const TAG_PADDING: usize = 8;
+
+/// Most addresses in one `addresses` message: 64 × 17 bytes, padded, sealed and relayed, fit an underlay MTU of 1280.
+pub(crate) const ADDRESSES_AT_ONCE: usize = 64;
 
 /// Length of a recognition tag.
 pub(crate) const TAG: usize = 16;
@@ -134,6 +142,10 @@ pub(crate) enum Control {
         token: u64,
         observed: SocketAddr,
     },
+    Addresses {
+        number: u32,
+        addresses: Vec<(u8, IpAddr)>,
+    },
     Register {
         request: u32,
         memberships: Vec<Membership>,
@@ -175,6 +187,18 @@ pub(crate) enum Control {
     Observed {
         endpoint: SocketAddr,
     },
+    /// Another machine uses the receiver's key, and is seen there.
+    Twin {
+        other: SocketAddr,
+    },
+    /// Whether the receiver did not make the session that it receives under this index.
+    TwinQuestion {
+        nonce: u64,
+        newer: SessionIndex,
+    },
+    TwinAnswer {
+        nonce: u64,
+    },
 }
 
 impl Control {
@@ -201,6 +225,7 @@ impl Control {
             Self::Candidates { .. } => 8,
             Self::PathChallenge { .. } => 9,
             Self::PathResponse { .. } => 10,
+            Self::Addresses { .. } => 11,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -211,6 +236,9 @@ impl Control {
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
             Self::Observed { .. } => 25,
+            Self::Twin { .. } => 15,
+            Self::TwinQuestion { .. } => 32,
+            Self::TwinAnswer { .. } => 33,
         }
     }
 
@@ -253,6 +281,13 @@ impl Control {
                 put_endpoint(bytes, *observed);
             }
             Self::Observed { endpoint } => put_endpoint(bytes, *endpoint),
+            Self::Addresses { number, addresses } => {
+                put_u32(bytes, *number);
+                put_list(bytes, addresses, |bytes, (network, address)| {
+                    bytes.push(*network);
+                    bytes.extend_from_slice(&mapped(*address).octets());
+                });
+            }
             Self::Register { request, memberships } => {
                 put_u32(bytes, *request);
                 put_list(bytes, memberships, |bytes, membership| {
@@ -316,6 +351,12 @@ impl Control {
             }
             Self::Introduce { record } => put_record(bytes, record),
             Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+            Self::Twin { other } => put_endpoint(bytes, *other),
+            Self::TwinQuestion { nonce, newer } => {
+                put_u64(bytes, *nonce);
+                put_u32(bytes, newer.0);
+            }
+            Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
         }
     }
 
@@ -352,6 +393,13 @@ impl Control {
             10 => Self::PathResponse {
                 token: reader.u64()?,
                 observed: endpoint(reader)?,
+            },
+            11 => Self::Addresses {
+                number: reader.u32()?,
+                addresses: list(reader, |reader| {
+                    let (network, address) = (reader.u8()?, Ipv6Addr::from(reader.array::<16>()?));
+                    Ok::<_, Malformed>((network, address.to_canonical()))
+                })?,
             },
             16 => Self::Register {
                 request: reader.u32()?,
@@ -407,6 +455,14 @@ impl Control {
             25 => Self::Observed {
                 endpoint: endpoint(reader)?,
             },
+            15 => Self::Twin {
+                other: endpoint(reader)?,
+            },
+            32 => Self::TwinQuestion {
+                nonce: reader.u64()?,
+                newer: SessionIndex(reader.u32()?),
+            },
+            33 => Self::TwinAnswer { nonce: reader.u64()? },
             _ => return Ok(None),
         }))
     }
@@ -443,6 +499,13 @@ fn put_u64(bytes: &mut Vec<u8>, value: u64) {
 
 fn put_u32(bytes: &mut Vec<u8>, value: u32) {
     bytes.extend_from_slice(&value.to_be_bytes());
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
 }
 
 fn put_ipv4(bytes: &mut Vec<u8>, ipv4: Option<Ipv4Addr>) {
@@ -542,6 +605,13 @@ mod tests {
                 token: 8,
                 observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
             },
+            Control::Addresses {
+                number: 4,
+                addresses: vec![
+                    (1, IpAddr::from([192, 168, 7, 1])),
+                    (0, IpAddr::from([0xfd07, 0, 0, 0, 0, 0, 0, 9])),
+                ],
+            },
             Control::Register {
                 request: 1,
                 memberships: vec![Membership {
@@ -585,6 +655,14 @@ mod tests {
             Control::Observed {
                 endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
             },
+            Control::Twin {
+                other: SocketAddr::from(([192, 0, 2, 2], 9601)),
+            },
+            Control::TwinQuestion {
+                nonce: 7,
+                newer: SessionIndex(8),
+            },
+            Control::TwinAnswer { nonce: 7 },
         ]
     }
 

@@ -359,6 +359,10 @@ impl Lab {
         }
         for event in out.events.drain(..) {
             self.record("event", host, format!("{event:?}").as_bytes());
+            assert!(
+                !matches!(event, Event::Twin { .. }),
+                "host {host} has an identity of its own and is told of a twin"
+            );
             let address = match &event {
                 Event::Ipv4Assigned { network, address } => Some((*network, Some(*address))),
                 Event::Ipv4Withdrawn { network, .. } => Some((*network, None)),
