@@ -257,7 +257,8 @@ impl Engine {
     /// Whether the frame in a message cannot be judged before its sender told its claims: it carries IPv4 on a *strangers*
     /// network, and no list names the sender's address.
     fn waits_for_claim(&self, id: PeerId, handle: Option<NetworkHandle>, message: &[u8]) -> bool {
-        let (Some(network), Some(peer)) = (handle.and_then(|handle| self.networks.get(handle)), self.peers.get(id)) else {
+        let (Some(network), Some(peer)) = (handle.and_then(|handle| self.networks.get(handle)), self.peers.get(id))
+        else {
             return false;
         };
         let listed = || network.member(&peer.key.node_id()).and_then(|member| member.ipv4);
