@@ -28,6 +28,7 @@ use tokio::{
 
 pub use cards::{Cards, KernelCards, NewCard};
 pub use reload::Configuration;
+pub use resolver::{keep_resolved, literal};
 pub use troubles::speaks_version;
 
 use crate::{
@@ -269,12 +270,13 @@ impl Daemon {
                 tracing::debug!(%observed, "seen by the supernode");
             }
             Event::RegistrationLost { .. } => {}
+            Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
             Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
             Event::AddressConflict { network, address, node } => {
                 let book = self.book.lock().await;
                 let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
-                tracing::warn!(network = %name, %address, peer = %node.short(), "an address of this machine is also another member's");
+                tracing::info!(network = %name, %address, peer = %node.short(), "an address of this machine is also another member's");
             }
             Event::PeerUp { network, node } => {
                 self.troubles.version_fits(node);

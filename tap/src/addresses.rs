@@ -13,7 +13,7 @@ use crate::device::Address;
 use crate::error::TapError;
 use crate::netlink::{Netlink, Reply, malformed};
 
-/// The addresses in use on the device `index`, in the kernel's order; none if there is no such device.
+/// The addresses in use on the device `index`, in the kernel's order; none if there is no such device or it is down.
 ///
 /// An IPv6 address that the kernel still checks for duplicates, or of which it found one, is left out. Needs no
 /// privilege.
@@ -25,7 +25,7 @@ pub fn card_addresses(index: u32) -> Result<Vec<Address>, TapError> {
 }
 
 /// A descriptor that becomes readable when an address of any device comes, goes, or has passed the check for
-/// duplicates.
+/// duplicates, and when a device comes, goes, or is brought up or down.
 ///
 /// It is non-blocking and close-on-exec, and tells of the network namespace of the calling thread. What can be read from
 /// it, at most 64 KiB at a time, tells only that something changed; so does ENOBUFS, after which reports are missing.
@@ -40,7 +40,11 @@ pub fn watch_addresses() -> Result<OwnedFd, TapError> {
 fn list(index: u32) -> io::Result<Vec<Address>> {
     let mut request = AddressMessage::default();
     request.header.family = AddressFamily::Unspec;
-    let replies = Netlink::open()?.dump(&RouteNetlinkMessage::GetAddress(request))?;
+    let mut netlink = Netlink::open()?;
+    if netlink.link_by_index(index)?.is_none_or(|link| !link.up) {
+        return Ok(Vec::new());
+    }
+    let replies = netlink.dump(&RouteNetlinkMessage::GetAddress(request))?;
     let mut addresses = Vec::new();
     for reply in &replies {
         let header = AddressHeader::parse(reply.body()).map_err(malformed)?;
@@ -81,7 +85,7 @@ fn subscribe() -> io::Result<OwnedFd> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.set_non_blocking(true)?;
-    for group in [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
+    for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
         socket.add_membership(group)?;
     }
     socket.as_fd().try_clone_to_owned()

@@ -11,6 +11,7 @@ use farlan_tests::ns::bridge::{Bridge, Guest, prefix_of};
 use farlan_tests::ns::command::{DEFAULT_LIMIT, wait_for};
 use farlan_tests::ns::ping::{self, PingReport};
 use farlan_tests::ns::program::Process;
+use farlan_tests::ns::topology::INSIDE;
 use farlan_tests::ns::trio::{Member, Trio};
 use farlan_tests::ns::{Lab, Namespace, Nat, Wire, limit};
 
@@ -148,20 +149,30 @@ fn hosts_behind_a_bridge_are_reached_and_followed_when_they_move() {
     });
 }
 
-/// A VRRP router with a virtual MAC.
+/// A VRRP router.
 struct Router {
     process: Process,
 }
 
+/// With which MAC a VRRP router answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RouterMac {
+    /// That of VRRP, which moves with the address.
+    Virtual,
+    /// That of its card, on which the address is then set.
+    Own,
+}
+
 impl Router {
-    fn start(lab: &Lab, member: &Member, priority: u8, virtual_address: &str) -> Result<Self> {
+    fn start(lab: &Lab, member: &Member, priority: u8, mac: RouterMac, virtual_address: &str) -> Result<Self> {
         let name = member.node.name();
         let file = |ending: &str| lab.directory().join(format!("{name}-keepalived.{ending}"));
         let configuration = format!(
             "global_defs {{\n router_id {name}\n}}\n\
-             vrrp_instance lan {{\n state BACKUP\n interface {}\n use_vmac\n virtual_router_id 51\n priority {priority}\n \
+             vrrp_instance lan {{\n state BACKUP\n interface {}\n {}\n virtual_router_id 51\n priority {priority}\n \
              advert_int 1\n virtual_ipaddress {{\n  {virtual_address}\n }}\n}}\n",
-            card(member)
+            card(member),
+            if mac == RouterMac::Virtual { "use_vmac" } else { "" }
         );
         fs::write(file("conf"), configuration)?;
         let mut command = member.host().command("keepalived");
@@ -186,9 +197,9 @@ fn a_virtual_router_moves_from_member_to_member() {
         let [a, b, c] = trio.abc()?;
         let address = Ipv4Addr::from(u32::from(a.broadcast_address()?) - 21);
         let with_prefix = format!("{address}/{}", prefix_of(a)?);
-        let mut first = Router::start(lab, b, 150, &with_prefix)?;
+        let mut first = Router::start(lab, b, 150, RouterMac::Virtual, &with_prefix)?;
         wait_until("b to be master", || has_address(b, address))?;
-        let second = Router::start(lab, c, 100, &with_prefix)?;
+        let second = Router::start(lab, c, 100, RouterMac::Virtual, &with_prefix)?;
         wait_until("a to reach the virtual router", || {
             Ok(
                 PingReport::run(a.host(), &["-c", "1", "-W", "1", &address.to_string()], DEFAULT_LIMIT)?.answered()
@@ -205,7 +216,7 @@ fn a_virtual_router_moves_from_member_to_member() {
         gaps.push(gap(a.host(), address.into(), stopped)?);
         ping_from(a.host(), address)?;
         // The one of higher priority takes over again.
-        let first = Router::start(lab, b, 150, &with_prefix)?;
+        let first = Router::start(lab, b, 150, RouterMac::Virtual, &with_prefix)?;
         wait_until("b to be master again", || has_address(b, address))?;
         gaps.push(gap(a.host(), address.into(), Instant::now())?);
         wait_until("c to step back", || Ok(!has_address(c, address)?))?;
@@ -223,6 +234,31 @@ fn a_virtual_router_moves_from_member_to_member() {
         println!("a virtual router whose machine went down is reached after {gap:.2?}");
         ping_from(a.host(), address)?;
         drop((first, second));
+        Ok(())
+    });
+}
+
+#[test]
+fn an_address_of_a_machine_that_vanished_moves_to_the_next() {
+    on_a_lan(|lab, trio| {
+        let [a, b, c] = trio.abc()?;
+        let address = Ipv4Addr::from(u32::from(a.broadcast_address()?) - 22);
+        let with_prefix = format!("{address}/{}", prefix_of(a)?);
+        let _first = Router::start(lab, b, 150, RouterMac::Own, &with_prefix)?;
+        wait_until("b to be master", || has_address(b, address))?;
+        let _second = Router::start(lab, c, 100, RouterMac::Own, &with_prefix)?;
+        ping_from(a.host(), address)?;
+        let neighbours = a.host().ip(&format!("neighbour show {address}"))?;
+        ensure!(neighbours.contains(&b.mac()?), "wanted {}: {neighbours}", b.mac()?);
+
+        // Nobody says that b has it no more: c finds it silent after 3 s and more, and so must a's node.
+        let crashed = Instant::now();
+        b.host().ip(&format!("link set {INSIDE} down"))?;
+        let gap = gap(a.host(), address.into(), crashed)?;
+        println!("an address of a machine that vanished is reached elsewhere after {gap:.2?}");
+        ping_from(a.host(), address)?;
+        let neighbours = a.host().ip(&format!("neighbour show {address}"))?;
+        ensure!(neighbours.contains(&c.mac()?), "wanted {}: {neighbours}", c.mac()?);
         Ok(())
     });
 }
@@ -408,7 +444,16 @@ fn a_hand_set_address_is_reached_as_long_as_it_is_there() {
             })?;
             ping_from(member.host(), "fd77::1".parse::<IpAddr>()?)?;
         }
-        for address in [&own[..], outside, "fd77::1/64"] {
+        // A card that is down has none, although its kernel keeps it.
+        a.host().ip(&format!("link set {} down", card(a)))?;
+        wait_until("the address of a card that is down to be free", || {
+            Ok(!is_taken(b, Ipv4Addr::new(192, 168, 77, 1))?)
+        })?;
+        a.host().ip(&format!("link set {} up", card(a)))?;
+        wait_until("the address to be taken again", || {
+            is_taken(b, Ipv4Addr::new(192, 168, 77, 1))
+        })?;
+        for address in [&own[..], outside] {
             remove(a, address)?;
         }
         for address in [inside, Ipv4Addr::new(192, 168, 77, 1)] {

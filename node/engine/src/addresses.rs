@@ -1,6 +1,6 @@
 //! Addresses that were put on the cards by hand, by DHCP or the like: told to peers, answered for, and kept from others.
 
-use std::net::IpAddr;
+use std::{collections::VecDeque, net::IpAddr};
 
 use farlan_crypto::NodeId;
 use farlan_netconf::{Mac, Policy};
@@ -30,6 +30,17 @@ pub(crate) struct Contests {
     ask: Vec<PeerId>,
     /// Frames that tell the own kernel who holds an address now.
     announce: Vec<(NetworkHandle, Vec<u8>)>,
+    /// Addresses whose holders were asked, and when their patience ends.
+    open: VecDeque<(Time, NetworkHandle, IpAddr)>,
+}
+
+/// Contested addresses whose holders were asked; of the oldest beyond, the next who asks for one finds out.
+const MAX_OPEN: usize = 64;
+
+impl Contests {
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.open.front().map(|(at, _, _)| *at)
+    }
 }
 
 impl Engine {
@@ -56,7 +67,7 @@ impl Engine {
                 .and_then(|claim| self.peers.get(claim.peer));
             let other = self
                 .firm_owner(handle, address)
-                .or(claimant.map(|peer| peer.key.node_id()));
+                .or_else(|| claimant.map(|peer| peer.key.node_id()));
             self.report_conflict(handle, address, other);
         }
         self.tell_addresses_everywhere(now);
@@ -297,8 +308,19 @@ impl Engine {
                 network.claimed.asked(address, claim.peer, Some(now));
             }
             self.contests.ask.push(claim.peer);
+            if self.contests.open.len() >= MAX_OPEN {
+                self.contests.open.pop_front();
+            }
+            self.contests.open.push_back((now + PATIENCE, handle, address));
         }
         true
+    }
+
+    /// Takes addresses from those who were asked and did not answer.
+    pub(crate) fn tend_contests(&mut self, now: Time) {
+        while let Some((_, handle, address)) = self.contests.open.pop_front_if(|(at, _, _)| *at <= now) {
+            self.settle(now, handle, address);
+        }
     }
 
     /// Takes a hand-set address from a holder that was asked and did not answer.
@@ -360,11 +382,10 @@ impl Engine {
 
     /// Asks holders and tells the own kernel, at the end of a turn.
     pub(crate) fn flush_contests(&mut self, now: Time, out: &mut Outbox) {
-        let Contests { ask, announce } = std::mem::take(&mut self.contests);
-        for (handle, frame) in announce {
+        for (handle, frame) in std::mem::take(&mut self.contests.announce) {
             out.frames.push(handle, &frame);
         }
-        for id in ask {
+        for id in std::mem::take(&mut self.contests.ask) {
             let token = self.random_u64();
             self.send_control(now, id, None, &[Control::Ping { token }], out);
             self.expect_answer(now, id);

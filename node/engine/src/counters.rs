@@ -74,6 +74,8 @@ counters! {
     handshakes_refused,
     /// Handshake messages dropped because the queue or the table of half-open ones was full.
     handshakes_overflow,
+    /// Lists of supernodes that their operator did not sign.
+    worlds_refused,
     /// Frames too short or too long to be Ethernet.
     malformed_frames,
     /// Frames for a MAC nobody is known to have.

@@ -71,22 +71,27 @@ impl Engine {
                     self.counters.foreign_relay += 1;
                     return;
                 };
+                let source = RelayTarget::Index(source);
                 if let Some(inner) = datagram.get_mut(RELAY_HEADER..) {
                     self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
                 }
             }
             Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
-            Datagram::Hint(unknown) => {
-                if let Via::Direct(address) = via {
-                    self.hinted(now, address, unknown, out);
-                }
+            Datagram::Forward { .. } | Datagram::Passed { .. } => {
+                // Where one is within another, it is not to be passed on.
+                let (Some(via), Some(inner)) = (self.passed_on(via, parsed, out), datagram.get_mut(RELAY_HEADER..))
+                else {
+                    return;
+                };
+                self.handle_datagram(now, via, inner, out);
             }
+            Datagram::Hint(unknown) => self.hinted(now, via, unknown, out),
         }
     }
 
     /// The supernode of this node that is reached at `address`.
-    fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
-        self.directory.anchors().find(|id| {
+    pub(crate) fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
+        self.directory.wanted().find(|id| {
             self.peers
                 .get(*id)
                 .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
@@ -100,10 +105,8 @@ impl Engine {
         let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
             self.counters.unknown_session += 1;
             // A supernode that restarted tells its nodes so, in less than they sent.
-            if let (Role::Supernode, Via::Direct(address)) = (self.role, via) {
-                self.transmit(Path::Direct(address), out, |bytes| {
-                    put_hint(bytes, Unknown::Session(local))
-                });
+            if self.role == Role::Supernode {
+                self.transmit(via.path(), out, |bytes| put_hint(bytes, Unknown::Session(local)));
             }
             return;
         };
@@ -142,15 +145,19 @@ impl Engine {
         if role == Role::Supernode {
             self.anchored_heard(now, id, via, empty, out);
         } else if peer.supernode {
-            self.anchor_heard(now, id);
+            self.anchor_heard(now, id, via);
         } else {
             if !empty && peer.owed.is_none() {
                 peer.owed = Some(now);
             }
             match via {
                 // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
-                Via::Relay { .. } => peer.path = Some(via.path()),
+                Via::Relay { supernode, .. } => {
+                    peer.path = Some(via.path());
+                    self.relay_works(supernode);
+                }
                 Via::Direct(address) => self.direct_heard(now, id, address),
+                _ => {}
             }
         }
     }
@@ -354,11 +361,21 @@ impl Engine {
                 self.members_told(now, id, *member_key, (*from, *upto, *count), entries, out);
             }
             Control::Located { request, found } if node => self.located(now, id, *request, found.as_ref(), out),
+            Control::World { world, version } => self.world_told(now, id, *world, *version, out),
+            Control::WorldWanted { world, version, offset } => {
+                self.world_wanted(now, id, (*world, *version, *offset), out);
+            }
+            Control::WorldPiece {
+                world,
+                version,
+                length,
+                offset,
+                bytes,
+            } => self.world_piece(now, id, (*world, *version, *length, *offset), bytes, out),
+            Control::Homes { places } if node => self.homes_told(now, id, places, out),
             Control::Introduce { record } if node => self.introduced(id, record),
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
-                // The supernode sees this node elsewhere; the answer to a request tells where, and is not lost.
-                self.directory.mark_dirty(id);
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(id, *other, out),
@@ -369,7 +386,7 @@ impl Engine {
                 self.members_acknowledged(now, id, *member_key, *version, out);
             }
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
-            Control::Answer { nonce } if !node => self.challenge_answered(now, id, *nonce, out),
+            Control::Answer { nonce } if !node => self.challenge_answered(id, *nonce),
             _ => self.counters.unknown_messages += 1,
         }
     }
@@ -387,7 +404,7 @@ impl Engine {
         if self.role == Role::Supernode {
             self.end_registration(now, id, true, out);
         } else if self.peers.get(id).is_some_and(|peer| peer.supernode) {
-            self.registration_lost(id, out);
+            self.registration_lost(now, id, out);
         }
     }
 }

@@ -25,8 +25,8 @@ use crate::{
     sessions::EARLY_KEPT,
     traversal::CANDIDATES_ACK,
     wire::{
-        control::{Control, TAG, TAG_PADDING},
-        datagram::{RelayIndex, SessionIndex},
+        control::{Control, Place, TAG, TAG_PADDING},
+        datagram::SessionIndex,
     },
 };
 
@@ -100,7 +100,8 @@ pub(crate) struct Listing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     pub(crate) key: PublicKey,
-    pub(crate) index: RelayIndex,
+    /// Where it is reached, as the directory told.
+    pub(crate) place: Place,
     pub(crate) ipv4: Option<Ipv4Addr>,
 }
 
@@ -395,6 +396,7 @@ impl Engine {
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
+        self.tell_homes(now, id, out);
         self.open_early(now, id, local, early, out);
         self.release_waiting(now, id, out);
         self.consider_round(now, id, out);

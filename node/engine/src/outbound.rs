@@ -232,7 +232,7 @@ impl Engine {
     ) -> bool {
         let way = self.peers.get(id).and_then(Peer::way);
         let envelope = way.and_then(|way| self.envelope(way)).or_else(|| {
-            self.find_path(id);
+            self.find_path(now, id);
             let peer = self.peers.get(id)?;
             let relay = peer.path.and_then(|path| self.envelope(path));
             // Without any relay, a path that worked is better than none.
@@ -430,7 +430,7 @@ impl Engine {
                     mtu.tried(size, token);
                 }
             }
-            Path::Relay { .. } => peer.relay_mtu.tried(size, token),
+            Path::Relay { .. } | Path::Passed { .. } => peer.relay_mtu.tried(size, token),
         }
         let length = size.saturating_sub(envelope.overhead() + DATA_HEADER + TAG);
         let message = &Control::Ping { token };
@@ -477,6 +477,9 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.unanswered.is_none() {
             peer.unanswered = Some(now);
+            if let Some(Path::Relay { supernode, .. }) = peer.path {
+                self.watch_relay(now, supernode);
+            }
             self.arm(id);
         }
     }

@@ -16,7 +16,10 @@ use crate::{
     mtu::PathMtu,
     sessions::Sessions,
     traversal::Exchange,
-    wire::datagram::{RelayTarget, SessionIndex},
+    wire::{
+        control::Place,
+        datagram::{RelayIndex, RelayTarget, SessionIndex, SupernodeTag},
+    },
 };
 
 /// Names a peer as long as it is known. A number is not used twice for different peers within a table's life.
@@ -38,6 +41,8 @@ pub(crate) enum Path {
     Direct(SocketAddr),
     /// Through a supernode of this node.
     Relay { supernode: PeerId, target: RelayTarget },
+    /// From a supernode through another one, at which the node is registered under the index.
+    Passed { sibling: SupernodeTag, index: RelayIndex },
 }
 
 /// A frame that waits for a session.
@@ -90,6 +95,8 @@ pub(crate) struct Peer {
     pub(crate) used: Option<Time>,
     /// How much it was used when last looked at.
     pub(crate) usage: Use,
+    /// Where it is registered, as it told in session: its home first.
+    pub(crate) homes: Vec<Place>,
     /// When something sealed last came from it.
     pub(crate) heard: Option<Time>,
     /// Since when things were sent to it without hearing anything.
@@ -127,6 +134,7 @@ impl Peer {
             exchange: Exchange::default(),
             used: None,
             usage: Use::Idle,
+            homes: Vec::new(),
             heard: None,
             unanswered: None,
             owed: None,

@@ -28,7 +28,7 @@ use farlan_engine::{
     Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, Join, JoinError, NetworkHandle, NetworkStatus,
     Outbox, PeerStatus, SupernodeStatus, Target, Time,
 };
-use farlan_netconf::WorldId;
+use farlan_netconf::{World, WorldId};
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -49,6 +49,11 @@ pub enum Request {
         world: WorldId,
         /// Its supernodes.
         anchors: Vec<Anchor>,
+    },
+    /// Hold the signed list of a world, to hand it on and to take newer ones.
+    HoldWorld {
+        /// The list.
+        world: Box<World>,
     },
     /// Forget a world whose networks have been left.
     RemoveWorld {
@@ -414,6 +419,7 @@ impl Loop {
         // An asker who has gone away needs no answer, so failures to answer are ignored throughout.
         match request {
             Request::SetWorld { world, anchors } => self.engine.set_world(now, world, anchors),
+            Request::HoldWorld { world } => self.engine.hold_world(now, &world),
             Request::RemoveWorld { world } => self.engine.remove_world(now, world),
             Request::Join { join, reply } => {
                 let _ = reply.send(self.join(now, join));

@@ -70,6 +70,20 @@ fn what_others_put_on_a_device_is_reported_and_listed() {
         let (near, far) = (IpAddr::from([192, 168, 8, 1]), IpAddr::from([192, 168, 8, 2]));
         let there = addresses(card.index);
         assert!(there.contains(&near) && !there.contains(&far), "{there:?}");
+        ip(&["link", "set", "seen", "down"]);
+        reported(&mut watch);
+        assert_eq!(
+            addresses(card.index),
+            [] as [IpAddr; 0],
+            "the kernel keeps those of IPv4"
+        );
+        ip(&["link", "set", "seen", "up"]);
+        reported(&mut watch);
+        assert!(addresses(card.index).contains(&by_hand));
+        for sixth in ["fd12:3456::1/40", "fe80::11:22ff:fe33:4455/64"] {
+            ip(&["address", "add", sixth, "dev", "seen", "nodad"]);
+        }
+        drained(&mut watch);
         ip(&["address", "flush", "dev", "seen", "to", "192.168.0.0/16"]);
         reported(&mut watch);
         assert_eq!(addresses(card.index), own);

@@ -213,6 +213,38 @@ fn an_incomplete_list_is_no_reason_to_ask_everybody_before_the_directory() {
 }
 
 #[test]
+fn where_no_supernode_can_be_asked_everybody_is() {
+    let mut three = Three::new();
+    let (place, network) = three.members[0];
+    let network = three.lab.hosts[place].engine.networks.get_mut(network).unwrap();
+    for listing in network.listings.values_mut() {
+        listing.count += 1;
+    }
+    three.lab.wire = cut(three.supernode, place);
+    three.lab.run_seconds(40);
+    let call = three.frame(MACHINE, three.mac(0));
+    three.send(0, &call);
+    assert_eq!(three.counters(0).flooded, 1);
+}
+
+#[test]
+fn of_the_frames_that_wait_for_the_directory_the_latest_32_are_kept() {
+    let mut three = Three::new();
+    let (place, network) = three.members[0];
+    let network = three.lab.hosts[place].engine.networks.get_mut(network).unwrap();
+    for listing in network.listings.values_mut() {
+        listing.count += 1;
+    }
+    let calls: Vec<_> = (0..40).map(|_| three.frame(MACHINE, three.mac(0))).collect();
+    for call in &calls {
+        three.send(0, call);
+    }
+    three.lab.run_seconds(2);
+    let reached: Vec<_> = calls.iter().map(|call| three.counts(call)).collect();
+    assert_eq!(reached, [[[0, 0, 0]; 8].as_slice(), &[[0, 1, 1]; 32]].concat());
+}
+
+#[test]
 fn a_big_network_is_not_flooded() {
     let mut three = Three::new();
     three.reached(1, Mac::BROADCAST, HOST);
@@ -302,6 +334,13 @@ fn nobody_takes_a_members_own_mac() {
     assert_eq!(three.reached(2, Mac::BROADCAST, taken), [0, 0, 0]);
     assert_eq!(three.reached(1, taken, three.mac(1)), [1, 0, 0]);
     assert_eq!(three.counters(1).foreign_source_mac, 1);
+    // Nor that of a member that no list names.
+    for (place, network) in three.members {
+        let network = three.lab.hosts[place].engine.networks.get_mut(network).unwrap();
+        network.listings.clear();
+    }
+    assert_eq!(three.reached(2, Mac::BROADCAST, taken), [0, 0, 0]);
+    assert_eq!(three.counters(1).foreign_source_mac, 2);
 }
 
 #[test]
@@ -368,6 +407,27 @@ fn an_address_set_before_the_network_is_shared_is_told_with_it() {
 }
 
 #[test]
+fn an_address_that_overtakes_its_network_is_told_again() {
+    let mut three = Three::new();
+    let parameters = link(2);
+    let (a, b) = (three.members[0].0, three.members[1].0);
+    let b2 = three.lab.join(b, &parameters);
+    three.lab.run_seconds(2);
+    let a2 = three.lab.join(a, &parameters);
+    three.members = [(a, a2), (b, b2), (b, b2)];
+    // The list of networks, which is the first to go to each, is lost, and repeated after 0.7 s.
+    let mut destinations = std::collections::BTreeSet::new();
+    three.lab.wire = Box::new(move |from, _, datagram| {
+        let is_relayed = from == a && datagram[0] == 4;
+        !is_relayed || !destinations.insert(datagram[4..8].to_vec())
+    });
+    let now = three.lab.now;
+    three.lab.hosts[a].engine.set_addresses(now, a2, &[X.into()]);
+    three.lab.run_seconds(5);
+    assert_eq!(three.answer(1, None, X), Some(three.mac(0)));
+}
+
+#[test]
 fn a_member_that_restarts_without_an_address_has_it_no_more() {
     let mut three = Three::new();
     three.set(0, &[X.into()]);
@@ -397,6 +457,7 @@ fn of_two_who_set_one_address_the_first_has_it_and_the_second_sees_it() {
         Some(three.mac(1)),
         "the first sees the second"
     );
+    assert_eq!(three.answer(0, Some(X), X), None, "and announces it for all that");
     assert_eq!(three.answer(2, None, X), Some(three.mac(0)));
     // Both are told once.
     for (member, other) in [(0, 1), (1, 0)] {
@@ -478,7 +539,9 @@ fn a_holder_that_fell_silent_loses_a_contested_address() {
         Some(three.mac(0)),
         "it has been asked and has time"
     );
-    three.lab.run_seconds(2);
+    three.lab.run(Duration::from_millis(1400));
+    let told = announcement(X.into(), three.mac(1));
+    assert_eq!(three.counts(&told)[2], 1, "the kernel is told of the next");
     assert_eq!(three.answer(2, None, X), Some(three.mac(1)));
     // One that is there keeps it, however often it is contested.
     three.lab.wire = intact();

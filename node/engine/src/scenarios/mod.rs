@@ -6,6 +6,7 @@ mod handshakes;
 mod lab;
 mod networks;
 mod paths;
+mod supernodes;
 mod switch;
 mod twins;
 mod vectors;

@@ -8,7 +8,7 @@ use std::{
 use farlan_crypto::{Identity, NodeId, Seed, Work};
 use farlan_netconf::{DirectoryKey, Mac, NodePrefix};
 
-use super::lab::{Lab, Place, frame, link, name};
+use super::lab::{Lab, Place, frame, link, name, world_id};
 use crate::{
     MAX_NETWORKS, NetworkHandle,
     networks::Member,
@@ -18,6 +18,7 @@ use crate::{
         control::{ADDRESSES_AT_ONCE, Control, MEMBERS_AT_ONCE, MemberEntry, Membership, NodeRecord, Query, TAG},
         datagram::{RelayIndex, RelayTarget},
     },
+    worlds::PIECE,
 };
 
 /// The header and the tag of a sealed datagram, and the IPv6 and UDP headers before it.
@@ -172,7 +173,10 @@ fn a_network_remembers_256_nodes_that_look_ups_found() {
                 .public();
             network.note_located(Member {
                 key,
-                index: RelayIndex(1),
+                place: crate::wire::control::Place {
+                    home: NodeId::from_bytes([1; 16]),
+                    index: RelayIndex(1),
+                },
                 ipv4: None,
             });
             key.node_id()
@@ -225,6 +229,7 @@ fn largest() -> Vec<(Control, bool)> {
         address_key: key,
         ipv4,
         version: u64::MAX,
+        home: Some(record.place()),
     };
     let entry = MemberEntry {
         present: true,
@@ -235,6 +240,29 @@ fn largest() -> Vec<(Control, bool)> {
     let all_networks = u8::try_from(MAX_NETWORKS).unwrap();
     vec![
         (Control::Ack { number }, true),
+        (
+            Control::World {
+                world: world_id(1),
+                version: u32::MAX,
+            },
+            true,
+        ),
+        (
+            Control::WorldPiece {
+                world: world_id(1),
+                version: u32::MAX,
+                length: u16::MAX,
+                offset: u16::MAX,
+                bytes: vec![0; PIECE],
+            },
+            true,
+        ),
+        (
+            Control::Homes {
+                places: vec![record.place(); 4],
+            },
+            true,
+        ),
         (
             Control::Networks {
                 number,
