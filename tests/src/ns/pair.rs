@@ -110,6 +110,27 @@ impl Pair {
         Ok(self.a.node.counter("handshakes_begun")? + self.b.node.counter("handshakes_begun")?)
     }
 
+    /// The counters of both that are not zero, for messages.
+    ///
+    /// # Errors
+    /// A daemon does not answer.
+    pub fn counters(&self) -> Result<String> {
+        let mut text = String::new();
+        for member in [&self.a, &self.b] {
+            let status = member.node.status()?;
+            let counters = status
+                .get("counters")
+                .and_then(Value::as_object)
+                .context("no counters")?;
+            text.push_str(&format!("{}:", member.node.name()));
+            for (name, value) in counters.iter().filter(|(_, value)| value.as_u64() != Some(0)) {
+                text.push_str(&format!(" {name} {value}"));
+            }
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
     /// Waits until both say that the path to the other is of that kind (`direct`, `relay`).
     ///
     /// # Errors

@@ -202,6 +202,9 @@ impl Orphaned {
         let handshakes = pair.handshakes_begun()? - before;
         let bytes = transfer.stop()?;
         let record = pings.stop()?;
+        if !record.lost().is_empty() {
+            eprintln!("lost {:?}\n{}", record.lost(), pair.counters()?);
+        }
         Ok(Self {
             record,
             bytes,
