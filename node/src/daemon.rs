@@ -28,6 +28,7 @@ use tokio::{
 
 pub use cards::{Cards, KernelCards, NewCard};
 pub use reload::Configuration;
+pub use resolver::{keep_resolved, literal};
 pub use troubles::speaks_version;
 
 use crate::{
@@ -90,6 +91,7 @@ pub struct Running {
     events: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     endpoints: JoinHandle<()>,
+    watch: JoinHandle<()>,
 }
 
 impl Running {
@@ -123,6 +125,7 @@ impl Running {
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
         let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port));
+        let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
             daemon,
@@ -130,6 +133,7 @@ impl Running {
             events,
             upkeep,
             endpoints,
+            watch,
         })
     }
 
@@ -169,6 +173,7 @@ impl Running {
         self.events.abort();
         self.upkeep.abort();
         self.endpoints.abort();
+        self.watch.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
@@ -265,8 +270,14 @@ impl Daemon {
                 tracing::debug!(%observed, "seen by the supernode");
             }
             Event::RegistrationLost { .. } => {}
+            Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
             Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
+            Event::AddressConflict { network, address, node } => {
+                let book = self.book.lock().await;
+                let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
+                tracing::info!(network = %name, %address, peer = %node.short(), "an address of this machine is also another member's");
+            }
             Event::PeerUp { network, node } => {
                 self.troubles.version_fits(node);
                 let book = self.book.lock().await;
@@ -313,6 +324,7 @@ impl Daemon {
             tracing::warn!(%failure, "cannot claim IPv4 addresses that are free now");
         }
         self.write_down_again(&book);
+        self.tell_hand_set().await;
     }
 
     async fn save_contacts(&self, snapshot: &Snapshot) {

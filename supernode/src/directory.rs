@@ -179,7 +179,11 @@ pub(crate) fn config_file(path: &Path) -> PathBuf {
     path.join(CONFIG)
 }
 
-fn world(path: &Path) -> Result<World, Failure> {
+/// The world that the supernode in the directory at `path` serves.
+///
+/// # Errors
+/// It was not initialised, or its world is damaged.
+pub(crate) fn world(path: &Path) -> Result<World, Failure> {
     let file = path.join(WORLD);
     let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => half_made(path).unwrap_or_else(|| {
@@ -196,6 +200,19 @@ fn world(path: &Path) -> Result<World, Failure> {
         Ok(Link::Network(_)) => Err(Failure::negative(format_args!("{} is not a world", file.display()))),
         Err(error) => Err(Failure::negative(format_args!("{}: {error}", file.display()))),
     }
+}
+
+/// Writes the world to be served: after a crash either the old or the new one is there, whole.
+///
+/// # Errors
+/// The directory cannot be written.
+pub(crate) fn store(path: &Path, world: &World) -> Result<(), Failure> {
+    let file = path.join(WORLD);
+    // A name of this process alone: the running supernode and a command may write at one time.
+    let temporary = path.join(format!(".{WORLD}.{}", std::process::id()));
+    let _ = fs::remove_file(&temporary);
+    write_new(&temporary, &format!("{}\n", Link::Supernode(world.clone())))?;
+    fs::rename(&temporary, &file).map_err(|error| Failure::file("write", &file, &error))
 }
 
 /// What to say of a directory that holds a supernode's files without its world, which `init` writes last.

@@ -6,6 +6,7 @@
 
 mod directory;
 mod serving;
+mod world;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -20,7 +21,7 @@ use farlan::{
     failure::Failure,
     logs::{self, LogFilter},
 };
-use farlan_netconf::Endpoint;
+use farlan_netconf::{Endpoint, Link, World};
 
 use directory::Directory;
 use serving::Status;
@@ -55,6 +56,11 @@ enum Command {
     /// Check the configuration without using it
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Show or change the list of supernodes of the world
+    World {
+        #[command(subcommand)]
+        command: WorldCommand,
+    },
     /// Show what the running supernode serves
     Status {
         #[command(flatten)]
@@ -76,6 +82,36 @@ enum ConfigCommand {
         /// Print JSON instead of text
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum WorldCommand {
+    /// Show the list
+    Show {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Add the supernode of a link, or take over its new addresses; where the world was made
+    Add {
+        /// What `farlan-supernode link` prints there
+        link: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take a supernode out; where the world was made
+    Remove {
+        /// The first letters of its id, ten at least
+        id: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Serve the world of a link, whose operator has added this supernode
+    Use {
+        /// What `farlan-supernode world add` printed
+        link: String,
+        #[command(flatten)]
+        place: Place,
     },
 }
 
@@ -118,6 +154,7 @@ fn run(command: Command) -> Result<(), Failure> {
             config_check::fine(Some(&directory::config_file(&place.state_dir)), json)
         }
         Command::Link { place } => Output::new(false).line(directory::link(&place.state_dir)?),
+        Command::World { command } => change_world(command),
         Command::Status { place, json } => cli::complete(status(&place, json)),
     }
 }
@@ -134,6 +171,42 @@ fn init(place: &Place, port: u16, addresses: Vec<Endpoint>) -> Result<(), Failur
         place.state_dir.join(directory::OPERATOR).display(),
     ));
     Ok(())
+}
+
+fn change_world(command: WorldCommand) -> Result<(), Failure> {
+    match command {
+        WorldCommand::Show { place } => show_world(&directory::world(&place.state_dir)?),
+        WorldCommand::Add { link, place } => changed_world(&world::add(&place.state_dir, &link)?),
+        WorldCommand::Remove { id, place } => changed_world(&world::remove(&place.state_dir, &id)?),
+        WorldCommand::Use { link, place } => show_world(&world::serve(&place.state_dir, &link)?),
+    }
+}
+
+/// The link goes to standard output alone, so that it can be handed on by a script.
+fn changed_world(changed: &world::Changed) -> Result<(), Failure> {
+    say(format_args!(
+        "version {} of world {} lists {} supernodes ({} changed); nodes and supernodes learn of it by themselves.\n\
+         On a supernode that came, once:  farlan-supernode world use LINK --state-dir DIR",
+        changed.world.version(),
+        changed.world.id(),
+        changed.world.supernodes().len(),
+        changed.count,
+    ));
+    Output::new(false).line(Link::Supernode(changed.world.clone()))
+}
+
+fn show_world(world: &World) -> Result<(), Failure> {
+    let mut output = Output::new(false);
+    output.line(format_args!("world {} (version {})", world.id(), world.version()))?;
+    let rows: Vec<_> = world
+        .supernodes()
+        .iter()
+        .map(|supernode| {
+            let addresses: Vec<_> = supernode.endpoints.iter().map(ToString::to_string).collect();
+            [supernode.key.node_id().to_string(), addresses.join(" ")]
+        })
+        .collect();
+    output.table(["SUPERNODE", "ADDRESSES"], &rows)
 }
 
 async fn status(place: &Place, json: bool) -> Result<(), Failure> {
@@ -192,6 +265,10 @@ mod tests {
             "farlan-supernode run --state-dir D",
             "farlan-supernode link --state-dir D",
             "farlan-supernode config check --state-dir D",
+            "farlan-supernode world show --state-dir D",
+            "farlan-supernode world add farlan:x --state-dir D",
+            "farlan-supernode world remove abcdefghij --state-dir D",
+            "farlan-supernode world use farlan:x --state-dir D",
             "farlan-supernode status --state-dir D --json",
         ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::Path,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -20,9 +21,14 @@ use farlan::{
 };
 use farlan_crypto::Work;
 use farlan_engine::{Config, Event, Role};
+use farlan_netconf::World;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use crate::directory::{self, Directory};
+use crate::{
+    directory::{self, Directory},
+    world,
+};
 
 /// Name of the status socket in the state directory.
 pub(crate) const SOCKET: &str = "status.sock";
@@ -52,12 +58,11 @@ pub(crate) struct Status {
     pub(crate) counters: BTreeMap<String, u64>,
 }
 
-/// What never changes while it runs, and the way to what does.
+/// What never changes while it runs, and the ways to what does.
 #[derive(Clone, Debug)]
 struct Serving {
     node_id: String,
-    world: String,
-    version: u32,
+    served: watch::Receiver<World>,
     port: u16,
     started: Instant,
     data_plane: DataPlane,
@@ -74,8 +79,8 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
     check_socket(&socket)?;
     let underlay = listen(directory.config().port)?;
     let port = underlay.port().map_err(Failure::negative)?;
-    let (world, version) = (directory.world().id().to_string(), directory.world().version());
     let path = directory.path().to_owned();
+    let (served, current) = watch::channel(directory.world().clone());
     let mut in_force = directory.config().clone();
     // The directory stays locked as long as this runs.
     let (_state, identity) = directory.into_parts();
@@ -88,8 +93,7 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
     let (data_plane, mut events) = DataPlane::start(config, underlay)?;
     let serving = Serving {
         node_id,
-        world,
-        version,
+        served: current,
         port,
         started: Instant::now(),
         data_plane: data_plane.clone(),
@@ -99,6 +103,7 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
     let notifier = Notifier::from_environment();
     notifier.ready();
     let mut callers = Callers::default();
+    let mut followed = pin!(world::follow(&path, &data_plane, &mut events, &served, |event| callers.look_at(event)));
     let ended = loop {
         tokio::select! {
             asked = signals.next() => match asked {
@@ -109,10 +114,7 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
                     notifier.ready();
                 }
             },
-            event = events.recv() => match event {
-                Some(event) => callers.look_at(&event),
-                None => break Err(Failure::negative("the data plane has ended")),
-            },
+            ended = &mut followed => break ended.map_err(Failure::from),
         }
     };
     notifier.stopping();
@@ -183,12 +185,16 @@ fn router(serving: Serving) -> Router {
 
 async fn status(State(serving): State<Serving>) -> Answer<Status> {
     let snapshot = serving.data_plane.snapshot().await?;
+    let (world, version) = {
+        let served = serving.served.borrow();
+        (served.id().to_string(), served.version())
+    };
     let counters = snapshot.counters.iter().chain(snapshot.shell.iter());
     Ok(Json(Status {
         schema: SCHEMA,
         node_id: serving.node_id,
-        world: serving.world,
-        version: serving.version,
+        world,
+        version,
         port: serving.port,
         uptime_s: serving.started.elapsed().as_secs(),
         registrations: snapshot.anchor.registrations,
@@ -204,7 +210,9 @@ const STOPPING: Duration = Duration::from_millis(1500);
 #[cfg(test)]
 mod tests {
     use farlan::{cli::client::Client, shell::Snapshot};
+    use farlan_crypto::{Identity, random::SystemRandom};
     use farlan_engine::AnchorStatus;
+    use farlan_netconf::Supernode;
 
     use super::*;
 
@@ -237,10 +245,15 @@ mod tests {
                 }
             }
         });
+        let operator = Identity::generate(&mut SystemRandom::from_os().unwrap(), Work::NONE);
+        let supernode = Supernode {
+            key: operator.public(),
+            endpoints: vec!["192.0.2.1:9600".parse().unwrap()],
+        };
+        let (served, _) = watch::channel(World::sign(&operator, 4, vec![supernode.clone()]).unwrap());
         let serving = Serving {
             node_id: "n".into(),
-            world: "w".into(),
-            version: 1,
+            served: served.subscribe(),
             port: 9600,
             started: Instant::now(),
             data_plane,
@@ -250,5 +263,9 @@ mod tests {
         let status: Status = Client::new(&path).get("/v1/status").await.unwrap();
         assert_eq!((status.registrations, status.subscriptions, status.claims), (3, 2, 1));
         assert_eq!(status.counters.get("relayed"), Some(&0));
+        assert_eq!(status.version, 4);
+        served.send_replace(World::sign(&operator, 5, vec![supernode]).unwrap());
+        let status: Status = Client::new(&path).get("/v1/status").await.unwrap();
+        assert_eq!(status.version, 5);
     }
 }

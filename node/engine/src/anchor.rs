@@ -7,22 +7,33 @@ use std::{
 };
 
 use farlan_crypto::NodeId;
-use farlan_netconf::DirectoryKey;
+use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::debug;
 
 use crate::{
     AnchorStatus, Engine, Outbox, Time,
+    directory::REFRESH,
     handshakes::Via,
     peers::{Path, PeerId},
     subscriptions::Subscriptions,
     wire::{
-        control::{Control, Membership, NodeRecord, Query},
-        datagram::{Datagram, RelayIndex, RelayTarget, SessionIndex, Unknown, put_hint, put_relay},
+        control::{Control, Membership, NodeRecord, Place, Query},
+        datagram::{
+            Datagram, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, Unknown, put_hint, put_passed, put_relay,
+        },
     },
 };
 
 /// A registration ends so long after the last sealed datagram: three lost signs of life.
 const REGISTRATION_KEPT: Duration = Duration::from_secs(75);
+
+/// The registration of a node that is reached through another supernode holds records only, and is refreshed every
+/// [`REFRESH`]: three of those lost.
+const RECORDS_KEPT: Duration = Duration::from_secs(3 * REFRESH.as_secs() + 25);
+
+/// Such a registration ends after this time when the other supernode says that it does not know the node, unless the node
+/// shows itself: it may be on its way to another home.
+const DOUBTED_KEPT: Duration = Duration::from_secs(20);
 
 /// A relay index is not given to another node for so long, so that late datagrams meet nobody.
 const INDEX_RESTS: Duration = Duration::from_secs(600);
@@ -50,6 +61,8 @@ const CHALLENGE_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Anchor {
     registrations: BTreeMap<PeerId, Registration>,
     by_index: BTreeMap<RelayIndex, PeerId>,
+    /// Who is registered through another supernode, by its index there.
+    passed: BTreeMap<(SupernodeTag, RelayIndex), PeerId>,
     indexes: Indexes,
     claims: BTreeMap<DirectoryKey, Claim>,
     /// When claims without a registration end.
@@ -65,15 +78,21 @@ struct Registration {
     /// The session and the number of the latest request.
     latest: (SessionIndex, u32),
     memberships: Vec<Membership>,
-    /// The registrations it relayed something to: those may answer with more than handshakes.
-    sent_to: BTreeSet<RelayIndex>,
+    /// The version it last said to hold of the world it last spoke of.
+    version: Option<(WorldId, u32)>,
+    /// Where it relayed something to: those may answer with more than handshakes.
+    sent_to: BTreeSet<(SupernodeTag, RelayIndex)>,
+    /// The other supernode through which it is reached, and its index there.
+    through: Option<(SupernodeTag, RelayIndex)>,
+    /// When it ends unless the node shows itself, because that supernode does not know it.
+    doubted: Option<Time>,
     challenge: Option<Challenge>,
 }
 
 /// A new address of a node that has to prove itself.
 #[derive(Debug)]
 struct Challenge {
-    address: SocketAddr,
+    path: Path,
     nonce: u64,
     sent: Time,
 }
@@ -100,6 +119,7 @@ impl Anchor {
         Self {
             registrations: BTreeMap::new(),
             by_index: BTreeMap::new(),
+            passed: BTreeMap::new(),
             indexes: Indexes {
                 uses: Vec::new(),
                 first_use: random,
@@ -124,9 +144,51 @@ impl Anchor {
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
+        let registration = self.registrations.get(&id)?;
+        let kept = if registration.through.is_some() {
+            RECORDS_KEPT
+        } else {
+            REGISTRATION_KEPT
+        };
+        let end = registration.heard + kept;
+        Some(registration.doubted.map_or(end, |doubted| doubted.min(end)))
+    }
+
+    /// Notes where a node relays to.
+    pub(crate) fn note_sent(&mut self, from: PeerId, to: (SupernodeTag, RelayIndex)) {
+        if let Some(registration) = self.registrations.get_mut(&from) {
+            if registration.sent_to.len() >= MAX_SENT_TO {
+                registration.sent_to.clear();
+            }
+            registration.sent_to.insert(to);
+        }
+    }
+
+    /// Whether a node has relayed something there.
+    pub(crate) fn has_sent(&self, from: PeerId, to: (SupernodeTag, RelayIndex)) -> bool {
         self.registrations
-            .get(&id)
-            .map(|registration| registration.heard + REGISTRATION_KEPT)
+            .get(&from)
+            .is_some_and(|registration| registration.sent_to.contains(&to))
+    }
+
+    pub(crate) fn by_index(&self, index: RelayIndex) -> Option<PeerId> {
+        self.by_index.get(&index).copied()
+    }
+
+    /// Takes note of the way to a registered node.
+    fn note_way(&mut self, id: PeerId, path: Option<Path>) {
+        let Some(registration) = self.registrations.get_mut(&id) else {
+            return;
+        };
+        if let Some(before) = registration.through.take()
+            && self.passed.get(&before) == Some(&id)
+        {
+            self.passed.remove(&before);
+        }
+        if let Some(Path::Passed { sibling, index }) = path {
+            registration.through = Some((sibling, index));
+            self.passed.insert((sibling, index), id);
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
@@ -136,6 +198,13 @@ impl Anchor {
 
     pub(crate) fn index_of(&self, id: PeerId) -> Option<RelayIndex> {
         self.registrations.get(&id).map(|registration| registration.index)
+    }
+
+    /// Notes which version of a world a node holds.
+    pub(crate) fn world_told(&mut self, id: PeerId, world: WorldId, version: u32) {
+        if let Some(registration) = self.registrations.get_mut(&id) {
+            registration.version = Some((world, version));
+        }
     }
 
     fn share_a_network(&self, one: PeerId, other: PeerId) -> bool {
@@ -192,8 +261,11 @@ impl Engine {
     ) {
         let Some(peer) = self.peers.get(id) else { return };
         let node = peer.key.node_id();
-        let Some(Path::Direct(observed)) = peer.path else {
-            return;
+        let path = peer.path;
+        let observed = match path {
+            Some(Path::Direct(observed)) => observed,
+            Some(Path::Passed { .. }) => SocketAddr::from(([0, 0, 0, 0], 0)),
+            Some(Path::Relay { .. }) | None => return,
         };
         let before = match self.anchor.registrations.get_mut(&id) {
             // An older request that was overtaken must not undo a newer one.
@@ -213,7 +285,10 @@ impl Engine {
                     heard: now,
                     latest: (local, request),
                     memberships: Vec::new(),
+                    version: None,
                     sent_to: BTreeSet::new(),
+                    through: None,
+                    doubted: None,
                     challenge: None,
                 };
                 self.anchor.registrations.insert(id, registration);
@@ -244,6 +319,7 @@ impl Engine {
         registration.heard = now;
         registration.memberships = memberships.clone();
         let index = registration.index;
+        self.anchor.note_way(id, path);
         let message = Control::Registered {
             request,
             index,
@@ -278,9 +354,16 @@ impl Engine {
 
     /// Ends a registration; its addresses stay reserved for a while, or are free at once if the node said goodbye.
     pub(crate) fn end_registration(&mut self, now: Time, id: PeerId, goodbye: bool, out: &mut Outbox) {
+        self.anchor.note_way(id, None);
         let Some(registration) = self.anchor.registrations.remove(&id) else {
             return;
         };
+        let records_at = registration
+            .sent_to
+            .iter()
+            .filter(|(_, index)| *index == RelayIndex::SUPERNODE);
+        let records_at: Vec<_> = records_at.map(|(supernode, _)| *supernode).collect();
+        self.tell_gone(registration.index, &records_at, out);
         self.anchor.by_index.remove(&registration.index);
         self.anchor.indexes.give_back(now, registration.index);
         let node = self.peers.get(id).map(|peer| peer.key.node_id());
@@ -337,49 +420,89 @@ impl Engine {
         let nonce = self.random_u64();
         let Some(peer) = self.peers.get(id) else { return };
         let path = peer.path;
-        let rehomed = match (via, path) {
-            (Via::Direct(address), Some(Path::Direct(known))) => (address != known).then_some(address),
-            _ => None,
-        };
+        let rehomed = Some(via.path()).filter(|came| Some(*came) != path);
         let Some(registration) = self.anchor.registrations.get_mut(&id) else {
             // Not registered (any more): the next request brings it back; until then it is told by silence.
             return;
         };
         registration.heard = now;
-        if let Some(address) = rehomed {
-            let lately =
-                |challenge: &Challenge| challenge.address == address && now.since(challenge.sent) < CHALLENGE_PAUSE;
+        registration.doubted = None;
+        if let Some(came) = rehomed {
+            let lately = |challenge: &Challenge| challenge.path == came && now.since(challenge.sent) < CHALLENGE_PAUSE;
             if !registration.challenge.as_ref().is_some_and(lately) {
                 registration.challenge = Some(Challenge {
-                    address,
+                    path: came,
                     nonce,
                     sent: now,
                 });
                 if let Some(peer) = self.peers.get_mut(id) {
-                    peer.path = Some(Path::Direct(address));
+                    peer.path = Some(came);
                 }
-                self.send_control(now, id, None, &[Control::Challenge { nonce }], out);
+                let mut messages = vec![Control::Challenge { nonce }];
+                if let Path::Direct(endpoint) = came {
+                    messages.push(Control::Observed { endpoint });
+                }
+                self.send_control(now, id, None, &messages, out);
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.path = path;
                 }
             }
         } else if empty {
-            self.send_empty(now, id, out);
+            // Whoever holds an old list is told so with the answer.
+            let older = registration
+                .version
+                .filter(|(world, version)| self.worlds.version(world) > Some(*version));
+            match older.and_then(|(world, _)| self.worlds.told(&world)) {
+                Some(newer) => {
+                    self.send_control(now, id, None, &[newer], out);
+                }
+                None => self.send_empty(now, id, out),
+            }
         }
         self.arm(id);
     }
 
     /// A node answered from the address where it was challenged.
-    pub(crate) fn challenge_answered(&mut self, now: Time, id: PeerId, nonce: u64, out: &mut Outbox) {
+    pub(crate) fn challenge_answered(&mut self, id: PeerId, nonce: u64) {
         let Some(registration) = self.anchor.registrations.get_mut(&id) else {
             return;
         };
         if let Some(challenge) = registration.challenge.take_if(|challenge| challenge.nonce == nonce)
             && let Some(peer) = self.peers.get_mut(id)
         {
-            let endpoint = challenge.address;
-            peer.path = Some(Path::Direct(endpoint));
-            self.send_control(now, id, None, &[Control::Observed { endpoint }], out);
+            peer.path = Some(challenge.path);
+            self.anchor.note_way(id, Some(challenge.path));
+        }
+    }
+
+    /// The registered node that sends from `address` under a relay index; an unknown one is told so.
+    pub(crate) fn source_of(&mut self, address: SocketAddr, source: RelayIndex, out: &mut Outbox) -> Option<PeerId> {
+        let from = self.anchor.by_index(source).filter(|id| {
+            let peer = self.peers.get(*id);
+            peer.is_some_and(|peer| peer.path == Some(Path::Direct(address)))
+        });
+        if from.is_none() {
+            self.counters.relay_unknown_source += 1;
+            self.transmit(Path::Direct(address), out, |bytes| {
+                put_hint(bytes, Unknown::Registration(source))
+            });
+        }
+        from
+    }
+
+    /// Another supernode does not know a node that is registered here through it. Anybody could say so: the node is asked.
+    pub(crate) fn doubted(&mut self, now: Time, address: SocketAddr, index: RelayIndex, out: &mut Outbox) {
+        let sibling = self.siblings.at(address);
+        let id = sibling.and_then(|sibling| self.anchor.passed.get(&(sibling, index)).copied());
+        let nonce = self.random_u64();
+        let Some((id, registration)) = id.and_then(|id| Some((id, self.anchor.registrations.get_mut(&id)?))) else {
+            return;
+        };
+        if registration.doubted.is_none() {
+            registration.doubted = Some(now + DOUBTED_KEPT);
+            // Whatever it answers shows that it lives.
+            self.send_control(now, id, None, &[Control::Ping { token: nonce }], out);
+            self.arm(id);
         }
     }
 
@@ -394,20 +517,12 @@ impl Engine {
         inner: &[u8],
         out: &mut Outbox,
     ) {
-        let from = self.anchor.by_index.get(&source).copied();
-        let from = from.filter(|id| {
-            self.peers
-                .get(*id)
-                .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
-        });
-        let Some(from) = from else {
-            self.counters.relay_unknown_source += 1;
-            self.transmit(Path::Direct(address), out, |bytes| {
-                put_hint(bytes, Unknown::Registration(source))
-            });
+        let Some(from) = self.source_of(address, source, out) else {
             return;
         };
+        let own = SupernodeTag::of(&self.node_id);
         let to = match destination {
+            RelayTarget::Remote { .. } => None,
             RelayTarget::Index(index) => self.anchor.by_index.get(&index).copied(),
             RelayTarget::Node(node) => self.peers.by_node(&node),
         };
@@ -416,28 +531,32 @@ impl Engine {
             self.counters.relay_unknown_destination += 1;
             return;
         };
-        let index = registration.index;
-        let answered = registration.sent_to.contains(&source);
+        // A node that is registered through another supernode is reached there.
+        let (sibling, index) = registration.through.unwrap_or((own, registration.index));
+        let answered = registration.sent_to.contains(&(own, source));
+        // Even what is refused shows that its source takes an answer.
+        self.anchor.note_sent(from, (sibling, index));
         let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
         if !answered && !handshake && !self.anchor.share_a_network(from, to) {
             self.counters.relay_unanswered += 1;
             return;
         }
-        let Some(path) = self.peers.get(to).and_then(|peer| peer.path) else {
-            return;
+        let way = match self.peers.get(to).and_then(|peer| peer.path) {
+            Some(Path::Direct(address)) => Some(address),
+            Some(Path::Passed { sibling, .. }) => self.siblings.address(sibling),
+            Some(Path::Relay { .. }) | None => None,
         };
-        let sent = self.transmit(path, out, |bytes| {
-            put_relay(bytes, RelayTarget::Index(index), source);
+        let Some(way) = way else { return };
+        let sent = self.transmit(Path::Direct(way), out, |bytes| {
+            if sibling == own {
+                put_relay(bytes, RelayTarget::Index(index), source);
+            } else {
+                put_passed(bytes, own, index, source);
+            }
             bytes.extend_from_slice(inner);
         });
         if sent {
             self.counters.relayed += 1;
-        }
-        if let Some(registration) = self.anchor.registrations.get_mut(&from) {
-            if registration.sent_to.len() >= MAX_SENT_TO {
-                registration.sent_to.clear();
-            }
-            registration.sent_to.insert(index);
         }
     }
 
@@ -455,20 +574,33 @@ impl Engine {
                 .and_then(|claim| self.peers.by_node(&claim.holder)),
         };
         let found = found.filter(|found| *found != id && self.anchor.has_registration(*found));
-        let record = found.and_then(|found| self.node_record(found));
+        let record = found.and_then(|found| self.node_record(found, Some(id)));
         self.send_control(now, id, None, &[Control::Located { request, found: record }], out);
-        if let (Some(found), Some(record)) = (found, self.node_record(id)) {
+        if let (Some(found), Some(record)) = (found, found.and_then(|found| self.node_record(id, Some(found)))) {
             self.send_control(now, found, None, &[Control::Introduce { record }], out);
         }
     }
 
-    /// How a registered node is reached.
-    pub(crate) fn node_record(&self, id: PeerId) -> Option<NodeRecord> {
-        let key = *self.peers.get(id)?.key.as_bytes();
-        Some(NodeRecord {
-            key,
+    /// How a registered node is reached, for a reader who may have a network in common with it.
+    fn node_record(&self, id: PeerId, reader: Option<PeerId>) -> Option<NodeRecord> {
+        let registration = self.anchor.registrations.get(&id)?;
+        let reader = reader.and_then(|reader| self.anchor.registrations.get(&reader));
+        let theirs = reader.map(|reader| reader.memberships.as_slice()).unwrap_or_default();
+        let shared = |one: &&Membership| theirs.iter().any(|other| other.member_key == one.member_key);
+        self.member_record(id, registration.memberships.iter().find(shared))
+    }
+
+    /// How a registered node is reached as a member, or where it has told nothing.
+    pub(crate) fn member_record(&self, id: PeerId, membership: Option<&Membership>) -> Option<NodeRecord> {
+        let here = Place {
             home: self.node_id,
             index: self.anchor.index_of(id)?,
+        };
+        let place = membership.and_then(|membership| membership.home).unwrap_or(here);
+        Some(NodeRecord {
+            key: *self.peers.get(id)?.key.as_bytes(),
+            home: place.home,
+            index: place.index,
         })
     }
 }

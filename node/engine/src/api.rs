@@ -7,7 +7,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, NodeId, PublicKey, Work};
-use farlan_netconf::{Mac, NetworkId, Parameters, Policy, WorldId};
+use farlan_netconf::{Mac, NetworkId, Parameters, Policy, World, WorldId};
 
 /// What an engine is made with.
 #[derive(Debug)]
@@ -125,6 +125,12 @@ pub enum Event {
         /// Which.
         supernode: NodeId,
     },
+    /// Somebody handed over a newer list of a world in use, signed by its operator: keep it, and bring the supernodes'
+    /// addresses up to date ([`crate::Engine::set_world`]).
+    WorldChanged {
+        /// The new version.
+        world: Box<World>,
+    },
     /// This node holds an IPv4 address in a network: put it on the card.
     Ipv4Assigned {
         /// Where.
@@ -138,6 +144,15 @@ pub enum Event {
         network: NetworkHandle,
         /// What was held, if any.
         address: Option<Ipv4Addr>,
+    },
+    /// An address that others put on this machine's card is another member's too.
+    AddressConflict {
+        /// Where.
+        network: NetworkHandle,
+        /// Which.
+        address: IpAddr,
+        /// The other member.
+        node: NodeId,
     },
     /// A member of a network can be reached now: a session stands and it proved to know the network.
     PeerUp {
@@ -211,6 +226,8 @@ pub struct SupernodeStatus {
     pub address: Option<SocketAddr>,
     /// Whether it registered this node.
     pub registered: bool,
+    /// Whether it is the home: where others reach this node.
+    pub home: bool,
     /// Smoothed round trip, once measured.
     pub rtt: Option<Duration>,
 }

@@ -74,16 +74,26 @@ counters! {
     handshakes_refused,
     /// Handshake messages dropped because the queue or the table of half-open ones was full.
     handshakes_overflow,
+    /// Lists of supernodes that their operator did not sign.
+    worlds_refused,
     /// Frames too short or too long to be Ethernet.
     malformed_frames,
     /// Frames for a MAC nobody is known to have.
     unknown_destination,
+    /// Frames for one MAC sent to all, since nobody is known to have it or it is not where it was.
+    flooded,
+    /// Foreign MACs that had to make room for others behind the same member.
+    learned_displaced,
+    /// Frames for a MAC that is not this node's, where that is not allowed.
+    foreign_destination,
     /// Frames dropped because the queue towards their peer was full or they waited too long.
     queue_dropped,
     /// Frames of a network the sender did not prove to know.
     unmatched_network,
     /// Frames whose source MAC was not the sender's own.
     foreign_source_mac,
+    /// ARP and neighbour messages that spoke for another member's address.
+    foreign_neighbour,
     /// Frames whose source IP was not the sender's own.
     foreign_source_ip,
 }

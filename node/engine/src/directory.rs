@@ -1,8 +1,8 @@
 //! A node's side of the directory: the supernodes of its worlds, and registration with them. Member lists are in
 //! `members`, look-ups in `lookups`.
 //!
-//! A node registers with every supernode of a world, three at most, so each of them knows all members and each can relay
-//! to them.
+//! Which supernodes a node registers at follows in `supernodes` from its home (`homes`) and from the places of its networks'
+//! records (`rendezvous`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,22 +10,31 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::PublicKey;
-use farlan_netconf::WorldId;
+use farlan_crypto::{NodeId, PublicKey};
+use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::{debug, info};
 
 use crate::{
-    Anchor, Engine, Event, NetworkHandle, Outbox, SupernodeStatus, Time,
-    peers::{Path, Peer, PeerId, Peers},
+    Anchor, Engine, Event, NetworkHandle, Outbox, Role, SupernodeStatus, Time,
+    handshakes::Via,
+    homes::Homes,
+    peers::{Peer, PeerId, Peers},
+    relays::Telling,
+    rendezvous,
     retry::{Retry, Schedule},
+    supernodes::LEFT_KEPT,
+    ways::Way,
     wire::{
-        control::{Control, Membership},
+        control::{Control, Membership, Place},
         datagram::{RelayIndex, Unknown},
     },
 };
 
-/// Supernodes of one world with which a node registers.
-const MAX_ANCHORS: usize = 3;
+/// Supernodes of one world that a node takes note of, as many as a world lists.
+const MAX_ANCHORS: usize = farlan_netconf::World::MAX_SUPERNODES;
+
+/// Versions of lists that go with one request.
+const MAX_TOLD: usize = 2;
 
 /// A registration is kept alive, and the NAT's mapping with it, by a sealed datagram this often: below the 30 s after
 /// which the shortest-lived common NATs forget an idle mapping.
@@ -37,6 +46,13 @@ const KEEPALIVE_RETRY: Duration = Duration::from_secs(1);
 /// After so many unanswered ones the registration is taken for lost.
 const KEEPALIVES_MISSED: u32 = 3;
 
+/// A supernode over which something was sent that stays unanswered is asked for a sign of life after this time, and then
+/// with these pauses, or half a round trip more than it takes, as often as said. So a dead one is left within 2.5 s, and
+/// one on a line that loses a tenth is left by mistake once in 4,000 times.
+const WATCHED: Duration = Duration::from_millis(500);
+const URGENT_RETRY: Duration = Duration::from_millis(350);
+const URGENT_MISSED: u32 = 5;
+
 /// An unanswered request to a supernode is sent again after these pauses.
 pub(crate) const REQUEST: Schedule = Schedule {
     first: Duration::from_millis(500),
@@ -44,44 +60,126 @@ pub(crate) const REQUEST: Schedule = Schedule {
     longest: Duration::from_secs(5),
 };
 
+/// The holders of a former list are written to and read from for so long after a change: two refreshes of records.
+const FORMER_KEPT: Duration = Duration::from_secs(2 * REFRESH.as_secs());
+
+/// A registration that holds records only is refreshed this often.
+pub(crate) const REFRESH: Duration = Duration::from_secs(300);
+
 /// After so many unanswered requests to register, the session is taken for dead: a new one may find another address.
 const REQUESTS_MISSED: u32 = 10;
 
 /// What a node knows of its supernodes.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    worlds: BTreeMap<WorldId, Vec<PeerId>>,
-    registrations: BTreeMap<PeerId, Registration>,
+    pub(crate) worlds: BTreeMap<WorldId, KnownWorld>,
+    pub(crate) registrations: BTreeMap<PeerId, Registration>,
+    /// Something changed that decides where this node registers.
+    pub(crate) changed: bool,
+    /// What peers were told of this node's own places.
+    pub(crate) telling: Telling,
     next_request: u32,
     /// Supernodes to be told of changed memberships at the end of this turn.
-    dirty: BTreeSet<PeerId>,
+    pub(crate) dirty: BTreeSet<PeerId>,
     /// Peers to be greeted once their world's supernode has registered this node.
     greetings: Vec<(WorldId, PublicKey)>,
 }
 
-/// A registration at one supernode.
+/// A world in use.
+#[derive(Debug, Default)]
+pub(crate) struct KnownWorld {
+    /// Its supernodes, in the order of its list.
+    pub(crate) list: Vec<(NodeId, PeerId)>,
+    /// Those of the list before, and until when its holders keep what theirs do: others may not have the newer list yet.
+    pub(crate) former: Option<(Vec<(NodeId, PeerId)>, Time)>,
+    pub(crate) homes: Homes,
+    /// Where this node is reached, as its records say.
+    pub(crate) place: Option<Place>,
+}
+
+impl KnownWorld {
+    pub(crate) fn lists(&self, supernode: PeerId) -> bool {
+        let former = self.former.iter().flat_map(|(list, _)| list);
+        let mut all = self.list.iter().chain(former);
+        all.any(|(_, listed)| *listed == supernode)
+    }
+}
+
+/// A supernode of a world in use, and the registration there.
 #[derive(Debug)]
-struct Registration {
-    addresses: Vec<SocketAddr>,
+pub(crate) struct Registration {
+    pub(crate) addresses: Vec<SocketAddr>,
     address: usize,
+    /// The way to it.
+    pub(crate) way: Way,
+    /// Whether this node is registered there, or tries to be.
+    pub(crate) wanted: bool,
+    /// Whether it is wanted for more than records, and so has to be reached directly.
+    pub(crate) near: bool,
+    /// Whether it keeps records of this node.
+    pub(crate) records: bool,
+    /// Until when it is wanted for its own sake.
+    pub(crate) until: Option<Time>,
     /// This node's relay index there, while registered.
-    index: Option<RelayIndex>,
+    pub(crate) index: Option<RelayIndex>,
+    /// Since when it is wanted and missing.
+    pub(crate) missed: Option<Time>,
     /// The unanswered `register` request.
     request: Option<Request>,
     /// When the next sign of life is due.
     keepalive: Time,
-    /// When an unanswered sign of life was sent, and how many there are.
-    unanswered: Option<(Time, u32)>,
+    pub(crate) unanswered: Option<Unanswered>,
+    /// When a sign of life is due, because what was sent over the supernode stays unanswered.
+    watched: Option<Time>,
     /// How often the supernode answered a sign of life with the question for a twin, since it registered this node.
     twin_questions: u32,
     /// When a hint of the supernode was last followed.
     hinted: Option<Time>,
 }
 
+/// Signs of life that wait for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unanswered {
+    /// When the last one was sent.
+    sent: Time,
+    count: u32,
+    /// When the next one follows, and how many are sent.
+    pause: Duration,
+    limit: u32,
+    /// Whether something else has shown meanwhile that the supernode lives.
+    alive: bool,
+}
+
 impl Registration {
-    /// The supernode's address in use.
-    fn in_use(&self) -> Option<SocketAddr> {
-        self.addresses.get(self.address).copied()
+    /// Forgets the registration.
+    pub(crate) fn forget(&mut self) {
+        self.index = None;
+        self.way = Way::default();
+        self.request = None;
+        self.unanswered = None;
+        self.watched = None;
+    }
+
+    /// The supernode's address in use; none if it is reached through another one.
+    pub(crate) fn in_use(&self) -> Option<SocketAddr> {
+        self.addresses.get(self.address).copied().filter(|_| !self.way.through)
+    }
+
+    /// Goes on directly at one of the supernode's addresses.
+    pub(crate) fn use_address(&mut self, address: SocketAddr) {
+        if let Some(position) = self.addresses.iter().position(|known| *known == address) {
+            self.address = position;
+            self.way.through = false;
+        }
+    }
+
+    /// How often a sign of life is due.
+    fn keepalive(&self) -> Duration {
+        if self.way.through && !self.near {
+            REFRESH
+        } else {
+            KEEPALIVE
+        }
     }
 }
 
@@ -105,13 +203,27 @@ impl Directory {
         self.registrations.get(&supernode)?.index
     }
 
-    /// The supernodes at which this node is registered.
+    /// The home and the second of every world, and then the other supernodes at which this node is registered.
     pub(crate) fn homes(&self) -> impl Iterator<Item = PeerId> {
-        let registered = self
+        let chosen: Vec<PeerId> = self.worlds.values().flat_map(|world| world.homes.both()).collect();
+        let others = self.registrations.keys().copied().filter(|id| !chosen.contains(id));
+        let all: Vec<PeerId> = chosen.iter().copied().chain(others).collect();
+        all.into_iter().filter(|id| self.is_registered_directly(*id))
+    }
+
+    /// Whether this node is registered at a supernode that answers it directly.
+    pub(crate) fn is_registered_directly(&self, supernode: PeerId) -> bool {
+        let registration = self.registrations.get(&supernode);
+        registration.is_some_and(|registration| registration.index.is_some() && registration.way.direct)
+    }
+
+    /// The supernodes at which this node is registered, or tries to be.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = PeerId> {
+        let wanted = self
             .registrations
             .iter()
-            .filter(|(_, registration)| registration.index.is_some());
-        registered.map(|(id, _)| *id)
+            .filter(|(_, registration)| registration.wanted);
+        wanted.map(|(id, _)| *id)
     }
 
     /// All supernodes of this node.
@@ -120,21 +232,42 @@ impl Directory {
     }
 
     /// The worlds that name a supernode.
-    fn worlds_of(&self, supernode: PeerId) -> Vec<WorldId> {
-        let worlds = self.worlds.iter().filter(|(_, anchors)| anchors.contains(&supernode));
+    pub(crate) fn worlds_of(&self, supernode: PeerId) -> Vec<WorldId> {
+        let worlds = self.worlds.iter().filter(|(_, known)| known.lists(supernode));
         worlds.map(|(world, _)| *world).collect()
     }
 
     /// Whether a world names a supernode.
     pub(crate) fn serves(&self, supernode: PeerId, world: &WorldId) -> bool {
-        self.worlds
-            .get(world)
-            .is_some_and(|anchors| anchors.contains(&supernode))
+        self.worlds.get(world).is_some_and(|known| known.lists(supernode))
     }
 
-    /// Has a supernode told of the memberships again at the end of this turn.
-    pub(crate) fn mark_dirty(&mut self, supernode: PeerId) {
-        self.dirty.insert(supernode);
+    /// The supernodes of a world that keep the records of a network, by its member key; for a while after a change of the
+    /// list then those that kept them before.
+    pub(crate) fn holders(&self, world: &WorldId, key: &DirectoryKey) -> Vec<PeerId> {
+        let Some(known) = self.worlds.get(world) else {
+            return Vec::new();
+        };
+        let mut holders = rendezvous::holders(key, &known.list);
+        for former in known.former.iter().flat_map(|(list, _)| rendezvous::holders(key, list)) {
+            if !holders.contains(&former) {
+                holders.push(former);
+            }
+        }
+        holders
+    }
+
+    /// Whether a registration at a supernode is wanted.
+    pub(crate) fn wants(&self, supernode: PeerId) -> bool {
+        self.registrations
+            .get(&supernode)
+            .is_some_and(|registration| registration.wanted)
+    }
+
+    /// Whether a world of this supernode has no home: then nothing is more urgent than to reach one of its supernodes.
+    pub(crate) fn needs(&self, supernode: PeerId) -> bool {
+        let mut worlds = self.worlds.values();
+        worlds.any(|known| known.homes.home().is_none() && known.lists(supernode))
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -145,8 +278,11 @@ impl Directory {
         let registration = self.registrations.get(&id)?;
         let keepalive = registration
             .unanswered
-            .map_or(registration.keepalive, |(sent, _)| sent + KEEPALIVE_RETRY);
-        let keepalive = registration.index.map(|_| keepalive);
+            .map_or(registration.keepalive, |unanswered| unanswered.sent + unanswered.pause);
+        let watched = registration.watched.filter(|_| registration.unanswered.is_none());
+        let keepalive = registration
+            .index
+            .map(|_| watched.map_or(keepalive, |watched| watched.min(keepalive)));
         let request = registration.request.as_ref().map(|request| request.retry.at());
         [keepalive, request].into_iter().flatten().min()
     }
@@ -159,16 +295,22 @@ impl Directory {
                 world: *self.worlds_of(*id).first()?,
                 address: registration.in_use(),
                 registered: registration.index.is_some(),
+                home: self.worlds.values().any(|known| known.homes.home() == Some(*id)),
                 rtt: peer.rtt,
             })
         };
-        self.registrations.iter().filter_map(status).collect()
+        let wanted = self
+            .registrations
+            .iter()
+            .filter(|(_, registration)| registration.wanted);
+        wanted.filter_map(status).collect()
     }
 
     /// The registered supernodes of a world, in order.
     pub(crate) fn registered(&self, world: &WorldId) -> impl Iterator<Item = PeerId> {
-        let anchors = self.worlds.get(world).map(Vec::as_slice).unwrap_or_default();
-        anchors.iter().copied().filter(|id| self.relay_index(*id).is_some())
+        let list = self.worlds.get(world).map(|known| known.list.as_slice());
+        let list = list.unwrap_or_default().iter().map(|(_, supernode)| *supernode);
+        list.filter(|id| self.relay_index(*id).is_some())
     }
 
     pub(crate) fn request_number(&mut self) -> u32 {
@@ -179,50 +321,98 @@ impl Directory {
 
 impl Engine {
     /// Adds a world with its supernodes, or brings their addresses up to date. A node registers with them as long as it
-    /// knows the world.
+    /// knows the world; a supernode passes on to them what its nodes cannot bring there.
     pub fn set_world(&mut self, now: Time, world: WorldId, anchors: Vec<Anchor>) {
-        let mut ids = Vec::new();
+        if self.role == Role::Supernode {
+            let own = self.public;
+            let (own, others): (Vec<_>, Vec<_>) = anchors.into_iter().partition(|anchor| anchor.key == own);
+            self.siblings.set(world, &own, others);
+            return;
+        }
+        let mut list = Vec::new();
         let own = self.public;
         for anchor in anchors.into_iter().filter(|anchor| anchor.key != own).take(MAX_ANCHORS) {
             let Some(id) = self.peers.pin(anchor.key) else { continue };
-            ids.push(id);
+            list.push((anchor.key.node_id(), id));
             let registration = self.directory.registrations.entry(id).or_insert_with(|| Registration {
                 addresses: Vec::new(),
                 address: 0,
+                way: Way::default(),
+                wanted: false,
+                near: false,
+                records: false,
+                until: None,
                 index: None,
+                missed: None,
                 request: None,
                 keepalive: now,
                 unanswered: None,
                 twin_questions: 0,
+                watched: None,
                 hinted: None,
             });
-            let in_use = registration.in_use();
+            let in_use = registration.addresses.get(registration.address).copied();
             registration.address = in_use
                 .and_then(|used| anchor.addresses.iter().position(|a| *a == used))
                 .unwrap_or_default();
-            registration.addresses = anchor.addresses;
-            let path = registration.in_use().map(Path::Direct);
+            // Names that are not looked up yet: the addresses known so far stay.
+            if !anchor.addresses.is_empty() || registration.addresses.is_empty() {
+                registration.addresses = anchor.addresses;
+            }
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.supernode = true;
-                peer.path = path;
             }
-            if self.peers.get(id).is_some_and(|peer| peer.sessions.is_empty()) {
-                self.begin_handshake(id, false);
-            } else if !self.directory.serves(id, &world) {
+            self.point(id);
+            if !self.directory.serves(id, &world) {
                 self.directory.dirty.insert(id);
             }
         }
-        let before = self.directory.worlds.insert(world, ids.clone()).unwrap_or_default();
-        for gone in before.into_iter().filter(|id| !ids.contains(id)) {
+        self.directory.changed = true;
+        let known = self.directory.worlds.entry(world).or_default();
+        known.homes.measure_all();
+        let mut dropped = Vec::new();
+        let same = |one: &[(NodeId, PeerId)], other: &[(NodeId, PeerId)]| {
+            one.len() == other.len() && one.iter().all(|listed| other.contains(listed))
+        };
+        if known.list.is_empty() || same(&known.list, &list) {
+            known.list = list;
+        } else {
+            // The networks of which a supernode is a holder may be others now.
+            self.directory.dirty.extend(list.iter().map(|(_, id)| *id));
+            let before = std::mem::replace(&mut known.list, list);
+            // Others know this node at one that is listed no more.
+            for (_, gone) in before.iter().filter(|gone| !known.list.contains(gone)) {
+                if let Some(registration) = self.directory.registrations.get_mut(gone) {
+                    registration.until = registration.until.max(Some(now + LEFT_KEPT));
+                }
+            }
+            let former = known.former.replace((before, now + FORMER_KEPT));
+            dropped.extend(former.into_iter().flat_map(|(list, _)| list));
+        }
+        for (_, gone) in dropped {
             self.drop_anchor(gone);
+        }
+    }
+
+    /// Forgets the supernodes of former lists, once nobody looks there any more.
+    pub(crate) fn drop_former(&mut self, now: Time) {
+        let over = |known: &mut KnownWorld| known.former.take_if(|(_, until)| *until <= now);
+        let over: Vec<_> = self.directory.worlds.values_mut().filter_map(over).collect();
+        for (_, former) in over.into_iter().flat_map(|(list, _)| list) {
+            self.directory.dirty.insert(former);
+            self.drop_anchor(former);
         }
     }
 
     /// Forgets a world. Its networks must have been left.
     pub fn remove_world(&mut self, _now: Time, world: WorldId) {
-        for id in self.directory.worlds.remove(&world).unwrap_or_default() {
+        self.siblings.forget(&world);
+        let known = self.directory.worlds.remove(&world).unwrap_or_default();
+        let former = known.former.into_iter().flat_map(|(list, _)| list);
+        for (_, id) in known.list.into_iter().chain(former) {
             self.drop_anchor(id);
         }
+        self.worlds.forget(&world);
         self.directory.greetings.retain(|(greeted, _)| *greeted != world);
     }
 
@@ -272,24 +462,30 @@ impl Engine {
     }
 
     /// A supernode that does not answer is tried at its next address.
-    pub(crate) fn try_other_address(&mut self, id: PeerId) {
+    pub(crate) fn try_other_address(&mut self, now: Time, id: PeerId) {
+        let possible = self.should_go_through(now, id);
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        if registration.addresses.is_empty() {
-            return;
+        let last = registration.address + 1 >= registration.addresses.len();
+        if registration.way.through {
+            registration.way.through = false;
+            registration.address = 0;
+        } else {
+            registration.address = if last { 0 } else { registration.address + 1 };
+            // Behind the last address comes the way through the home.
+            registration.way.through = last && registration.records && possible;
         }
-        registration.address = (registration.address + 1) % registration.addresses.len();
-        let path = registration.in_use().map(Path::Direct);
-        if let Some(peer) = self.peers.get_mut(id) {
-            peer.path = path;
-        }
+        registration.way.direct = false;
+        self.point(id);
     }
 
     /// The memberships in a world changed: its supernodes are told at the end of the turn.
     pub(crate) fn memberships_changed(&mut self, world: &WorldId) {
-        let anchors = self.directory.worlds.get(world).cloned().unwrap_or_default();
-        self.directory.dirty.extend(anchors);
+        let list = self.directory.worlds.get(world).map(|known| known.list.as_slice());
+        let list = list.unwrap_or_default().iter().map(|(_, supernode)| *supernode);
+        self.directory.dirty.extend(list);
+        self.directory.changed = true;
     }
 
     pub(crate) fn flush_registrations(&mut self, now: Time, out: &mut Outbox) {
@@ -303,12 +499,21 @@ impl Engine {
     /// Registers at a supernode, or shows it that this node is still there.
     pub(crate) fn register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let number = self.directory.request_number();
-        let networks = self
+        let networks: Vec<_> = self
             .networks
             .iter()
-            .filter(|network| self.directory.serves(id, &network.world))
+            .filter(|network| {
+                self.directory
+                    .holders(&network.world, &network.member_key)
+                    .contains(&id)
+            })
             .map(|network| (network.handle, network.ipv4_claim()))
             .collect();
+        // What it does not hold (any more) it does not list either.
+        let held = |handle| networks.iter().any(|(held, _)| *held == handle);
+        for network in self.networks.iter_mut().filter(|network| !held(network.handle)) {
+            network.listings.remove(&id);
+        }
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
@@ -330,6 +535,7 @@ impl Engine {
             return;
         };
         request.retry.again(now);
+        let (number, networks) = (request.number, request.networks.clone());
         let membership = |(handle, ipv4): &(NetworkHandle, Option<Ipv4Addr>)| {
             let network = self.networks.get(*handle)?;
             Some(Membership {
@@ -337,14 +543,18 @@ impl Engine {
                 address_key: network.secret.address_key(ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
                 ipv4: *ipv4,
                 version: network.listings.get(&id).map_or(0, |listing| listing.version),
+                home: self.home_place(&network.world, id),
             })
         };
-        let memberships = request.networks.iter().filter_map(membership).collect();
+        let memberships = networks.iter().filter_map(membership).collect();
         let message = Control::Register {
-            request: request.number,
+            request: number,
             memberships,
         };
-        self.send_control(now, id, None, &[message], out);
+        let mut messages = vec![message];
+        let worlds = self.directory.worlds_of(id);
+        messages.extend(worlds.iter().take(MAX_TOLD).filter_map(|world| self.worlds.told(world)));
+        self.send_control(now, id, None, &messages, out);
         self.arm(id);
     }
 
@@ -363,13 +573,12 @@ impl Engine {
             return;
         };
         let first = registration.index.replace(index) != Some(index);
-        self.observed_told(id, observed);
-        let Some(registration) = self.directory.registrations.get_mut(&id) else {
-            return;
-        };
-        registration.keepalive = now + KEEPALIVE;
+        registration.missed = None;
+        self.directory.changed |= first;
+        registration.keepalive = now + registration.keepalive();
         registration.unanswered = None;
         registration.twin_questions = 0;
+        self.observed_told(id, observed);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let supernode = peer.key.node_id();
         if answered.retry.sent() == 1 {
@@ -393,11 +602,14 @@ impl Engine {
         if first {
             info!(supernode = %supernode.short(), "registered");
             for world in self.directory.worlds_of(id) {
-                out.events.push(Event::Registered {
-                    supernode,
-                    world,
-                    observed,
-                });
+                // Through another supernode it does not see this node.
+                if !observed.ip().is_unspecified() {
+                    out.events.push(Event::Registered {
+                        supernode,
+                        world,
+                        observed,
+                    });
+                }
                 self.send_greetings(now, world);
             }
             self.want_again(now);
@@ -427,8 +639,8 @@ impl Engine {
         match due.map(|request| request.retry.sent()) {
             Some(sent) if sent >= REQUESTS_MISSED => {
                 self.end_sessions(id, out);
-                self.try_other_address(id);
-                self.registration_lost(id, out);
+                self.try_other_address(now, id);
+                self.registration_lost(now, id, out);
                 return;
             }
             Some(_) => self.resend_register(now, id, out),
@@ -437,44 +649,60 @@ impl Engine {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        let (registered, keepalive, unanswered) = (
-            registration.index.is_some(),
-            registration.keepalive,
-            registration.unanswered,
-        );
-        let lost = match unanswered {
-            Some((sent, missed)) => {
-                let overdue = now.since(sent) >= KEEPALIVE_RETRY;
-                if overdue && missed < KEEPALIVES_MISSED {
-                    self.send_keepalive(now, id, missed + 1, out);
+        let registered = registration.index.is_some();
+        let watched = registration.watched.is_some_and(|watched| now >= watched);
+        let lost = match registration.unanswered {
+            Some(unanswered) => {
+                let overdue = now.since(unanswered.sent) >= unanswered.pause;
+                if overdue && unanswered.alive {
+                    registration.unanswered = None;
                 }
-                overdue && missed >= KEEPALIVES_MISSED
+                let overdue = overdue && !unanswered.alive;
+                if overdue && unanswered.count < unanswered.limit {
+                    self.send_keepalive(now, id, Some(unanswered), out);
+                }
+                overdue && unanswered.count >= unanswered.limit
             }
             None => {
-                if registered && now >= keepalive {
-                    self.send_keepalive(now, id, 1, out);
+                if registered && watched {
+                    self.ask_urgently(now, id, out);
+                } else if registered && now >= registration.keepalive {
+                    if registration.near && registration.way.through {
+                        self.take_way(now, id, false, out);
+                    } else {
+                        self.send_keepalive(now, id, None, out);
+                    }
                 }
                 false
             }
         };
         let session = self.peers.get(id).and_then(|peer| peer.sessions.current());
         if session.is_none() && self.peers.get(id).is_some_and(|peer| peer.outgoing.is_none()) {
-            self.registration_lost(id, out);
+            if self.directory.wants(id) {
+                self.registration_lost(now, id, out);
+            }
+        } else if lost && self.way_back(now, id, out) {
+            debug!(supernode = %self.name(id), "not that way");
         } else if lost {
             debug!(supernode = %self.name(id), "no answer");
             self.end_sessions(id, out);
-            self.registration_lost(id, out);
+            self.registration_lost(now, id, out);
         }
     }
 
     /// Without a registration: begins anew, without end.
-    pub(crate) fn registration_lost(&mut self, id: PeerId, out: &mut Outbox) {
+    pub(crate) fn registration_lost(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
         let had = registration.index.take().is_some();
         registration.request = None;
         registration.unanswered = None;
+        registration.watched = None;
+        registration.way.direct = false;
+        registration.way.trial = false;
+        registration.missed.get_or_insert(now);
+        self.directory.changed |= had;
         if had && let Some(peer) = self.peers.get(id) {
             info!(supernode = %peer.key.node_id().short(), "registration lost");
             out.events.push(Event::RegistrationLost {
@@ -487,14 +715,58 @@ impl Engine {
     /// Shows a supernode at once that this node is still there, and from where.
     pub(crate) fn prove_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         if self.directory.relay_index(id).is_some() {
-            self.send_keepalive(now, id, 1, out);
+            self.send_keepalive(now, id, None, out);
         }
     }
 
-    fn send_keepalive(&mut self, now: Time, id: PeerId, missed: u32, out: &mut Outbox) {
+    /// Something was sent over a supernode that should be answered: whether the supernode lives is looked at soon.
+    pub(crate) fn watch_relay(&mut self, now: Time, supernode: PeerId) {
+        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
+            registration.watched.get_or_insert(now + WATCHED);
+            self.arm(supernode);
+        }
+    }
+
+    /// Something that a peer sealed came over a supernode, which therefore lives.
+    pub(crate) fn relay_works(&mut self, supernode: PeerId) {
+        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
+            registration.watched = None;
+            if let Some(unanswered) = &mut registration.unanswered {
+                unanswered.alive = true;
+            }
+        }
+    }
+
+    /// Asks a supernode in use for a sign of life, with short pauses.
+    fn ask_urgently(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let rtt = self.peers.get(id).and_then(|peer| peer.rtt).unwrap_or_default();
+        let urgent = Unanswered {
+            sent: now,
+            count: 0,
+            pause: (rtt * 3 / 2).clamp(URGENT_RETRY, KEEPALIVE_RETRY),
+            limit: URGENT_MISSED,
+            alive: false,
+        };
+        self.send_keepalive(now, id, Some(urgent), out);
+    }
+
+    /// Sends a sign of life: one more of those that wait for an answer, or the first.
+    pub(crate) fn send_keepalive(&mut self, now: Time, id: PeerId, unanswered: Option<Unanswered>, out: &mut Outbox) {
         if let Some(registration) = self.directory.registrations.get_mut(&id) {
-            registration.unanswered = Some((now, missed));
-            registration.keepalive = now + KEEPALIVE;
+            let unanswered = unanswered.unwrap_or(Unanswered {
+                sent: now,
+                count: 0,
+                pause: KEEPALIVE_RETRY,
+                limit: KEEPALIVES_MISSED,
+                alive: false,
+            });
+            registration.unanswered = Some(Unanswered {
+                sent: now,
+                count: unanswered.count + 1,
+                ..unanswered
+            });
+            registration.watched = None;
+            registration.keepalive = now + registration.keepalive();
         }
         let rekey = self
             .peers
@@ -509,15 +781,18 @@ impl Engine {
     }
 
     /// Something sealed came from a supernode.
-    pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId) {
+    pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId, via: Via) {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        if let Some((sent, missed)) = registration.unanswered.take()
-            && missed == 1
+        self.directory.changed |= registration.way.heard(matches!(via, Via::Direct(_)));
+        registration.watched = None;
+        if let Some(unanswered) = registration.unanswered.take()
+            && unanswered.count == 1
             && let Some(peer) = self.peers.get_mut(id)
         {
-            peer.measure_rtt(now.since(sent));
+            peer.measure_rtt(now.since(unanswered.sent));
+            self.directory.changed = true;
         }
     }
 
@@ -528,20 +803,29 @@ impl Engine {
             return;
         };
         registration.twin_questions += 1;
-        registration.unanswered = Some((now, registration.twin_questions));
+        registration.unanswered = Some(Unanswered {
+            sent: now,
+            count: registration.twin_questions,
+            pause: KEEPALIVE_RETRY,
+            limit: KEEPALIVES_MISSED,
+            alive: false,
+        });
         self.arm(id);
     }
 
     /// A supernode says that it does not know this node's registration or session. Anybody could say so: it is asked,
     /// sealed, or a new session is made beside the old one, at most once a second.
-    pub(crate) fn hinted(&mut self, now: Time, source: SocketAddr, unknown: Unknown, out: &mut Outbox) {
+    pub(crate) fn hinted(&mut self, now: Time, via: Via, unknown: Unknown, out: &mut Outbox) {
+        if let (Role::Supernode, Via::Direct(address), Unknown::Registration(index)) = (self.role, via, unknown) {
+            return self.doubted(now, address, index, out);
+        }
         let hinted = self.directory.registrations.iter_mut().find(|(id, registration)| {
             let Some(peer) = self.peers.get(**id) else { return false };
             let ours = match unknown {
                 Unknown::Registration(index) => registration.index == Some(index),
                 Unknown::Session(index) => peer.sessions.current().is_some_and(|session| session.remote == index),
             };
-            ours && peer.path == Some(Path::Direct(source))
+            ours && peer.path == Some(via.path())
         });
         let Some((id, registration)) = hinted else { return };
         let id = *id;
@@ -555,7 +839,7 @@ impl Engine {
             Unknown::Registration(_) if registration.unanswered.is_some() => {}
             Unknown::Registration(_) => {
                 registration.hinted = Some(now);
-                self.send_keepalive(now, id, 1, out);
+                self.send_keepalive(now, id, None, out);
             }
             Unknown::Session(_) => {
                 registration.hinted = Some(now);

@@ -14,8 +14,10 @@ use zeroize::Zeroizing;
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    addresses::Contests,
     anchor::Anchor,
     directory::Directory,
+    forwarding::Siblings,
     fragments::Assemblies,
     handshakes::Handshakes,
     lookups::Lookups,
@@ -28,7 +30,8 @@ use crate::{
     traversal::Traversal,
     twins::Twins,
     versions::Versions,
-    wire::datagram::{RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, put_relay},
+    wire::datagram::{RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, SupernodeTag, put_passed, put_relay},
+    worlds::Worlds,
 };
 
 /// The whole protocol of one node as a state machine.
@@ -49,14 +52,17 @@ pub struct Engine {
     pub(crate) networks: Networks,
     pub(crate) directory: Directory,
     pub(crate) lookups: Lookups,
+    pub(crate) worlds: Worlds,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
+    pub(crate) contests: Contests,
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
+    pub(crate) siblings: Siblings,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -99,14 +105,17 @@ impl Engine {
             networks: Networks::default(),
             directory: Directory::default(),
             lookups: Lookups::default(),
+            worlds: Worlds::default(),
             held: HeldFrames::default(),
             groups,
+            contests: Contests::default(),
             pings: Pings::default(),
             anchor,
             traversal: Traversal::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
+            siblings: Siblings::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
@@ -191,7 +200,9 @@ impl Engine {
         self.counters.fragments_lost += self.assemblies.expire(now);
         self.tend_groups(now, out);
         self.tend_lookups(now, out);
+        self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
         self.work(now, out);
@@ -214,7 +225,10 @@ impl Engine {
             self.assemblies.deadline(),
             self.groups.deadline(),
             self.lookups.deadline(),
+            self.worlds.deadline(),
+            self.contests.deadline(),
             self.anchor.deadline(),
+            self.directory.review_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -223,17 +237,26 @@ impl Engine {
 
     /// Says goodbye to supernodes and peers; the engine is of no use afterwards.
     pub fn shutdown(&mut self, now: Time, out: &mut Outbox) {
-        // Supernodes last: they relay to the others as long as this node is registered.
-        let is_supernode = |id: &PeerId| self.peers.get(*id).is_some_and(|peer| peer.supernode);
-        let (supernodes, peers): (Vec<_>, Vec<_>) = self.peers.ids().into_iter().partition(is_supernode);
-        for id in peers.into_iter().chain(supernodes) {
+        // Supernodes last, and of them those reached directly: what goes over them would not be passed on any more.
+        let direct: Vec<PeerId> = self.directory.homes().collect();
+        let rank = |id: &PeerId| {
+            (
+                self.peers.get(*id).is_some_and(|peer| peer.supernode),
+                direct.contains(id),
+            )
+        };
+        let mut ids = self.peers.ids();
+        ids.sort_by_key(rank);
+        for id in ids {
             self.send_bye(now, id, out);
         }
     }
 
     /// Ends every call that takes packets or time: acknowledgements leave, events are handed over.
     pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
+        self.review_supernodes(now, out);
         self.flush_registrations(now, out);
+        self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
     }
@@ -245,6 +268,7 @@ impl Engine {
         self.tend_direct(now, id, out);
         self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
+        self.tend_addresses(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_anchored(now, id, out);
         self.forget_if_idle(now, id);
@@ -300,6 +324,7 @@ impl Engine {
         let quiet = peer.heard.is_none_or(|heard| now.since(heard) >= FORGET_AFTER);
         if peer.forgettable() && quiet && !self.anchor.has_registration(id) {
             self.pings.forget(id);
+            self.forget_foreign(id);
             self.peers.forget(id);
         }
     }
@@ -334,6 +359,14 @@ impl Engine {
                 ttl: None,
                 relay: None,
             }),
+            Path::Passed { sibling, index } => Some(Envelope {
+                destination: self.siblings.address(sibling)?,
+                ttl: None,
+                relay: Some(RelayHeader::Passed {
+                    origin: SupernodeTag::of(&self.node_id),
+                    index,
+                }),
+            }),
             Path::Relay { supernode, target } => {
                 let source = self.directory.relay_index(supernode)?;
                 let Some(Path::Direct(destination)) = self.peers.get(supernode)?.path else {
@@ -342,7 +375,7 @@ impl Engine {
                 Some(Envelope {
                     destination,
                     ttl: None,
-                    relay: Some((target, source)),
+                    relay: Some(RelayHeader::Relay(target, source)),
                 })
             }
         }
@@ -400,7 +433,7 @@ impl Engine {
             key,
             path: path.map(|path| match path {
                 Path::Direct(_) => PathKind::Direct,
-                Path::Relay { .. } => PathKind::Relay,
+                Path::Relay { .. } | Path::Passed { .. } => PathKind::Relay,
             }),
             address: path
                 .and_then(|path| self.envelope(path))
@@ -432,15 +465,26 @@ pub(crate) struct Envelope {
     pub(crate) destination: SocketAddr,
     /// The time to live, where it is not the system's.
     ttl: Option<u8>,
-    relay: Option<(RelayTarget, RelayIndex)>,
+    relay: Option<RelayHeader>,
+}
+
+/// What stands before a datagram that others pass on.
+#[derive(Clone, Copy, Debug)]
+enum RelayHeader {
+    Relay(RelayTarget, RelayIndex),
+    /// From this supernode itself.
+    Passed {
+        origin: SupernodeTag,
+        index: RelayIndex,
+    },
 }
 
 impl Envelope {
     /// Bytes around the datagram inside: IP and UDP headers, and those of a relay. The way behind a relay may be IPv6.
     pub(crate) fn overhead(&self) -> usize {
         match self.relay {
-            Some((RelayTarget::Index(_), _)) => IPV6_UDP + RELAY_HEADER,
-            Some((RelayTarget::Node(_), _)) => IPV6_UDP + RELAY_FIRST_HEADER,
+            Some(RelayHeader::Relay(RelayTarget::Node(_), _)) => IPV6_UDP + RELAY_FIRST_HEADER,
+            Some(RelayHeader::Relay(..) | RelayHeader::Passed { .. }) => IPV6_UDP + RELAY_HEADER,
             None if self.destination.is_ipv6() => IPV6_UDP,
             None => IPV4_UDP,
         }
@@ -470,8 +514,12 @@ impl Envelope {
             ttl: self.ttl,
         };
         let range = datagrams.write(transmit, |bytes| {
-            if let Some((target, source)) = self.relay {
-                put_relay(bytes, target, source);
+            match self.relay {
+                Some(RelayHeader::Relay(target, source)) => put_relay(bytes, target, source),
+                Some(RelayHeader::Passed { origin, index }) => {
+                    put_passed(bytes, origin, index, RelayIndex::SUPERNODE);
+                }
+                None => {}
             }
             inner = bytes.len();
             fill(bytes);

@@ -23,7 +23,7 @@ use crate::{
     retry::{Retry, Schedule},
     sessions::{Lifetime, Session},
     wire::datagram::{
-        Datagram, PROLOGUE, RelayIndex, RelayTarget, SessionIndex, VERSION, put_initiation, put_response,
+        Datagram, PROLOGUE, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, VERSION, put_initiation, put_response,
     },
 };
 
@@ -32,8 +32,10 @@ use crate::{
 pub(crate) enum Via {
     /// Straight from an underlay endpoint.
     Direct(SocketAddr),
-    /// Relayed by a supernode of this node.
-    Relay { supernode: PeerId, source: RelayIndex },
+    /// Relayed by a supernode of this node; the source is where an answer goes.
+    Relay { supernode: PeerId, source: RelayTarget },
+    /// Passed on by another supernode to this one.
+    Passed { sibling: SupernodeTag, source: RelayIndex },
 }
 
 impl Via {
@@ -42,8 +44,9 @@ impl Via {
             Self::Direct(address) => Path::Direct(address),
             Self::Relay { supernode, source } => Path::Relay {
                 supernode,
-                target: RelayTarget::Index(source),
+                target: source,
             },
+            Self::Passed { sibling, source } => Path::Passed { sibling, index: source },
         }
     }
 }
@@ -213,7 +216,7 @@ impl Engine {
             self.end_half_open(id);
         }
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let wanted = peer.supernode || peer.wanted.is_some_and(|wanted| now.since(wanted) < WANTED);
+        let wanted = self.directory.wants(id) || peer.wanted.is_some_and(|wanted| now.since(wanted) < WANTED);
         let Some(outgoing) = &mut peer.outgoing else { return };
         if outgoing.retry.at() > now {
             return;
@@ -221,33 +224,40 @@ impl Engine {
         if !wanted {
             self.drop_outgoing(id);
         } else if now.since(outgoing.begun) < RESENT_FOR {
-            let stale = outgoing.retry.sent() >= 2;
+            // What is heard meanwhile shows that the way works.
+            let heard = peer.heard.is_some_and(|heard| heard > outgoing.begun);
+            let stale = outgoing.retry.sent() >= 2 && !heard;
             outgoing.retry.again(now);
             if stale {
-                self.try_other_relay(id);
+                self.try_other_relay(now, id);
             }
-            self.send_initiation(id, out);
+            self.send_initiation(now, id, out);
         } else {
             let (retry, rekey) = (outgoing.retry, outgoing.rekey);
             self.drop_outgoing(id);
-            self.try_other_address(id);
+            self.try_other_address(now, id);
             self.begin(now, id, rekey, out);
             // The pauses go on from where they were.
             if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
-                outgoing.retry = retry;
+                outgoing.retry = retry.with(outgoing.retry);
                 outgoing.retry.again(now);
             }
         }
     }
 
     fn begin(&mut self, now: Time, id: PeerId, rekey: bool, out: &mut Outbox) {
-        self.find_path(id);
+        self.find_path(now, id);
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.outgoing.is_some() || (peer.way().is_none() && peer.direct.known().is_empty()) {
             return;
         }
+        let schedule = if peer.supernode {
+            self.directory.schedule(now, id)
+        } else {
+            RESEND
+        };
         let mut datagram = Vec::new();
         put_initiation(&mut datagram, local);
         let payload = proof(&datagram, &self.public);
@@ -261,19 +271,19 @@ impl Engine {
             datagram,
             local,
             begun: now,
-            retry: Retry::begin(RESEND, now),
+            retry: Retry::begin(schedule, now),
             rekey,
         });
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;
-        self.send_initiation(id, out);
+        self.send_initiation(now, id, out);
         self.arm(id);
     }
 
     /// Sends message 1 the way data goes. Where that is no direct path, or brought no answer, it goes to the endpoints
     /// where the peer answered before and over the relay alike, and the first answer counts.
-    fn send_initiation(&mut self, id: PeerId, out: &mut Outbox) {
-        self.find_path(id);
+    fn send_initiation(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        self.find_path(now, id);
         let Some(peer) = self.peers.get(id) else { return };
         let Some(outgoing) = &peer.outgoing else { return };
         let first = outgoing.retry.sent() == 1;
@@ -435,8 +445,11 @@ impl Engine {
         }
         let straight = match via {
             Via::Direct(address) => Some(address).filter(|_| !peer.supernode),
-            Via::Relay { .. } => None,
+            _ => None,
         };
+        if peer.supernode {
+            self.way_answered(id, via);
+        }
         let lifetime = self.lifetime(id);
         let session = Session::new(keys, (local, remote), Side::Initiator, lifetime, self.window(), now);
         let Some(peer) = self.peers.get_mut(id) else { return };

@@ -6,10 +6,10 @@
 //! 3. [`Engine::open`] finds the session and opens the datagram in place.
 //! 4. [`Engine::opened`] tells frames, group frames and control messages apart and puts fragments together; what comes before the networks of its
 //!    session are matched waits.
-//! 5. [`Engine::admits`] (in `switch`) checks the sources, and the frame leaves for its card.
+//! 5. [`Engine::let_in`] (in `bridging`) checks the sources and learns foreign ones, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use farlan_crypto::session::OpenError;
 use tracing::trace;
@@ -27,6 +27,9 @@ use crate::{
         sealed::{FULL, GROUP, GROUP_HEADER, OWN, Sealed},
     },
 };
+
+/// What still comes over two supernodes, so long after something came over one, was under way when the path changed.
+const ONE_HOP_KEPT: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Takes datagrams from the underlay, each with its source. They are opened in place.
@@ -70,22 +73,27 @@ impl Engine {
                     self.counters.foreign_relay += 1;
                     return;
                 };
+                let source = RelayTarget::Index(source);
                 if let Some(inner) = datagram.get_mut(RELAY_HEADER..) {
                     self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
                 }
             }
             Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
-            Datagram::Hint(unknown) => {
-                if let Via::Direct(address) = via {
-                    self.hinted(now, address, unknown, out);
-                }
+            Datagram::Forward { .. } | Datagram::Passed { .. } => {
+                // Where one is within another, it is not to be passed on.
+                let (Some(via), Some(inner)) = (self.passed_on(via, parsed, out), datagram.get_mut(RELAY_HEADER..))
+                else {
+                    return;
+                };
+                self.handle_datagram(now, via, inner, out);
             }
+            Datagram::Hint(unknown) => self.hinted(now, via, unknown, out),
         }
     }
 
     /// The supernode of this node that is reached at `address`.
-    fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
-        self.directory.anchors().find(|id| {
+    pub(crate) fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
+        self.directory.wanted().find(|id| {
             self.peers
                 .get(*id)
                 .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
@@ -99,10 +107,8 @@ impl Engine {
         let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
             self.counters.unknown_session += 1;
             // A supernode that restarted tells its nodes so, in less than they sent.
-            if let (Role::Supernode, Via::Direct(address)) = (self.role, via) {
-                self.transmit(Path::Direct(address), out, |bytes| {
-                    put_hint(bytes, Unknown::Session(local))
-                });
+            if self.role == Role::Supernode {
+                self.transmit(via.path(), out, |bytes| put_hint(bytes, Unknown::Session(local)));
             }
             return;
         };
@@ -141,15 +147,26 @@ impl Engine {
         if role == Role::Supernode {
             self.anchored_heard(now, id, via, empty, out);
         } else if peer.supernode {
-            self.anchor_heard(now, id);
+            self.anchor_heard(now, id, via);
         } else {
             if !empty && peer.owed.is_none() {
                 peer.owed = Some(now);
             }
             match via {
                 // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
-                Via::Relay { .. } => peer.path = Some(via.path()),
+                Via::Relay { supernode, source } => {
+                    // The way over one supernode wins over the way over two.
+                    let detour = matches!(source, RelayTarget::Remote { .. });
+                    if !detour || peer.one_hop.is_none_or(|at| now.since(at) >= ONE_HOP_KEPT) {
+                        peer.path = Some(via.path());
+                    }
+                    if matches!(source, RelayTarget::Index(_)) {
+                        peer.one_hop = Some(now);
+                    }
+                    self.relay_works(supernode);
+                }
                 Via::Direct(address) => self.direct_heard(now, id, address),
+                _ => {}
             }
         }
     }
@@ -174,13 +191,13 @@ impl Engine {
             }
             Sealed::Own { network, rest } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message) {
-                    self.own_frame_received(id, handle, rest, out);
+                    self.own_frame_received(now, id, handle, rest, out);
                     self.note_use(now, id, out);
                 }
             }
             Sealed::Full { network, frame } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message)
-                    && self.admits(id, handle, frame)
+                    && self.let_in(now, id, handle, frame)
                 {
                     self.counters.frames_received += 1;
                     out.frames.push(handle, frame);
@@ -193,7 +210,7 @@ impl Engine {
                 frame,
             } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message) {
-                    self.group_received(id, handle, sequence, frame, out);
+                    self.group_received(now, id, handle, sequence, frame, out);
                 }
             }
             Sealed::Fragment { .. } if self.role == Role::Supernode => self.counters.unknown_messages += 1,
@@ -251,7 +268,7 @@ impl Engine {
     }
 
     /// A frame between the two nodes' own MACs, which are put before it again.
-    fn own_frame_received(&mut self, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
+    fn own_frame_received(&mut self, now: Time, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
         let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
             return;
         };
@@ -266,7 +283,7 @@ impl Engine {
         let Some(frame) = out.frames.slice_mut(range) else {
             return;
         };
-        let admitted = frame.len() >= HEADER && self.admits(id, handle, frame);
+        let admitted = frame.len() >= HEADER && self.let_in(now, id, handle, frame);
         if admitted {
             self.counters.frames_received += 1;
         } else {
@@ -297,6 +314,9 @@ impl Engine {
             Control::Ack { number } => self.acknowledged(now, id, local, *number),
             Control::Networks { number, tags } if node => self.networks_told(now, id, local, (*number, tags), out),
             Control::Claims { number, claims } if node => self.claims_told(now, id, local, (*number, claims), out),
+            Control::Addresses { number, addresses } if node => {
+                self.addresses_told(now, id, local, (*number, addresses), out);
+            }
             Control::Ping { token } => {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
             }
@@ -329,11 +349,21 @@ impl Engine {
                 self.members_told(now, id, *member_key, (*from, *upto, *count), entries, out);
             }
             Control::Located { request, found } if node => self.located(now, id, *request, found.as_ref(), out),
+            Control::World { world, version } => self.world_told(now, id, *world, *version, out),
+            Control::WorldWanted { world, version, offset } => {
+                self.world_wanted(now, id, (*world, *version, *offset), out);
+            }
+            Control::WorldPiece {
+                world,
+                version,
+                length,
+                offset,
+                bytes,
+            } => self.world_piece(now, id, (*world, *version, *length, *offset), bytes, out),
+            Control::Homes { places } if node => self.homes_told(now, id, places, out),
             Control::Introduce { record } if node => self.introduced(id, record),
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
-                // The supernode sees this node elsewhere; the answer to a request tells where, and is not lost.
-                self.directory.mark_dirty(id);
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(id, *other, out),
@@ -344,7 +374,7 @@ impl Engine {
                 self.members_acknowledged(now, id, *member_key, *version, out);
             }
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
-            Control::Answer { nonce } if !node => self.challenge_answered(now, id, *nonce, out),
+            Control::Answer { nonce } if !node => self.challenge_answered(id, *nonce),
             _ => self.counters.unknown_messages += 1,
         }
     }
@@ -362,7 +392,7 @@ impl Engine {
         if self.role == Role::Supernode {
             self.end_registration(now, id, true, out);
         } else if self.peers.get(id).is_some_and(|peer| peer.supernode) {
-            self.registration_lost(id, out);
+            self.registration_lost(now, id, out);
         }
     }
 }

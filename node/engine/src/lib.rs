@@ -10,16 +10,22 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod anchor;
 mod api;
 mod batch;
+mod bridging;
+mod claimed;
 mod counters;
 mod direct;
 mod directory;
 mod engine;
+mod forwarding;
 mod fragments;
 mod handshakes;
+mod homes;
 mod inbound;
+mod learned;
 mod lookups;
 mod members;
 mod mtu;
@@ -30,15 +36,20 @@ mod outbound;
 mod paths;
 mod peers;
 mod ping;
+mod relays;
+mod rendezvous;
 mod retry;
 mod sessions;
 mod subscriptions;
+mod supernodes;
 mod switch;
 mod time;
 mod traversal;
 mod twins;
 mod versions;
+mod ways;
 mod wire;
+mod worlds;
 
 pub use api::{
     Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,

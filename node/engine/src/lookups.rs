@@ -8,12 +8,9 @@ use crate::{
     Engine, NetworkHandle, Outbox, Time,
     directory::REQUEST,
     networks::Member,
-    peers::{Path, PeerId},
+    peers::PeerId,
     retry::Retry,
-    wire::{
-        control::{Control, NodeRecord, Query},
-        datagram::RelayTarget,
-    },
+    wire::control::{Control, NodeRecord, Query},
 };
 
 /// A look-up without an answer is given up after this time.
@@ -21,6 +18,9 @@ const LOOKUP_KEPT: Duration = Duration::from_secs(3);
 
 /// A negative answer is not asked for again for so long.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+
+/// So long after one supernode that keeps a network's records the next one is asked too.
+const STAGGER: Duration = Duration::from_millis(200);
 
 /// Look-ups under way at one time.
 const MAX_LOOKUPS: usize = 128;
@@ -49,9 +49,21 @@ struct Lookup {
     key: LookupKey,
     query: Query,
     since: Time,
+    /// When those that were asked and did not answer are asked again.
     retry: Retry,
-    /// The supernode asked last: only its answer counts.
-    asked: Option<PeerId>,
+    /// When the next supernode is asked; none if all were.
+    next: Option<Time>,
+    /// The supernodes asked, and whether they know nothing.
+    asked: BTreeMap<PeerId, bool>,
+}
+
+impl Lookup {
+    fn deadline(&self) -> Time {
+        let end = self.since + LOOKUP_KEPT;
+        [self.next.unwrap_or(end), self.retry.at()]
+            .into_iter()
+            .fold(end, Time::min)
+    }
 }
 
 impl Lookups {
@@ -61,11 +73,14 @@ impl Lookups {
         self.recent.retain(|(asked, _), _| *asked != network);
     }
 
+    /// Whether nobody was found for this target within the last second.
+    pub(crate) fn is_denied(&self, now: Time, network: NetworkHandle, target: LookupTarget) -> bool {
+        let denied = self.recent.get(&(network, target));
+        denied.is_some_and(|since| now.since(*since) < LOOKUP_PAUSE)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.under_way
-            .values()
-            .map(|lookup| lookup.retry.at().min(lookup.since + LOOKUP_KEPT))
-            .min()
+        self.under_way.values().map(Lookup::deadline).min()
     }
 }
 
@@ -84,8 +99,9 @@ impl Engine {
             key,
             query,
             since: now,
-            retry: Retry::due(REQUEST, now),
-            asked: None,
+            retry: Retry::begin(REQUEST, now),
+            next: Some(now),
+            asked: BTreeMap::new(),
         };
         self.lookups.under_way.insert(request, lookup);
     }
@@ -95,24 +111,52 @@ impl Engine {
         self.lookups
             .under_way
             .retain(|_, lookup| now.since(lookup.since) < LOOKUP_KEPT);
-        let mut due = Vec::new();
+        let mut due: Vec<u32> = Vec::new();
         for (request, lookup) in &mut self.lookups.under_way {
-            if lookup.retry.at() <= now {
-                lookup.retry.again(now);
-                due.push((*request, lookup.key.0, lookup.query));
+            if lookup.deadline() <= now {
+                due.push(*request);
             }
         }
-        for (request, handle, query) in due {
-            let Some(world) = self.networks.get(handle).map(|network| network.world) else {
-                continue;
-            };
-            let anchor = self.directory.registered(&world).next();
-            if let Some(lookup) = self.lookups.under_way.get_mut(&request) {
-                lookup.asked = anchor;
+        for request in due {
+            self.ask(now, request, out);
+        }
+    }
+
+    /// Asks the next supernode that keeps the network's records, and those again that did not answer in time.
+    fn ask(&mut self, now: Time, request: u32, out: &mut Outbox) {
+        let Some(lookup) = self.lookups.under_way.get_mut(&request) else {
+            return;
+        };
+        let Some(network) = self.networks.get(lookup.key.0) else {
+            return;
+        };
+        let mut asked = Vec::new();
+        if lookup.retry.at() <= now {
+            lookup.retry.again(now);
+            let silent = lookup.asked.iter().filter(|(_, knows_nothing)| !**knows_nothing);
+            asked.extend(silent.map(|(id, _)| *id));
+        }
+        if lookup.next.is_some_and(|at| at <= now) {
+            let readers = self.directory.holders(&network.world, &network.member_key);
+            let mut readers = readers
+                .into_iter()
+                .filter(|id| self.directory.relay_index(*id).is_some());
+            let next = readers.find(|id| !lookup.asked.contains_key(id));
+            // Nobody yet: one may register meanwhile.
+            let wait = next.is_some() || lookup.asked.is_empty();
+            lookup.next = wait.then(|| now + STAGGER);
+            if let Some(id) = next {
+                lookup.asked.insert(id, false);
+                asked.push(id);
             }
-            if let Some(id) = anchor {
-                self.send_control(now, id, None, &[Control::Locate { request, query }], out);
-            }
+        }
+        let mut messages = vec![Control::Locate {
+            request,
+            query: lookup.query,
+        }];
+        messages.extend(self.worlds.told(&network.world));
+        for id in asked {
+            self.send_control(now, id, None, &messages, out);
         }
     }
 
@@ -125,12 +169,26 @@ impl Engine {
         found: Option<&NodeRecord>,
         out: &mut Outbox,
     ) {
-        let asked = self
-            .lookups
-            .under_way
-            .get(&request)
-            .is_some_and(|lookup| lookup.asked == Some(id));
-        let Some(lookup) = self.lookups.under_way.remove(&request).filter(|_| asked) else {
+        let Some(lookup) = self.lookups.under_way.get_mut(&request) else {
+            return;
+        };
+        let Some(knows_nothing) = lookup.asked.get_mut(&id) else {
+            return;
+        };
+        *knows_nothing = true;
+        if found.is_none() {
+            // Others may know more: the next one is asked at once.
+            if lookup.next.is_some() {
+                lookup.next = Some(now);
+                self.ask(now, request, out);
+            }
+            let waits =
+                |lookup: &Lookup| lookup.next.is_some() || lookup.asked.values().any(|knows_nothing| !knows_nothing);
+            if self.lookups.under_way.get(&request).is_some_and(waits) {
+                return;
+            }
+        }
+        let Some(lookup) = self.lookups.under_way.remove(&request) else {
             return;
         };
         let (handle, target) = lookup.key;
@@ -149,22 +207,16 @@ impl Engine {
         let key = key.filter(fits).filter(|key| *key != self.public);
         let (Some(key), Some(record)) = (key, found) else {
             self.lookups.recent.insert(lookup.key, now);
-            self.not_located(handle, target);
+            self.not_located(now, handle, target, out);
             return;
         };
         network.note_located(Member {
             key,
-            index: record.index,
+            place: record.place(),
             ipv4,
         });
-        if let Some(peer) = self.peers.pin(key).and_then(|peer| self.peers.get_mut(peer))
-            && peer.path.is_none()
-        {
-            peer.path = Some(Path::Relay {
-                supernode: id,
-                target: RelayTarget::Index(record.index),
-            });
-        }
+        self.peers.pin(key);
+        self.place_told(&key, record.place());
         self.try_held_again(now, handle, out);
     }
 }

@@ -6,11 +6,8 @@ use farlan_netconf::DirectoryKey;
 use crate::{
     Engine, Outbox, Time,
     networks::{Member, Network},
-    peers::{Path, PeerId},
-    wire::{
-        control::{Control, MemberEntry, NodeRecord},
-        datagram::{RelayIndex, RelayTarget},
-    },
+    peers::PeerId,
+    wire::control::{Control, MemberEntry, NodeRecord},
 };
 
 /// Members of one list that a node keeps, against a supernode that lists without end. An honest one pushes 128.
@@ -35,6 +32,8 @@ impl Engine {
         let handle = network.handle;
         let mut listing = network.listings.remove(&id).unwrap_or_default();
         if from == 0 {
+            let before = listing.members.keys().copied();
+            before.for_each(|node| network.note_gone(node));
             listing.members.clear();
             listing.version = 0;
         }
@@ -49,11 +48,12 @@ impl Engine {
                 let node = key.node_id();
                 if !entry.present {
                     listing.members.remove(&node);
+                    network.note_gone(node);
                 } else if listing.members.len() < MAX_LISTED || listing.members.contains_key(&node) {
-                    let index = entry.record.index;
+                    let place = entry.record.place();
                     let ipv4 = entry.ipv4.filter(|address| network.may_hold(&node, *address));
-                    listing.members.insert(node, Member { key, index, ipv4 });
-                    moved.push((key, index));
+                    listing.members.insert(node, Member { key, place, ipv4 });
+                    moved.push((key, place));
                 }
             }
         }
@@ -61,30 +61,17 @@ impl Engine {
         network.listings.insert(id, listing);
         self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);
         // A member that came back has another index.
-        for (key, index) in moved {
-            self.relay_index_told(id, &key, index);
+        for (key, place) in moved {
+            self.place_told(&key, place);
         }
         self.try_held_again(now, handle, out);
-    }
-
-    fn relay_index_told(&mut self, supernode: PeerId, key: &PublicKey, index: RelayIndex) {
-        let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get_mut(id));
-        if let Some(peer) = peer.filter(|peer| peer.key == *key)
-            && let Some(Path::Relay {
-                supernode: used,
-                target,
-            }) = &mut peer.path
-            && *used == supernode
-        {
-            *target = RelayTarget::Index(index);
-        }
     }
 
     /// The supernode names somebody who is about to call.
     pub(crate) fn introduced(&mut self, id: PeerId, record: &NodeRecord) {
         let key = PublicKey::from_bytes(&record.key, self.work);
         if let Some(key) = key.ok().filter(|_| self.directory.anchors().any(|anchor| anchor == id)) {
-            self.relay_index_told(id, &key, record.index);
+            self.place_told(&key, record.place());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The joined networks, and how two nodes find out which they have in common.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::{Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -15,13 +15,16 @@ use rand_core::Rng as _;
 
 use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
+    addresses::ADDRESSES_ACK,
+    claimed::ClaimedAddresses,
+    learned::LearnedMacs,
     peers::PeerId,
     retry::{Retry, Schedule},
     sessions::EARLY_KEPT,
     traversal::CANDIDATES_ACK,
     wire::{
-        control::{Control, TAG, TAG_PADDING},
-        datagram::{RelayIndex, SessionIndex},
+        control::{Control, Place, TAG, TAG_PADDING},
+        datagram::SessionIndex,
     },
 };
 
@@ -35,6 +38,9 @@ pub(crate) const RESEND: Schedule = Schedule {
 
 /// Nodes found by look-ups that a network remembers.
 const MAX_LOCATED: usize = 256;
+
+/// Members that left, as a network remembers them: as many as a list has that is pushed.
+const MAX_GONE: usize = 128;
 
 /// A joined network.
 #[derive(Debug)]
@@ -55,6 +61,12 @@ pub(crate) struct Network {
     pub(crate) listings: BTreeMap<PeerId, Listing>,
     /// Nodes found by look-ups. They may turn out to be no members.
     located: BTreeMap<NodeId, Member>,
+    /// Who was listed before, the latest last.
+    gone: VecDeque<NodeId>,
+    /// Foreign MACs behind members.
+    pub(crate) learned: LearnedMacs,
+    /// Addresses set by hand.
+    pub(crate) claimed: ClaimedAddresses,
 }
 
 /// This node's IPv4 address in a network.
@@ -86,7 +98,8 @@ pub(crate) struct Listing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     pub(crate) key: PublicKey,
-    pub(crate) index: RelayIndex,
+    /// Where it is reached, as the directory told.
+    pub(crate) place: Place,
     pub(crate) ipv4: Option<Ipv4Addr>,
 }
 
@@ -126,6 +139,9 @@ impl Network {
             parameters: join.parameters,
             listings: BTreeMap::new(),
             located: BTreeMap::new(),
+            gone: VecDeque::new(),
+            learned: LearnedMacs::default(),
+            claimed: ClaimedAddresses::default(),
         }
     }
 
@@ -167,6 +183,20 @@ impl Network {
             self.located.pop_first();
         }
         self.located.insert(member.key.node_id(), member);
+    }
+
+    /// Remembers somebody who is not listed any more.
+    pub(crate) fn note_gone(&mut self, node: NodeId) {
+        self.gone.retain(|known| *known != node);
+        if self.gone.len() >= MAX_GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(node);
+    }
+
+    /// Whether a node whose id begins with `prefix` was listed before.
+    pub(crate) fn was_member(&self, prefix: &NodePrefix) -> bool {
+        self.gone.iter().any(|node| prefix.matches(node))
     }
 
     /// All listed members, each once, in order of their ids.
@@ -361,6 +391,8 @@ impl Engine {
         peer.sessions.prefer(local, now);
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
+        self.tell_addresses(now, id, local, out);
+        self.tell_homes(now, id, out);
         for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, (local, via), &message, out);
         }
@@ -398,6 +430,13 @@ impl Engine {
         }
         peer.up.retain(|network| shared.contains(network));
         peer.claims.retain(|network, _| shared.contains(network));
+        for network in self
+            .networks
+            .iter_mut()
+            .filter(|network| !shared.contains(&network.handle))
+        {
+            network.claimed.forget_peer(id);
+        }
     }
 
     /// Tells the other end this node's IPv4 addresses in the common networks.
@@ -501,18 +540,26 @@ impl Engine {
             return;
         };
         let networks = &mut session.networks;
-        let answered = if number & (CLAIMS_ACK | CANDIDATES_ACK) == CANDIDATES_ACK {
+        let mut places_known = false;
+        let answered = if number & ADDRESSES_ACK == CANDIDATES_ACK {
             self.candidates_acknowledged(id, number & !CANDIDATES_ACK);
             return;
+        } else if number & ADDRESSES_ACK == ADDRESSES_ACK {
+            let latest = number & !ADDRESSES_ACK == networks.addresses_number;
+            networks.addresses_retry.take_if(|_| latest)
         } else if number & CLAIMS_ACK != 0 {
             let latest = number & !CLAIMS_ACK == networks.claims_number;
             networks.claims_retry.take_if(|_| latest)
         } else {
             let latest = number == networks.offer_number && !networks.tags.is_empty();
+            places_known = latest && networks.offer_retry.is_some();
             networks.offer_retry.take_if(|_| latest)
         };
         if let Some(sample) = answered.and_then(|retry| retry.round_trip(now)) {
             peer.measure_rtt(sample);
+        }
+        if places_known {
+            self.places_known(now, id, local);
         }
     }
 

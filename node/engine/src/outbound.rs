@@ -127,7 +127,8 @@ impl Engine {
     }
 
     fn handle_frame(&mut self, now: Time, network: NetworkHandle, frame: &[u8], out: &mut Outbox) {
-        match self.route(network, frame) {
+        self.source_is_here(network, frame);
+        match self.route(now, network, frame) {
             Route::Peer { peer, own } => self.send_frame(now, peer, network, frame, own, out),
             Route::Group => self.send_group(now, network, frame, out),
             Route::Answer(answer) => {
@@ -231,7 +232,7 @@ impl Engine {
     ) -> bool {
         let way = self.peers.get(id).and_then(Peer::way);
         let envelope = way.and_then(|way| self.envelope(way)).or_else(|| {
-            self.find_path(id);
+            self.find_path(now, id);
             let peer = self.peers.get(id)?;
             let relay = peer.path.and_then(|path| self.envelope(path));
             // Without any relay, a path that worked is better than none.
@@ -429,7 +430,7 @@ impl Engine {
                     mtu.tried(size, token);
                 }
             }
-            Path::Relay { .. } => peer.relay_mtu.tried(size, token),
+            Path::Relay { .. } | Path::Passed { .. } => peer.relay_mtu.tried(size, token),
         }
         let length = size.saturating_sub(envelope.overhead() + DATA_HEADER + TAG);
         let message = &Control::Ping { token };
@@ -476,6 +477,9 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.unanswered.is_none() {
             peer.unanswered = Some(now);
+            if let Some(Path::Relay { supernode, .. }) = peer.path {
+                self.watch_relay(now, supernode);
+            }
             self.arm(id);
         }
     }

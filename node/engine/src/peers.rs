@@ -16,12 +16,23 @@ use crate::{
     mtu::PathMtu,
     sessions::Sessions,
     traversal::Exchange,
-    wire::datagram::{RelayTarget, SessionIndex},
+    wire::{
+        control::Place,
+        datagram::{RelayIndex, RelayTarget, SessionIndex, SupernodeTag},
+    },
 };
 
 /// Names a peer as long as it is known. A number is not used twice for different peers within a table's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerId(u64);
+
+#[cfg(test)]
+impl PeerId {
+    /// A number for a table's own test.
+    pub(crate) const fn for_test(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// One way to reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +41,8 @@ pub(crate) enum Path {
     Direct(SocketAddr),
     /// Through a supernode of this node.
     Relay { supernode: PeerId, target: RelayTarget },
+    /// From a supernode through another one, at which the node is registered under the index.
+    Passed { sibling: SupernodeTag, index: RelayIndex },
 }
 
 /// A frame that waits for a session.
@@ -82,6 +95,10 @@ pub(crate) struct Peer {
     pub(crate) used: Option<Time>,
     /// How much it was used when last looked at.
     pub(crate) usage: Use,
+    /// Where it is registered, as it told in session: its home first.
+    pub(crate) homes: Vec<Place>,
+    /// When something sealed last came from it over one supernode.
+    pub(crate) one_hop: Option<Time>,
     /// When something sealed last came from it.
     pub(crate) heard: Option<Time>,
     /// Since when things were sent to it without hearing anything.
@@ -119,6 +136,8 @@ impl Peer {
             exchange: Exchange::default(),
             used: None,
             usage: Use::Idle,
+            homes: Vec::new(),
+            one_hop: None,
             heard: None,
             unanswered: None,
             owed: None,
@@ -156,6 +175,7 @@ impl Peer {
                 Some(session.ends()),
                 networks.offer_retry.as_ref().map(|retry| retry.at()),
                 networks.claims_retry.as_ref().map(|retry| retry.at()),
+                networks.addresses_retry.as_ref().map(|retry| retry.at()),
             ]
         });
         let silence = if self.outgoing.is_none() && !self.supernode {

@@ -149,7 +149,7 @@ impl Engine {
         let node = peer.key.node_id();
         let kind = match path {
             Path::Direct(_) => PathKind::Direct,
-            Path::Relay { .. } => PathKind::Relay,
+            Path::Relay { .. } | Path::Passed { .. } => PathKind::Relay,
         };
         if let Some(envelope) = self.envelope(path) {
             out.events.push(Event::Pong {

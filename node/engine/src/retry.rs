@@ -57,6 +57,14 @@ impl Retry {
         (self.sent == 1).then(|| now.since(self.last))
     }
 
+    /// As often as this one was sent, with the pauses of another.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            schedule: other.schedule,
+            ..self
+        }
+    }
+
     /// Notes that it is sent now.
     pub(crate) fn again(&mut self, now: Time) {
         let doublings = (self.sent + 1).saturating_sub(self.schedule.steady).min(16);

@@ -95,6 +95,10 @@ pub(crate) struct Networks {
     pub(crate) claims_number: u32,
     pub(crate) claims_retry: Option<Retry>,
     pub(crate) their_claims_number: Option<u32>,
+    /// The same for `addresses`.
+    pub(crate) addresses_number: u32,
+    pub(crate) addresses_retry: Option<Retry>,
+    pub(crate) their_addresses_number: Option<u32>,
     /// Opened messages that wait for the other end's list.
     pub(crate) early: VecDeque<(Time, Via, Vec<u8>)>,
 }

@@ -150,11 +150,13 @@ impl Engine {
             .copied()
             .collect();
         self.unsubscribe(now, id, &left, out);
-        let (Some(record), Some(peer)) = (self.node_record(id), self.peers.get(id)) else {
+        let Some(node) = self.peers.get(id).map(|peer| peer.key.node_id()) else {
             return;
         };
-        let node = peer.key.node_id();
         for membership in memberships {
+            let Some(record) = self.member_record(id, Some(membership)) else {
+                return;
+            };
             let start = self.random_u64() >> 1;
             let lists = &mut self.anchor.subscriptions.lists;
             let list = lists.entry(membership.member_key).or_insert_with(|| List::new(start));

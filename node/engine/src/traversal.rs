@@ -534,7 +534,7 @@ impl Engine {
         };
         peer.direct.active_fell_silent(now);
         self.choose_path(now, id, "silent", out);
-        self.find_path(id);
+        self.find_path(now, id);
         let peer = self.peers.get(id);
         peer.is_some_and(|peer| {
             peer.direct.active().is_some() || peer.path.is_some_and(|path| self.envelope(path).is_some())

@@ -65,6 +65,8 @@ pub struct Supernode {
     pub address: Option<String>,
     /// Whether it registered this node.
     pub registered: bool,
+    /// Whether it is the one at which others reach this node.
+    pub home: bool,
     /// Round trip in milliseconds, once measured.
     pub rtt_ms: Option<f64>,
     /// The version of the protocol that it says it speaks, where that is another than this node's.
@@ -301,11 +303,13 @@ mod tests {
             world: "w".into(),
             address: Some("192.0.2.1:9600".into()),
             registered: true,
+            home: true,
             rtt_ms: Some(milliseconds(Duration::from_nanos(1_234_567))),
             other_version: None,
         };
         let expected = json!({
-            "node_id": "s", "world": "w", "address": "192.0.2.1:9600", "registered": true, "rtt_ms": 1.235,
+            "node_id": "s", "world": "w", "address": "192.0.2.1:9600", "registered": true, "home": true,
+            "rtt_ms": 1.235,
         });
         assert_eq!(serde_json::to_value(&supernode).unwrap(), expected);
 

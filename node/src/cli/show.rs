@@ -38,10 +38,9 @@ fn supernodes(output: &mut Output, supernodes: &[Supernode]) -> Result<(), Failu
             [
                 short(&supernode.node_id),
                 supernode.address.clone().unwrap_or_else(nothing),
-                match (supernode.registered, supernode.other_version) {
-                    (true, _) => "yes".into(),
-                    (false, None) => "no".into(),
-                    (false, Some(version)) => format!("no: it speaks version {version}"),
+                match supernode.other_version {
+                    Some(version) if !supernode.registered => format!("no: it speaks version {version}"),
+                    _ => registration(supernode, supernodes).into(),
                 },
                 rtt(supernode.rtt_ms),
                 short(&supernode.world),
@@ -49,6 +48,17 @@ fn supernodes(output: &mut Output, supernodes: &[Supernode]) -> Result<(), Failu
         })
         .collect();
     output.table(["SUPERNODE", "ADDRESS", "REGISTERED", "RTT", "WORLD"], &rows)
+}
+
+/// Where nothing is wrong, a supernode at which this node is not registered is a spare one.
+fn registration(supernode: &Supernode, all: &[Supernode]) -> &'static str {
+    let served = all.iter().any(|other| other.world == supernode.world && other.home);
+    match (supernode.registered, supernode.home, served) {
+        (true, true, _) => "home",
+        (true, false, _) => "yes",
+        (false, _, true) => "spare",
+        (false, _, false) => "no",
+    }
 }
 
 pub(super) fn networks(output: &mut Output, networks: &[Network]) -> Result<(), Failure> {

@@ -178,6 +178,7 @@ mod tests {
             world: world.into(),
             address: Some("192.0.2.1:9600".into()),
             registered,
+            home: registered,
             rtt_ms: None,
             other_version: None,
         };

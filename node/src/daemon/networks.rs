@@ -1,6 +1,7 @@
 //! The networks this node is in: joining, hosting, leaving, and their cards.
 
 mod card;
+mod hand_set;
 
 use std::{
     fmt::Display,
@@ -54,6 +55,8 @@ pub(super) struct Joined {
     card: AttachedCard,
     /// The IPv4 address on the card.
     on_card: Option<Ipv4Addr>,
+    /// What others put on the card, as the engine was told last.
+    hand_set: Vec<IpAddr>,
     /// Why no IPv4 address is claimed here, if none is.
     ipv4_obstacle: Option<String>,
     /// What could not be mended about the card when it was looked at last.
@@ -569,6 +572,7 @@ impl Daemon {
             membership,
             card,
             on_card: None,
+            hand_set: Vec::new(),
             ipv4_obstacle,
             card_trouble: None,
         });

@@ -8,7 +8,7 @@ use farlan_netconf::{Endpoint, World};
 use crate::shell::{DataPlane, Request};
 
 /// The supernodes of `world` with those of their addresses that are written as numbers.
-pub(super) fn literal(world: &World) -> Vec<Anchor> {
+pub fn literal(world: &World) -> Vec<Anchor> {
     let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
         key: supernode.key,
         addresses: supernode.endpoints.iter().filter_map(Endpoint::address).collect(),
@@ -55,7 +55,7 @@ async fn look_up(endpoint: &Endpoint) -> Vec<SocketAddr> {
 }
 
 /// Tells the data plane the addresses of a world's supernodes whenever they change, for ever.
-pub(super) async fn keep_resolved(data_plane: DataPlane, world: World) {
+pub async fn keep_resolved(data_plane: DataPlane, world: World) {
     let mut told = literal(&world);
     let mut pause = FIRST_PAUSE;
     loop {

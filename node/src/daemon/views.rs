@@ -97,6 +97,7 @@ impl Daemon {
                     world: world.id().to_string(),
                     address: address.or_else(|| listed.endpoints.first().map(ToString::to_string)),
                     registered: status.is_some_and(|status| status.registered),
+                    home: status.is_some_and(|status| status.home),
                     // Of one that does not answer the last time says nothing.
                     rtt_ms: status
                         .filter(|status| status.registered)

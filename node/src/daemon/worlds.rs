@@ -173,6 +173,8 @@ impl Worlds {
 impl Known {
     /// Tells the data plane at once what needs no looking up, so that the world can be joined, and then the rest.
     async fn start(&mut self, data_plane: &DataPlane) -> Result<(), DataPlaneError> {
+        let list = Box::new(self.world.clone());
+        data_plane.send(Request::HoldWorld { world: list }).await?;
         let (world, anchors) = (self.world.id(), literal(&self.world));
         data_plane.send(Request::SetWorld { world, anchors }).await?;
         self.resolver = Some(Resolver(tokio::spawn(keep_resolved(
@@ -212,6 +214,23 @@ impl Daemon {
     /// The known worlds.
     pub async fn worlds(&self) -> Vec<ConfiguredWorld> {
         self.book.lock().await.worlds.worlds.iter().map(Known::view).collect()
+    }
+
+    /// Keeps a newer version of a world in use, which somebody handed over.
+    pub(super) async fn world_changed(&self, world: World) {
+        let (id, version) = (world.id(), world.version());
+        let mut book = self.book.lock().await;
+        if book.worlds.find(id).is_none_or(|known| known.version() >= version) {
+            return;
+        }
+        let kept = match book.worlds.add(&self.data_plane, world, false).await {
+            Ok(()) => book.worlds.save(&self.state),
+            failed => failed,
+        };
+        match kept {
+            Ok(()) => tracing::info!(world = %id, version, "a newer list of supernodes is in use"),
+            Err(failure) => tracing::warn!(world = %id, version, %failure, "cannot keep a newer list of supernodes"),
+        }
     }
 
     /// Makes the supernodes of a link known.
@@ -333,7 +352,11 @@ mod tests {
         worlds.save(&state).unwrap();
         let loaded = Worlds::load(&state, Work::NONE).unwrap();
         assert_eq!(loaded.first_configured().unwrap(), &version(&operator, 3));
-        for _ in 0..2 {
+        for expected in [2, 3] {
+            let Ok(Request::HoldWorld { world }) = requests.try_recv() else {
+                panic!("the list comes first");
+            };
+            assert_eq!(world.version(), expected);
             assert!(matches!(requests.try_recv(), Ok(Request::SetWorld { .. })));
         }
         assert!(requests.try_recv().is_err());

@@ -12,7 +12,7 @@
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     pin::Pin,
     task::Poll,
@@ -28,7 +28,7 @@ use farlan_engine::{
     Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, Join, JoinError, NetworkHandle, NetworkStatus,
     Outbox, PeerStatus, SupernodeStatus, Target, Time,
 };
-use farlan_netconf::WorldId;
+use farlan_netconf::{World, WorldId};
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -49,6 +49,11 @@ pub enum Request {
         world: WorldId,
         /// Its supernodes.
         anchors: Vec<Anchor>,
+    },
+    /// Hold the signed list of a world, to hand it on and to take newer ones.
+    HoldWorld {
+        /// The list.
+        world: Box<World>,
     },
     /// Forget a world whose networks have been left.
     RemoveWorld {
@@ -79,6 +84,13 @@ pub enum Request {
         network: NetworkHandle,
         /// Told when the card is closed.
         reply: oneshot::Sender<()>,
+    },
+    /// Tell peers of what others put on the card of a network.
+    SetAddresses {
+        /// Which network.
+        network: NetworkHandle,
+        /// The addresses besides those that the engine gave the card.
+        addresses: Vec<IpAddr>,
     },
     /// Begin sessions with these peers once a supernode of their world answers.
     Greet {
@@ -407,6 +419,7 @@ impl Loop {
         // An asker who has gone away needs no answer, so failures to answer are ignored throughout.
         match request {
             Request::SetWorld { world, anchors } => self.engine.set_world(now, world, anchors),
+            Request::HoldWorld { world } => self.engine.hold_world(now, &world),
             Request::RemoveWorld { world } => self.engine.remove_world(now, world),
             Request::Join { join, reply } => {
                 let _ = reply.send(self.join(now, join));
@@ -424,6 +437,7 @@ impl Loop {
                 self.cards.detach(network);
                 let _ = reply.send(());
             }
+            Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
             Request::Ping { target, token } => self.engine.ping(now, target, token),

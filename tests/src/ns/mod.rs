@@ -7,6 +7,7 @@
 //! Everything here needs root. What the machine lacks is named by [`requirements`]; nothing is skipped.
 
 pub mod avahi;
+pub mod bridge;
 pub mod capture;
 pub mod cold;
 pub mod command;

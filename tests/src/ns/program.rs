@@ -127,6 +127,7 @@ pub struct Supernode {
     process: Process,
     link: String,
     host: PublicHost,
+    name: String,
     state: PathBuf,
     logs: PathBuf,
 }
@@ -137,8 +138,16 @@ impl Supernode {
     /// # Errors
     /// The program is missing or fails.
     pub fn start(lab: &Lab, host: &PublicHost) -> Result<Self> {
+        Self::start_as(lab, host, "supernode")
+    }
+
+    /// As [`start`](Self::start), for one of several; `name` distinguishes it within the lab.
+    ///
+    /// # Errors
+    /// The program is missing or fails.
+    pub fn start_as(lab: &Lab, host: &PublicHost, name: &str) -> Result<Self> {
         let program = released("farlan-supernode")?;
-        let state = lab.directory().join("supernode");
+        let state = lab.directory().join(name);
         let port = PORT.to_string();
         let address = format!("{}:{PORT}", host.address);
         let cli = |words: &[&str]| {
@@ -153,11 +162,12 @@ impl Supernode {
             "`farlan-supernode link` printed no single line: {link:?}"
         );
         let logs = lab.directory().to_owned();
-        let process = Self::run(host, &state, &logs)?;
+        let process = Self::run(host, name, &state, &logs)?;
         Ok(Self {
             process,
             link,
             host: host.clone(),
+            name: name.to_owned(),
             state,
             logs,
         })
@@ -168,14 +178,38 @@ impl Supernode {
     /// # Errors
     /// It does not come up.
     pub fn restart(&mut self) -> Result<()> {
-        self.process = Self::run(&self.host, &self.state, &self.logs)?;
+        self.process = Self::run(&self.host, &self.name, &self.state, &self.logs)?;
         Ok(())
     }
 
-    fn run(host: &PublicHost, state: &Path, logs: &Path) -> Result<Process> {
+    /// Runs a command of `farlan-supernode` on its state.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub fn cli(&self, words: &[&str]) -> Result<Finished> {
+        let mut command = self.host.namespace.command(released("farlan-supernode")?);
+        command.args(words).arg("--state-dir").arg(&self.state);
+        command::finish(command, CLI_LIMIT, None)?.success()
+    }
+
+    /// What `status --json` says.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self) -> Result<Value> {
+        let finished = self.cli(&["status", "--json"])?;
+        serde_json::from_str(&finished.stdout).with_context(|| format!("no JSON: {finished}"))
+    }
+
+    /// Its public address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.host.address
+    }
+
+    fn run(host: &PublicHost, name: &str, state: &Path, logs: &Path) -> Result<Process> {
         let mut command = host.namespace.command(released("farlan-supernode")?);
         command.args(["run", "--state-dir"]).arg(state);
-        let mut process = Process::spawn(command, "supernode", logs)?;
+        let mut process = Process::spawn(command, name, logs)?;
         let wildcard = format!(":{PORT}");
         wait_for("the supernode's UDP socket", START_LIMIT, || {
             process.ensure_running()?;

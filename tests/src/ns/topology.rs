@@ -250,6 +250,15 @@ impl Lab {
         Ok(homes)
     }
 
+    /// Makes a host that is attached to nothing yet.
+    ///
+    /// # Errors
+    /// The kernel or `ip` refuses.
+    pub fn loose_host(&mut self, name: &str) -> Result<Arc<Namespace>> {
+        let host = Namespace::create(self.number, name)?;
+        Ok(self.keep(host))
+    }
+
     fn keep(&mut self, namespace: Namespace) -> Arc<Namespace> {
         let namespace = Arc::new(namespace);
         self.attached.push(Arc::clone(&namespace));

@@ -12,7 +12,8 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{
-    AnchorStatus, Counters, Engine, Event, NetworkHandle, NetworkStatus, Outbox, PeerStatus, Role, Target,
+    AnchorStatus, Counters, Engine, Event, NetworkHandle, NetworkStatus, Outbox, PeerStatus, Role, SupernodeStatus,
+    Target,
 };
 use farlan_netconf::{Mtu, NetworkName, Parameters, Subnet, WorldId};
 
@@ -525,6 +526,18 @@ impl Lab {
             .engine
             .as_ref()
             .map_or_else(Counters::default, Engine::counters)
+    }
+
+    /// The supernodes as a node sees them.
+    ///
+    /// # Panics
+    /// If it is down.
+    pub fn supernodes(&self, host: HostId) -> Vec<SupernodeStatus> {
+        self.hosts[host.0]
+            .engine
+            .as_ref()
+            .expect("a host that is up")
+            .supernodes()
     }
 
     /// What a supernode serves.

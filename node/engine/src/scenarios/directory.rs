@@ -33,6 +33,7 @@ fn a_member_cannot_register_the_address_of_another() {
         address_key: secret.address_key(Ipv4Addr::new(10, 64, 0, 9)),
         ipv4: Some(address),
         version: 0,
+        home: None,
     };
     let register = Control::Register {
         request: 77,

@@ -1,23 +1,24 @@
 //! Networks joined and left while sessions live, and the messages that tell of them.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use farlan_crypto::{Identity, NodeId, Seed, Work};
 use farlan_netconf::{DirectoryKey, Mac, NodePrefix};
 
-use super::lab::{Lab, Place, frame, link};
+use super::lab::{Lab, Place, frame, link, name, world_id};
 use crate::{
     MAX_NETWORKS, NetworkHandle,
     networks::Member,
     outbound::Content,
     peers::Path,
     wire::{
-        control::{Control, MEMBERS_AT_ONCE, MemberEntry, Membership, NodeRecord, Query, TAG},
+        control::{ADDRESSES_AT_ONCE, Control, MEMBERS_AT_ONCE, MemberEntry, Membership, NodeRecord, Query, TAG},
         datagram::{RelayIndex, RelayTarget},
     },
+    worlds::PIECE,
 };
 
 /// The header and the tag of a sealed datagram, and the IPv6 and UDP headers before it.
@@ -139,7 +140,7 @@ fn the_member_list_of_a_network_left_and_joined_again_in_one_turn_arrives() {
 #[test]
 fn a_node_that_a_look_up_found_does_not_become_a_listed_member() {
     let (mut lab, [_, a, b]) = Lab::with_two_nodes();
-    let a1 = lab.join(a, &link(1));
+    let a1 = lab.join(a, &name());
     lab.join(b, &link(2));
     lab.run_seconds(3);
     // The second node is registered and not in the network, and somebody there calls the MAC it would have.
@@ -172,7 +173,10 @@ fn a_network_remembers_256_nodes_that_look_ups_found() {
                 .public();
             network.note_located(Member {
                 key,
-                index: RelayIndex(1),
+                place: crate::wire::control::Place {
+                    home: NodeId::from_bytes([1; 16]),
+                    index: RelayIndex(1),
+                },
                 ipv4: None,
             });
             key.node_id()
@@ -225,6 +229,7 @@ fn largest() -> Vec<(Control, bool)> {
         address_key: key,
         ipv4,
         version: u64::MAX,
+        home: Some(record.place()),
     };
     let entry = MemberEntry {
         present: true,
@@ -235,6 +240,29 @@ fn largest() -> Vec<(Control, bool)> {
     let all_networks = u8::try_from(MAX_NETWORKS).unwrap();
     vec![
         (Control::Ack { number }, true),
+        (
+            Control::World {
+                world: world_id(1),
+                version: u32::MAX,
+            },
+            true,
+        ),
+        (
+            Control::WorldPiece {
+                world: world_id(1),
+                version: u32::MAX,
+                length: u16::MAX,
+                offset: u16::MAX,
+                bytes: vec![0; PIECE],
+            },
+            true,
+        ),
+        (
+            Control::Homes {
+                places: vec![record.place(); 4],
+            },
+            true,
+        ),
         (
             Control::Networks {
                 number,
@@ -259,6 +287,13 @@ fn largest() -> Vec<(Control, bool)> {
             true,
         ),
         (Control::Bye, true),
+        (
+            Control::Addresses {
+                number,
+                addresses: vec![(all_networks, IpAddr::from([0xfd07; 8])); ADDRESSES_AT_ONCE],
+            },
+            true,
+        ),
         (
             Control::Register {
                 request,

@@ -15,7 +15,8 @@
 //!  9 path challenge  token 8
 //! 10 path response   token 8 | endpoint the challenge came from 18
 //! 15 twin         observed endpoint 18
-//! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8)
+//! 11 addresses    number 4 | count 1 | count × (network 1 | address 16)
+//! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8 | home 16 | index 4)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
 //! 19 members ack  member key 16 | version 8
@@ -27,13 +28,18 @@
 //! 25 observed     endpoint 18
 //! 32 twin question nonce 8 | session index 4
 //! 33 twin answer  nonce 8
+//! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
+//! 27 world        world id 16 | version 4
+//! 28 world wanted world id 16 | version 4 | offset 2
+//! 29 world piece  world id 16 | version 4 | length of the list 2 | offset 2 | length of the piece 2 | piece
 //! ```
-//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
+//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
+//! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
+use farlan_netconf::{DirectoryKey, NodePrefix, Reader, WorldId};
 
 use super::{
     datagram::{RelayIndex, SessionIndex},
@@ -46,6 +52,9 @@ pub(crate) const PADDING: usize = 64;
 /// The number of tags is filled with random ones to a multiple of this, so that it does not tell how many networks a
 /// node is in.
 pub(crate) const TAG_PADDING: usize = 8;
+
+/// Most addresses in one `addresses` message: 64 × 17 bytes, padded, sealed and relayed, fit an underlay MTU of 1280.
+pub(crate) const ADDRESSES_AT_ONCE: usize = 64;
 
 /// Length of a recognition tag.
 pub(crate) const TAG: usize = 16;
@@ -68,6 +77,15 @@ pub(crate) struct NodeRecord {
     pub(crate) index: RelayIndex,
 }
 
+impl NodeRecord {
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            home: self.home,
+            index: self.index,
+        }
+    }
+}
+
 /// A membership to be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Membership {
@@ -76,6 +94,15 @@ pub(crate) struct Membership {
     pub(crate) ipv4: Option<Ipv4Addr>,
     /// The number of the last change of the member list that the node knows; 0 if it knows none.
     pub(crate) version: u64,
+    /// Where the node is reached; none if that is the supernode to which this goes.
+    pub(crate) home: Option<Place>,
+}
+
+/// A supernode at which a node is registered, and its relay index there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) home: NodeId,
+    pub(crate) index: RelayIndex,
 }
 
 /// One change of a member list.
@@ -137,6 +164,10 @@ pub(crate) enum Control {
         token: u64,
         observed: SocketAddr,
     },
+    Addresses {
+        number: u32,
+        addresses: Vec<(u8, IpAddr)>,
+    },
     Register {
         request: u32,
         memberships: Vec<Membership>,
@@ -190,6 +221,25 @@ pub(crate) enum Control {
     TwinAnswer {
         nonce: u64,
     },
+    Homes {
+        places: Vec<Place>,
+    },
+    World {
+        world: WorldId,
+        version: u32,
+    },
+    WorldWanted {
+        world: WorldId,
+        version: u32,
+        offset: u16,
+    },
+    WorldPiece {
+        world: WorldId,
+        version: u32,
+        length: u16,
+        offset: u16,
+        bytes: Vec<u8>,
+    },
 }
 
 impl Control {
@@ -216,6 +266,7 @@ impl Control {
             Self::Candidates { .. } => 8,
             Self::PathChallenge { .. } => 9,
             Self::PathResponse { .. } => 10,
+            Self::Addresses { .. } => 11,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -229,6 +280,10 @@ impl Control {
             Self::Twin { .. } => 15,
             Self::TwinQuestion { .. } => 32,
             Self::TwinAnswer { .. } => 33,
+            Self::Homes { .. } => 26,
+            Self::World { .. } => 27,
+            Self::WorldWanted { .. } => 28,
+            Self::WorldPiece { .. } => 29,
         }
     }
 
@@ -271,6 +326,13 @@ impl Control {
                 put_endpoint(bytes, *observed);
             }
             Self::Observed { endpoint } => put_endpoint(bytes, *endpoint),
+            Self::Addresses { number, addresses } => {
+                put_u32(bytes, *number);
+                put_list(bytes, addresses, |bytes, (network, address)| {
+                    bytes.push(*network);
+                    bytes.extend_from_slice(&mapped(*address).octets());
+                });
+            }
             Self::Register { request, memberships } => {
                 put_u32(bytes, *request);
                 put_list(bytes, memberships, |bytes, membership| {
@@ -278,6 +340,7 @@ impl Control {
                     bytes.extend_from_slice(membership.address_key.as_bytes());
                     put_ipv4(bytes, membership.ipv4);
                     put_u64(bytes, membership.version);
+                    put_place(bytes, membership.home.as_ref());
                 });
             }
             Self::Registered {
@@ -340,6 +403,30 @@ impl Control {
                 put_u32(bytes, newer.0);
             }
             Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
+            Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
+            Self::World { world, version } => {
+                bytes.extend_from_slice(world.as_bytes());
+                put_u32(bytes, *version);
+            }
+            Self::WorldWanted { world, version, offset } => {
+                bytes.extend_from_slice(world.as_bytes());
+                put_u32(bytes, *version);
+                put_u16(bytes, *offset);
+            }
+            Self::WorldPiece {
+                world,
+                version,
+                length,
+                offset,
+                bytes: piece,
+            } => {
+                bytes.extend_from_slice(world.as_bytes());
+                put_u32(bytes, *version);
+                put_u16(bytes, *length);
+                put_u16(bytes, *offset);
+                put_u16(bytes, u16::try_from(piece.len()).unwrap_or(u16::MAX));
+                bytes.extend_from_slice(piece);
+            }
         }
     }
 
@@ -377,6 +464,13 @@ impl Control {
                 token: reader.u64()?,
                 observed: endpoint(reader)?,
             },
+            11 => Self::Addresses {
+                number: reader.u32()?,
+                addresses: list(reader, |reader| {
+                    let (network, address) = (reader.u8()?, Ipv6Addr::from(reader.array::<16>()?));
+                    Ok::<_, Malformed>((network, address.to_canonical()))
+                })?,
+            },
             16 => Self::Register {
                 request: reader.u32()?,
                 memberships: list(reader, |reader| {
@@ -385,6 +479,7 @@ impl Control {
                         address_key: DirectoryKey::from_bytes(reader.array()?),
                         ipv4: ipv4(reader)?,
                         version: reader.u64()?,
+                        home: place(reader)?,
                     })
                 })?,
             },
@@ -439,6 +534,28 @@ impl Control {
                 newer: SessionIndex(reader.u32()?),
             },
             33 => Self::TwinAnswer { nonce: reader.u64()? },
+            26 => Self::Homes {
+                places: list(reader, |reader| place(reader)?.ok_or(Malformed))?,
+            },
+            27 => Self::World {
+                world: WorldId::from_bytes(reader.array()?),
+                version: reader.u32()?,
+            },
+            28 => Self::WorldWanted {
+                world: WorldId::from_bytes(reader.array()?),
+                version: reader.u32()?,
+                offset: reader.u16()?,
+            },
+            29 => Self::WorldPiece {
+                world: WorldId::from_bytes(reader.array()?),
+                version: reader.u32()?,
+                length: reader.u16()?,
+                offset: reader.u16()?,
+                bytes: {
+                    let length = reader.u16()?;
+                    reader.bytes(usize::from(length))?.to_vec()
+                },
+            },
             _ => return Ok(None),
         }))
     }
@@ -473,8 +590,19 @@ fn put_u64(bytes: &mut Vec<u8>, value: u64) {
     bytes.extend_from_slice(&value.to_be_bytes());
 }
 
+fn put_u16(bytes: &mut Vec<u8>, value: u16) {
+    bytes.extend_from_slice(&value.to_be_bytes());
+}
+
 fn put_u32(bytes: &mut Vec<u8>, value: u32) {
     bytes.extend_from_slice(&value.to_be_bytes());
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
 }
 
 fn put_ipv4(bytes: &mut Vec<u8>, ipv4: Option<Ipv4Addr>) {
@@ -498,6 +626,25 @@ fn record(reader: &mut Reader<'_>) -> Result<NodeRecord, Malformed> {
         home: NodeId::from_bytes(reader.array()?),
         index: RelayIndex(reader.u32()?),
     })
+}
+
+/// A place whose index is 0, which is never given out, is none.
+fn put_place(bytes: &mut Vec<u8>, place: Option<&Place>) {
+    let none = Place {
+        home: NodeId::from_bytes([0; 16]),
+        index: RelayIndex(0),
+    };
+    let place = place.unwrap_or(&none);
+    bytes.extend_from_slice(place.home.as_bytes());
+    put_u32(bytes, place.index.0);
+}
+
+fn place(reader: &mut Reader<'_>) -> Result<Option<Place>, Malformed> {
+    let place = Place {
+        home: NodeId::from_bytes(reader.array()?),
+        index: RelayIndex(reader.u32()?),
+    };
+    Ok(Some(place).filter(|place| place.index != RelayIndex(0)))
 }
 
 fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
@@ -530,8 +677,16 @@ mod tests {
         }
     }
 
+    fn place_for_test() -> Place {
+        Place {
+            home: NodeId::from_bytes([8; 16]),
+            index: RelayIndex(9),
+        }
+    }
+
     fn all() -> Vec<Control> {
         let member_key = DirectoryKey::from_bytes([1; 16]);
+        let world = WorldId::from_bytes([6; 16]);
         let address_key = DirectoryKey::from_bytes([2; 16]);
         let ipv4 = Some(Ipv4Addr::new(10, 1, 2, 3));
         let entry = MemberEntry {
@@ -574,6 +729,13 @@ mod tests {
                 token: 8,
                 observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
             },
+            Control::Addresses {
+                number: 4,
+                addresses: vec![
+                    (1, IpAddr::from([192, 168, 7, 1])),
+                    (0, IpAddr::from([0xfd07, 0, 0, 0, 0, 0, 0, 9])),
+                ],
+            },
             Control::Register {
                 request: 1,
                 memberships: vec![Membership {
@@ -581,6 +743,7 @@ mod tests {
                     address_key,
                     ipv4,
                     version: 7,
+                    home: Some(place_for_test()),
                 }],
             },
             Control::Registered {
@@ -625,6 +788,22 @@ mod tests {
                 newer: SessionIndex(8),
             },
             Control::TwinAnswer { nonce: 7 },
+            Control::Homes {
+                places: vec![place_for_test(); 2],
+            },
+            Control::World { world, version: 2 },
+            Control::WorldWanted {
+                world,
+                version: 2,
+                offset: 1000,
+            },
+            Control::WorldPiece {
+                world,
+                version: 2,
+                length: 1003,
+                offset: 1000,
+                bytes: vec![1, 2, 3],
+            },
         ]
     }
 

@@ -43,6 +43,8 @@ const DATA: u8 = 3;
 const RELAY: u8 = 4;
 const RELAY_FIRST: u8 = 5;
 const HINT: u8 = 6;
+const FORWARD: u8 = 7;
+const PASSED: u8 = 8;
 
 const UNKNOWN_REGISTRATION: u8 = 0;
 const UNKNOWN_SESSION: u8 = 1;
@@ -56,6 +58,22 @@ pub(crate) struct SessionIndex(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RelayIndex(pub(crate) u32);
 
+impl RelayIndex {
+    /// In place of an index: the supernode itself.
+    pub(crate) const SUPERNODE: Self = Self(0);
+}
+
+/// Names a supernode among those that know each other: the first bytes of its node id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SupernodeTag(pub(crate) [u8; 3]);
+
+impl SupernodeTag {
+    pub(crate) fn of(supernode: &NodeId) -> Self {
+        let [a, b, c, ..] = *supernode.as_bytes();
+        Self([a, b, c])
+    }
+}
+
 /// Whom a relay datagram is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RelayTarget {
@@ -63,6 +81,8 @@ pub(crate) enum RelayTarget {
     Index(RelayIndex),
     /// A node whose index is not known yet.
     Node(NodeId),
+    /// A registration at another supernode, to which this one forwards, or that supernode itself.
+    Remote { supernode: SupernodeTag, index: RelayIndex },
 }
 
 /// What a supernode says not to know.
@@ -104,12 +124,26 @@ pub(crate) enum Datagram<'a> {
         /// The sender's index in the initiation.
         index: SessionIndex,
     },
+    /// From a node to its supernode: to be passed on to another supernode.
+    Forward {
+        supernode: SupernodeTag,
+        destination: RelayIndex,
+        source: RelayIndex,
+        inner: &'a [u8],
+    },
+    /// From one supernode to another, and from that one to its node; never passed on to a third. Named is the first one.
+    Passed {
+        supernode: SupernodeTag,
+        destination: RelayIndex,
+        source: RelayIndex,
+        inner: &'a [u8],
+    },
 }
 
 impl<'a> Datagram<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let [kind, second, third, _] = reader.array()?;
+        let [kind, second, third, fourth] = reader.array()?;
         Ok(match kind {
             INITIATION => Self::Initiation {
                 version: second,
@@ -144,6 +178,18 @@ impl<'a> Datagram<'a> {
                     index: SessionIndex(reader.u32()?),
                 },
                 _ => return Err(Malformed),
+            },
+            FORWARD => Self::Forward {
+                supernode: SupernodeTag([second, third, fourth]),
+                destination: RelayIndex(reader.u32()?),
+                source: RelayIndex(reader.u32()?),
+                inner: reader.rest(),
+            },
+            PASSED => Self::Passed {
+                supernode: SupernodeTag([second, third, fourth]),
+                destination: RelayIndex(reader.u32()?),
+                source: RelayIndex(reader.u32()?),
+                inner: reader.rest(),
             },
             _ => return Err(Malformed),
         })
@@ -182,7 +228,19 @@ pub(crate) fn put_relay(bytes: &mut Vec<u8>, destination: RelayTarget, source: R
             bytes.extend_from_slice(&[RELAY_FIRST, 0, 0, 0]);
             bytes.extend_from_slice(node.as_bytes());
         }
+        RelayTarget::Remote { supernode, index } => {
+            bytes.push(FORWARD);
+            bytes.extend_from_slice(&supernode.0);
+            bytes.extend_from_slice(&index.0.to_be_bytes());
+        }
     }
+    bytes.extend_from_slice(&source.0.to_be_bytes());
+}
+
+pub(crate) fn put_passed(bytes: &mut Vec<u8>, origin: SupernodeTag, destination: RelayIndex, source: RelayIndex) {
+    bytes.push(PASSED);
+    bytes.extend_from_slice(&origin.0);
+    bytes.extend_from_slice(&destination.0.to_be_bytes());
     bytes.extend_from_slice(&source.0.to_be_bytes());
 }
 
@@ -254,6 +312,33 @@ mod tests {
             assert_eq!(Datagram::parse(&bytes), Ok(expected));
         }
 
+        let supernode = SupernodeTag([7, 8, 9]);
+        let (destination, source) = (RelayIndex(3), RelayIndex(4));
+        bytes.clear();
+        let index = destination;
+        put_relay(&mut bytes, RelayTarget::Remote { supernode, index }, source);
+        assert_eq!(bytes.len(), RELAY_HEADER);
+        bytes.extend_from_slice(b"inner");
+        let expected = Datagram::Forward {
+            supernode,
+            destination,
+            source,
+            inner: b"inner",
+        };
+        assert_eq!(Datagram::parse(&bytes), Ok(expected));
+
+        bytes.clear();
+        put_passed(&mut bytes, supernode, destination, source);
+        assert_eq!(bytes.len(), RELAY_HEADER);
+        bytes.extend_from_slice(b"inner");
+        let expected = Datagram::Passed {
+            supernode,
+            destination,
+            source,
+            inner: b"inner",
+        };
+        assert_eq!(Datagram::parse(&bytes), Ok(expected));
+
         for unknown in [Unknown::Registration(RelayIndex(4)), Unknown::Session(SessionIndex(5))] {
             bytes.clear();
             put_hint(&mut bytes, unknown);
@@ -274,7 +359,7 @@ mod tests {
                 Some(1) => 8,
                 Some(6) if bytes.get(1).is_some_and(|what| *what > 2) => usize::MAX,
                 Some(6) => 8,
-                Some(2 | 4) => 12,
+                Some(2 | 4 | 7 | 8) => 12,
                 Some(3) => 16,
                 Some(5) => 24,
                 _ => usize::MAX,

@@ -129,6 +129,10 @@ impl Daemon {
             // Whoever brought it down wants it so, and the kernel keeps no IPv6 addresses on it meanwhile.
             return Ok(());
         }
+        if state.is_port {
+            // The addresses belong on the bridge now, and on both they would be in each other's way.
+            return Ok(());
+        }
         let mut addresses = ipv6_addresses(status);
         let prefix = joined.parameters().subnet.prefix();
         addresses.extend(joined.on_card.map(|address| (IpAddr::V4(address), prefix)));

@@ -49,15 +49,31 @@ impl Lab {
         HostId(index)
     }
 
-    pub(super) fn start(&mut self, host: usize) {
-        self.record("start", host, &[]);
-        let anchors: Vec<Anchor> = (0..self.hosts.len())
+    /// The supernodes as a host knows them.
+    fn anchors(&self, host: usize) -> Vec<Anchor> {
+        (0..self.hosts.len())
             .filter(|&other| self.hosts[other].role == Role::Supernode)
             .map(|other| Anchor {
                 key: self.hosts[other].key,
                 addresses: self.reachable(host, other),
             })
-            .collect();
+            .collect()
+    }
+
+    /// Tells the supernodes of each other.
+    fn introduce_supernodes(&mut self) {
+        for host in 0..self.hosts.len() {
+            let (anchors, world) = (self.anchors(host), self.world);
+            let this = &mut self.hosts[host];
+            if let (Role::Supernode, Some(engine)) = (this.role, &mut this.engine) {
+                engine.set_world(Time::ZERO, world, anchors);
+            }
+        }
+    }
+
+    pub(super) fn start(&mut self, host: usize) {
+        self.record("start", host, &[]);
+        let anchors = self.anchors(host);
         let this = &mut self.hosts[host];
         assert!(this.engine.is_none(), "host {host} is up already");
         let stream = host as u64 * 1_000_000 + this.starts;
@@ -70,10 +86,12 @@ impl Lab {
         let mut engine = Engine::new(config, Box::new(random));
         this.starts += 1;
         this.started = self.now;
-        if this.role == Role::Node {
-            engine.set_world(Time::ZERO, self.world, anchors);
-        }
+        engine.set_world(Time::ZERO, self.world, anchors);
         this.engine = Some(engine);
+        if this.role == Role::Supernode {
+            self.introduce_supernodes();
+        }
+        let this = &mut self.hosts[host];
         for network in this.joined.keys().copied().collect::<Vec<_>>() {
             self.join_engine(host, network);
         }

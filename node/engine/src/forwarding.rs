@@ -1,0 +1,252 @@
+//! From supernode to supernode: a supernode passes on, to another one of its worlds, what its nodes cannot bring there
+//! themselves, one hop far.
+//!
+//! ```text
+//! node ── forward ──▶ its supernode ── passed ──▶ the other supernode ── passed ──▶ node there
+//! ```
+//! The two kinds differ, so that nothing is passed on twice. Supernodes have no sessions with each other and keep nothing
+//! for each other: a node that cannot reach a supernode has its own session with it through another one, and registers
+//! there by itself. So nobody has to believe what a supernode says of a node.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use farlan_netconf::{World, WorldId};
+
+use crate::{
+    Anchor, Engine, Outbox, Role,
+    handshakes::Via,
+    peers::Path,
+    wire::datagram::{Datagram, RelayIndex, RelayTarget, SupernodeTag, Unknown, put_hint, put_passed},
+};
+
+/// The other supernodes of the worlds that this one serves.
+#[derive(Debug, Default)]
+pub(crate) struct Siblings {
+    worlds: BTreeMap<WorldId, Vec<Anchor>>,
+    addresses: BTreeMap<SupernodeTag, Vec<SocketAddr>>,
+}
+
+impl Siblings {
+    /// Takes note of a world's supernodes; of their addresses those come first that are of a kind that this supernode has.
+    pub(crate) fn set(&mut self, world: WorldId, own: &[Anchor], mut anchors: Vec<Anchor>) {
+        let own = || own.iter().flat_map(|anchor| &anchor.addresses);
+        let kind = |address: &SocketAddr| !own().any(|own| own.is_ipv4() == address.is_ipv4());
+        for anchor in &mut anchors {
+            anchor.addresses.sort_by_key(kind);
+        }
+        anchors.truncate(World::MAX_SUPERNODES);
+        self.worlds.insert(world, anchors);
+        self.read_addresses();
+    }
+
+    pub(crate) fn forget(&mut self, world: &WorldId) {
+        self.worlds.remove(world);
+        self.read_addresses();
+    }
+
+    fn read_addresses(&mut self) {
+        let before = std::mem::take(&mut self.addresses);
+        for anchor in self.worlds.values().flatten() {
+            let tag = SupernodeTag::of(&anchor.key.node_id());
+            // Names that are not looked up yet: the addresses known so far stay.
+            let known = before.get(&tag).filter(|_| anchor.addresses.is_empty());
+            let addresses = known.unwrap_or(&anchor.addresses);
+            if !addresses.is_empty() {
+                self.addresses.entry(tag).or_insert_with(|| addresses.clone());
+            }
+        }
+    }
+
+    pub(crate) fn address(&self, supernode: SupernodeTag) -> Option<SocketAddr> {
+        self.addresses.get(&supernode)?.first().copied()
+    }
+
+    /// Whether a supernode sends from an address.
+    fn is_at(&self, supernode: SupernodeTag, address: SocketAddr) -> bool {
+        self.addresses
+            .get(&supernode)
+            .is_some_and(|addresses| addresses.contains(&address))
+    }
+
+    /// The supernode that sends from an address.
+    pub(crate) fn at(&self, address: SocketAddr) -> Option<SupernodeTag> {
+        let mut all = self.addresses.iter();
+        all.find(|(_, addresses)| addresses.contains(&address))
+            .map(|(tag, _)| *tag)
+    }
+}
+
+impl Engine {
+    /// Takes what is forwarded or was passed on. What is for this engine itself is to be opened next: it came so.
+    pub(crate) fn passed_on(&mut self, via: Via, datagram: Datagram<'_>, out: &mut Outbox) -> Option<Via> {
+        let Via::Direct(address) = via else {
+            self.counters.malformed_datagrams += 1;
+            return None;
+        };
+        match (self.role, datagram) {
+            (
+                Role::Supernode,
+                Datagram::Forward {
+                    supernode,
+                    destination,
+                    source,
+                    inner,
+                },
+            ) => {
+                self.forward(address, (supernode, destination), source, inner, out);
+                None
+            }
+            (
+                Role::Supernode,
+                Datagram::Passed {
+                    supernode,
+                    destination,
+                    source,
+                    inner,
+                },
+            ) => {
+                if !self.siblings.is_at(supernode, address) {
+                    self.counters.foreign_relay += 1;
+                    return None;
+                }
+                if destination == RelayIndex::SUPERNODE {
+                    return Some(Via::Passed {
+                        sibling: supernode,
+                        source,
+                    });
+                }
+                self.deliver_passed(address, (supernode, source), destination, inner, out);
+                None
+            }
+            (
+                Role::Node,
+                Datagram::Passed {
+                    supernode: origin,
+                    source: index,
+                    ..
+                },
+            ) => {
+                let Some(supernode) = self.supernode_at(address) else {
+                    self.counters.foreign_relay += 1;
+                    return None;
+                };
+                let source = RelayTarget::Remote {
+                    supernode: origin,
+                    index,
+                };
+                Some(Via::Relay { supernode, source })
+            }
+            _ => {
+                self.counters.foreign_relay += 1;
+                None
+            }
+        }
+    }
+
+    /// A node of this supernode has something for another supernode, or for a node there.
+    fn forward(
+        &mut self,
+        address: SocketAddr,
+        destination: (SupernodeTag, RelayIndex),
+        source: RelayIndex,
+        inner: &[u8],
+        out: &mut Outbox,
+    ) {
+        let Some(from) = self.source_of(address, source, out) else {
+            return;
+        };
+        let Some(sibling) = self.siblings.address(destination.0) else {
+            self.counters.relay_unknown_destination += 1;
+            return;
+        };
+        self.anchor.note_sent(from, destination);
+        let own = SupernodeTag::of(&self.node_id);
+        let sent = self.transmit(Path::Direct(sibling), out, |bytes| {
+            put_passed(bytes, own, destination.1, source);
+            bytes.extend_from_slice(inner);
+        });
+        if sent {
+            self.counters.relayed += 1;
+        }
+    }
+
+    /// Another supernode has something for a node of this one. The same rule holds as for what is relayed.
+    fn deliver_passed(
+        &mut self,
+        sibling: SocketAddr,
+        source: (SupernodeTag, RelayIndex),
+        destination: RelayIndex,
+        inner: &[u8],
+        out: &mut Outbox,
+    ) {
+        let to = self.anchor.by_index(destination);
+        let path = to.and_then(|to| self.peers.get(to)?.path);
+        let (Some(to), Some(path @ Path::Direct(_))) = (to, path) else {
+            self.counters.relay_unknown_destination += 1;
+            // Its records there are of another time.
+            if source.1 == RelayIndex::SUPERNODE {
+                self.transmit(Path::Direct(sibling), out, |bytes| {
+                    put_hint(bytes, Unknown::Registration(destination));
+                });
+            }
+            return;
+        };
+        let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
+        if !handshake && !self.anchor.has_sent(to, source) {
+            self.counters.relay_unanswered += 1;
+            return;
+        }
+        let sent = self.transmit(path, out, |bytes| {
+            put_passed(bytes, source.0, destination, source.1);
+            bytes.extend_from_slice(inner);
+        });
+        if sent {
+            self.counters.relayed += 1;
+        }
+    }
+
+    /// Tells the supernodes at which a node has records through this one that it is not registered any more.
+    pub(crate) fn tell_gone(&self, index: RelayIndex, records_at: &[SupernodeTag], out: &mut Outbox) {
+        for address in records_at.iter().filter_map(|tag| self.siblings.address(*tag)) {
+            self.transmit(Path::Direct(address), out, |bytes| {
+                put_hint(bytes, Unknown::Registration(index));
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farlan_crypto::{Identity, Seed, Work};
+
+    use super::*;
+
+    fn anchor(number: u8, addresses: &[&str]) -> Anchor {
+        let identity = Identity::from_seed(Seed::from_bytes([number; 32]), Work::NONE).unwrap();
+        Anchor {
+            key: identity.public(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn siblings_are_known_by_their_addresses_and_reached_at_one_of_the_own_kind() {
+        let world = WorldId::from_bytes([1; 16]);
+        let other = anchor(2, &["[2001:db8::2]:9600", "192.0.2.2:9600"]);
+        let tag = SupernodeTag::of(&other.key.node_id());
+        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let mut siblings = Siblings::default();
+        siblings.set(world, &[anchor(1, &["192.0.2.1:9600"])], vec![other.clone()]);
+        assert_eq!(siblings.address(tag), Some(at("192.0.2.2:9600")));
+        assert!(siblings.is_at(tag, at("[2001:db8::2]:9600")));
+        assert_eq!(siblings.at(at("[2001:db8::2]:9600")), Some(tag));
+        assert!(!siblings.is_at(tag, at("192.0.2.2:9601")));
+        // A name that is not looked up (again) yet changes nothing.
+        siblings.set(world, &[], vec![anchor(2, &[])]);
+        assert_eq!(siblings.address(tag), Some(at("192.0.2.2:9600")));
+        siblings.set(world, &[], vec![other]);
+        assert_eq!(siblings.address(tag), Some(at("[2001:db8::2]:9600")));
+        siblings.forget(&world);
+        assert_eq!(siblings.address(tag), None);
+    }
+}
