@@ -102,12 +102,12 @@ impl Pair {
         ])
     }
 
-    /// How many handshakes the two have begun so far.
+    /// The sum of a counter of both.
     ///
     /// # Errors
-    /// A daemon does not answer.
-    pub fn handshakes_begun(&self) -> Result<u64> {
-        Ok(self.a.node.counter("handshakes_begun")? + self.b.node.counter("handshakes_begun")?)
+    /// A daemon does not answer or has no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        Ok(self.a.node.counter(name)? + self.b.node.counter(name)?)
     }
 
     /// The counters of both that are not zero, for messages.
