@@ -237,6 +237,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         state_dir: global.state_dir.unwrap_or(config.state_dir),
         socket: global.socket.unwrap_or(config.socket),
         port: global.port.unwrap_or(config.port),
+        hide_address: config.hide_address,
         supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),
     }
 }

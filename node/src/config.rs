@@ -26,6 +26,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Supernodes to meet at, as their links; the first one's world is that of bare network names.
     pub supernodes: Vec<SupernodeLink>,
+    /// Whether strangers, on open networks, reach this node over supernodes only and do not learn where it is.
+    pub hide_address: bool,
     /// What is logged.
     pub log: LogFilter,
 }
@@ -37,6 +39,7 @@ impl Default for Config {
             socket: "/run/farlan/farlan.sock".into(),
             state_dir: "/var/lib/farlan".into(),
             supernodes: Vec::new(),
+            hide_address: false,
             log: LogFilter::default(),
         }
     }
@@ -138,7 +141,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 5, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 6, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 

@@ -56,6 +56,8 @@ pub struct Settings {
     pub port: u16,
     /// Supernodes from the configuration and the command line, the one of bare names first.
     pub supernodes: Vec<World>,
+    /// Whether strangers do not learn where this node is.
+    pub hide_address: bool,
 }
 
 /// A node's control side.
@@ -120,6 +122,8 @@ impl Running {
     }
 
     async fn take_up(daemon: Arc<Daemon>, events: mpsc::Receiver<Event>, settings: Settings) -> Result<Self, Failure> {
+        let hide = settings.hide_address;
+        daemon.data_plane.send(Request::SetHideAddress { hide }).await?;
         daemon.restore(settings.supernodes).await?;
         let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));

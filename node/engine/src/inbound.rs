@@ -12,6 +12,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use farlan_crypto::session::OpenError;
+use farlan_netconf::Policy;
 use tracing::trace;
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     handshakes::{Via, version_fits},
     peers::{Path, PeerId},
     sessions::MAX_EARLY,
-    switch::{HEADER, MAX_FRAME},
+    switch::{HEADER, MAX_FRAME, carries_ipv4},
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
@@ -252,19 +253,40 @@ impl Engine {
         message: &[u8],
     ) -> Option<NetworkHandle> {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
-        if !session.networks.known() {
-            if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
-                session.networks.early.push_back((now, via, message.to_vec()));
-            } else {
-                self.counters.queue_dropped += 1;
-            }
-            return None;
-        }
         let handle = session.networks.at(position);
-        if handle.is_none() {
-            self.counters.unmatched_network += 1;
+        let told = session.networks.their_claims_number.is_some();
+        let early = !session.networks.known() || (!told && self.waits_for_claim(id, handle, message));
+        if !early {
+            if handle.is_none() {
+                self.counters.unmatched_network += 1;
+            }
+            return handle;
         }
-        handle
+        let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
+        if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
+            session.networks.early.push_back((now, via, message.to_vec()));
+        } else {
+            self.counters.queue_dropped += 1;
+        }
+        None
+    }
+
+    /// Whether the frame in a message cannot be judged before its sender told its claims: it carries IPv4 on a *strangers*
+    /// network, and no list names the sender's address.
+    fn waits_for_claim(&self, id: PeerId, handle: Option<NetworkHandle>, message: &[u8]) -> bool {
+        let (Some(network), Some(peer)) = (handle.and_then(|handle| self.networks.get(handle)), self.peers.get(id))
+        else {
+            return false;
+        };
+        let listed = || network.member(&peer.key.node_id()).and_then(|member| member.ipv4);
+        if network.policy != Policy::Strangers || peer.claims.contains_key(&network.handle) || listed().is_some() {
+            return false;
+        }
+        match Sealed::parse(message) {
+            Ok(Sealed::Own { rest, .. }) => carries_ipv4(rest),
+            Ok(Sealed::Full { frame, .. } | Sealed::Group { frame, .. }) => frame.get(12..).is_some_and(carries_ipv4),
+            _ => false,
+        }
     }
 
     /// A frame between the two nodes' own MACs, which are put before it again.

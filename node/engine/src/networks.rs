@@ -17,7 +17,9 @@ use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
     addresses::ADDRESSES_ACK,
     claimed::ClaimedAddresses,
+    handshakes::Via,
     learned::LearnedMacs,
+    multicast::ALL,
     peers::PeerId,
     retry::{Retry, Schedule},
     sessions::EARLY_KEPT,
@@ -210,10 +212,12 @@ impl Network {
         members.into_values()
     }
 
-    /// Whether some supernode's list is complete: it told how many there are and all of them.
+    /// Whether some supernode's list is complete: it told how many there are and all of them. A long list is not kept up to
+    /// date, so it is never taken for complete.
     pub(crate) fn list_complete(&self) -> bool {
         self.listings.values().any(|listing| {
-            listing.version > 0 && listing.members.len() >= usize::try_from(listing.count).unwrap_or(usize::MAX)
+            let count = usize::try_from(listing.count).unwrap_or(usize::MAX);
+            listing.version > 0 && count <= ALL && listing.members.len() >= count
         })
     }
 
@@ -393,11 +397,23 @@ impl Engine {
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
         self.tell_homes(now, id, out);
+        self.open_early(now, id, local, early, out);
+        self.release_waiting(now, id, out);
+        self.consider_round(now, id, out);
+    }
+
+    /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
+    fn open_early(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        early: VecDeque<(Time, Via, Vec<u8>)>,
+        out: &mut Outbox,
+    ) {
         for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, (local, via), &message, out);
         }
-        self.release_waiting(now, id, out);
-        self.consider_round(now, id, out);
     }
 
     /// Finds the common networks among the other end's tags.
@@ -521,6 +537,8 @@ impl Engine {
                     None => peer.claims.remove(&handle),
                 };
             }
+            let early = std::mem::take(&mut session.networks.early);
+            self.open_early(now, id, local, early, out);
         }
         self.send_control(
             now,

@@ -99,7 +99,7 @@ pub(crate) struct Networks {
     pub(crate) addresses_number: u32,
     pub(crate) addresses_retry: Option<Retry>,
     pub(crate) their_addresses_number: Option<u32>,
-    /// Opened messages that wait for the other end's list.
+    /// Opened messages that wait for the other end's list, or for its claims.
     pub(crate) early: VecDeque<(Time, Via, Vec<u8>)>,
 }
 

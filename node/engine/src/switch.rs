@@ -377,6 +377,12 @@ const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
 const VLAN_TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 
+/// Whether a frame speaks for an IPv4 address, by what it says from its EtherType on.
+pub(crate) fn carries_ipv4(rest: &[u8]) -> bool {
+    let ethertype = rest.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+    matches!(ethertype, Some(IPV4 | ARP))
+}
+
 /// The MAC at byte `at` of a frame.
 pub(crate) fn mac_at(frame: &[u8], at: usize) -> Option<Mac> {
     debug_assert!(at + 6 <= MACS);

@@ -162,8 +162,32 @@ impl Engine {
     }
 
     /// Whether this node's endpoints are kept from peers in networks of strangers; they reach it over supernodes only.
+    /// Direct paths to them that stand are given up.
     pub fn set_hide_address(&mut self, hide: bool) {
         self.traversal.hide_address = hide;
+        for id in self.peers.ids() {
+            let hidden = self.peers.get(id).is_some_and(|peer| self.is_hidden_from(peer));
+            let Some(peer) = self.peers.get_mut(id).filter(|_| hidden) else {
+                continue;
+            };
+            if std::mem::take(&mut peer.direct).active().is_none() {
+                continue;
+            }
+            let (node, relay) = (peer.key.node_id(), peer.path);
+            let relay = relay.and_then(|path| self.envelope(path));
+            self.events.push(Event::PathChanged {
+                node,
+                path: PathKind::Relay,
+                address: relay.map(|envelope| envelope.destination),
+                reason: "this node's address is hidden",
+            });
+        }
+    }
+
+    /// Whether a peer is not to know where this node is.
+    fn is_hidden_from(&self, peer: &Peer) -> bool {
+        let mut shared = peer.up.iter().filter_map(|handle| self.networks.get(*handle));
+        self.traversal.hide_address && !peer.supernode && shared.all(|network| network.policy == Policy::Strangers)
     }
 
     /// A supernode told where it sees this node.
@@ -215,31 +239,28 @@ impl Engine {
 
     /// Whether a peer may learn where this node is, and may make it send to the endpoints it tells.
     fn accepts(&mut self, now: Time, id: PeerId) -> bool {
-        let Some(peer) = self.peers.get_mut(id) else {
+        let Some(peer) = self.peers.get(id) else {
             return false;
         };
         let shared = || peer.up.iter().filter_map(|handle| self.networks.get(*handle));
-        if shared().next().is_none() {
-            return false;
-        }
-        if self.traversal.hide_address && shared().all(|network| network.policy == Policy::Strangers) {
+        if shared().next().is_none() || self.is_hidden_from(peer) {
             return false;
         }
         let small = |network: &crate::networks::Network| {
             let members = network.status().members;
             usize::try_from(members).is_ok_and(|members| members <= ALL)
         };
-        if peer.exchange.accepted || shared().any(small) {
+        if !peer.exchange.accepted && !shared().any(small) {
+            let strangers = &mut self.traversal.strangers;
+            strangers.retain(|at| now.since(*at) < STRANGERS_WITHIN);
+            if strangers.len() >= STRANGERS {
+                return false;
+            }
+            strangers.push(now);
+        }
+        if let Some(peer) = self.peers.get_mut(id) {
             peer.exchange.accepted = true;
-            return true;
         }
-        let strangers = &mut self.traversal.strangers;
-        strangers.retain(|at| now.since(*at) < STRANGERS_WITHIN);
-        if strangers.len() >= STRANGERS {
-            return false;
-        }
-        strangers.push(now);
-        peer.exchange.accepted = true;
         true
     }
 
@@ -478,7 +499,8 @@ impl Engine {
 
     /// Something sealed came straight from `address`.
     pub(crate) fn direct_heard(&mut self, now: Time, id: PeerId, address: SocketAddr) {
-        if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.up.is_empty())
+        let hidden = self.peers.get(id).is_none_or(|peer| self.is_hidden_from(peer));
+        if let Some(peer) = self.peers.get_mut(id).filter(|peer| !hidden && !peer.up.is_empty())
             && !peer.direct.heard(now, address)
         {
             self.arm(id);
@@ -487,7 +509,8 @@ impl Engine {
 
     /// A handshake went and came straight: that shows what a challenge shows.
     pub(crate) fn direct_proved(&mut self, now: Time, id: PeerId, address: SocketAddr, out: &mut Outbox) {
-        if let Some(peer) = self.peers.get_mut(id) {
+        let hidden = self.peers.get(id).is_none_or(|peer| self.is_hidden_from(peer));
+        if let Some(peer) = self.peers.get_mut(id).filter(|_| !hidden) {
             peer.direct.proved(now, address);
             self.choose_path(now, id, "a handshake came over it", out);
         }

@@ -6,6 +6,7 @@ use super::{Daemon, Settings};
 use crate::{
     failure::Failure,
     logs::{self, LogFilter},
+    shell::Request,
 };
 
 /// Reads the configuration, with what the command line said before it.
@@ -53,8 +54,8 @@ impl Configuration {
 }
 
 impl Daemon {
-    /// Reads the configuration again and takes over what can change while the daemon runs: the log filter, and supernodes
-    /// that are new. A configuration that cannot be read changes nothing.
+    /// Reads the configuration again and takes over what can change while the daemon runs: the log filter, supernodes
+    /// that are new, and whether the address is hidden. A configuration that cannot be read changes nothing.
     pub(super) async fn reload(&self, configuration: &mut Configuration) {
         let (mut settings, log) = match (configuration.read)() {
             Ok(read) => read,
@@ -82,6 +83,12 @@ impl Daemon {
             && let Err(failure) = self.take_supernodes(&settings).await
         {
             tracing::error!("the supernodes of the configuration are not taken over: {failure}");
+            return;
+        }
+        let hide = settings.hide_address;
+        if hide != configuration.settings.hide_address
+            && self.data_plane.send(Request::SetHideAddress { hide }).await.is_err()
+        {
             return;
         }
         configuration.settings = settings;
@@ -129,6 +136,7 @@ mod tests {
             socket: "/s".into(),
             port: 9600,
             supernodes: Vec::new(),
+            hide_address: false,
         };
         let mut after = before.clone();
         assert_eq!(fixed_settings(&before, &mut after), Vec::<&str>::new());

@@ -215,6 +215,7 @@ async fn start_with(
         socket: directory.join("farlan.sock"),
         port: 0,
         supernodes,
+        hide_address: false,
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = copy(identity);
@@ -778,6 +779,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         socket: directory.path().join("other.sock"),
         port: 0,
         supernodes: Vec::new(),
+        hide_address: false,
     };
     let failure = Running::start(settings).await.unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
@@ -818,6 +820,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         socket: directory.path().join("farlan.sock"),
         port: 0,
         supernodes: Vec::new(),
+        hide_address: false,
     };
     let state_dir = settings.state_dir.clone();
     let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();

@@ -104,6 +104,11 @@ pub enum Request {
         /// All of them, with the underlay's port.
         endpoints: Vec<SocketAddr>,
     },
+    /// Hide this machine's address from strangers, or do not.
+    SetHideAddress {
+        /// Whether to.
+        hide: bool,
+    },
     /// Ping somebody; the answer comes as an event.
     Ping {
         /// Whom.
@@ -440,6 +445,7 @@ impl Loop {
             Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
+            Request::SetHideAddress { hide } => self.engine.set_hide_address(hide),
             Request::Ping { target, token } => self.engine.ping(now, target, token),
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));

@@ -383,3 +383,16 @@ fn a_path_that_carries_less_than_before_is_noticed() {
     assert_eq!(pair.paths(), DIRECT);
     every_length_arrives(&mut pair);
 }
+
+#[test]
+fn an_address_that_is_hidden_later_gives_its_direct_paths_up() {
+    let mut pair = Pair::in_network(&name());
+    pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.paths(), DIRECT);
+    pair.lab.hosts[pair.nodes[0]].engine.set_hide_address(true);
+    let before = pair.lab.straight.len();
+    pair.converse(Duration::from_secs(10));
+    assert_eq!(pair.paths(), RELAY);
+    let straight = &pair.lab.straight[before..];
+    assert!(straight.iter().all(|sent| sent.from != pair.nodes[0]));
+}
