@@ -110,7 +110,8 @@ impl Pair {
         Ok(self.a.node.counter(name)? + self.b.node.counter(name)?)
     }
 
-    /// The counters of both that are not zero, for messages.
+    /// The counters of both that are not zero, and those of their cards, for messages: a frame that is missing in neither
+    /// was lost in a card's queue, by a daemon that got no processor for too long.
     ///
     /// # Errors
     /// A daemon does not answer.
@@ -126,7 +127,8 @@ impl Pair {
             for (name, value) in counters.iter().filter(|(_, value)| value.as_u64() != Some(0)) {
                 text.push_str(&format!(" {name} {value}"));
             }
-            text.push('\n');
+            let card = format!("-s link show dev {}", member.network.interface);
+            text.push_str(&format!("\n{}\n", member.host().ip(&card)?));
         }
         Ok(text)
     }
