@@ -328,6 +328,8 @@ impl Daemon {
             tracing::warn!(%failure, "cannot claim IPv4 addresses that are free now");
         }
         self.write_down_again(&book);
+        // What follows takes the book itself.
+        drop(book);
         self.tell_hand_set().await;
     }
 

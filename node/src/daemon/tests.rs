@@ -461,6 +461,20 @@ async fn look_at_cards(running: &Running) {
 }
 
 #[tokio::test]
+async fn upkeep_comes_to_its_end_and_the_daemon_answers_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, running.daemon.upkeep()).await.unwrap();
+    let networks = tokio::time::timeout(limit, get(&client, "/v1/networks")).await.unwrap();
+    assert_eq!(networks.as_array().map(Vec::len), Some(1));
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn what_others_do_to_a_card_is_mended() {
     let directory = tempfile::tempdir().unwrap();
     let cards = FakeCards::default();

@@ -102,12 +102,35 @@ impl Pair {
         ])
     }
 
-    /// How many handshakes the two have begun so far.
+    /// The sum of a counter of both.
+    ///
+    /// # Errors
+    /// A daemon does not answer or has no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        Ok(self.a.node.counter(name)? + self.b.node.counter(name)?)
+    }
+
+    /// The counters of both that are not zero, and those of their cards, for messages: a frame that is missing in neither
+    /// was lost in a card's queue, by a daemon that got no processor for too long.
     ///
     /// # Errors
     /// A daemon does not answer.
-    pub fn handshakes_begun(&self) -> Result<u64> {
-        Ok(self.a.node.counter("handshakes_begun")? + self.b.node.counter("handshakes_begun")?)
+    pub fn counters(&self) -> Result<String> {
+        let mut text = String::new();
+        for member in [&self.a, &self.b] {
+            let status = member.node.status()?;
+            let counters = status
+                .get("counters")
+                .and_then(Value::as_object)
+                .context("no counters")?;
+            text.push_str(&format!("{}:", member.node.name()));
+            for (name, value) in counters.iter().filter(|(_, value)| value.as_u64() != Some(0)) {
+                text.push_str(&format!(" {name} {value}"));
+            }
+            let card = format!("-s link show dev {}", member.network.interface);
+            text.push_str(&format!("\n{}\n", member.host().ip(&card)?));
+        }
+        Ok(text)
     }
 
     /// Waits until both say that the path to the other is of that kind (`direct`, `relay`).

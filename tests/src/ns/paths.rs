@@ -180,7 +180,7 @@ pub struct Orphaned {
     pub record: EchoRecord,
     /// Bytes that came through one TCP connection, all as they were sent.
     pub bytes: usize,
-    /// Handshakes that the two have begun in that time.
+    /// Handshakes that the two have finished in that time: with each other, as there is nobody else.
     pub handshakes: u64,
 }
 
@@ -195,13 +195,16 @@ impl Orphaned {
         pair.wait_path("direct", PATH_LIMIT)?;
         let transfer = SteadyTransfer::start(pair.a.host(), pair.b.host(), IpAddr::from(pair.b.ipv4()?))?;
         pings.wait_sent(SOME, PATH_LIMIT)?;
-        let before = pair.handshakes_begun()?;
+        let before = pair.counter("handshakes_done")?;
         pair.supernode.process().kill()?;
         thread::sleep(time);
         pair.wait_path("direct", Duration::from_secs(1))?;
-        let handshakes = pair.handshakes_begun()? - before;
+        let handshakes = pair.counter("handshakes_done")? - before;
         let bytes = transfer.stop()?;
         let record = pings.stop()?;
+        if !record.lost().is_empty() {
+            eprintln!("lost {:?}\n{}", record.lost(), pair.counters()?);
+        }
         Ok(Self {
             record,
             bytes,
@@ -231,9 +234,9 @@ impl Fetched {
         let daemon = RsyncDaemon::start(pair.a.host(), address, &name, lab.directory())?;
         let pings = pair.pings(PACE * 10)?;
         pair.wait_path(path, PATH_LIMIT)?;
-        let before = pair.handshakes_begun()?;
+        let before = pair.counter("handshakes_begun")?;
         let took = daemon.fetch(pair.b.host(), bytes, Duration::from_secs(600))?;
-        let handshakes = pair.handshakes_begun()? - before;
+        let handshakes = pair.counter("handshakes_begun")? - before;
         pair.wait_path(path, Duration::from_secs(1))?;
         drop(pings.stop()?);
         Ok(Self {
