@@ -94,8 +94,9 @@ need_root() {
 # What the lab itself runs, and what its tests run besides.
 LAB_PROGRAMS=(ip:iproute2 ss:iproute2 nft:nftables ping:iputils-ping nsenter:util-linux setpriv:util-linux)
 # shellcheck disable=SC2034  # used by scripts that source this file
-TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" unshare:util-linux mount:mount arping:arping dbus-daemon:dbus-daemon
-    avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils)
+TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" unshare:util-linux mount:mount rsync:rsync arping:arping faketime:faketime
+    dbus-daemon:dbus-daemon avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils
+    keepalived:keepalived dnsmasq:dnsmasq-base udhcpc:udhcpc radvd:radvd busybox:busybox)
 
 # The directory that cargo builds in.
 target_directory() {

@@ -9,6 +9,7 @@
 //! | `POST /v1/join` with [`JoinRequest`] | [`JoinReply`] |
 //! | `POST /v1/host` with [`HostRequest`] | [`HostReply`] |
 //! | `POST /v1/leave` with [`LeaveRequest`] | [`LeaveReply`] |
+//! | `POST /v1/down` | [`DownReply`]; the daemon ends |
 //! | `POST /v1/ping` with [`PingRequest`] | [`PingReply`] |
 //! | `POST /v1/supernodes/add` with [`AddRequest`] | [`ConfiguredWorld`] |
 //! | `POST /v1/supernodes/remove` with [`RemoveRequest`] | [`ConfiguredWorld`] |
@@ -21,8 +22,8 @@ mod schema;
 mod server;
 
 pub use schema::{
-    AddRequest, ConfiguredWorld, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
-    Network, Peer, PeerNetwork, PingReply, PingRequest, RemoveRequest, SCHEMA, Status, Supernode, WorldSupernode,
-    milliseconds,
+    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
+    LeaveRequest, Network, Peer, PeerNetwork, PingReply, PingRequest, RemoveRequest, SCHEMA, Status, Supernode, Twin,
+    WorldSupernode, milliseconds,
 };
 pub use server::{Answer, Server, daemon_router, finish};

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod commands;
+pub mod config_check;
 mod foreground;
 pub mod output;
 mod pinging;
@@ -16,7 +17,7 @@ use farlan_netconf::Label;
 
 use crate::{
     config::{Config, SupernodeLink},
-    daemon::Settings,
+    daemon::{Configuration, Settings},
     failure::Failure,
     logs::{self, LogFilter},
 };
@@ -34,7 +35,7 @@ struct Cli {
 }
 
 /// Options that every command takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Global {
     /// Where identity, supernodes and networks are kept [default: /var/lib/farlan]
     #[arg(long, global = true, value_name = "DIR")]
@@ -59,6 +60,9 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon in the foreground
+    ///
+    /// It is in the networks again that it was in when it ended. SIGTERM and Ctrl-C end it, SIGHUP makes it read the
+    /// configuration again.
     Up(Up),
     /// Make a new network and print the link that lets others in
     Host(Host),
@@ -68,11 +72,19 @@ enum Command {
         #[arg(value_name = "LINK|NAME")]
         target: String,
     },
-    /// Leave a network
+    /// Leave a network and forget it
     Leave {
         /// Its name, label, id or interface
         network: String,
     },
+    /// Stop the daemon; its networks are remembered
+    ///
+    /// The peers are told, the cards vanish, and the daemon ends. It is in the same networks again when it is started the
+    /// next time, by `farlan up` or by the service manager. To be in a network no longer, use `farlan leave`.
+    Down,
+    /// Check the configuration without using it
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Show this node and its supernodes
     #[command(visible_alias = "info")]
     Status,
@@ -123,6 +135,15 @@ struct Ping {
     timeout: u64,
 }
 
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the configuration and say what is wrong with it, with file and line
+    ///
+    /// A running daemon reads it again at SIGHUP: `systemctl reload`, or `kill -HUP` with its process id.
+    Check,
+}
+
 #[derive(Debug, Subcommand)]
 enum Supernode {
     /// Meet at this supernode
@@ -171,28 +192,38 @@ pub fn complete<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
-    let config = Config::load(global.config.as_deref())?;
+    let json = global.json;
+    if let Command::Config(ConfigCommand::Check) = command {
+        return config_check::node(global.config.as_deref(), json);
+    }
     let added = match &command {
         Command::Up(up) => up.supernodes.clone(),
         _ => Vec::new(),
     };
-    logs::start(global.log.as_ref().unwrap_or(&config.log));
-    let json = global.json;
-    let settings = settings(global, config, added);
+    let configuration = Configuration::new(move || {
+        let config = Config::load(global.config.as_deref())?;
+        let log = global.log.clone().unwrap_or_else(|| config.log.clone());
+        Ok((settings(global.clone(), config, added.clone()), log))
+    })?;
+    logs::start(configuration.log());
+    let settings = configuration.settings().clone();
     client::check_socket(&settings.socket)?;
     let client = Client::new(&settings.socket);
     let mut output = Output::new(json);
     complete(async {
         match command {
-            Command::Up(_) => foreground::up(settings).await,
-            Command::Host(host) => commands::host(settings, &client, &mut output, host).await,
-            Command::Join { target } => commands::join(settings, &client, &mut output, target).await,
+            Command::Up(_) => foreground::up(configuration).await,
+            Command::Down => commands::down(&client, &mut output).await,
+            Command::Host(host) => commands::host(configuration, &client, &mut output, host).await,
+            Command::Join { target } => commands::join(configuration, &client, &mut output, target).await,
             Command::Leave { network } => commands::leave(&client, &mut output, network).await,
             Command::Status => commands::status(&client, &mut output).await,
             Command::Networks => commands::networks(&client, &mut output).await,
             Command::Peers => commands::peers(&client, &mut output).await,
             Command::Ping(ping) => pinging::ping(&client, &mut output, ping).await,
             Command::Id => commands::id(&settings, &client, &mut output).await,
+            // Answered above.
+            Command::Config(ConfigCommand::Check) => Ok(()),
             Command::Supernode(Supernode::Add { link }) => commands::add_supernode(&client, &mut output, link).await,
             Command::Supernode(Supernode::List) => commands::list_supernodes(&client, &mut output).await,
             Command::Supernode(Supernode::Remove { id }) => commands::remove_supernode(&client, &mut output, id).await,
@@ -265,6 +296,8 @@ mod tests {
             "farlan supernode add farlan:abc",
             "farlan supernode list",
             "farlan supernode remove abcdefghij",
+            "farlan down",
+            "farlan config check --config F --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

@@ -3,9 +3,12 @@
 
 mod cards;
 mod contacts;
+mod endpoints;
 mod networks;
 mod ping;
+mod reload;
 mod resolver;
+mod troubles;
 mod views;
 mod worlds;
 
@@ -19,23 +22,27 @@ use farlan_crypto::{NodeId, PublicKey, Work};
 use farlan_engine::{Config as EngineConfig, Event, Role};
 use farlan_netconf::World;
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{Mutex, mpsc},
+    sync::{Mutex, Notify, mpsc},
     task::JoinHandle,
 };
 
 pub use cards::{Cards, KernelCards, NewCard};
+pub use reload::Configuration;
 pub use resolver::{keep_resolved, literal};
+pub use troubles::speaks_version;
 
 use crate::{
-    api::{Server, daemon_router},
+    api::{DownReply, SCHEMA, Server, daemon_router},
     failure::Failure,
+    notify::Notifier,
     shell::{DataPlane, Request, Snapshot, Underlay},
+    signals::{Asked, Signals},
     state::StateDir,
 };
 use contacts::Contacts;
 use networks::Networks;
 use ping::Pings;
+use troubles::Troubles;
 use worlds::Worlds;
 
 /// What a daemon is started with.
@@ -62,6 +69,9 @@ pub struct Daemon {
     data_plane: DataPlane,
     cards: Box<dyn Cards>,
     pings: Pings,
+    troubles: Troubles,
+    /// Told when somebody asks over the API that the daemon ends.
+    down: Notify,
     book: Mutex<Book>,
 }
 
@@ -80,6 +90,8 @@ pub struct Running {
     server: Server,
     events: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    endpoints: JoinHandle<()>,
+    watch: JoinHandle<()>,
 }
 
 impl Running {
@@ -112,24 +124,46 @@ impl Running {
         let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
+        let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port));
+        let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
             daemon,
             server,
             events,
             upkeep,
+            endpoints,
+            watch,
         })
     }
 
-    /// Runs until SIGTERM, SIGINT or the end of the data plane, then stops.
+    /// Runs until SIGTERM, SIGINT, a request over the API or the end of the data plane, then stops. At SIGHUP it reads
+    /// the configuration again.
     ///
     /// # Errors
-    /// The data plane ended by itself; signals cannot be received.
-    pub async fn until_stopped(mut self) -> Result<(), Failure> {
-        let ended = tokio::select! {
-            result = stop_signal() => result,
-            _ = &mut self.events => Err(Failure::negative("the data plane has ended")),
+    /// The data plane ended by itself.
+    pub async fn until_stopped(
+        mut self,
+        mut signals: Signals,
+        mut configuration: Configuration,
+        notifier: &Notifier,
+    ) -> Result<(), Failure> {
+        notifier.ready();
+        let ended = loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break Ok(()),
+                    Asked::Reload => {
+                        notifier.reloading();
+                        self.daemon.reload(&mut configuration).await;
+                        notifier.ready();
+                    }
+                },
+                () = self.daemon.down.notified() => break Ok(()),
+                _ = &mut self.events => break Err(Failure::negative("the data plane has ended")),
+            }
         };
+        notifier.stopping();
         self.stop().await;
         ended
     }
@@ -138,6 +172,8 @@ impl Running {
     pub async fn stop(self) {
         self.events.abort();
         self.upkeep.abort();
+        self.endpoints.abort();
+        self.watch.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
@@ -160,20 +196,6 @@ pub fn bind(port: u16) -> Result<Underlay, Failure> {
         )),
         _ => Failure::negative(format_args!("cannot open UDP port {port}: {error}")),
     })
-}
-
-/// Waits for SIGTERM or SIGINT.
-///
-/// # Errors
-/// Signals cannot be received.
-pub async fn stop_signal() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::negative)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::negative)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 impl Daemon {
@@ -199,6 +221,8 @@ impl Daemon {
             data_plane,
             cards,
             pings: Pings::default(),
+            troubles: Troubles::default(),
+            down: Notify::new(),
             book: Mutex::new(book),
         })
     }
@@ -219,8 +243,8 @@ impl Daemon {
             book.worlds.add(&self.data_plane, world, true).await?;
         }
         book.worlds.put_first(&first);
-        book.worlds.save(&self.state)?;
         self.rejoin(book).await?;
+        self.write_down(book);
         for (world, peers) in book.contacts.by_world() {
             if book.worlds.find(world).is_some() {
                 self.data_plane.send(Request::Greet { world, peers }).await?;
@@ -239,12 +263,23 @@ impl Daemon {
     async fn act_on(&self, event: Event) {
         match event {
             // The engine logs both itself.
-            Event::Registered { observed, .. } => tracing::debug!(%observed, "seen by the supernode"),
+            Event::Registered {
+                observed, supernode, ..
+            } => {
+                self.troubles.version_fits(supernode);
+                tracing::debug!(%observed, "seen by the supernode");
+            }
             Event::RegistrationLost { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
             Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
+            Event::AddressConflict { network, address, node } => {
+                let book = self.book.lock().await;
+                let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
+                tracing::info!(network = %name, %address, peer = %node.short(), "an address of this machine is also another member's");
+            }
             Event::PeerUp { network, node } => {
+                self.troubles.version_fits(node);
                 let book = self.book.lock().await;
                 let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
                 tracing::info!(peer = %node.short(), network = %name, "peer is here");
@@ -252,6 +287,7 @@ impl Daemon {
             // Supernodes have events of their own.
             Event::PeerDown { node } if self.book.lock().await.worlds.has_supernode(node) => {}
             Event::PeerDown { node } => tracing::info!(peer = %node.short(), "peer is gone"),
+            Event::PathChanged { address, .. } => tracing::debug!(?address, "the path's endpoint"),
             Event::Pong {
                 token,
                 node,
@@ -260,6 +296,8 @@ impl Daemon {
                 address,
             } => self.pings.answered(token, node, rtt, path, address),
             Event::PingFailed { token, reason } => self.pings.failed(token, reason),
+            Event::Twin { supernode, other } => self.troubles.twin(&self.state, supernode, other),
+            Event::OtherVersion { node, address, version } => self.other_version_seen(node, address, version),
         }
     }
 
@@ -280,15 +318,27 @@ impl Daemon {
         self.restore_cards(&snapshot.networks).await;
         // A report that was lost must not leave a card without its address.
         self.reconcile_ipv4(&snapshot.networks).await;
+        let mut book = self.book.lock().await;
+        self.join_dormant(&mut book).await;
+        if let Err(failure) = self.claim_freed_ipv4(&mut book).await {
+            tracing::warn!(%failure, "cannot claim IPv4 addresses that are free now");
+        }
+        self.write_down_again(&book);
+        self.tell_hand_set().await;
     }
 
     async fn save_contacts(&self, snapshot: &Snapshot) {
         let mut book = self.book.lock().await;
         let Book { networks, contacts, .. } = &mut *book;
         let world_of = |handle| networks.by_handle(handle).map(networks::Joined::world);
-        if let Err(failure) = contacts.update(&self.state, &snapshot.peers, world_of) {
-            tracing::warn!(%failure, "cannot write down the contacts");
-        }
+        self.contacts_written(contacts.update(&self.state, &snapshot.peers, world_of));
+    }
+
+    /// Ends the daemon soon; its networks are remembered.
+    pub fn down(&self) -> DownReply {
+        tracing::info!("asked to end");
+        self.down.notify_one();
+        DownReply { schema: SCHEMA }
     }
 
     async fn stop(&self) {

@@ -81,7 +81,13 @@ impl Failure {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => FailureKind::Permission,
             _ => FailureKind::Negative,
         };
-        Self::new(kind, format_args!("cannot {verb} {}: {error}", path.display()))
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; run this as root, or as the user who owns that",
+            io::ErrorKind::ReadOnlyFilesystem => "; make that file system writable, or choose another directory",
+            _ if is_full(error) => FREE_SPACE,
+            _ => "",
+        };
+        Self::new(kind, format_args!("cannot {verb} {}: {error}{remedy}", path.display()))
     }
 
     fn new(kind: FailureKind, message: impl fmt::Display) -> Self {
@@ -110,8 +116,11 @@ impl From<farlan_crypto::secret_file::SecretFileError> for Failure {
             | SecretFileError::Garbage { .. }
             | SecretFileError::Key { .. } => false,
         };
+        let full = matches!(&error, SecretFileError::Io { error, .. } if is_full(error));
         if refused {
             Self::permission(error)
+        } else if full {
+            Self::negative(format_args!("{error}{FREE_SPACE}"))
         } else {
             Self::negative(error)
         }
@@ -126,6 +135,13 @@ impl From<farlan_tap::TapError> for Failure {
         }
     }
 }
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What to do about a full disk.
+const FREE_SPACE: &str = "; free some space there";
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,8 @@
 //! | [`state`] | the state directory: lock, secrets, files |
 //! | [`failure`] | what can go wrong for a user, with its exit code |
 //! | [`logs`] | logging to standard error |
+//! | [`signals`] | the signals a daemon obeys |
+//! | [`notify`] | what the service manager is told |
 //!
 //! `farlan-supernode` is built from the same parts.
 
@@ -19,5 +21,7 @@ pub mod config;
 pub mod daemon;
 pub mod failure;
 pub mod logs;
+pub mod notify;
 pub mod shell;
+pub mod signals;
 pub mod state;

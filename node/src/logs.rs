@@ -3,10 +3,13 @@
 //! Levels are an interface: per packet TRACE, decisions DEBUG, what a user would notice INFO, what should wake somebody
 //! WARN. Underlay addresses never appear above DEBUG.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::OnceLock,
+};
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 /// Which messages are logged: a level (`info`), or levels by module (`info,farlan_engine=debug`), in the syntax of
 /// `tracing-subscriber`'s `EnvFilter`.
@@ -52,15 +55,32 @@ impl std::str::FromStr for LogFilter {
 
 /// Starts logging for the whole program; a second call changes nothing.
 pub fn start(filter: &LogFilter) {
-    let filter = EnvFilter::new(&filter.0);
-    // The only failure is that a logger exists already.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(&filter.0));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
+        .with_target(false);
+    // The only failure is that a logger exists already.
+    if tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .is_ok()
+    {
+        let _ = IN_FORCE.set(handle);
+    }
 }
+
+/// Logs by another filter from now on, if [`start`] was called.
+pub fn change(filter: &LogFilter) {
+    if let Some(handle) = IN_FORCE.get() {
+        // It fails only when the logger is gone, which lives as long as the program.
+        let _ = handle.reload(EnvFilter::new(&filter.0));
+    }
+}
+
+/// The filter of the program's logger.
+static IN_FORCE: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 #[cfg(test)]
 mod tests {

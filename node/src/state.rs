@@ -114,11 +114,19 @@ impl StateDir {
         let path = self.path.join(name);
         let text = toml::to_string(content)
             .map_err(|error| Failure::negative(format_args!("cannot write {}: {error}", path.display())))?;
+        // A disk that is full or read-only does not matter where nothing changes.
+        if fs::read(&path).is_ok_and(|before| before == text.as_bytes()) {
+            return Ok(());
+        }
         let temporary = self.path.join(format!(".{name}.new"));
-        write_synced(&temporary, text.as_bytes())
+        let written = write_synced(&temporary, text.as_bytes())
             .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(|error| Failure::file("write", &path, &error))
+            .and_then(|()| File::open(&self.path)?.sync_all());
+        written.map_err(|error| {
+            // What did not fit takes room that is needed.
+            let _ = fs::remove_file(&temporary);
+            Failure::file("write", &path, &error)
+        })
     }
 }
 

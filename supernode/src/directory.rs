@@ -73,7 +73,7 @@ impl Directory {
                 failure
             }
         })?;
-        let config = config::load(&path.join(CONFIG))?;
+        let config = config(path)?;
         let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
         if !world
             .supernodes()
@@ -166,6 +166,19 @@ pub(crate) fn link(path: &Path) -> Result<Link, Failure> {
     world(path).map(Link::Supernode)
 }
 
+/// The configuration of the supernode in the directory at `path`.
+///
+/// # Errors
+/// An unreadable file, and what is wrong with it, with file and line.
+pub(crate) fn config(path: &Path) -> Result<Config, Failure> {
+    config::load(&config_file(path))
+}
+
+/// Where the configuration of the supernode in `path` is.
+pub(crate) fn config_file(path: &Path) -> PathBuf {
+    path.join(CONFIG)
+}
+
 /// The world that the supernode in the directory at `path` serves.
 ///
 /// # Errors
@@ -232,10 +245,11 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
          # Its addresses stand in its signed world, which nodes get with its link:\n\
          #   {}\n\
          \n\
-         # The UDP port to listen on.\n\
+         # The UDP port to listen on. Takes effect at the next start.\n\
          port = {port}\n\
          \n\
-         # What is logged to standard error: off, error, warn, info, debug or trace, or levels by module.\n\
+         # What is logged to standard error: off, error, warn, info, debug or trace, or levels by module. A running supernode\n\
+         # takes a change over at SIGHUP (`systemctl reload farlan-supernode`).\n\
          #log = \"info\"\n",
         listed.join(", ")
     )
@@ -337,7 +351,7 @@ mod tests {
         let text = format!("{}prot = 1\n", configuration(9600, &[]));
         let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
         assert!(
-            failure.message.starts_with("supernode.toml:10: unknown field `prot`"),
+            failure.message.starts_with("supernode.toml:11: unknown field `prot`"),
             "{failure}"
         );
     }

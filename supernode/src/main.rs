@@ -15,6 +15,7 @@ use farlan::{
     cli::{
         self,
         client::{self, Client},
+        config_check,
         output::{self, Output, say},
     },
     failure::Failure,
@@ -38,6 +39,8 @@ enum Command {
     /// Make a new supernode: its identity, its operator's key and its world
     Init(Init),
     /// Run the supernode in the foreground
+    ///
+    /// SIGTERM and Ctrl-C end it, SIGHUP makes it read its configuration again.
     Run {
         #[command(flatten)]
         place: Place,
@@ -50,6 +53,9 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Check the configuration without using it
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Show or change the list of supernodes of the world
     World {
         #[command(subcommand)]
@@ -57,6 +63,20 @@ enum Command {
     },
     /// Show what the running supernode serves
     Status {
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read the configuration and say what is wrong with it, with file and line
+    ///
+    /// A running supernode reads it again at SIGHUP: `systemctl reload`, or `kill -HUP` with its process id.
+    Check {
         #[command(flatten)]
         place: Place,
         /// Print JSON instead of text
@@ -127,7 +147,11 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Run { place, log } => {
             let directory = Directory::open(&place.state_dir)?;
             logs::start(log.as_ref().unwrap_or_else(|| &directory.config().log));
-            cli::complete(serving::run(directory))
+            cli::complete(serving::run(directory, log))
+        }
+        Command::Config(ConfigCommand::Check { place, json }) => {
+            directory::config(&place.state_dir)?;
+            config_check::fine(Some(&directory::config_file(&place.state_dir)), json)
         }
         Command::Link { place } => Output::new(false).line(directory::link(&place.state_dir)?),
         Command::World { command } => change_world(command),
@@ -240,6 +264,7 @@ mod tests {
             "farlan-supernode init --state-dir D --port 9600 --address a.example:9600 --address [2001:db8::1]:9600",
             "farlan-supernode run --state-dir D",
             "farlan-supernode link --state-dir D",
+            "farlan-supernode config check --state-dir D",
             "farlan-supernode world show --state-dir D",
             "farlan-supernode world add farlan:x --state-dir D",
             "farlan-supernode world remove abcdefghij --state-dir D",

@@ -1,23 +1,34 @@
 //! Running: the data plane in the role of a supernode, and its status on a socket.
 
-use std::{collections::BTreeMap, io, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use axum::{Json, Router, extract::State, routing::get};
 use farlan::{
     api::{Answer, SCHEMA, Server, finish},
     cli::client::check_socket,
-    daemon::stop_signal,
+    daemon::speaks_version,
     failure::Failure,
+    logs::{self, LogFilter},
+    notify::Notifier,
     shell::{DataPlane, Request, Underlay},
+    signals::{Asked, Signals},
 };
 use farlan_crypto::Work;
-use farlan_engine::{Config, Role};
+use farlan_engine::{Config, Event, Role};
 use farlan_netconf::World;
 use serde::{Deserialize, Serialize};
-
 use tokio::sync::watch;
 
-use crate::{directory::Directory, world};
+use crate::{
+    directory::{self, Directory},
+    world,
+};
 
 /// Name of the status socket in the state directory.
 pub(crate) const SOCKET: &str = "status.sock";
@@ -57,17 +68,20 @@ struct Serving {
     data_plane: DataPlane,
 }
 
-/// Runs until SIGTERM, SIGINT or the end of the data plane.
+/// Runs until SIGTERM, SIGINT or the end of the data plane. At SIGHUP it reads the configuration again; `log` of the
+/// command line goes before what stands there.
 ///
 /// # Errors
 /// The port is taken or not permitted; the status socket cannot be made.
-pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
+pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
     let socket = directory.path().join(SOCKET);
     check_socket(&socket)?;
     let underlay = listen(directory.config().port)?;
     let port = underlay.port().map_err(Failure::negative)?;
     let path = directory.path().to_owned();
     let (served, current) = watch::channel(directory.world().clone());
+    let mut in_force = directory.config().clone();
     // The directory stays locked as long as this runs.
     let (_state, identity) = directory.into_parts();
     let node_id = identity.node_id().to_string();
@@ -84,12 +98,26 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
         started: Instant::now(),
         data_plane: data_plane.clone(),
     };
+    let server = Server::start(&socket, router(serving.clone()))?;
     tracing::info!(node = %serving.node_id, port, "the supernode is up");
-    let server = Server::start(&socket, router(serving))?;
-    let ended = tokio::select! {
-        result = stop_signal() => result,
-        followed = world::follow(&path, &data_plane, &mut events, &served) => followed.map_err(Failure::from),
+    let notifier = Notifier::from_environment();
+    notifier.ready();
+    let mut callers = Callers::default();
+    let mut followed = pin!(world::follow(&path, &data_plane, &mut events, &served, |event| callers.look_at(event)));
+    let ended = loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break Ok(()),
+                Asked::Reload => {
+                    notifier.reloading();
+                    reload(&path, &mut in_force, log.as_ref());
+                    notifier.ready();
+                }
+            },
+            ended = &mut followed => break ended.map_err(Failure::from),
+        }
     };
+    notifier.stopping();
     tracing::info!("stopping");
     drop(server);
     let goodbye = data_plane.ask(|reply| Request::Shutdown { reply });
@@ -98,6 +126,45 @@ pub(crate) async fn run(directory: Directory) -> Result<(), Failure> {
     }
     ended
 }
+
+/// Reads the configuration again. One that cannot be read changes nothing.
+fn reload(path: &Path, in_force: &mut directory::Config, log: Option<&LogFilter>) {
+    let config = match directory::config(path) {
+        Ok(config) => config,
+        Err(failure) => {
+            tracing::error!("the configuration is not reloaded, and the old one stays in force: {failure}");
+            return;
+        }
+    };
+    if config.port != in_force.port {
+        tracing::warn!("the port cannot change while the supernode runs; it takes effect at the next start");
+    }
+    logs::change(log.unwrap_or(&config.log));
+    // The port stays the one in use, so that a difference is named each time.
+    in_force.log = config.log;
+    tracing::info!("the configuration is reloaded");
+}
+
+/// The other versions of the protocol in which nodes call.
+#[derive(Debug, Default)]
+struct Callers(BTreeMap<u8, Instant>);
+
+impl Callers {
+    /// Says once an hour which other versions nodes speak.
+    fn look_at(&mut self, event: &Event) {
+        let Event::OtherVersion { version, .. } = event else {
+            return;
+        };
+        let lately = self.0.get(version).is_some_and(|said| said.elapsed() < SAID_AGAIN);
+        if !lately {
+            self.0.insert(*version, Instant::now());
+            tracing::warn!("{}", speaks_version("a node that calls this supernode", *version));
+        }
+    }
+}
+
+/// How often the same other version is mentioned; there may be many nodes of it.
+const SAID_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Binds the port of the configuration, or says what to do about one that cannot be had.
 fn listen(port: u16) -> Result<Underlay, Failure> {
@@ -138,7 +205,7 @@ async fn status(State(serving): State<Serving>) -> Answer<Status> {
 }
 
 /// How long saying goodbye may take; whoever sent the signal expects the end within 2 s.
-const STOPPING: std::time::Duration = std::time::Duration::from_millis(1500);
+const STOPPING: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]
 mod tests {

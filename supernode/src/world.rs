@@ -185,6 +185,7 @@ pub(crate) async fn follow(
     data_plane: &DataPlane,
     events: &mut mpsc::Receiver<Event>,
     served: &watch::Sender<World>,
+    mut other: impl FnMut(&Event),
 ) -> Result<(), DataPlaneError> {
     let mut resolver = hand_over(data_plane, &served.borrow().clone()).await?;
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -192,7 +193,10 @@ pub(crate) async fn follow(
         let newer = tokio::select! {
             event = events.recv() => match event {
                 Some(Event::WorldChanged { world }) => Some(*world),
-                Some(_) => None,
+                Some(event) => {
+                    other(&event);
+                    None
+                }
                 None => return Err(DataPlaneError::Ended),
             },
             _ = looks.tick() => directory::world(path).ok(),
@@ -328,7 +332,7 @@ mod tests {
         add(&first, &link).unwrap();
         let followed = tokio::time::timeout(Duration::from_secs(20), async {
             tokio::select! {
-                ended = follow(&first, &data_plane, &mut received, &served) => panic!("{ended:?}"),
+                ended = follow(&first, &data_plane, &mut received, &served, |_| {}) => panic!("{ended:?}"),
                 () = async {
                     for version in [1, 2] {
                         let Some(Request::HoldWorld { world }) = requests.recv().await else { panic!("a list") };

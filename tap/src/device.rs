@@ -70,6 +70,8 @@ pub struct CardState {
     pub name: String,
     /// Whether it is up, by the administrator's wish.
     pub up: bool,
+    /// Whether it is a port of another device, such as a bridge: addresses on it are of no use then.
+    pub is_port: bool,
 }
 
 /// What [`restore_addresses`] found and did.
@@ -160,6 +162,7 @@ pub fn card_state(index: u32) -> Result<Option<CardState>, TapError> {
         Ok((_, link)) => Ok(Some(CardState {
             name: link.name,
             up: link.up,
+            is_port: link.is_port,
         })),
         Err(TapError::NoSuchDevice { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -457,7 +460,7 @@ fn check_address(address: &Address) -> Result<(), TapError> {
 }
 
 /// What the interface alias of every device of ours begins with.
-const MARK: &str = "farlan:";
+pub(crate) const MARK: &str = "farlan:";
 
 /// The part of a wanted name that the kernel replaces by a number.
 const PATTERN: &str = "%d";

@@ -34,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// Whether it has a carrier. A TAP device has one exactly while a program holds it.
     pub(crate) carrier: bool,
+    /// Whether it is a port of another device, such as a bridge.
+    pub(crate) is_port: bool,
 }
 
 /// One message of a reply: the fixed header and the attributes, not yet taken apart.
@@ -203,11 +205,13 @@ impl Link {
             mtu: 0,
             up: header.flags.contains(LinkFlags::Up),
             carrier: false,
+            is_port: false,
         };
         reply.attributes(header.buffer_len(), |kind, value| match kind {
             libc::IFLA_MTU => link.mtu = parse_u32(value).unwrap_or(0),
             libc::IFLA_IFNAME => link.name = text(value),
             libc::IFLA_IFALIAS => link.alias = Some(text(value)),
+            libc::IFLA_MASTER => link.is_port = parse_u32(value).is_ok_and(|master| master != 0),
             libc::IFLA_CARRIER => link.carrier = value.first().is_some_and(|&carrier| carrier != 0),
             _ => {}
         })?;

@@ -438,7 +438,11 @@ impl Engine {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.path = Some(came);
                 }
-                self.send_control(now, id, None, &[Control::Challenge { nonce }], out);
+                let mut messages = vec![Control::Challenge { nonce }];
+                if let Path::Direct(endpoint) = came {
+                    messages.push(Control::Observed { endpoint });
+                }
+                self.send_control(now, id, None, &messages, out);
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.path = path;
                 }

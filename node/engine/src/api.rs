@@ -145,6 +145,15 @@ pub enum Event {
         /// What was held, if any.
         address: Option<Ipv4Addr>,
     },
+    /// An address that others put on this machine's card is another member's too.
+    AddressConflict {
+        /// Where.
+        network: NetworkHandle,
+        /// Which.
+        address: IpAddr,
+        /// The other member.
+        node: NodeId,
+    },
     /// A member of a network can be reached now: a session stands and it proved to know the network.
     PeerUp {
         /// Where.
@@ -156,6 +165,17 @@ pub enum Event {
     PeerDown {
         /// Who.
         node: NodeId,
+    },
+    /// Data to a peer takes another way from now on.
+    PathChanged {
+        /// Who.
+        node: NodeId,
+        /// The way.
+        path: PathKind,
+        /// The underlay endpoint, on a relay the supernode's; none while there is no relay.
+        address: Option<SocketAddr>,
+        /// Why, for people.
+        reason: &'static str,
     },
     /// A peer answered a ping.
     Pong {
@@ -169,6 +189,22 @@ pub enum Event {
         path: PathKind,
         /// The underlay endpoint used.
         address: SocketAddr,
+    },
+    /// Another running machine uses this node's key: both take the registration from each other.
+    Twin {
+        /// Which supernode says so. It has seen the other prove that it holds the key.
+        supernode: NodeId,
+        /// Where it sees the other.
+        other: SocketAddr,
+    },
+    /// Somebody speaks another version of the protocol, as far as an answer without proof can tell.
+    OtherVersion {
+        /// Who was called and answered so; nobody is known where the other end called.
+        node: Option<NodeId>,
+        /// The underlay endpoint it came from, on a relay the supernode's.
+        address: Option<SocketAddr>,
+        /// The version that is spoken there.
+        version: u8,
     },
     /// A ping cannot be answered: nobody with that id or address is known to the supernode.
     PingFailed {

@@ -34,6 +34,10 @@ counters! {
     group_duplicates,
     /// ARP requests and neighbour solicitations answered by this node itself.
     neighbours_answered,
+    /// Messages sent in fragments, because they did not fit the path.
+    messages_cut,
+    /// Messages given up because fragments of them did not come in time or did not fit together.
+    fragments_lost,
     /// Datagrams relayed for others.
     relayed,
     /// Datagrams not relayed: the source has no registration or another address.
@@ -46,6 +50,10 @@ counters! {
     malformed_datagrams,
     /// Datagrams of another protocol version.
     other_version,
+    /// Datagrams to a supernode under a session that a newer one of the same node has replaced.
+    replaced_session,
+    /// How often a supernode found two machines with one key.
+    twins_found,
     /// Datagrams for a session that does not exist.
     unknown_session,
     /// Datagrams that failed authentication.
@@ -72,12 +80,20 @@ counters! {
     malformed_frames,
     /// Frames for a MAC nobody is known to have.
     unknown_destination,
+    /// Frames for one MAC sent to all, since nobody is known to have it or it is not where it was.
+    flooded,
+    /// Foreign MACs that had to make room for others behind the same member.
+    learned_displaced,
+    /// Frames for a MAC that is not this node's, where that is not allowed.
+    foreign_destination,
     /// Frames dropped because the queue towards their peer was full or they waited too long.
     queue_dropped,
     /// Frames of a network the sender did not prove to know.
     unmatched_network,
     /// Frames whose source MAC was not the sender's own.
     foreign_source_mac,
+    /// ARP and neighbour messages that spoke for another member's address.
+    foreign_neighbour,
     /// Frames whose source IP was not the sender's own.
     foreign_source_ip,
 }

@@ -131,6 +131,8 @@ pub(crate) struct Registration {
     pub(crate) unanswered: Option<Unanswered>,
     /// When a sign of life is due, because what was sent over the supernode stays unanswered.
     watched: Option<Time>,
+    /// How often the supernode answered a sign of life with the question for a twin, since it registered this node.
+    twin_questions: u32,
     /// When a hint of the supernode was last followed.
     hinted: Option<Time>,
 }
@@ -345,6 +347,7 @@ impl Engine {
                 request: None,
                 keepalive: now,
                 unanswered: None,
+                twin_questions: 0,
                 watched: None,
                 hinted: None,
             });
@@ -418,6 +421,7 @@ impl Engine {
             return;
         }
         self.directory.registrations.remove(&id);
+        self.traversal.forget(id);
         self.directory.dirty.remove(&id);
         for network in self.networks.iter_mut() {
             network.listings.remove(&id);
@@ -573,6 +577,8 @@ impl Engine {
         self.directory.changed |= first;
         registration.keepalive = now + registration.keepalive();
         registration.unanswered = None;
+        registration.twin_questions = 0;
+        self.observed_told(id, observed);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let supernode = peer.key.node_id();
         if answered.retry.sent() == 1 {
@@ -706,6 +712,13 @@ impl Engine {
         self.begin_handshake(id, false);
     }
 
+    /// Shows a supernode at once that this node is still there, and from where.
+    pub(crate) fn prove_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        if self.directory.relay_index(id).is_some() {
+            self.send_keepalive(now, id, None, out);
+        }
+    }
+
     /// Something was sent over a supernode that should be answered: whether the supernode lives is looked at soon.
     pub(crate) fn watch_relay(&mut self, now: Time, supernode: PeerId) {
         if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
@@ -781,6 +794,23 @@ impl Engine {
             peer.measure_rtt(now.since(unanswered.sent));
             self.directory.changed = true;
         }
+    }
+
+    /// A supernode asks, where it should have answered a sign of life: this node's session was replaced by a twin's. The
+    /// sign of life is repeated like one without an answer, and the registration is lost after as many.
+    pub(crate) fn sign_of_life_questioned(&mut self, now: Time, id: PeerId) {
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
+        registration.twin_questions += 1;
+        registration.unanswered = Some(Unanswered {
+            sent: now,
+            count: registration.twin_questions,
+            pause: KEEPALIVE_RETRY,
+            limit: KEEPALIVES_MISSED,
+            alive: false,
+        });
+        self.arm(id);
     }
 
     /// A supernode says that it does not know this node's registration or session. Anybody could say so: it is asked,

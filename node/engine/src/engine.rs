@@ -14,18 +14,23 @@ use zeroize::Zeroizing;
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    addresses::Contests,
     anchor::Anchor,
     directory::Directory,
     forwarding::Siblings,
+    fragments::Assemblies,
     handshakes::Handshakes,
     lookups::Lookups,
     multicast::Groups,
     networks::Networks,
     outbound::PendingSeal,
-    peers::{Path, PeerId, Peers},
+    peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
     switch::HeldFrames,
-    wire::datagram::{RelayIndex, RelayTarget, SupernodeTag, put_passed, put_relay},
+    traversal::Traversal,
+    twins::Twins,
+    versions::Versions,
+    wire::datagram::{RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, SupernodeTag, put_passed, put_relay},
     worlds::Worlds,
 };
 
@@ -50,8 +55,13 @@ pub struct Engine {
     pub(crate) worlds: Worlds,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
+    pub(crate) contests: Contests,
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
+    pub(crate) traversal: Traversal,
+    pub(crate) assemblies: Assemblies,
+    pub(crate) twins: Twins,
+    pub(crate) versions: Versions,
     pub(crate) siblings: Siblings,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
@@ -98,8 +108,13 @@ impl Engine {
             worlds: Worlds::default(),
             held: HeldFrames::default(),
             groups,
+            contests: Contests::default(),
             pings: Pings::default(),
             anchor,
+            traversal: Traversal::default(),
+            assemblies: Assemblies::default(),
+            twins: Twins::default(),
+            versions: Versions::default(),
             siblings: Siblings::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
@@ -182,26 +197,36 @@ impl Engine {
             self.tend_peer(now, id, out);
         }
         self.tend_held(now);
+        self.counters.fragments_lost += self.assemblies.expire(now);
         self.tend_groups(now, out);
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_contests(now);
         self.tend_anchor(now, out);
+        self.tend_traversal(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
 
     /// When [`Self::handle_timeout`] is to be called, at the latest; a moment in the past means at once.
     pub fn next_timeout(&self) -> Option<Time> {
-        if !self.handshakes.is_idle() || !self.events.is_empty() || self.directory.is_dirty() || self.pings.is_fresh() {
+        if !self.handshakes.is_idle()
+            || !self.events.is_empty()
+            || self.directory.is_dirty()
+            || self.pings.is_fresh()
+            || self.traversal.is_fresh()
+        {
             return Some(Time::ZERO);
         }
         [
             self.timers.peek().map(|Reverse((at, _))| *at),
             self.held.deadline(),
+            self.assemblies.deadline(),
             self.groups.deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
+            self.contests.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
         ]
@@ -212,10 +237,17 @@ impl Engine {
 
     /// Says goodbye to supernodes and peers; the engine is of no use afterwards.
     pub fn shutdown(&mut self, now: Time, out: &mut Outbox) {
-        // Supernodes last: what goes over them would not be passed on any more.
+        // Supernodes last, and of them those reached directly: what goes over them would not be passed on any more.
         let direct: Vec<PeerId> = self.directory.homes().collect();
-        let others = self.peers.ids().into_iter().filter(|id| !direct.contains(id));
-        for id in others.chain(direct.iter().copied()).collect::<Vec<_>>() {
+        let rank = |id: &PeerId| {
+            (
+                self.peers.get(*id).is_some_and(|peer| peer.supernode),
+                direct.contains(id),
+            )
+        };
+        let mut ids = self.peers.ids();
+        ids.sort_by_key(rank);
+        for id in ids {
             self.send_bye(now, id, out);
         }
     }
@@ -224,6 +256,7 @@ impl Engine {
     pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
         self.review_supernodes(now, out);
         self.flush_registrations(now, out);
+        self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
     }
@@ -232,7 +265,10 @@ impl Engine {
         self.expire_sessions(now, id, out);
         self.tend_handshake(now, id, out);
         self.tend_silence(now, id, out);
+        self.tend_direct(now, id, out);
+        self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
+        self.tend_addresses(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_anchored(now, id, out);
         self.forget_if_idle(now, id);
@@ -270,6 +306,8 @@ impl Engine {
             peer.up.clear();
             peer.unanswered = None;
             peer.owed = None;
+            peer.direct.session_ended();
+            peer.exchange.session_ended();
             peer.key.node_id()
         });
         for index in ended {
@@ -286,6 +324,7 @@ impl Engine {
         let quiet = peer.heard.is_none_or(|heard| now.since(heard) >= FORGET_AFTER);
         if peer.forgettable() && quiet && !self.anchor.has_registration(id) {
             self.pings.forget(id);
+            self.forget_foreign(id);
             self.peers.forget(id);
         }
     }
@@ -317,10 +356,12 @@ impl Engine {
         match path {
             Path::Direct(destination) => Some(Envelope {
                 destination,
+                ttl: None,
                 relay: None,
             }),
             Path::Passed { sibling, index } => Some(Envelope {
                 destination: self.siblings.address(sibling)?,
+                ttl: None,
                 relay: Some(RelayHeader::Passed {
                     origin: SupernodeTag::of(&self.node_id),
                     index,
@@ -333,6 +374,7 @@ impl Engine {
                 };
                 Some(Envelope {
                     destination,
+                    ttl: None,
                     relay: Some(RelayHeader::Relay(target, source)),
                 })
             }
@@ -373,7 +415,7 @@ impl Engine {
         let peer = self.peers.by_node(&node).and_then(|id| self.peers.get(id));
         let path = peer
             .filter(|peer| peer.sessions.current().is_some())
-            .and_then(|peer| peer.path);
+            .and_then(Peer::way);
         let networks = self.networks.iter().filter_map(|network| {
             let member = network.member(&node);
             let shared = peer.is_some_and(|peer| peer.up.contains(&network.handle));
@@ -413,10 +455,16 @@ impl Engine {
     }
 }
 
+/// Lengths of IP and UDP headers together.
+const IPV4_UDP: usize = 28;
+const IPV6_UDP: usize = 48;
+
 /// Where a datagram goes and what stands before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
     pub(crate) destination: SocketAddr,
+    /// The time to live, where it is not the system's.
+    ttl: Option<u8>,
     relay: Option<RelayHeader>,
 }
 
@@ -432,6 +480,28 @@ enum RelayHeader {
 }
 
 impl Envelope {
+    /// Bytes around the datagram inside: IP and UDP headers, and those of a relay. The way behind a relay may be IPv6.
+    pub(crate) fn overhead(&self) -> usize {
+        match self.relay {
+            Some(RelayHeader::Relay(RelayTarget::Node(_), _)) => IPV6_UDP + RELAY_FIRST_HEADER,
+            Some(RelayHeader::Relay(..) | RelayHeader::Passed { .. }) => IPV6_UDP + RELAY_HEADER,
+            None if self.destination.is_ipv6() => IPV6_UDP,
+            None => IPV4_UDP,
+        }
+    }
+
+    /// Whether it goes over a relay.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.relay.is_some()
+    }
+
+    /// The same with another time to live.
+    pub(crate) fn with_ttl(self, ttl: Option<u8>) -> Self {
+        Self { ttl, ..self }
+    }
+}
+
+impl Envelope {
     /// Adds a datagram; returns where in the arena the part behind the relay header lies.
     pub(crate) fn write(
         self,
@@ -441,7 +511,7 @@ impl Envelope {
         let mut inner = 0;
         let transmit = Transmit {
             destination: self.destination,
-            ttl: None,
+            ttl: self.ttl,
         };
         let range = datagrams.write(transmit, |bytes| {
             match self.relay {

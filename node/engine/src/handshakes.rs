@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Engine, Event, Outbox, Role, Time,
+    direct::{OPENING_TTL, is_private},
     peers::{Path, PeerId},
     retry::{Retry, Schedule},
     sessions::{Lifetime, Session},
@@ -249,7 +250,7 @@ impl Engine {
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.outgoing.is_some() || peer.path.is_none() {
+        if peer.outgoing.is_some() || (peer.way().is_none() && peer.direct.known().is_empty()) {
             return;
         }
         let schedule = if peer.supernode {
@@ -279,11 +280,24 @@ impl Engine {
         self.arm(id);
     }
 
+    /// Sends message 1 the way data goes. Where that is no direct path, or brought no answer, it goes to the endpoints
+    /// where the peer answered before and over the relay alike, and the first answer counts.
     fn send_initiation(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         self.find_path(now, id);
         let Some(peer) = self.peers.get(id) else { return };
-        if let (Some(outgoing), Some(path)) = (&peer.outgoing, peer.path) {
+        let Some(outgoing) = &peer.outgoing else { return };
+        let first = outgoing.retry.sent() == 1;
+        let active = peer.direct.active();
+        if let Some(path) = peer.path.filter(|_| active.is_none() || !first) {
             self.transmit(path, out, |bytes| bytes.extend_from_slice(&outgoing.datagram));
+        }
+        for address in peer.direct.known() {
+            // The first one only opens this end's NAT: see `direct::OPENING`.
+            let ttl = (first && active != Some(address) && !is_private(address.ip())).then_some(OPENING_TTL);
+            if let Some(envelope) = self.envelope(Path::Direct(address)) {
+                let envelope = envelope.with_ttl(ttl);
+                envelope.write(&mut out.datagrams, |bytes| bytes.extend_from_slice(&outgoing.datagram));
+            }
         }
     }
 
@@ -429,6 +443,10 @@ impl Engine {
         if !peer.supernode && matches!(via, Via::Relay { .. }) {
             peer.path = Some(via.path());
         }
+        let straight = match via {
+            Via::Direct(address) => Some(address).filter(|_| !peer.supernode),
+            _ => None,
+        };
         if peer.supernode {
             self.way_answered(id, via);
         }
@@ -445,6 +463,9 @@ impl Engine {
             self.peers.unbind(ended);
         }
         debug!(peer = %self.name(id), "session stands");
+        if let Some(address) = straight {
+            self.direct_proved(now, id, address, out);
+        }
         if supernode {
             self.register(now, id, out);
         } else {
@@ -471,7 +492,14 @@ impl Engine {
                     peer.path = Some(via.path());
                 }
             }
-            Role::Node => self.offer_networks(now, id, local, out),
+            Role::Node => {
+                if let Via::Direct(address) = via
+                    && proved
+                {
+                    self.direct_proved(now, id, address, out);
+                }
+                self.offer_networks(now, id, local, out);
+            }
         }
         self.drop_outgoing(id);
         if let Some(half_open) = half_open {
@@ -492,6 +520,8 @@ impl Engine {
         peer.unanswered = None;
         peer.owed = None;
         peer.up.clear();
+        peer.direct.session_ended();
+        peer.exchange.session_ended();
         let ended = peer.sessions.clear();
         for index in ended {
             self.peers.unbind(index);

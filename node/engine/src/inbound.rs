@@ -4,26 +4,28 @@
 //! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go into the queue, a supernode passes on what it
 //!    relays, a node takes the relay header off what was relayed to it.
 //! 3. [`Engine::open`] finds the session and opens the datagram in place.
-//! 4. [`Engine::opened`] tells frames, group frames and control messages apart; what comes before the networks of its
+//! 4. [`Engine::opened`] tells frames, group frames and control messages apart and puts fragments together; what comes before the networks of its
 //!    session are matched waits.
-//! 5. [`Engine::admits`] (in `switch`) checks the sources, and the frame leaves for its card.
+//! 5. [`Engine::let_in`] (in `bridging`) checks the sources and learns foreign ones, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
 
 use std::{net::SocketAddr, time::Duration};
 
 use farlan_crypto::session::OpenError;
+use farlan_netconf::Policy;
 use tracing::trace;
 
 use crate::{
     Batch, Engine, NetworkHandle, Outbox, Role, Time,
+    fragments::Part,
     handshakes::{Via, version_fits},
     peers::{Path, PeerId},
     sessions::MAX_EARLY,
-    switch::{HEADER, MAX_FRAME},
+    switch::{HEADER, MAX_FRAME, carries_ipv4},
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
-        sealed::{GROUP_HEADER, Sealed},
+        sealed::{FULL, GROUP, GROUP_HEADER, OWN, Sealed},
     },
 };
 
@@ -47,7 +49,7 @@ impl Engine {
             return;
         };
         if !version_fits(&parsed) {
-            self.counters.other_version += 1;
+            self.other_version_received(now, via, &parsed, out);
             return;
         }
         match parsed {
@@ -77,6 +79,7 @@ impl Engine {
                     self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
                 }
             }
+            Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
             Datagram::Forward { .. } | Datagram::Passed { .. } => {
                 // Where one is within another, it is not to be passed on.
                 let (Some(via), Some(inner)) = (self.passed_on(via, parsed, out), datagram.get_mut(RELAY_HEADER..))
@@ -128,8 +131,11 @@ impl Engine {
         if !session.confirmed {
             self.confirmed(now, id, local, via, out);
         }
+        if self.replaced_session_heard(now, id, local, via, message, out) {
+            return;
+        }
         self.heard(now, id, via, message.is_empty(), out);
-        self.opened(now, id, local, message, out);
+        self.opened(now, id, (local, via), message, out);
         self.arm(id);
     }
 
@@ -144,31 +150,37 @@ impl Engine {
         } else if peer.supernode {
             self.anchor_heard(now, id, via);
         } else {
-            // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
-            match via {
-                Via::Relay {
-                    source: RelayTarget::Remote { .. },
-                    ..
-                } if peer.one_hop.is_some_and(|at| now.since(at) < ONE_HOP_KEPT) => {}
-                Via::Relay { source, .. } => {
-                    peer.path = Some(via.path());
-                    if matches!(source, RelayTarget::Index(_)) {
-                        peer.one_hop = Some(now);
-                    }
-                }
-                Via::Direct(_) | Via::Passed { .. } => {}
-            }
             if !empty && peer.owed.is_none() {
                 peer.owed = Some(now);
             }
-            if let Via::Relay { supernode, .. } = via {
-                self.relay_works(supernode);
+            match via {
+                // The supernode vouches for the index; a wrong one is mended by the next genuine datagram.
+                Via::Relay { supernode, source } => {
+                    // The way over one supernode wins over the way over two.
+                    let detour = matches!(source, RelayTarget::Remote { .. });
+                    if !detour || peer.one_hop.is_none_or(|at| now.since(at) >= ONE_HOP_KEPT) {
+                        peer.path = Some(via.path());
+                    }
+                    if matches!(source, RelayTarget::Index(_)) {
+                        peer.one_hop = Some(now);
+                    }
+                    self.relay_works(supernode);
+                }
+                Via::Direct(address) => self.direct_heard(now, id, address),
+                _ => {}
             }
         }
     }
 
     /// An opened message: a frame, a group frame, control messages, or nothing but a sign of life.
-    pub(crate) fn opened(&mut self, now: Time, id: PeerId, local: SessionIndex, message: &[u8], out: &mut Outbox) {
+    pub(crate) fn opened(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (local, via): (SessionIndex, Via),
+        message: &[u8],
+        out: &mut Outbox,
+    ) {
         let Ok(parsed) = Sealed::parse(message) else {
             self.counters.malformed_messages += 1;
             return;
@@ -179,16 +191,18 @@ impl Engine {
                 self.counters.unknown_messages += 1;
             }
             Sealed::Own { network, rest } => {
-                if let Some(handle) = self.matched(now, id, local, network, message) {
-                    self.own_frame_received(id, handle, rest, out);
+                if let Some(handle) = self.matched(now, id, (local, via), network, message) {
+                    self.own_frame_received(now, id, handle, rest, out);
+                    self.note_use(now, id, out);
                 }
             }
             Sealed::Full { network, frame } => {
-                if let Some(handle) = self.matched(now, id, local, network, message)
-                    && self.admits(id, handle, frame)
+                if let Some(handle) = self.matched(now, id, (local, via), network, message)
+                    && self.let_in(now, id, handle, frame)
                 {
                     self.counters.frames_received += 1;
                     out.frames.push(handle, frame);
+                    self.note_use(now, id, out);
                 }
             }
             Sealed::Group {
@@ -196,11 +210,35 @@ impl Engine {
                 sequence,
                 frame,
             } => {
-                if let Some(handle) = self.matched(now, id, local, network, message) {
-                    self.group_received(id, handle, sequence, frame, out);
+                if let Some(handle) = self.matched(now, id, (local, via), network, message) {
+                    self.group_received(now, id, handle, sequence, frame, out);
                 }
             }
-            Sealed::Control(body) => self.control_received(now, id, local, body, out),
+            Sealed::Fragment { .. } if self.role == Role::Supernode => self.counters.unknown_messages += 1,
+            Sealed::Fragment {
+                message,
+                position,
+                count,
+                part,
+            } => {
+                let part = Part {
+                    message,
+                    position,
+                    count,
+                    bytes: part,
+                };
+                let (whole, lost) = self.assemblies.take(now, id, local, part);
+                self.counters.fragments_lost += lost;
+                // Only frames are cut, and no part is a cut message itself.
+                match whole {
+                    Some(whole) if whole.first().is_some_and(|kind| [OWN, FULL, GROUP].contains(kind)) => {
+                        self.opened(now, id, (local, via), &whole, out);
+                    }
+                    Some(_) => self.counters.malformed_messages += 1,
+                    None => {}
+                }
+            }
+            Sealed::Control(body) => self.control_received(now, id, (local, via), body, out),
             Sealed::Unknown => self.counters.unknown_messages += 1,
         }
     }
@@ -210,28 +248,49 @@ impl Engine {
         &mut self,
         now: Time,
         id: PeerId,
-        local: SessionIndex,
+        (local, via): (SessionIndex, Via),
         position: u8,
         message: &[u8],
     ) -> Option<NetworkHandle> {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
-        if !session.networks.known() {
-            if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
-                session.networks.early.push_back((now, message.to_vec()));
-            } else {
-                self.counters.queue_dropped += 1;
-            }
-            return None;
-        }
         let handle = session.networks.at(position);
-        if handle.is_none() {
-            self.counters.unmatched_network += 1;
+        let told = session.networks.their_claims_number.is_some();
+        let early = !session.networks.known() || (!told && self.waits_for_claim(id, handle, message));
+        if !early {
+            if handle.is_none() {
+                self.counters.unmatched_network += 1;
+            }
+            return handle;
         }
-        handle
+        let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
+        if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
+            session.networks.early.push_back((now, via, message.to_vec()));
+        } else {
+            self.counters.queue_dropped += 1;
+        }
+        None
+    }
+
+    /// Whether the frame in a message cannot be judged before its sender told its claims: it carries IPv4 on a *strangers*
+    /// network, and no list names the sender's address.
+    fn waits_for_claim(&self, id: PeerId, handle: Option<NetworkHandle>, message: &[u8]) -> bool {
+        let (Some(network), Some(peer)) = (handle.and_then(|handle| self.networks.get(handle)), self.peers.get(id))
+        else {
+            return false;
+        };
+        let listed = || network.member(&peer.key.node_id()).and_then(|member| member.ipv4);
+        if network.policy != Policy::Strangers || peer.claims.contains_key(&network.handle) || listed().is_some() {
+            return false;
+        }
+        match Sealed::parse(message) {
+            Ok(Sealed::Own { rest, .. }) => carries_ipv4(rest),
+            Ok(Sealed::Full { frame, .. } | Sealed::Group { frame, .. }) => frame.get(12..).is_some_and(carries_ipv4),
+            _ => false,
+        }
     }
 
     /// A frame between the two nodes' own MACs, which are put before it again.
-    fn own_frame_received(&mut self, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
+    fn own_frame_received(&mut self, now: Time, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
         let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
             return;
         };
@@ -246,7 +305,7 @@ impl Engine {
         let Some(frame) = out.frames.slice_mut(range) else {
             return;
         };
-        let admitted = frame.len() >= HEADER && self.admits(id, handle, frame);
+        let admitted = frame.len() >= HEADER && self.let_in(now, id, handle, frame);
         if admitted {
             self.counters.frames_received += 1;
         } else {
@@ -254,28 +313,46 @@ impl Engine {
         }
     }
 
-    fn control_received(&mut self, now: Time, id: PeerId, local: SessionIndex, body: &[u8], out: &mut Outbox) {
+    fn control_received(&mut self, now: Time, id: PeerId, way: (SessionIndex, Via), body: &[u8], out: &mut Outbox) {
         for message in messages(body) {
             match message {
-                Ok(Some(message)) => self.control(now, id, local, &message, out),
+                Ok(Some(message)) => self.control(now, id, way, &message, out),
                 Ok(None) => self.counters.unknown_messages += 1,
                 Err(_) => self.counters.malformed_messages += 1,
             }
         }
     }
 
-    fn control(&mut self, now: Time, id: PeerId, local: SessionIndex, message: &Control, out: &mut Outbox) {
+    fn control(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (local, via): (SessionIndex, Via),
+        message: &Control,
+        out: &mut Outbox,
+    ) {
         let node = self.role == Role::Node;
         match message {
             Control::Ack { number } => self.acknowledged(now, id, local, *number),
             Control::Networks { number, tags } if node => self.networks_told(now, id, local, (*number, tags), out),
             Control::Claims { number, claims } if node => self.claims_told(now, id, local, (*number, claims), out),
+            Control::Addresses { number, addresses } if node => {
+                self.addresses_told(now, id, local, (*number, addresses), out);
+            }
             Control::Ping { token } => {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
             }
-            Control::Pong { token } => self.ponged(now, id, *token, out),
+            Control::Pong { token } => self.ponged(now, id, via, *token, out),
             Control::GroupAck { sequences } => self.group_acknowledged(id, sequences),
             Control::Bye => self.bye(now, id, local, out),
+            Control::Candidates {
+                number,
+                ask,
+                candidates,
+            } if node => self.candidates_told(now, id, local, (*number, *ask, candidates), out),
+            Control::PathChallenge { token } if node => self.path_challenged(now, id, via, *token, out),
+            Control::PathResponse { token, .. } if node => self.path_answered(now, id, via, *token, out),
+            Control::Observed { endpoint } if node => self.observed_told(id, *endpoint),
             Control::Registered {
                 request,
                 index,
@@ -310,6 +387,8 @@ impl Engine {
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
             }
+            Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
+            Control::Twin { other } if node => self.twin_told(id, *other, out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);
             }

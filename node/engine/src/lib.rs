@@ -10,18 +10,25 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod anchor;
 mod api;
 mod batch;
+mod bridging;
+mod claimed;
 mod counters;
+mod direct;
 mod directory;
 mod engine;
 mod forwarding;
+mod fragments;
 mod handshakes;
 mod homes;
 mod inbound;
+mod learned;
 mod lookups;
 mod members;
+mod mtu;
 mod multicast;
 mod neighbours;
 mod networks;
@@ -37,6 +44,9 @@ mod subscriptions;
 mod supernodes;
 mod switch;
 mod time;
+mod traversal;
+mod twins;
+mod versions;
 mod ways;
 mod wire;
 mod worlds;
@@ -49,6 +59,7 @@ pub use batch::{Batch, Outbox, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;
+pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 
 #[cfg(test)]
 mod scenarios;

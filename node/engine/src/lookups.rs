@@ -73,6 +73,12 @@ impl Lookups {
         self.recent.retain(|(asked, _), _| *asked != network);
     }
 
+    /// Whether nobody was found for this target within the last second.
+    pub(crate) fn is_denied(&self, now: Time, network: NetworkHandle, target: LookupTarget) -> bool {
+        let denied = self.recent.get(&(network, target));
+        denied.is_some_and(|since| now.since(*since) < LOOKUP_PAUSE)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.under_way.values().map(Lookup::deadline).min()
     }
@@ -170,11 +176,17 @@ impl Engine {
             return;
         };
         *knows_nothing = true;
-        let silent = lookup.next.is_some() || lookup.asked.values().any(|knows_nothing| !knows_nothing);
-        if found.is_none() && silent {
+        if found.is_none() {
             // Others may know more: the next one is asked at once.
-            lookup.next = lookup.next.map(|_| now);
-            return self.ask(now, request, out);
+            if lookup.next.is_some() {
+                lookup.next = Some(now);
+                self.ask(now, request, out);
+            }
+            let waits =
+                |lookup: &Lookup| lookup.next.is_some() || lookup.asked.values().any(|knows_nothing| !knows_nothing);
+            if self.lookups.under_way.get(&request).is_some_and(waits) {
+                return;
+            }
         }
         let Some(lookup) = self.lookups.under_way.remove(&request) else {
             return;
@@ -195,7 +207,7 @@ impl Engine {
         let key = key.filter(fits).filter(|key| *key != self.public);
         let (Some(key), Some(record)) = (key, found) else {
             self.lookups.recent.insert(lookup.key, now);
-            self.not_located(handle, target);
+            self.not_located(now, handle, target, out);
             return;
         };
         network.note_located(Member {

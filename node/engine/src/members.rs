@@ -32,6 +32,8 @@ impl Engine {
         let handle = network.handle;
         let mut listing = network.listings.remove(&id).unwrap_or_default();
         if from == 0 {
+            let before = listing.members.keys().copied();
+            before.for_each(|node| network.note_gone(node));
             listing.members.clear();
             listing.version = 0;
         }
@@ -46,6 +48,7 @@ impl Engine {
                 let node = key.node_id();
                 if !entry.present {
                     listing.members.remove(&node);
+                    network.note_gone(node);
                 } else if listing.members.len() < MAX_LISTED || listing.members.contains_key(&node) {
                     let place = entry.record.place();
                     let ipv4 = entry.ipv4.filter(|address| network.may_hold(&node, *address));

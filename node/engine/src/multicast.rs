@@ -329,6 +329,7 @@ impl Engine {
     /// A copy of a group frame came from its origin: it is acknowledged in any case, and delivered once.
     pub(crate) fn group_received(
         &mut self,
+        now: Time,
         id: PeerId,
         handle: NetworkHandle,
         sequence: u64,
@@ -340,7 +341,7 @@ impl Engine {
         self.acks_due.push(id);
         if !peer.seen.get_or_insert_default().insert(sequence) {
             self.counters.group_duplicates += 1;
-        } else if self.admits(id, handle, frame) {
+        } else if self.let_in(now, id, handle, frame) {
             self.counters.frames_received += 1;
             out.frames.push(handle, frame);
         }

@@ -1,6 +1,6 @@
 //! ARP and neighbour discovery, which a node answers itself where it knows the answer.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{ArpOperation, EtherType, IpNumber, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use farlan_netconf::Mac;
@@ -92,6 +92,59 @@ pub(crate) fn answer(frame: &[u8], question: &Question, mac: Mac) -> Vec<u8> {
         Asked::Ipv6(target) => put_advertisement(&mut answer, target, question.asker, mac),
     }
     answer
+}
+
+/// A frame to all that tells who has an address now, and that nobody asked for: an ARP reply (RFC 5227 §3) or a neighbour
+/// advertisement (RFC 4861 §7.2.6).
+pub(crate) fn announcement(address: IpAddr, mac: Mac) -> Vec<u8> {
+    let (target, group) = match address {
+        IpAddr::V4(address) => (Asked::Ipv4(address), Mac::BROADCAST),
+        IpAddr::V6(address) => (Asked::Ipv6(address), Mac::from_bytes([0x33, 0x33, 0, 0, 0, 1])),
+    };
+    let question = Question {
+        target,
+        // In an ARP announcement both addresses are the one told of.
+        asker: matches!(target, Asked::Ipv4(_)).then_some(target),
+        is_announcement: true,
+    };
+    // It is addressed to whom it answers: to the group.
+    let mut frame = answer(&group.as_bytes().repeat(2), &question, mac);
+    if matches!(target, Asked::Ipv4(_))
+        && let Some(target_mac) = frame.get_mut(ARP_TARGET_MAC)
+    {
+        // Linux lets a reply override an entry of the last second only if it names its sender twice (`arp_is_garp`).
+        target_mac.copy_from_slice(mac.as_bytes());
+    }
+    frame
+}
+
+/// Where the target's MAC stands in a frame with an ARP message.
+const ARP_TARGET_MAC: std::ops::Range<usize> = HEADER + 18..HEADER + 24;
+
+/// The address that an untagged ARP or neighbour message says to be at its sender: what others write into their tables. A
+/// check for duplicates says nothing.
+pub(crate) fn spoken_for(frame: &[u8]) -> Option<Asked> {
+    const NEXT_HEADER: usize = HEADER + 6;
+    match ethertype(frame)? {
+        EtherType::ARP => {
+            let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
+            let Some(LaxNetSlice::Arp(arp)) = &packet.net else {
+                return None;
+            };
+            let sender = Ipv4Addr::from(arp.to_packet().try_eth_ipv4().ok()?.sender_ipv4);
+            (!sender.is_unspecified()).then_some(Asked::Ipv4(sender))
+        }
+        // TCP and UDP, which most frames are, need not be parsed.
+        EtherType::IPV6 if !matches!(frame.get(NEXT_HEADER), Some(6 | 17)) => {
+            let nd = neighbour_message(frame)?;
+            match nd.kind {
+                NEIGHBOUR_SOLICITATION if nd.source.is_unspecified() => None,
+                NEIGHBOUR_SOLICITATION => Some(Asked::Ipv6(nd.source)),
+                _ => Some(Asked::Ipv6(nd.target)),
+            }
+        }
+        _ => None,
+    }
 }
 
 /// A neighbour advertisement (RFC 4861 §4.4): solicited where somebody asked, overriding, with the link-layer address.
@@ -313,6 +366,51 @@ mod tests {
         let message = Icmpv6Slice::from_slice(&answer[HEADER + 40..]).unwrap();
         assert!(message.is_checksum_valid(target.octets(), all_nodes.octets()));
         assert_eq!(message.slice()[4], 0x20);
+    }
+
+    #[test]
+    fn who_speaks_for_an_address_is_told_from_who_asks_for_one() {
+        let ip = |text: &str| Some(Asked::Ipv4(text.parse().unwrap()));
+        assert_eq!(spoken_for(&arp_request([10, 0, 0, 1], [10, 0, 0, 2])), ip("10.0.0.1"));
+        assert_eq!(
+            spoken_for(&arp_request([0; 4], [10, 0, 0, 2])),
+            None,
+            "a check for a duplicate"
+        );
+        let (source, target) = ("fe80::1".parse().unwrap(), "fe80::2".parse().unwrap());
+        assert_eq!(spoken_for(&solicitation(source, target)), Some(Asked::Ipv6(source)));
+        assert_eq!(spoken_for(&solicitation(Ipv6Addr::UNSPECIFIED, target)), None);
+        for address in ["10.0.0.7", "fd07::7"] {
+            let address: IpAddr = address.parse().unwrap();
+            let frame = announcement(address, Mac::from_bytes(OWNER));
+            let spoken = spoken_for(&frame).map(|asked| match asked {
+                Asked::Ipv4(address) => IpAddr::V4(address),
+                Asked::Ipv6(address) => IpAddr::V6(address),
+            });
+            assert_eq!(spoken, Some(address));
+            assert_eq!((frame[0] & 1, &frame[6..12]), (1, &OWNER[..]));
+            // Behind a tag it is another LAN's.
+            let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
+            assert_eq!(spoken_for(&tagged), None);
+            for length in 0..frame.len().min(42) {
+                assert_eq!(spoken_for(&frame[..length]), None, "cut to {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_announcement_by_arp_names_its_sender_twice() {
+        let frame = announcement(IpAddr::from([10, 0, 0, 7]), Mac::from_bytes(OWNER));
+        let expected = [
+            &[0xff; 6][..],
+            &OWNER,
+            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2],
+            &OWNER,
+            &[10, 0, 0, 7],
+            &OWNER,
+            &[10, 0, 0, 7],
+        ];
+        assert_eq!(frame, expected.concat());
     }
 
     #[test]

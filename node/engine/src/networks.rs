@@ -1,7 +1,7 @@
 //! The joined networks, and how two nodes find out which they have in common.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::{Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -15,9 +15,15 @@ use rand_core::Rng as _;
 
 use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
+    addresses::ADDRESSES_ACK,
+    claimed::ClaimedAddresses,
+    handshakes::Via,
+    learned::LearnedMacs,
+    multicast::ALL,
     peers::PeerId,
     retry::{Retry, Schedule},
     sessions::EARLY_KEPT,
+    traversal::CANDIDATES_ACK,
     wire::{
         control::{Control, Place, TAG, TAG_PADDING},
         datagram::SessionIndex,
@@ -34,6 +40,9 @@ pub(crate) const RESEND: Schedule = Schedule {
 
 /// Nodes found by look-ups that a network remembers.
 const MAX_LOCATED: usize = 256;
+
+/// Members that left, as a network remembers them: as many as a list has that is pushed.
+const MAX_GONE: usize = 128;
 
 /// A joined network.
 #[derive(Debug)]
@@ -54,6 +63,12 @@ pub(crate) struct Network {
     pub(crate) listings: BTreeMap<PeerId, Listing>,
     /// Nodes found by look-ups. They may turn out to be no members.
     located: BTreeMap<NodeId, Member>,
+    /// Who was listed before, the latest last.
+    gone: VecDeque<NodeId>,
+    /// Foreign MACs behind members.
+    pub(crate) learned: LearnedMacs,
+    /// Addresses set by hand.
+    pub(crate) claimed: ClaimedAddresses,
 }
 
 /// This node's IPv4 address in a network.
@@ -126,6 +141,9 @@ impl Network {
             parameters: join.parameters,
             listings: BTreeMap::new(),
             located: BTreeMap::new(),
+            gone: VecDeque::new(),
+            learned: LearnedMacs::default(),
+            claimed: ClaimedAddresses::default(),
         }
     }
 
@@ -169,6 +187,20 @@ impl Network {
         self.located.insert(member.key.node_id(), member);
     }
 
+    /// Remembers somebody who is not listed any more.
+    pub(crate) fn note_gone(&mut self, node: NodeId) {
+        self.gone.retain(|known| *known != node);
+        if self.gone.len() >= MAX_GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(node);
+    }
+
+    /// Whether a node whose id begins with `prefix` was listed before.
+    pub(crate) fn was_member(&self, prefix: &NodePrefix) -> bool {
+        self.gone.iter().any(|node| prefix.matches(node))
+    }
+
     /// All listed members, each once, in order of their ids.
     pub(crate) fn listed(&self) -> impl Iterator<Item = &Member> {
         let mut members = BTreeMap::new();
@@ -180,10 +212,12 @@ impl Network {
         members.into_values()
     }
 
-    /// Whether some supernode's list is complete: it told how many there are and all of them.
+    /// Whether some supernode's list is complete: it told how many there are and all of them. A long list is not kept up to
+    /// date, so it is never taken for complete.
     pub(crate) fn list_complete(&self) -> bool {
         self.listings.values().any(|listing| {
-            listing.version > 0 && listing.members.len() >= usize::try_from(listing.count).unwrap_or(usize::MAX)
+            let count = usize::try_from(listing.count).unwrap_or(usize::MAX);
+            listing.version > 0 && count <= ALL && listing.members.len() >= count
         })
     }
 
@@ -361,11 +395,25 @@ impl Engine {
         peer.sessions.prefer(local, now);
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
+        self.tell_addresses(now, id, local, out);
         self.tell_homes(now, id, out);
-        for (_, message) in early.into_iter().filter(|(since, _)| now.since(*since) < EARLY_KEPT) {
-            self.opened(now, id, local, &message, out);
-        }
+        self.open_early(now, id, local, early, out);
         self.release_waiting(now, id, out);
+        self.consider_round(now, id, out);
+    }
+
+    /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
+    fn open_early(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        early: VecDeque<(Time, Via, Vec<u8>)>,
+        out: &mut Outbox,
+    ) {
+        for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
+            self.opened(now, id, (local, via), &message, out);
+        }
     }
 
     /// Finds the common networks among the other end's tags.
@@ -398,6 +446,13 @@ impl Engine {
         }
         peer.up.retain(|network| shared.contains(network));
         peer.claims.retain(|network, _| shared.contains(network));
+        for network in self
+            .networks
+            .iter_mut()
+            .filter(|network| !shared.contains(&network.handle))
+        {
+            network.claimed.forget_peer(id);
+        }
     }
 
     /// Tells the other end this node's IPv4 addresses in the common networks.
@@ -482,6 +537,8 @@ impl Engine {
                     None => peer.claims.remove(&handle),
                 };
             }
+            let early = std::mem::take(&mut session.networks.early);
+            self.open_early(now, id, local, early, out);
         }
         self.send_control(
             now,
@@ -501,15 +558,26 @@ impl Engine {
             return;
         };
         let networks = &mut session.networks;
-        let answered = if number & CLAIMS_ACK != 0 {
+        let mut places_known = false;
+        let answered = if number & ADDRESSES_ACK == CANDIDATES_ACK {
+            self.candidates_acknowledged(id, number & !CANDIDATES_ACK);
+            return;
+        } else if number & ADDRESSES_ACK == ADDRESSES_ACK {
+            let latest = number & !ADDRESSES_ACK == networks.addresses_number;
+            networks.addresses_retry.take_if(|_| latest)
+        } else if number & CLAIMS_ACK != 0 {
             let latest = number & !CLAIMS_ACK == networks.claims_number;
             networks.claims_retry.take_if(|_| latest)
         } else {
             let latest = number == networks.offer_number && !networks.tags.is_empty();
+            places_known = latest && networks.offer_retry.is_some();
             networks.offer_retry.take_if(|_| latest)
         };
         if let Some(sample) = answered.and_then(|retry| retry.round_trip(now)) {
             peer.measure_rtt(sample);
+        }
+        if places_known {
+            self.places_known(now, id, local);
         }
     }
 

@@ -3,7 +3,8 @@
 //! 1. [`Engine::handle_frames`] takes the frames of the cards in order.
 //! 2. [`Engine::route`] (in `switch`) decides where each goes: answered here, to one peer, to all, held, or nowhere.
 //! 3. [`Engine::send_frame`] picks the peer's session and path, or lets the frame wait for them.
-//! 4. [`Engine::lay_out`] writes `[relay header | header | kind, network, frame | room for the tag]` into the arena.
+//! 4. [`Engine::lay_out`] writes `[relay header | header | kind, network, frame | room for the tag]` into the arena, in
+//!    parts where the path carries less ([`Engine::room`]).
 //! 5. [`Engine::seal_pending`] seals the whole batch in place.
 //!
 //! What the engine has to say for itself takes the short way: [`Engine::send_sealed`] lays out and seals one datagram.
@@ -14,14 +15,20 @@ use farlan_crypto::{SealJob, TAG, seal_batch};
 
 use crate::{
     Batch, Engine, NetworkHandle, Outbox, Time,
-    peers::{MAX_WAITING, Path, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
-    switch::Route,
+    engine::Envelope,
+    fragments::Part,
+    mtu,
+    peers::{MAX_WAITING, Path, Peer, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
+    switch::{MAX_FRAME, Route},
     wire::{
         control::{Control, PADDING},
         datagram::{DATA_HEADER, SessionIndex, put_data},
-        sealed::{CONTROL, FULL, GROUP, MACS, OWN},
+        sealed::{CONTROL, FRAGMENT, FRAGMENT_HEADER, FULL, GROUP, GROUP_HEADER, MACS, OWN},
     },
 };
+
+/// What stands before a frame for one peer: kind and network.
+const FRAME_HEADER: usize = 2;
 
 /// A datagram that is laid out but not yet sealed.
 #[derive(Debug)]
@@ -48,9 +55,25 @@ pub(crate) enum Content<'a> {
         frame: &'a [u8],
     },
     Control(&'a [Control]),
+    /// A message that is filled up to a length of its own.
+    Padded {
+        message: &'a Control,
+        length: usize,
+    },
+    /// A part of another message.
+    Part(Part<'a>),
 }
 
 impl Content<'_> {
+    /// Its length, where it may be cut into parts.
+    fn length(&self) -> Option<usize> {
+        match self {
+            Self::Frame { frame, own, .. } => Some(FRAME_HEADER + frame.len() - if *own { MACS } else { 0 }),
+            Self::Group { frame, .. } => Some(GROUP_HEADER + frame.len()),
+            Self::Empty | Self::Control(_) | Self::Padded { .. } | Self::Part(_) => None,
+        }
+    }
+
     fn write(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::Empty => {}
@@ -77,6 +100,18 @@ impl Content<'_> {
                 let length = bytes.len() - start;
                 bytes.resize(start + length.next_multiple_of(PADDING), 0);
             }
+            Self::Padded { message, length } => {
+                let start = bytes.len();
+                bytes.push(CONTROL);
+                message.encode(bytes);
+                bytes.resize((start + length).max(bytes.len()), 0);
+            }
+            Self::Part(part) => {
+                bytes.push(FRAGMENT);
+                bytes.extend_from_slice(&part.message.to_be_bytes());
+                bytes.extend_from_slice(&[part.position, part.count]);
+                bytes.extend_from_slice(part.bytes);
+            }
         }
     }
 }
@@ -92,7 +127,8 @@ impl Engine {
     }
 
     fn handle_frame(&mut self, now: Time, network: NetworkHandle, frame: &[u8], out: &mut Outbox) {
-        match self.route(network, frame) {
+        self.source_is_here(network, frame);
+        match self.route(now, network, frame) {
             Route::Peer { peer, own } => self.send_frame(now, peer, network, frame, own, out),
             Route::Group => self.send_group(now, network, frame, out),
             Route::Answer(answer) => {
@@ -149,6 +185,7 @@ impl Engine {
         ) {
             self.counters.frames_sent += 1;
             self.expect_answer(now, id);
+            self.note_use(now, id, out);
         } else {
             self.let_wait(now, id, network, frame);
         }
@@ -193,23 +230,99 @@ impl Engine {
         content: Content<'_>,
         out: &mut Outbox,
     ) -> bool {
-        let path = self.peers.get(id).and_then(|peer| peer.path);
-        let envelope = path.and_then(|path| self.envelope(path)).or_else(|| {
+        let way = self.peers.get(id).and_then(Peer::way);
+        let envelope = way.and_then(|way| self.envelope(way)).or_else(|| {
             self.find_path(now, id);
-            let path = self.peers.get(id)?.path?;
-            self.envelope(path)
+            let peer = self.peers.get(id)?;
+            let relay = peer.path.and_then(|path| self.envelope(path));
+            // Without any relay, a path that worked is better than none.
+            relay.or_else(|| self.envelope(Path::Direct(*peer.direct.known().first()?)))
         });
+        let Some(envelope) = envelope else { return false };
+        let room = self.room(now, id, &envelope, &content);
+        let laid_out = match room {
+            Some(room) => self.lay_out_parts(now, id, (local, envelope), (content, room), out),
+            None => self.lay_out_in(now, id, local, envelope, content, out),
+        };
+        if laid_out && let Some(peer) = self.peers.get_mut(id) {
+            peer.owed = None;
+        }
+        laid_out
+    }
+
+    /// How much of a message fits one datagram, if all of it does not.
+    fn room(&mut self, now: Time, id: PeerId, envelope: &Envelope, content: &Content<'_>) -> Option<usize> {
+        let around = envelope.overhead() + DATA_HEADER + TAG;
+        let packet = around + content.length()?;
+        if packet <= mtu::FLOOR {
+            return None;
+        }
+        let peer = self.peers.get_mut(id)?;
+        let path = if envelope.is_relayed() {
+            peer.relay_mtu.lead_to(envelope.destination);
+            &mut peer.relay_mtu
+        } else {
+            peer.direct.mtu(envelope.destination)?
+        };
+        let news = path.note(now, packet);
+        let limit = path.limit();
+        if news {
+            self.arm(id);
+        }
+        (packet > limit).then(|| limit.saturating_sub(around + FRAGMENT_HEADER).max(1))
+    }
+
+    /// Lays a message out in parts of `room` bytes.
+    fn lay_out_parts(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (local, envelope): (SessionIndex, Envelope),
+        (content, room): (Content<'_>, usize),
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        peer.cut = peer.cut.wrapping_add(1);
+        let message = peer.cut;
+        let mut whole = Vec::with_capacity(MAX_FRAME + GROUP_HEADER);
+        content.write(&mut whole);
+        let Ok(count) = u8::try_from(whole.len().div_ceil(room)) else {
+            return false;
+        };
+        self.counters.messages_cut += 1;
+        (0..count).zip(whole.chunks(room)).all(|(position, bytes)| {
+            let part = Part {
+                message,
+                position,
+                count,
+                bytes,
+            };
+            self.lay_out_in(now, id, local, envelope, Content::Part(part), out)
+        })
+    }
+
+    /// Lays a datagram out in an envelope of the caller's choice.
+    fn lay_out_in(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        envelope: Envelope,
+        content: Content<'_>,
+        out: &mut Outbox,
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(id) else {
             return false;
         };
         let Some(session) = peer.sessions.by_index(local).filter(|session| session.ends() > now) else {
             return false;
         };
-        let (Some(envelope), Ok(counter)) = (envelope, session.sealer.next_counter()) else {
+        let Ok(counter) = session.sealer.next_counter() else {
             return false;
         };
         let remote = session.remote;
-        peer.owed = None;
         let range = envelope.write(&mut out.datagrams, |bytes| {
             put_data(bytes, remote, counter);
             content.write(bytes);
@@ -272,6 +385,70 @@ impl Engine {
         sent
     }
 
+    /// Sends one datagram sealed under the session in use along a path of the caller's choice, with a time to live where
+    /// it is not to be the system's.
+    pub(crate) fn send_along(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (path, ttl): (Path, Option<u8>),
+        content: Content<'_>,
+        out: &mut Outbox,
+    ) -> bool {
+        let session = self.peers.get(id).and_then(|peer| peer.sessions.current());
+        let (Some(local), Some(envelope)) = (session.map(|session| session.local), self.envelope(path)) else {
+            return false;
+        };
+        let sent = self.lay_out_in(now, id, local, envelope.with_ttl(ttl), content, out);
+        self.seal_pending(out);
+        sent
+    }
+
+    /// Finds out what the paths to a peer carry, by padded pings.
+    pub(crate) fn tend_mtu(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.sessions.is_empty()) else {
+            return;
+        };
+        let direct = peer.direct.sizes_due(now);
+        let patience = peer.patience();
+        let relayed = peer.relay_mtu.due(now, patience, peer.heard);
+        let relay = peer.path;
+        let direct = direct.into_iter().map(|(address, size)| (Path::Direct(address), size));
+        let relayed = relayed.into_iter().filter_map(|size| Some((relay?, size)));
+        for (path, size) in direct.chain(relayed).collect::<Vec<_>>() {
+            self.try_size(now, id, path, size, out);
+        }
+    }
+
+    fn try_size(&mut self, now: Time, id: PeerId, path: Path, size: usize, out: &mut Outbox) {
+        let token = self.random_u64();
+        let Some(envelope) = self.envelope(path) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        match path {
+            Path::Direct(address) => {
+                if let Some(mtu) = peer.direct.mtu(address) {
+                    mtu.tried(size, token);
+                }
+            }
+            Path::Relay { .. } | Path::Passed { .. } => peer.relay_mtu.tried(size, token),
+        }
+        let length = size.saturating_sub(envelope.overhead() + DATA_HEADER + TAG);
+        let message = &Control::Ping { token };
+        self.send_along(now, id, (path, None), Content::Padded { message, length }, out);
+    }
+
+    /// A ping was answered; whether it was padded to find out what a path carries.
+    pub(crate) fn size_answered(&mut self, now: Time, id: PeerId, token: u64) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        let answered = peer.relay_mtu.answered(now, token) || peer.direct.size_answered(now, token);
+        if answered {
+            self.arm(id);
+        }
+        answered
+    }
+
     /// Sends control messages in one datagram.
     pub(crate) fn send_control(
         &mut self,
@@ -319,7 +496,9 @@ impl Engine {
         if silent && !peer.supernode {
             // Counted anew from what is sent next; the old session stays until the new one is confirmed.
             peer.unanswered = None;
-            self.begin_handshake(id, false);
+            if !self.leave_silent_path(now, id, out) {
+                self.begin_handshake(id, false);
+            }
         }
         if owed {
             if let Some(peer) = self.peers.get_mut(id) {

@@ -11,8 +11,11 @@ use farlan_netconf::NodePrefix;
 
 use crate::{
     NetworkHandle, Time,
+    direct::{Direct, Use},
     handshakes::{HalfOpen, Outgoing},
+    mtu::PathMtu,
     sessions::Sessions,
+    traversal::Exchange,
     wire::{
         control::Place,
         datagram::{RelayIndex, RelayTarget, SessionIndex, SupernodeTag},
@@ -22,6 +25,14 @@ use crate::{
 /// Names a peer as long as it is known. A number is not used twice for different peers within a table's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerId(u64);
+
+#[cfg(test)]
+impl PeerId {
+    /// A number for a table's own test.
+    pub(crate) const fn for_test(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// One way to reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +66,10 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 /// one-way traffic for [`SILENCE`]. The difference leaves a second for the round trip.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
+/// The least and the most patience with a question inside a session whose round trip is known.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
+
 /// A node this node knows.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -66,7 +81,20 @@ pub(crate) struct Peer {
     pub(crate) outgoing: Option<Outgoing>,
     /// The handshake it began and this node answered.
     pub(crate) half_open: Option<HalfOpen>,
+    /// The relay to it; for a supernode the way to it. Where data goes is [`Peer::way`].
     pub(crate) path: Option<Path>,
+    /// The direct paths to it.
+    pub(crate) direct: Direct,
+    /// The path MTU over the relay.
+    pub(crate) relay_mtu: PathMtu,
+    /// The number of the message cut last.
+    pub(crate) cut: u16,
+    /// What was told of endpoints.
+    pub(crate) exchange: Exchange,
+    /// When a frame or ping last went to it or came from it.
+    pub(crate) used: Option<Time>,
+    /// How much it was used when last looked at.
+    pub(crate) usage: Use,
     /// Where it is registered, as it told in session: its home first.
     pub(crate) homes: Vec<Place>,
     /// When something sealed last came from it over one supernode.
@@ -102,6 +130,12 @@ impl Peer {
             outgoing: None,
             half_open: None,
             path: None,
+            direct: Direct::default(),
+            relay_mtu: PathMtu::default(),
+            cut: 0,
+            exchange: Exchange::default(),
+            used: None,
+            usage: Use::Idle,
             homes: Vec::new(),
             one_hop: None,
             heard: None,
@@ -123,6 +157,16 @@ impl Peer {
         self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
     }
 
+    /// How long an answer over the relay may take.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.rtt.map(|rtt| (rtt * 3 / 2).clamp(PATIENCE_MIN, PATIENCE_MAX))
+    }
+
+    /// The way data takes: a direct path if one works, else the relay.
+    pub(crate) fn way(&self) -> Option<Path> {
+        self.direct.active().map(Path::Direct).or(self.path)
+    }
+
     /// When this peer next needs attention, apart from what its registration does.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let sessions = self.sessions.iter().flat_map(|session| {
@@ -131,6 +175,7 @@ impl Peer {
                 Some(session.ends()),
                 networks.offer_retry.as_ref().map(|retry| retry.at()),
                 networks.claims_retry.as_ref().map(|retry| retry.at()),
+                networks.addresses_retry.as_ref().map(|retry| retry.at()),
             ]
         });
         let silence = if self.outgoing.is_none() && !self.supernode {
@@ -143,6 +188,9 @@ impl Peer {
             self.half_open.as_ref().map(HalfOpen::deadline),
             self.owed.map(|since| since + SIGN_OF_LIFE),
             silence,
+            self.direct.deadline(self.usage),
+            self.exchange.deadline(),
+            self.relay_mtu.deadline(self.patience()),
             self.waiting.front().map(|waiting| waiting.since + WAITING_KEPT),
         ]
         .into_iter()

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     Engine, Event, Outbox, PathKind, Target, Time,
+    handshakes::Via,
     peers::{Path, PeerId},
     wire::control::Control,
 };
@@ -122,11 +123,15 @@ impl Engine {
         if !due.is_empty() {
             self.send_control(now, id, None, &due, out);
             self.expect_answer(now, id);
+            self.note_use(now, id, out);
         }
     }
 
     /// A peer answered.
-    pub(crate) fn ponged(&mut self, now: Time, id: PeerId, nonce: u64, out: &mut Outbox) {
+    pub(crate) fn ponged(&mut self, now: Time, id: PeerId, via: Via, nonce: u64, out: &mut Outbox) {
+        if self.size_answered(now, id, nonce) {
+            return;
+        }
         let Some(position) = self
             .pings
             .waiting
@@ -137,9 +142,8 @@ impl Engine {
         };
         let waiting = self.pings.waiting.remove(position);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let (Some(sent), Some(path)) = (waiting.sent, peer.path) else {
-            return;
-        };
+        let Some(sent) = waiting.sent else { return };
+        let path = via.path();
         let rtt = now.since(sent);
         peer.measure_rtt(rtt);
         let node = peer.key.node_id();

@@ -10,6 +10,7 @@ use farlan_netconf::Role;
 
 use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
+    handshakes::Via,
     retry::Retry,
     wire::{control::TAG, datagram::SessionIndex},
 };
@@ -94,8 +95,12 @@ pub(crate) struct Networks {
     pub(crate) claims_number: u32,
     pub(crate) claims_retry: Option<Retry>,
     pub(crate) their_claims_number: Option<u32>,
-    /// Opened messages that wait for the other end's list.
-    pub(crate) early: VecDeque<(Time, Vec<u8>)>,
+    /// The same for `addresses`.
+    pub(crate) addresses_number: u32,
+    pub(crate) addresses_retry: Option<Retry>,
+    pub(crate) their_addresses_number: Option<u32>,
+    /// Opened messages that wait for the other end's list, or for its claims.
+    pub(crate) early: VecDeque<(Time, Via, Vec<u8>)>,
 }
 
 impl Networks {

@@ -55,6 +55,10 @@ struct List {
 #[derive(Debug, Default)]
 struct Subscriber {
     acknowledged: u64,
+    /// How many members it knows that there are.
+    told: usize,
+    /// What it will know once it acknowledges the message under way: up to which change, and how many members.
+    telling: (u64, usize),
     under_way: Option<Retry>,
 }
 
@@ -215,7 +219,8 @@ impl Engine {
 
     /// Sends every subscriber of a list what it lacks, unless a message to it is under way.
     ///
-    /// Longer lists than a node sends copies to are not pushed: their members are found by look-ups.
+    /// Longer lists than a node sends copies to are not pushed: their members are found by look-ups. Only once is everyone
+    /// told that there are so many, or it would take what it has for all.
     fn push_list(&mut self, now: Time, key: DirectoryKey, out: &mut Outbox) {
         let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
             return;
@@ -228,7 +233,7 @@ impl Engine {
             .subscribers
             .iter()
             .filter(behind)
-            .filter(|(_, subscriber)| !many || subscriber.acknowledged == 0)
+            .filter(|(_, subscriber)| !many || subscriber.acknowledged == 0 || subscriber.told <= ALL)
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -267,6 +272,7 @@ impl Engine {
         let last = changes.last().map_or(list.version, |(version, _)| *version);
         let more = list.changes.range(last + 1..).next().is_some();
         let upto = if more { last } else { list.version };
+        subscriber.telling = (upto, list.present);
         let count = u32::try_from(list.present).unwrap_or(u32::MAX);
         let entries = changes.into_iter().map(|(_, entry)| entry).collect();
         let message = Control::Members {
@@ -303,6 +309,10 @@ impl Engine {
         let acknowledged = list.known(version);
         if let Some(subscriber) = list.subscribers.get_mut(&id) {
             subscriber.acknowledged = acknowledged;
+            // It took the message sent last only if it is where that leads: not if it had taken an earlier copy.
+            if version == subscriber.telling.0 {
+                subscriber.told = subscriber.telling.1;
+            }
         }
         list.prune();
         self.push_list(now, key, out);

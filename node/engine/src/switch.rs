@@ -25,8 +25,8 @@ pub(crate) const HEADER: usize = 14;
 /// The longest frame taken from a card: the largest network MTU, header and two VLAN tags.
 pub(crate) const MAX_FRAME: usize = 9000 + HEADER + 8;
 
-/// Frames that wait for the directory, of all networks together; the oldest gives way.
-const MAX_HELD: usize = 64;
+/// Frames of one network that wait for the directory; the oldest gives way.
+const MAX_HELD: usize = 32;
 
 /// How long a frame waits for the directory: longer than the 1 s after which a kernel asks again.
 const HELD: Duration = Duration::from_secs(3);
@@ -63,8 +63,11 @@ struct Held {
 
 impl HeldFrames {
     pub(crate) fn push(&mut self, now: Time, network: NetworkHandle, frame: &[u8]) {
-        if self.0.len() >= MAX_HELD {
-            self.0.pop_front();
+        let mut of_network = self.0.iter().enumerate().filter(|(_, held)| held.network == network);
+        if let Some((oldest, _)) = of_network.next()
+            && of_network.count() + 1 >= MAX_HELD
+        {
+            self.0.remove(oldest);
         }
         self.0.push_back(Held {
             network,
@@ -77,6 +80,19 @@ impl HeldFrames {
         self.0.retain(|held| held.network != network);
     }
 
+    /// Takes the frames of a network out for which `wanted` holds.
+    pub(crate) fn take(&mut self, network: NetworkHandle, wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let mut taken = Vec::new();
+        self.0.retain_mut(|held| {
+            let take = held.network == network && wanted(&held.frame);
+            if take {
+                taken.push(std::mem::take(&mut held.frame));
+            }
+            !take
+        });
+        taken
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.0.front().map(|held| held.since + HELD)
     }
@@ -84,7 +100,7 @@ impl HeldFrames {
 
 impl Engine {
     /// Decides where a frame of this machine goes.
-    pub(crate) fn route(&mut self, handle: NetworkHandle, frame: &[u8]) -> Route {
+    pub(crate) fn route(&mut self, now: Time, handle: NetworkHandle, frame: &[u8]) -> Route {
         let Some(network) = self.networks.get(handle) else {
             return Route::Nowhere;
         };
@@ -93,15 +109,20 @@ impl Engine {
             return Route::Nowhere;
         };
         if destination.is_group() {
-            return match question(frame) {
-                Some(question) => neighbour_route(network, frame, &question, &self.node_id),
-                None if is_membership_report(frame) => Route::Nowhere,
-                None => Route::Group,
+            let Some(question) = question(frame) else {
+                let consumed = is_membership_report(frame);
+                return if consumed { Route::Nowhere } else { Route::Group };
             };
+            if let Some(route) = self.hand_set_route(now, handle, frame, &question) {
+                return route;
+            }
+            let network = self.networks.get(handle);
+            return network.map_or(Route::Nowhere, |network| {
+                neighbour_route(network, frame, &question, &self.node_id)
+            });
         }
         let Some(prefix) = network.plan.prefix_of_mac(destination) else {
-            self.counters.unknown_destination += 1;
-            return Route::Nowhere;
+            return self.foreign_route(now, handle, destination, None);
         };
         if prefix.matches(&self.node_id) {
             return Route::Nowhere;
@@ -120,14 +141,12 @@ impl Engine {
                 let own = own_source && node.is_some_and(|node| network.plan.mac(&node) == destination);
                 Route::Peer { peer, own }
             }
-            None => {
-                self.counters.unknown_destination += 1;
-                ask_for_node(&prefix)
-            }
+            None => self.foreign_route(now, handle, destination, Some(prefix)),
         }
     }
 
-    fn shares(&self, id: PeerId, network: NetworkHandle) -> bool {
+    /// Whether a peer proved to be in a network, in a session that stands.
+    pub(crate) fn shares(&self, id: PeerId, network: NetworkHandle) -> bool {
         self.peers.get(id).is_some_and(|peer| peer.up.contains(&network))
     }
 
@@ -147,7 +166,7 @@ impl Engine {
                 self.held.0.push_back(held);
                 continue;
             }
-            match self.route(network, &held.frame) {
+            match self.route(now, network, &held.frame) {
                 Route::Peer { peer, own } => self.send_frame(now, peer, network, &held.frame, own, out),
                 Route::Answer(answer) => {
                     self.counters.neighbours_answered += 1;
@@ -159,13 +178,6 @@ impl Engine {
             }
         }
         self.seal_pending(out);
-    }
-
-    /// The directory knows nobody by that address or id.
-    pub(crate) fn not_located(&mut self, network: NetworkHandle, target: LookupTarget) {
-        self.held
-            .0
-            .retain(|held| held.network != network || target_of(&held.frame, network, &self.networks) != Some(target));
     }
 
     /// Drops frames that waited too long.
@@ -193,10 +205,11 @@ impl Engine {
                 // Nobody can take another node's derived MAC.
                 let taken = source.filter(|_| !own_mac).is_some_and(|source| {
                     source == network.mac
-                        || network
-                            .plan
-                            .prefix_of_mac(source)
-                            .is_some_and(|prefix| network.member_by_prefix(&prefix).is_some())
+                        || network.plan.prefix_of_mac(source).is_some_and(|prefix| {
+                            let proved = self.peers.by_prefix(&prefix);
+                            network.member_by_prefix(&prefix).is_some()
+                                || proved.is_some_and(|other| other != id && self.shares(other, handle))
+                        })
                 });
                 if taken {
                     self.counters.foreign_source_mac += 1;
@@ -204,6 +217,10 @@ impl Engine {
                 !taken
             }
             Policy::Strangers => {
+                if mac_at(frame, 0).is_none_or(|destination| !destination.is_group() && destination != network.mac) {
+                    self.counters.foreign_destination += 1;
+                    return false;
+                }
                 if !own_mac {
                     self.counters.foreign_source_mac += 1;
                     return false;
@@ -281,7 +298,7 @@ fn neighbour_route(network: &Network, frame: &[u8], asked: &Question, node: &Nod
     }
 }
 
-fn ask_for_node(prefix: &NodePrefix) -> Route {
+pub(crate) fn ask_for_node(prefix: &NodePrefix) -> Route {
     let (low, _) = prefix.bounds();
     let target = LookupTarget::Node {
         low,
@@ -295,7 +312,11 @@ fn ask_for_node(prefix: &NodePrefix) -> Route {
 }
 
 /// What the directory is asked for on behalf of a held frame.
-fn target_of(frame: &[u8], handle: NetworkHandle, networks: &crate::networks::Networks) -> Option<LookupTarget> {
+pub(crate) fn target_of(
+    frame: &[u8],
+    handle: NetworkHandle,
+    networks: &crate::networks::Networks,
+) -> Option<LookupTarget> {
     let network = networks.get(handle)?;
     let prefix = match question(frame).map(|question| question.target) {
         Some(Asked::Ipv4(address)) => return Some(LookupTarget::Ipv4(address)),
@@ -355,6 +376,12 @@ const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
 const VLAN_TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+
+/// Whether a frame speaks for an IPv4 address, by what it says from its EtherType on.
+pub(crate) fn carries_ipv4(rest: &[u8]) -> bool {
+    let ethertype = rest.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+    matches!(ethertype, Some(IPV4 | ARP))
+}
 
 /// The MAC at byte `at` of a frame.
 pub(crate) fn mac_at(frame: &[u8], at: usize) -> Option<Mac> {

@@ -34,10 +34,24 @@ pub struct Status {
     pub networks: usize,
     /// How many peers have a session.
     pub peers: usize,
+    /// Another running machine with this node's identity, if a supernode saw one in the last minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<Twin>,
     /// What the user should know.
     pub notes: Vec<String>,
     /// What happened to packets since the start, by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// Another running machine with this node's identity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Twin {
+    /// Where the supernode sees it.
+    pub address: SocketAddr,
+    /// The supernode's id.
+    pub supernode: String,
+    /// Whole seconds since it was last seen.
+    pub seen_s: u64,
 }
 
 /// A supernode in use.
@@ -55,6 +69,9 @@ pub struct Supernode {
     pub home: bool,
     /// Round trip in milliseconds, once measured.
     pub rtt_ms: Option<f64>,
+    /// The version of the protocol that it says it speaks, where that is another than this node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_version: Option<u8>,
 }
 
 /// A joined network.
@@ -205,6 +222,16 @@ pub struct LeaveReply {
     pub name: String,
     /// Its id.
     pub network_id: String,
+    /// What the user should know.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// The daemon ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DownReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
 }
 
 /// Asks for one round trip to a peer.
@@ -278,6 +305,7 @@ mod tests {
             registered: true,
             home: true,
             rtt_ms: Some(milliseconds(Duration::from_nanos(1_234_567))),
+            other_version: None,
         };
         let expected = json!({
             "node_id": "s", "world": "w", "address": "192.0.2.1:9600", "registered": true, "home": true,

@@ -18,8 +18,8 @@ use serde::Serialize;
 use tokio::{net::UnixListener, task::JoinHandle};
 
 use super::schema::{
-    AddRequest, ConfiguredWorld, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
-    Network, Peer, PingReply, PingRequest, RemoveRequest, SCHEMA, Status,
+    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
+    LeaveRequest, Network, Peer, PingReply, PingRequest, RemoveRequest, SCHEMA, Status,
 };
 use crate::{
     daemon::Daemon,
@@ -119,6 +119,7 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/join", post(join))
         .route("/v1/host", post(host))
         .route("/v1/leave", post(leave))
+        .route("/v1/down", post(down))
         .route("/v1/ping", post(ping))
         .route("/v1/supernodes/add", post(add_supernode))
         .route("/v1/supernodes/remove", post(remove_supernode))
@@ -171,6 +172,10 @@ async fn host(State(daemon): Shared, body: Body<HostRequest>) -> Answer<HostRepl
 
 async fn leave(State(daemon): Shared, body: Body<LeaveRequest>) -> Answer<LeaveReply> {
     json(daemon.leave(&content(body)?).await)
+}
+
+async fn down(State(daemon): Shared) -> Answer<DownReply> {
+    Ok(Json(daemon.down()))
 }
 
 async fn ping(State(daemon): Shared, body: Body<PingRequest>) -> Answer<PingReply> {

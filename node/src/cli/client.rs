@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, body::Bytes, header};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinHandle};
 
 use crate::{api::ErrorReply, config::Config, failure::Failure};
 
@@ -69,6 +69,26 @@ impl Client {
         self.exchange(Method::POST, path, body, TIMEOUT + timeout).await
     }
 
+    /// Sends a request without a body to `path`, and waits up to `limit` for the daemon to end, which closes the connection.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`Timeout`](crate::failure::FailureKind::Timeout) if it goes on.
+    pub async fn post_until_closed<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, Failure> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let sent = tokio::time::timeout(TIMEOUT, self.send(stream, Method::POST, path, Vec::new())).await;
+        let (answer, connection) = sent.map_err(|_| self.silent())??;
+        let answer = answer?;
+        if tokio::time::timeout(limit, connection).await.is_err() {
+            return Err(Failure::timeout(format_args!(
+                "the daemon at {} is asked to end and has not yet",
+                self.socket.display()
+            )));
+        }
+        Ok(answer)
+    }
+
     async fn exchange<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -80,23 +100,27 @@ impl Client {
             let stream = UnixStream::connect(&self.socket)
                 .await
                 .map_err(|error| self.unreachable(&error))?;
-            self.send(stream, method, path, body).await
+            let (answer, connection) = self.send(stream, method, path, body).await?;
+            connection.abort();
+            answer
         };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
-            Err(Failure::timeout(format_args!(
-                "the daemon at {} does not answer",
-                self.socket.display()
-            )))
-        })
+        tokio::time::timeout(timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(self.silent()))
     }
 
+    fn silent(&self) -> Failure {
+        Failure::timeout(format_args!("the daemon at {} does not answer", self.socket.display()))
+    }
+
+    /// Sends a request; the answer, and what keeps the connection open.
     async fn send<T: DeserializeOwned>(
         &self,
         stream: UnixStream,
         method: Method,
         path: &str,
         body: Vec<u8>,
-    ) -> Result<T, Failure> {
+    ) -> Result<(Result<T, Failure>, JoinHandle<()>), Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::daemon_down(format_args!("the daemon hung up: {error}"));
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -117,8 +141,7 @@ impl Client {
             .await
             .map_err(|error| broken(&error))?
             .to_bytes();
-        connection.abort();
-        if success {
+        let answer = if success {
             serde_json::from_slice(&body).map_err(|error| {
                 Failure::negative(format_args!(
                     "the daemon's answer is not understood ({error}); is it another version?"
@@ -130,7 +153,14 @@ impl Client {
                 |_| Failure::negative("the daemon refused without a reason; is it another version?"),
                 |reply| reply.error,
             ))
-        }
+        };
+        // Without the sender the connection would be closed from here.
+        let connection = tokio::spawn(async move {
+            let _sender = sender;
+            // However it ends, it has ended.
+            let _ = connection.await;
+        });
+        Ok((answer, connection))
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {

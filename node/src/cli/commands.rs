@@ -19,10 +19,10 @@ use super::{
 };
 use crate::{
     api::{
-        AddRequest, ConfiguredWorld, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network,
-        Peer, RemoveRequest, SCHEMA, Status,
+        AddRequest, ConfiguredWorld, DownReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
+        LeaveRequest, Network, Peer, RemoveRequest, SCHEMA, Status,
     },
-    daemon::Settings,
+    daemon::{Configuration, Settings},
     failure::{Failure, FailureKind},
     state::IDENTITY,
 };
@@ -55,7 +55,12 @@ pub(super) async fn peers(client: &Client, output: &mut Output) -> Result<(), Fa
 }
 
 /// `farlan host`: the link alone on standard output, so that it can be piped.
-pub(super) async fn host(settings: Settings, client: &Client, output: &mut Output, host: Host) -> Result<(), Failure> {
+pub(super) async fn host(
+    configuration: Configuration,
+    client: &Client,
+    output: &mut Output,
+    host: Host,
+) -> Result<(), Failure> {
     let request = HostRequest {
         name: host.name,
         subnet: host.subnet,
@@ -81,10 +86,10 @@ pub(super) async fn host(settings: Settings, client: &Client, output: &mut Outpu
         }
         Ok(())
     };
-    if presence::is_running(client, &settings.state_dir).await? {
+    if presence::is_running(client, &configuration.settings().state_dir).await? {
         action().await
     } else {
-        foreground::up_and(settings, action).await
+        foreground::up_and(configuration, action).await
     }
 }
 
@@ -98,7 +103,7 @@ struct Joined<'a> {
 }
 
 pub(super) async fn join(
-    settings: Settings,
+    configuration: Configuration,
     client: &Client,
     output: &mut Output,
     target: String,
@@ -141,10 +146,10 @@ pub(super) async fn join(
             _ => show::peers(output, &peers),
         }
     };
-    if presence::is_running(client, &settings.state_dir).await? {
+    if presence::is_running(client, &configuration.settings().state_dir).await? {
         action().await
     } else {
-        foreground::up_and(settings, action).await
+        foreground::up_and(configuration, action).await
     }
 }
 
@@ -155,7 +160,21 @@ pub(super) async fn leave(client: &Client, output: &mut Output, network: String)
     if output.json() {
         output.document(&reply)
     } else {
-        output.line(format_args!("left {}", reply.name))
+        output.line(format_args!("left {}", reply.name))?;
+        reply
+            .notes
+            .iter()
+            .try_for_each(|note| output.line(format_args!("note: {note}")))
+    }
+}
+
+/// `farlan down`: returns when the daemon has ended.
+pub(super) async fn down(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let reply: DownReply = client.post_until_closed("/v1/down", ENDING).await?;
+    if output.json() {
+        output.document(&reply)
+    } else {
+        output.line("farlan is stopped; its networks are remembered, and joined again when it is started")
     }
 }
 
@@ -240,6 +259,9 @@ fn argument(argument: String) -> Result<String, Failure> {
         text => Ok(text.to_owned()),
     }
 }
+
+/// How long the daemon may take to end once it has answered: it gives itself 1.5 s.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Bytes read of standard input: more than the longest link.
 const LONGEST_INPUT: u64 = 64 * 1024;

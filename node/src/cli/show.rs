@@ -38,7 +38,10 @@ fn supernodes(output: &mut Output, supernodes: &[Supernode]) -> Result<(), Failu
             [
                 short(&supernode.node_id),
                 supernode.address.clone().unwrap_or_else(nothing),
-                registration(supernode, supernodes).into(),
+                match supernode.other_version {
+                    Some(version) if !supernode.registered => format!("no: it speaks version {version}"),
+                    _ => registration(supernode, supernodes).into(),
+                },
                 rtt(supernode.rtt_ms),
                 short(&supernode.world),
             ]

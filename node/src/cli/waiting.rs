@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::client::Client;
 use crate::{
     api::{Network, Peer, Status, Supernode},
+    daemon::speaks_version,
     failure::Failure,
 };
 
@@ -109,15 +110,26 @@ fn is_registered(status: &Status, network: &Network) -> bool {
 fn unanswered(obstacle: Obstacle, status: &Status, network: &Network) -> Failure {
     let tried = supernodes(status, network);
     let reason = match obstacle {
-        Obstacle::Unregistered => {
-            format!("the supernode does not answer ({tried}): is it running, and may UDP reach it?")
-        }
+        Obstacle::Unregistered => match other_version(status, network) {
+            Some(version) => format!("{}.", speaks_version(&format!("the supernode ({tried})"), version)),
+            None => format!("the supernode does not answer ({tried}): is it running, and may UDP reach it?"),
+        },
         Obstacle::Silent => format!("the supernode ({tried}) was reached before but does not answer now."),
     };
     Failure::timeout(format_args!(
         "{reason} The network {} stays joined: as long as farlan runs it keeps trying; see: farlan status",
         network.name
     ))
+}
+
+/// The other version of the protocol that a supernode of the network's world speaks, if one does.
+fn other_version(status: &Status, network: &Network) -> Option<u8> {
+    let in_world = |supernode: &&Supernode| supernode.world == network.world;
+    status
+        .supernodes
+        .iter()
+        .filter(in_world)
+        .find_map(|supernode| supernode.other_version)
 }
 
 /// The supernodes of the network's world, for people.
@@ -168,6 +180,7 @@ mod tests {
             registered,
             home: registered,
             rtt_ms: None,
+            other_version: None,
         };
         Status {
             schema: SCHEMA,
@@ -179,6 +192,7 @@ mod tests {
             supernodes: vec![supernode("w", registered), supernode("other", true)],
             networks: 1,
             peers: 0,
+            twin: None,
             notes: Vec::new(),
             counters: BTreeMap::new(),
         }
@@ -221,5 +235,15 @@ mod tests {
             assert!(failure.message.contains("abcdefghij at 192.0.2.1:9600"), "{failure}");
             assert_eq!(failure.message.matches("192.0.2.1").count(), 1, "{failure}");
         }
+    }
+
+    #[test]
+    fn a_supernode_of_another_version_is_named_with_both_versions() {
+        let mut status = status(false);
+        status.supernodes[0].other_version = Some(2);
+        let failure = unanswered(Obstacle::Unregistered, &status, &network(0));
+        let words = "the supernode (abcdefghij at 192.0.2.1:9600) speaks version 2 of the farlan protocol, this farlan \
+                     version 1: update this one. The network lan stays joined";
+        assert!(failure.message.starts_with(words), "{failure}");
     }
 }

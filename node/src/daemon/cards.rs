@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr},
+    os::fd::OwnedFd,
 };
 
 use farlan_crypto::NodeId;
@@ -41,6 +42,18 @@ pub trait Cards: fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of [`farlan_tap::restore_addresses`].
     fn restore_addresses(&self, index: u32, addresses: &[(IpAddr, u8)]) -> Result<Restored, TapError>;
+
+    /// The addresses in use on a card, its own and those that others put there.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::card_addresses`].
+    fn addresses(&self, index: u32) -> Result<Vec<IpAddr>, TapError>;
+
+    /// A descriptor that becomes readable when addresses of cards change; what it yields has no meaning.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::watch_addresses`].
+    fn watch_addresses(&self) -> Result<OwnedFd, TapError>;
 
     /// The routes of this machine that overlap `subnet` and would compete with a card there.
     ///
@@ -119,6 +132,15 @@ impl Cards for KernelCards {
 
     fn restore_addresses(&self, index: u32, addresses: &[(IpAddr, u8)]) -> Result<Restored, TapError> {
         farlan_tap::restore_addresses(index, &tap_addresses(addresses))
+    }
+
+    fn addresses(&self, index: u32) -> Result<Vec<IpAddr>, TapError> {
+        let addresses = farlan_tap::card_addresses(index)?;
+        Ok(addresses.into_iter().map(|address| address.ip).collect())
+    }
+
+    fn watch_addresses(&self) -> Result<OwnedFd, TapError> {
+        farlan_tap::watch_addresses()
     }
 
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {

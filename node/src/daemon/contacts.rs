@@ -74,17 +74,18 @@ impl Contacts {
             .collect();
         recent.sort();
         recent.truncate(MOST);
-        let contacts = recent.into_iter().map(|(_, key, world)| (key, world)).collect();
+        let contacts: BTreeMap<_, _> = recent.into_iter().map(|(_, key, world)| (key, world)).collect();
         if contacts == self.contacts {
             return Ok(());
         }
+        let entry = |(key, world): (&PublicKey, &WorldId)| Entry::write(key, *world);
+        let content = File {
+            contacts: contacts.iter().map(entry).collect(),
+        };
+        // What could not be written is tried again.
+        state.save(FILE, &content)?;
         self.contacts = contacts;
-        let entries = self
-            .contacts
-            .iter()
-            .map(|(key, world)| Entry::write(key, *world))
-            .collect();
-        state.save(FILE, &File { contacts: entries })
+        Ok(())
     }
 }
 

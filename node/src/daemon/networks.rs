@@ -1,6 +1,7 @@
 //! The networks this node is in: joining, hosting, leaving, and their cards.
 
 mod card;
+mod hand_set;
 
 use std::{
     fmt::Display,
@@ -14,7 +15,7 @@ use farlan_netconf::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Daemon, views, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
@@ -54,6 +55,8 @@ pub(super) struct Joined {
     card: AttachedCard,
     /// The IPv4 address on the card.
     on_card: Option<Ipv4Addr>,
+    /// What others put on the card, as the engine was told last.
+    hand_set: Vec<IpAddr>,
     /// Why no IPv4 address is claimed here, if none is.
     ipv4_obstacle: Option<String>,
     /// What could not be mended about the card when it was looked at last.
@@ -111,7 +114,7 @@ impl Networks {
         Ok(networks)
     }
 
-    fn save(&self, state: &StateDir) -> Result<(), Failure> {
+    pub(super) fn save(&self, state: &StateDir) -> Result<(), Failure> {
         let joined = self.joined.iter().map(|joined| &joined.membership);
         let dormant = self.dormant.iter().map(|dormant| &dormant.membership);
         let entry = |membership: &Membership| Entry {
@@ -146,8 +149,10 @@ impl Networks {
         self.joined.iter_mut().find(|joined| joined.handle == handle)
     }
 
-    fn set_dormant(&mut self, membership: Membership, failure: Failure) {
-        tracing::error!(network = %membership.name(), %failure, "cannot join again");
+    fn set_dormant(&mut self, membership: Membership, before: Option<&str>, failure: Failure) {
+        if before != Some(failure.message.as_str()) {
+            tracing::error!(network = %membership.name(), %failure, "cannot join again");
+        }
         self.dormant.push(Dormant {
             membership,
             reason: failure.message,
@@ -236,7 +241,9 @@ impl Joined {
             ));
         }
         if let Some(obstacle) = &self.ipv4_obstacle {
-            notes.push(format!("IPv6 only on this machine: {obstacle}"));
+            notes.push(format!(
+                "IPv6 only on this machine: {obstacle}; when that is gone, it gets an IPv4 address too"
+            ));
         }
         if !self.card.ipv6 {
             notes.push("IPv6 is switched off on this machine, so it has no IPv6 address there".to_owned());
@@ -297,12 +304,11 @@ impl Daemon {
         if already {
             // The link may have come with a newer list of supernodes, and the card may be gone.
             book.worlds.add(&self.data_plane, membership.link.world, false).await?;
-            book.worlds.save(&self.state)?;
             self.restore_card_of(book, id).await?;
         } else {
             self.enter(book, membership).await?;
         }
-        book.networks.save(&self.state)?;
+        self.write_down(book);
         Ok(JoinReply {
             schema: SCHEMA,
             already,
@@ -348,7 +354,7 @@ impl Daemon {
             },
         )
         .await?;
-        book.networks.save(&self.state)?;
+        self.write_down(book);
         Ok(HostReply {
             schema: SCHEMA,
             link: text,
@@ -359,7 +365,7 @@ impl Daemon {
     /// Leaves a network and removes its card. Networks that had no IPv4 because of this one get it now.
     ///
     /// # Errors
-    /// None or several networks are called that; the state cannot be written.
+    /// None or several networks are called that.
     pub async fn leave(&self, request: &LeaveRequest) -> Result<LeaveReply, Failure> {
         let mut book = self.book.lock().await;
         let book = &mut *book;
@@ -401,23 +407,23 @@ impl Daemon {
         networks
             .dormant
             .retain(|dormant| dormant.membership.link.parameters.id() != id);
-        networks.save(&self.state)?;
         let world = membership.link.world.id();
         if networks.in_world(world).is_none() {
             worlds.drop_unused(&self.data_plane, world).await?;
-            worlds.save(&self.state)?;
         }
         tracing::info!(network = %membership.name(), "left");
         self.claim_freed_ipv4(book).await?;
+        self.write_down(book);
         Ok(LeaveReply {
             schema: SCHEMA,
             name: membership.name().to_owned(),
             network_id: id.to_string(),
+            notes: self.troubles.unwritten_notes(),
         })
     }
 
-    /// Joins the networks anew, with IPv4, that had none because of something that is gone.
-    async fn claim_freed_ipv4(&self, book: &mut Book) -> Result<(), Failure> {
+    /// Joins the networks anew, with IPv4, that had none because of something that is gone; the caller writes down.
+    pub(super) async fn claim_freed_ipv4(&self, book: &mut Book) -> Result<(), Failure> {
         let waiting = book.networks.joined.iter().filter(|joined| !joined.claims_ipv4());
         let waiting: Vec<_> = waiting.map(|joined| joined.id).collect();
         for id in waiting {
@@ -437,13 +443,13 @@ impl Daemon {
             tracing::info!(network = %membership.name(), "joining again, as IPv4 is possible there now");
             self.enter_or_keep(book, membership).await;
         }
-        book.networks.save(&self.state)
+        Ok(())
     }
 
     /// Joins a network; one that cannot be joined is kept for the next time, and reported.
     async fn enter_or_keep(&self, book: &mut Book, membership: Membership) {
         if let Err(failure) = self.enter(book, membership.clone()).await {
-            book.networks.set_dormant(membership, failure);
+            book.networks.set_dormant(membership, None, failure);
         }
     }
 
@@ -455,10 +461,20 @@ impl Daemon {
                 if failure.kind == crate::failure::FailureKind::Permission {
                     return Err(failure);
                 }
-                book.networks.set_dormant(membership, failure);
+                book.networks.set_dormant(membership, None, failure);
             }
         }
         Ok(())
+    }
+
+    /// Tries again what could not be joined before.
+    pub(super) async fn join_dormant(&self, book: &mut Book) {
+        for Dormant { membership, reason } in std::mem::take(&mut book.networks.dormant) {
+            match self.enter(book, membership.clone()).await {
+                Ok(()) => self.write_down(book),
+                Err(failure) => book.networks.set_dormant(membership, Some(&reason), failure),
+            }
+        }
     }
 
     /// The network that the user's words mean.
@@ -549,7 +565,6 @@ impl Daemon {
         book.networks
             .dormant
             .retain(|dormant| dormant.membership.link.parameters.id() != id);
-        book.worlds.save(&self.state)?;
         tracing::info!(network = %membership.name(), interface = %card.interface, "joined");
         book.networks.joined.push(Joined {
             handle,
@@ -557,6 +572,7 @@ impl Daemon {
             membership,
             card,
             on_card: None,
+            hand_set: Vec::new(),
             ipv4_obstacle,
             card_trouble: None,
         });
@@ -625,7 +641,7 @@ impl Daemon {
     async fn view_of(&self, book: &Book, id: NetworkId) -> Result<Network, Failure> {
         let snapshot = self.data_plane.snapshot().await?;
         let joined = book.networks.joined.iter().find(|joined| joined.id == id);
-        let view = joined.and_then(|joined| views::network(joined, &snapshot));
+        let view = joined.and_then(|joined| self.network_view(joined, &snapshot));
         view.ok_or_else(|| Failure::negative("the network is gone again"))
     }
 }

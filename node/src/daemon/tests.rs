@@ -15,11 +15,16 @@ use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
 use farlan_tap::{Address, Card, CardState, Restored, Route, TapError};
 use serde_json::{Value, json};
 
-use super::{Cards, Daemon, NewCard, Running, Settings, bind};
+mod hand_set;
+
+use super::{Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
     cli::client::Client,
     failure::{Failure, FailureKind},
+    logs::LogFilter,
+    notify::Notifier,
     shell::DataPlane,
+    signals::Signals,
     state::StateDir,
 };
 
@@ -38,6 +43,8 @@ struct Fake {
     taken: Vec<String>,
     forbidden: bool,
     far_ends: Vec<UnixDatagram>,
+    /// The far ends of the descriptors that tell of changed addresses.
+    watchers: Vec<UnixDatagram>,
 }
 
 impl Fake {
@@ -55,6 +62,15 @@ impl Fake {
             index,
             ipv6: true,
         }
+    }
+}
+
+impl Fake {
+    fn watch(&mut self) -> OwnedFd {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        self.watchers.push(far);
+        OwnedFd::from(near)
     }
 }
 
@@ -97,7 +113,11 @@ impl Cards for FakeCards {
 
     fn state(&self, index: u32) -> Result<Option<CardState>, TapError> {
         let name = self.lock().present.get(&index).cloned();
-        Ok(name.map(|name| CardState { name, up: true }))
+        Ok(name.map(|name| CardState {
+            name,
+            up: true,
+            is_port: false,
+        }))
     }
 
     fn restore_addresses(&self, index: u32, addresses: &[(IpAddr, u8)]) -> Result<Restored, TapError> {
@@ -113,6 +133,17 @@ impl Cards for FakeCards {
             }
         }
         Ok(Restored { added, ipv6: true })
+    }
+
+    fn addresses(&self, index: u32) -> Result<Vec<IpAddr>, TapError> {
+        let fake = self.lock();
+        let v4 = fake.addresses.get(&index).into_iter().flatten();
+        let v6 = fake.ipv6.get(&index).into_iter().flatten();
+        Ok(v4.map(|(ip, _)| IpAddr::V4(*ip)).chain(v6.map(|(ip, _)| *ip)).collect())
+    }
+
+    fn watch_addresses(&self) -> Result<OwnedFd, TapError> {
+        Ok(self.lock().watch())
     }
 
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
@@ -638,43 +669,74 @@ async fn pings_of_nobody_are_told_apart() {
     running.stop().await;
 }
 
+/// Two daemons in one hosted network, with a session between them through a supernode. The second's view of the first
+/// is the peer that its API lists.
+struct Met {
+    running: [Running; 2],
+    clients: [Client; 2],
+    cards: [FakeCards; 2],
+    _supernode: DataPlane,
+    _directories: [tempfile::TempDir; 2],
+    port: u16,
+}
+
+impl Met {
+    async fn start() -> Self {
+        let config = Config {
+            identity: copy(&identities()[1]),
+            work: Work::REQUIRED,
+            role: Role::Supernode,
+        };
+        let underlay = bind(0).unwrap();
+        let port = underlay.port().unwrap();
+        let (supernode, _events) = DataPlane::start(config, underlay).unwrap();
+
+        let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let cards = [FakeCards::default(), FakeCards::default()];
+        let (first, first_client) = start_as(&identities()[0], directories[0].path(), &cards[0]).await;
+        let (second, second_client) = start_as(&identities()[2], directories[1].path(), &cards[1]).await;
+        add(&first_client, world_at(port)).await;
+        let hosted = post(&first_client, "/v1/host", json!({})).await.unwrap();
+        post(&second_client, "/v1/join", json!({ "target": hosted["link"] }))
+            .await
+            .unwrap();
+        let met = async {
+            while get(&second_client, "/v1/peers").await[0]["path"] != "relay" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), met)
+            .await
+            .expect("the two nodes meet");
+        Self {
+            running: [first, second],
+            clients: [first_client, second_client],
+            cards,
+            _supernode: supernode,
+            _directories: directories,
+            port,
+        }
+    }
+
+    async fn stop(self) {
+        for running in self.running {
+            running.stop().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn frames_cross_from_card_to_card_through_a_supernode() {
-    let config = Config {
-        identity: copy(&identities()[1]),
-        work: Work::REQUIRED,
-        role: Role::Supernode,
-    };
-    let underlay = bind(0).unwrap();
-    let port = underlay.port().unwrap();
-    let (supernode, _events) = DataPlane::start(config, underlay).unwrap();
-
-    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let cards = [FakeCards::default(), FakeCards::default()];
-    let (first, first_client) = start_as(&identities()[0], directories[0].path(), &cards[0]).await;
-    let (second, second_client) = start_as(&identities()[2], directories[1].path(), &cards[1]).await;
-    add(&first_client, world_at(port)).await;
-    let hosted = post(&first_client, "/v1/host", json!({})).await.unwrap();
-    post(&second_client, "/v1/join", json!({ "target": hosted["link"] }))
-        .await
-        .unwrap();
-
-    let met = async {
-        while get(&second_client, "/v1/peers").await[0]["path"] != "relay" {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), met)
-        .await
-        .expect("the two nodes meet");
-    let peer = get(&second_client, "/v1/peers").await[0].clone();
+    let met = Met::start().await;
+    let (cards, second_client, port) = (&met.cards, &met.clients[1], met.port);
+    let peer = get(second_client, "/v1/peers").await[0].clone();
     assert_eq!(peer["node_id"], identities()[0].node_id().to_string());
     assert_eq!(
         peer["address"],
         format!("127.0.0.1:{port}"),
         "on a relay it is the supernode's"
     );
-    let pong = post(&second_client, "/v1/ping", json!({ "peer": peer["ipv6"] }))
+    let pong = post(second_client, "/v1/ping", json!({ "peer": peer["ipv6"] }))
         .await
         .unwrap();
     assert_eq!(pong["node_id"], peer["node_id"]);
@@ -690,9 +752,7 @@ async fn frames_cross_from_card_to_card_through_a_supernode() {
     let length = tokio::task::spawn_blocking(move || far.recv(&mut room).map(|length| room[..length].to_vec()));
     assert_eq!(length.await.unwrap().unwrap(), frame);
 
-    second.stop().await;
-    first.stop().await;
-    drop(supernode);
+    met.stop().await;
 }
 
 #[tokio::test]
@@ -708,4 +768,52 @@ async fn a_second_daemon_finds_the_directory_locked() {
     let failure = Running::start(settings).await.unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn twins_and_other_versions_are_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    add_world(&client).await;
+    assert_eq!(get(&client, "/v1/status").await.get("twin"), None);
+    let supernode = identities()[1].node_id();
+    let other = "192.0.2.9:4242".parse().unwrap();
+    running.daemon.act_on(Event::Twin { supernode, other }).await;
+    let spoken = Event::OtherVersion {
+        node: Some(supernode),
+        address: None,
+        version: 0,
+    };
+    running.daemon.act_on(spoken).await;
+    let status = get(&client, "/v1/status").await;
+    assert_eq!(status["twin"]["address"], "192.0.2.9:4242");
+    assert_eq!(status["supernodes"][0]["other_version"], 0);
+    let notes = status["notes"].to_string();
+    for words in ["192.0.2.9:4242", "identity.secret", "update the other end"] {
+        assert!(notes.contains(words), "{notes}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_can_be_asked_for_over_the_api() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    let settings = Settings {
+        state_dir: directory.path().join("state"),
+        socket: directory.path().join("farlan.sock"),
+        port: 0,
+        supernodes: Vec::new(),
+    };
+    let state_dir = settings.state_dir.clone();
+    let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();
+    let signals = Signals::new().unwrap();
+    let notifier = Notifier::from_environment();
+    let (ended, asked) = tokio::join!(
+        running.until_stopped(signals, configuration, &notifier),
+        post(&client, "/v1/down", json!({})),
+    );
+    ended.unwrap();
+    assert_eq!(asked.unwrap(), json!({ "schema": 1 }));
+    StateDir::open(&state_dir).unwrap();
 }

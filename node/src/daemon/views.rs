@@ -30,10 +30,16 @@ impl Daemon {
             public_key: HEXLOWER.encode(self.key.as_bytes()),
             port: self.port,
             uptime_s: self.started.elapsed().as_secs(),
-            supernodes: supernodes(&book, &snapshot),
+            supernodes: self.supernodes(&book, &snapshot),
             networks: book.networks.joined().count(),
             peers: snapshot.peers.iter().filter(|peer| peer.path.is_some()).count(),
-            notes: notes(&book),
+            twin: self.troubles.seen_twin(),
+            notes: self
+                .troubles
+                .notes(&self.state)
+                .into_iter()
+                .chain(notes(&book))
+                .collect(),
             counters,
         })
     }
@@ -48,7 +54,7 @@ impl Daemon {
         Ok(book
             .networks
             .joined()
-            .filter_map(|joined| network(joined, &snapshot))
+            .filter_map(|joined| self.network_view(joined, &snapshot))
             .collect())
     }
 
@@ -61,45 +67,48 @@ impl Daemon {
         let book = self.book.lock().await;
         Ok(snapshot.peers.iter().map(|status| peer(&book, status)).collect())
     }
-}
 
-/// A joined network, as far as the data plane knows it.
-pub(super) fn network(joined: &Joined, snapshot: &Snapshot) -> Option<Network> {
-    let status = snapshot
-        .networks
-        .iter()
-        .find(|status| status.handle == joined.handle())?;
-    Some(joined.view(status))
-}
-
-/// The supernodes in use, and those of the known worlds that the data plane does not list (yet).
-fn supernodes(book: &Book, snapshot: &Snapshot) -> Vec<Supernode> {
-    let mut supernodes = Vec::new();
-    for world in book.worlds.iter() {
-        for listed in world.supernodes() {
-            let node = listed.key.node_id();
-            let status = snapshot
-                .supernodes
-                .iter()
-                .find(|status| status.node == node && status.world == world.id());
-            let address = status
-                .and_then(|status| status.address)
-                .map(|address| address.to_string());
-            supernodes.push(Supernode {
-                node_id: node.to_string(),
-                world: world.id().to_string(),
-                address: address.or_else(|| listed.endpoints.first().map(ToString::to_string)),
-                registered: status.is_some_and(|status| status.registered),
-                home: status.is_some_and(|status| status.home),
-                // Of one that does not answer the last time says nothing.
-                rtt_ms: status
-                    .filter(|status| status.registered)
-                    .and_then(|status| status.rtt)
-                    .map(milliseconds),
-            });
-        }
+    /// A joined network, as far as the data plane knows it.
+    pub(super) fn network_view(&self, joined: &Joined, snapshot: &Snapshot) -> Option<Network> {
+        let status = snapshot
+            .networks
+            .iter()
+            .find(|status| status.handle == joined.handle())?;
+        let mut view = joined.view(status);
+        view.notes.extend(self.troubles.unwritten_notes());
+        Some(view)
     }
-    supernodes
+
+    /// The supernodes in use, and those of the known worlds that the data plane does not list (yet).
+    fn supernodes(&self, book: &Book, snapshot: &Snapshot) -> Vec<Supernode> {
+        let mut supernodes = Vec::new();
+        for world in book.worlds.iter() {
+            for listed in world.supernodes() {
+                let node = listed.key.node_id();
+                let status = snapshot
+                    .supernodes
+                    .iter()
+                    .find(|status| status.node == node && status.world == world.id());
+                let address = status
+                    .and_then(|status| status.address)
+                    .map(|address| address.to_string());
+                supernodes.push(Supernode {
+                    node_id: node.to_string(),
+                    world: world.id().to_string(),
+                    address: address.or_else(|| listed.endpoints.first().map(ToString::to_string)),
+                    registered: status.is_some_and(|status| status.registered),
+                    home: status.is_some_and(|status| status.home),
+                    // Of one that does not answer the last time says nothing.
+                    rtt_ms: status
+                        .filter(|status| status.registered)
+                        .and_then(|status| status.rtt)
+                        .map(milliseconds),
+                    other_version: self.troubles.version_of(node),
+                });
+            }
+        }
+        supernodes
+    }
 }
 
 fn peer(book: &Book, status: &PeerStatus) -> Peer {

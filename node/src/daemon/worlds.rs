@@ -236,7 +236,7 @@ impl Daemon {
     /// Makes the supernodes of a link known.
     ///
     /// # Errors
-    /// The text is no link of a supernode; the state cannot be written.
+    /// The text is no link of a supernode.
     pub async fn add_supernode(&self, request: &AddRequest) -> Result<ConfiguredWorld, Failure> {
         let world = match Link::parse(&request.link, self.work) {
             Ok(Link::Supernode(world)) => world,
@@ -250,7 +250,7 @@ impl Daemon {
         let id = world.id();
         let mut book = self.book.lock().await;
         book.worlds.add(&self.data_plane, world, true).await?;
-        book.worlds.save(&self.state)?;
+        self.write_down(&book);
         let added = book.worlds.worlds.iter().find(|known| known.world.id() == id);
         added
             .map(Known::view)
@@ -260,7 +260,7 @@ impl Daemon {
     /// Forgets a world.
     ///
     /// # Errors
-    /// None or several match; a network needs it; the state cannot be written.
+    /// None or several match; a network needs it.
     pub async fn remove_supernode(&self, request: &RemoveRequest) -> Result<ConfiguredWorld, Failure> {
         let prefix = request.id.to_ascii_lowercase();
         if prefix.len() < SHORTEST_PREFIX {
@@ -288,7 +288,7 @@ impl Daemon {
             )));
         }
         book.worlds.remove(&self.data_plane, id).await?;
-        book.worlds.save(&self.state)?;
+        self.write_down(&book);
         Ok(view)
     }
 }

@@ -12,7 +12,7 @@
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     pin::Pin,
     task::Poll,
@@ -85,12 +85,24 @@ pub enum Request {
         /// Told when the card is closed.
         reply: oneshot::Sender<()>,
     },
+    /// Tell peers of what others put on the card of a network.
+    SetAddresses {
+        /// Which network.
+        network: NetworkHandle,
+        /// The addresses besides those that the engine gave the card.
+        addresses: Vec<IpAddr>,
+    },
     /// Begin sessions with these peers once a supernode of their world answers.
     Greet {
         /// The world in which they were met.
         world: WorldId,
         /// Who.
         peers: Vec<PublicKey>,
+    },
+    /// Take note of this machine's own underlay endpoints.
+    SetLocalEndpoints {
+        /// All of them, with the underlay's port.
+        endpoints: Vec<SocketAddr>,
     },
     /// Ping somebody; the answer comes as an event.
     Ping {
@@ -425,7 +437,9 @@ impl Loop {
                 self.cards.detach(network);
                 let _ = reply.send(());
             }
+            Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
+            Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
             Request::Ping { target, token } => self.engine.ping(now, target, token),
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));

@@ -347,6 +347,7 @@ fn what_others_did_to_a_device_is_seen_and_mended() {
             Ok(Some(CardState {
                 name: name.to_owned(),
                 up,
+                is_port: false,
             }))
         };
         assert_eq!(card_state(card.index), state("other", false));
@@ -361,6 +362,13 @@ fn what_others_did_to_a_device_is_seen_and_mended() {
             assert!(shown.contains(text), "{shown}");
         }
         assert_eq!(restore_addresses(card.index, &asked), Ok(whole));
+
+        ip(&["link", "add", "bridge", "type", "bridge"]);
+        ip(&["link", "set", "other", "master", "bridge"]);
+        let is_port = || card_state(card.index).unwrap().unwrap().is_port;
+        assert!(is_port());
+        ip(&["link", "set", "other", "nomaster"]);
+        assert!(!is_port());
 
         fs::write("/proc/sys/net/ipv6/conf/other/disable_ipv6", "1").unwrap();
         let restored = restore_addresses(card.index, &asked).unwrap();

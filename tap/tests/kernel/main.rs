@@ -3,7 +3,9 @@
 //! Needed: root, `/dev/net/tun` and the `ip` command, which is the independent witness of what the kernel was told. A
 //! test that lacks one of them fails and names it.
 
+mod addresses;
 mod device;
 mod frames;
+mod machine;
 mod routes;
 mod support;

@@ -1,5 +1,5 @@
 //! Measurements of the released programs in network namespaces: the time to the first answered ping of two cold
-//! nodes, and what an idle node costs.
+//! nodes, what an idle node costs, and how direct paths come and what they survive.
 
 use std::process::ExitCode;
 use std::thread;
@@ -12,7 +12,7 @@ use farlan_tests::ns::summary::Summary;
 use farlan_tests::ns::sys::{Offloads, PacketSocket};
 use farlan_tests::ns::topology::INSIDE;
 use farlan_tests::ns::trio::JOIN_LIMIT;
-use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit, requirements};
+use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit, measure_paths, requirements};
 
 /// How long an idle node is left alone before the count begins, so that joining is not counted.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -44,6 +44,8 @@ enum What {
         #[arg(long, default_value_t = 600)]
         seconds: u64,
     },
+    /// Direct paths: from cold starts, through changes and outages, and with files.
+    Direct(measure_paths::Options),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
             let limit = Duration::from_secs(120 + seconds);
             limit::with_lab(limit, |lab| idle(lab, Duration::from_secs(seconds)))
         }
+        What::Direct(options) => measure_paths::measure(&options),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,16 +7,27 @@
 //! Everything here needs root. What the machine lacks is named by [`requirements`]; nothing is skipped.
 
 pub mod avahi;
+pub mod bridge;
+pub mod capture;
 pub mod cold;
 pub mod command;
+pub mod conntrack;
+pub mod echo;
 pub mod limit;
+pub mod measure_paths;
 pub mod namespace;
+pub mod nat;
+pub mod pair;
+pub mod paths;
 pub mod ping;
+pub mod privileges;
 pub mod program;
 pub mod requirements;
+pub mod rsync;
 pub mod summary;
 pub mod sys;
 pub mod topology;
+pub mod traffic;
 pub mod transfer;
 pub mod trio;
 

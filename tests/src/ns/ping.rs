@@ -124,10 +124,11 @@ pub fn first_answer(target: IpAddr, interval: Duration, deadline: Instant) -> Re
         socket.set_read_timeout(Some(wait.max(Duration::from_micros(100))))?;
         let mut packet = [0_u8; 1500];
         match (&socket).read(&mut packet) {
-            Ok(length) if is_answer(target, packet.get(..length).unwrap_or_default(), identifier) => {
-                return Ok(Instant::now());
+            Ok(length) => {
+                if answer_sequence(target, packet.get(..length).unwrap_or_default(), identifier).is_some() {
+                    return Ok(Instant::now());
+                }
             }
-            Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error).context("cannot receive echo replies"),
@@ -152,7 +153,7 @@ fn answer(line: &str) -> Option<Answer> {
     })
 }
 
-fn echo_socket(target: IpAddr) -> Result<Socket> {
+pub(super) fn echo_socket(target: IpAddr) -> Result<Socket> {
     let (domain, protocol) = match target {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
@@ -161,7 +162,7 @@ fn echo_socket(target: IpAddr) -> Result<Socket> {
 }
 
 /// An ICMP echo request (RFC 792; RFC 4443, whose checksum the kernel computes).
-fn echo_request(target: IpAddr, identifier: [u8; 2], sequence: u16) -> [u8; 16] {
+pub(super) fn echo_request(target: IpAddr, identifier: [u8; 2], sequence: u16) -> [u8; 16] {
     let kind = if target.is_ipv4() { 8 } else { 128 };
     let mut request = [0_u8; 16];
     request[0] = kind;
@@ -174,22 +175,27 @@ fn echo_request(target: IpAddr, identifier: [u8; 2], sequence: u16) -> [u8; 16] 
     request
 }
 
-/// Tells whether a packet from a raw ICMP socket is an echo reply to this identifier. An IPv4 socket delivers
-/// the IP header too, an IPv6 one does not.
-fn is_answer(target: IpAddr, packet: &[u8], identifier: [u8; 2]) -> bool {
+/// The sequence number of a packet from a raw ICMP socket if it is an echo reply to this identifier. An IPv4 socket
+/// delivers the IP header too, an IPv6 one does not.
+pub(super) fn answer_sequence(target: IpAddr, packet: &[u8], identifier: [u8; 2]) -> Option<u16> {
     let (message, reply) = if target.is_ipv4() {
         let header = packet.first().map_or(0, |byte| usize::from(byte & 15) * 4);
         let from_target = packet
             .get(12..16)
             .is_some_and(|from| IpAddr::from([from[0], from[1], from[2], from[3]]) == target);
         if !from_target {
-            return false;
+            return None;
         }
         (packet.get(header..), 0)
     } else {
         (Some(packet), 129)
     };
-    message.is_some_and(|message| message.first() == Some(&reply) && message.get(4..6) == Some(&identifier[..]))
+    match message? {
+        [kind, _, _, _, i0, i1, s0, s1, ..] if *kind == reply && [*i0, *i1] == identifier => {
+            Some(u16::from_be_bytes([*s0, *s1]))
+        }
+        _ => None,
+    }
 }
 
 /// The one's complement checksum of RFC 1071.

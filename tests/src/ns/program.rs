@@ -219,6 +219,11 @@ impl Supernode {
         Ok(process)
     }
 
+    /// The directory of its state.
+    pub fn state_directory(&self) -> &Path {
+        &self.state
+    }
+
     /// The link by which nodes learn of it.
     pub fn link(&self) -> &str {
         &self.link
@@ -241,6 +246,9 @@ pub struct Node {
     logs: PathBuf,
     port: u16,
     supernode: Option<String>,
+    wrapper: Vec<String>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -277,6 +285,9 @@ impl Node {
             logs: directory.to_owned(),
             port: PORT,
             supernode: supernode.map(str::to_owned),
+            wrapper: Vec::new(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
             process: None,
         })
     }
@@ -284,6 +295,32 @@ impl Node {
     /// Uses another UDP port from the next start on.
     pub fn set_port(&mut self, port: u16) {
         self.port = port;
+    }
+
+    /// Starts the daemon by these words, which run what follows them, from the next start on.
+    pub fn set_wrapper(&mut self, words: Vec<String>) {
+        self.wrapper = words;
+    }
+
+    /// Gives the daemon further arguments from the next start on.
+    pub fn set_arguments(&mut self, words: &[&str]) {
+        self.arguments = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Gives the daemon a variable of the environment from the next start on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Keeps state and socket elsewhere from the next start on.
+    pub fn set_places(&mut self, state: PathBuf, socket: PathBuf) {
+        self.state = state;
+        self.socket = socket;
+    }
+
+    /// Uses another copy of the program, for users who may not read where it was built.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.program = program;
     }
 
     /// Starts the daemon and waits until `status` answers.
@@ -308,7 +345,15 @@ impl Node {
     /// The command line of the daemon, for tests that expect it to fail. The environment variable
     /// `FARLAN_LAB_LOG` sets what it logs.
     pub fn daemon_command(&self) -> Command {
-        let mut command = self.namespace.command(&self.program);
+        let mut command = match self.wrapper.split_first() {
+            None => self.namespace.command(&self.program),
+            Some((first, rest)) => {
+                let mut command = self.namespace.command(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
             .arg("up")
             .arg("--state-dir")
@@ -322,6 +367,7 @@ impl Node {
         if let Some(link) = &self.supernode {
             command.args(["--supernode", link]);
         }
+        command.args(&self.arguments);
         command
     }
 
@@ -398,6 +444,24 @@ impl Node {
         Ok(self.process.as_ref().context("the daemon is not started")?.pid())
     }
 
+    /// The running daemon.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("the daemon is not started")
+    }
+
+    /// All the daemon has logged so far, in former runs too.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.logs.join(format!("{}.log", self.name))).unwrap_or_default()
+    }
+
+    /// The socket of its API.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Its name in the lab.
     pub fn name(&self) -> &str {
         &self.name
@@ -447,6 +511,16 @@ impl Node {
         self.json(&["status"])
     }
 
+    /// One of the counters in `status --json`.
+    ///
+    /// # Errors
+    /// The daemon does not answer or has no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let status = self.status()?;
+        let value = status.get("counters").and_then(|counters| counters.get(name)?.as_u64());
+        value.with_context(|| format!("{} has no counter {name}: {status}", self.name))
+    }
+
     /// The peers that `peers --json` lists.
     ///
     /// # Errors
@@ -471,7 +545,16 @@ impl Node {
     /// # Errors
     /// `host` fails or prints anything but one line.
     pub fn host(&self) -> Result<String> {
-        let finished = self.cli(&["host"])?.success()?;
+        self.host_with(&[])
+    }
+
+    /// Makes a network with options of `host` and returns its link.
+    ///
+    /// # Errors
+    /// As [`host`](Self::host).
+    pub fn host_with(&self, options: &[&str]) -> Result<String> {
+        let words = [&["host"], options].concat();
+        let finished = self.cli(&words)?.success()?;
         let link = finished.stdout.trim();
         ensure!(
             !link.is_empty() && link.lines().count() == 1,

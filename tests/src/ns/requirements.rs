@@ -15,7 +15,14 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("avahi-daemon", "avahi-daemon"),
     ("avahi-browse", "avahi-utils"),
     ("avahi-publish", "avahi-utils"),
+    ("faketime", "faketime"),
     ("mount", "mount"),
+    ("keepalived", "keepalived"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("udhcpc", "udhcpc"),
+    ("radvd", "radvd"),
+    ("busybox", "busybox"),
+    ("rsync", "rsync"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
@@ -39,6 +46,14 @@ pub fn check_base() -> Result<()> {
 pub fn check_all() -> Result<()> {
     let all: Vec<_> = PROGRAMS.iter().map(|(program, _)| *program).collect();
     check(&all)
+}
+
+/// Checks for root, `/dev/net/tun`, the [`BASE_PROGRAMS`] and rsync.
+///
+/// # Errors
+/// Something is missing; the message names all of it, and the package to install.
+pub fn check_transfers() -> Result<()> {
+    check(&[BASE_PROGRAMS, &["rsync"]].concat())
 }
 
 fn check(programs: &[&str]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Least, median, 99th percentile and greatest of some measurements.
+/// Least, median, 95th and 99th percentile and greatest of some measurements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     /// How many measurements.
@@ -11,6 +11,8 @@ pub struct Summary {
     pub least: f64,
     /// The one in the middle.
     pub median: f64,
+    /// The least one that at least 95 % do not exceed (nearest rank).
+    pub p95: f64,
     /// The least one that at least 99 % do not exceed (nearest rank).
     pub p99: f64,
     /// The greatest.
@@ -28,6 +30,7 @@ impl Summary {
             count,
             least: *sorted.first()?,
             median: rank(50)?,
+            p95: rank(95)?,
             p99: rank(99)?,
             greatest: *sorted.last()?,
         })
@@ -40,12 +43,13 @@ impl fmt::Display for Summary {
             count,
             least,
             median,
+            p95,
             p99,
             greatest,
         } = self;
         write!(
             f,
-            "{count} runs: min {least:.1}  median {median:.1}  p99 {p99:.1}  max {greatest:.1}"
+            "{count} runs: min {least:.1}  median {median:.1}  p95 {p95:.1}  p99 {p99:.1}  max {greatest:.1}"
         )
     }
 }
@@ -61,6 +65,7 @@ mod tests {
             count: 100,
             least: 1.0,
             median: 50.0,
+            p95: 95.0,
             p99: 99.0,
             greatest: 100.0,
         };
@@ -74,6 +79,7 @@ mod tests {
             count: 1,
             least: 7.0,
             median: 7.0,
+            p95: 7.0,
             p99: 7.0,
             greatest: 7.0,
         };

@@ -33,6 +33,14 @@ pub fn terminate(pid: u32) -> io::Result<()> {
     signal(pid, libc::SIGTERM)
 }
 
+/// Asks a process to read its configuration again (SIGHUP).
+///
+/// # Errors
+/// What `kill(2)` reports; the process may be gone already.
+pub fn hang_up(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGHUP)
+}
+
 /// Ends a process at once (SIGKILL).
 ///
 /// # Errors
@@ -113,6 +121,7 @@ impl PacketSocket {
         socket.set_option(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
         socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 32 << 20)?;
         socket.set_option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 32 << 20)?;
+        socket.set_option(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
         if offloads == Offloads::Kept {
             socket.set_option(libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
         }
@@ -140,6 +149,14 @@ impl PacketSocket {
     /// # Errors
     /// What the kernel reports, for instance that the interface went away.
     pub fn receive(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.receive_stamped()?.map(|(_, packet)| packet))
+    }
+
+    /// As [`receive`](Self::receive), with the time since 1970 at which the kernel saw the packet.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_stamped(&self) -> io::Result<Option<(Duration, Vec<u8>)>> {
         let mut packet = vec![0_u8; LARGEST_PACKET];
         let mut control = [0_u64; 16];
         let mut vector = libc::iovec {
@@ -171,7 +188,7 @@ impl PacketSocket {
             };
             insert_tag(&mut packet, start, tag);
         }
-        Ok(Some(packet))
+        Ok(Some((time_stamp(&message).unwrap_or_default(), packet)))
     }
 
     fn set_option(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
@@ -214,24 +231,43 @@ impl PacketSocket {
 
 /// Finds the VLAN tag that the kernel took out of a packet: protocol and tag as they stood in the frame.
 fn vlan_tag(message: &libc::msghdr) -> Option<[u8; 4]> {
-    // SAFETY: the header was filled by recvmsg, so CMSG_FIRSTHDR and CMSG_NXTHDR walk the live control buffer, and
-    // a control message of this level and type holds a tpacket_auxdata (packet(7)); it is read unaligned.
+    // SAFETY: the data of a message of this level and type is a tpacket_auxdata (packet(7)).
+    let data: libc::tpacket_auxdata = unsafe { control(message, libc::SOL_PACKET, libc::PACKET_AUXDATA) }?;
+    if data.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+        return None;
+    }
+    let protocol = if data.tp_status & libc::TP_STATUS_VLAN_TPID_VALID == 0 {
+        libc::ETH_P_8021Q as u16
+    } else {
+        data.tp_vlan_tpid
+    };
+    let [p0, p1] = protocol.to_be_bytes();
+    let [t0, t1] = data.tp_vlan_tci.to_be_bytes();
+    Some([p0, p1, t0, t1])
+}
+
+/// Finds the time since 1970 at which the kernel saw a packet.
+fn time_stamp(message: &libc::msghdr) -> Option<Duration> {
+    // SAFETY: the data of a message of this level and type is a timespec (socket(7)).
+    let time: libc::timespec = unsafe { control(message, libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) }?;
+    Some(Duration::new(
+        time.tv_sec.try_into().ok()?,
+        time.tv_nsec.try_into().ok()?,
+    ))
+}
+
+/// Finds the control message of that level and type.
+///
+/// # Safety
+/// The kernel's data of such a message is a `T`, and `message` was filled by `recvmsg`.
+unsafe fn control<T>(message: &libc::msghdr, level: i32, kind: i32) -> Option<T> {
+    // SAFETY: the header was filled by recvmsg, so CMSG_FIRSTHDR and CMSG_NXTHDR walk the live control buffer; the
+    // data is a T, says the caller, and is read unaligned.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while !header.is_null() {
-            if (*header).cmsg_level == libc::SOL_PACKET && (*header).cmsg_type == libc::PACKET_AUXDATA {
-                let data = libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned();
-                if data.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
-                    return None;
-                }
-                let protocol = if data.tp_status & libc::TP_STATUS_VLAN_TPID_VALID == 0 {
-                    libc::ETH_P_8021Q as u16
-                } else {
-                    data.tp_vlan_tpid
-                };
-                let [p0, p1] = protocol.to_be_bytes();
-                let [t0, t1] = data.tp_vlan_tci.to_be_bytes();
-                return Some([p0, p1, t0, t1]);
+            if (*header).cmsg_level == level && (*header).cmsg_type == kind {
+                return Some(libc::CMSG_DATA(header).cast::<T>().read_unaligned());
             }
             header = libc::CMSG_NXTHDR(message, header);
         }

@@ -4,11 +4,13 @@
 //!   host 192.168.n.2 -- router (nftables NAT) -- wire -- core -- wire -- public host 198.51.100.x
 //! ```
 //! Each attachment to the core is a point-to-point link with a /30 of 198.51.100.0/24 (a documentation prefix,
-//! RFC 5737); the core's end has the lower address and forwards between all of them.
+//! RFC 5737); the core's end has the lower address and forwards between all of them. In a dual-stack lab each also has
+//! a /64 of 2001:db8::/32 (RFC 3849), and so has each home's LAN, behind a stateful firewall in its router.
+//!
+//! What the core lets through is in [`traffic`](super::traffic).
 
-use std::fmt::Write as _;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,8 +20,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::command::wait_for;
+use super::conntrack;
 use super::namespace::{self, DIRECTORY_PREFIX, Namespace};
 use super::program::{Process, helper};
+
+pub use super::nat::Nat;
 
 /// Name of the interface towards the core, in public hosts and in routers.
 pub const OUTSIDE: &str = "wan";
@@ -41,6 +46,7 @@ pub struct Lab {
     directory: PathBuf,
     attachments: u8,
     homes: u8,
+    dual_stack: bool,
     // Declared before the namespaces they run in, so that they end first.
     relays: Vec<Process>,
     wires: Vec<Namespace>,
@@ -64,9 +70,11 @@ pub struct PublicHost {
     pub namespace: Arc<Namespace>,
     /// Its public address.
     pub address: Ipv4Addr,
+    /// Its public IPv6 address, in a dual-stack lab.
+    pub ipv6: Option<Ipv6Addr>,
 }
 
-/// A home: a router that translates addresses, and one host behind it.
+/// A host in a home, behind a router that translates addresses. Homes that share a router share its LAN.
 #[derive(Clone, Debug)]
 pub struct Home {
     /// The host's namespace, where programs run.
@@ -77,15 +85,20 @@ pub struct Home {
     pub inside: Ipv4Addr,
     /// The router's public address.
     pub outside: Ipv4Addr,
+    /// The host's public IPv6 address, in a dual-stack lab.
+    pub ipv6: Option<Ipv6Addr>,
+    /// How the router translates.
+    pub nat: Nat,
+    /// The core's end of the router's wire.
+    pub core_interface: String,
 }
 
-/// How a home's router translates UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nat {
-    /// The ordinary home router: ports are kept, one mapping for all destinations, filtered by address and port.
-    Port,
-    /// The symmetric router: a random port for each destination.
-    Symmetric,
+/// What an attachment to the core got.
+#[derive(Clone, Debug)]
+struct Attachment {
+    core_interface: String,
+    ipv4: Ipv4Addr,
+    ipv6: Option<Ipv6Addr>,
 }
 
 impl Wire {
@@ -121,12 +134,14 @@ impl Lab {
         let core = Namespace::create(number, "core")?;
         core.set_sysctl("ipv4/ip_forward", "1")?;
         core.set_sysctl("ipv6/conf/all/disable_ipv6", "1")?;
+        core.nft(super::traffic::RULES)?;
         Ok(Self {
             number,
             core,
             directory,
             attachments: 0,
             homes: 0,
+            dual_stack: false,
             relays: Vec::new(),
             wires: Vec::new(),
             attached: Vec::new(),
@@ -143,15 +158,30 @@ impl Lab {
         &self.core
     }
 
+    /// Gives all that is attached from now on IPv6 besides IPv4.
+    ///
+    /// # Errors
+    /// The kernel has no IPv6.
+    pub fn use_dual_stack(&mut self) -> Result<()> {
+        self.core.set_sysctl("ipv6/conf/all/disable_ipv6", "0")?;
+        self.core.set_sysctl("ipv6/conf/all/forwarding", "1")?;
+        self.dual_stack = true;
+        Ok(())
+    }
+
     /// Attaches a host with a public address.
     ///
     /// # Errors
     /// The kernel or `ip` refuses.
     pub fn public_host(&mut self, name: &str, wire: Wire) -> Result<PublicHost> {
         let namespace = Namespace::create(self.number, name)?;
-        let address = self.attach(&namespace, wire)?;
+        let attachment = self.attach(&namespace, wire)?;
         let namespace = self.keep(namespace);
-        Ok(PublicHost { namespace, address })
+        Ok(PublicHost {
+            namespace,
+            address: attachment.ipv4,
+            ipv6: attachment.ipv6,
+        })
     }
 
     /// Attaches a home: a router with a NAT and one host behind it.
@@ -159,34 +189,74 @@ impl Lab {
     /// # Errors
     /// The kernel, `ip` or `nft` refuses.
     pub fn home(&mut self, name: &str, nat: Nat, wire: Wire) -> Result<Home> {
-        let router = Namespace::create(self.number, &format!("{name}-router"))?;
-        let host = Namespace::create(self.number, name)?;
-        let outside = self.attach(&router, wire)?;
+        let mut homes = self.shared_home(&[name], nat, wire)?;
+        homes.pop().context("a home without a host")
+    }
+
+    /// Attaches a router with a NAT and several hosts on the switch behind it. The router is called after the first.
+    ///
+    /// # Errors
+    /// The kernel, `ip` or `nft` refuses, or there are no names.
+    pub fn shared_home(&mut self, names: &[&str], nat: Nat, wire: Wire) -> Result<Vec<Home>> {
+        let first = names.first().context("a home without a host")?;
+        let router = Namespace::create(self.number, &format!("{first}-router"))?;
+        let attachment = self.attach(&router, wire)?;
         self.homes += 1;
         let lan = self.homes;
-        let inside = Ipv4Addr::new(192, 168, lan, 2);
-        router.ip(&format!(
-            "link add lan type veth peer name {INSIDE} netns {}",
-            host.name()
-        ))?;
-        use_ipv4_only(&router, "lan")?;
+        let prefix = |host: u16| Ipv6Addr::new(0x2001, 0xdb8, 1, lan.into(), 0, 0, 0, host);
+        // A switch must not learn who listens to what: queries would come from nobody.
+        router.ip("link add lan type bridge mcast_snooping 0")?;
+        self.choose_families(&router, "lan")?;
         router.ip(&format!("address add 192.168.{lan}.1/24 dev lan"))?;
         router.ip("link set lan up")?;
         router.set_sysctl("ipv4/ip_forward", "1")?;
         // Bridged frames passing iptables break hairpin translation; the module need not be loaded.
         router.set_sysctl_if_there("bridge/bridge-nf-call-iptables", "0")?;
-        router.nft(&nat.rules(OUTSIDE))?;
-        use_ipv4_only(&host, INSIDE)?;
-        host.ip(&format!("address add {inside}/24 dev {INSIDE}"))?;
-        host.ip(&format!("link set {INSIDE} up"))?;
-        host.ip(&format!("route add default via 192.168.{lan}.1"))?;
-        let (host, router) = (self.keep(host), self.keep(router));
-        Ok(Home {
-            host,
-            router,
-            inside,
-            outside,
-        })
+        router.nft(&nat.rules(OUTSIDE, attachment.ipv4))?;
+        if let Some(outside) = attachment.ipv6 {
+            router.set_sysctl("ipv6/conf/all/forwarding", "1")?;
+            router.ip(&format!("address add {}/64 dev lan nodad", prefix(1)))?;
+            router.nft(&super::nat::ipv6_firewall(OUTSIDE))?;
+            self.core.ip(&format!("-6 route add {}/64 via {outside}", prefix(0)))?;
+        }
+        let router = self.keep(router);
+        let mut homes = Vec::new();
+        for (number, name) in (2_u8..).zip(names) {
+            let host = Namespace::create(self.number, name)?;
+            let (port, other) = (format!("lan{number}"), host.name());
+            router.ip(&format!("link add {port} type veth peer name {INSIDE} netns {other}"))?;
+            router.set_sysctl_if_there(&format!("ipv6/conf/{port}/disable_ipv6"), "1")?;
+            router.ip(&format!("link set {port} master lan up"))?;
+            let inside = Ipv4Addr::new(192, 168, lan, number);
+            self.choose_families(&host, INSIDE)?;
+            host.ip(&format!("address add {inside}/24 dev {INSIDE}"))?;
+            host.ip(&format!("link set {INSIDE} up"))?;
+            host.ip(&format!("route add default via 192.168.{lan}.1"))?;
+            let ipv6 = self.dual_stack.then(|| prefix(number.into()));
+            if let Some(ipv6) = ipv6 {
+                host.ip(&format!("address add {ipv6}/64 dev {INSIDE} nodad"))?;
+                host.ip(&format!("-6 route add default via {}", prefix(1)))?;
+            }
+            homes.push(Home {
+                host: self.keep(host),
+                router: Arc::clone(&router),
+                inside,
+                outside: attachment.ipv4,
+                ipv6,
+                nat,
+                core_interface: attachment.core_interface.clone(),
+            });
+        }
+        Ok(homes)
+    }
+
+    /// Makes a host that is attached to nothing yet.
+    ///
+    /// # Errors
+    /// The kernel or `ip` refuses.
+    pub fn loose_host(&mut self, name: &str) -> Result<Arc<Namespace>> {
+        let host = Namespace::create(self.number, name)?;
+        Ok(self.keep(host))
     }
 
     fn keep(&mut self, namespace: Namespace) -> Arc<Namespace> {
@@ -195,8 +265,8 @@ impl Lab {
         namespace
     }
 
-    /// Connects `namespace` to the core and returns the public address it got.
-    fn attach(&mut self, namespace: &Namespace, wire: Wire) -> Result<Ipv4Addr> {
+    /// Connects `namespace` to the core.
+    fn attach(&mut self, namespace: &Namespace, wire: Wire) -> Result<Attachment> {
         ensure!(
             self.attachments < MOST_ATTACHMENTS,
             "the lab's core has no address left"
@@ -225,14 +295,34 @@ impl Lab {
             self.start_relay(&between, number, wire)?;
             self.wires.push(between);
         }
+        self.choose_families(&self.core, &core_interface)?;
         self.core
             .ip(&format!("address add {core_address}/30 dev {core_interface}"))?;
         self.core.ip(&format!("link set {core_interface} up"))?;
-        use_ipv4_only(namespace, OUTSIDE)?;
+        self.choose_families(namespace, OUTSIDE)?;
         namespace.ip(&format!("address add {address}/30 dev {OUTSIDE}"))?;
         namespace.ip(&format!("link set {OUTSIDE} up"))?;
         namespace.ip(&format!("route add default via {core_address}"))?;
-        Ok(address)
+        let prefix = |host: u16| Ipv6Addr::new(0x2001, 0xdb8, 0, number.into(), 0, 0, 0, host);
+        if self.dual_stack {
+            self.core
+                .ip(&format!("address add {}/64 dev {core_interface} nodad", prefix(1)))?;
+            namespace.ip(&format!("address add {}/64 dev {OUTSIDE} nodad", prefix(2)))?;
+            namespace.ip(&format!("-6 route add default via {}", prefix(1)))?;
+        }
+        Ok(Attachment {
+            core_interface,
+            ipv4: address,
+            ipv6: self.dual_stack.then(|| prefix(2)),
+        })
+    }
+
+    /// Leaves IPv6 out on an underlay interface of an IPv4 lab, so that nothing but farlan's card carries it.
+    fn choose_families(&self, namespace: &Namespace, interface: &str) -> Result<()> {
+        let disabled = if self.dual_stack { "0" } else { "1" };
+        namespace.set_sysctl_if_there(&format!("ipv6/conf/{interface}/disable_ipv6"), disabled)?;
+        // Neighbours are not asked for before an interface has finished looking for its own address elsewhere.
+        namespace.set_sysctl_if_there(&format!("ipv6/conf/{interface}/accept_dad"), "0")
     }
 
     fn start_relay(&mut self, between: &Namespace, number: u8, wire: Wire) -> Result<()> {
@@ -251,50 +341,39 @@ impl Lab {
     }
 }
 
+impl Home {
+    /// The addresses by which the home is seen at the core.
+    pub fn outsides(&self) -> Vec<IpAddr> {
+        let ipv6 = self.ipv6.map(IpAddr::from);
+        std::iter::once(self.outside.into()).chain(ipv6).collect()
+    }
+
+    /// Reboots the router: it forgets all translations.
+    ///
+    /// # Errors
+    /// The kernel or `nft` refuses.
+    pub fn reboot_router(&self) -> Result<()> {
+        self.router.nft(&self.nat.rules(OUTSIDE, self.outside))?;
+        conntrack::flush(&self.router)
+    }
+
+    /// Reboots the router into using other UDP ports outside than it would: those of the given range.
+    ///
+    /// # Errors
+    /// The kernel or `nft` refuses.
+    pub fn rebind_router(&self, ports: std::ops::RangeInclusive<u16>) -> Result<()> {
+        self.router.nft(&self.nat.rules(OUTSIDE, self.outside))?;
+        let (low, high) = (ports.start(), ports.end());
+        self.router.nft(&format!(
+            "insert rule ip home translate oifname {OUTSIDE} meta l4proto udp masquerade to :{low}-{high}"
+        ))?;
+        conntrack::flush(&self.router)
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         // A directory that stays is removed by the next lab.
         let _ = fs::remove_dir_all(&self.directory);
     }
-}
-
-impl Nat {
-    /// The nftables rules of a router whose outside interface is `wan`.
-    ///
-    /// The input chain matters for translation: a router that accepts a stranger's packet itself keeps an entry
-    /// for it, and the home's own packet then leaves from another port.
-    fn rules(self, wan: &str) -> String {
-        let translate = match self {
-            Self::Port => "masquerade",
-            Self::Symmetric => "masquerade random,fully-random",
-        };
-        let mut rules = String::new();
-        // Writing to a String cannot fail.
-        let _ = write!(
-            rules,
-            "table ip home {{
-                chain forward {{
-                    type filter hook forward priority 0;
-                    ct state established,related accept
-                    ct status dnat accept
-                    iifname {wan} drop
-                }}
-                chain input {{
-                    type filter hook input priority 0;
-                    ct state established,related accept
-                    iifname {wan} ct state new meta l4proto != icmp drop
-                }}
-                chain translate {{
-                    type nat hook postrouting priority srcnat;
-                    oifname {wan} {translate}
-                }}
-            }}"
-        );
-        rules
-    }
-}
-
-/// Leaves IPv6 out on an underlay interface, so that nothing but farlan's card carries it.
-fn use_ipv4_only(namespace: &Namespace, interface: &str) -> Result<()> {
-    namespace.set_sysctl_if_there(&format!("ipv6/conf/{interface}/disable_ipv6"), "1")
 }

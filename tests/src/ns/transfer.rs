@@ -2,10 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
@@ -15,6 +17,12 @@ use super::namespace::Namespace;
 
 /// How long a transfer may stand still.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes that a [`SteadyTransfer`] sends at once.
+const PIECE: usize = 20_000;
+
+/// Time between two pieces of a [`SteadyTransfer`].
+const PIECE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a receiver got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +44,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// SHA-256 in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
 }
 
 /// Sends `data` over one TCP connection to a listener on `address` in another namespace.
@@ -69,6 +77,77 @@ pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, data: &[u8]) -> Re
     })
 }
 
+/// A TCP connection over which a piece of noise goes every [`PIECE_INTERVAL`] until it is stopped.
+#[derive(Debug)]
+pub struct SteadyTransfer {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<Result<String>>,
+    receiver: JoinHandle<Result<(String, usize)>>,
+}
+
+impl SteadyTransfer {
+    /// Connects to a listener on `address` in another namespace and begins to send.
+    ///
+    /// # Errors
+    /// No connection.
+    pub fn start(from: &Namespace, to: &Namespace, address: IpAddr) -> Result<Self> {
+        let listener = to.inside(|| TcpListener::bind(SocketAddr::new(address, 0)))??;
+        let address = listener.local_addr()?;
+        let connect = || TcpStream::connect_timeout(&address, PATIENCE).context("connecting");
+        let mut outgoing = from.inside(connect)??;
+        outgoing.set_write_timeout(Some(PATIENCE))?;
+        let mut incoming = accept(&listener)?;
+        incoming.set_read_timeout(Some(PATIENCE))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let sender = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let (mut digest, mut noise) = (Sha256::new(), ChaCha8Rng::seed_from_u64(3));
+                let mut piece = vec![0; PIECE];
+                while !stop.load(Ordering::Relaxed) {
+                    noise.fill_bytes(&mut piece);
+                    outgoing.write_all(&piece).context("sending")?;
+                    digest.update(&piece);
+                    thread::sleep(PIECE_INTERVAL);
+                }
+                outgoing.shutdown(Shutdown::Write)?;
+                Ok(hexadecimal(&digest.finalize()))
+            }
+        });
+        let receiver = thread::spawn(move || {
+            let (mut digest, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 65_536]);
+            loop {
+                let length = incoming.read(&mut buffer).context("receiving")?;
+                if length == 0 {
+                    return Ok((hexadecimal(&digest.finalize()), bytes));
+                }
+                digest.update(&buffer[..length]);
+                bytes += length;
+            }
+        });
+        Ok(Self { stop, sender, receiver })
+    }
+
+    /// Ends the connection and returns how many bytes have come through it.
+    ///
+    /// # Errors
+    /// It stood still for 20 s, or what was received is not what was sent.
+    pub fn stop(self) -> Result<usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self
+            .sender
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let received = self
+            .receiver
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (received, bytes) = received?;
+        ensure!(sent == received, "{bytes} bytes arrived, but not those sent");
+        Ok(bytes)
+    }
+}
+
 /// Sends `data` as one UDP datagram to a socket on `address` in another namespace.
 ///
 /// # Errors
@@ -82,6 +161,10 @@ pub fn udp(from: &Namespace, to: &Namespace, address: IpAddr, data: &[u8]) -> Re
     let mut buffer = vec![0; 65_536];
     let length = receiver.recv(&mut buffer).context("receiving")?;
     Ok(summary(&buffer[..length], start.elapsed()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn summary(bytes: &[u8], took: Duration) -> Received {

@@ -1,5 +1,6 @@
 //! The lab: hosts with engines and cards on an underlay, driven through virtual time.
 
+mod trouble;
 mod turns;
 
 use std::{
@@ -18,11 +19,13 @@ use farlan_engine::{
 use farlan_netconf::{Mtu, NetworkName, Parameters, Subnet, WorldId};
 
 use super::{
+    faults::FaultKind,
     kernel::Card,
     model::{Model, SendId},
+    nat::NatKind,
     random::ReproducibleRandom,
     trace::Trace,
-    underlay::{LinkQuality, Mapping, NatId, Parcel, Traffic, Underlay},
+    underlay::{LinkQuality, NatId, Parcel, Traffic, Underlay},
 };
 
 /// A host of a [`Lab`].
@@ -124,6 +127,8 @@ struct Host {
     engine: Option<Engine>,
     /// When the running engine was made: its time zero.
     started: Duration,
+    /// How far the clock of the running engine jumped ahead.
+    jumped: Duration,
     starts: u64,
     entropy: ReproducibleRandom,
     /// Networks joined, now or again after a restart, with the IPv4 address held last.
@@ -178,16 +183,23 @@ impl Lab {
     /// How links behave that have no rule of their own; 10 ms one way and no faults at first.
     pub fn set_links(&mut self, quality: LinkQuality) {
         self.underlay.set_default(quality);
+        self.tell_links();
     }
 
     /// How the link between two hosts behaves, both ways.
     pub fn set_link(&mut self, a: HostId, b: HostId, quality: LinkQuality) {
         self.underlay.set_link(a.0, b.0, quality);
+        self.tell_links();
     }
 
     /// Adds a NAT.
-    pub fn add_nat(&mut self, mapping: Mapping) -> NatId {
-        self.underlay.add_nat(mapping)
+    pub fn add_nat(&mut self, kind: impl Into<NatKind>) -> NatId {
+        self.underlay.add_nat(kind.into(), None)
+    }
+
+    /// Adds a NAT behind a carrier's.
+    pub fn add_nat_behind(&mut self, carrier: NatId, kind: impl Into<NatKind>) -> NatId {
+        self.underlay.add_nat(kind.into(), Some(carrier))
     }
 
     /// Adds a supernode on the open Internet and starts it. All supernodes must come before the first node.
@@ -231,6 +243,8 @@ impl Lab {
     /// # Panics
     /// If it is down or the engine refuses.
     pub fn join(&mut self, host: HostId, network: NetId) {
+        let later = self.now > Duration::ZERO;
+        self.underlay.faults().add(FaultKind::Membership, later.into());
         self.hosts[host.0].joined.insert(network.0, None);
         self.join_engine(host.0, network.0);
         self.run_timers(host.0);
@@ -241,6 +255,8 @@ impl Lab {
     /// # Panics
     /// If it is not in it.
     pub fn leave(&mut self, host: HostId, network: NetId) {
+        let later = self.now > Duration::ZERO;
+        self.underlay.faults().add(FaultKind::Membership, later.into());
         let now = self.engine_time(host.0);
         let key = self.network_key(network.0);
         let this = &mut self.hosts[host.0];
@@ -253,7 +269,15 @@ impl Lab {
 
     /// Takes a host down at once, as by a power cut. What the daemon would have cached on disk survives.
     pub fn crash(&mut self, host: HostId) {
+        if let Some(kind) = self.running(host, FaultKind::Crash, FaultKind::SupernodeCrash) {
+            self.underlay.faults().fired(kind);
+        }
+        self.take_down(host);
+    }
+
+    fn take_down(&mut self, host: HostId) {
         self.record("crash", host.0, &[]);
+        self.model.health(self.now).set_up(self.now, host.0, false);
         let now = self.engine_time(host.0);
         let this = &mut self.hosts[host.0];
         if let Some(engine) = this.engine.take() {
@@ -276,22 +300,32 @@ impl Lab {
 
     /// Takes a host down in good order: its engine says goodbye first.
     pub fn shut_down(&mut self, host: HostId) {
+        if let Some(kind) = self.running(host, FaultKind::Goodbye, FaultKind::SupernodeCrash) {
+            self.underlay.faults().fired(kind);
+        }
         let now = self.engine_time(host.0);
         let mut out = Outbox::default();
         if let Some(engine) = &mut self.hosts[host.0].engine {
             engine.shutdown(now, &mut out);
         }
         self.deliver(host.0, &mut out);
-        self.crash(host);
+        self.take_down(host);
     }
 
     /// Starts a host that is down, with its identity, networks, addresses and cached contacts.
     pub fn restart(&mut self, host: HostId) {
+        let kind = match self.hosts[host.0].role {
+            Role::Node => FaultKind::Restart,
+            Role::Supernode => FaultKind::SupernodeRestart,
+        };
+        self.underlay.faults().fired(kind);
+        self.model.health(self.now).set_up(self.now, host.0, true);
         self.start(host.0);
     }
 
     /// Cuts or mends the underlay between two hosts; through others they may still reach each other.
     pub fn set_cut(&mut self, a: HostId, b: HostId, cut: bool) {
+        self.model.health(self.now).set_cut(self.now, a.0, b.0, cut);
         self.underlay.set_cut(a.0, b.0, cut);
     }
 
@@ -300,13 +334,14 @@ impl Lab {
         (0..self.hosts.len())
             .filter(|&other| other != host.0)
             .for_each(|other| {
-                self.underlay.set_cut(host.0, other, isolated);
+                self.set_cut(host, HostId(other), isolated);
             });
     }
 
     /// A NAT forgets its flows and gives other ports from now on.
     pub fn rebind(&mut self, nat: NatId) {
-        self.underlay.rebind(nat);
+        self.tell_rebound(nat);
+        self.underlay.rebind(self.now, nat);
     }
 
     /// The kernel of `from` pings an address of `to`.
@@ -395,6 +430,7 @@ impl Lab {
             self.act(entry);
         }
         self.now = end;
+        self.model.check(end);
     }
 
     /// Lets time pass until `done`, at most `limit`. Returns how long it took, or nothing if it was never done.

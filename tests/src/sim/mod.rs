@@ -10,25 +10,38 @@
 //!
 //! Tests run over the seeds of [`for_each_seed`].
 
+mod batch;
+mod faults;
 mod frames;
+mod health;
 mod kernel;
 mod lab;
 mod model;
+mod nat;
+mod oracle;
+mod plan;
 mod random;
+mod run;
 mod scene;
 mod seeds;
 mod trace;
 mod underlay;
 
+pub use batch::{Report, batch};
+pub use faults::{FaultCounts, FaultKind};
 pub use frames::{
     ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, echo4, echo6, ethernet,
     neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
 };
+pub use health::{CONVERGENCE, Health, SILENT};
 pub use kernel::{Card, Received};
 pub use lab::{Family, HostId, Lab, NetId, PingId};
 pub use model::{MemberKey, Model, NetworkKey, Rules, SendId};
+pub use nat::{Filtering, Mapping, NatKind, Ports};
+pub use oracle::{Expected, expected};
 pub use random::ReproducibleRandom;
+pub use run::{Outcome, run};
 pub use scene::{Kind, Scene};
 pub use seeds::{FIXED_SEEDS, for_each_seed};
 pub use trace::Trace;
-pub use underlay::{LinkQuality, Mapping, NatId, Traffic, Underlay};
+pub use underlay::{LinkQuality, NatId, Traffic, Underlay};

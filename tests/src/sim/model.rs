@@ -7,6 +7,9 @@
 //! * a true answer to a question about a neighbour that this card asked, given by its own engine.
 //!
 //! It panics at the first frame that is neither.
+//!
+//! It also knows what must arrive: a unicast frame for a member and a broadcast, if the way between the two was in order
+//! for some time ([`Health`]). It panics when such a frame has not arrived 3 s later.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use super::frames::{ARP_REPLY, ARP_REQUEST, MacAddress, Packet, claimed_source, parse};
+use super::{
+    frames::{ARP_REPLY, ARP_REQUEST, MacAddress, Packet, claimed_source, parse},
+    health::{CONVERGENCE, Health},
+};
 
 /// A host, by any number.
 pub type MemberKey = usize;
@@ -40,6 +46,24 @@ pub enum Rules {
 pub struct Model {
     networks: BTreeMap<NetworkKey, Network>,
     next: u64,
+    health: Health,
+    /// Frames that must arrive, in the order of their deadlines.
+    owed: VecDeque<Owed>,
+    demanded: u64,
+    /// How long somebody on the way may hold a frame back.
+    held_back: Duration,
+}
+
+/// A frame that must reach these members by the deadline, unless something happens to them.
+#[derive(Debug)]
+struct Owed {
+    deadline: Duration,
+    sent: Duration,
+    network: NetworkKey,
+    id: SendId,
+    sender: MemberKey,
+    receivers: Vec<MemberKey>,
+    what: &'static str,
 }
 
 #[derive(Debug)]
@@ -61,6 +85,8 @@ struct Member {
     /// Every IPv4 address held, with the moment it was given up.
     ipv4: Vec<(Ipv4Addr, Option<Duration>)>,
     joined: bool,
+    /// When it joined last.
+    since: Duration,
     /// When it left or crashed, if it is away.
     away: Option<Duration>,
     /// Questions about neighbours that were not answered yet.
@@ -83,6 +109,12 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 /// How long a member that vanished without a word may be taken for present: its registration lives for 75 s.
 const PRESUMED: Duration = Duration::from_secs(90);
 
+/// When a frame that must arrive must have arrived: frames wait up to 3 s for a session.
+const ARRIVAL: Duration = Duration::from_secs(3);
+
+/// Members up to which a broadcast must reach all.
+const GROUP: usize = 128;
+
 /// See [`Network::room`].
 const ROOM: usize = 4_096;
 
@@ -91,7 +123,16 @@ const GRACE: Duration = Duration::from_secs(10);
 
 impl Model {
     /// `member` is in a network from now on, under these addresses.
-    pub fn join(&mut self, network: NetworkKey, rules: Rules, member: MemberKey, mac: MacAddress, ipv6: Vec<Ipv6Addr>) {
+    pub fn join(
+        &mut self,
+        now: Duration,
+        network: NetworkKey,
+        rules: Rules,
+        member: MemberKey,
+        mac: MacAddress,
+        ipv6: Vec<Ipv6Addr>,
+    ) {
+        self.settle(now);
         let network = self.networks.entry(network).or_insert_with(|| Network {
             rules,
             members: BTreeMap::new(),
@@ -111,6 +152,7 @@ impl Model {
             ipv6: Vec::new(),
             ipv4: Vec::new(),
             joined: true,
+            since: now,
             away: None,
             questions: BTreeMap::new(),
         };
@@ -122,6 +164,7 @@ impl Model {
         );
         known.ipv6 = ipv6;
         known.joined = true;
+        known.since = now;
         if known.away.take().is_some() {
             // It has forgotten what it got before.
             for send in network.sends.values_mut().flatten() {
@@ -132,6 +175,7 @@ impl Model {
 
     /// `member` is in a network no longer; frames it sent may still arrive.
     pub fn leave(&mut self, now: Duration, network: NetworkKey, member: MemberKey) {
+        self.settle(now);
         if let Some(member) = self
             .networks
             .get_mut(&network)
@@ -177,8 +221,10 @@ impl Model {
     /// # Panics
     /// If it is no member, which is a mistake of the simulator.
     pub fn sent(&mut self, now: Duration, network: NetworkKey, sender: MemberKey, frame: &[u8]) -> SendId {
+        self.settle(now);
         let id = SendId(self.next);
         self.next += 1;
+        let key = network;
         let Some(network) = self.networks.get_mut(&network) else {
             panic!("an unknown network")
         };
@@ -197,7 +243,116 @@ impl Model {
             forbidden,
             reached: BTreeSet::new(),
         });
+        if forbidden.is_none() {
+            self.demand(now, key, id, sender, frame);
+        }
         id
+    }
+
+    /// Enters a frame among those that must arrive, if it is one.
+    fn demand(&mut self, now: Duration, key: NetworkKey, id: SendId, sender: MemberKey, frame: &[u8]) {
+        let Some((destination, _, packet)) = parse(frame) else {
+            return;
+        };
+        let Some(network) = self.networks.get(&key) else {
+            return;
+        };
+        // Engines answer for neighbours, and need not pass on questions and answers about them.
+        let what = match packet {
+            Packet::Echo(echo) if echo.request => "an echo request",
+            Packet::Echo(_) => "an echo reply",
+            Packet::Other => "a frame",
+            Packet::Arp(_) | Packet::Solicitation(_) | Packet::Advertisement(_) => return,
+        };
+        let multicast = destination[0] & 1 == 1;
+        if multicast && network.members.values().filter(|member| member.joined).count() > GROUP {
+            return;
+        }
+        if let Some(owner) = network
+            .owner(destination)
+            .filter(|owner| !multicast && *owner != sender)
+        {
+            self.health.spoke(now, sender, owner);
+        }
+        let addressed = |member: &Member| multicast || member.mac == destination;
+        let receivers: Vec<MemberKey> = network
+            .members
+            .iter()
+            .filter(|&(&other, member)| {
+                other != sender
+                    && addressed(member)
+                    && network.is_settled(now, other)
+                    && self.health.owes(now, sender, other)
+            })
+            .map(|(&other, _)| other)
+            .collect();
+        if receivers.is_empty() || !network.is_settled(now, sender) {
+            return;
+        }
+        self.owed.push_back(Owed {
+            deadline: now + ARRIVAL,
+            sent: now,
+            network: key,
+            id,
+            sender,
+            receivers,
+            what: if multicast { "a broadcast" } else { what },
+        });
+    }
+
+    /// Asserts that what had to arrive by `now` did. What a fault has hit meanwhile is excused, so this comes before any
+    /// news of faults.
+    fn settle(&mut self, now: Duration) {
+        while let Some(owed) = self.owed.pop_front_if(|owed| owed.deadline <= now) {
+            let Some(network) = self.networks.get(&owed.network) else {
+                continue;
+            };
+            let reached = network.reached.get(&owed.id);
+            for &receiver in &owed.receivers {
+                self.demanded += 1;
+                let arrived = reached.is_some_and(|reached| reached.contains(&receiver));
+                let excused = [owed.sender, receiver]
+                    .iter()
+                    .any(|&end| !network.is_settled(owed.sent, end))
+                    || !self.health.owes(owed.sent, owed.sender, receiver);
+                assert!(
+                    arrived || excused,
+                    "{} sent at {:?} by {} did not reach {receiver} within {ARRIVAL:?}, though all was well between them",
+                    owed.what,
+                    owed.sent,
+                    owed.sender,
+                );
+            }
+        }
+    }
+
+    /// Asserts that everything that had to arrive by `now` did.
+    ///
+    /// # Panics
+    /// If something did not.
+    pub fn check(&mut self, now: Duration) {
+        self.settle(now);
+    }
+
+    /// From now on somebody on the way replays datagrams up to this much later: one whose original was lost comes so late.
+    pub fn set_held_back(&mut self, time: Duration) {
+        self.held_back = self.held_back.max(time);
+    }
+
+    /// How many arrivals were demanded so far.
+    pub fn demanded(&self) -> u64 {
+        self.demanded
+    }
+
+    /// What excuses frames, to be told of a fault that happens now.
+    pub fn health(&mut self, now: Duration) -> &mut Health {
+        self.settle(now);
+        &mut self.health
+    }
+
+    /// Whether a frame between two hosts sent now must arrive.
+    pub fn owes(&self, now: Duration, a: MemberKey, b: MemberKey) -> bool {
+        self.health.owes(now, a, b)
     }
 
     /// A frame comes out of the card of `receiver`.
@@ -229,7 +384,7 @@ impl Model {
             return Err("of a network it is not in");
         }
         let (destination, _, packet) = parse(frame).ok_or("that is no Ethernet frame")?;
-        let remote = network.match_send(now, receiver, frame);
+        let remote = network.match_send(now, receiver, frame, MAX_AGE + self.held_back);
         if let Ok(id) = remote {
             network.reached.entry(id).or_default().insert(receiver);
             let multicast = destination[0] & 1 == 1;
@@ -258,7 +413,13 @@ impl Model {
 
 impl Network {
     /// The oldest frame with this content that `receiver` may still get.
-    fn match_send(&mut self, now: Duration, receiver: MemberKey, frame: &[u8]) -> Result<SendId, &'static str> {
+    fn match_send(
+        &mut self,
+        now: Duration,
+        receiver: MemberKey,
+        frame: &[u8],
+        oldest: Duration,
+    ) -> Result<SendId, &'static str> {
         let sends = self.sends.get_mut(frame).ok_or("that nobody sent")?;
         let mut fault = "that nobody else sent";
         for send in sends {
@@ -267,7 +428,7 @@ impl Network {
             }
             if let Some(reason) = send.forbidden {
                 fault = reason;
-            } else if now > send.at + MAX_AGE {
+            } else if now > send.at + oldest {
                 fault = "that is too old";
             } else if send.reached.insert(receiver) {
                 return Ok(send.id);
@@ -355,6 +516,13 @@ impl Network {
         foreign.then_some("with a source address that is not the sender's")
     }
 
+    /// Whether a member is in this network for so long that others must know it.
+    fn is_settled(&self, now: Duration, member: MemberKey) -> bool {
+        self.members
+            .get(&member)
+            .is_some_and(|member| member.joined && member.since + CONVERGENCE <= now)
+    }
+
     fn owner(&self, mac: MacAddress) -> Option<MemberKey> {
         self.members
             .iter()
@@ -412,7 +580,7 @@ mod tests {
         let mut model = Model::default();
         for network in [NETWORK, OTHER] {
             for number in 1..=3 {
-                model.join(network, rules, number.into(), mac(number), vec![]);
+                model.join(Duration::ZERO, network, rules, number.into(), mac(number), vec![]);
                 model.set_ipv4(Duration::ZERO, network, number.into(), Some(ip(number)));
             }
         }
@@ -488,5 +656,32 @@ mod tests {
             model.sent(NOW, NETWORK, 1, &forged);
             assert!(refused(&mut model, NETWORK, 2, &forged));
         }
+    }
+
+    #[test]
+    fn what_must_arrive_is_missed() {
+        let later = Duration::from_secs(20);
+        let deadline = later + ARRIVAL;
+        let sent = |disturbed: bool, delivered: bool, destination: MacAddress| {
+            let mut model = model(Rules::Friends);
+            model.health.add(Duration::ZERO, 0, true);
+            (1..=3).for_each(|node| model.health.add(Duration::ZERO, node, false));
+            let frame = payload_frame(destination, mac(1), 1, 10);
+            model.sent(later, NETWORK, 1, &frame);
+            if delivered {
+                model.delivered(later, NETWORK, 2, &frame);
+            }
+            if disturbed {
+                model.health(later).disturb(later, 2);
+            }
+            model.check(deadline - Duration::from_nanos(1));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.check(deadline))).is_ok()
+        };
+        assert!(sent(false, true, mac(2)));
+        assert!(!sent(false, false, mac(2)), "lost");
+        assert!(sent(true, false, mac(2)), "excused");
+        assert!(sent(false, false, mac(9)), "for nobody");
+        assert!(!sent(false, true, BROADCAST), "it reached one of two");
+        assert!(!sent(true, true, BROADCAST), "only the other one is excused");
     }
 }

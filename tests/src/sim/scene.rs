@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     lab::{Family, HostId, Lab, NetId, PingId},
-    underlay::{LinkQuality, Mapping, NatId},
+    nat::Mapping,
+    underlay::{LinkQuality, NatId},
 };
 
 /// One supernode and some nodes, each behind a NAT of its own, in one network.

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::random::ReproducibleRandom;
+use super::{
+    faults::{FaultCounts, FaultKind},
+    nat::{Nat, NatKind},
+    random::ReproducibleRandom,
+};
 
 /// How datagrams between two hosts fare, one way.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,16 +67,6 @@ impl LinkQuality {
     }
 }
 
-/// How a NAT picks the outside port of a flow (RFC 4787 §4.1). Both filter by address and port, keep no hairpin, and
-/// forget a flow 30 s after its last datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mapping {
-    /// One port per inside endpoint, the same number where it is free: a home router.
-    EndpointIndependent,
-    /// A random port per inside and outside endpoint: a symmetric NAT.
-    Symmetric,
-}
-
 /// A NAT of a [`super::Lab`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NatId(pub(super) usize);
@@ -91,6 +85,9 @@ pub struct Traffic {
 }
 
 /// Hosts' addresses, NATs and links.
+///
+/// A *realm* is a network with addresses of its own: the core (`None`), or the inside of a NAT. What a datagram passes on
+/// its way up to the realm of its destination happens when it is sent, what it passes on its way down when it arrives.
 #[derive(Debug)]
 pub struct Underlay {
     random: ReproducibleRandom,
@@ -98,7 +95,19 @@ pub struct Underlay {
     links: BTreeMap<(usize, usize), LinkQuality>,
     sites: Vec<Site>,
     nats: Vec<Nat>,
+    /// Who has which address in which realm.
+    places: BTreeMap<(Option<usize>, IpAddr), Place>,
+    /// How many addresses were given in each realm.
+    given: BTreeMap<Option<usize>, u16>,
     cut: BTreeSet<(usize, usize)>,
+    faults: FaultCounts,
+    poisoned: u64,
+    /// NATs that forgot a flow since this was asked last.
+    forgetful: Vec<NatId>,
+    /// Numbers datagrams.
+    sent: u64,
+    /// The latest datagram that arrived, by sender and receiver.
+    latest: BTreeMap<(usize, usize), u64>,
 }
 
 /// The UDP port of every host.
@@ -114,20 +123,30 @@ const CORE_HOPS: u8 = 6;
 const LOCAL_DELAY: Duration = Duration::from_micros(200);
 
 /// How long after its time a datagram may be replayed.
-const REPLAYED: Duration = Duration::from_secs(30);
+pub(super) const REPLAYED: Duration = Duration::from_secs(30);
 
 /// Where replayed datagrams come from.
 const ATTACKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 666);
 
-/// How long a NAT remembers a silent flow: Linux' nf_conntrack_udp_timeout.
-const NAT_LIFETIME: Duration = Duration::from_secs(30);
+/// What counts as held up.
+const HELD_UP: Duration = Duration::from_millis(5);
+
+/// Homes are numbered alike: this many different subnets of 192.168.0.0/16 must do for all.
+const HOME_SUBNETS: usize = 8;
 
 #[derive(Debug)]
 struct Site {
+    realm: Option<usize>,
     v4: Ipv4Addr,
     v6: Option<Ipv6Addr>,
-    nat: Option<usize>,
+    supernode: bool,
     traffic: Traffic,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Host(usize),
+    Nat(usize),
 }
 
 /// A datagram under way.
@@ -139,6 +158,20 @@ pub(super) struct Parcel {
     pub(super) sender: usize,
     /// A number that picks the bit that is flipped.
     pub(super) flip: Option<u64>,
+    /// The realm that its destination is looked for in.
+    realm: Option<usize>,
+    number: u64,
+    copy: Copied,
+    held_up: bool,
+}
+
+/// What a datagram is a copy of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copied {
+    Original,
+    Duplicate,
+    Bent,
+    Replayed,
 }
 
 impl Parcel {
@@ -161,7 +194,14 @@ impl Underlay {
             links: BTreeMap::new(),
             sites: Vec::new(),
             nats: Vec::new(),
+            places: BTreeMap::new(),
+            given: BTreeMap::new(),
             cut: BTreeSet::new(),
+            faults: FaultCounts::default(),
+            poisoned: 0,
+            forgetful: Vec::new(),
+            sent: 0,
+            latest: BTreeMap::new(),
         }
     }
 
@@ -184,37 +224,78 @@ impl Underlay {
         }
     }
 
-    pub(super) fn add_nat(&mut self, mapping: Mapping) -> NatId {
-        let number = self.nats.len() as u16;
-        self.nats.push(Nat {
-            mapping,
-            outside: nat_address(number),
-            flows: BTreeMap::new(),
-            ports: BTreeMap::new(),
-            shift: 0,
-        });
-        NatId(self.nats.len() - 1)
+    /// Adds a NAT, on the open Internet or behind another one, its carrier's.
+    pub(super) fn add_nat(&mut self, kind: NatKind, carrier: Option<NatId>) -> NatId {
+        let index = self.nats.len();
+        let realm = carrier.map(|NatId(carrier)| carrier);
+        let outside = self.new_nat_address(index, realm);
+        self.nats.push(Nat::new(kind, realm, outside));
+        self.places.insert((realm, outside.into()), Place::Nat(index));
+        NatId(index)
     }
 
-    /// Adds the host with the next index: on the open Internet with IPv4 and IPv6, or behind a NAT with IPv4 only.
-    pub(super) fn add_host(&mut self, nat: Option<NatId>) {
-        let number = self.sites.len() as u16;
+    /// Adds the host with the next index, on the open Internet or behind a NAT.
+    pub(super) fn add_host(&mut self, nat: Option<NatId>, supernode: bool) {
+        let index = self.sites.len();
+        self.sites.push(Site {
+            realm: None,
+            v4: Ipv4Addr::UNSPECIFIED,
+            v6: None,
+            supernode,
+            traffic: Traffic::default(),
+        });
+        self.place(index, nat);
+    }
+
+    /// Moves a host to new addresses, on the open Internet or behind a NAT.
+    pub(super) fn move_host(&mut self, host: usize, nat: Option<NatId>) {
+        let Site { realm, v4, v6, .. } = self.sites[host];
+        self.places.remove(&(realm, v4.into()));
+        if let Some(v6) = v6 {
+            self.places.remove(&(None, v6.into()));
+        }
+        self.place(host, nat);
+    }
+
+    /// On the open Internet a host has IPv4 and IPv6, behind a NAT IPv4, and IPv6 if the NAT has a firewall for it.
+    fn place(&mut self, host: usize, nat: Option<NatId>) {
+        let realm = nat.map(|NatId(nat)| nat);
+        let number = self.number_in(realm);
         let [high, low] = number.to_be_bytes();
-        let site = match nat {
-            Some(NatId(nat)) => Site {
-                v4: Ipv4Addr::new(192, 168, nat as u8, low.wrapping_add(2)),
-                v6: None,
-                nat: Some(nat),
-                traffic: Traffic::default(),
-            },
-            None => Site {
-                v4: Ipv4Addr::new(9, 1, high, low),
-                v6: Some(Ipv6Addr::new(0x2a00, 0x9600, 0, 0, 0, 0, 0, number + 1)),
-                nat: None,
-                traffic: Traffic::default(),
-            },
+        let v4 = match realm {
+            None => Ipv4Addr::new(9, 1, high, low),
+            Some(nat) => Ipv4Addr::new(192, 168, (nat % HOME_SUBNETS) as u8, low.wrapping_add(2)),
         };
-        self.sites.push(site);
+        let subnet = match realm {
+            None => Some(0),
+            Some(nat) => self.nats[nat].kind.firewall.map(|_| nat as u16 + 1),
+        };
+        let v6 = subnet.map(|subnet| Ipv6Addr::new(0x2a00, 0x9600, 0, subnet, 0, 0, 0, number + 1));
+        self.places.insert((realm, v4.into()), Place::Host(host));
+        if let Some(v6) = v6 {
+            self.places.insert((None, v6.into()), Place::Host(host));
+        }
+        debug_assert!(number < 250 || realm.is_none(), "a home ran out of addresses");
+        let site = &mut self.sites[host];
+        (site.realm, site.v4, site.v6) = (realm, v4, v6);
+    }
+
+    /// A number that no address of a realm has had.
+    fn number_in(&mut self, realm: Option<usize>) -> u16 {
+        let given = self.given.entry(realm).or_default();
+        *given += 1;
+        *given - 1
+    }
+
+    /// NATs are in 9.2.0.0/16, those behind a carrier's in 100.64.0.0/16.
+    fn new_nat_address(&mut self, index: usize, realm: Option<usize>) -> Ipv4Addr {
+        match realm {
+            None => nat_address(index as u16),
+            Some(_) => {
+                let [high, low] = self.number_in(realm).to_be_bytes();
+                Ipv4Addr::new(100, 64, high, low)
+            }
+        }
     }
 
     /// The endpoints of a host as it knows them itself.
@@ -230,12 +311,56 @@ impl Underlay {
         self.sites[host].traffic
     }
 
+    pub(super) fn faults(&mut self) -> &mut FaultCounts {
+        &mut self.faults
+    }
+
+    pub(super) fn fault_counts(&self) -> FaultCounts {
+        self.faults
+    }
+
+    /// How often a NAT gave a flow another port because of a refused datagram.
+    pub(super) fn poisoned(&self) -> u64 {
+        self.poisoned
+    }
+
+    /// NATs that forgot a flow since the last call.
+    pub(super) fn take_forgetful(&mut self) -> Vec<NatId> {
+        std::mem::take(&mut self.forgetful)
+    }
+
+    /// What a NAT does.
+    pub(super) fn kind(&self, nat: NatId) -> Option<NatKind> {
+        self.nats.get(nat.0).map(|nat| nat.kind)
+    }
+
+    /// Whether anybody replays datagrams.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.default.replay > 0.0 || self.links.values().any(|quality| quality.replay > 0.0)
+    }
+
+    /// Whether no link loses or bends anything.
+    pub(super) fn is_lossless(&self) -> bool {
+        let lossless = |quality: &LinkQuality| quality.loss == 0.0 && quality.corruption == 0.0;
+        lossless(&self.default) && self.links.values().all(lossless)
+    }
+
+    /// The NATs in front of a host, its own first.
+    pub(super) fn chain(&self, host: usize) -> Vec<(NatId, NatKind)> {
+        let mut chain = Vec::new();
+        let mut realm = self.sites[host].realm;
+        while let Some(nat) = realm {
+            chain.push((NatId(nat), self.nats[nat].kind));
+            realm = self.nats[nat].realm;
+        }
+        chain
+    }
+
     /// A NAT forgets everything and gives other ports afterwards, as after a reboot.
-    pub(super) fn rebind(&mut self, nat: NatId) {
-        let nat = &mut self.nats[nat.0];
-        nat.flows.clear();
-        nat.ports.clear();
-        nat.shift = nat.shift.wrapping_add(1_009);
+    pub(super) fn rebind(&mut self, now: Duration, nat: NatId) {
+        if self.nats[nat.0].rebind(now) {
+            self.faults.fired(FaultKind::Rebind);
+        }
     }
 
     /// Sends a datagram of `length` payload bytes; returns the copies that will arrive, or why there is none.
@@ -255,25 +380,25 @@ impl Underlay {
         if size > UNDERLAY_MTU {
             return Err("too big");
         }
-        let inside = match destination.ip() {
-            IpAddr::V4(_) => SocketAddr::new(site.v4.into(), PORT),
-            IpAddr::V6(_) => SocketAddr::new(site.v6.ok_or("no route to IPv6")?.into(), PORT),
+        self.sent += 1;
+        let number = self.sent;
+        let parcel = |at, source, realm| Parcel {
+            at,
+            source,
+            destination,
+            sender,
+            flip: None,
+            realm,
+            number,
+            copy: Copied::Original,
+            held_up: false,
         };
-        let nat = site.nat;
-        if let Some(local) = self.inside_host(nat, destination) {
-            let at = now + LOCAL_DELAY;
-            debug_assert_ne!(local, sender, "a host sends to itself");
-            return Ok(vec![Parcel {
-                at,
-                source: inside,
-                destination,
-                sender,
-                flip: None,
-            }]);
-        }
-        let source = match nat {
-            Some(nat) => self.nats[nat].outbound(now, inside, destination, &mut self.random),
-            None => inside,
+        let (source, turn) = match destination.ip() {
+            IpAddr::V4(_) => self.climb(now, sender, destination)?,
+            IpAddr::V6(_) => self.climb6(now, sender, destination)?,
+        };
+        let Turn::Core = turn else {
+            return Ok(vec![parcel(now + LOCAL_DELAY, source, turn.realm())]);
         };
         if is_private(destination.ip()) {
             return Err("no route to a private address");
@@ -288,23 +413,28 @@ impl Underlay {
             .copied()
             .unwrap_or(self.default);
         if self.random.chance(quality.loss) {
+            self.faults.fired(FaultKind::Loss);
             return Err("lost");
         }
-        let prompt = |random: &mut ReproducibleRandom| Parcel {
-            at: now + quality.delay + random.duration_below(quality.jitter),
-            source,
-            destination,
-            sender,
-            flip: None,
+        let prompt = |random: &mut ReproducibleRandom| {
+            let jitter = random.duration_below(quality.jitter);
+            Parcel {
+                held_up: jitter >= HELD_UP,
+                ..parcel(now + quality.delay + jitter, source, None)
+            }
         };
         let mut parcels = vec![prompt(&mut self.random)];
         if self.random.chance(quality.duplication) {
-            parcels.push(prompt(&mut self.random));
+            parcels.push(Parcel {
+                copy: Copied::Duplicate,
+                ..prompt(&mut self.random)
+            });
         }
         if self.random.chance(quality.corruption) {
             let flip = Some(self.random.below(u64::MAX));
             parcels.push(Parcel {
                 flip,
+                copy: Copied::Bent,
                 ..prompt(&mut self.random)
             });
         }
@@ -314,10 +444,62 @@ impl Underlay {
             parcels.push(Parcel {
                 at,
                 source,
+                copy: Copied::Replayed,
                 ..prompt(&mut self.random)
             });
         }
         Ok(parcels)
+    }
+
+    /// Takes an IPv4 datagram up to the realm where its destination is, through the NATs on the way.
+    fn climb(
+        &mut self,
+        now: Duration,
+        sender: usize,
+        destination: SocketAddr,
+    ) -> Result<(SocketAddr, Turn), &'static str> {
+        let site = &self.sites[sender];
+        let mut source = SocketAddr::new(site.v4.into(), PORT);
+        let mut realm = site.realm;
+        while let Some(index) = realm {
+            if self.places.contains_key(&(realm, destination.ip())) {
+                return Ok((source, Turn::Inside(index)));
+            }
+            let nat = &mut self.nats[index];
+            let own = IpAddr::V4(nat.outside) == destination.ip();
+            if own && !nat.kind.hairpin {
+                return Err("no hairpin");
+            }
+            source = nat.outbound(now, source, destination, &mut self.random);
+            realm = nat.realm;
+            self.collect_events(index);
+            if own {
+                return Ok((source, Turn::Hairpin(realm)));
+            }
+        }
+        Ok((source, Turn::Core))
+    }
+
+    fn climb6(
+        &mut self,
+        now: Duration,
+        sender: usize,
+        destination: SocketAddr,
+    ) -> Result<(SocketAddr, Turn), &'static str> {
+        let site = &self.sites[sender];
+        let source = SocketAddr::new(site.v6.ok_or("no route to IPv6")?.into(), PORT);
+        let realm = site.realm;
+        let Some(nat) = realm else {
+            return Ok((source, Turn::Core));
+        };
+        if let Some(Place::Host(receiver)) = self.places.get(&(None, destination.ip()))
+            && self.sites[*receiver].realm == realm
+        {
+            return Ok((source, Turn::Inside(nat)));
+        }
+        self.nats[nat].leaves(now, source, destination);
+        self.collect_events(nat);
+        Ok((source, Turn::Core))
     }
 
     /// The host that a datagram reaches at its arrival, or why it reaches none.
@@ -329,22 +511,32 @@ impl Underlay {
             sender,
             ..
         } = *parcel;
-        let inside = is_private(destination.ip());
-        let receiver = if inside {
-            self.inside_host(self.sites[sender].nat, destination)
-        } else if let Some(nat) = self
-            .nats
-            .iter_mut()
-            .find(|nat| IpAddr::V4(nat.outside) == destination.ip())
-        {
-            let inside = nat.inbound(at, destination.port(), source).ok_or("filtered")?;
-            self.sites.iter().position(|site| IpAddr::V4(site.v4) == inside.ip())
-        } else {
-            self.owner(destination)
+        let receiver = match destination.ip() {
+            IpAddr::V4(_) => self.descend(at, parcel.realm, source, destination)?,
+            IpAddr::V6(_) => self.descend6(at, parcel.realm, source, destination)?,
         };
-        let receiver = receiver.ok_or("nobody there")?;
-        if self.cut.contains(&(sender.min(receiver), sender.max(receiver))) {
+        let pair = (sender.min(receiver), sender.max(receiver));
+        if self.cut.contains(&pair) {
+            let supernode = self.sites[sender].supernode || self.sites[receiver].supernode;
+            self.faults.fired(if supernode {
+                FaultKind::CutSupernode
+            } else {
+                FaultKind::CutNodes
+            });
             return Err("cut");
+        }
+        match parcel.copy {
+            Copied::Original => {
+                let latest = self.latest.entry((sender, receiver)).or_default();
+                if parcel.number < *latest {
+                    self.faults.fired(FaultKind::Reorder);
+                }
+                *latest = parcel.number.max(*latest);
+                self.faults.add(FaultKind::Delay, parcel.held_up.into());
+            }
+            Copied::Duplicate => self.faults.fired(FaultKind::Duplication),
+            Copied::Bent => self.faults.fired(FaultKind::Corruption),
+            Copied::Replayed => self.faults.fired(FaultKind::Replay),
         }
         let traffic = &mut self.sites[receiver].traffic;
         traffic.received += 1;
@@ -352,101 +544,97 @@ impl Underlay {
         Ok(receiver)
     }
 
-    /// The host with this endpoint in the private network behind `nat`.
-    fn inside_host(&self, nat: Option<usize>, endpoint: SocketAddr) -> Option<usize> {
-        nat?;
-        self.sites
-            .iter()
-            .position(|site| site.nat == nat && IpAddr::V4(site.v4) == endpoint.ip() && endpoint.port() == PORT)
-    }
-
-    /// The host that an outside endpoint belongs to, through its NAT where there is one.
-    fn owner(&self, endpoint: SocketAddr) -> Option<usize> {
-        if let Some(nat) = self.nats.iter().find(|nat| IpAddr::V4(nat.outside) == endpoint.ip()) {
-            let inside = nat.ports.get(&endpoint.port())?.inside;
-            return self.sites.iter().position(|site| IpAddr::V4(site.v4) == inside.ip());
-        }
-        self.sites.iter().position(|site| {
-            site.nat.is_none()
-                && endpoint.port() == PORT
-                && (IpAddr::V4(site.v4) == endpoint.ip() || site.v6.map(IpAddr::V6) == Some(endpoint.ip()))
-        })
-    }
-}
-
-#[derive(Debug)]
-struct Nat {
-    mapping: Mapping,
-    outside: Ipv4Addr,
-    /// When the last datagram passed either way between an inside and an outside endpoint.
-    flows: BTreeMap<(SocketAddr, SocketAddr), Duration>,
-    ports: BTreeMap<u16, PortOwner>,
-    /// Distance of outside ports from inside ones.
-    shift: u16,
-}
-
-/// Whom an outside port is given to: an inside endpoint, on a symmetric NAT for one outside endpoint only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct PortOwner {
-    inside: SocketAddr,
-    outside: Option<SocketAddr>,
-}
-
-impl Nat {
-    /// Opens or refreshes a flow and returns its outside endpoint.
-    fn outbound(
+    /// Takes an IPv4 datagram down through the NATs in front of its destination.
+    fn descend(
         &mut self,
         now: Duration,
-        inside: SocketAddr,
-        outside: SocketAddr,
-        random: &mut ReproducibleRandom,
-    ) -> SocketAddr {
-        self.expire(now);
-        self.flows.insert((inside, outside), now);
-        let bound = (self.mapping == Mapping::Symmetric).then_some(outside);
-        let owner = PortOwner { inside, outside: bound };
-        let known = self
-            .ports
-            .iter()
-            .find(|&(_, &known)| known == owner)
-            .map(|(&port, _)| port);
-        let port = known.unwrap_or_else(|| {
-            let mut port = match self.mapping {
-                Mapping::EndpointIndependent => inside.port().wrapping_add(self.shift).max(1_024),
-                Mapping::Symmetric => 1_024 + random.below(60_000) as u16,
-            };
-            while self.ports.contains_key(&port) {
-                port = port.wrapping_add(1).max(1_024);
+        realm: Option<usize>,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Result<usize, &'static str> {
+        let (mut realm, mut destination) = (realm, destination);
+        loop {
+            match self.places.get(&(realm, destination.ip())) {
+                Some(&Place::Host(host)) if destination.port() == PORT => return Ok(host),
+                Some(&Place::Nat(index)) => {
+                    let inside = self.nats[index].inbound(now, destination.port(), source);
+                    self.collect_events(index);
+                    destination = inside.ok_or("filtered")?;
+                    realm = Some(index);
+                }
+                _ => return Err("nobody there"),
             }
-            self.ports.insert(port, owner);
-            port
-        });
-        SocketAddr::new(self.outside.into(), port)
-    }
-
-    /// The inside endpoint for a datagram from outside, if the filter lets it in.
-    fn inbound(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<SocketAddr> {
-        self.expire(now);
-        let inside = self.ports.get(&port)?.inside;
-        // On a symmetric NAT the port is bound to one outside endpoint, which must be this one.
-        if self.ports.get(&port)?.outside.is_some_and(|bound| bound != from) {
-            return None;
         }
-        *self.flows.get_mut(&(inside, from))? = now;
-        Some(inside)
     }
 
-    fn expire(&mut self, now: Duration) {
-        self.flows.retain(|_, last| now < *last + NAT_LIFETIME);
-        let flows = &self.flows;
-        self.ports.retain(|_, owner| match owner.outside {
-            Some(outside) => flows.contains_key(&(owner.inside, outside)),
-            None => flows.keys().any(|(inside, _)| *inside == owner.inside),
-        });
+    fn descend6(
+        &mut self,
+        now: Duration,
+        realm: Option<usize>,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Result<usize, &'static str> {
+        let place = self.places.get(&(None, destination.ip()));
+        let (Some(&Place::Host(host)), PORT) = (place, destination.port()) else {
+            return Err("nobody there");
+        };
+        let at_home = self.sites[host].realm;
+        if let Some(nat) = at_home.filter(|_| at_home != realm) {
+            let enters = self.nats[nat].enters(now, destination, source);
+            self.collect_events(nat);
+            if !enters {
+                return Err("filtered");
+            }
+        }
+        Ok(host)
+    }
+
+    /// The host that an endpoint of the core belongs to, through its NATs where there are some, whatever they filter.
+    fn owner(&self, endpoint: SocketAddr) -> Option<usize> {
+        let (mut realm, mut endpoint) = (None, endpoint);
+        loop {
+            match self.places.get(&(realm, endpoint.ip()))? {
+                &Place::Host(host) => return (endpoint.port() == PORT).then_some(host),
+                &Place::Nat(index) => {
+                    endpoint = self.nats[index].peek(endpoint.port())?;
+                    realm = Some(index);
+                }
+            }
+        }
+    }
+
+    fn collect_events(&mut self, nat: usize) {
+        let events = self.nats[nat].take_events();
+        if events.expired > 0 {
+            self.faults.add(FaultKind::Expiry, events.expired);
+            self.forgetful.push(NatId(nat));
+        }
+        self.poisoned += events.poisoned;
     }
 }
 
-/// Addresses that nobody else uses in a simulation: NATs in 9.2.0.0/16, open hosts in 9.1.0.0/16.
+/// Where a datagram stops going up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Behind this NAT, where its destination is.
+    Inside(usize),
+    /// At a NAT that it was about to leave, outside of which is this realm.
+    Hairpin(Option<usize>),
+    /// Not before the core.
+    Core,
+}
+
+impl Turn {
+    fn realm(self) -> Option<usize> {
+        match self {
+            Self::Inside(nat) => Some(nat),
+            Self::Hairpin(realm) => realm,
+            Self::Core => None,
+        }
+    }
+}
+
+/// The outside address of a NAT on the open Internet; open hosts are in 9.1.0.0/16.
 fn nat_address(number: u16) -> Ipv4Addr {
     let [high, low] = number.to_be_bytes();
     Ipv4Addr::new(9, 2, high, low)
@@ -454,7 +642,11 @@ fn nat_address(number: u16) -> Ipv4Addr {
 
 fn is_private(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let shared = first == 100 && second & 0xc0 == 64;
+            shared || v4.is_private() || v4.is_loopback() || v4.is_link_local()
+        }
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
     }
 }
@@ -466,15 +658,15 @@ fn headers(destination: SocketAddr) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::nat::Filtering, *};
 
     /// Two open hosts 0 and 1, and host 2 behind a NAT.
-    fn underlay(mapping: Mapping) -> Underlay {
+    fn underlay(kind: NatKind) -> Underlay {
         let mut underlay = Underlay::new(1);
-        let nat = underlay.add_nat(mapping);
-        underlay.add_host(None);
-        underlay.add_host(None);
-        underlay.add_host(Some(nat));
+        let nat = underlay.add_nat(kind, None);
+        underlay.add_host(None, false);
+        underlay.add_host(None, false);
+        underlay.add_host(Some(nat), false);
         underlay
     }
 
@@ -489,43 +681,95 @@ mod tests {
     }
 
     #[test]
-    fn home_router_keeps_one_port_and_filters() {
-        let mut underlay = underlay(Mapping::EndpointIndependent);
-        let (first, second) = (underlay.endpoints(0)[0], underlay.endpoints(1)[0]);
+    fn two_nats_in_a_row_translate_twice() {
+        let mut underlay = Underlay::new(1);
+        let carrier = underlay.add_nat(NatKind::HOME, None);
+        for _ in 0..2 {
+            let home = underlay.add_nat(NatKind::HOME, Some(carrier));
+            underlay.add_host(Some(home), false);
+        }
+        underlay.add_host(None, false);
         let now = Duration::from_secs(1);
-        let (_, outside) = pass(&mut underlay, now, 2, first).unwrap();
-        assert_eq!(outside.port(), PORT);
-        assert_eq!(pass(&mut underlay, now, 0, outside), Ok((2, first)));
-        assert_eq!(pass(&mut underlay, now, 1, outside), Err("filtered"));
-        let (_, same) = pass(&mut underlay, now, 2, second).unwrap();
-        assert_eq!(same, outside);
-        assert_eq!(pass(&mut underlay, now, 1, outside), Ok((2, second)));
+        let open = underlay.endpoints(2)[0];
+        let (_, first) = pass(&mut underlay, now, 0, open).unwrap();
+        let (_, second) = pass(&mut underlay, now, 1, open).unwrap();
+        assert_eq!(first.ip(), second.ip());
+        assert_ne!(first.port(), second.port());
+        assert_eq!(pass(&mut underlay, now, 2, first), Ok((0, open)));
+        assert_eq!(pass(&mut underlay, now, 2, second), Ok((1, open)));
+        // Neighbours behind one carrier reach each other by their addresses there, once both spoke, at any time to live.
+        let shared = [0, 1].map(|number| SocketAddr::new(Ipv4Addr::new(100, 64, 0, number).into(), PORT));
+        assert_eq!(pass(&mut underlay, now, 0, shared[1]), Err("filtered"));
+        assert_eq!(pass(&mut underlay, now, 1, shared[0]), Ok((0, shared[1])));
+        assert_eq!(pass(&mut underlay, now, 0, shared[1]), Ok((1, shared[0])));
+        assert_eq!(pass(&mut underlay, now, 0, second), Err("no hairpin"));
         assert_eq!(
-            pass(&mut underlay, now + Duration::from_secs(31), 1, outside),
-            Err("filtered")
+            pass(&mut underlay, now, 2, shared[0]),
+            Err("no route to a private address")
         );
     }
 
     #[test]
-    fn symmetric_nat_gives_each_peer_another_port() {
-        let mut underlay = underlay(Mapping::Symmetric);
-        let (first, second) = (underlay.endpoints(0)[0], underlay.endpoints(1)[0]);
+    fn hairpin_comes_back_from_outside() {
+        let mut underlay = Underlay::new(1);
+        let kind = NatKind::HOME.filtering(Filtering::EndpointIndependent).hairpin();
+        let nat = underlay.add_nat(kind, None);
+        underlay.add_host(None, false);
+        underlay.add_host(Some(nat), false);
+        underlay.add_host(Some(nat), false);
         let now = Duration::from_secs(1);
-        let (_, outside) = pass(&mut underlay, now, 2, first).unwrap();
-        let (_, other) = pass(&mut underlay, now, 2, second).unwrap();
-        assert_ne!(other.port(), outside.port());
-        assert_eq!(pass(&mut underlay, now, 0, outside), Ok((2, first)));
-        assert_eq!(pass(&mut underlay, now, 1, outside), Err("filtered"));
-        assert_eq!(pass(&mut underlay, now, 1, other), Ok((2, second)));
+        let open = underlay.endpoints(0)[0];
+        let outsides = [1, 2].map(|host| pass(&mut underlay, now, host, open).unwrap().1);
+        assert_eq!(pass(&mut underlay, now, 1, outsides[1]), Ok((2, outsides[0])));
+        // Within the home nothing is translated.
+        let [first, second] = [1, 2].map(|host| underlay.endpoints(host)[0]);
+        assert_eq!(pass(&mut underlay, now, 1, second), Ok((2, first)));
+    }
+
+    #[test]
+    fn a_firewall_lets_in_what_was_asked_for() {
+        let mut underlay = Underlay::new(1);
+        let nat = underlay.add_nat(NatKind::HOME.with_ipv6(Filtering::AddressAndPortDependent), None);
+        underlay.add_host(None, false);
+        underlay.add_host(Some(nat), false);
+        underlay.add_host(Some(nat), false);
+        let [open, first, second] = [0, 1, 2].map(|host| underlay.endpoints(host)[1]);
+        let now = Duration::from_secs(1);
+        assert_eq!(pass(&mut underlay, now, 0, first), Err("filtered"));
+        assert_eq!(pass(&mut underlay, now, 1, open), Ok((0, first)));
+        assert_eq!(pass(&mut underlay, now, 0, first), Ok((1, open)));
+        assert_eq!(pass(&mut underlay, now, 2, first), Ok((1, second)));
+        let later = now + NatKind::HOME.lifetime;
+        assert_eq!(pass(&mut underlay, later, 0, first), Err("filtered"));
+        assert_eq!(underlay.fault_counts().of(FaultKind::Expiry), 1);
+    }
+
+    #[test]
+    fn who_moves_is_found_at_its_new_addresses_only() {
+        let mut underlay = underlay(NatKind::HOME);
+        let now = Duration::from_secs(1);
+        let before = underlay.endpoints(1);
+        underlay.move_host(1, None);
+        let after = underlay.endpoints(1);
+        assert!(before.iter().all(|endpoint| !after.contains(endpoint)));
+        for (old, new) in before.into_iter().zip(after) {
+            assert_eq!(pass(&mut underlay, now, 0, old), Err("nobody there"));
+            assert!(pass(&mut underlay, now, 0, new).is_ok());
+        }
+        underlay.move_host(1, Some(NatId(0)));
+        assert_eq!(underlay.endpoints(1).len(), 1);
+        let open = underlay.endpoints(0)[0];
+        let (_, outside) = pass(&mut underlay, now, 1, open).unwrap();
+        assert_eq!(pass(&mut underlay, now, 0, outside), Ok((1, open)));
     }
 
     #[test]
     fn rebinding_changes_the_port() {
-        let mut underlay = underlay(Mapping::EndpointIndependent);
+        let mut underlay = underlay(NatKind::HOME);
         let first = underlay.endpoints(0)[0];
         let now = Duration::from_secs(1);
         let (_, before) = pass(&mut underlay, now, 2, first).unwrap();
-        underlay.rebind(NatId(0));
+        underlay.rebind(now, NatId(0));
         assert_eq!(pass(&mut underlay, now, 0, before), Err("filtered"));
         let (_, after) = pass(&mut underlay, now, 2, first).unwrap();
         assert_ne!(before, after);
@@ -533,7 +777,7 @@ mod tests {
 
     #[test]
     fn short_lived_datagrams_open_the_nat_and_die() {
-        let mut underlay = underlay(Mapping::EndpointIndependent);
+        let mut underlay = underlay(NatKind::HOME);
         let first = underlay.endpoints(0)[0];
         let now = Duration::from_secs(1);
         assert!(underlay.send(now, 2, first, Some(5), 100).is_err());
@@ -543,7 +787,7 @@ mod tests {
 
     #[test]
     fn loss_and_duplication_come_at_their_rates() {
-        let mut underlay = underlay(Mapping::EndpointIndependent);
+        let mut underlay = underlay(NatKind::HOME);
         let first = underlay.endpoints(0)[0];
         let quality = LinkQuality::of_delay(Duration::from_millis(1))
             .with_loss(0.2)

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use super::lab::{Lab, cut, frame, intact, link, name, udp, world_id};
 use crate::{
     Anchor, Event, Role,
+    multicast::ALL,
     networks::Ipv4Claim,
     wire::control::{Control, Membership},
 };
@@ -214,4 +215,97 @@ fn a_list_of_before_a_restart_of_its_supernode_is_replaced() {
         BTreeSet::from([a, new, newer].map(|node| lab.key(node).node_id()))
     );
     assert_eq!(lab.status(a, a1).members, 3);
+}
+
+#[test]
+fn a_member_of_before_the_list_grew_too_long_looks_newcomers_up() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let nodes: Vec<_> = (0..ALL + 2).map(|_| lab.add(Role::Node)).collect();
+    let mut handles = Vec::new();
+    // All but one make a list that is just too long, so that nobody hears of the last.
+    for node in &nodes {
+        lab.set_world(*node, 1, &[supernode]);
+        handles.push(lab.join(*node, &name()));
+        if handles.len() == ALL + 1 {
+            lab.run_seconds(3);
+        }
+    }
+    lab.run_seconds(3);
+    let (first, last) = (nodes[0], nodes[ALL + 1]);
+    let network = lab.hosts[first].engine.networks.get(handles[0]).unwrap();
+    let listed = network.listed().any(|member| member.key == lab.key(last));
+    assert!(!listed && !network.list_complete());
+    // An ARP question of its kernel for the newcomer is answered.
+    let (asker, answer) = (lab.status(first, handles[0]), lab.status(last, handles[ALL + 1]));
+    let question = [
+        &[0xff; 6],
+        &asker.mac.as_bytes()[..],
+        &[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1],
+        asker.mac.as_bytes(),
+        &asker.ipv4.unwrap().octets(),
+        &[0; 6],
+        &answer.ipv4.unwrap().octets(),
+    ]
+    .concat();
+    lab.send(first, handles[0], &question);
+    lab.run_seconds(1);
+    let told = lab.hosts[first]
+        .frames
+        .iter()
+        .any(|(_, frame)| frame[..6] == asker.mac.as_bytes()[..] && frame[22..28] == answer.mac.as_bytes()[..]);
+    assert!(told);
+}
+
+#[test]
+fn a_member_that_took_an_earlier_copy_hears_that_the_list_grew_too_long() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let nodes: Vec<_> = (0..ALL + 2).map(|_| lab.add(Role::Node)).collect();
+    let first = nodes[0];
+    for node in &nodes {
+        lab.set_world(*node, 1, &[supernode]);
+    }
+    let handle = lab.join(first, &name());
+    lab.run_seconds(2);
+    // It takes the message about the second member, but the acknowledgement is lost, and what is sent again tells more.
+    lab.wire = Box::new(move |from, to, _| (from, to) != (first, supernode));
+    lab.join(nodes[1], &name());
+    lab.run_seconds(1);
+    for node in &nodes[2..] {
+        lab.join(*node, &name());
+    }
+    lab.run_seconds(3);
+    assert_eq!(lab.status(first, handle).members, 2);
+    lab.wire = intact();
+    lab.run_seconds(10);
+    let network = lab.hosts[first].engine.networks.get(handle).unwrap();
+    assert!(!network.list_complete());
+}
+
+#[test]
+fn the_first_frame_of_an_unlisted_stranger_waits_for_its_address() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let (a, b) = (lab.add(Role::Node), lab.add(Role::Node));
+    for node in [a, b] {
+        lab.set_world(node, 1, &[supernode]);
+    }
+    let (a1, b1) = (lab.join(a, &name()), lab.join(b, &name()));
+    lab.run_seconds(3);
+    // As in a network whose list is too long.
+    for (node, handle) in [(a, a1), (b, b1)] {
+        let network = lab.hosts[node].engine.networks.get_mut(handle).unwrap();
+        network.listings.clear();
+    }
+    let (from, to) = (lab.mac(a, a1), lab.mac(b, b1));
+    let own = udp(to, from, 0, lab.status(a, a1).ipv4.unwrap());
+    let foreign = udp(to, from, 0, lab.status(b, b1).ipv4.unwrap());
+    lab.send(a, a1, &own);
+    lab.send(a, a1, &foreign);
+    lab.run_seconds(1);
+    assert_eq!(lab.received(b, b1, &own), 1);
+    assert_eq!(lab.received(b, b1, &foreign), 0);
+    let counters = lab.hosts[b].engine.counters();
+    assert_eq!((counters.foreign_source_ip, counters.queue_dropped), (1, 0));
 }

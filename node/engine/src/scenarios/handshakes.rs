@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use super::lab::{Lab, Place, cut, frame, intact, link};
-use crate::{Outbox, Role};
+use crate::{Event, Outbox, Role};
 
 /// Kinds of datagrams, their first byte.
 const INITIATION: u8 = 1;
@@ -169,6 +169,26 @@ fn a_goodbye_under_an_older_session_does_not_end_a_newer_one() {
     lab.wire = Box::new(move |from, to, bytes| (from, to) != (node, supernode) || bytes[0] != INITIATION);
     lab.run_seconds(1);
     assert_eq!(lab.hosts[supernode].engine.anchor().registrations, 0);
+}
+
+#[test]
+fn peers_hear_the_goodbye_before_the_supernode_stops_relaying() {
+    let (mut lab, [supernode, a, b]) = Lab::with_two_nodes();
+    let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
+    lab.run_seconds(3);
+    lab.send(a, a1, &frame(lab.mac(b, b1), lab.mac(a, a1), 1));
+    lab.run_seconds(1);
+    let mut goodbye = Outbox::default();
+    lab.hosts[a].engine.shutdown(lab.now, &mut goodbye);
+    lab.take(a, &mut goodbye);
+    // Whatever it would send afterwards, it is gone.
+    lab.restart(a);
+    lab.run(Duration::from_millis(100));
+    let gone = Event::PeerDown {
+        node: lab.key(a).node_id(),
+    };
+    assert!(lab.hosts[b].events.contains(&gone));
+    assert_eq!(lab.hosts[supernode].engine.anchor().registrations, 1);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use rand_core::SeedableRng as _;
 
 use crate::{
     Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, NetworkStatus, Outbox, Role, Time,
+    direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,
 };
@@ -33,6 +34,8 @@ pub(super) type Wire = Box<dyn FnMut(Place, Place, &mut Vec<u8>) -> bool>;
 pub(super) struct Host {
     pub(super) engine: Engine,
     pub(super) address: SocketAddr,
+    /// Its address on a LAN it shares with every other host that has one.
+    pub(super) inside: Option<SocketAddr>,
     pub(super) frames: Vec<(NetworkHandle, Vec<u8>)>,
     pub(super) events: Vec<Event>,
     seed: u8,
@@ -44,6 +47,16 @@ pub(super) struct Passing {
     arrives: Time,
     pub(super) from: SocketAddr,
     pub(super) to: SocketAddr,
+    pub(super) ttl: Option<u8>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A datagram that a node sent past the supernodes.
+pub(super) struct Straight {
+    pub(super) at: Time,
+    pub(super) from: Place,
+    pub(super) to: SocketAddr,
+    pub(super) ttl: Option<u8>,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -52,6 +65,10 @@ pub(super) struct Lab {
     pub(super) now: Time,
     pub(super) wire: Wire,
     pub(super) passing: VecDeque<Passing>,
+    /// Whether nodes reach each other straight, as without NATs.
+    pub(super) open: bool,
+    /// What nodes sent straight to each other, or to nowhere.
+    pub(super) straight: Vec<Straight>,
     engines_made: u64,
 }
 
@@ -62,6 +79,8 @@ impl Lab {
             now: Time::ZERO + Duration::from_secs(1),
             wire: intact(),
             passing: VecDeque::new(),
+            open: false,
+            straight: Vec::new(),
             engines_made: 0,
         }
     }
@@ -88,6 +107,7 @@ impl Lab {
         self.hosts.push(Host {
             engine,
             address: SocketAddr::from(([10, 0, 0, u8::try_from(place + 1).unwrap()], 9600)),
+            inside: None,
             frames: Vec::new(),
             events: Vec::new(),
             seed,
@@ -154,12 +174,27 @@ impl Lab {
 
     /// Puts what an engine wants sent on the wire and keeps the rest.
     pub(super) fn take(&mut self, place: Place, out: &mut Outbox) {
+        let supernodes = self.hosts.iter().filter(|host| host.role == Role::Supernode);
+        let supernodes: Vec<SocketAddr> = supernodes.map(|host| host.address).collect();
         let host = &mut self.hosts[place];
         for (transmit, bytes) in out.datagrams.iter() {
+            if host.role == Role::Node && !supernodes.contains(&transmit.destination) {
+                self.straight.push(Straight {
+                    at: self.now,
+                    from: place,
+                    to: transmit.destination,
+                    ttl: transmit.ttl,
+                    bytes: bytes.to_vec(),
+                });
+            }
             self.passing.push_back(Passing {
                 arrives: self.now + DELAY,
-                from: host.address,
+                from: match host.inside {
+                    Some(inside) if is_private(transmit.destination.ip()) => inside,
+                    _ => host.address,
+                },
                 to: transmit.destination,
+                ttl: transmit.ttl,
                 bytes: bytes.to_vec(),
             });
         }
@@ -236,11 +271,15 @@ impl Lab {
     }
 
     fn arrive(&mut self, mut passing: Passing) {
-        let place = |address| self.hosts.iter().position(|host| host.address == address);
+        let at = |host: &Host, address| host.address == address || host.inside == Some(address);
+        let place = |address| self.hosts.iter().position(|host| at(host, address));
         let (Some(from), Some(to)) = (place(passing.from), place(passing.to)) else {
             return;
         };
-        if (self.wire)(from, to, &mut passing.bytes) {
+        let straight = [from, to].iter().all(|place| self.hosts[*place].role == Role::Node);
+        // What has a time to live dies on the way.
+        let passes = passing.ttl.is_none() && (self.open || !straight);
+        if passes && (self.wire)(from, to, &mut passing.bytes) {
             self.deliver(to, passing.from, &passing.bytes);
         }
     }

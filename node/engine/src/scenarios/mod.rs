@@ -1,9 +1,13 @@
 //! Scenarios: a few whole engines in one process and in virtual time, each test a rule that no single module keeps alone.
 
 mod directory;
+mod ethernet;
 mod handshakes;
 mod lab;
 mod networks;
+mod paths;
 mod supernodes;
 mod switch;
+mod twins;
 mod vectors;
+mod versions;

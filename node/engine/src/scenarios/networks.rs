@@ -1,21 +1,21 @@
 //! Networks joined and left while sessions live, and the messages that tell of them.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use farlan_crypto::{Identity, NodeId, Seed, Work};
 use farlan_netconf::{DirectoryKey, Mac, NodePrefix};
 
-use super::lab::{Lab, Place, frame, link, world_id};
+use super::lab::{Lab, Place, frame, link, name, world_id};
 use crate::{
     MAX_NETWORKS, NetworkHandle,
     networks::Member,
     outbound::Content,
     peers::Path,
     wire::{
-        control::{Control, MEMBERS_AT_ONCE, MemberEntry, Membership, NodeRecord, Query, TAG},
+        control::{ADDRESSES_AT_ONCE, Control, MEMBERS_AT_ONCE, MemberEntry, Membership, NodeRecord, Query, TAG},
         datagram::{RelayIndex, RelayTarget},
     },
     worlds::PIECE,
@@ -140,7 +140,7 @@ fn the_member_list_of_a_network_left_and_joined_again_in_one_turn_arrives() {
 #[test]
 fn a_node_that_a_look_up_found_does_not_become_a_listed_member() {
     let (mut lab, [_, a, b]) = Lab::with_two_nodes();
-    let a1 = lab.join(a, &link(1));
+    let a1 = lab.join(a, &name());
     lab.join(b, &link(2));
     lab.run_seconds(3);
     // The second node is registered and not in the network, and somebody there calls the MAC it would have.
@@ -287,6 +287,13 @@ fn largest() -> Vec<(Control, bool)> {
             true,
         ),
         (Control::Bye, true),
+        (
+            Control::Addresses {
+                number,
+                addresses: vec![(all_networks, IpAddr::from([0xfd07; 8])); ADDRESSES_AT_ONCE],
+            },
+            true,
+        ),
         (
             Control::Register {
                 request,

@@ -11,6 +11,11 @@
 //!  5 pong         token 8
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
+//!  8 candidates   number 4 | flags 1 (1: send yours) | count 1 | count × (kind 1 (1: outside; 2: local) | endpoint 18)
+//!  9 path challenge  token 8
+//! 10 path response   token 8 | endpoint the challenge came from 18
+//! 15 twin         observed endpoint 18
+//! 11 addresses    number 4 | count 1 | count × (network 1 | address 16)
 //! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8 | home 16 | index 4)
 //! 17 registered   request 4 | relay index 4 | observed endpoint 18 | count 1 | count × refused membership 1
 //! 18 members      member key 16 | from 8 | upto 8 | members 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
@@ -20,20 +25,24 @@
 //! 22 introduce    node record 52
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
+//! 25 observed     endpoint 18
+//! 32 twin question nonce 8 | session index 4
+//! 33 twin answer  nonce 8
 //! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
 //! 27 world        world id 16 | version 4
 //! 28 world wanted world id 16 | version 4 | offset 2
 //! 29 world piece  world id 16 | version 4 | length of the list 2 | offset 2 | length of the piece 2 | piece
 //! ```
-//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none.
+//! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
+//! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
 use farlan_netconf::{DirectoryKey, NodePrefix, Reader, WorldId};
 
 use super::{
-    datagram::RelayIndex,
+    datagram::{RelayIndex, SessionIndex},
     endpoint::{Malformed, endpoint, put_endpoint},
 };
 
@@ -44,11 +53,21 @@ pub(crate) const PADDING: usize = 64;
 /// node is in.
 pub(crate) const TAG_PADDING: usize = 8;
 
+/// Most addresses in one `addresses` message: 64 × 17 bytes, padded, sealed and relayed, fit an underlay MTU of 1280.
+pub(crate) const ADDRESSES_AT_ONCE: usize = 64;
+
 /// Length of a recognition tag.
 pub(crate) const TAG: usize = 16;
 
 /// Most entries in one `members` message: 19 × 57 bytes, padded and sealed, fit an underlay MTU of 1280.
 pub(crate) const MEMBERS_AT_ONCE: usize = 19;
+
+/// Kinds of candidates.
+const OUTSIDE: u8 = 1;
+const LOCAL: u8 = 2;
+
+/// The flag of candidates that asks for the other end's.
+const ASK: u8 = 1;
 
 /// How a node is reached: its key, its home supernode and its relay index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +113,14 @@ pub(crate) struct MemberEntry {
     pub(crate) ipv4: Option<Ipv4Addr>,
 }
 
+/// An underlay endpoint at which a node may be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Whether it means something only inside the node's own local network.
+    pub(crate) local: bool,
+    pub(crate) endpoint: SocketAddr,
+}
+
 /// What to look for in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Query {
@@ -124,6 +151,23 @@ pub(crate) enum Control {
         sequences: Vec<u64>,
     },
     Bye,
+    Candidates {
+        number: u32,
+        /// Whether the other end is to send its own.
+        ask: bool,
+        candidates: Vec<Candidate>,
+    },
+    PathChallenge {
+        token: u64,
+    },
+    PathResponse {
+        token: u64,
+        observed: SocketAddr,
+    },
+    Addresses {
+        number: u32,
+        addresses: Vec<(u8, IpAddr)>,
+    },
     Register {
         request: u32,
         memberships: Vec<Membership>,
@@ -160,6 +204,21 @@ pub(crate) enum Control {
         nonce: u64,
     },
     Answer {
+        nonce: u64,
+    },
+    Observed {
+        endpoint: SocketAddr,
+    },
+    /// Another machine uses the receiver's key, and is seen there.
+    Twin {
+        other: SocketAddr,
+    },
+    /// Whether the receiver did not make the session that it receives under this index.
+    TwinQuestion {
+        nonce: u64,
+        newer: SessionIndex,
+    },
+    TwinAnswer {
         nonce: u64,
     },
     Homes {
@@ -204,6 +263,10 @@ impl Control {
             Self::Pong { .. } => 5,
             Self::GroupAck { .. } => 6,
             Self::Bye => 7,
+            Self::Candidates { .. } => 8,
+            Self::PathChallenge { .. } => 9,
+            Self::PathResponse { .. } => 10,
+            Self::Addresses { .. } => 11,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -213,6 +276,10 @@ impl Control {
             Self::Introduce { .. } => 22,
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
+            Self::Observed { .. } => 25,
+            Self::Twin { .. } => 15,
+            Self::TwinQuestion { .. } => 32,
+            Self::TwinAnswer { .. } => 33,
             Self::Homes { .. } => 26,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
@@ -241,6 +308,31 @@ impl Control {
                 });
             }
             Self::Bye => {}
+            Self::Candidates {
+                number,
+                ask,
+                candidates,
+            } => {
+                put_u32(bytes, *number);
+                bytes.push(u8::from(*ask));
+                put_list(bytes, candidates, |bytes, candidate| {
+                    bytes.push(if candidate.local { LOCAL } else { OUTSIDE });
+                    put_endpoint(bytes, candidate.endpoint);
+                });
+            }
+            Self::PathChallenge { token } => put_u64(bytes, *token),
+            Self::PathResponse { token, observed } => {
+                put_u64(bytes, *token);
+                put_endpoint(bytes, *observed);
+            }
+            Self::Observed { endpoint } => put_endpoint(bytes, *endpoint),
+            Self::Addresses { number, addresses } => {
+                put_u32(bytes, *number);
+                put_list(bytes, addresses, |bytes, (network, address)| {
+                    bytes.push(*network);
+                    bytes.extend_from_slice(&mapped(*address).octets());
+                });
+            }
             Self::Register { request, memberships } => {
                 put_u32(bytes, *request);
                 put_list(bytes, memberships, |bytes, membership| {
@@ -305,6 +397,12 @@ impl Control {
             }
             Self::Introduce { record } => put_record(bytes, record),
             Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+            Self::Twin { other } => put_endpoint(bytes, *other),
+            Self::TwinQuestion { nonce, newer } => {
+                put_u64(bytes, *nonce);
+                put_u32(bytes, newer.0);
+            }
+            Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
             Self::World { world, version } => {
                 bytes.extend_from_slice(world.as_bytes());
@@ -351,6 +449,28 @@ impl Control {
                 sequences: list(reader, Reader::u64)?,
             },
             7 => Self::Bye,
+            8 => Self::Candidates {
+                number: reader.u32()?,
+                ask: reader.u8()? & ASK != 0,
+                candidates: list(reader, |reader| {
+                    Ok::<_, Malformed>(Candidate {
+                        local: reader.u8()? == LOCAL,
+                        endpoint: endpoint(reader)?,
+                    })
+                })?,
+            },
+            9 => Self::PathChallenge { token: reader.u64()? },
+            10 => Self::PathResponse {
+                token: reader.u64()?,
+                observed: endpoint(reader)?,
+            },
+            11 => Self::Addresses {
+                number: reader.u32()?,
+                addresses: list(reader, |reader| {
+                    let (network, address) = (reader.u8()?, Ipv6Addr::from(reader.array::<16>()?));
+                    Ok::<_, Malformed>((network, address.to_canonical()))
+                })?,
+            },
             16 => Self::Register {
                 request: reader.u32()?,
                 memberships: list(reader, |reader| {
@@ -403,6 +523,17 @@ impl Control {
             },
             23 => Self::Challenge { nonce: reader.u64()? },
             24 => Self::Answer { nonce: reader.u64()? },
+            25 => Self::Observed {
+                endpoint: endpoint(reader)?,
+            },
+            15 => Self::Twin {
+                other: endpoint(reader)?,
+            },
+            32 => Self::TwinQuestion {
+                nonce: reader.u64()?,
+                newer: SessionIndex(reader.u32()?),
+            },
+            33 => Self::TwinAnswer { nonce: reader.u64()? },
             26 => Self::Homes {
                 places: list(reader, |reader| place(reader)?.ok_or(Malformed))?,
             },
@@ -465,6 +596,13 @@ fn put_u16(bytes: &mut Vec<u8>, value: u16) {
 
 fn put_u32(bytes: &mut Vec<u8>, value: u32) {
     bytes.extend_from_slice(&value.to_be_bytes());
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
 }
 
 fn put_ipv4(bytes: &mut Vec<u8>, ipv4: Option<Ipv4Addr>) {
@@ -572,6 +710,32 @@ mod tests {
                 sequences: vec![1, 2, u64::MAX],
             },
             Control::Bye,
+            Control::Candidates {
+                number: 4,
+                ask: true,
+                candidates: vec![
+                    Candidate {
+                        local: false,
+                        endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
+                    },
+                    Candidate {
+                        local: true,
+                        endpoint: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9601)),
+                    },
+                ],
+            },
+            Control::PathChallenge { token: 8 },
+            Control::PathResponse {
+                token: 8,
+                observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
+            },
+            Control::Addresses {
+                number: 4,
+                addresses: vec![
+                    (1, IpAddr::from([192, 168, 7, 1])),
+                    (0, IpAddr::from([0xfd07, 0, 0, 0, 0, 0, 0, 9])),
+                ],
+            },
             Control::Register {
                 request: 1,
                 memberships: vec![Membership {
@@ -613,6 +777,17 @@ mod tests {
             },
             Control::Challenge { nonce: 6 },
             Control::Answer { nonce: 6 },
+            Control::Observed {
+                endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
+            },
+            Control::Twin {
+                other: SocketAddr::from(([192, 0, 2, 2], 9601)),
+            },
+            Control::TwinQuestion {
+                nonce: 7,
+                newer: SessionIndex(8),
+            },
+            Control::TwinAnswer { nonce: 7 },
             Control::Homes {
                 places: vec![place_for_test(); 2],
             },

@@ -8,11 +8,13 @@
 //! relay      4        flags    0     0     destination source    inner datagram …
 //! first      5        flags    0     0     destination node id (16 bytes) source inner datagram …
 //! hint       6        what     0     0     index
+//! version    6        2        version 0   index
 //! ```
 //! *sender* and *receiver* are session indexes, each chosen at random by the end that receives under it; *destination*
 //! and *source* are relay indexes, given out by the supernode. A data datagram's first 16 bytes are authenticated as
 //! they stand. A hint is a supernode's answer to what it does not know: *what* is 0 for a relay index that is not the
-//! sender's, 1 for a session index. Flags and the two zero bytes are sent as zero and not interpreted in this version.
+//! sender's, 1 for a session index. The hint with *what* 2 is
+//! anybody's answer to an initiation of another version: its own version, and *sender* as it stood there. Flags and the two zero bytes are sent as zero and not interpreted in this version.
 
 use farlan_crypto::NodeId;
 
@@ -21,7 +23,7 @@ use farlan_netconf::Reader;
 use super::endpoint::Malformed;
 
 /// The version in handshake messages, and in the prologue of the handshake.
-pub(crate) const VERSION: u8 = 1;
+pub const VERSION: u8 = 1;
 
 /// The Noise prologue: protocol name and version.
 pub(crate) const PROLOGUE: &[u8] = b"farlan 1";
@@ -31,6 +33,9 @@ pub(crate) const DATA_HEADER: usize = 16;
 
 /// Length of what stands before the inner datagram in a relay datagram.
 pub(crate) const RELAY_HEADER: usize = 12;
+
+/// The same where the destination is named by its node id.
+pub(crate) const RELAY_FIRST_HEADER: usize = 24;
 
 const INITIATION: u8 = 1;
 const RESPONSE: u8 = 2;
@@ -43,6 +48,7 @@ const PASSED: u8 = 8;
 
 const UNKNOWN_REGISTRATION: u8 = 0;
 const UNKNOWN_SESSION: u8 = 1;
+const OTHER_VERSION: u8 = 2;
 
 /// Names a session at the end that receives under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +117,13 @@ pub(crate) enum Datagram<'a> {
     },
     /// A supernode does not know this.
     Hint(Unknown),
+    /// The answer to an initiation of another version.
+    OtherVersion {
+        /// The version that is spoken there.
+        version: u8,
+        /// The sender's index in the initiation.
+        index: SessionIndex,
+    },
     /// From a node to its supernode: to be passed on to another supernode.
     Forward {
         supernode: SupernodeTag,
@@ -157,11 +170,15 @@ impl<'a> Datagram<'a> {
                 source: RelayIndex(reader.u32()?),
                 inner: reader.rest(),
             },
-            HINT => Self::Hint(match second {
-                UNKNOWN_REGISTRATION => Unknown::Registration(RelayIndex(reader.u32()?)),
-                UNKNOWN_SESSION => Unknown::Session(SessionIndex(reader.u32()?)),
+            HINT => match second {
+                UNKNOWN_REGISTRATION => Self::Hint(Unknown::Registration(RelayIndex(reader.u32()?))),
+                UNKNOWN_SESSION => Self::Hint(Unknown::Session(SessionIndex(reader.u32()?))),
+                OTHER_VERSION => Self::OtherVersion {
+                    version: third,
+                    index: SessionIndex(reader.u32()?),
+                },
                 _ => return Err(Malformed),
-            }),
+            },
             FORWARD => Self::Forward {
                 supernode: SupernodeTag([second, third, fourth]),
                 destination: RelayIndex(reader.u32()?),
@@ -234,6 +251,12 @@ pub(crate) fn put_hint(bytes: &mut Vec<u8>, unknown: Unknown) {
     };
     bytes.extend_from_slice(&[HINT, what, 0, 0]);
     bytes.extend_from_slice(&index.to_be_bytes());
+}
+
+/// Answers an initiation of another version whose sender index was `index`.
+pub(crate) fn put_other_version(bytes: &mut Vec<u8>, index: SessionIndex) {
+    bytes.extend_from_slice(&[HINT, OTHER_VERSION, VERSION, 0]);
+    bytes.extend_from_slice(&index.0.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -321,6 +344,11 @@ mod tests {
             put_hint(&mut bytes, unknown);
             assert_eq!(Datagram::parse(&bytes), Ok(Datagram::Hint(unknown)));
         }
+
+        bytes.clear();
+        put_other_version(&mut bytes, SessionIndex(6));
+        let (version, index) = (VERSION, SessionIndex(6));
+        assert_eq!(Datagram::parse(&bytes), Ok(Datagram::OtherVersion { version, index }));
     }
 
     proptest! {
@@ -329,7 +357,7 @@ mod tests {
             let parsed = Datagram::parse(&bytes);
             let shortest = match bytes.first() {
                 Some(1) => 8,
-                Some(6) if bytes.get(1).is_some_and(|what| *what > 1) => usize::MAX,
+                Some(6) if bytes.get(1).is_some_and(|what| *what > 2) => usize::MAX,
                 Some(6) => 8,
                 Some(2 | 4 | 7 | 8) => 12,
                 Some(3) => 16,

@@ -6,6 +6,7 @@
 //! full     2 | network | frame …                          any other frame for one node
 //! group    3 | network | sequence 8 | frame …             a broadcast or multicast frame, sent by its origin
 //! control  4 | control messages …
+//! fragment 5 | message 2 | position 1 | count 1 | part …  a part of a message of kind 1, 2 or 3
 //! ```
 //! *network* is the position of the network in the sender's own list of this session. *sequence* is unique among the
 //! group frames of one origin; it starts at random when the origin starts.
@@ -18,6 +19,13 @@ pub(crate) const OWN: u8 = 1;
 pub(crate) const FULL: u8 = 2;
 pub(crate) const GROUP: u8 = 3;
 pub(crate) const CONTROL: u8 = 4;
+pub(crate) const FRAGMENT: u8 = 5;
+
+/// The header before a part.
+pub(crate) const FRAGMENT_HEADER: usize = 5;
+
+/// Most parts of one message: the longest one on the narrowest path.
+pub(crate) const MAX_PARTS: usize = 32;
 
 /// The longest header before a frame: that of a group frame.
 pub(crate) const GROUP_HEADER: usize = 10;
@@ -43,6 +51,12 @@ pub(crate) enum Sealed<'a> {
         frame: &'a [u8],
     },
     Control(&'a [u8]),
+    Fragment {
+        message: u16,
+        position: u8,
+        count: u8,
+        part: &'a [u8],
+    },
     Unknown,
 }
 
@@ -67,6 +81,12 @@ impl<'a> Sealed<'a> {
                 frame: reader.rest(),
             },
             CONTROL => Self::Control(reader.rest()),
+            FRAGMENT => Self::Fragment {
+                message: reader.u16()?,
+                position: reader.u8()?,
+                count: reader.u8()?,
+                part: reader.rest(),
+            },
             _ => Self::Unknown,
         })
     }
@@ -100,6 +120,14 @@ mod tests {
         };
         assert_eq!(Sealed::parse(&[3, 1, 0, 0, 0, 0, 0, 0, 1, 2, 7]), Ok(group));
         assert_eq!(Sealed::parse(&[4, 1]), Ok(Sealed::Control(&[1])));
+        let fragment = Sealed::Fragment {
+            message: 258,
+            position: 1,
+            count: 3,
+            part: &[7],
+        };
+        assert_eq!(Sealed::parse(&[5, 1, 2, 1, 3, 7]), Ok(fragment));
+        assert_eq!(Sealed::parse(&[5, 1, 2, 1]), Err(Malformed));
         assert_eq!(Sealed::parse(&[200]), Ok(Sealed::Unknown));
         assert_eq!(Sealed::parse(&[1]), Err(Malformed));
         assert_eq!(Sealed::parse(&[3, 1, 0, 0]), Err(Malformed));

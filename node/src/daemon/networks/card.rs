@@ -96,8 +96,8 @@ impl Daemon {
             joined.card_trouble = trouble;
             renamed |= joined.card.interface != before;
         }
-        if renamed && let Err(failure) = book.networks.save(&self.state) {
-            tracing::warn!(%failure, "cannot keep the name of the network card");
+        if renamed {
+            self.write_down(&book);
         }
     }
 
@@ -127,6 +127,10 @@ impl Daemon {
         }
         if !state.up {
             // Whoever brought it down wants it so, and the kernel keeps no IPv6 addresses on it meanwhile.
+            return Ok(());
+        }
+        if state.is_port {
+            // The addresses belong on the bridge now, and on both they would be in each other's way.
             return Ok(());
         }
         let mut addresses = ipv6_addresses(status);
@@ -209,9 +213,7 @@ impl Daemon {
                 tracing::info!(network = %joined.name(), "has an IPv4 address");
                 joined.on_card = Some(address);
                 joined.membership.ipv4 = Some(address);
-                if let Err(failure) = book.networks.save(&self.state) {
-                    tracing::warn!(%failure, "cannot keep the IPv4 address");
-                }
+                self.write_down(&book);
             }
             Err(error) => {
                 tracing::warn!(%interface, %error, "cannot put the IPv4 address on");

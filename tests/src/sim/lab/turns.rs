@@ -27,7 +27,9 @@ impl Lab {
         let index = self.hosts.len();
         let secret = ReproducibleRandom::new(self.seed, "identity", index as u64).block();
         let identity = identity(secret);
-        self.underlay.add_host(nat);
+        let supernode = role == Role::Supernode;
+        self.underlay.add_host(nat, supernode);
+        self.model.health(self.now).add(self.now, index, supernode);
         self.hosts.push(Host {
             role,
             secret,
@@ -35,6 +37,7 @@ impl Lab {
             key: identity.public(),
             engine: None,
             started: Duration::ZERO,
+            jumped: Duration::ZERO,
             starts: 0,
             entropy: ReproducibleRandom::new(self.seed, "entropy", index as u64),
             joined: BTreeMap::new(),
@@ -86,7 +89,11 @@ impl Lab {
         let mut engine = Engine::new(config, Box::new(random));
         this.starts += 1;
         this.started = self.now;
+        this.jumped = Duration::ZERO;
         engine.set_world(Time::ZERO, self.world, anchors);
+        if this.role == Role::Node {
+            engine.set_local_endpoints(Time::ZERO, self.underlay.endpoints(host));
+        }
         this.engine = Some(engine);
         if this.role == Role::Supernode {
             self.introduce_supernodes();
@@ -140,7 +147,7 @@ impl Lab {
             (handle, Card::new(mac, status.ipv6, status.link_local, status.ipv4)),
         );
         self.model
-            .join(key, rules, host, mac, vec![status.ipv6, status.link_local]);
+            .join(self.now, key, rules, host, mac, vec![status.ipv6, status.link_local]);
     }
 
     pub(super) fn network_key(&self, network: usize) -> NetworkKey {
@@ -149,7 +156,8 @@ impl Lab {
 
     /// The clock of a host's engine, which starts at zero with it.
     pub(super) fn engine_time(&self, host: usize) -> Time {
-        Time::ZERO + (self.now - self.hosts[host].started)
+        let host = &self.hosts[host];
+        Time::ZERO + (self.now - host.started + host.jumped)
     }
 
     pub(super) fn act(&mut self, entry: Entry) {
@@ -211,6 +219,7 @@ impl Lab {
     /// The host that is up and gets a datagram, if any.
     fn arrive(&mut self, parcel: &Parcel, bytes: &[u8]) -> Option<usize> {
         let result = self.underlay.arrive(parcel, bytes.len());
+        self.tell_expired();
         let result = result.and_then(|host| self.hosts[host].engine.as_ref().map(|_| host).ok_or("host down"));
         match result {
             Ok(host) => {
@@ -311,7 +320,8 @@ impl Lab {
         let this = &mut self.hosts[host];
         let started = this.started;
         let engine = this.engine.as_ref().and_then(Engine::next_timeout);
-        let engine = engine.map(|due| started + due.since(Time::ZERO));
+        // What was due during a jump is due now.
+        let engine = engine.map(|due| started + due.since(Time::ZERO).saturating_sub(this.jumped));
         let kernel = this.cards.values().filter_map(|(_, card)| card.next_timer()).min();
         let new_engine = engine.filter(|_| this.engine_due != engine);
         let new_kernel = kernel.filter(|_| this.kernel_due != kernel);
@@ -352,6 +362,7 @@ impl Lab {
                 Err(reason) => self.trace.record(self.now, reason, &[], &[]),
             }
         }
+        self.tell_expired();
         for (&handle, frame) in out.frames.iter() {
             let card = self.hosts[host]
                 .cards
@@ -368,6 +379,10 @@ impl Lab {
         }
         for event in out.events.drain(..) {
             self.record("event", host, format!("{event:?}").as_bytes());
+            assert!(
+                !matches!(event, Event::Twin { .. }),
+                "host {host} has an identity of its own and is told of a twin"
+            );
             let address = match &event {
                 Event::Ipv4Assigned { network, address } => Some((*network, Some(*address))),
                 Event::Ipv4Withdrawn { network, .. } => Some((*network, None)),

@@ -1,0 +1,715 @@
+//! The direct paths to one peer: what is known of each, which of them carries data, and when each is probed.
+//!
+//! A path begins as a candidate. It is *proven* by the answer to a sealed challenge that was sent over it, and only a
+//! proven path carries data. A proven path that stops answering *fails*: data goes over the relay, the path stays under
+//! probing, and it is used again after [`ANSWERS_AGAIN`] answers in a row. So probes can promote a path, and only
+//! silence can demote it.
+//!
+//! Nothing here sends: [`Direct::due`] says what is to be sent now, and `traversal` sends it.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use crate::{Time, mtu::PathMtu};
+
+/// When challenges go to a candidate, counted from the first of them: dense while both ends open their NATs, then
+/// fewer.
+const SCHEDULE: [Duration; 7] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+];
+
+/// For so long, at the least, what goes to an outside endpoint dies before it gets there: a router that keeps an entry
+/// for an early packet of the other end would send this end's own packets from another port as long as the entry lives.
+pub(crate) const OPENING: Duration = Duration::from_millis(200);
+
+/// The time to live of those datagrams: enough for a home router and a carrier's, too little for the way beyond.
+pub(crate) const OPENING_TTL: u8 = 5;
+
+/// Paths kept to one peer, candidates included; a candidate that did not answer makes room.
+const MAX_PATHS: usize = 16;
+
+/// Addresses from which something authentic came unexpectedly, kept as candidates at one time.
+const MAX_NOTICED: usize = 4;
+
+/// A proven path is probed this often while it carries traffic, unless it shows by itself that it works.
+const PROBE_BUSY: Duration = Duration::from_secs(1);
+
+/// The round trip of a busy path is measured at least this often.
+const MEASURE: Duration = Duration::from_secs(10);
+
+/// A proven path to a peer used lately is kept open this often: below the 30 s of the shortest-lived common NATs.
+const PROBE_KEPT: Duration = Duration::from_secs(20);
+
+/// Up to so many milliseconds more, so that the probes of many paths spread out.
+const PROBE_SPREAD: u64 = 5000;
+
+/// After a missed probe, and on a path that failed lately, probes come this often.
+const PROBE_MISSED: Duration = Duration::from_millis(250);
+
+/// A path that failed is probed as often as after a miss for so long, then every [`PROBE_BUSY`].
+const FAILED_LATELY: Duration = Duration::from_secs(5);
+
+/// A path that failed so long ago is forgotten.
+const FAILED_KEPT: Duration = Duration::from_secs(60);
+
+/// After so many missed probes a path has failed.
+const MISSES: u32 = 4;
+
+/// After so many answers in a row a path that failed is used again.
+const ANSWERS_AGAIN: u32 = 3;
+
+/// How long a probe may go unanswered where the round trip is not known.
+const PATIENCE_UNKNOWN: Duration = Duration::from_millis(500);
+
+/// Probes under way on one path.
+const MAX_PROBES: usize = 8;
+
+/// A direct path is preferred to another of its kind if its round trip is so much shorter: less is noise.
+const BETTER_SHARE: u32 = 5;
+const BETTER_AT_LEAST: Duration = Duration::from_millis(2);
+
+/// Endpoints remembered from an ended session.
+const MAX_CACHED: usize = 2;
+
+/// How much a peer is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Not in the last minutes: paths are left alone.
+    Idle,
+    /// In the last minutes: paths are kept open.
+    Lately,
+    /// Right now: a path that dies is noticed at once.
+    Busy,
+}
+
+/// The direct paths to one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Direct {
+    paths: Vec<DirectPath>,
+    /// The proven path that carries data; without one, the relay does.
+    active: Option<SocketAddr>,
+    /// Where the peer was reached in an earlier session, latest first.
+    cached: Vec<SocketAddr>,
+    /// When this end last began to open its NAT towards the peer, and for how long it does.
+    opening: Option<(Time, Duration)>,
+}
+
+/// One endpoint of the peer.
+#[derive(Debug)]
+struct DirectPath {
+    address: SocketAddr,
+    /// When the first challenge of this round was due.
+    since: Time,
+    /// The next one of the schedule.
+    step: usize,
+    /// Whether it came from nowhere: from a datagram of the peer.
+    noticed: bool,
+    proven: bool,
+    failed: Option<Failed>,
+    /// When something sealed last came over it.
+    heard: Option<Time>,
+    rtt: Option<Duration>,
+    probes: VecDeque<Probe>,
+    last_probe: Option<Time>,
+    missed: u32,
+    mtu: PathMtu,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    since: Time,
+    answers: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    token: u64,
+    sent: Time,
+}
+
+/// What a response to a challenge meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// Nothing was asked with that token.
+    Unasked,
+    /// It came from another address than the challenge went to.
+    Elsewhere,
+    /// The path works; the round trip.
+    Works(Duration),
+}
+
+impl Direct {
+    /// The endpoint that carries data, if one does.
+    pub(crate) fn active(&self) -> Option<SocketAddr> {
+        self.active
+    }
+
+    /// The smoothed round trip of the path that carries data.
+    pub(crate) fn active_rtt(&self) -> Option<Duration> {
+        let active = self.active?;
+        self.paths.iter().find(|path| path.address == active)?.rtt
+    }
+
+    /// The path MTU towards an endpoint.
+    pub(crate) fn mtu(&mut self, address: SocketAddr) -> Option<&mut PathMtu> {
+        let path = self.paths.iter_mut().find(|path| path.address == address);
+        path.map(|path| &mut path.mtu)
+    }
+
+    /// The padded pings that are due, as endpoint and size of the IP packet.
+    pub(crate) fn sizes_due(&mut self, now: Time) -> Vec<(SocketAddr, usize)> {
+        let of_path = |path: &mut DirectPath| {
+            let (address, patience) = (path.address, Some(path.patience()));
+            let due = path.mtu.due(now, patience, path.heard);
+            due.into_iter().map(move |size| (address, size))
+        };
+        self.paths
+            .iter_mut()
+            .filter(|path| path.proven)
+            .flat_map(of_path)
+            .collect()
+    }
+
+    /// A padded ping was answered; whether it was one of these.
+    pub(crate) fn size_answered(&mut self, now: Time, token: u64) -> bool {
+        self.paths.iter_mut().any(|path| path.mtu.answered(now, token))
+    }
+
+    /// Where the peer answered before, in this session or an earlier one: worth a handshake where nothing else is left.
+    pub(crate) fn known(&self) -> Vec<SocketAddr> {
+        let proven = self.paths.iter().filter(|path| path.proven).map(|path| path.address);
+        let mut known: Vec<SocketAddr> = self.active.into_iter().collect();
+        for address in proven.chain(self.cached.iter().copied()) {
+            if !known.contains(&address) && known.len() < MAX_CACHED {
+                known.push(address);
+            }
+        }
+        known
+    }
+
+    /// Begins to try candidates; `opening` is how long datagrams to outside endpoints are to die on the way.
+    pub(crate) fn try_candidates(&mut self, now: Time, candidates: &[SocketAddr], opening: Duration) {
+        self.opening = Some((now, opening));
+        for address in candidates {
+            match self.paths.iter_mut().find(|path| path.address == *address) {
+                Some(path) if path.proven || (path.step < SCHEDULE.len()) => {}
+                Some(path) => {
+                    path.since = now;
+                    path.step = 0;
+                }
+                None => self.add(DirectPath::new(*address, now, false)),
+            }
+        }
+    }
+
+    /// Something authentic came straight from `address`. Whether that was a known path; otherwise it is tried now.
+    pub(crate) fn heard(&mut self, now: Time, address: SocketAddr) -> bool {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+            path.heard = Some(now);
+            if path.failed.is_none() {
+                path.missed = 0;
+            }
+            if !path.proven && path.step >= SCHEDULE.len() {
+                // It did not answer when it was tried, and speaks now.
+                path.step = 0;
+                path.since = now;
+            }
+            return true;
+        }
+        let noticed = self.paths.iter().filter(|path| path.noticed && !path.proven).count();
+        if noticed < MAX_NOTICED {
+            // Where this end has been opening its NAT for long enough, there is nothing to wait for.
+            let since = self.opening.map_or(now, |(since, _)| since);
+            let mut path = DirectPath::new(address, since, true);
+            path.heard = Some(now);
+            path.step = SCHEDULE.iter().position(|step| since + *step >= now).unwrap_or(0);
+            if path.step == 0 {
+                path.since = now;
+            }
+            self.add(path);
+        }
+        false
+    }
+
+    fn add(&mut self, path: DirectPath) {
+        if self.paths.len() >= MAX_PATHS {
+            let unproven = self
+                .paths
+                .iter()
+                .position(|path| !path.proven && path.step >= SCHEDULE.len());
+            let Some(position) = unproven.or_else(|| self.paths.iter().position(|path| path.failed.is_some())) else {
+                return;
+            };
+            self.paths.remove(position);
+        }
+        self.paths.push(path);
+    }
+
+    /// The time to live of a datagram to `address` now, if it is not the system's.
+    pub(crate) fn ttl(&self, now: Time, address: SocketAddr) -> Option<u8> {
+        if is_private(address.ip()) || self.paths.iter().any(|path| path.address == address && path.proven) {
+            return None;
+        }
+        let (since, opening) = self.opening?;
+        (now.since(since) < opening).then_some(OPENING_TTL)
+    }
+
+    /// The endpoints to be challenged now.
+    pub(crate) fn due(&mut self, now: Time, used: Use) -> Vec<SocketAddr> {
+        let active = self.active;
+        let settled = active.is_some();
+        let mut due = Vec::new();
+        for path in &mut self.paths {
+            if path.proven {
+                if path.next_probe(active, used).is_some_and(|at| at <= now) {
+                    due.push(path.address);
+                }
+            } else if path.next_step().is_some_and(|at| at <= now) {
+                path.step = SCHEDULE
+                    .iter()
+                    .position(|step| path.since + *step > now)
+                    .unwrap_or(SCHEDULE.len());
+                // Where a path works, later challenges only look for one on the own LAN.
+                if !settled || is_private(path.address.ip()) || path.noticed {
+                    due.push(path.address);
+                }
+            }
+        }
+        due
+    }
+
+    /// A challenge with this token was sent to `address`.
+    pub(crate) fn challenged(&mut self, now: Time, address: SocketAddr, token: u64) {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+            if path.probes.len() >= MAX_PROBES {
+                path.probes.pop_front();
+            }
+            path.probes.push_back(Probe { token, sent: now });
+            path.last_probe = Some(now);
+        }
+    }
+
+    /// A response came straight from `address`.
+    pub(crate) fn answered(&mut self, now: Time, address: SocketAddr, token: u64) -> Answered {
+        let asked = |path: &DirectPath| path.probes.iter().any(|probe| probe.token == token);
+        let Some(path) = self.paths.iter_mut().find(|path| asked(path)) else {
+            return Answered::Unasked;
+        };
+        if path.address != address {
+            return Answered::Elsewhere;
+        }
+        let position = path.probes.iter().position(|probe| probe.token == token);
+        let Some(probe) = position.and_then(|position| path.probes.remove(position)) else {
+            return Answered::Unasked;
+        };
+        let sample = now.since(probe.sent);
+        // RFC 6298 §2, α = 1/8.
+        path.rtt = Some(path.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+        path.works(now);
+        Answered::Works(sample)
+    }
+
+    /// A handshake went and came over `address`, which shows the same as a challenge.
+    pub(crate) fn proved(&mut self, now: Time, address: SocketAddr) {
+        if !self.paths.iter().any(|path| path.address == address) {
+            self.add(DirectPath::new(address, now, true));
+        }
+        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+            // What failed under the old session may have been the session's fault.
+            path.failed = None;
+            path.works(now);
+        }
+    }
+
+    /// Counts probes that were missed, and forgets what is of no use any more. Returns whether a path has failed.
+    pub(crate) fn judge(&mut self, now: Time) -> bool {
+        let mut failed = false;
+        for path in &mut self.paths {
+            let patience = path.patience();
+            while let Some(probe) = path.probes.pop_front_if(|probe| now.since(probe.sent) >= patience) {
+                if path.heard.is_some_and(|heard| heard >= probe.sent) {
+                    continue;
+                }
+                path.missed = path.missed.saturating_add(1);
+                if let Some(failed) = &mut path.failed {
+                    failed.answers = 0;
+                }
+            }
+            if path.proven && path.failed.is_none() && path.missed >= MISSES {
+                path.fail(now);
+                failed = true;
+            }
+        }
+        let forgotten = |path: &DirectPath| path.failed.is_some_and(|failed| now.since(failed.since) >= FAILED_KEPT);
+        self.paths.retain(|path| !forgotten(path));
+        failed
+    }
+
+    /// The path in use brought nothing for too long while data was sent over it.
+    pub(crate) fn active_fell_silent(&mut self, now: Time) {
+        let active = self.active;
+        if let Some(path) = self.paths.iter_mut().find(|path| Some(path.address) == active) {
+            path.fail(now);
+        }
+    }
+
+    /// Chooses the path that carries data: on the own LAN before any other, then by round trip. Returns the choice if
+    /// it is another than before.
+    pub(crate) fn choose(&mut self) -> Option<Option<SocketAddr>> {
+        let usable = || self.paths.iter().filter(|path| path.proven && path.failed.is_none());
+        let best = usable().min_by_key(|path| path.rank());
+        let current = usable().find(|path| Some(path.address) == self.active);
+        let choice = match (best, current) {
+            (Some(best), Some(current)) if !best.clearly_better_than(current) => Some(current.address),
+            (best, _) => best.map(|best| best.address),
+        };
+        (choice != self.active).then(|| {
+            self.active = choice;
+            choice
+        })
+    }
+
+    /// The last session ended: what worked is remembered for the next one.
+    pub(crate) fn session_ended(&mut self) {
+        self.cached = self.known();
+        self.paths.clear();
+        self.active = None;
+        self.opening = None;
+    }
+
+    /// Probes every proven path at once, as after this machine moved to another network.
+    pub(crate) fn probe_now(&mut self) {
+        for path in self.paths.iter_mut().filter(|path| path.proven) {
+            path.last_probe = None;
+            path.since = Time::ZERO;
+            path.missed = path.missed.max(1);
+        }
+    }
+
+    /// When [`Self::due`] or [`Self::judge`] has something to do.
+    pub(crate) fn deadline(&self, used: Use) -> Option<Time> {
+        let of_path = |path: &DirectPath| {
+            let next = if path.proven {
+                path.next_probe(self.active, used)
+            } else {
+                path.next_step()
+            };
+            let missed = path.probes.front().map(|probe| probe.sent + path.patience());
+            let forgotten = path.failed.map(|failed| failed.since + FAILED_KEPT);
+            let mtu = path.mtu.deadline(Some(path.patience()));
+            [next, missed, forgotten, mtu].into_iter().flatten().min()
+        };
+        self.paths.iter().filter_map(of_path).min()
+    }
+}
+
+impl DirectPath {
+    fn new(address: SocketAddr, since: Time, noticed: bool) -> Self {
+        Self {
+            address,
+            since,
+            step: 0,
+            noticed,
+            proven: false,
+            failed: None,
+            heard: None,
+            rtt: None,
+            probes: VecDeque::new(),
+            last_probe: None,
+            missed: 0,
+            mtu: PathMtu::default(),
+        }
+    }
+
+    /// When the next challenge of the schedule is due.
+    fn next_step(&self) -> Option<Time> {
+        SCHEDULE.get(self.step).map(|step| self.since + *step)
+    }
+
+    /// When a proven path is to be probed next.
+    fn next_probe(&self, active: Option<SocketAddr>, used: Use) -> Option<Time> {
+        if used == Use::Idle {
+            return None;
+        }
+        let probed = self.last_probe.unwrap_or(self.since);
+        if let Some(failed) = self.failed {
+            let lately = probed.since(failed.since) < FAILED_LATELY;
+            return Some(probed + if lately { PROBE_MISSED } else { PROBE_BUSY });
+        }
+        if self.missed > 0 {
+            return Some(probed + PROBE_MISSED);
+        }
+        let shown = self.heard.map_or(probed, |heard| heard.max(probed));
+        if used == Use::Busy && active == Some(self.address) {
+            return Some((shown + PROBE_BUSY).min(probed + MEASURE));
+        }
+        let spread = u64::from(self.address.port()) * 97 % PROBE_SPREAD;
+        Some(probed + PROBE_KEPT + Duration::from_millis(spread))
+    }
+
+    fn patience(&self) -> Duration {
+        self.rtt
+            .map_or(PATIENCE_UNKNOWN, |rtt| (rtt * 3 / 2).max(PROBE_MISSED))
+            .min(Duration::from_secs(1))
+    }
+
+    /// An answer came over this path.
+    fn works(&mut self, now: Time) {
+        self.proven = true;
+        self.heard = Some(now);
+        self.missed = 0;
+        if let Some(failed) = &mut self.failed {
+            failed.answers += 1;
+            if failed.answers >= ANSWERS_AGAIN {
+                self.failed = None;
+            }
+        }
+    }
+
+    fn fail(&mut self, now: Time) {
+        self.failed.get_or_insert(Failed { since: now, answers: 0 });
+        self.missed = 0;
+    }
+
+    /// What is preferred sorts first.
+    fn rank(&self) -> (bool, Duration) {
+        (!is_private(self.address.ip()), self.rtt.unwrap_or(Duration::MAX))
+    }
+
+    fn clearly_better_than(&self, other: &Self) -> bool {
+        let ((outside, rtt), (others_outside, others_rtt)) = (self.rank(), other.rank());
+        if outside != others_outside {
+            return !outside;
+        }
+        let margin = (others_rtt / BETTER_SHARE).max(BETTER_AT_LEAST);
+        rtt.saturating_add(margin) < others_rtt
+    }
+}
+
+/// Whether an address means something only inside a local network (RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6).
+/// Addresses between a home and its carrier (RFC 6598) are not among them: they are behind a NAT of their own.
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    fn outside(last: u8) -> SocketAddr {
+        SocketAddr::from(([203, 0, 113, last], 9600))
+    }
+
+    fn inside(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 168, 1, last], 9600))
+    }
+
+    fn start() -> Time {
+        Time::ZERO + Duration::from_secs(100)
+    }
+
+    /// A busy peer whose challenges are answered after `rtt`, if at all.
+    struct Peer {
+        direct: Direct,
+        now: Time,
+        tokens: u64,
+        under_way: Vec<(Time, SocketAddr, u64)>,
+        used: Use,
+    }
+
+    impl Peer {
+        fn new(candidates: &[SocketAddr]) -> Self {
+            let mut direct = Direct::default();
+            direct.try_candidates(start(), candidates, OPENING);
+            Self {
+                direct,
+                now: start(),
+                tokens: 0,
+                under_way: Vec::new(),
+                used: Use::Busy,
+            }
+        }
+
+        /// Lets time pass; `rtt` says how long an endpoint takes to answer. Returns the challenges with their moments.
+        fn run(&mut self, time: Duration, rtt: impl Fn(SocketAddr) -> Option<Duration>) -> Vec<(Duration, SocketAddr)> {
+            let (begun, mut challenges) = (self.now, Vec::new());
+            while self.now.since(begun) < time {
+                self.direct.judge(self.now);
+                self.direct.choose();
+                for address in self.direct.due(self.now, self.used) {
+                    self.tokens += 1;
+                    self.direct.challenged(self.now, address, self.tokens);
+                    challenges.push((self.now.since(begun), address));
+                    if let Some(rtt) = rtt(address) {
+                        self.under_way.push((self.now + rtt, address, self.tokens));
+                    }
+                }
+                let now = self.now;
+                for (_, address, token) in self.under_way.extract_if(.., |(at, ..)| *at <= now) {
+                    self.direct.heard(now, address);
+                    assert!(matches!(self.direct.answered(now, address, token), Answered::Works(_)));
+                }
+                self.direct.choose();
+                self.now += MILLISECOND;
+            }
+            challenges
+        }
+    }
+
+    #[test]
+    fn a_candidate_that_does_not_answer_is_challenged_by_the_schedule() {
+        let mut peer = Peer::new(&[outside(1)]);
+        let challenges = peer.run(Duration::from_secs(10), |_| None);
+        let times: Vec<u128> = challenges.iter().map(|(at, _)| at.as_millis()).collect();
+        assert_eq!(times, [0, 50, 100, 200, 400, 800, 1600]);
+        assert_eq!(peer.direct.active(), None);
+        // Another round begins anew.
+        peer.direct.try_candidates(peer.now, &[outside(1)], OPENING);
+        assert_eq!(peer.run(Duration::from_secs(3), |_| None).len(), 7);
+    }
+
+    #[test]
+    fn the_own_lan_goes_before_a_shorter_way_round_and_then_the_shorter_way() {
+        let mut peer = Peer::new(&[outside(1), outside(2), inside(3)]);
+        let rtt = |address| {
+            Some(if address == inside(3) {
+                40 * MILLISECOND
+            } else if address == outside(2) {
+                10 * MILLISECOND
+            } else {
+                20 * MILLISECOND
+            })
+        };
+        peer.run(Duration::from_secs(1), rtt);
+        assert_eq!(peer.direct.active(), Some(inside(3)));
+        peer.run(Duration::from_secs(5), |address| {
+            rtt(address).filter(|_| address != inside(3))
+        });
+        assert_eq!(peer.direct.active(), Some(outside(2)));
+    }
+
+    #[test]
+    fn a_round_trip_that_is_hardly_shorter_moves_nothing() {
+        let mut peer = Peer::new(&[outside(1)]);
+        peer.run(Duration::from_secs(1), |_| Some(20 * MILLISECOND));
+        peer.direct.try_candidates(peer.now, &[outside(2)], OPENING);
+        peer.direct.proved(peer.now, outside(2));
+        peer.run(Duration::from_secs(30), |address| {
+            Some(if address == outside(1) { 20 } else { 19 } * MILLISECOND)
+        });
+        assert_eq!(peer.direct.active(), Some(outside(1)));
+    }
+
+    #[test]
+    fn four_missed_probes_end_a_path_and_three_answers_bring_it_back() {
+        let mut peer = Peer::new(&[outside(1)]);
+        peer.run(Duration::from_secs(1), |_| Some(20 * MILLISECOND));
+        assert_eq!(peer.direct.active(), Some(outside(1)));
+        let challenges = peer.run(Duration::from_secs(3), |_| None);
+        assert_eq!(peer.direct.active(), None);
+        let pauses: Vec<u128> = challenges
+            .windows(2)
+            .map(|pair| (pair[1].0 - pair[0].0).as_millis())
+            .collect();
+        assert!(
+            pauses.iter().all(|pause| *pause == PROBE_MISSED.as_millis()),
+            "{pauses:?}"
+        );
+        // A single answer now and then is not enough.
+        peer.under_way.clear();
+        let (now, token) = (peer.now, 1_000_000);
+        for round in 0..10 {
+            let at = now + Duration::from_secs(round);
+            peer.direct.challenged(at, outside(1), token + round);
+            peer.direct.answered(at + MILLISECOND, outside(1), token + round);
+            peer.direct
+                .challenged(at + 2 * MILLISECOND, outside(1), u64::MAX - round);
+            peer.direct.judge(at + Duration::from_millis(900));
+            peer.direct.choose();
+            assert_eq!(peer.direct.active(), None);
+        }
+        peer.now += Duration::from_secs(10);
+        peer.run(Duration::from_secs(4), |_| Some(20 * MILLISECOND));
+        assert_eq!(peer.direct.active(), Some(outside(1)));
+    }
+
+    #[test]
+    fn what_comes_over_a_path_makes_up_for_a_missed_probe() {
+        let mut peer = Peer::new(&[outside(1)]);
+        peer.run(Duration::from_secs(1), |_| Some(20 * MILLISECOND));
+        for _ in 0..100 {
+            peer.run(100 * MILLISECOND, |_| None);
+            peer.direct.heard(peer.now, outside(1));
+        }
+        assert_eq!(peer.direct.active(), Some(outside(1)));
+    }
+
+    #[test]
+    fn an_answer_from_elsewhere_proves_nothing() {
+        let mut direct = Direct::default();
+        direct.try_candidates(start(), &[outside(1)], OPENING);
+        direct.challenged(start(), outside(1), 7);
+        assert_eq!(direct.answered(start(), outside(2), 7), Answered::Elsewhere);
+        assert_eq!(direct.answered(start(), outside(1), 8), Answered::Unasked);
+        assert_eq!(direct.choose(), None);
+        assert!(matches!(direct.answered(start(), outside(1), 7), Answered::Works(_)));
+        assert_eq!(direct.answered(start(), outside(1), 7), Answered::Unasked);
+        assert_eq!(direct.choose(), Some(Some(outside(1))));
+    }
+
+    #[test]
+    fn the_tables_are_bounded() {
+        let mut direct = Direct::default();
+        for port in 1..1000 {
+            let address = SocketAddr::from(([203, 0, 113, 1], port));
+            direct.heard(start(), address);
+        }
+        assert_eq!(direct.paths.len(), MAX_NOTICED);
+        let many: Vec<_> = (1..100).map(outside).collect();
+        direct.try_candidates(start(), &many, OPENING);
+        assert_eq!(direct.paths.len(), MAX_PATHS);
+        for token in 0..1000 {
+            direct.challenged(start(), outside(1), token);
+        }
+        assert!(direct.paths.iter().all(|path| path.probes.len() <= MAX_PROBES));
+    }
+
+    #[test]
+    fn an_idle_peer_is_left_alone() {
+        let mut peer = Peer::new(&[outside(1)]);
+        peer.run(Duration::from_secs(5), |_| Some(20 * MILLISECOND));
+        peer.used = Use::Lately;
+        let kept = peer.run(Duration::from_secs(300), |_| Some(20 * MILLISECOND));
+        assert!((11..=15).contains(&kept.len()), "{}", kept.len());
+        peer.used = Use::Idle;
+        assert!(
+            peer.run(Duration::from_secs(300), |_| Some(20 * MILLISECOND))
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn an_ended_session_leaves_its_endpoint() {
+        let mut peer = Peer::new(&[outside(1), outside(2)]);
+        peer.run(Duration::from_secs(5), |address| {
+            Some(20 * MILLISECOND).filter(|_| address == outside(2))
+        });
+        peer.direct.session_ended();
+        assert_eq!((peer.direct.active(), peer.direct.known()), (None, vec![outside(2)]));
+        assert_eq!(peer.direct.deadline(Use::Busy), None);
+    }
+}

@@ -1,0 +1,385 @@
+//! From the relay to the peer and back.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    Event, NetworkHandle, PathKind,
+    direct::{OPENING, OPENING_TTL},
+    peers::SILENCE,
+    scenarios::lab::{DELAY, Lab, Place, Straight, cut, frame, intact, link, name},
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Two nodes with public addresses in one network, registered, not in touch yet.
+struct Pair {
+    lab: Lab,
+    supernode: Place,
+    nodes: [Place; 2],
+    networks: [NetworkHandle; 2],
+    marks: u8,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self::in_network(&link(1))
+    }
+
+    fn in_network(parameters: &farlan_netconf::Parameters) -> Self {
+        let (mut lab, [supernode, one, other]) = Lab::with_two_nodes();
+        for place in [supernode, one, other] {
+            let last = u8::try_from(place + 1).unwrap();
+            lab.hosts[place].address = SocketAddr::from(([203, 0, 113, last], 9600));
+        }
+        // The worlds were made before.
+        for node in [one, other] {
+            lab.set_world(node, 1, &[supernode]);
+        }
+        lab.open = true;
+        let networks = [one, other].map(|node| lab.join(node, parameters));
+        lab.run_seconds(3);
+        Self {
+            lab,
+            supernode,
+            nodes: [one, other],
+            networks,
+            marks: 0,
+        }
+    }
+
+    /// The node `from` (0 or 1) sends the other a frame of its own.
+    fn send(&mut self, from: usize) -> Vec<u8> {
+        self.marks = self.marks.wrapping_add(1);
+        let macs = [0, 1].map(|at| self.lab.mac(self.nodes[at], self.networks[at]));
+        let mut frame = frame(macs[1 - from], macs[from], self.marks);
+        frame.extend(self.lab.now.as_nanos().to_be_bytes());
+        self.lab.send(self.nodes[from], self.networks[from], &frame);
+        frame
+    }
+
+    /// Both send a frame every 20 ms; returns what each sent.
+    fn converse(&mut self, time: Duration) -> [Vec<Vec<u8>>; 2] {
+        self.converse_every(20 * MILLISECOND, time)
+    }
+
+    fn converse_every(&mut self, pause: Duration, time: Duration) -> [Vec<Vec<u8>>; 2] {
+        let end = self.lab.now + time;
+        let mut sent = [Vec::new(), Vec::new()];
+        while self.lab.now < end {
+            for (from, sent) in sent.iter_mut().enumerate() {
+                sent.push(self.send(from));
+            }
+            self.lab.run(pause);
+        }
+        sent
+    }
+
+    fn received(&self, by: usize, frame: &[u8]) -> usize {
+        self.lab.received(self.nodes[by], self.networks[by], frame)
+    }
+
+    /// How many of the frames sent by each were not received by the other, once more of what is under way has arrived.
+    fn lost(&mut self, sent: &[Vec<Vec<u8>>; 2]) -> usize {
+        self.lab.run(4 * DELAY);
+        let mut lost = 0;
+        for (from, frames) in sent.iter().enumerate() {
+            for frame in frames {
+                let received = self.received(1 - from, frame);
+                assert!(received < 2, "a frame came twice");
+                lost += 1 - received;
+            }
+        }
+        lost
+    }
+
+    fn path(&self, at: usize) -> Option<PathKind> {
+        let key = self.lab.key(self.nodes[1 - at]);
+        let peers = self.lab.hosts[self.nodes[at]].engine.peers(self.lab.now);
+        peers.into_iter().find(|peer| peer.key == key)?.path
+    }
+
+    fn paths(&self) -> [Option<PathKind>; 2] {
+        [self.path(0), self.path(1)]
+    }
+
+    fn cut_straight(&mut self) {
+        self.lab.wire = cut(self.nodes[0], self.nodes[1]);
+    }
+
+    /// Nobody reaches the supernode any more.
+    fn kill_supernode(&mut self) {
+        let supernode = self.supernode;
+        self.lab.wire = Box::new(move |from, to, _| from != supernode && to != supernode);
+    }
+}
+
+const DIRECT: [Option<PathKind>; 2] = [Some(PathKind::Direct); 2];
+const RELAY: [Option<PathKind>; 2] = [Some(PathKind::Relay); 2];
+
+#[test]
+fn frames_make_a_direct_path_and_none_is_lost_or_doubled() {
+    let mut pair = Pair::new();
+    let sent = pair.converse(Duration::from_millis(800));
+    assert_eq!(pair.paths(), DIRECT);
+    let more = pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.lost(&sent) + pair.lost(&more), 0);
+    let changed = pair.lab.hosts[pair.nodes[0]].events.iter();
+    let changed = changed.filter(|event| {
+        matches!(
+            event,
+            Event::PathChanged {
+                path: PathKind::Direct,
+                ..
+            }
+        )
+    });
+    assert_eq!(changed.count(), 1);
+}
+
+#[test]
+fn without_frames_nothing_is_tried() {
+    let mut pair = Pair::new();
+    pair.lab.run_seconds(60);
+    assert!(pair.lab.straight.is_empty());
+}
+
+#[test]
+fn nothing_outlives_the_core_before_both_ends_have_opened_their_nats() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(3));
+    assert_eq!(pair.paths(), DIRECT);
+    for node in pair.nodes {
+        let sent: Vec<_> = pair.lab.straight.iter().filter(|sent| sent.from == node).collect();
+        let first = sent.first().unwrap().at;
+        let (early, late): (Vec<&Straight>, Vec<&Straight>) =
+            sent.into_iter().partition(|sent| sent.at.since(first) < OPENING);
+        assert!(early.len() >= 3);
+        assert!(early.iter().all(|sent| sent.ttl == Some(OPENING_TTL)));
+        assert!(!late.is_empty() && late.iter().all(|sent| sent.ttl.is_none()));
+    }
+}
+
+#[test]
+fn on_one_lan_nothing_dies_on_the_way() {
+    let mut pair = Pair::new();
+    for (at, place) in pair.nodes.into_iter().enumerate() {
+        let inside = SocketAddr::from(([192, 168, 1, u8::try_from(at + 1).unwrap()], 9600));
+        pair.lab.hosts[place].inside = Some(inside);
+        // Seen from outside, both have the router's address.
+        pair.lab.hosts[place].address = SocketAddr::from(([203, 0, 113, 9], 40_000 + u16::try_from(at).unwrap()));
+        let now = pair.lab.now;
+        pair.lab.hosts[place].engine.set_local_endpoints(now, vec![inside]);
+    }
+    pair.lab.run_seconds(30);
+    pair.converse(Duration::from_secs(1));
+    let peers = pair.lab.hosts[pair.nodes[0]].engine.peers(pair.lab.now);
+    assert_eq!(peers[0].address, pair.lab.hosts[pair.nodes[1]].inside);
+    let near = pair
+        .lab
+        .straight
+        .iter()
+        .filter(|sent| sent.to.ip().to_string().starts_with("192.168."));
+    assert!(near.clone().count() > 0);
+    assert!(near.into_iter().all(|sent| sent.ttl.is_none()));
+}
+
+#[test]
+fn a_direct_path_that_dies_is_left_for_the_relay_and_taken_again() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.paths(), DIRECT);
+    pair.cut_straight();
+    pair.converse(SILENCE + Duration::from_millis(700));
+    assert_eq!(pair.paths(), RELAY);
+    let sent = pair.converse(Duration::from_secs(3));
+    assert_eq!(pair.lost(&sent), 0);
+    pair.lab.wire = intact();
+    let sent = pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.paths(), DIRECT);
+    assert_eq!(pair.lost(&sent), 0);
+}
+
+#[test]
+fn a_direct_path_outlives_every_supernode_and_the_renewal_of_keys() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    let before = pair.lab.handshakes_begun();
+    pair.kill_supernode();
+    let sent = pair.converse_every(Duration::from_millis(500), Duration::from_secs(400));
+    assert_eq!(pair.paths(), DIRECT);
+    assert_eq!(pair.lost(&sent), 0);
+    let towards_the_supernode = 2 * 100;
+    let begun = pair.lab.handshakes_begun() - before;
+    assert!((3..8 + towards_the_supernode).contains(&begun), "{begun} handshakes");
+}
+
+#[test]
+fn a_peer_that_restarts_without_any_supernode_is_found_where_it_was() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    pair.kill_supernode();
+    let [_, other] = pair.nodes;
+    pair.lab.restart(other);
+    pair.lab.set_world(other, 1, &[pair.supernode]);
+    pair.networks[1] = pair.lab.join(other, &link(1));
+    for _ in 0..200 {
+        pair.send(0);
+        pair.lab.run(20 * MILLISECOND);
+    }
+    let frame = pair.send(0);
+    pair.lab.run_seconds(1);
+    assert_eq!(pair.received(1, &frame), 1);
+}
+
+#[test]
+fn a_peer_that_moves_is_followed() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    let moved = SocketAddr::from(([198, 51, 100, 77], 1234));
+    pair.lab.hosts[pair.nodes[1]].address = moved;
+    pair.converse(Duration::from_secs(3));
+    let sent = pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.paths(), DIRECT);
+    assert_eq!(pair.lost(&sent), 0);
+    let peers = pair.lab.hosts[pair.nodes[0]].engine.peers(pair.lab.now);
+    assert_eq!(peers[0].address, Some(moved));
+}
+
+#[test]
+fn a_genuine_datagram_from_elsewhere_brings_no_data_there() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    let elsewhere = SocketAddr::from(([198, 51, 100, 99], 666));
+    // Somebody on the way holds a datagram up and sends it from his own address.
+    pair.lab.wire = cut(pair.nodes[0], pair.nodes[1]);
+    pair.send(1);
+    let genuine = pair.lab.straight.last().unwrap().bytes.clone();
+    pair.lab.wire = intact();
+    pair.lab.deliver(pair.nodes[0], elsewhere, &genuine);
+    let sent = pair.converse(Duration::from_secs(5));
+    assert_eq!(pair.lost(&sent), 0);
+    let there = pair.lab.straight.iter().filter(|sent| sent.to == elsewhere);
+    // Challenges of one padded block and nothing else.
+    let lengths: Vec<usize> = there.map(|sent| sent.bytes.len()).collect();
+    assert!((1..=8).contains(&lengths.len()), "{lengths:?}");
+    assert!(lengths.iter().all(|length| *length == 16 + 64 + 16), "{lengths:?}");
+}
+
+#[test]
+fn a_hidden_address_stays_hidden_from_strangers() {
+    let mut pair = Pair::in_network(&name());
+    pair.lab.hosts[pair.nodes[0]].engine.set_hide_address(true);
+    let sent = pair.converse(Duration::from_secs(3));
+    assert_eq!(pair.lost(&sent), 0);
+    assert_eq!(pair.paths(), RELAY);
+    assert!(pair.lab.straight.is_empty());
+}
+
+#[test]
+fn one_way_traffic_keeps_its_direct_path() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    for _ in 0..500 {
+        pair.send(0);
+        pair.lab.run(20 * MILLISECOND);
+        assert_eq!(pair.paths(), DIRECT);
+    }
+}
+
+#[test]
+fn a_rested_path_is_kept_open_for_ten_minutes_and_costs_nothing_after() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    pair.lab.run_seconds(590);
+    assert_eq!(pair.paths(), DIRECT);
+    let longest = pair
+        .lab
+        .straight
+        .windows(2)
+        .map(|pair| pair[1].at.since(pair[0].at))
+        .max();
+    assert!(longest.unwrap() < Duration::from_secs(26), "{longest:?}");
+    pair.lab.run_seconds(300);
+    let before = pair.lab.straight.len();
+    pair.lab.run_seconds(600);
+    assert_eq!(pair.lab.straight.len(), before);
+}
+
+/// A wire that carries IPv4 packets up to `mtu` bytes.
+fn narrow(mtu: usize) -> crate::scenarios::lab::Wire {
+    Box::new(move |_, _, bytes| bytes.len() + 28 <= mtu)
+}
+
+/// Sends frames of all sorts of lengths for a while; all must arrive once, whole.
+fn every_length_arrives(pair: &mut Pair) {
+    let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+    for length in [60, 1000, 1272, 1372, 1386, 1400, 1500, 3000, 5000, 9014] {
+        for destination in [macs[1], farlan_netconf::Mac::BROADCAST] {
+            pair.marks = pair.marks.wrapping_add(1);
+            let mut frame = frame(destination, macs[0], pair.marks);
+            frame.extend(pair.lab.now.as_nanos().to_be_bytes());
+            frame.resize(length, u8::try_from(length % 251).unwrap());
+            pair.lab.send(pair.nodes[0], pair.networks[0], &frame);
+            pair.lab.run(300 * MILLISECOND);
+            assert_eq!(pair.received(1, &frame), 1, "{length} bytes");
+        }
+    }
+}
+
+#[test]
+fn frames_larger_than_the_path_arrive_in_parts() {
+    for mtu in [1280, 1400, 1492, 1500, 4000, 9216] {
+        for open in [false, true] {
+            let mut pair = Pair::new();
+            pair.lab.open = open;
+            pair.lab.wire = narrow(mtu);
+            pair.converse(Duration::from_secs(2));
+            assert_eq!(pair.paths(), if open { DIRECT } else { RELAY });
+            every_length_arrives(&mut pair);
+        }
+    }
+}
+
+#[test]
+fn what_fits_the_path_is_not_cut_once_the_path_is_known() {
+    for (mtu, open) in [(1500, true), (1492, true), (1500, false), (1492, false)] {
+        let mut pair = Pair::new();
+        pair.lab.open = open;
+        pair.lab.wire = narrow(mtu);
+        pair.converse(Duration::from_secs(2));
+        // The longest of a network of the default MTU.
+        let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+        let mut full = frame(macs[1], macs[0], 1);
+        full.resize(1372 + 14, 7);
+        pair.lab.send(pair.nodes[0], pair.networks[0], &full);
+        pair.lab.run(500 * MILLISECOND);
+        let cut = pair.lab.hosts[pair.nodes[0]].engine.counters().messages_cut;
+        for _ in 0..100 {
+            pair.lab.send(pair.nodes[0], pair.networks[0], &full);
+            pair.lab.run(50 * MILLISECOND);
+        }
+        assert_eq!(
+            pair.lab.hosts[pair.nodes[0]].engine.counters().messages_cut,
+            cut,
+            "{mtu} {open}"
+        );
+        assert_eq!(pair.received(1, &full), 101);
+    }
+}
+
+#[test]
+fn a_path_that_carries_less_than_before_is_noticed() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    every_length_arrives(&mut pair);
+    pair.lab.wire = narrow(1300);
+    let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+    let mut full = frame(macs[1], macs[0], 1);
+    full.resize(1386, 7);
+    for _ in 0..60 {
+        pair.lab.send(pair.nodes[0], pair.networks[0], &full);
+        pair.lab.run(50 * MILLISECOND);
+    }
+    assert_eq!(pair.paths(), DIRECT);
+    every_length_arrives(&mut pair);
+}

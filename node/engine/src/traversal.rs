@@ -1,0 +1,603 @@
+//! From the relay to the peer: which endpoints two nodes tell each other, when they try them, and what goes out on the
+//! way. The state of each path is in `direct`.
+//!
+//! A *round* begins when a peer is used and no direct path works: both ends tell each other their endpoints inside the
+//! session and send sealed challenges to each other's, at the same moments as far as the relay allows. What answers is a
+//! path. Rounds are repeated with growing pauses as long as the peer is used; a failed one costs nothing but its
+//! datagrams, since frames go over the relay meanwhile.
+//!
+//! This is where port prediction, the birthday search, port mappings and TCP belong: they are further sources of
+//! candidates, or further ways to try them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use farlan_netconf::Policy;
+use tracing::{debug, info, trace};
+
+use crate::{
+    Engine, Event, Outbox, PathKind, Time,
+    direct::{Answered, OPENING, Use, is_private},
+    handshakes::Via,
+    multicast::ALL,
+    outbound::Content,
+    peers::{Path, Peer, PeerId},
+    retry::{Retry, Schedule},
+    wire::{
+        control::{Candidate, Control},
+        datagram::SessionIndex,
+    },
+};
+
+/// Endpoints told to one peer, and taken from one.
+const MAX_CANDIDATES: usize = 8;
+
+/// Of those, so many with one address: two NAT mappings are seen by two supernodes.
+const MAX_PORTS: usize = 2;
+
+/// Unacknowledged candidates are sent again after these pauses.
+const RESEND: Schedule = Schedule {
+    first: Duration::from_millis(400),
+    steady: 3,
+    longest: Duration::from_secs(5),
+};
+
+/// Candidates told so lately are not told again because the other end asks: both began a round at once.
+const TOLD_LATELY: Duration = Duration::from_secs(1);
+
+/// The pauses between rounds that found no path, in seconds; the last is repeated.
+const ROUND_PAUSES: [u64; 5] = [5, 10, 20, 40, 60];
+
+/// The longest time for which datagrams to outside endpoints die on the way, whatever the round trip over the relay.
+const OPENING_MAX: Duration = Duration::from_secs(1);
+
+/// A peer is in use for so long after a frame, see [`Use::Busy`].
+const BUSY: Duration = Duration::from_secs(3);
+
+/// Rounds are begun for so long after a frame.
+const TRIED: Duration = Duration::from_secs(10);
+
+/// Paths are kept open for so long after a frame, see [`Use::Lately`].
+const LATELY: Duration = Duration::from_secs(600);
+
+/// Strangers to whom endpoints are told within [`STRANGERS_WITHIN`].
+const STRANGERS: usize = 30;
+const STRANGERS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Set in the number of an acknowledgement that is for candidates.
+pub(crate) const CANDIDATES_ACK: u32 = 1 << 30;
+
+/// What this node knows of its own endpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Traversal {
+    /// Those of its own cards.
+    local: Vec<SocketAddr>,
+    /// Where its supernodes see it.
+    observed: BTreeMap<PeerId, SocketAddr>,
+    /// Strangers are not told where this node is.
+    hide_address: bool,
+    /// When endpoints were told to strangers lately.
+    strangers: Vec<Time>,
+    /// Something of the above changed since the last turn.
+    changed: bool,
+    /// The cards changed: supernodes are to see the new source address at once.
+    moved: bool,
+}
+
+/// What two nodes told each other of their endpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Exchange {
+    /// The number of the message sent last, and the session and pauses under which it is repeated.
+    number: u32,
+    under_way: Option<(SessionIndex, Retry, bool)>,
+    /// What was told last, and when.
+    told: Vec<Candidate>,
+    told_at: Option<Time>,
+    their_number: Option<(SessionIndex, u32)>,
+    theirs: Vec<Candidate>,
+    /// Whether this peer was counted among the strangers.
+    accepted: bool,
+    /// When the next round may begin, and how many found nothing.
+    next_round: Time,
+    rounds: usize,
+}
+
+impl Exchange {
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.under_way.as_ref().map(|(_, retry, _)| retry.at())
+    }
+
+    /// What was told to the other end is void: it holds no session any more.
+    pub(crate) fn session_ended(&mut self) {
+        *self = Self {
+            number: self.number,
+            accepted: self.accepted,
+            ..Self::default()
+        };
+    }
+}
+
+impl Traversal {
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.changed || self.moved
+    }
+
+    pub(crate) fn forget(&mut self, supernode: PeerId) {
+        self.observed.remove(&supernode);
+    }
+
+    /// The endpoints by which others may reach this node from outside.
+    fn outside(&self) -> BTreeSet<SocketAddr> {
+        let global = self.local.iter().filter(|endpoint| !is_private(endpoint.ip()));
+        self.observed.values().chain(global).copied().collect()
+    }
+}
+
+impl Peer {
+    /// How much this peer is used.
+    pub(crate) fn use_at(&self, now: Time) -> Use {
+        match self.used.map(|used| now.since(used)) {
+            Some(ago) if ago < BUSY => Use::Busy,
+            Some(ago) if ago < LATELY => Use::Lately,
+            _ => Use::Idle,
+        }
+    }
+}
+
+impl Engine {
+    /// This machine's own underlay endpoints: the addresses of its cards, farlan's own left out, with the underlay's
+    /// port. Call it at the start and whenever they change; paths are tried anew then.
+    pub fn set_local_endpoints(&mut self, _now: Time, mut endpoints: Vec<SocketAddr>) {
+        endpoints.retain(|endpoint| is_usable(*endpoint));
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        if self.traversal.local != endpoints {
+            self.traversal.moved |= !self.traversal.local.is_empty();
+            self.traversal.local = endpoints;
+            self.traversal.changed = true;
+        }
+    }
+
+    /// Whether this node's endpoints are kept from peers in networks of strangers; they reach it over supernodes only.
+    pub fn set_hide_address(&mut self, hide: bool) {
+        self.traversal.hide_address = hide;
+    }
+
+    /// A supernode told where it sees this node.
+    pub(crate) fn observed_told(&mut self, supernode: PeerId, endpoint: SocketAddr) {
+        if self.traversal.observed.insert(supernode, endpoint) != Some(endpoint) {
+            self.traversal.changed = true;
+        }
+    }
+
+    /// A frame or ping went to a peer or came from it: a direct path is worth having.
+    pub(crate) fn note_use(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let before = peer.usage;
+        peer.used = Some(now);
+        peer.usage = Use::Busy;
+        if peer.direct.active().is_none() {
+            self.consider_round(now, id, out);
+        }
+        if before != Use::Busy {
+            self.arm(id);
+        }
+    }
+
+    /// Begins a round if the peer is used, no path works, and the pause after the last round is over.
+    pub(crate) fn consider_round(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let used = peer.used.is_some_and(|used| now.since(used) < TRIED);
+        if used && peer.direct.active().is_none() && peer.exchange.next_round <= now && !peer.up.is_empty() {
+            self.begin_round(now, id, out);
+        }
+    }
+
+    fn begin_round(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        if !self.accepts(now, id) {
+            return;
+        }
+        self.plan_next_round(now, id);
+        self.tell_candidates(now, id, true, out);
+    }
+
+    fn plan_next_round(&mut self, now: Time, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            let exchange = &mut peer.exchange;
+            let pause = ROUND_PAUSES.get(exchange.rounds).or(ROUND_PAUSES.last());
+            exchange.next_round = now + Duration::from_secs(pause.copied().unwrap_or_default());
+            exchange.rounds += 1;
+        }
+    }
+
+    /// Whether a peer may learn where this node is, and may make it send to the endpoints it tells.
+    fn accepts(&mut self, now: Time, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        let shared = || peer.up.iter().filter_map(|handle| self.networks.get(*handle));
+        if shared().next().is_none() {
+            return false;
+        }
+        if self.traversal.hide_address && shared().all(|network| network.policy == Policy::Strangers) {
+            return false;
+        }
+        let small = |network: &crate::networks::Network| {
+            let members = network.status().members;
+            usize::try_from(members).is_ok_and(|members| members <= ALL)
+        };
+        if peer.exchange.accepted || shared().any(small) {
+            peer.exchange.accepted = true;
+            return true;
+        }
+        let strangers = &mut self.traversal.strangers;
+        strangers.retain(|at| now.since(*at) < STRANGERS_WITHIN);
+        if strangers.len() >= STRANGERS {
+            return false;
+        }
+        strangers.push(now);
+        peer.exchange.accepted = true;
+        true
+    }
+
+    /// Whether this node and a peer are in one local network, as far as the endpoints tell: seen from the same outside
+    /// address, or both reached their supernodes by private addresses.
+    fn may_be_near(&self, theirs: &[Candidate]) -> bool {
+        let theirs = || theirs.iter().filter(|candidate| !candidate.local);
+        self.traversal.outside().iter().any(|own| {
+            theirs().any(|candidate| match (own.ip(), candidate.endpoint.ip()) {
+                (IpAddr::V4(own), IpAddr::V4(their)) => own == their || (own.is_private() && their.is_private()),
+                (IpAddr::V6(own), IpAddr::V6(their)) => {
+                    own.octets()[..8] == their.octets()[..8] || (is_private(own.into()) && is_private(their.into()))
+                }
+                _ => false,
+            })
+        })
+    }
+
+    /// The endpoints that a peer is told; those of local networks only if it may be in them.
+    fn own_candidates(&self, id: PeerId) -> Vec<Candidate> {
+        let near = self
+            .peers
+            .get(id)
+            .is_some_and(|peer| self.may_be_near(&peer.exchange.theirs));
+        let local = self
+            .traversal
+            .local
+            .iter()
+            .filter(|endpoint| near && is_private(endpoint.ip()));
+        let local = local.map(|endpoint| Candidate {
+            local: true,
+            endpoint: *endpoint,
+        });
+        let outside = self
+            .traversal
+            .outside()
+            .into_iter()
+            .map(|endpoint| Candidate { local: false, endpoint });
+        capped(outside.chain(local))
+    }
+
+    fn tell_candidates(&mut self, now: Time, id: PeerId, ask: bool, out: &mut Outbox) {
+        let candidates = self.own_candidates(id);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(local) = peer.sessions.current().map(|session| session.local) else {
+            return;
+        };
+        let exchange = &mut peer.exchange;
+        exchange.number = (exchange.number + 1) & (CANDIDATES_ACK - 1);
+        exchange.told = candidates;
+        exchange.told_at = Some(now);
+        exchange.under_way = Some((local, Retry::due(RESEND, now), ask));
+        self.resend_candidates(now, id, out);
+    }
+
+    fn resend_candidates(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let exchange = &mut peer.exchange;
+        let Some((local, retry, ask)) = &mut exchange.under_way else {
+            return;
+        };
+        retry.again(now);
+        let message = Control::Candidates {
+            number: exchange.number,
+            ask: *ask,
+            candidates: exchange.told.clone(),
+        };
+        let local = *local;
+        if peer.sessions.get(local).is_none() {
+            exchange.under_way = None;
+            return;
+        }
+        self.send_control(now, id, Some(local), &[message], out);
+        self.arm(id);
+    }
+
+    /// The other end has this node's candidates.
+    pub(crate) fn candidates_acknowledged(&mut self, id: PeerId, number: u32) {
+        if let Some(peer) = self.peers.get_mut(id)
+            && peer.exchange.number == number
+        {
+            peer.exchange.under_way = None;
+        }
+    }
+
+    /// The other end's endpoints: they are tried, and it is told this node's if it does not have them.
+    pub(crate) fn candidates_told(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        (number, ask, candidates): (u32, bool, &[Candidate]),
+        out: &mut Outbox,
+    ) {
+        if self.peers.get(id).is_none_or(|peer| peer.up.is_empty()) {
+            // Its list of networks was overtaken; both come again.
+            return;
+        }
+        let ack = Control::Ack {
+            number: number | CANDIDATES_ACK,
+        };
+        self.send_control(now, id, Some(local), &[ack], out);
+        if !self.accepts(now, id) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let exchange = &mut peer.exchange;
+        if exchange
+            .their_number
+            .is_some_and(|(session, last)| session == local && number <= last)
+        {
+            return;
+        }
+        exchange.their_number = Some((local, number));
+        let usable = candidates.iter().filter(|candidate| is_usable(candidate.endpoint));
+        exchange.theirs = capped(usable.copied());
+        self.try_candidates(now, id);
+        // What both know now may make them neighbours, which is worth another message.
+        let current = self.own_candidates(id);
+        let Some(peer) = self.peers.get(id) else { return };
+        let lately = peer.exchange.told_at.is_some_and(|at| now.since(at) < TOLD_LATELY);
+        if peer.exchange.told != current || (ask && !lately) {
+            self.tell_candidates(now, id, false, out);
+        }
+        if ask {
+            self.plan_next_round(now, id);
+        }
+        self.tend_direct(now, id, out);
+        self.arm(id);
+    }
+
+    /// Begins to challenge the other end's endpoints; private ones only where both may be in one local network.
+    fn try_candidates(&mut self, now: Time, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let near = self.may_be_near(&peer.exchange.theirs);
+        let overlay = |address: IpAddr| {
+            let mut networks = self.networks.iter();
+            networks.any(|network| match address {
+                IpAddr::V4(address) => network.parameters.subnet.contains(address),
+                IpAddr::V6(address) => network.plan.prefix_of_ipv6(address).is_some(),
+            })
+        };
+        let own = &self.traversal.local;
+        let targets: Vec<SocketAddr> = peer
+            .exchange
+            .theirs
+            .iter()
+            .map(|candidate| candidate.endpoint)
+            .filter(|endpoint| near || !is_private(endpoint.ip()))
+            .filter(|endpoint| !overlay(endpoint.ip()) && !own.contains(endpoint))
+            .collect();
+        // The other end begins when this end's candidates have crossed the relay, half a round trip from now at most.
+        let opening = peer.rtt.map_or(OPENING, |rtt| (rtt / 2).clamp(OPENING, OPENING_MAX));
+        debug!(peer = %self.name(id), candidates = targets.len(), "trying direct paths");
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.direct.try_candidates(now, &targets, opening);
+        }
+    }
+
+    /// Sends the challenges that are due, notices paths that died, and begins the next round where it is time.
+    pub(crate) fn tend_direct(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else {
+            return;
+        };
+        if peer.direct.judge(now) {
+            self.choose_path(now, id, "no answer", out);
+        }
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.usage = peer.use_at(now);
+        let used = peer.usage;
+        let due = peer.direct.due(now, used);
+        let rekey = !due.is_empty() && used != Use::Idle && peer.sessions.wants_rekey(now);
+        for address in due {
+            self.challenge(now, id, address, out);
+        }
+        // A peer used lately keeps its session, and with it its paths.
+        if rekey {
+            self.begin_handshake(id, true);
+        }
+        let exchange = self.peers.get(id).map(|peer| peer.exchange.deadline());
+        if exchange.flatten().is_some_and(|at| at <= now) {
+            self.resend_candidates(now, id, out);
+        }
+        self.consider_round(now, id, out);
+    }
+
+    fn challenge(&mut self, now: Time, id: PeerId, address: SocketAddr, out: &mut Outbox) {
+        let token = self.random_u64();
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let ttl = peer.direct.ttl(now, address);
+        peer.direct.challenged(now, address, token);
+        trace!(%address, ?ttl, "challenge");
+        self.send_along(
+            now,
+            id,
+            (Path::Direct(address), ttl),
+            Content::Control(&[Control::PathChallenge { token }]),
+            out,
+        );
+    }
+
+    /// The other end asks whether a path works: it is answered to where it came from.
+    pub(crate) fn path_challenged(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
+        let (Via::Direct(address), Some(peer)) = (via, self.peers.get(id)) else {
+            return;
+        };
+        // Who is not to know where this node is gets no answer from there.
+        if peer.up.is_empty() || !self.accepts(now, id) {
+            return;
+        }
+        let ttl = self.peers.get(id).and_then(|peer| peer.direct.ttl(now, address));
+        let response = Control::PathResponse {
+            token,
+            observed: address,
+        };
+        self.send_along(
+            now,
+            id,
+            (Path::Direct(address), ttl),
+            Content::Control(&[response]),
+            out,
+        );
+    }
+
+    /// A challenge was answered.
+    pub(crate) fn path_answered(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
+        let (Via::Direct(address), Some(peer)) = (via, self.peers.get_mut(id)) else {
+            return;
+        };
+        match peer.direct.answered(now, address, token) {
+            Answered::Works(_) => self.choose_path(now, id, "it answered", out),
+            // From elsewhere: `heard` has made a candidate of it.
+            Answered::Elsewhere | Answered::Unasked => {}
+        }
+    }
+
+    /// Something sealed came straight from `address`.
+    pub(crate) fn direct_heard(&mut self, now: Time, id: PeerId, address: SocketAddr) {
+        if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.up.is_empty())
+            && !peer.direct.heard(now, address)
+        {
+            self.arm(id);
+        }
+    }
+
+    /// A handshake went and came straight: that shows what a challenge shows.
+    pub(crate) fn direct_proved(&mut self, now: Time, id: PeerId, address: SocketAddr, out: &mut Outbox) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.direct.proved(now, address);
+            self.choose_path(now, id, "a handshake came over it", out);
+        }
+    }
+
+    /// Lets the best path carry data, and tells if it is another than before.
+    pub(crate) fn choose_path(&mut self, now: Time, id: PeerId, reason: &'static str, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(choice) = peer.direct.choose() else { return };
+        let node = peer.key.node_id();
+        match choice {
+            Some(_) => peer.exchange.rounds = 0,
+            // The endpoints may have changed with whatever broke the path: they are exchanged anew.
+            None => {
+                peer.exchange.next_round = now;
+                peer.exchange.rounds = 0;
+            }
+        }
+        if let Some(rtt) = peer.direct.active_rtt() {
+            peer.rtt = Some(rtt);
+        }
+        let (kind, address) = match choice {
+            Some(address) => (PathKind::Direct, Some(address)),
+            None => {
+                let relay = peer.path.and_then(|path| self.envelope(path));
+                (PathKind::Relay, relay.map(|envelope| envelope.destination))
+            }
+        };
+        info!(peer = %node.short(), path = %kind, reason, "path changed");
+        out.events.push(Event::PathChanged {
+            node,
+            path: kind,
+            address,
+            reason,
+        });
+        self.arm(id);
+    }
+
+    /// The path in use brought nothing while data was sent over it: the relay takes over, if there is one.
+    /// Returns whether it did.
+    pub(crate) fn leave_silent_path(&mut self, now: Time, id: PeerId, out: &mut Outbox) -> bool {
+        let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.direct.active().is_some()) else {
+            return false;
+        };
+        peer.direct.active_fell_silent(now);
+        self.choose_path(now, id, "silent", out);
+        self.find_path(now, id);
+        let peer = self.peers.get(id);
+        peer.is_some_and(|peer| {
+            peer.direct.active().is_some() || peer.path.is_some_and(|path| self.envelope(path).is_some())
+        })
+    }
+
+    /// Own endpoints changed: supernodes see the new ones at once, and so do the peers in use.
+    pub(crate) fn tend_traversal(&mut self, now: Time, out: &mut Outbox) {
+        if std::mem::take(&mut self.traversal.moved) {
+            let anchors: Vec<PeerId> = self.directory.anchors().collect();
+            for id in anchors {
+                self.prove_registration(now, id, out);
+            }
+            for id in self.peers.ids() {
+                if let Some(peer) = self.peers.get_mut(id) {
+                    peer.direct.probe_now();
+                    self.tend_direct(now, id, out);
+                    self.arm(id);
+                }
+            }
+        }
+        if !std::mem::take(&mut self.traversal.changed) {
+            return;
+        }
+        for id in self.peers.ids() {
+            let Some(peer) = self.peers.get(id).filter(|peer| !peer.supernode && !peer.up.is_empty()) else {
+                continue;
+            };
+            let current = self.own_candidates(id);
+            if peer.use_at(now) != Use::Idle && peer.exchange.told != current && self.accepts(now, id) {
+                if let Some(peer) = self.peers.get_mut(id) {
+                    peer.exchange.rounds = 0;
+                }
+                self.plan_next_round(now, id);
+                self.tell_candidates(now, id, true, out);
+            }
+        }
+    }
+}
+
+/// At most [`MAX_CANDIDATES`], and [`MAX_PORTS`] with one address.
+fn capped(candidates: impl Iterator<Item = Candidate>) -> Vec<Candidate> {
+    let mut kept: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        let address = candidate.endpoint.ip();
+        let ports = kept.iter().filter(|kept| kept.endpoint.ip() == address).count();
+        if kept.len() < MAX_CANDIDATES && ports < MAX_PORTS {
+            kept.push(candidate);
+        }
+    }
+    kept
+}
+
+/// Whether a datagram to an endpoint can reach one machine.
+fn is_usable(endpoint: SocketAddr) -> bool {
+    let address = endpoint.ip();
+    let one_machine = match address {
+        IpAddr::V4(address) => !address.is_broadcast() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_unicast_link_local() && address.to_ipv4_mapped().is_none(),
+    };
+    one_machine
+        && endpoint.port() != 0
+        && !address.is_unspecified()
+        && !address.is_multicast()
+        && !address.is_loopback()
+}

@@ -1,0 +1,105 @@
+//! What others put on the cards: addresses set by hand, by DHCP, by router advertisements or by programs like keepalived.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use farlan_netconf::Policy;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::Joined;
+use crate::{daemon::Daemon, shell::Request};
+
+impl Daemon {
+    /// Tells the engine of every change, until the kernel reports none any more. What is missed then is found when the
+    /// cards are looked at.
+    pub(in crate::daemon) async fn watch_cards(self: Arc<Self>) {
+        if let Err(error) = self.follow_changes().await {
+            tracing::warn!(%error, "cannot watch the addresses of the network cards; looking at them now and then");
+        }
+    }
+
+    async fn follow_changes(&self) -> io::Result<()> {
+        let descriptor = self.cards.watch_addresses().map_err(io::Error::other)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; a File keeps its descriptor, which is all that asks"
+        )]
+        let changes = AsyncFd::with_interest(File::from(descriptor), Interest::READABLE)?;
+        // What changed before the kernel was asked to tell.
+        self.tell_hand_set().await;
+        loop {
+            changes.readable().await?.clear_ready();
+            // Many addresses often change at once.
+            tokio::time::sleep(GATHER).await;
+            drain(&changes)?;
+            self.tell_hand_set().await;
+        }
+    }
+
+    /// Compares the cards with what the engine knows, and tells it what is new.
+    pub(in crate::daemon) async fn tell_hand_set(&self) {
+        let mut book = self.book.lock().await;
+        for joined in &mut book.networks.joined {
+            if joined.parameters().policy() != Policy::Friends {
+                continue;
+            }
+            let addresses = match self.cards.addresses(joined.card.index) {
+                Ok(addresses) => hand_set(joined, addresses),
+                Err(error) => {
+                    tracing::warn!(interface = %joined.card.interface, %error, "cannot list the addresses");
+                    continue;
+                }
+            };
+            if addresses == joined.hand_set {
+                continue;
+            }
+            tracing::debug!(
+                network = %joined.name(),
+                addresses = addresses.len(),
+                "addresses that others put on the network card"
+            );
+            let request = Request::SetAddresses {
+                network: joined.handle,
+                addresses: addresses.clone(),
+            };
+            if self.data_plane.send(request).await.is_err() {
+                // It has ended, and so does the daemon.
+                return;
+            }
+            joined.hand_set = addresses;
+        }
+    }
+}
+
+/// What is left without farlan's own. (Those that follow from the node's id the engine knows itself.)
+fn hand_set(joined: &Joined, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let own = joined.on_card.map(IpAddr::V4);
+    addresses.into_iter().filter(|address| Some(*address) != own).collect()
+}
+
+/// Reads all reports there are; a lost one is a report too.
+fn drain(changes: &AsyncFd<File>) -> io::Result<()> {
+    let mut report = vec![0; REPORT];
+    loop {
+        match changes.get_ref().read(&mut report) {
+            // Nothing to read without an error is an end.
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How long changes are gathered before the cards are looked at.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Room for one report, which is a message or a few.
+const REPORT: usize = 65_536;

@@ -1,0 +1,151 @@
+//! Two members of one network, as the tests of paths need them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::command::wait_for;
+use super::echo::EchoStream;
+use super::program::{Node, Supernode};
+use super::topology::{Home, Lab, Nat, PublicHost, Wire};
+use super::trio::{JOIN_LIMIT, Member};
+
+/// A supernode and two members of one `friends` network.
+#[derive(Debug)]
+pub struct Pair {
+    /// The public host of the supernode.
+    pub public: PublicHost,
+    /// The supernode.
+    pub supernode: Supernode,
+    /// The member that made the network.
+    pub a: Member,
+    /// The other one.
+    pub b: Member,
+}
+
+/// A peer as `peers --json` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerView {
+    /// `direct` or `relay`; none where there is no way yet.
+    pub path: Option<String>,
+    /// The underlay endpoint in use.
+    pub address: Option<SocketAddr>,
+    /// The round trip in milliseconds, once known.
+    pub rtt_ms: Option<f64>,
+}
+
+impl Pair {
+    /// Builds two homes, starts the programs, and waits until both members have addresses.
+    ///
+    /// # Errors
+    /// Anything on the way fails or takes longer than [`JOIN_LIMIT`].
+    pub fn start(lab: &mut Lab, nats: [Nat; 2], wire: Wire) -> Result<Self> {
+        let homes = [lab.home("a", nats[0], wire)?, lab.home("b", nats[1], wire)?];
+        Self::in_homes(lab, homes, wire)
+    }
+
+    /// As [`start`](Self::start), in homes that are there already.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn in_homes(lab: &mut Lab, homes: [Home; 2], supernode_wire: Wire) -> Result<Self> {
+        Self::in_homes_with(lab, homes, supernode_wire, &[])
+    }
+
+    /// As [`in_homes`](Self::in_homes), with options of `host` for the network.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn in_homes_with(lab: &mut Lab, homes: [Home; 2], supernode_wire: Wire, options: &[&str]) -> Result<Self> {
+        let public = lab.public_host("s", supernode_wire)?;
+        let supernode = Supernode::start(lab, &public)?;
+        let [home_a, home_b] = homes;
+        let start = |name: &str, home: &Home| -> Result<Node> {
+            let mut node = Node::new(lab, name, &home.host, Some(supernode.link()))?;
+            node.start()?;
+            node.wait_registered(JOIN_LIMIT)?;
+            Ok(node)
+        };
+        let (node_a, node_b) = (start("a", &home_a)?, start("b", &home_b)?);
+        let link = node_a.host_with(options)?;
+        node_b.join(&link)?;
+        let member = |home: Home, node: Node| -> Result<Member> {
+            let network = node.wait_addressed(JOIN_LIMIT)?;
+            Ok(Member { home, node, network })
+        };
+        Ok(Self {
+            public,
+            a: member(home_a, node_a)?,
+            b: member(home_b, node_b)?,
+            supernode,
+        })
+    }
+
+    /// Pings from `a` to `b`, over IPv4 on the network.
+    ///
+    /// # Errors
+    /// The kernel refuses the socket.
+    pub fn pings(&self, interval: Duration) -> Result<EchoStream> {
+        EchoStream::start(self.a.host(), IpAddr::from(self.b.ipv4()?), interval)
+    }
+
+    /// How each sees the other: `a` first.
+    ///
+    /// # Errors
+    /// A daemon does not answer, or one does not know the other.
+    pub fn views(&self) -> Result<[PeerView; 2]> {
+        Ok([
+            PeerView::of(&self.a.node, &self.b.node)?,
+            PeerView::of(&self.b.node, &self.a.node)?,
+        ])
+    }
+
+    /// How many handshakes the two have begun so far.
+    ///
+    /// # Errors
+    /// A daemon does not answer.
+    pub fn handshakes_begun(&self) -> Result<u64> {
+        Ok(self.a.node.counter("handshakes_begun")? + self.b.node.counter("handshakes_begun")?)
+    }
+
+    /// Waits until both say that the path to the other is of that kind (`direct`, `relay`).
+    ///
+    /// # Errors
+    /// They do not within `limit`.
+    pub fn wait_path(&self, kind: &str, limit: Duration) -> Result<[PeerView; 2]> {
+        wait_for(&format!("both to say {kind}"), limit, || {
+            let views = self.views()?;
+            ensure!(views.iter().all(|view| view.path.as_deref() == Some(kind)), "{views:?}");
+            Ok(Some(views))
+        })
+    }
+}
+
+impl PeerView {
+    /// How one node sees another.
+    ///
+    /// # Errors
+    /// A daemon does not answer, or the peer is not listed.
+    pub fn of(node: &Node, peer: &Node) -> Result<Self> {
+        let id = peer
+            .status()?
+            .get("node_id")
+            .cloned()
+            .context("a status without node_id")?;
+        Self::by_id(node, &id)
+    }
+
+    fn by_id(node: &Node, id: &Value) -> Result<Self> {
+        let peers = node.peers()?;
+        let row = peers.iter().find(|row| row.get("node_id") == Some(id));
+        let row = row.with_context(|| format!("{} does not list {id}: {peers:?}", node.name()))?;
+        let text = |field: &str| row.get(field).and_then(Value::as_str);
+        Ok(Self {
+            path: text("path").map(str::to_owned),
+            address: text("address").map(str::parse).transpose()?,
+            rtt_ms: row.get("rtt_ms").and_then(Value::as_f64),
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! Many runs, on all cores.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Range,
+    panic,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    faults::FaultCounts,
+    plan::MANY,
+    run::{Outcome, run},
+};
+
+/// What a batch came to.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Runs that ended.
+    pub runs: u64,
+    /// Those of them with very many nodes.
+    pub big: u64,
+    /// Those of them that were done twice, with the same log.
+    pub repeated: u64,
+    /// Seeds of runs that failed, with the first line of the reason.
+    pub failed: BTreeMap<u64, String>,
+    /// Effects of faults, all runs together.
+    pub faults: FaultCounts,
+    /// Flows that a NAT moved because of a refused datagram.
+    pub poisoned: u64,
+    /// Frames that had to arrive, and did.
+    pub demanded: u64,
+    /// Pings that had to be answered, and were.
+    pub pings: u64,
+    /// The seed after the last one that was begun.
+    pub next: u64,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// One run in this many is done twice, to see that its seed decides everything.
+const REPEATED: u64 = 25;
+
+impl Report {
+    fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        self.big += u64::from(outcome.nodes >= MANY);
+        self.faults += outcome.faults;
+        self.poisoned += outcome.poisoned;
+        self.demanded += outcome.demanded;
+        self.pings += outcome.pings;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = self.time.as_secs_f64() / 60.0;
+        writeln!(
+            f,
+            "{} runs in {minutes:.1} minutes ({:.0} a minute): {} with {MANY} nodes or more, {} done twice, {} failed",
+            self.runs,
+            self.runs as f64 / minutes,
+            self.big,
+            self.repeated,
+            self.failed.len(),
+        )?;
+        writeln!(
+            f,
+            "{} frames had to arrive, {} pings to be answered; faults that had an effect:",
+            self.demanded, self.pings
+        )?;
+        write!(f, "{}", self.faults)?;
+        writeln!(f, "{:>12}  flows moved by a poisoned NAT", self.poisoned)
+    }
+}
+
+/// Runs the seeds of `seeds` on as many threads, until `limit` has passed. `each` is told of every run that ends.
+pub fn batch(seeds: Range<u64>, threads: usize, limit: Option<Duration>, each: impl Fn(u64, bool) + Sync) -> Report {
+    let start = Instant::now();
+    let shared = Mutex::new(Report {
+        next: seeds.start,
+        ..Report::default()
+    });
+    let take = || {
+        let mut report = shared.lock().ok()?;
+        let over = report.next >= seeds.end || limit.is_some_and(|limit| start.elapsed() >= limit);
+        (!over).then(|| {
+            report.next += 1;
+            report.next - 1
+        })
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(seed) = take() {
+                    let outcome = judged(seed);
+                    each(seed, outcome.is_ok());
+                    let Ok(mut report) = shared.lock() else { return };
+                    match outcome {
+                        Ok((outcome, repeated)) => {
+                            report.add(&outcome);
+                            report.repeated += u64::from(repeated);
+                        }
+                        Err(reason) => {
+                            report.failed.insert(seed, reason);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let mut report = shared.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    report.time = start.elapsed();
+    report
+}
+
+/// The outcome of a seed, and whether it was run twice.
+fn judged(seed: u64) -> Result<(Outcome, bool), String> {
+    let once = || panic::catch_unwind(|| run(seed)).map_err(|reason| first_line(reason.as_ref()));
+    let outcome = once()?;
+    let repeat = seed % REPEATED == 1;
+    if repeat && once()? != outcome {
+        return Err("two runs of this seed differ".to_owned());
+    }
+    Ok((outcome, repeat))
+}
+
+fn first_line(reason: &(dyn std::any::Any + Send)) -> String {
+    let text = reason
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| reason.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words");
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
+}

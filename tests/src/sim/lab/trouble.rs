@@ -1,0 +1,106 @@
+//! Faults of a lab beyond a host's life: addresses, clocks, links; and what the model hears of them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use farlan_engine::Role;
+
+use super::{
+    super::{
+        faults::{FaultCounts, FaultKind},
+        nat::NatKind,
+        underlay::{NatId, REPLAYED},
+    },
+    HostId, Lab,
+};
+
+/// NATs that forget sooner than this are faults in themselves: no keep-alive of 25 s holds a flow there.
+const SHORT_LIVED: Duration = Duration::from_secs(30);
+
+impl Lab {
+    /// A host moves to new addresses, on the open Internet or behind a NAT; its engine goes on.
+    pub fn roam(&mut self, host: HostId, nat: Option<NatId>) {
+        self.record("roam", host.0, &[]);
+        if self.hosts[host.0].engine.is_some() {
+            self.underlay.faults().fired(FaultKind::Roam);
+        }
+        self.model.health(self.now).disturb(self.now, host.0);
+        self.underlay.move_host(host.0, nat);
+        let (time, endpoints) = (self.engine_time(host.0), self.underlay.endpoints(host.0));
+        if let Some(engine) = &mut self.hosts[host.0].engine {
+            engine.set_local_endpoints(time, endpoints);
+            self.run_timers(host.0);
+        }
+    }
+
+    /// The clock of a host jumps ahead, as after a suspension that lasted for nobody else.
+    pub fn jump_clock(&mut self, host: HostId, by: Duration) {
+        self.record("jump", host.0, &by.as_nanos().to_be_bytes());
+        if self.hosts[host.0].engine.is_none() {
+            return;
+        }
+        self.underlay.faults().fired(FaultKind::ClockJump);
+        self.model.health(self.now).disturb(self.now, host.0);
+        self.hosts[host.0].jumped += by;
+        self.run_timers(host.0);
+    }
+
+    /// How often faults of each kind had an effect.
+    pub fn faults(&self) -> FaultCounts {
+        self.underlay.fault_counts()
+    }
+
+    /// How often a NAT gave a flow another port because of a datagram it had refused.
+    pub fn poisoned(&self) -> u64 {
+        self.underlay.poisoned()
+    }
+
+    /// The NATs in front of a host, its own first.
+    pub fn nats_of(&self, host: HostId) -> Vec<(NatId, NatKind)> {
+        self.underlay.chain(host.0)
+    }
+
+    /// The underlay endpoints of a host as it knows them itself.
+    pub fn endpoints(&self, host: HostId) -> Vec<SocketAddr> {
+        self.underlay.endpoints(host.0)
+    }
+
+    /// Whether a host is up.
+    pub fn is_up(&self, host: HostId) -> bool {
+        self.hosts[host.0].engine.is_some()
+    }
+
+    /// The kind of a fault that stops a host, if it runs.
+    pub(super) fn running(&self, host: HostId, node: FaultKind, supernode: FaultKind) -> Option<FaultKind> {
+        let host = &self.hosts[host.0];
+        host.engine.as_ref().map(|_| match host.role {
+            Role::Node => node,
+            Role::Supernode => supernode,
+        })
+    }
+
+    pub(super) fn tell_links(&mut self) {
+        if self.underlay.is_replayed() {
+            self.model.set_held_back(REPLAYED);
+        }
+        let good = self.underlay.is_lossless();
+        self.model.health(self.now).set_links(self.now, good);
+    }
+
+    pub(super) fn tell_rebound(&mut self, nat: NatId) {
+        for host in 0..self.hosts.len() {
+            if self.underlay.chain(host).iter().any(|&(other, _)| other == nat) {
+                self.model.health(self.now).disturb(self.now, host);
+            }
+        }
+    }
+
+    /// Excuses frames for the hosts behind a short-lived NAT that forgot a flow.
+    pub(super) fn tell_expired(&mut self) {
+        for nat in self.underlay.take_forgetful() {
+            let Some(kind) = self.underlay.kind(nat) else { continue };
+            if kind.lifetime < SHORT_LIVED {
+                self.tell_rebound(nat);
+            }
+        }
+    }
+}
