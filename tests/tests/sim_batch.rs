@@ -5,7 +5,8 @@ use std::{env, thread};
 
 use farlan_tests::sim::batch;
 
-/// The seeds from 1 to this are run.
+/// The first seed, and how many are run.
+const FIRST: u64 = 17;
 const RUNS: u64 = 24;
 
 #[test]
@@ -13,7 +14,7 @@ fn everything_works_ten_seconds_after_the_last_fault() {
     let one: Option<u64> = env::var("FARLAN_SIM_SEED")
         .ok()
         .map(|seed| seed.parse().expect("a number"));
-    let seeds = one.map_or(1..RUNS + 1, |seed| seed..seed + 1);
+    let seeds = one.map_or(FIRST..FIRST + RUNS, |seed| seed..seed + 1);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let report = batch(seeds, threads, None, |seed, good| {
         if !good {
