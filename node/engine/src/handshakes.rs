@@ -234,8 +234,15 @@ impl Engine {
             self.send_initiation(now, id, out);
         } else {
             let (retry, rekey) = (outgoing.retry, outgoing.rekey);
+            let heard = peer.heard.is_some_and(|heard| heard > outgoing.begun);
             self.drop_outgoing(id);
-            self.try_other_address(now, id);
+            // Where the pauses are long, every try is a new one, and the way may have to change all the same: the index known
+            // for the peer may be of a time before its supernode restarted.
+            if heard {
+                self.try_other_address(now, id);
+            } else {
+                self.try_other_relay(now, id);
+            }
             self.begin(now, id, rekey, out);
             // The pauses go on from where they were.
             if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {

@@ -7,7 +7,7 @@
 //!   ([`SESSION`]).
 //! * Nodes that reach each other directly say nothing to their supernodes but a sign of life every 25 s, sent three times a
 //!   second apart. That is how long the loss or the restart of a supernode may go unnoticed ([`SILENT`]), and so may
-//!   whoever is reached by it only.
+//!   whoever is reached by it only. Likewise a node whose NAT forgot its flows, if it is only spoken to.
 //!
 //! Both are limits of detection, not of repair.
 
@@ -90,6 +90,11 @@ impl Health {
         if let Some(node) = self.nodes.get_mut(&host) {
             node.changed = now;
         }
+    }
+
+    /// A node's NAT forgot its flows, which it notices by its next sign of life at the latest.
+    pub fn rebound(&mut self, now: Duration, host: usize) {
+        self.disturb(now + SILENT, host);
     }
 
     /// A node sends something to another one.

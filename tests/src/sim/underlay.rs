@@ -593,9 +593,9 @@ impl Underlay {
     fn owner(&self, endpoint: SocketAddr) -> Option<usize> {
         let (mut realm, mut endpoint) = (None, endpoint);
         loop {
-            match self.places.get(&(realm, endpoint.ip()))? {
-                &Place::Host(host) => return (endpoint.port() == PORT).then_some(host),
-                &Place::Nat(index) => {
+            match *self.places.get(&(realm, endpoint.ip()))? {
+                Place::Host(host) => return (endpoint.port() == PORT).then_some(host),
+                Place::Nat(index) => {
                     endpoint = self.nats[index].peek(endpoint.port())?;
                     realm = Some(index);
                 }

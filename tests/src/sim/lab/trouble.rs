@@ -89,7 +89,7 @@ impl Lab {
     pub(super) fn tell_rebound(&mut self, nat: NatId) {
         for host in 0..self.hosts.len() {
             if self.underlay.chain(host).iter().any(|&(other, _)| other == nat) {
-                self.model.health(self.now).disturb(self.now, host);
+                self.model.health(self.now).rebound(self.now, host);
             }
         }
     }
