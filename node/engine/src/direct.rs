@@ -31,6 +31,9 @@ const SCHEDULE: [Duration; 7] = [
 /// for an early packet of the other end would send this end's own packets from another port as long as the entry lives.
 pub(crate) const OPENING: Duration = Duration::from_millis(200);
 
+/// And at the most.
+pub(crate) const OPENING_MAX: Duration = Duration::from_secs(1);
+
 /// The time to live of those datagrams: enough for a home router and a carrier's, too little for the way beyond.
 pub(crate) const OPENING_TTL: u8 = 5;
 
@@ -254,12 +257,14 @@ impl Direct {
         self.paths.push(path);
     }
 
-    /// The time to live of a datagram to `address` now, if it is not the system's.
-    pub(crate) fn ttl(&self, now: Time, address: SocketAddr) -> Option<u8> {
+    /// The time to live of a datagram to `address` now, if it is not the system's; `unheard` says whether the other end may
+    /// not have this end's candidates yet, and so not have begun to open its own NAT.
+    pub(crate) fn ttl(&self, now: Time, address: SocketAddr, unheard: bool) -> Option<u8> {
         if is_private(address.ip()) || self.paths.iter().any(|path| path.address == address && path.proven) {
             return None;
         }
         let (since, opening) = self.opening?;
+        let opening = if unheard { opening.max(OPENING_MAX) } else { opening };
         (now.since(since) < opening).then_some(OPENING_TTL)
     }
 

@@ -64,7 +64,7 @@ pub(crate) const REQUEST: Schedule = Schedule {
 const FORMER_KEPT: Duration = Duration::from_secs(2 * REFRESH.as_secs());
 
 /// A registration that holds records only is refreshed this often.
-pub(crate) const REFRESH: Duration = Duration::from_secs(300);
+pub(crate) const REFRESH: Duration = Duration::from_secs(400);
 
 /// After so many unanswered requests to register, the session is taken for dead: a new one may find another address.
 const REQUESTS_MISSED: u32 = 10;

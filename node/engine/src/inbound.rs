@@ -128,6 +128,7 @@ impl Engine {
             }
         };
         trace!(bytes = message.len(), "opened");
+        session.heard = now;
         if !session.confirmed {
             self.confirmed(now, id, local, via, out);
         }

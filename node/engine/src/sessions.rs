@@ -72,6 +72,8 @@ pub(crate) struct Session {
     pub(crate) preferred: bool,
     /// When newer keys took over.
     pub(crate) superseded: Option<Time>,
+    /// When the other end used it last.
+    pub(crate) heard: Time,
     pub(crate) networks: Networks,
 }
 
@@ -169,14 +171,17 @@ impl Session {
             confirmed: role == Role::Initiator,
             preferred: false,
             superseded: None,
+            heard: now,
             networks: Networks::default(),
         }
     }
 
-    /// When the keys are wiped.
+    /// When the keys are wiped. After handshakes that crossed each end may send under the session that it began itself:
+    /// one that is superseded here stays as long as the other end uses it.
     pub(crate) fn ends(&self) -> Time {
         let end = self.established + self.lifetime.end;
-        self.superseded.map_or(end, |since| end.min(since + PREVIOUS_KEPT))
+        self.superseded
+            .map_or(end, |since| end.min(since.max(self.heard) + PREVIOUS_KEPT))
     }
 
     /// Whether this end should make newer keys, now that it has something to send.

@@ -20,7 +20,7 @@ use tracing::{debug, info, trace};
 
 use crate::{
     Engine, Event, Outbox, PathKind, Time,
-    direct::{Answered, OPENING, Use, is_private},
+    direct::{Answered, OPENING, OPENING_MAX, Use, is_private},
     handshakes::Via,
     multicast::ALL,
     outbound::Content,
@@ -50,9 +50,6 @@ const TOLD_LATELY: Duration = Duration::from_secs(1);
 
 /// The pauses between rounds that found no path, in seconds; the last is repeated.
 const ROUND_PAUSES: [u64; 5] = [5, 10, 20, 40, 60];
-
-/// The longest time for which datagrams to outside endpoints die on the way, whatever the round trip over the relay.
-const OPENING_MAX: Duration = Duration::from_secs(1);
 
 /// A peer is in use for so long after a frame, see [`Use::Busy`].
 const BUSY: Duration = Duration::from_secs(3);
@@ -450,7 +447,7 @@ impl Engine {
     fn challenge(&mut self, now: Time, id: PeerId, address: SocketAddr, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let ttl = peer.direct.ttl(now, address);
+        let ttl = peer.direct.ttl(now, address, peer.exchange.under_way.is_some());
         peer.direct.challenged(now, address, token);
         trace!(%address, ?ttl, "challenge");
         self.send_along(
@@ -471,7 +468,10 @@ impl Engine {
         if peer.up.is_empty() || !self.accepts(now, id) {
             return;
         }
-        let ttl = self.peers.get(id).and_then(|peer| peer.direct.ttl(now, address));
+        let ttl = self.peers.get(id).and_then(|peer| {
+            let unheard = peer.exchange.under_way.is_some();
+            peer.direct.ttl(now, address, unheard)
+        });
         let response = Control::PathResponse {
             token,
             observed: address,

@@ -304,7 +304,7 @@ fn records_come_back_to_a_holder_that_restarted_and_leave_with_a_node_that_died(
     assert!(!homes.contains(&holder));
     assert_eq!(pair.registered(holder), 2);
     pair.restart(holder);
-    pair.lab.run_seconds(305);
+    pair.lab.run_seconds(405);
     assert_eq!(pair.registered(holder), 2);
     // One dies: its home notices after 75 s and says so.
     pair.lab.wire = dead(vec![b]);

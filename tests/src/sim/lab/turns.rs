@@ -66,10 +66,10 @@ impl Lab {
     /// Tells the supernodes of each other.
     fn introduce_supernodes(&mut self) {
         for host in 0..self.hosts.len() {
-            let (anchors, world) = (self.anchors(host), self.world);
+            let (anchors, world, now) = (self.anchors(host), self.world, self.engine_time(host));
             let this = &mut self.hosts[host];
             if let (Role::Supernode, Some(engine)) = (this.role, &mut this.engine) {
-                engine.set_world(Time::ZERO, world, anchors);
+                engine.set_world(now, world, anchors);
             }
         }
     }
