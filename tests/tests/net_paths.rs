@@ -133,7 +133,7 @@ fn two_direct_nodes_need_no_supernode() {
         let record = &orphaned.record;
         println!("{record}; {} bytes by TCP", orphaned.bytes);
         ensure!(record.lost().is_empty() && record.doubled() == 0, "{record}");
-        ensure!(orphaned.bytes > 2_000_000, "only {} bytes by TCP", orphaned.bytes);
+        ensure!(orphaned.bytes > 1_000_000, "only {} bytes by TCP", orphaned.bytes);
         Ok(())
     });
 }
