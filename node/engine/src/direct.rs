@@ -410,7 +410,7 @@ impl Direct {
             };
             let missed = path.probes.front().map(|probe| probe.sent + path.patience());
             let forgotten = path.failed.map(|failed| failed.since + FAILED_KEPT);
-            let mtu = path.mtu.deadline(Some(path.patience()));
+            let mtu = path.mtu.deadline(Some(path.patience())).filter(|_| path.proven);
             [next, missed, forgotten, mtu].into_iter().flatten().min()
         };
         self.paths.iter().filter_map(of_path).min()

@@ -522,6 +522,7 @@ impl Engine {
         peer.up.clear();
         peer.direct.session_ended();
         peer.exchange.session_ended();
+        peer.relay_mtu.session_ended();
         let ended = peer.sessions.clear();
         for index in ended {
             self.peers.unbind(index);

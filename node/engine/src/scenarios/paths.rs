@@ -396,3 +396,28 @@ fn an_address_that_is_hidden_later_gives_its_direct_paths_up() {
     let straight = &pair.lab.straight[before..];
     assert!(straight.iter().all(|sent| sent.from != pair.nodes[0]));
 }
+
+/// Sends a frame of the longest kind that a card of the default MTU gives.
+fn send_full(pair: &mut Pair, from: usize) {
+    let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+    let mut full = frame(macs[1 - from], macs[from], 1);
+    full.resize(1372 + 14, 7);
+    pair.lab.send(pair.nodes[from], pair.networks[from], &full);
+}
+
+#[test]
+fn a_session_that_ends_after_large_frames_over_the_relay_leaves_nothing_to_do() {
+    let mut pair = Pair::new();
+    pair.lab.open = false;
+    pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.paths(), RELAY);
+    send_full(&mut pair, 0);
+    pair.lab.run(200 * MILLISECOND);
+    let mut out = crate::Outbox::default();
+    let now = pair.lab.now;
+    pair.lab.hosts[pair.nodes[1]].engine.shutdown(now, &mut out);
+    pair.lab.take(pair.nodes[1], &mut out);
+    pair.lab.run_seconds(10);
+    let leaver = pair.lab.key(pair.nodes[1]);
+    assert!(pair.lab.peer(pair.nodes[0], &leaver).sessions.is_empty());
+}
