@@ -189,6 +189,10 @@ impl Engine {
 
     /// A supernode told where it sees this node.
     pub(crate) fn observed_told(&mut self, supernode: PeerId, endpoint: SocketAddr) {
+        // Nobody else has a say in where this node is tried.
+        if !self.directory.anchors().any(|anchor| anchor == supernode) {
+            return;
+        }
         if self.traversal.observed.insert(supernode, endpoint) != Some(endpoint) {
             self.traversal.changed = true;
         }

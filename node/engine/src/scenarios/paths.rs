@@ -7,6 +7,7 @@ use crate::{
     direct::{OPENING, OPENING_TTL},
     peers::SILENCE,
     scenarios::lab::{DELAY, Lab, Place, Straight, cut, frame, intact, link, name},
+    wire::control::Control,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -420,4 +421,18 @@ fn a_session_that_ends_after_large_frames_over_the_relay_leaves_nothing_to_do() 
     pair.lab.run_seconds(10);
     let leaver = pair.lab.key(pair.nodes[1]);
     assert!(pair.lab.peer(pair.nodes[0], &leaver).sessions.is_empty());
+}
+
+#[test]
+fn only_supernodes_say_where_this_node_is_seen() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    let victim = SocketAddr::from(([198, 51, 100, 99], 53));
+    let liar = pair.nodes[1];
+    let key = pair.lab.key(pair.nodes[0]);
+    pair.lab.tell(liar, &key, Control::Observed { endpoint: victim });
+    pair.lab.run_seconds(1);
+    pair.cut_straight();
+    pair.converse(Duration::from_secs(20));
+    assert!(pair.lab.straight.iter().all(|sent| sent.to != victim));
 }
