@@ -61,6 +61,8 @@ pub(crate) struct Outgoing {
     retry: Retry,
     /// Whether it renews keys that work.
     rekey: bool,
+    /// The underlay endpoints to which it was sent straight, latest last.
+    straight: VecDeque<SocketAddr>,
 }
 
 impl Outgoing {
@@ -80,6 +82,8 @@ pub(crate) struct HalfOpen {
     response: Vec<u8>,
     local: SessionIndex,
     via: Via,
+    /// Whether message 2 went another way, too: what answers it then proves none of them.
+    ways: bool,
     since: Time,
 }
 
@@ -145,6 +149,9 @@ const RESEND: Schedule = Schedule {
 
 /// A message 1 is sent again byte for byte for so long, then made anew: the other end has forgotten it.
 const RESENT_FOR: Duration = HALF_OPEN_KEPT;
+
+/// Endpoints to which one message 1 went that are remembered: those where the peer was, and where it speaks from now.
+const MAX_STRAIGHT: usize = 4;
 
 /// A handshake goes on while something was to be sent within this time.
 const WANTED: Duration = Duration::from_secs(6);
@@ -273,6 +280,7 @@ impl Engine {
             begun: now,
             retry: Retry::begin(schedule, now),
             rekey,
+            straight: VecDeque::new(),
         });
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;
@@ -299,6 +307,22 @@ impl Engine {
                 envelope.write(&mut out.datagrams, |bytes| bytes.extend_from_slice(&outgoing.datagram));
             }
         }
+        let known = peer.direct.known();
+        for address in known {
+            self.went_straight(id, address);
+        }
+    }
+
+    /// Message 1 went straight to an endpoint.
+    fn went_straight(&mut self, id: PeerId, address: SocketAddr) {
+        if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut())
+            && !outgoing.straight.contains(&address)
+        {
+            if outgoing.straight.len() >= MAX_STRAIGHT {
+                outgoing.straight.pop_front();
+            }
+            outgoing.straight.push_back(address);
+        }
     }
 
     pub(crate) fn drop_outgoing(&mut self, id: PeerId) {
@@ -311,7 +335,13 @@ impl Engine {
     fn answer(&mut self, now: Time, via: Via, datagram: &[u8], remote: SessionIndex, message: &[u8], out: &mut Outbox) {
         let digest = digest(datagram);
         if let Some(id) = self.handshakes.answered.get(&digest) {
-            let half_open = self.peers.get(*id).and_then(|peer| peer.half_open.as_ref());
+            let id = *id;
+            if let Some(peer) = self.peers.get_mut(id)
+                && let Some(half_open) = &mut peer.half_open
+            {
+                half_open.ways |= half_open.via != via;
+            }
+            let half_open = self.peers.get(id).and_then(|peer| peer.half_open.as_ref());
             if let Some(half_open) = half_open.filter(|half_open| half_open.digest == digest) {
                 self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&half_open.response));
             }
@@ -382,6 +412,7 @@ impl Engine {
                 response,
                 local,
                 via,
+                ways: false,
                 since: now,
             });
             if let Some(ended) = room {
@@ -444,7 +475,8 @@ impl Engine {
             peer.path = Some(via.path());
         }
         let straight = match via {
-            Via::Direct(address) => Some(address).filter(|_| !peer.supernode),
+            // What was not asked there proves nothing: its source may be anybody's.
+            Via::Direct(address) => Some(address).filter(|_| !peer.supernode && outgoing.straight.contains(&address)),
             _ => None,
         };
         if peer.supernode {
@@ -483,7 +515,9 @@ impl Engine {
             session.confirmed = true;
         }
         let half_open = peer.half_open.take_if(|half_open| half_open.local == local);
-        let proved = half_open.as_ref().is_some_and(|half_open| half_open.via == via);
+        let proved = half_open
+            .as_ref()
+            .is_some_and(|half_open| half_open.via == via && !half_open.ways);
         match self.role {
             Role::Supernode => {
                 peer.sessions.prefer(local, now);

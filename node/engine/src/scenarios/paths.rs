@@ -7,7 +7,7 @@ use crate::{
     direct::{OPENING, OPENING_TTL},
     peers::SILENCE,
     scenarios::lab::{DELAY, Lab, Place, Straight, cut, frame, intact, link, name},
-    wire::control::Control,
+    wire::{control::Control, datagram::RELAY_HEADER},
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -435,4 +435,79 @@ fn only_supernodes_say_where_this_node_is_seen() {
     pair.cut_straight();
     pair.converse(Duration::from_secs(20));
     assert!(pair.lab.straight.iter().all(|sent| sent.to != victim));
+}
+
+/// Holds up all datagrams of a kind that are relayed from one host to another, and keeps the first.
+fn kept(pair: &mut Pair, kind: u8, from: Place, to: Place) -> std::rc::Rc<std::cell::RefCell<Vec<u8>>> {
+    let kept = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let keeps = kept.clone();
+    pair.lab.wire = Box::new(move |sender, receiver, bytes| {
+        let inner = bytes.get(RELAY_HEADER..).unwrap_or_default();
+        let holds = (sender, receiver) == (from, to) && inner.first() == Some(&kind);
+        if holds && keeps.borrow().is_empty() {
+            *keeps.borrow_mut() = inner.to_vec();
+        }
+        !holds
+    });
+    kept
+}
+
+#[test]
+fn a_message_2_from_an_address_that_was_not_asked_moves_no_data_there() {
+    let mut pair = Pair::new();
+    pair.lab.open = false;
+    let (supernode, one) = (pair.supernode, pair.nodes[0]);
+    let response = kept(&mut pair, 2, supernode, one);
+    pair.send(0);
+    pair.lab.run(200 * MILLISECOND);
+    // The supernode, or who is on the way to it, hands the message over in somebody else's name.
+    let elsewhere = SocketAddr::from(([198, 51, 100, 99], 666));
+    let response = response.borrow().clone();
+    assert!(!response.is_empty());
+    pair.lab.deliver(one, elsewhere, &response);
+    pair.lab.wire = intact();
+    let sent = pair.converse(Duration::from_secs(2));
+    let there = pair.lab.straight.iter().filter(|sent| sent.to == elsewhere);
+    let lengths: Vec<usize> = there.map(|sent| sent.bytes.len()).collect();
+    assert!(
+        lengths.len() <= 8 && lengths.iter().all(|length| *length == 16 + 64 + 16),
+        "{lengths:?}"
+    );
+    assert_eq!(pair.lost(&sent), 0);
+}
+
+#[test]
+fn a_handshake_that_took_two_ways_proves_neither() {
+    let mut pair = Pair::new();
+    pair.lab.open = false;
+    let elsewhere = SocketAddr::from(([198, 51, 100, 99], 666));
+    let (supernode, [_, other]) = (pair.supernode, pair.nodes);
+    // The supernode passes message 1 on and sends a copy in somebody else's name before.
+    let initiation = kept(&mut pair, 1, supernode, other);
+    pair.send(0);
+    pair.lab.run(200 * MILLISECOND);
+    let initiation = initiation.borrow().clone();
+    assert!(!initiation.is_empty());
+    pair.lab.deliver(other, elsewhere, &initiation);
+    pair.lab.settle();
+    // The copy that is sent again after 600 ms comes over the relay; so does the answer. What confirms is held up.
+    let confirmation = kept(&mut pair, 3, supernode, other);
+    pair.lab.run(Duration::from_millis(700));
+    let confirmation = confirmation.borrow().clone();
+    assert!(!confirmation.is_empty());
+    pair.lab.deliver(other, elsewhere, &confirmation);
+    pair.lab.wire = intact();
+    pair.lab.run(200 * MILLISECOND);
+    let sent = pair.converse(Duration::from_secs(2));
+    let there = pair.lab.straight.iter().filter(|sent| sent.to == elsewhere);
+    // Message 2, and challenges of one padded block.
+    let harmless = |sent: &&Straight| sent.bytes[0] == 2 || sent.bytes.len() == 16 + 64 + 16;
+    let (harmless, data): (Vec<_>, Vec<_>) = there.partition(harmless);
+    assert!(
+        data.is_empty() && harmless.len() <= 9,
+        "{} {}",
+        harmless.len(),
+        data.len()
+    );
+    assert_eq!(pair.lost(&sent), 0);
 }
