@@ -192,7 +192,7 @@ impl Engine {
         match self.handshakes.queue.pop_front() {
             Some(Job::Begin { peer, rekey }) => {
                 self.handshakes.begin_queued.remove(&peer);
-                self.begin(now, peer, rekey, out);
+                self.begin(now, peer, rekey, None, out);
             }
             Some(Job::Message { via, datagram }) => match Datagram::parse(&datagram) {
                 Ok(Datagram::Initiation { sender, message, .. }) => {
@@ -243,16 +243,12 @@ impl Engine {
             let (retry, rekey) = (outgoing.retry, outgoing.rekey);
             self.drop_outgoing(id);
             self.try_other_address(now, id);
-            self.begin(now, id, rekey, out);
-            // The pauses go on from where they were.
-            if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
-                outgoing.retry = retry.with(outgoing.retry);
-                outgoing.retry.again(now);
-            }
+            self.begin(now, id, rekey, Some(retry), out);
         }
     }
 
-    fn begin(&mut self, now: Time, id: PeerId, rekey: bool, out: &mut Outbox) {
+    /// Begins a handshake, or begins one anew that was sent as `before` says.
+    fn begin(&mut self, now: Time, id: PeerId, rekey: bool, before: Option<Retry>, out: &mut Outbox) {
         self.find_path(now, id);
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
@@ -273,12 +269,18 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
+        let mut retry = Retry::begin(schedule, now);
+        if let Some(before) = before {
+            // The pauses go on from where they were, and the NATs are open.
+            retry = before.with(retry);
+            retry.again(now);
+        }
         peer.outgoing = Some(Outgoing {
             state,
             datagram,
             local,
             begun: now,
-            retry: Retry::begin(schedule, now),
+            retry,
             rekey,
             straight: VecDeque::new(),
         });

@@ -511,3 +511,95 @@ fn a_handshake_that_took_two_ways_proves_neither() {
     );
     assert_eq!(pair.lost(&sent), 0);
 }
+
+#[test]
+fn an_outage_without_any_supernode_ends_with_the_outage() {
+    for seconds in [30, 100, 250, 400] {
+        let mut pair = Pair::new();
+        pair.converse(Duration::from_secs(2));
+        pair.lab.wire = Box::new(|_, _, _| false);
+        pair.converse(Duration::from_secs(seconds));
+        pair.kill_supernode();
+        pair.converse(Duration::from_secs(12));
+        let sent = pair.converse(Duration::from_secs(2));
+        assert_eq!(pair.lost(&sent), 0, "after {seconds} s");
+    }
+}
+
+#[test]
+fn a_path_that_works_one_way_only_is_left_by_both() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.paths(), DIRECT);
+    let [one, other] = pair.nodes;
+    pair.lab.wire = Box::new(move |from, to, _| (from, to) != (one, other));
+    pair.converse(Duration::from_secs(8));
+    let sent = pair.converse(Duration::from_secs(20));
+    assert_eq!(pair.lost(&sent), 0);
+}
+
+#[test]
+fn who_only_claims_to_be_there_gets_no_data_for_long() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    let [one, other] = pair.nodes;
+    let there = pair.lab.hosts[other].address;
+    // The peer goes on sending in the name of the address, and nothing sent there arrives.
+    pair.lab.wire = Box::new(move |from, to, _| (from, to) != (one, other));
+    let key = pair.lab.key(one);
+    for _ in 0..1500 {
+        pair.send(0);
+        // Whatever it thinks of the path itself.
+        let id = pair.lab.peer_id(other, &key);
+        let to = pair.lab.hosts[one].address;
+        let (mut out, now) = (crate::Outbox::default(), pair.lab.now);
+        pair.lab.hosts[other].engine.send_along(
+            now,
+            id,
+            (crate::peers::Path::Direct(to), None),
+            crate::outbound::Content::Empty,
+            &mut out,
+        );
+        pair.lab.take(other, &mut out);
+        pair.lab.run(20 * MILLISECOND);
+    }
+    let begun = pair.lab.now;
+    let sent = (0..50).map(|_| {
+        let frame = pair.send(0);
+        pair.lab.run(20 * MILLISECOND);
+        frame
+    });
+    let sent = [sent.collect(), Vec::new()];
+    assert_eq!(pair.lost(&sent), 0);
+    let after = pair
+        .lab
+        .straight
+        .iter()
+        .filter(|sent| sent.to == there && sent.at >= begun);
+    assert!(after.count() < 10);
+}
+
+#[test]
+fn a_hidden_address_answers_nothing_that_comes_straight_from_strangers() {
+    let mut pair = Pair::in_network(&name());
+    let [one, other] = pair.nodes;
+    pair.lab.hosts[one].engine.set_hide_address(true);
+    pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.paths(), RELAY);
+    // The other end guesses where it is, and sends something sealed there.
+    let key = pair.lab.key(one);
+    let id = pair.lab.peer_id(other, &key);
+    let to = pair.lab.hosts[one].address;
+    let (mut out, now) = (crate::Outbox::default(), pair.lab.now);
+    pair.lab.hosts[other].engine.send_along(
+        now,
+        id,
+        (crate::peers::Path::Direct(to), None),
+        crate::outbound::Content::Empty,
+        &mut out,
+    );
+    pair.lab.take(other, &mut out);
+    pair.converse(Duration::from_secs(2));
+    assert!(pair.lab.straight.iter().all(|sent| sent.from != one));
+    assert_eq!(pair.paths(), RELAY);
+}
