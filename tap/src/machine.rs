@@ -46,6 +46,8 @@ fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
         index: u32,
         below: u32,
         master: u32,
+        /// Whether what it is built on lies in another network namespace, as a container's card does, and so does its number.
+        elsewhere: bool,
         ours: bool,
         usable: bool,
     }
@@ -56,11 +58,13 @@ fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
             index: header.index,
             below: 0,
             master: 0,
+            elsewhere: false,
             ours: false,
             usable: header.flags.contains(LinkFlags::Up) && !header.flags.contains(LinkFlags::Loopback),
         };
         reply.attributes(header.buffer_len(), |kind, value| match kind {
             libc::IFLA_LINK => card.below = parse_u32(value).unwrap_or(0),
+            libc::IFLA_LINK_NETNSID => card.elsewhere = true,
             libc::IFLA_MASTER => card.master = parse_u32(value).unwrap_or(0),
             libc::IFLA_IFALIAS => card.ours = value.starts_with(MARK.as_bytes()),
             _ => {}
@@ -70,7 +74,8 @@ fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
     let ours: BTreeSet<u32> = cards.iter().filter(|card| card.ours).map(|card| card.index).collect();
     let holders: BTreeSet<u32> = cards.iter().filter(|card| card.ours).map(|card| card.master).collect();
     let leads_out = |card: &&Card| {
-        card.usable && !card.ours && !holders.contains(&card.index) && (card.below == 0 || !ours.contains(&card.below))
+        let on_ours = !card.elsewhere && ours.contains(&card.below);
+        card.usable && !card.ours && !holders.contains(&card.index) && !on_ours
     };
     Ok(cards.iter().filter(leads_out).map(|card| card.index).collect())
 }

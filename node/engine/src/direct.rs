@@ -67,13 +67,20 @@ const FAILED_KEPT: Duration = Duration::from_secs(60);
 /// After so many missed probes a path has failed.
 const MISSES: u32 = 4;
 
+/// After so many probes without answer a path has failed even if something comes over it: it may work one way only, or
+/// the other end may be elsewhere by now. As many are lost at random once in days where a fifth of all datagrams is.
+const UNANSWERED: u32 = 10;
+
 /// After so many answers in a row a path that failed is used again.
 const ANSWERS_AGAIN: u32 = 3;
 
 /// How long a probe may go unanswered where the round trip is not known.
 const PATIENCE_UNKNOWN: Duration = Duration::from_millis(500);
 
-/// Probes under way on one path.
+/// An answer that comes later is one of another time: the machine may have slept.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Probes under way on one path, late ones included.
 const MAX_PROBES: usize = 8;
 
 /// A direct path is preferred to another of its kind if its round trip is so much shorter: less is noise.
@@ -123,7 +130,10 @@ struct DirectPath {
     rtt: Option<Duration>,
     probes: VecDeque<Probe>,
     last_probe: Option<Time>,
+    /// Probes missed in a row: without answer, and nothing else came either.
     missed: u32,
+    /// Probes without answer in a row, whatever else came.
+    unanswered: u32,
     mtu: PathMtu,
 }
 
@@ -137,6 +147,8 @@ struct Failed {
 struct Probe {
     token: u64,
     sent: Time,
+    /// Whether it was not answered in time.
+    late: bool,
 }
 
 /// What a response to a challenge meant.
@@ -214,11 +226,19 @@ impl Direct {
         }
     }
 
-    /// Something authentic came straight from `address`. Whether that was a known path; otherwise it is tried now.
-    pub(crate) fn heard(&mut self, now: Time, address: SocketAddr) -> bool {
+    /// Whether `address` is known as a path, one that works or a candidate.
+    pub(crate) fn has(&self, address: SocketAddr) -> bool {
+        self.paths.iter().any(|path| path.address == address)
+    }
+
+    /// Something authentic came straight from `address`; `shows` is whether that speaks for the way there, too. Whether
+    /// that was a known path; otherwise it is tried now.
+    pub(crate) fn heard(&mut self, now: Time, address: SocketAddr, shows: bool) -> bool {
         if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
-            path.heard = Some(now);
-            if path.failed.is_none() {
+            if shows {
+                path.heard = Some(now);
+            }
+            if shows && path.failed.is_none() {
                 path.missed = 0;
             }
             if !path.proven && path.step >= SCHEDULE.len() {
@@ -228,8 +248,15 @@ impl Direct {
             }
             return true;
         }
-        let noticed = self.paths.iter().filter(|path| path.noticed && !path.proven).count();
-        if noticed < MAX_NOTICED {
+        let noticed = |path: &DirectPath| path.noticed && !path.proven;
+        if self.paths.iter().filter(|path| noticed(path)).count() >= MAX_NOTICED {
+            // One that did not answer makes room.
+            let tried = |path: &DirectPath| noticed(path) && path.step >= SCHEDULE.len();
+            if let Some(position) = self.paths.iter().position(tried) {
+                self.paths.remove(position);
+            }
+        }
+        if self.paths.iter().filter(|path| noticed(path)).count() < MAX_NOTICED {
             // Where this end has been opening its NAT for long enough, there is nothing to wait for.
             let since = self.opening.map_or(now, |(since, _)| since);
             let mut path = DirectPath::new(address, since, true);
@@ -298,14 +325,18 @@ impl Direct {
             if path.probes.len() >= MAX_PROBES {
                 path.probes.pop_front();
             }
-            path.probes.push_back(Probe { token, sent: now });
+            let late = false;
+            path.probes.push_back(Probe { token, sent: now, late });
             path.last_probe = Some(now);
         }
     }
 
     /// A response came straight from `address`.
     pub(crate) fn answered(&mut self, now: Time, address: SocketAddr, token: u64) -> Answered {
-        let asked = |path: &DirectPath| path.probes.iter().any(|probe| probe.token == token);
+        let asked = |path: &DirectPath| {
+            let mut probes = path.probes.iter();
+            probes.any(|probe| probe.token == token && now.since(probe.sent) < ANSWERED_WITHIN)
+        };
         let Some(path) = self.paths.iter_mut().find(|path| asked(path)) else {
             return Answered::Unasked;
         };
@@ -340,7 +371,11 @@ impl Direct {
         let mut failed = false;
         for path in &mut self.paths {
             let patience = path.patience();
-            while let Some(probe) = path.probes.pop_front_if(|probe| now.since(probe.sent) >= patience) {
+            let late = |probe: &&mut Probe| !probe.late && now.since(probe.sent) >= patience;
+            for probe in path.probes.iter_mut().filter(late) {
+                // Its answer still counts if it comes: the round trip may be longer than it was, or than was thought.
+                probe.late = true;
+                path.unanswered = path.unanswered.saturating_add(1);
                 if path.heard.is_some_and(|heard| heard >= probe.sent) {
                     continue;
                 }
@@ -349,13 +384,20 @@ impl Direct {
                     failed.answers = 0;
                 }
             }
-            if path.proven && path.failed.is_none() && path.missed >= MISSES {
+            let silent = path.missed >= MISSES || path.unanswered >= UNANSWERED;
+            if path.proven && path.failed.is_none() && silent {
                 path.fail(now);
                 failed = true;
             }
         }
-        let forgotten = |path: &DirectPath| path.failed.is_some_and(|failed| now.since(failed.since) >= FAILED_KEPT);
-        self.paths.retain(|path| !forgotten(path));
+        let forgotten =
+            |path: &mut DirectPath| path.failed.is_some_and(|failed| now.since(failed.since) >= FAILED_KEPT);
+        for path in self.paths.extract_if(.., forgotten) {
+            // Where no supernode helps, it is all that is known.
+            self.cached.retain(|cached| *cached != path.address);
+            self.cached.insert(0, path.address);
+            self.cached.truncate(MAX_CACHED);
+        }
         failed
     }
 
@@ -408,9 +450,10 @@ impl Direct {
             } else {
                 path.next_step()
             };
-            let missed = path.probes.front().map(|probe| probe.sent + path.patience());
+            let waiting = path.probes.iter().find(|probe| !probe.late);
+            let missed = waiting.map(|probe| probe.sent + path.patience());
             let forgotten = path.failed.map(|failed| failed.since + FAILED_KEPT);
-            let mtu = path.mtu.deadline(Some(path.patience()));
+            let mtu = path.mtu.deadline(Some(path.patience())).filter(|_| path.proven);
             [next, missed, forgotten, mtu].into_iter().flatten().min()
         };
         self.paths.iter().filter_map(of_path).min()
@@ -431,6 +474,7 @@ impl DirectPath {
             probes: VecDeque::new(),
             last_probe: None,
             missed: 0,
+            unanswered: 0,
             mtu: PathMtu::default(),
         }
     }
@@ -455,7 +499,8 @@ impl DirectPath {
         }
         let shown = self.heard.map_or(probed, |heard| heard.max(probed));
         if used == Use::Busy && active == Some(self.address) {
-            return Some((shown + PROBE_BUSY).min(probed + MEASURE));
+            let measure = if self.unanswered > 0 { PROBE_BUSY } else { MEASURE };
+            return Some((shown + PROBE_BUSY).min(probed + measure));
         }
         let spread = u64::from(self.address.port()) * 97 % PROBE_SPREAD;
         Some(probed + PROBE_KEPT + Duration::from_millis(spread))
@@ -472,6 +517,7 @@ impl DirectPath {
         self.proven = true;
         self.heard = Some(now);
         self.missed = 0;
+        self.unanswered = 0;
         if let Some(failed) = &mut self.failed {
             failed.answers += 1;
             if failed.answers >= ANSWERS_AGAIN {
@@ -483,6 +529,7 @@ impl DirectPath {
     fn fail(&mut self, now: Time) {
         self.failed.get_or_insert(Failed { since: now, answers: 0 });
         self.missed = 0;
+        self.unanswered = 0;
     }
 
     /// What is preferred sorts first.
@@ -565,7 +612,7 @@ mod tests {
                 }
                 let now = self.now;
                 for (_, address, token) in self.under_way.extract_if(.., |(at, ..)| *at <= now) {
-                    self.direct.heard(now, address);
+                    self.direct.heard(now, address, true);
                     assert!(matches!(self.direct.answered(now, address, token), Answered::Works(_)));
                 }
                 self.direct.choose();
@@ -656,10 +703,26 @@ mod tests {
     fn what_comes_over_a_path_makes_up_for_a_missed_probe() {
         let mut peer = Peer::new(&[outside(1)]);
         peer.run(Duration::from_secs(1), |_| Some(20 * MILLISECOND));
-        for _ in 0..100 {
-            peer.run(100 * MILLISECOND, |_| None);
-            peer.direct.heard(peer.now, outside(1));
+        for round in 0..100 {
+            // A probe now and then is answered.
+            let answer = round % 30 == 0;
+            peer.run(100 * MILLISECOND, |_| answer.then_some(20 * MILLISECOND));
+            peer.direct.heard(peer.now, outside(1), true);
         }
+        assert_eq!(peer.direct.active(), Some(outside(1)));
+    }
+
+    #[test]
+    fn a_long_way_round_is_a_path_too() {
+        let mut peer = Peer::new(&[outside(1)]);
+        peer.run(Duration::from_secs(3), |_| Some(900 * MILLISECOND));
+        assert_eq!(peer.direct.active(), Some(outside(1)));
+        peer.run(Duration::from_secs(60), |_| Some(900 * MILLISECOND));
+        assert_eq!(peer.direct.active(), Some(outside(1)));
+        // One that was short and becomes long.
+        let mut peer = Peer::new(&[outside(1)]);
+        peer.run(Duration::from_secs(10), |_| Some(20 * MILLISECOND));
+        peer.run(Duration::from_secs(60), |_| Some(700 * MILLISECOND));
         assert_eq!(peer.direct.active(), Some(outside(1)));
     }
 
@@ -681,7 +744,7 @@ mod tests {
         let mut direct = Direct::default();
         for port in 1..1000 {
             let address = SocketAddr::from(([203, 0, 113, 1], port));
-            direct.heard(start(), address);
+            direct.heard(start(), address, true);
         }
         assert_eq!(direct.paths.len(), MAX_NOTICED);
         let many: Vec<_> = (1..100).map(outside).collect();
@@ -691,6 +754,28 @@ mod tests {
             direct.challenged(start(), outside(1), token);
         }
         assert!(direct.paths.iter().all(|path| path.probes.len() <= MAX_PROBES));
+    }
+
+    #[test]
+    fn addresses_that_showed_up_and_did_not_answer_make_room_for_the_next() {
+        let mut peer = Peer::new(&[]);
+        for last in 1..20 {
+            peer.direct.heard(peer.now, outside(last), true);
+            let challenges = peer.run(Duration::from_secs(3), |_| None);
+            assert!(challenges.iter().any(|(_, to)| *to == outside(last)), "{last}");
+            assert!(peer.direct.paths.len() <= MAX_NOTICED);
+        }
+    }
+
+    #[test]
+    fn a_path_that_was_not_proven_asks_for_no_sizes() {
+        let mut direct = Direct::default();
+        direct.try_candidates(start(), &[outside(1)], OPENING);
+        direct.mtu(outside(1)).unwrap().note(start(), 1400);
+        let later = start() + Duration::from_secs(10);
+        direct.due(later, Use::Idle);
+        assert!(direct.sizes_due(later).is_empty());
+        assert_eq!(direct.deadline(Use::Idle), None);
     }
 
     #[test]

@@ -184,11 +184,13 @@ impl Engine {
     /// Does what is due, and one queued public-key operation. Call it when [`Self::next_timeout`] has come, after the
     /// data that waits.
     pub fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
-        while let Some(Reverse((at, id))) = self.timers.peek().copied() {
-            if at > now {
-                break;
-            }
+        // Each timer once: one that is set to a moment that has come goes off in the next call.
+        let mut due = Vec::new();
+        while let Some(Reverse(timer)) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             self.timers.pop();
+            due.push(timer);
+        }
+        for (at, id) in due {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             if peer.timer != Some(at) {
                 continue;
@@ -308,6 +310,7 @@ impl Engine {
             peer.owed = None;
             peer.direct.session_ended();
             peer.exchange.session_ended();
+            peer.relay_mtu.session_ended();
             peer.key.node_id()
         });
         for index in ended {

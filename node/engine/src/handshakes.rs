@@ -61,6 +61,8 @@ pub(crate) struct Outgoing {
     retry: Retry,
     /// Whether it renews keys that work.
     rekey: bool,
+    /// The underlay endpoints to which it was sent straight, latest last.
+    straight: VecDeque<SocketAddr>,
 }
 
 impl Outgoing {
@@ -80,6 +82,8 @@ pub(crate) struct HalfOpen {
     response: Vec<u8>,
     local: SessionIndex,
     via: Via,
+    /// Whether message 2 went another way, too: what answers it then proves none of them.
+    ways: bool,
     since: Time,
 }
 
@@ -146,6 +150,9 @@ const RESEND: Schedule = Schedule {
 /// A message 1 is sent again byte for byte for so long, then made anew: the other end has forgotten it.
 const RESENT_FOR: Duration = HALF_OPEN_KEPT;
 
+/// Endpoints to which one message 1 went that are remembered: those where the peer was, and where it speaks from now.
+const MAX_STRAIGHT: usize = 4;
+
 /// A handshake goes on while something was to be sent within this time.
 const WANTED: Duration = Duration::from_secs(6);
 
@@ -185,7 +192,7 @@ impl Engine {
         match self.handshakes.queue.pop_front() {
             Some(Job::Begin { peer, rekey }) => {
                 self.handshakes.begin_queued.remove(&peer);
-                self.begin(now, peer, rekey, out);
+                self.begin(now, peer, rekey, None, out);
             }
             Some(Job::Message { via, datagram }) => match Datagram::parse(&datagram) {
                 Ok(Datagram::Initiation { sender, message, .. }) => {
@@ -243,16 +250,12 @@ impl Engine {
             } else {
                 self.try_other_relay(now, id);
             }
-            self.begin(now, id, rekey, out);
-            // The pauses go on from where they were.
-            if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
-                outgoing.retry = retry.with(outgoing.retry);
-                outgoing.retry.again(now);
-            }
+            self.begin(now, id, rekey, Some(retry), out);
         }
     }
 
-    fn begin(&mut self, now: Time, id: PeerId, rekey: bool, out: &mut Outbox) {
+    /// Begins a handshake, or begins one anew that was sent as `before` says.
+    fn begin(&mut self, now: Time, id: PeerId, rekey: bool, before: Option<Retry>, out: &mut Outbox) {
         self.find_path(now, id);
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
@@ -273,13 +276,20 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
+        let mut retry = Retry::begin(schedule, now);
+        if let Some(before) = before {
+            // The pauses go on from where they were, and the NATs are open.
+            retry = before.with(retry);
+            retry.again(now);
+        }
         peer.outgoing = Some(Outgoing {
             state,
             datagram,
             local,
             begun: now,
-            retry: Retry::begin(schedule, now),
+            retry,
             rekey,
+            straight: VecDeque::new(),
         });
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;
@@ -306,6 +316,22 @@ impl Engine {
                 envelope.write(&mut out.datagrams, |bytes| bytes.extend_from_slice(&outgoing.datagram));
             }
         }
+        let known = peer.direct.known();
+        for address in known {
+            self.went_straight(id, address);
+        }
+    }
+
+    /// Message 1 went straight to an endpoint.
+    fn went_straight(&mut self, id: PeerId, address: SocketAddr) {
+        if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut())
+            && !outgoing.straight.contains(&address)
+        {
+            if outgoing.straight.len() >= MAX_STRAIGHT {
+                outgoing.straight.pop_front();
+            }
+            outgoing.straight.push_back(address);
+        }
     }
 
     pub(crate) fn drop_outgoing(&mut self, id: PeerId) {
@@ -318,7 +344,13 @@ impl Engine {
     fn answer(&mut self, now: Time, via: Via, datagram: &[u8], remote: SessionIndex, message: &[u8], out: &mut Outbox) {
         let digest = digest(datagram);
         if let Some(id) = self.handshakes.answered.get(&digest) {
-            let half_open = self.peers.get(*id).and_then(|peer| peer.half_open.as_ref());
+            let id = *id;
+            if let Some(peer) = self.peers.get_mut(id)
+                && let Some(half_open) = &mut peer.half_open
+            {
+                half_open.ways |= half_open.via != via;
+            }
+            let half_open = self.peers.get(id).and_then(|peer| peer.half_open.as_ref());
             if let Some(half_open) = half_open.filter(|half_open| half_open.digest == digest) {
                 self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&half_open.response));
             }
@@ -389,6 +421,7 @@ impl Engine {
                 response,
                 local,
                 via,
+                ways: false,
                 since: now,
             });
             if let Some(ended) = room {
@@ -451,7 +484,8 @@ impl Engine {
             peer.path = Some(via.path());
         }
         let straight = match via {
-            Via::Direct(address) => Some(address).filter(|_| !peer.supernode),
+            // What was not asked there proves nothing: its source may be anybody's.
+            Via::Direct(address) => Some(address).filter(|_| !peer.supernode && outgoing.straight.contains(&address)),
             _ => None,
         };
         if peer.supernode {
@@ -490,7 +524,9 @@ impl Engine {
             session.confirmed = true;
         }
         let half_open = peer.half_open.take_if(|half_open| half_open.local == local);
-        let proved = half_open.as_ref().is_some_and(|half_open| half_open.via == via);
+        let proved = half_open
+            .as_ref()
+            .is_some_and(|half_open| half_open.via == via && !half_open.ways);
         match self.role {
             Role::Supernode => {
                 peer.sessions.prefer(local, now);
@@ -529,6 +565,7 @@ impl Engine {
         peer.up.clear();
         peer.direct.session_ended();
         peer.exchange.session_ended();
+        peer.relay_mtu.session_ended();
         let ended = peer.sessions.clear();
         for index in ended {
             self.peers.unbind(index);

@@ -135,14 +135,14 @@ impl Engine {
         if self.replaced_session_heard(now, id, local, via, message, out) {
             return;
         }
-        self.heard(now, id, via, message.is_empty(), out);
+        self.heard(now, id, via, message, out);
         self.opened(now, id, (local, via), message, out);
         self.arm(id);
     }
 
     /// Something sealed came from a peer: it is alive, and that is a way to it.
-    fn heard(&mut self, now: Time, id: PeerId, via: Via, empty: bool, out: &mut Outbox) {
-        let role = self.role;
+    fn heard(&mut self, now: Time, id: PeerId, via: Via, message: &[u8], out: &mut Outbox) {
+        let (role, empty) = (self.role, message.is_empty());
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.heard = Some(now);
         peer.unanswered = None;
@@ -167,7 +167,8 @@ impl Engine {
                     }
                     self.relay_works(supernode);
                 }
-                Via::Direct(address) => self.direct_heard(now, id, address),
+                // Who only asks whether the way works may get nothing over it.
+                Via::Direct(address) => self.direct_heard(now, id, address, !is_challenge(message)),
                 _ => {}
             }
         }
@@ -417,5 +418,13 @@ impl Engine {
         } else if self.peers.get(id).is_some_and(|peer| peer.supernode) {
             self.registration_lost(now, id, out);
         }
+    }
+}
+
+/// Whether a message begins with a challenge.
+fn is_challenge(message: &[u8]) -> bool {
+    match Sealed::parse(message) {
+        Ok(Sealed::Control(body)) => matches!(messages(body).next(), Some(Ok(Some(Control::PathChallenge { .. })))),
+        _ => false,
     }
 }

@@ -137,6 +137,7 @@ impl PathMtu {
         }
         if self.large.is_some_and(|large| now.since(large) >= GIVE_UP) {
             self.confirming = None;
+            self.large = None;
         }
         if let Some(confirming) = &mut self.confirming {
             if now.since(confirming.sent) >= patience {
@@ -161,6 +162,13 @@ impl PathMtu {
             self.large = None;
         }
         due
+    }
+
+    /// Nothing can be asked any more; what was found stays.
+    pub(crate) fn session_ended(&mut self) {
+        self.search = None;
+        self.confirming = None;
+        self.large = None;
     }
 
     fn lower(&mut self, now: Time) {
@@ -341,6 +349,22 @@ mod tests {
             path.now += Duration::from_millis(100);
         }
         assert_eq!(path.mtu.limit(), 1500);
+    }
+
+    #[test]
+    fn a_path_that_fell_silent_is_not_asked_for_ever() {
+        let mut path = Path::new();
+        path.run(Duration::from_millis(2500), 1494, 1500);
+        let last = path.now;
+        let mut late = 0;
+        for _ in 0..100 {
+            path.now += Duration::from_millis(100);
+            for size in path.mtu.due(path.now, Some(RTT), Some(last)) {
+                path.mtu.tried(size, u64::MAX);
+                late += usize::from(path.now.since(last) > GIVE_UP + CONFIRM);
+            }
+        }
+        assert_eq!((late, path.mtu.deadline(Some(RTT))), (0, None));
     }
 
     #[test]

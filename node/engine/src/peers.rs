@@ -188,8 +188,12 @@ impl Peer {
             self.half_open.as_ref().map(HalfOpen::deadline),
             self.owed.map(|since| since + SIGN_OF_LIFE),
             silence,
-            self.direct.deadline(self.usage),
-            self.exchange.deadline(),
+            Some(&self.direct)
+                .filter(|_| !self.supernode)
+                .and_then(|direct| direct.deadline(self.usage)),
+            Some(&self.exchange)
+                .filter(|_| !self.supernode)
+                .and_then(Exchange::deadline),
             self.relay_mtu.deadline(self.patience()),
             self.waiting.front().map(|waiting| waiting.since + WAITING_KEPT),
         ]

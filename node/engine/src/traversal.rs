@@ -189,6 +189,10 @@ impl Engine {
 
     /// A supernode told where it sees this node.
     pub(crate) fn observed_told(&mut self, supernode: PeerId, endpoint: SocketAddr) {
+        // Nobody else has a say in where this node is tried.
+        if !self.directory.anchors().any(|anchor| anchor == supernode) {
+            return;
+        }
         if self.traversal.observed.insert(supernode, endpoint) != Some(endpoint) {
             self.traversal.changed = true;
         }
@@ -497,11 +501,17 @@ impl Engine {
         }
     }
 
-    /// Something sealed came straight from `address`.
-    pub(crate) fn direct_heard(&mut self, now: Time, id: PeerId, address: SocketAddr) {
-        let hidden = self.peers.get(id).is_none_or(|peer| self.is_hidden_from(peer));
-        if let Some(peer) = self.peers.get_mut(id).filter(|peer| !hidden && !peer.up.is_empty())
-            && !peer.direct.heard(now, address)
+    /// Something sealed came straight from `address`; `shows` is whether that speaks for the way there, too.
+    pub(crate) fn direct_heard(&mut self, now: Time, id: PeerId, address: SocketAddr, shows: bool) {
+        let Some(peer) = self.peers.get(id).filter(|peer| !peer.up.is_empty()) else {
+            return;
+        };
+        // A challenge to an address that is new tells who is there where this node is.
+        if self.is_hidden_from(peer) || (!peer.direct.has(address) && !self.accepts(now, id)) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(id)
+            && !peer.direct.heard(now, address, shows)
         {
             self.arm(id);
         }
