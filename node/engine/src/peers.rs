@@ -250,7 +250,13 @@ pub(crate) struct Peers {
     by_node: BTreeMap<NodeId, PeerId>,
     by_session: BTreeMap<SessionIndex, PeerId>,
     next: u64,
+    /// The group frames seen of peers that were forgotten, the latest last: a clock that jumps makes a peer old at once, while
+    /// copies of its frames are still under way.
+    parted: VecDeque<(NodeId, Box<SeenSequences>)>,
 }
+
+/// Forgotten peers whose group frames are remembered: 8 KiB each.
+const MAX_PARTED: usize = 32;
 
 impl Peers {
     pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
@@ -283,7 +289,10 @@ impl Peers {
         }
         self.next += 1;
         let id = PeerId(self.next);
-        self.peers.insert(id, Peer::new(key));
+        let mut peer = Peer::new(key);
+        let parted = self.parted.iter().position(|(parted, _)| *parted == node);
+        peer.seen = parted.and_then(|at| self.parted.remove(at)).map(|(_, seen)| seen);
+        self.peers.insert(id, peer);
         self.by_node.insert(node, id);
         Some(id)
     }
@@ -303,6 +312,12 @@ impl Peers {
     pub(crate) fn forget(&mut self, id: PeerId) {
         if let Some(mut peer) = self.peers.remove(&id) {
             self.by_node.remove(&peer.key.node_id());
+            if let Some(seen) = peer.seen.take() {
+                if self.parted.len() >= MAX_PARTED {
+                    self.parted.pop_front();
+                }
+                self.parted.push_back((peer.key.node_id(), seen));
+            }
             for index in peer.sessions.clear() {
                 self.unbind(index);
             }
@@ -331,6 +346,34 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_group_frames_of_a_forgotten_peer_are_still_known() {
+        let key = |seed: u8| {
+            let seed = farlan_crypto::Seed::from_bytes([seed; 32]);
+            let identity = farlan_crypto::Identity::from_seed(seed, farlan_crypto::Work::NONE);
+            identity.expect("without a stamp any seed will do").public()
+        };
+        let mut peers = Peers::default();
+        for number in 0..100 {
+            let id = peers.pin(key(number)).expect("a peer");
+            let seen = &mut peers.get_mut(id).expect("it was made").seen;
+            assert!(seen.get_or_insert_default().insert(7));
+            peers.forget(id);
+        }
+        assert_eq!(peers.parted.len(), MAX_PARTED);
+        let back = peers.pin(key(99)).expect("a peer");
+        assert!(
+            !peers
+                .get_mut(back)
+                .expect("it was made")
+                .seen
+                .get_or_insert_default()
+                .insert(7)
+        );
+        let long_gone = peers.pin(key(0)).expect("a peer");
+        assert!(peers.get(long_gone).expect("it was made").seen.is_none());
+    }
 
     #[test]
     fn sequences_are_new_once_in_any_order_and_after_a_restart() {
