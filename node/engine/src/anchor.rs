@@ -529,6 +529,11 @@ impl Engine {
         let registration = to.and_then(|to| Some((to, self.anchor.registrations.get(&to)?)));
         let Some((to, registration)) = registration else {
             self.counters.relay_unknown_destination += 1;
+            if let RelayTarget::Index(index) = destination {
+                self.transmit(Path::Direct(address), out, |bytes| {
+                    put_hint(bytes, Unknown::Destination(index))
+                });
+            }
             return;
         };
         // A node that is registered through another supernode is reached there.

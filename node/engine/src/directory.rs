@@ -600,6 +600,8 @@ impl Engine {
             self.tell_claims_everywhere(now, out);
         }
         if first {
+            // Where this supernode has forgotten this node, it may have forgotten the others.
+            self.distrust_indexes(id, None);
             info!(supernode = %supernode.short(), "registered");
             for world in self.directory.worlds_of(id) {
                 // Through another supernode it does not see this node.
@@ -813,16 +815,29 @@ impl Engine {
         self.arm(id);
     }
 
+    /// The supernode at which this node is registered and from which something came that way.
+    fn registered_by(&self, via: Via) -> Option<PeerId> {
+        let mut homes = self.directory.homes();
+        homes.find(|id| self.peers.get(*id).is_some_and(|peer| peer.path == Some(via.path())))
+    }
+
     /// A supernode says that it does not know this node's registration or session. Anybody could say so: it is asked,
     /// sealed, or a new session is made beside the old one, at most once a second.
     pub(crate) fn hinted(&mut self, now: Time, via: Via, unknown: Unknown, out: &mut Outbox) {
         if let (Role::Supernode, Via::Direct(address), Unknown::Registration(index)) = (self.role, via, unknown) {
             return self.doubted(now, address, index, out);
         }
+        if let Unknown::Destination(index) = unknown {
+            if let Some(supernode) = self.registered_by(via) {
+                self.distrust_indexes(supernode, Some(index));
+            }
+            return;
+        }
         let hinted = self.directory.registrations.iter_mut().find(|(id, registration)| {
             let Some(peer) = self.peers.get(**id) else { return false };
             let ours = match unknown {
                 Unknown::Registration(index) => registration.index == Some(index),
+                Unknown::Destination(_) => false,
                 Unknown::Session(index) => peer.sessions.current().is_some_and(|session| session.remote == index),
             };
             ours && peer.path == Some(via.path())
@@ -836,6 +851,7 @@ impl Engine {
             return;
         }
         match unknown {
+            Unknown::Destination(_) => {}
             Unknown::Registration(_) if registration.unanswered.is_some() => {}
             Unknown::Registration(_) => {
                 registration.hinted = Some(now);

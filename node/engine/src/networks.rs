@@ -179,6 +179,11 @@ impl Network {
         listings.chain([&self.located])
     }
 
+    /// Forgets nodes that look-ups found, which `gone` names.
+    pub(crate) fn forget_located(&mut self, gone: impl Fn(&Member) -> bool) {
+        self.located.retain(|_, member| !gone(member));
+    }
+
     /// Remembers a node that a look-up found.
     pub(crate) fn note_located(&mut self, member: Member) {
         if self.located.len() >= MAX_LOCATED {

@@ -11,7 +11,7 @@ use crate::{
     peers::{Path, PeerId},
     wire::{
         control::{Control, Place},
-        datagram::{RelayTarget, SupernodeTag},
+        datagram::{RelayIndex, RelayTarget, SupernodeTag},
     },
 };
 
@@ -201,6 +201,32 @@ impl Engine {
         self.visit(now, next);
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = next;
+        }
+    }
+
+    /// A relay index at a supernode, or each of them, may be of another time: peers that were reached by it are reached by
+    /// their ids, until they show their index.
+    pub(crate) fn distrust_indexes(&mut self, supernode: PeerId, index: Option<RelayIndex>) {
+        let Some(home) = self.peers.get(supernode).map(|peer| peer.key.node_id()) else {
+            return;
+        };
+        let stale = |known: RelayIndex| index.is_none_or(|index| index == known);
+        for network in self.networks.iter_mut() {
+            network.forget_located(|member| member.place.home == home && stale(member.place.index));
+        }
+        for id in self.peers.ids() {
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            peer.homes.retain(|place| place.home != home || !stale(place.index));
+            let node = peer.key.node_id();
+            if let Some(Path::Relay {
+                supernode: used,
+                target,
+            }) = &mut peer.path
+                && *used == supernode
+                && matches!(target, RelayTarget::Index(known) if stale(*known))
+            {
+                *target = RelayTarget::Node(node);
+            }
         }
     }
 

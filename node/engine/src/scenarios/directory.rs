@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use super::lab::{Lab, cut, frame, intact, link, name, udp, world_id};
+use super::lab::{DELAY, Lab, Place, cut, frame, intact, link, name, udp, world_id};
 use crate::{
-    Anchor, Event, Role,
+    Anchor, Event, NetworkHandle, Role,
     multicast::ALL,
     networks::Ipv4Claim,
-    wire::control::{Control, Membership},
+    peers::Path,
+    wire::{
+        control::{Control, Membership},
+        datagram::{RelayIndex, RelayTarget},
+    },
 };
 
 const DATA: u8 = 3;
@@ -308,4 +312,33 @@ fn the_first_frame_of_an_unlisted_stranger_waits_for_its_address() {
     assert_eq!(lab.received(b, b1, &foreign), 0);
     let counters = lab.hosts[b].engine.counters();
     assert_eq!((counters.foreign_source_ip, counters.queue_dropped), (1, 0));
+}
+
+/// Two nodes with a session over a relay, to each other unlisted, as in a network whose list is too long.
+fn unlisted_pair() -> (Lab, [Place; 3], [NetworkHandle; 2]) {
+    let (mut lab, places) = Lab::with_two_nodes();
+    let nodes = [places[1], places[2]];
+    let handles = nodes.map(|node| lab.join(node, &link(1)));
+    lab.run_seconds(3);
+    let call = frame(lab.mac(nodes[1], handles[1]), lab.mac(nodes[0], handles[0]), 1);
+    lab.send(nodes[0], handles[0], &call);
+    lab.run_seconds(2);
+    assert_eq!(lab.received(nodes[1], handles[1], &call), 1);
+    (lab, places, handles)
+}
+
+#[test]
+fn a_destination_that_the_supernode_does_not_know_is_reached_by_its_id() {
+    let (mut lab, [supernode, a, b], [a1, b1]) = unlisted_pair();
+    let (id, home) = (lab.peer_id(a, &lab.key(b)), lab.peer_id(a, &lab.key(supernode)));
+    lab.hosts[a].engine.peers.get_mut(id).unwrap().path = Some(Path::Relay {
+        supernode: home,
+        target: RelayTarget::Index(RelayIndex(7)),
+    });
+    let [lost, next] = [2, 3].map(|mark| frame(lab.mac(b, b1), lab.mac(a, a1), mark));
+    lab.send(a, a1, &lost);
+    lab.run(2 * DELAY);
+    lab.send(a, a1, &next);
+    lab.run(2 * DELAY);
+    assert_eq!((lab.received(b, b1, &lost), lab.received(b, b1, &next)), (0, 1));
 }

@@ -13,7 +13,7 @@
 //! *sender* and *receiver* are session indexes, each chosen at random by the end that receives under it; *destination*
 //! and *source* are relay indexes, given out by the supernode. A data datagram's first 16 bytes are authenticated as
 //! they stand. A hint is a supernode's answer to what it does not know: *what* is 0 for a relay index that is not the
-//! sender's, 1 for a session index. The hint with *what* 2 is
+//! sender's, 1 for a session index, 3 for the relay index of a destination. The hint with *what* 2 is
 //! anybody's answer to an initiation of another version: its own version, and *sender* as it stood there. Flags and the two zero bytes are sent as zero and not interpreted in this version.
 
 use farlan_crypto::NodeId;
@@ -49,6 +49,7 @@ const PASSED: u8 = 8;
 const UNKNOWN_REGISTRATION: u8 = 0;
 const UNKNOWN_SESSION: u8 = 1;
 const OTHER_VERSION: u8 = 2;
+const UNKNOWN_DESTINATION: u8 = 3;
 
 /// Names a session at the end that receives under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +91,8 @@ pub(crate) enum RelayTarget {
 pub(crate) enum Unknown {
     /// The source index of a relay datagram, from that address.
     Registration(RelayIndex),
+    /// The destination index of a relay datagram.
+    Destination(RelayIndex),
     /// The receiver index of a data datagram.
     Session(SessionIndex),
 }
@@ -172,6 +175,7 @@ impl<'a> Datagram<'a> {
             },
             HINT => match second {
                 UNKNOWN_REGISTRATION => Self::Hint(Unknown::Registration(RelayIndex(reader.u32()?))),
+                UNKNOWN_DESTINATION => Self::Hint(Unknown::Destination(RelayIndex(reader.u32()?))),
                 UNKNOWN_SESSION => Self::Hint(Unknown::Session(SessionIndex(reader.u32()?))),
                 OTHER_VERSION => Self::OtherVersion {
                     version: third,
@@ -247,6 +251,7 @@ pub(crate) fn put_passed(bytes: &mut Vec<u8>, origin: SupernodeTag, destination:
 pub(crate) fn put_hint(bytes: &mut Vec<u8>, unknown: Unknown) {
     let (what, index) = match unknown {
         Unknown::Registration(RelayIndex(index)) => (UNKNOWN_REGISTRATION, index),
+        Unknown::Destination(RelayIndex(index)) => (UNKNOWN_DESTINATION, index),
         Unknown::Session(SessionIndex(index)) => (UNKNOWN_SESSION, index),
     };
     bytes.extend_from_slice(&[HINT, what, 0, 0]);
@@ -339,7 +344,11 @@ mod tests {
         };
         assert_eq!(Datagram::parse(&bytes), Ok(expected));
 
-        for unknown in [Unknown::Registration(RelayIndex(4)), Unknown::Session(SessionIndex(5))] {
+        for unknown in [
+            Unknown::Registration(RelayIndex(4)),
+            Unknown::Session(SessionIndex(5)),
+            Unknown::Destination(RelayIndex(6)),
+        ] {
             bytes.clear();
             put_hint(&mut bytes, unknown);
             assert_eq!(Datagram::parse(&bytes), Ok(Datagram::Hint(unknown)));
@@ -357,7 +366,7 @@ mod tests {
             let parsed = Datagram::parse(&bytes);
             let shortest = match bytes.first() {
                 Some(1) => 8,
-                Some(6) if bytes.get(1).is_some_and(|what| *what > 2) => usize::MAX,
+                Some(6) if bytes.get(1).is_some_and(|what| *what > 3) => usize::MAX,
                 Some(6) => 8,
                 Some(2 | 4 | 7 | 8) => 12,
                 Some(3) => 16,
