@@ -37,6 +37,10 @@ pub(crate) const OPENING_MAX: Duration = Duration::from_secs(1);
 /// The time to live of those datagrams: enough for a home router and a carrier's, too little for the way beyond.
 pub(crate) const OPENING_TTL: u8 = 5;
 
+/// A candidate is not tried again sooner than this, however often the peer names it: it may be somebody who has nothing to
+/// do with it.
+const AGAIN: Duration = Duration::from_secs(4);
+
 /// Paths kept to one peer, candidates included; a candidate that did not answer makes room.
 const MAX_PATHS: usize = 16;
 
@@ -216,7 +220,7 @@ impl Direct {
         self.opening = Some((now, opening));
         for address in candidates {
             match self.paths.iter_mut().find(|path| path.address == *address) {
-                Some(path) if path.proven || (path.step < SCHEDULE.len()) => {}
+                Some(path) if path.proven || now.since(path.since) < AGAIN => {}
                 Some(path) => {
                     path.since = now;
                     path.step = 0;
@@ -547,6 +551,19 @@ impl DirectPath {
     }
 }
 
+/// Whether an address of a card may mean something to everybody: not the private ones, nor those that carriers and tunnels
+/// use between themselves and their customers (RFC 6598, RFC 7335).
+pub(crate) fn is_global(address: IpAddr) -> bool {
+    let shared = match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            (a == 100 && b & 0xc0 == 64) || (a, b, c) == (192, 0, 0)
+        }
+        IpAddr::V6(_) => false,
+    };
+    !is_private(address) && !shared
+}
+
 /// Whether an address means something only inside a local network (RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6).
 /// Addresses between a home and its carrier (RFC 6598) are not among them: they are behind a NAT of their own.
 pub(crate) fn is_private(address: IpAddr) -> bool {
@@ -776,6 +793,31 @@ mod tests {
         direct.due(later, Use::Idle);
         assert!(direct.sizes_due(later).is_empty());
         assert_eq!(direct.deadline(Use::Idle), None);
+    }
+
+    #[test]
+    fn a_candidate_is_not_tried_more_often_for_being_named_more_often() {
+        let mut peer = Peer::new(&[outside(1)]);
+        let mut challenges = 0;
+        for _ in 0..80 {
+            peer.direct.try_candidates(peer.now, &[outside(1)], OPENING);
+            challenges += peer.run(100 * MILLISECOND, |_| None).len();
+        }
+        assert_eq!(challenges, 2 * SCHEDULE.len());
+    }
+
+    #[test]
+    fn addresses_of_carriers_are_neither_private_nor_global() {
+        let address = |text: &str| -> IpAddr { text.parse().expect("a literal address") };
+        for text in ["100.64.0.1", "100.127.255.255", "192.0.0.4"] {
+            assert!(!is_private(address(text)) && !is_global(address(text)), "{text}");
+        }
+        for text in ["100.128.0.1", "100.63.255.255", "192.0.1.1", "2001:db8::1"] {
+            assert!(is_global(address(text)), "{text}");
+        }
+        for text in ["192.168.1.1", "172.31.0.1", "fd00::1", "fe80::1"] {
+            assert!(is_private(address(text)) && !is_global(address(text)), "{text}");
+        }
     }
 
     #[test]

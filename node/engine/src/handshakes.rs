@@ -374,6 +374,12 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
+        if let Via::Direct(address) = via
+            && !self.may_answer_straight(&key, address)
+        {
+            self.counters.handshakes_refused += 1;
+            return;
+        }
         if self.peers.len() >= self.max_peers() && self.peers.by_node(&key.node_id()).is_none() {
             self.counters.handshakes_overflow += 1;
             return;

@@ -22,8 +22,13 @@ pub(crate) const FLOOR: usize = RUNGS[0];
 /// How often a size is tried before it is taken to be too large.
 const TRIES: u32 = 3;
 
-/// Sizes that did not pass are not tried again for so long.
-const RAISE_PAUSE: Duration = Duration::from_secs(600);
+/// Sizes that did not pass are not tried again for so long, the last pause being repeated: soon at first, since the loss of
+/// all tries looks the same.
+const RAISE_PAUSES: [Duration; 3] = [
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+];
 
 /// After a limit was lowered, more is tried again so much later.
 const LOWERED_PAUSE: Duration = Duration::from_secs(10);
@@ -55,6 +60,8 @@ pub(crate) struct PathMtu {
     search: Option<Search>,
     /// When more may be tried.
     raise_at: Time,
+    /// How many searches found nothing larger.
+    searches: usize,
     /// When a large datagram was last sent.
     large: Option<Time>,
     confirmed: Time,
@@ -121,7 +128,9 @@ impl PathMtu {
             Some(search) if now.since(search.sent) < patience => {}
             Some(search) if search.tries >= TRIES => {
                 self.search = None;
-                self.raise_at = now + RAISE_PAUSE;
+                let pause = RAISE_PAUSES.get(self.searches).or(RAISE_PAUSES.last());
+                self.raise_at = now + pause.copied().unwrap_or_default();
+                self.searches += 1;
             }
             _ if self.wanted > self.rung() && now >= self.raise_at => {
                 let tries = self.search.as_ref().map_or(0, |search| search.tries) + 1;
@@ -212,6 +221,9 @@ impl PathMtu {
         else {
             return false;
         };
+        if rung > self.rung() {
+            self.searches = 0;
+        }
         self.rung = Some(self.rung().max(rung));
         self.confirmed = now;
         if self.rung() >= self.wanted {
@@ -316,7 +328,7 @@ mod tests {
         assert_eq!(path.mtu.limit(), 1280);
         path.run(LOWERED_PAUSE, 1494, 1400);
         assert_eq!(path.mtu.limit(), 1400);
-        path.run(RAISE_PAUSE + Duration::from_secs(2), 1494, 1500);
+        path.run(RAISE_PAUSES[0] + Duration::from_secs(2), 1494, 1500);
         assert_eq!(path.mtu.limit(), 1500);
         path.run(Duration::from_secs(6), 1494, 1000);
         assert_eq!(path.mtu.limit(), FLOOR);

@@ -15,12 +15,13 @@ use std::{
     time::Duration,
 };
 
+use farlan_crypto::PublicKey;
 use farlan_netconf::Policy;
 use tracing::{debug, info, trace};
 
 use crate::{
     Engine, Event, Outbox, PathKind, Time,
-    direct::{Answered, OPENING, OPENING_MAX, Use, is_private},
+    direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
     handshakes::Via,
     multicast::ALL,
     outbound::Content,
@@ -128,7 +129,7 @@ impl Traversal {
 
     /// The endpoints by which others may reach this node from outside.
     fn outside(&self) -> BTreeSet<SocketAddr> {
-        let global = self.local.iter().filter(|endpoint| !is_private(endpoint.ip()));
+        let global = self.local.iter().filter(|endpoint| is_global(endpoint.ip()));
         self.observed.values().chain(global).copied().collect()
     }
 }
@@ -185,6 +186,14 @@ impl Engine {
     fn is_hidden_from(&self, peer: &Peer) -> bool {
         let mut shared = peer.up.iter().filter_map(|handle| self.networks.get(*handle));
         self.traversal.hide_address && !peer.supernode && shared.all(|network| network.policy == Policy::Strangers)
+    }
+
+    /// Whether a handshake that came straight from `address` may be answered from there. Who hides does not let himself be
+    /// found by trying all addresses; friends find him over the relay.
+    pub(crate) fn may_answer_straight(&self, key: &PublicKey, address: SocketAddr) -> bool {
+        let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get(id));
+        !self.traversal.hide_address
+            || peer.is_some_and(|peer| peer.supernode || peer.direct.known().contains(&address))
     }
 
     /// A supernode told where it sees this node.
@@ -249,7 +258,8 @@ impl Engine {
         }
         let small = |network: &crate::networks::Network| {
             let members = network.status().members;
-            usize::try_from(members).is_ok_and(|members| members <= ALL)
+            // A list that has not come yet tells nothing.
+            usize::try_from(members).is_ok_and(|members| (1..=ALL).contains(&members))
         };
         if !peer.exchange.accepted && !shared().any(small) {
             let strangers = &mut self.traversal.strangers;
@@ -290,7 +300,7 @@ impl Engine {
             .traversal
             .local
             .iter()
-            .filter(|endpoint| near && is_private(endpoint.ip()));
+            .filter(|endpoint| near && !is_global(endpoint.ip()));
         let local = local.map(|endpoint| Candidate {
             local: true,
             endpoint: *endpoint,
