@@ -793,7 +793,7 @@ async fn twins_and_other_versions_are_shown() {
     add_world(&client).await;
     assert_eq!(get(&client, "/v1/status").await.get("twin"), None);
     let supernode = identities()[1].node_id();
-    let other = "192.0.2.9:4242".parse().unwrap();
+    let other = Some("192.0.2.9:4242".parse().unwrap());
     running.daemon.act_on(Event::Twin { supernode, other }).await;
     let spoken = Event::OtherVersion {
         node: Some(supernode),
