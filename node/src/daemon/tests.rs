@@ -883,3 +883,28 @@ async fn a_newer_list_that_cannot_be_written_is_shown_and_written_later() {
     assert!(file.is_file());
     running.stop().await;
 }
+
+#[tokio::test]
+async fn networks_that_still_cannot_be_joined_stay_written_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    for name in ["earth", "london"] {
+        post(&client, "/v1/join", json!({ "target": name })).await.unwrap();
+    }
+    running.stop().await;
+    let all = |name: &str| {
+        let numbered = (2..=99).map(|number| format!("fl-{name}{number}"));
+        numbered.chain([format!("fl-{name}")]).collect::<Vec<_>>()
+    };
+    cards.lock().taken = [all("earth"), all("london")].concat();
+    let (running, client) = start(directory.path(), &cards).await;
+    assert_eq!(get(&client, "/v1/networks").await, json!([]));
+    cards.lock().taken = all("london");
+    running.daemon.upkeep().await;
+    assert_eq!(get(&client, "/v1/networks").await[0]["name"], "earth");
+    let written = std::fs::read_to_string(directory.path().join("state/networks.toml")).unwrap();
+    assert_eq!(written.matches("[[network]]").count(), 2, "{written}");
+    running.stop().await;
+}
