@@ -194,8 +194,8 @@ pub enum Event {
     Twin {
         /// Which supernode says so. It has seen the other prove that it holds the key.
         supernode: NodeId,
-        /// Where it sees the other.
-        other: SocketAddr,
+        /// Where it sees the other; nowhere, if that is reached through another supernode.
+        other: Option<SocketAddr>,
     },
     /// Somebody speaks another version of the protocol, as far as an answer without proof can tell.
     OtherVersion {

@@ -804,6 +804,10 @@ impl Engine {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
+        if registration.unanswered.is_none() && registration.request.is_none() {
+            // The supernode asked by itself.
+            return;
+        }
         registration.twin_questions += 1;
         registration.unanswered = Some(Unanswered {
             sent: now,

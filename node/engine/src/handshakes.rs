@@ -535,10 +535,19 @@ impl Engine {
             .is_some_and(|half_open| half_open.via == via && !half_open.ways);
         match self.role {
             Role::Supernode => {
+                let newer = peer.sessions.get(local).map(|session| session.remote);
+                let before = peer
+                    .sessions
+                    .iter()
+                    .rfind(|session| session.confirmed && session.local != local);
+                let replaced = before.map(|session| session.local).zip(peer.path);
                 peer.sessions.prefer(local, now);
                 // Message 2 went there, and who received it answered from there.
                 if proved || peer.path.is_none() {
                     peer.path = Some(via.path());
+                }
+                if let (Some(newer), Some(replaced)) = (newer, replaced) {
+                    self.session_replaced(now, id, replaced, newer, out);
                 }
             }
             Role::Node => {

@@ -1,11 +1,12 @@
 //! One identity on two running machines, as after a disk was cloned: the supernode notices, and both are told.
 //!
-//! Two machines with one key take each other's registration away, since the newer session is the one that counts. What
-//! gives them away is a datagram under a session that a newer one of the same key has replaced. It may also be a late
-//! datagram of a machine that has made new keys or has restarted, or one that somebody kept back. So the supernode asks,
-//! under the old session, and names the newer one: a machine that holds both sessions keeps silent, and a machine that
-//! restarted no longer has the old keys. Only one that holds the old session and not the newer one answers, and that is
-//! another machine than the one that made the newer.
+//! Two machines with one key take each other's registration away, since the newer session is the one that counts. So the
+//! supernode asks under a session that a newer one of the same key replaces, and names the newer one: a machine that holds
+//! both sessions keeps silent, and a machine that restarted no longer has the old keys. Only one that holds the old session
+//! and not the newer one answers, and that is another machine than the one that made the newer.
+//!
+//! It asks when the newer session comes, and whenever something comes under the older one later. That may also be a late
+//! datagram, or one that somebody kept back.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -84,20 +85,15 @@ impl Engine {
         message: &[u8],
         out: &mut Outbox,
     ) -> bool {
-        let (Role::Supernode, Via::Direct(address)) = (self.role, via) else {
+        if self.role != Role::Supernode || matches!(via, Via::Relay { .. }) {
             return false;
-        };
+        }
         let Some(sessions) = self.peers.get(id).map(|peer| &peer.sessions) else {
             return false;
         };
         let replaced = sessions.get(local).and_then(|session| session.superseded);
-        if replaced.is_none_or(|since| now.since(since) < GRACE) {
-            return false;
-        }
-        self.counters.replaced_session += 1;
-        let Some(newer) = sessions.current().map(|session| session.remote) else {
-            return true;
-        };
+        let Some(since) = replaced else { return false };
+        let newer = sessions.current().map(|session| session.remote);
         let answer = match Sealed::parse(message) {
             Ok(Sealed::Control(body)) => messages(body).find_map(|message| match message {
                 Ok(Some(Control::TwinAnswer { nonce })) => Some(nonce),
@@ -105,49 +101,85 @@ impl Engine {
             }),
             _ => None,
         };
-        match answer {
-            Some(nonce) if self.twins.answered(now, id, local, nonce) => self.tell_twins(now, id, local, address, out),
-            Some(_) => {}
-            None if self.twins.may_ask(now, id) => {
-                let nonce = self.random_u64();
-                let question = Question {
-                    session: local,
-                    nonce,
-                    since: now,
-                };
-                self.twins.asked.insert(id, question);
-                self.send_aside(now, id, local, address, Control::TwinQuestion { nonce, newer }, out);
+        if let Some(nonce) = answer {
+            if self.twins.answered(now, id, local, nonce) {
+                self.tell_twins(now, id, local, via.path(), out);
             }
-            None => {}
+            return true;
+        }
+        if now.since(since) < GRACE {
+            return false;
+        }
+        self.counters.replaced_session += 1;
+        if let Some(newer) = newer {
+            self.ask_for_twin(now, id, (local, via.path()), newer, out);
         }
         true
     }
 
-    /// Tells the machine behind the replaced session, and the one that is registered, of each other.
-    fn tell_twins(&mut self, now: Time, id: PeerId, local: SessionIndex, address: SocketAddr, out: &mut Outbox) {
-        self.counters.twins_found += 1;
-        debug!(node = %self.name(id), "two machines use this node's key");
-        if let Some(Path::Direct(registered)) = self.peers.get(id).and_then(|peer| peer.path) {
-            self.send_aside(now, id, local, address, Control::Twin { other: registered }, out);
+    /// On a supernode: newer keys, under which the node receives at `newer`, have taken over from those of a session that
+    /// went along `path`.
+    pub(crate) fn session_replaced(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (local, path): (SessionIndex, Path),
+        newer: SessionIndex,
+        out: &mut Outbox,
+    ) {
+        if self.anchor.has_registration(id) {
+            self.ask_for_twin(now, id, (local, path), newer, out);
         }
-        self.send_control(now, id, None, &[Control::Twin { other: address }], out);
     }
 
-    /// Sends to another address than the registered one.
+    fn ask_for_twin(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (local, path): (SessionIndex, Path),
+        newer: SessionIndex,
+        out: &mut Outbox,
+    ) {
+        if !self.twins.may_ask(now, id) {
+            return;
+        }
+        let nonce = self.random_u64();
+        let question = Question {
+            session: local,
+            nonce,
+            since: now,
+        };
+        self.twins.asked.insert(id, question);
+        self.send_aside(now, id, local, path, Control::TwinQuestion { nonce, newer }, out);
+    }
+
+    /// Tells the machine behind the replaced session, and the one that is registered, of each other.
+    fn tell_twins(&mut self, now: Time, id: PeerId, local: SessionIndex, path: Path, out: &mut Outbox) {
+        self.counters.twins_found += 1;
+        debug!(node = %self.name(id), "two machines use this node's key");
+        if let Some(registered) = self.peers.get(id).and_then(|peer| peer.path) {
+            let other = seen_at(registered);
+            self.send_aside(now, id, local, path, Control::Twin { other }, out);
+        }
+        let other = seen_at(path);
+        self.send_control(now, id, None, &[Control::Twin { other }], out);
+    }
+
+    /// Sends along another way than the registered one.
     fn send_aside(
         &mut self,
         now: Time,
         id: PeerId,
         under: SessionIndex,
-        address: SocketAddr,
+        path: Path,
         message: Control,
         out: &mut Outbox,
     ) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let path = peer.path.replace(Path::Direct(address));
+        let before = peer.path.replace(path);
         self.send_control(now, id, Some(under), &[message], out);
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.path = path;
+            peer.path = before;
         }
     }
 
@@ -173,6 +205,15 @@ impl Engine {
             return;
         };
         let supernode = peer.key.node_id();
+        let other = Some(other).filter(|other| !other.ip().is_unspecified());
         out.events.push(Event::Twin { supernode, other });
+    }
+}
+
+/// Where the machine at the end of a way is seen: nowhere, if that leads through another supernode.
+fn seen_at(path: Path) -> SocketAddr {
+    match path {
+        Path::Direct(address) => address,
+        Path::Relay { .. } | Path::Passed { .. } => SocketAddr::from(([0, 0, 0, 0], 0)),
     }
 }

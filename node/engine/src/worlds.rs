@@ -26,10 +26,10 @@ const FETCH: Schedule = Schedule {
     longest: Duration::from_secs(4),
 };
 
-/// After so many requests for one piece the fetching ends; the next request of the other end begins it anew.
+/// After so many requests for one piece the fetching ends, and whoever promised it counts as [`DISTRUSTED`].
 const FETCHES: u32 = 10;
 
-/// Nothing is fetched for so long from somebody whose list was not what it was said to be.
+/// Nothing is fetched for so long from somebody whose list was not what it was said to be, or did not come.
 const DISTRUSTED: Duration = Duration::from_secs(600);
 
 /// How many of those are remembered; the oldest gives way.

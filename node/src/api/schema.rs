@@ -46,8 +46,9 @@ pub struct Status {
 /// Another running machine with this node's identity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Twin {
-    /// Where the supernode sees it.
-    pub address: SocketAddr,
+    /// Where the supernode sees it, if it is not reached through another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
     /// The supernode's id.
     pub supernode: String,
     /// Whole seconds since it was last seen.

@@ -469,11 +469,16 @@ impl Daemon {
 
     /// Tries again what could not be joined before.
     pub(super) async fn join_dormant(&self, book: &mut Book) {
+        let mut joined = false;
         for Dormant { membership, reason } in std::mem::take(&mut book.networks.dormant) {
             match self.enter(book, membership.clone()).await {
-                Ok(()) => self.write_down(book),
+                Ok(()) => joined = true,
                 Err(failure) => book.networks.set_dormant(membership, Some(&reason), failure),
             }
+        }
+        // Not before all are back in the book: what is missing there would be forgotten.
+        if joined {
+            self.write_down(book);
         }
     }
 

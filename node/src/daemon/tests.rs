@@ -23,7 +23,7 @@ use crate::{
     failure::{Failure, FailureKind},
     logs::LogFilter,
     notify::Notifier,
-    shell::DataPlane,
+    shell::{DataPlane, Request, Snapshot},
     signals::Signals,
     state::StateDir,
 };
@@ -793,7 +793,7 @@ async fn twins_and_other_versions_are_shown() {
     add_world(&client).await;
     assert_eq!(get(&client, "/v1/status").await.get("twin"), None);
     let supernode = identities()[1].node_id();
-    let other = "192.0.2.9:4242".parse().unwrap();
+    let other = Some("192.0.2.9:4242".parse().unwrap());
     running.daemon.act_on(Event::Twin { supernode, other }).await;
     let spoken = Event::OtherVersion {
         node: Some(supernode),
@@ -833,4 +833,78 @@ async fn the_end_can_be_asked_for_over_the_api() {
     ended.unwrap();
     assert_eq!(asked.unwrap(), json!({ "schema": 1 }));
     StateDir::open(&state_dir).unwrap();
+}
+
+#[tokio::test]
+async fn the_goodbye_waits_for_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDir::open(&directory.path().join("state")).unwrap();
+    let (data_plane, mut requests) = DataPlane::channel();
+    let key = identities()[0].public();
+    let daemon = Daemon::new(key, 0, state, data_plane, Box::new(FakeCards::default())).unwrap();
+    // Somebody changes networks, which takes long.
+    let _book = daemon.book.lock().await;
+    let told = async {
+        while let Some(request) = requests.recv().await {
+            match request {
+                Request::Snapshot { reply } => drop(reply.send(Snapshot::default())),
+                Request::Shutdown { .. } => return,
+                _ => {}
+            }
+        }
+    };
+    let told = async {
+        tokio::select! {
+            () = told => {}
+            () = daemon.stop() => panic!("the book is not free"),
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_list_that_cannot_be_written_is_shown_and_written_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    add_world(&client).await;
+    // No file can take the place of a directory.
+    let file = directory.path().join("state/worlds.toml");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let newer = World::sign(&identities()[1], 2, silent_world().supernodes().to_vec()).unwrap();
+    let world = Box::new(newer);
+    running.daemon.act_on(Event::WorldChanged { world }).await;
+    assert_eq!(get(&client, "/v1/supernodes").await[0]["version"], 2);
+    let notes = || async { get(&client, "/v1/status").await["notes"].to_string() };
+    assert!(notes().await.contains("what changed in the supernodes"));
+    std::fs::remove_dir(&file).unwrap();
+    running.daemon.upkeep().await;
+    assert!(!notes().await.contains("what changed in the supernodes"));
+    assert!(file.is_file());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn networks_that_still_cannot_be_joined_stay_written_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    for name in ["earth", "london"] {
+        post(&client, "/v1/join", json!({ "target": name })).await.unwrap();
+    }
+    running.stop().await;
+    let all = |name: &str| {
+        let numbered = (2..=99).map(|number| format!("fl-{name}{number}"));
+        numbered.chain([format!("fl-{name}")]).collect::<Vec<_>>()
+    };
+    cards.lock().taken = [all("earth"), all("london")].concat();
+    let (running, client) = start(directory.path(), &cards).await;
+    assert_eq!(get(&client, "/v1/networks").await, json!([]));
+    cards.lock().taken = all("london");
+    running.daemon.upkeep().await;
+    assert_eq!(get(&client, "/v1/networks").await[0]["name"], "earth");
+    let written = std::fs::read_to_string(directory.path().join("state/networks.toml")).unwrap();
+    assert_eq!(written.matches("[[network]]").count(), 2, "{written}");
+    running.stop().await;
 }

@@ -36,7 +36,7 @@ struct Known {
 #[derive(Debug)]
 struct SeenTwin {
     supernode: NodeId,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     last: Instant,
 }
 
@@ -48,15 +48,21 @@ const MAX_VERSIONS: usize = 256;
 
 impl Troubles {
     /// A supernode sees another machine with this identity.
-    pub(super) fn twin(&self, state: &StateDir, supernode: NodeId, address: SocketAddr) {
+    pub(super) fn twin(&self, state: &StateDir, supernode: NodeId, address: Option<SocketAddr>) {
         let last = Instant::now();
         let mut known = self.lock();
-        let before = known.twin.replace(SeenTwin {
-            supernode,
-            address,
-            last,
+        let before = known.twin.take().filter(|before| before.last.elapsed() < SHOWN);
+        let is_news = before.is_none();
+        known.twin = Some(match before {
+            // Another supernode knows more.
+            Some(before) if address.is_none() => SeenTwin { last, ..before },
+            _ => SeenTwin {
+                supernode,
+                address,
+                last,
+            },
         });
-        if before.is_none_or(|before| before.last.elapsed() >= SHOWN) {
+        if is_news {
             drop(known);
             tracing::error!(supernode = %supernode.short(), "{}", twin_remedy(state));
         }
@@ -134,7 +140,8 @@ impl Troubles {
         let mut notes = self.unwritten_notes();
         let known = self.lock();
         if let Some(twin) = known.twin.as_ref().filter(|twin| twin.last.elapsed() < SHOWN) {
-            notes.push(format!("{} It was seen at {}.", twin_remedy(state), twin.address));
+            let seen = twin.address.map(|address| format!(" It was seen at {address}."));
+            notes.push(twin_remedy(state) + &seen.unwrap_or_default());
         }
         for (node, (version, last)) in &known.versions {
             if last.elapsed() < SHOWN {
@@ -258,9 +265,14 @@ mod tests {
         let state = StateDir::open(directory.path()).unwrap();
         let troubles = Troubles::default();
         assert_eq!(troubles.seen_twin(), None);
-        troubles.twin(&state, node(1), "192.0.2.1:9600".parse().unwrap());
-        let twin = troubles.seen_twin().unwrap();
-        assert_eq!(twin.address, "192.0.2.1:9600".parse().unwrap());
+        troubles.twin(&state, node(1), None);
+        assert_eq!(troubles.seen_twin().unwrap().address, None);
+        assert!(!troubles.notes(&state)[0].contains("seen at"));
+        let address = Some("192.0.2.1:9600".parse().unwrap());
+        for seen in [address, None] {
+            troubles.twin(&state, node(1), seen);
+            assert_eq!(troubles.seen_twin().unwrap().address, address);
+        }
         let [note] = &troubles.notes(&state)[..] else {
             panic!("one note is wanted");
         };

@@ -223,13 +223,12 @@ impl Daemon {
         if book.worlds.find(id).is_none_or(|known| known.version() >= version) {
             return;
         }
-        let kept = match book.worlds.add(&self.data_plane, world, false).await {
-            Ok(()) => book.worlds.save(&self.state),
-            failed => failed,
-        };
-        match kept {
-            Ok(()) => tracing::info!(world = %id, version, "a newer list of supernodes is in use"),
-            Err(failure) => tracing::warn!(world = %id, version, %failure, "cannot keep a newer list of supernodes"),
+        match book.worlds.add(&self.data_plane, world, false).await {
+            Ok(()) => {
+                self.write_down(&book);
+                tracing::info!(world = %id, version, "a newer list of supernodes is in use");
+            }
+            Err(failure) => tracing::warn!(world = %id, version, %failure, "cannot use a newer list of supernodes"),
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    faults::FaultCounts,
+    faults::{FaultCounts, FaultKind},
     plan::MANY,
     run::{Outcome, run},
 };
@@ -41,10 +41,23 @@ pub struct Report {
     pub time: Duration,
 }
 
+/// How often each kind of fault must have had an effect for a batch to say anything.
+pub const FIRED: u64 = 100;
+
+/// From so many runs on a batch is to say something: smaller ones look at single seeds.
+const BATCH: u64 = 200;
+
 /// One run in this many is done twice, to see that its seed decides everything.
 const REPEATED: u64 = 25;
 
 impl Report {
+    /// The kinds of faults that had an effect too seldom: less than `fired` times, which is [`FIRED`] for whole batches and
+    /// nothing for single seeds.
+    pub fn idle(&self, fired: Option<u64>) -> Vec<FaultKind> {
+        let usual = if self.runs >= BATCH { FIRED } else { 0 };
+        self.faults.fewer_than(fired.unwrap_or(usual))
+    }
+
     fn add(&mut self, outcome: &Outcome) {
         self.runs += 1;
         self.big += u64::from(outcome.nodes >= MANY);
@@ -135,4 +148,21 @@ fn first_line(reason: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| reason.downcast_ref::<&str>().copied())
         .unwrap_or("a panic without words");
     text.lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_without_faults_says_nothing_and_a_single_seed_may_have_none() {
+        let report = |runs| Report {
+            runs,
+            ..Report::default()
+        };
+        assert_eq!(report(BATCH).idle(None), FaultKind::ALL);
+        assert_eq!(report(1).idle(None), []);
+        assert_eq!(report(BATCH).idle(Some(0)), []);
+        assert_eq!(report(1).idle(Some(1)), FaultKind::ALL);
+    }
 }

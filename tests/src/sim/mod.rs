@@ -27,7 +27,7 @@ mod seeds;
 mod trace;
 mod underlay;
 
-pub use batch::{Report, batch};
+pub use batch::{FIRED, Report, batch};
 pub use faults::{FaultCounts, FaultKind};
 pub use frames::{
     ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, echo4, echo6, ethernet,
