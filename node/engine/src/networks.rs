@@ -26,7 +26,7 @@ use crate::{
     traversal::CANDIDATES_ACK,
     wire::{
         control::{Control, Place, TAG, TAG_PADDING},
-        datagram::SessionIndex,
+        datagram::{RelayIndex, SessionIndex},
     },
 };
 
@@ -179,9 +179,12 @@ impl Network {
         listings.chain([&self.located])
     }
 
-    /// Forgets nodes that look-ups found, which `gone` names.
-    pub(crate) fn forget_located(&mut self, gone: impl Fn(&Member) -> bool) {
-        self.located.retain(|_, member| !gone(member));
+    /// Forgets the places of nodes that look-ups found, where they are `stale`. The nodes stay known: a frame for one is
+    /// nobody else's.
+    pub(crate) fn distrust_located(&mut self, stale: impl Fn(&Place) -> bool) {
+        for member in self.located.values_mut().filter(|member| stale(&member.place)) {
+            member.place.index = RelayIndex::NONE;
+        }
     }
 
     /// Remembers a node that a look-up found.

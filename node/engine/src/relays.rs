@@ -54,7 +54,8 @@ impl Engine {
         let node = peer.key.node_id();
         let mut places = peer.homes.clone();
         for listed in self.networks.iter().filter_map(|network| network.member(&node)) {
-            if places.iter().all(|place| place.home != listed.place.home) {
+            let told = places.iter().any(|place| place.home == listed.place.home);
+            if !told && listed.place.index != RelayIndex::NONE {
                 places.push(listed.place);
             }
         }
@@ -212,7 +213,7 @@ impl Engine {
         };
         let stale = |known: RelayIndex| index.is_none_or(|index| index == known);
         for network in self.networks.iter_mut() {
-            network.forget_located(|member| member.place.home == home && stale(member.place.index));
+            network.distrust_located(|place| place.home == home && stale(place.index));
         }
         for id in self.peers.ids() {
             let Some(peer) = self.peers.get_mut(id) else { continue };

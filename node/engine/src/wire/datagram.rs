@@ -62,6 +62,9 @@ pub(crate) struct RelayIndex(pub(crate) u32);
 impl RelayIndex {
     /// In place of an index: the supernode itself.
     pub(crate) const SUPERNODE: Self = Self(0);
+
+    /// In place of an index: not known. The same number, since none is given out for it.
+    pub(crate) const NONE: Self = Self(0);
 }
 
 /// Names a supernode among those that know each other: the first bytes of its node id.
