@@ -230,6 +230,11 @@ impl Direct {
         }
     }
 
+    /// Whether a path to `address` has proved to work.
+    pub(crate) fn is_proven(&self, address: SocketAddr) -> bool {
+        self.paths.iter().any(|path| path.address == address && path.proven)
+    }
+
     /// Whether `address` is known as a path, one that works or a candidate.
     pub(crate) fn has(&self, address: SocketAddr) -> bool {
         self.paths.iter().any(|path| path.address == address)

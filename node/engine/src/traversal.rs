@@ -478,8 +478,10 @@ impl Engine {
         let (Via::Direct(address), Some(peer)) = (via, self.peers.get(id)) else {
             return;
         };
-        // Who is not to know where this node is gets no answer from there.
-        if peer.up.is_empty() || !self.accepts(now, id) {
+        // Who is not to know where this node is gets no answer from there. Where the handshake went and came this way the
+        // other end knows, and it may have no other way to tell the networks that it is in.
+        let known = peer.direct.is_proven(address);
+        if !known && (peer.up.is_empty() || !self.accepts(now, id)) {
             return;
         }
         let ttl = self.peers.get(id).and_then(|peer| {

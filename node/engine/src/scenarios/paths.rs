@@ -603,3 +603,19 @@ fn a_hidden_address_answers_nothing_that_comes_straight_from_strangers() {
     assert!(pair.lab.straight.iter().all(|sent| sent.from != one));
     assert_eq!(pair.paths(), RELAY);
 }
+
+#[test]
+fn a_session_made_straight_comes_up_without_a_relay_one_way() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    // The sessions end, and the endpoints are remembered.
+    pair.lab.run_seconds(840);
+    let one = pair.nodes[0];
+    pair.lab.wire = Box::new(move |_, to, bytes| to != one || bytes.first() != Some(&RELAY_KIND));
+    pair.converse(Duration::from_secs(4));
+    let sent = pair.converse(Duration::from_secs(2));
+    assert_eq!(pair.lost(&sent), 0);
+}
+
+/// The first byte of a relayed datagram.
+const RELAY_KIND: u8 = 4;
