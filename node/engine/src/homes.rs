@@ -131,7 +131,11 @@ impl Homes {
                 .filter(|candidate| Some(candidate.id) != other_than)
                 .min_by_key(|candidate| candidate.rtt.unwrap_or(Duration::MAX))
         };
-        let best_of_all = best(None)?;
+        let Some(best_of_all) = best(None) else {
+            // Nobody answers, so nobody is better.
+            self.better = None;
+            return None;
+        };
         let rtt = |id: PeerId| {
             candidates
                 .iter()
@@ -147,6 +151,7 @@ impl Homes {
                 self.better = None;
             }
             Some(home) if self.open.is_some() => {
+                self.better = None;
                 self.home = Some(if better(best_of_all.rtt, rtt(home), 1) {
                     best_of_all.id
                 } else {
@@ -348,6 +353,25 @@ mod tests {
         assert_eq!(measured[3..], [(1808, 2), (3608, 3), (5408, 4)]);
     }
 
+    #[test]
+    fn what_was_to_be_done_is_done_when_nobody_answers_any_more() {
+        let ids = ids(2);
+        let mut homes = Homes::default();
+        let mut now = 0;
+        for rtts in [[50, 40], [50, 30], [50, 30]] {
+            homes.decide(at(now), &seen(&ids, &rtts));
+            now += 10_000;
+        }
+        homes.decide(at(now), &seen(&ids, &[30, 50]));
+        // Long after: a machine that slept, and whose supernodes are gone.
+        now += 100_000_000;
+        for _ in 0..3 {
+            homes.decide(at(now), &seen(&ids, &[0, 0]));
+            assert!(homes.deadline().is_none_or(|deadline| deadline > at(now)));
+            now += 60_000;
+        }
+    }
+
     proptest! {
         #[test]
         fn a_home_that_answers_is_left_for_a_minute_of_better_answers_only(
@@ -363,6 +387,7 @@ mod tests {
                 let (before, open) = (homes.home(), homes.open);
                 let decision = homes.decide(at(now), &seen(&ids, &rtts));
                 let home = homes.home();
+                prop_assert!(homes.deadline().is_none_or(|deadline| deadline > at(now)));
                 prop_assert_eq!(home.is_some(), rtts.iter().any(|rtt| *rtt > 0));
                 prop_assert!(homes.both().all(|id| rtts[ids.iter().position(|known| *known == id).unwrap()] > 0));
                 prop_assert!(homes.second != home || home.is_none());
