@@ -407,7 +407,7 @@ impl Model {
                 return remote.map(|_| ());
             }
         };
-        network.judge_answer(now, receiver, destination, address, mac)
+        network.judge_answer((now, self.held_back), receiver, destination, address, mac)
     }
 }
 
@@ -442,7 +442,7 @@ impl Network {
     /// Whether the own engine's answer about a neighbour was asked for and is true.
     fn judge_answer(
         &mut self,
-        now: Duration,
+        (now, held_back): (Duration, Duration),
         receiver: MemberKey,
         destination: MacAddress,
         address: IpAddr,
@@ -468,7 +468,9 @@ impl Network {
             .questions
             .get_mut(&address)
             .ok_or("an answer that was not asked for")?;
-        questions.retain(|&asked| now <= asked + MAX_AGE);
+        // An answer of the own engine and one that the owner sent may be the same bytes, and the one that came first was
+        // taken for the other; the other may have been held back.
+        questions.retain(|&asked| now <= asked + MAX_AGE + held_back);
         if questions.is_empty() {
             return Err("more answers than questions");
         }
