@@ -29,6 +29,10 @@ pub(super) struct World {
 /// One run in this many is a big one.
 const BIG: u64 = 16;
 
+/// One run in this many, those with this remainder, has more than three supernodes.
+const LARGE_WORLD: u64 = 8;
+const LARGE_WORLD_AT: u64 = 5;
+
 /// The least number of nodes of a big run.
 pub(super) const MANY: usize = 200;
 
@@ -43,10 +47,13 @@ impl World {
             .with_jitter(random.duration_below(4 * MILLISECOND));
         lab.set_links(healthy);
         // Members of a big network are looked up at one supernode, which after a restart knows only those that have spoken
-        // to it since.
-        let supernodes: Vec<HostId> = (0..if big { 1 } else { 1 + random.below(3) })
-            .map(|_| lab.add_supernode())
-            .collect();
+        // to it since. In worlds of more than three, records are kept by some of them only.
+        let supernodes = match seed % LARGE_WORLD {
+            _ if big => 1,
+            LARGE_WORLD_AT => 4 + random.below(3),
+            _ => 1 + random.below(3),
+        };
+        let supernodes: Vec<HostId> = (0..supernodes).map(|_| lab.add_supernode()).collect();
         let networks: Vec<NetId> = (0..if big { 1 } else { 1 + random.below(2) })
             .map(|number| match random.below(if big { 8 } else { 2 }) {
                 // Friends ask everybody about whom no list names: in a big network that takes long to simulate.
