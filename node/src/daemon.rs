@@ -2,6 +2,7 @@
 //! the API. Packets never come here.
 
 mod cards;
+mod changes;
 mod contacts;
 mod endpoints;
 mod networks;

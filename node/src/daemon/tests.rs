@@ -12,7 +12,7 @@ use std::{
 use farlan_crypto::{Identity, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
-use farlan_tap::{Address, Card, CardState, Restored, Route, TapError};
+use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError};
 use serde_json::{Value, json};
 
 mod hand_set;
@@ -142,8 +142,8 @@ impl Cards for FakeCards {
         Ok(v4.map(|(ip, _)| IpAddr::V4(*ip)).chain(v6.map(|(ip, _)| *ip)).collect())
     }
 
-    fn watch_addresses(&self) -> Result<OwnedFd, TapError> {
-        Ok(self.lock().watch())
+    fn watch_addresses(&self) -> Result<ChangeMonitor, TapError> {
+        Ok(self.lock().watch().into())
     }
 
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
