@@ -51,6 +51,7 @@ pub(crate) struct Worlds {
 struct Held {
     version: u32,
     bytes: Vec<u8>,
+    list: World,
 }
 
 #[derive(Debug)]
@@ -88,8 +89,13 @@ impl Worlds {
             .get(&world.id())
             .is_none_or(|held| held.version < world.version());
         if newer {
-            let (version, bytes) = (world.version(), world.encode());
-            self.held.insert(world.id(), Held { version, bytes });
+            let version = world.version();
+            let held = Held {
+                version,
+                bytes: world.encode(),
+                list: world.clone(),
+            };
+            self.held.insert(world.id(), held);
             self.fetches
                 .retain(|(id, _), fetch| *id != world.id() || fetch.version > version);
         }
@@ -99,9 +105,16 @@ impl Worlds {
 
 impl Engine {
     /// Hands over the signed list of a world in use, so that others get it from this node, and newer ones are taken from
-    /// them. An older version than the one held changes nothing.
+    /// them. An older version than the one held changes nothing; the newer one is reported again
+    /// ([`Event::WorldChanged`]), since the caller missed it.
     pub fn hold_world(&mut self, _now: Time, world: &World) {
         self.worlds.hold(world);
+        if let Some(newer) = self.worlds.held.get(&world.id())
+            && newer.version > world.version()
+        {
+            let world = Box::new(newer.list.clone());
+            self.events.push(Event::WorldChanged { world });
+        }
     }
 
     /// Somebody says which version of a world it holds.

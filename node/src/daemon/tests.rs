@@ -885,6 +885,31 @@ async fn a_newer_list_that_cannot_be_written_is_shown_and_written_later() {
 }
 
 #[tokio::test]
+async fn a_newer_list_whose_report_was_lost_is_taken_over_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    add_world(&client).await;
+    let newer = World::sign(&identities()[1], 2, silent_world().supernodes().to_vec()).unwrap();
+    let world = Box::new(newer);
+    // The engine has it and will not report it by itself.
+    running
+        .daemon
+        .data_plane
+        .send(Request::HoldWorld { world })
+        .await
+        .unwrap();
+    let version = || async { get(&client, "/v1/supernodes").await[0]["version"].clone() };
+    assert_eq!(version().await, 1);
+    running.daemon.upkeep().await;
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    while version().await != 2 {
+        assert!(tokio::time::Instant::now() < end, "the old list stays in use");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn networks_that_still_cannot_be_joined_stay_written_down() {
     let directory = tempfile::tempdir().unwrap();
     let cards = FakeCards::default();

@@ -591,6 +591,23 @@ fn a_newer_list_spreads_from_whoever_holds_it() {
 }
 
 #[test]
+fn who_holds_an_older_list_than_the_engine_is_told_again() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let [old, new] = [1, 2].map(|version| list(&lab, version, &[supernode]));
+    let mut told = |world: &World| {
+        lab.hosts[supernode].engine.hold_world(lab.now, world);
+        lab.settle();
+        std::mem::take(&mut lab.hosts[supernode].events)
+    };
+    for quiet in [&old, &new, &new] {
+        assert_eq!(told(quiet), []);
+    }
+    let world = Box::new(new.clone());
+    assert_eq!(told(&old), [Event::WorldChanged { world }]);
+}
+
+#[test]
 fn who_promises_a_list_and_does_not_deliver_keeps_nobody_from_it() {
     use crate::wire::control::Control;
 
