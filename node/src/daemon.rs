@@ -2,6 +2,7 @@
 //! the API. Packets never come here.
 
 mod cards;
+mod changes;
 mod contacts;
 mod endpoints;
 mod networks;
@@ -320,9 +321,13 @@ impl Daemon {
         };
         self.save_contacts(&snapshot).await;
         self.restore_cards(&snapshot.networks).await;
-        // A report that was lost must not leave a card without its address.
+        // A report that was lost must not leave a card without its address, nor a world with its old list.
         self.reconcile_ipv4(&snapshot.networks).await;
         let mut book = self.book.lock().await;
+        if book.worlds.compare(&self.data_plane).await.is_err() {
+            // It has ended, and so does the daemon.
+            return;
+        }
         self.join_dormant(&mut book).await;
         if let Err(failure) = self.claim_freed_ipv4(&mut book).await {
             tracing::warn!(%failure, "cannot claim IPv4 addresses that are free now");

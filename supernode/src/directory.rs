@@ -202,6 +202,19 @@ pub(crate) fn world(path: &Path) -> Result<World, Failure> {
     }
 }
 
+/// The world that the supernode in the directory at `path` serves, which nobody else changes as long as the lock lives: the
+/// running supernode and a command may want to at one time.
+///
+/// # Errors
+/// It was not initialised, or its world is damaged; the directory cannot be locked.
+pub(crate) fn locked(path: &Path) -> Result<(fs::File, World), Failure> {
+    // Says best what is missing.
+    world(path)?;
+    let lock = fs::File::open(path).and_then(|directory| directory.lock().map(|()| directory));
+    let lock = lock.map_err(|error| Failure::file("lock", path, &error))?;
+    Ok((lock, world(path)?))
+}
+
 /// Writes the world to be served: after a crash either the old or the new one is there, whole.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use farlan_netconf::{Link, Supernode, World};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::Instant,
 };
 
 use crate::directory::{self, OPERATOR};
@@ -32,8 +33,8 @@ pub(crate) struct Changed {
 /// # Errors
 /// The key is not here; the link is none of a supernode, or all of its supernodes are listed already, as they are.
 pub(crate) fn add(path: &Path, link: &str) -> Result<Changed, Failure> {
-    let world = directory::world(path)?;
     let added = of_link(link)?;
+    let (_lock, world) = directory::locked(path)?;
     let mut supernodes = world.supernodes().to_vec();
     let mut count = 0;
     for supernode in added.supernodes() {
@@ -61,7 +62,7 @@ pub(crate) fn add(path: &Path, link: &str) -> Result<Changed, Failure> {
 /// # Errors
 /// The operator's key is not here; none or several supernodes have an id that begins so; it is the last one.
 pub(crate) fn remove(path: &Path, prefix: &str) -> Result<Changed, Failure> {
-    let world = directory::world(path)?;
+    let (_lock, world) = directory::locked(path)?;
     let prefix = prefix.to_ascii_lowercase();
     let named = |supernode: &&Supernode| supernode.key.node_id().to_string().starts_with(&prefix);
     let matching = world.supernodes().iter().filter(named).count();
@@ -90,8 +91,8 @@ pub(crate) fn remove(path: &Path, prefix: &str) -> Result<Changed, Failure> {
 /// # Errors
 /// The link is none of a supernode, its world does not list this one, or it is older than what is served.
 pub(crate) fn serve(path: &Path, link: &str) -> Result<World, Failure> {
-    let own = directory::world(path)?;
     let world = of_link(link)?;
+    let (_lock, own) = directory::locked(path)?;
     let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
     if !world
         .supernodes()
@@ -187,12 +188,21 @@ pub(crate) async fn follow(
     served: &watch::Sender<World>,
     mut other: impl FnMut(&Event),
 ) -> Result<(), DataPlaneError> {
-    let mut resolver = hand_over(data_plane, &served.borrow().clone()).await?;
+    let current = || served.borrow().clone();
+    let mut resolver = hand_over(data_plane, &current()).await?;
     let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut comparisons = tokio::time::interval_at(Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
     loop {
         let newer = tokio::select! {
             event = events.recv() => match event {
-                Some(Event::WorldChanged { world }) => Some(*world),
+                // A report of the world that was served before is late.
+                Some(Event::WorldChanged { world }) if world.id() == current().id() => {
+                    let kept = keep(path, &world);
+                    Some(kept.unwrap_or_else(|failure| {
+                        tracing::warn!(%failure, "cannot keep the newer list");
+                        *world
+                    }))
+                }
                 Some(event) => {
                     other(&event);
                     None
@@ -200,8 +210,13 @@ pub(crate) async fn follow(
                 None => return Err(DataPlaneError::Ended),
             },
             _ = looks.tick() => directory::world(path).ok(),
+            _ = comparisons.tick() => {
+                let world = Box::new(current());
+                data_plane.send(Request::HoldWorld { world }).await?;
+                None
+            }
         };
-        let current = served.borrow().clone();
+        let current = current();
         let Some(world) = newer.filter(|newer| replaces(newer, &current)) else {
             continue;
         };
@@ -209,13 +224,21 @@ pub(crate) async fn follow(
         if current.id() != world.id() {
             data_plane.send(Request::RemoveWorld { world: current.id() }).await?;
         }
-        if let Err(failure) = directory::store(path, &world) {
-            tracing::warn!(%failure, "cannot keep the newer list");
-        }
         drop(resolver);
         resolver = hand_over(data_plane, &world).await?;
         served.send_replace(world);
     }
+}
+
+/// Writes a newer list that somebody handed over into the file, unless that holds something better by now: another world
+/// or a newer version, put there by the operator. Returns what is in the file then.
+fn keep(path: &Path, newer: &World) -> Result<World, Failure> {
+    let (_lock, filed) = directory::locked(path)?;
+    if !(newer.id() == filed.id() && newer.version() > filed.version()) {
+        return Ok(filed);
+    }
+    directory::store(path, newer)?;
+    Ok(newer.clone())
 }
 
 /// A newer version of the same world, or another one that the operator of this supernode put into its file.
@@ -233,6 +256,10 @@ async fn hand_over(data_plane: &DataPlane, world: &World) -> Result<Resolver, Da
 
 /// How often the file is looked at, so that `world add` and `world use` work while the supernode runs.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often the data plane is shown the list that is served: where it knows a newer one, whose report was lost, it reports
+/// that again.
+const COMPARE_EVERY: Duration = Duration::from_secs(10);
 
 /// Fewest letters of an id that stand for it: 50 bits, which do not collide by chance.
 const SHORTEST_PREFIX: usize = 10;
@@ -319,6 +346,55 @@ mod tests {
         );
         let changed = add(&first, &link.to_string()).unwrap();
         assert_eq!(changed.world.supernodes()[1], moved[0]);
+    }
+
+    #[tokio::test]
+    async fn a_newer_list_does_not_undo_what_the_operator_put_into_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, _) = made(&directory, "first", "192.0.2.1:9600");
+        let (second, link) = made(&directory, "second", "192.0.2.2:9600");
+        let old = directory::world(&second).unwrap();
+        let supernodes = old.supernodes().to_vec();
+        let operator = secret_file::load(&second.join(OPERATOR), Work::NONE).unwrap();
+        let version = |version| World::sign(&operator, version, supernodes.clone()).unwrap();
+
+        assert_eq!(keep(&second, &version(3)).unwrap(), version(3));
+        assert_eq!(directory::world(&second).unwrap(), version(3));
+        assert_eq!(keep(&second, &version(2)).unwrap(), version(3));
+        assert_eq!(directory::world(&second).unwrap(), version(3));
+
+        // It is told of a newer version of the old world before it has looked at the file.
+        add(&first, &link).unwrap();
+        let other = serve(&second, &directory::link(&first).unwrap().to_string()).unwrap();
+        let (data_plane, mut requests) = DataPlane::channel();
+        let (events, mut received) = mpsc::channel(2);
+        for world in [version(4), version(5)] {
+            let world = Box::new(world);
+            events.send(Event::WorldChanged { world }).await.unwrap();
+        }
+        let (served, _) = watch::channel(version(3));
+        let followed = tokio::time::timeout(Duration::from_secs(20), async {
+            tokio::select! {
+                ended = follow(&second, &data_plane, &mut received, &served, |_| {}) => panic!("{ended:?}"),
+                () = async {
+                    for expected in [version(3), other.clone()] {
+                        loop {
+                            if let Some(Request::HoldWorld { world }) = requests.recv().await {
+                                assert_eq!(*world, expected);
+                                break;
+                            }
+                        }
+                    }
+                    // Both reports are taken in.
+                    while events.capacity() < 2 {
+                        tokio::task::yield_now().await;
+                    }
+                } => {}
+            }
+        });
+        followed.await.unwrap();
+        assert_eq!(directory::world(&second).unwrap(), other);
+        assert_eq!(*served.borrow(), other);
     }
 
     #[tokio::test]

@@ -1,13 +1,11 @@
-//! Which addresses a device has, whoever put them there, and being told when that changes.
+//! Which addresses a device has, whoever put them there.
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
 
-use netlink_packet_core::Emitable;
-use netlink_packet_route::address::{AddressHeader, AddressHeaderFlags, AddressMessage};
+use netlink_packet_core::{Emitable, parse_u32};
+use netlink_packet_route::address::{AddressHeader, AddressMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 
 use crate::device::Address;
 use crate::error::TapError;
@@ -24,19 +22,6 @@ pub fn card_addresses(index: u32) -> Result<Vec<Address>, TapError> {
     list(index).map_err(|error| TapError::refused("list the addresses", &error))
 }
 
-/// A descriptor that becomes readable when an address of any device comes, goes, or has passed the check for
-/// duplicates, and when a device comes, goes, or is brought up or down.
-///
-/// It is non-blocking and close-on-exec, and tells of the network namespace of the calling thread. What can be read from
-/// it, at most 64 KiB at a time, tells only that something changed; so does ENOBUFS, after which reports are missing.
-/// Needs no privilege.
-///
-/// # Errors
-/// [`TapError::Kernel`].
-pub fn watch_addresses() -> Result<OwnedFd, TapError> {
-    subscribe().map_err(|error| TapError::refused("watch the addresses", &error))
-}
-
 fn list(index: u32) -> io::Result<Vec<Address>> {
     let mut request = AddressMessage::default();
     request.header.family = AddressFamily::Unspec;
@@ -47,31 +32,49 @@ fn list(index: u32) -> io::Result<Vec<Address>> {
     let replies = netlink.dump(&RouteNetlinkMessage::GetAddress(request))?;
     let mut addresses = Vec::new();
     for reply in &replies {
-        let header = AddressHeader::parse(reply.body()).map_err(malformed)?;
-        if header.index == index && is_in_use(header.flags) {
-            addresses.extend(read(reply, &header)?);
-        }
+        let entry = Entry::read(reply)?;
+        addresses.extend(entry.address.filter(|_| entry.card == index && entry.is_in_use()));
     }
     Ok(addresses)
 }
 
-fn is_in_use(flags: AddressHeaderFlags) -> bool {
-    let checked = !flags.contains(AddressHeaderFlags::Tentative) || flags.contains(AddressHeaderFlags::Optimistic);
-    checked && !flags.contains(AddressHeaderFlags::Dadfailed)
+/// One entry of the kernel's list of addresses.
+pub(crate) struct Entry {
+    /// The index of the device it is on.
+    pub(crate) card: u32,
+    /// The own address; with a peer's beside it, as on a point-to-point link, not that one. An entry without any is of
+    /// no use.
+    pub(crate) address: Option<Address>,
+    /// `IFA_F_…`
+    pub(crate) flags: u32,
 }
 
-/// The own address in a message: with a peer's beside it the local one, else the only one.
-fn read(reply: &Reply, header: &AddressHeader) -> io::Result<Option<Address>> {
-    let (mut local, mut only) = (None, None);
-    reply.attributes(header.buffer_len(), |kind, value| match kind {
-        libc::IFA_LOCAL => local = ip(value),
-        libc::IFA_ADDRESS => only = ip(value),
-        _ => {}
-    })?;
-    Ok(local.or(only).map(|ip| Address {
-        ip,
-        prefix: header.prefix_len,
-    }))
+impl Entry {
+    pub(crate) fn read(reply: &Reply) -> io::Result<Self> {
+        let header = AddressHeader::parse(reply.body()).map_err(malformed)?;
+        let mut flags = u32::from(header.flags.bits());
+        let (mut local, mut only) = (None, None);
+        reply.attributes(header.buffer_len(), |kind, value| match kind {
+            libc::IFA_LOCAL => local = ip(value),
+            libc::IFA_ADDRESS => only = ip(value),
+            libc::IFA_FLAGS => flags = parse_u32(value).unwrap_or(flags),
+            _ => {}
+        })?;
+        let address = local.or(only).map(|ip| Address {
+            ip,
+            prefix: header.prefix_len,
+        });
+        Ok(Self {
+            card: header.index,
+            address,
+            flags,
+        })
+    }
+
+    fn is_in_use(&self) -> bool {
+        let checked = self.flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_OPTIMISTIC) != libc::IFA_F_TENTATIVE;
+        checked && self.flags & libc::IFA_F_DADFAILED == 0
+    }
 }
 
 fn ip(value: &[u8]) -> Option<IpAddr> {
@@ -79,14 +82,4 @@ fn ip(value: &[u8]) -> Option<IpAddr> {
         return Some(octets.into());
     }
     <[u8; 16]>::try_from(value).ok().map(IpAddr::from)
-}
-
-fn subscribe() -> io::Result<OwnedFd> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.set_non_blocking(true)?;
-    for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
-        socket.add_membership(group)?;
-    }
-    socket.as_fd().try_clone_to_owned()
 }

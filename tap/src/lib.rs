@@ -11,24 +11,27 @@
 //! * [`create`] makes a device, [`Card`] holds it; it vanishes with the last descriptor.
 //! * [`add_address`], [`remove_address`], [`set_link`] and [`set_mtu`] alter one.
 //! * [`card_state`] tells whether it is still there, [`restore_addresses`] puts back what somebody took from it.
-//! * [`card_addresses`] lists what others put on it too, [`watch_addresses`] tells when to look again.
+//! * [`card_addresses`] lists what others put on it too.
 //! * [`remove_stale`] clears what a crash left behind.
-//! * [`underlay_addresses`] lists the machine's other addresses, [`ChangeMonitor`] tells when they change.
+//! * [`underlay_addresses`] lists the machine's other addresses.
+//! * [`ChangeMonitor`] tells when to look at either again.
 //! * [`clashing_routes`] finds what a network's subnet would collide with.
 
 mod addresses;
 mod device;
 mod error;
 mod machine;
+mod monitor;
 mod netlink;
 mod routes;
 mod tun;
 
-pub use addresses::{card_addresses, watch_addresses};
+pub use addresses::card_addresses;
 pub use device::{
     Address, Card, CardState, Create, Restored, add_address, card_state, create, remove_address, remove_stale,
     restore_addresses, set_link, set_mtu,
 };
 pub use error::TapError;
-pub use machine::{ChangeMonitor, underlay_addresses};
+pub use machine::underlay_addresses;
+pub use monitor::{ChangeMonitor, Changes};
 pub use routes::{Route, clashing_routes};

@@ -1,16 +1,15 @@
-//! The machine's own addresses, by which others may reach it beside farlan's cards, and word of their changes.
+//! The machine's own addresses, by which others may reach it beside farlan's cards.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use netlink_packet_core::{Emitable, parse_u32};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressHeader, AddressMessage};
+use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkMessage};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use crate::addresses::Entry;
 use crate::device::MARK;
 use crate::error::TapError;
 use crate::netlink::{Netlink, Reply, malformed};
@@ -30,11 +29,9 @@ fn list() -> io::Result<Vec<IpAddr>> {
     let replies = netlink.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
     let mut addresses = Vec::new();
     for reply in &replies {
-        if let Some((card, address)) = read_address(reply)?
-            && cards.contains(&card)
-        {
-            addresses.push(address);
-        }
+        let entry = Entry::read(reply)?;
+        let usable = cards.contains(&entry.card) && entry.flags & UNUSABLE == 0;
+        addresses.extend(entry.address.filter(|_| usable).map(|address| address.ip));
     }
     Ok(addresses)
 }
@@ -80,93 +77,5 @@ fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
     Ok(cards.iter().filter(leads_out).map(|card| card.index).collect())
 }
 
-/// The card and address of one entry; none for what cannot be used (yet, or any more).
-fn read_address(reply: &Reply) -> io::Result<Option<(u32, IpAddr)>> {
-    let header = AddressHeader::parse(reply.body()).map_err(malformed)?;
-    let mut flags = u32::from(header.flags.bits());
-    let (mut address, mut local) = (None, None);
-    reply.attributes(header.buffer_len(), |kind, value| match kind {
-        libc::IFA_ADDRESS => address = ip(value),
-        // On a point-to-point link the other one is the peer's.
-        libc::IFA_LOCAL => local = ip(value),
-        libc::IFA_FLAGS => flags = parse_u32(value).unwrap_or(flags),
-        _ => {}
-    })?;
-    Ok(local
-        .or(address)
-        .filter(|_| flags & UNUSABLE == 0)
-        .map(|address| (header.index, address)))
-}
-
-fn ip(value: &[u8]) -> Option<IpAddr> {
-    if let Ok(octets) = <[u8; 4]>::try_from(value) {
-        return Some(octets.into());
-    }
-    <[u8; 16]>::try_from(value).ok().map(IpAddr::from)
-}
-
-/// Tells when links, addresses or routes of this machine change. Needs no privilege.
-#[derive(Debug)]
-pub struct ChangeMonitor {
-    socket: Socket,
-}
-
-impl ChangeMonitor {
-    /// Begins to listen in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    /// [`TapError::Kernel`].
-    pub fn open() -> Result<Self, TapError> {
-        let open = || -> io::Result<Socket> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.set_non_blocking(true)?;
-            socket.bind(&SocketAddr::new(0, 0))?;
-            for group in [
-                libc::RTNLGRP_LINK,
-                libc::RTNLGRP_IPV4_IFADDR,
-                libc::RTNLGRP_IPV6_IFADDR,
-                libc::RTNLGRP_IPV4_ROUTE,
-                libc::RTNLGRP_IPV6_ROUTE,
-            ] {
-                socket.add_membership(group)?;
-            }
-            Ok(socket)
-        };
-        let socket = open().map_err(|error| TapError::refused("watch for changes of addresses", &error))?;
-        Ok(Self { socket })
-    }
-
-    /// Takes in all that was told since the last call; returns whether there was something. An overrun counts too:
-    /// whatever was missed, it was a change.
-    pub fn drain(&self) -> bool {
-        let mut told = false;
-        let mut datagram = Vec::with_capacity(DATAGRAM);
-        loop {
-            datagram.clear();
-            match self.socket.recv(&mut datagram, 0) {
-                Ok(_) => told = true,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => told = true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return told,
-            }
-        }
-    }
-}
-
-impl AsRawFd for ChangeMonitor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
-
-impl AsFd for ChangeMonitor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
 /// Flags of addresses that are checked for duplicates, are duplicates, or are being phased out.
 const UNUSABLE: u32 = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED | libc::IFA_F_DEPRECATED;
-
-/// Room for one message; what is longer is cut, and only that it came matters.
-const DATAGRAM: usize = 8192;

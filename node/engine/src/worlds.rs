@@ -26,14 +26,17 @@ const FETCH: Schedule = Schedule {
     longest: Duration::from_secs(4),
 };
 
-/// After so many requests for one piece the fetching ends, and whoever promised it counts as [`DISTRUSTED`].
+/// After so many requests for one piece the fetching ends, and whoever promised it counts as [`SILENT`].
 const FETCHES: u32 = 10;
 
-/// Nothing is fetched for so long from somebody whose list was not what it was said to be, or did not come.
+/// Nothing is fetched for so long from somebody whose list was not what it was said to be.
 const DISTRUSTED: Duration = Duration::from_secs(600);
 
-/// How many of those are remembered; the oldest gives way.
-const MAX_DISTRUSTED: usize = 64;
+/// Nothing is fetched for so long from somebody whose list did not come: it may only have restarted, or the line was down.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// How many of both are remembered; the oldest gives way.
+const MAX_SHUNNED: usize = 64;
 
 /// Lists fetched at one time, so that somebody who promises one and does not deliver keeps nobody else from it; the one
 /// begun first gives way.
@@ -44,13 +47,15 @@ const MAX_FETCHES: usize = 8;
 pub(crate) struct Worlds {
     held: BTreeMap<WorldId, Held>,
     fetches: BTreeMap<(WorldId, PeerId), Fetch>,
-    distrusted: Vec<(PeerId, Time)>,
+    /// From whom nothing is fetched until when.
+    shunned: Vec<(PeerId, Time)>,
 }
 
 #[derive(Debug)]
 struct Held {
     version: u32,
     bytes: Vec<u8>,
+    list: World,
 }
 
 #[derive(Debug)]
@@ -88,8 +93,13 @@ impl Worlds {
             .get(&world.id())
             .is_none_or(|held| held.version < world.version());
         if newer {
-            let (version, bytes) = (world.version(), world.encode());
-            self.held.insert(world.id(), Held { version, bytes });
+            let version = world.version();
+            let held = Held {
+                version,
+                bytes: world.encode(),
+                list: world.clone(),
+            };
+            self.held.insert(world.id(), held);
             self.fetches
                 .retain(|(id, _), fetch| *id != world.id() || fetch.version > version);
         }
@@ -99,9 +109,16 @@ impl Worlds {
 
 impl Engine {
     /// Hands over the signed list of a world in use, so that others get it from this node, and newer ones are taken from
-    /// them. An older version than the one held changes nothing.
+    /// them. An older version than the one held changes nothing; the newer one is reported again
+    /// ([`Event::WorldChanged`]), since the caller missed it.
     pub fn hold_world(&mut self, _now: Time, world: &World) {
         self.worlds.hold(world);
+        if let Some(newer) = self.worlds.held.get(&world.id())
+            && newer.version > world.version()
+        {
+            let world = Box::new(newer.list.clone());
+            self.events.push(Event::WorldChanged { world });
+        }
     }
 
     /// Somebody says which version of a world it holds.
@@ -120,8 +137,8 @@ impl Engine {
             self.send_control(now, id, None, &[newer], out);
         } else if version > held.version {
             let worlds = &mut self.worlds;
-            worlds.distrusted.retain(|(_, since)| now.since(*since) < DISTRUSTED);
-            let trusted = worlds.distrusted.iter().all(|(liar, _)| *liar != id);
+            worlds.shunned.retain(|(_, until)| now < *until);
+            let trusted = worlds.shunned.iter().all(|(shunned, _)| *shunned != id);
             let fetch = worlds.fetches.get(&(world, id));
             if trusted && fetch.is_none_or(|fetch| fetch.version < version) {
                 if worlds.fetches.len() >= MAX_FETCHES {
@@ -162,18 +179,18 @@ impl Engine {
         for (key, sent) in due {
             if sent >= FETCHES {
                 self.worlds.fetches.remove(&key);
-                self.distrust(now, key.1);
+                self.shun(key.1, now + SILENT);
             } else {
                 self.fetch(now, key, out);
             }
         }
     }
 
-    fn distrust(&mut self, now: Time, id: PeerId) {
-        if self.worlds.distrusted.len() >= MAX_DISTRUSTED {
-            self.worlds.distrusted.remove(0);
+    fn shun(&mut self, id: PeerId, until: Time) {
+        if self.worlds.shunned.len() >= MAX_SHUNNED {
+            self.worlds.shunned.remove(0);
         }
-        self.worlds.distrusted.push((id, now));
+        self.worlds.shunned.push((id, until));
     }
 
     /// Somebody asks for a piece.
@@ -237,7 +254,7 @@ impl Engine {
             _ => {
                 debug!(from = %self.name(id), "a list of supernodes that its operator did not sign");
                 self.counters.worlds_refused += 1;
-                self.distrust(now, id);
+                self.shun(id, now + DISTRUSTED);
             }
         }
     }

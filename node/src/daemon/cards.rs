@@ -4,12 +4,11 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr},
-    os::fd::OwnedFd,
 };
 
 use farlan_crypto::NodeId;
 use farlan_netconf::Subnet;
-use farlan_tap::{Address, Card, CardState, Create, Restored, Route, TapError};
+use farlan_tap::{Address, Card, CardState, ChangeMonitor, Changes, Create, Restored, Route, TapError};
 
 /// The few things the daemon needs privileges for.
 pub trait Cards: fmt::Debug + Send + Sync {
@@ -49,11 +48,11 @@ pub trait Cards: fmt::Debug + Send + Sync {
     /// Those of [`farlan_tap::card_addresses`].
     fn addresses(&self, index: u32) -> Result<Vec<IpAddr>, TapError>;
 
-    /// A descriptor that becomes readable when addresses of cards change; what it yields has no meaning.
+    /// What tells when addresses of cards change.
     ///
     /// # Errors
-    /// Those of [`farlan_tap::watch_addresses`].
-    fn watch_addresses(&self) -> Result<OwnedFd, TapError>;
+    /// Those of [`ChangeMonitor::open`].
+    fn watch_addresses(&self) -> Result<ChangeMonitor, TapError>;
 
     /// The routes of this machine that overlap `subnet` and would compete with a card there.
     ///
@@ -139,8 +138,8 @@ impl Cards for KernelCards {
         Ok(addresses.into_iter().map(|address| address.ip).collect())
     }
 
-    fn watch_addresses(&self) -> Result<OwnedFd, TapError> {
-        farlan_tap::watch_addresses()
+    fn watch_addresses(&self) -> Result<ChangeMonitor, TapError> {
+        ChangeMonitor::open(&[Changes::Links, Changes::Addresses])
     }
 
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {

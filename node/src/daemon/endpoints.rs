@@ -3,41 +3,36 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use farlan_tap::{ChangeMonitor, TapError, underlay_addresses};
-use tokio::io::{Interest, unix::AsyncFd};
+use farlan_tap::{ChangeMonitor, Changes, TapError, underlay_addresses};
 
+use super::changes::Changed;
 use crate::shell::{DataPlane, DataPlaneError, Request};
 
 /// Tells the data plane of this machine's endpoints as long as it lives. `port` is the underlay's.
 pub(super) async fn follow(data_plane: DataPlane, port: u16) {
-    let monitor = match watch() {
-        Ok(monitor) => monitor,
-        Err(error) => {
-            tracing::warn!(%error, "changes of this machine's addresses go unnoticed");
-            // At least what there is now is told.
-            let _ = tell(&data_plane, port).await;
-            return;
+    let changed = watch();
+    // At least what there is now is told.
+    if tell(&data_plane, port).await.is_err() {
+        return;
+    }
+    let told = async {
+        let changed = changed?;
+        loop {
+            changed.next(SETTLING).await?;
+            if tell(&data_plane, port).await.is_err() {
+                return Ok(());
+            }
         }
     };
-    while tell(&data_plane, port).await.is_ok() {
-        let Ok(mut ready) = monitor.readable().await else {
-            return;
-        };
-        // One change seldom comes alone, and an address that is new may not be used yet.
-        tokio::time::sleep(SETTLING).await;
-        monitor.get_ref().drain();
-        ready.clear_ready();
+    let told: io::Result<()> = told.await;
+    if let Err(error) = told {
+        tracing::warn!(%error, "changes of this machine's addresses go unnoticed");
     }
 }
 
-fn watch() -> io::Result<AsyncFd<ChangeMonitor>> {
-    let monitor = ChangeMonitor::open().map_err(io::Error::other)?;
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe; a monitor keeps its descriptor, which is all that asks"
-    )]
-    let monitor = AsyncFd::with_interest(monitor, Interest::READABLE)?;
-    Ok(monitor)
+fn watch() -> io::Result<Changed> {
+    let monitor = ChangeMonitor::open(&[Changes::Links, Changes::Addresses, Changes::Routes]);
+    Changed::new(monitor.map_err(io::Error::other)?)
 }
 
 async fn tell(data_plane: &DataPlane, port: u16) -> Result<(), DataPlaneError> {
@@ -58,5 +53,5 @@ fn endpoints(port: u16) -> Result<Vec<SocketAddr>, TapError> {
         .collect())
 }
 
-/// How long changes are gathered before they are looked at.
+/// How long changes are gathered before they are looked at: an address that is new may not be used yet.
 const SETTLING: Duration = Duration::from_millis(100);

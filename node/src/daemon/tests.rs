@@ -12,7 +12,7 @@ use std::{
 use farlan_crypto::{Identity, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
-use farlan_tap::{Address, Card, CardState, Restored, Route, TapError};
+use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError};
 use serde_json::{Value, json};
 
 mod hand_set;
@@ -142,8 +142,8 @@ impl Cards for FakeCards {
         Ok(v4.map(|(ip, _)| IpAddr::V4(*ip)).chain(v6.map(|(ip, _)| *ip)).collect())
     }
 
-    fn watch_addresses(&self) -> Result<OwnedFd, TapError> {
-        Ok(self.lock().watch())
+    fn watch_addresses(&self) -> Result<ChangeMonitor, TapError> {
+        Ok(self.lock().watch().into())
     }
 
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError> {
@@ -881,6 +881,31 @@ async fn a_newer_list_that_cannot_be_written_is_shown_and_written_later() {
     running.daemon.upkeep().await;
     assert!(!notes().await.contains("what changed in the supernodes"));
     assert!(file.is_file());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_newer_list_whose_report_was_lost_is_taken_over_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    add_world(&client).await;
+    let newer = World::sign(&identities()[1], 2, silent_world().supernodes().to_vec()).unwrap();
+    let world = Box::new(newer);
+    // The engine has it and will not report it by itself.
+    running
+        .daemon
+        .data_plane
+        .send(Request::HoldWorld { world })
+        .await
+        .unwrap();
+    let version = || async { get(&client, "/v1/supernodes").await[0]["version"].clone() };
+    assert_eq!(version().await, 1);
+    running.daemon.upkeep().await;
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    while version().await != 2 {
+        assert!(tokio::time::Instant::now() < end, "the old list stays in use");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     running.stop().await;
 }
 

@@ -120,6 +120,15 @@ impl Worlds {
         Ok(())
     }
 
+    /// Shows the data plane what is known here: where it knows better, it reports that again.
+    pub(super) async fn compare(&self, data_plane: &DataPlane) -> Result<(), DataPlaneError> {
+        for world in self.iter() {
+            let world = Box::new(world.clone());
+            data_plane.send(Request::HoldWorld { world }).await?;
+        }
+        Ok(())
+    }
+
     /// Moves these worlds to the front, in this order; the others keep theirs.
     pub(super) fn put_first(&mut self, ids: &[WorldId]) {
         let rank = |known: &Known| ids.iter().position(|id| *id == known.world.id()).unwrap_or(ids.len());

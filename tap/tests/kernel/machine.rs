@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use farlan_tap::{ChangeMonitor, create, underlay_addresses};
+use farlan_tap::{ChangeMonitor, Changes, create, underlay_addresses};
 
 use crate::support::*;
 
@@ -58,16 +58,16 @@ fn only_cards_that_lead_out_count() {
 #[test]
 fn a_change_is_told_once() {
     in_namespace(|| {
-        let monitor = ChangeMonitor::open().unwrap();
-        assert!(!monitor.drain());
+        let monitor = ChangeMonitor::open(&[Changes::Links, Changes::Addresses, Changes::Routes]).unwrap();
+        assert!(!monitor.drain().unwrap());
         ip(&["link", "add", "wire0", "type", "veth", "peer", "name", "wire1"]);
         ip(&["address", "add", "192.0.2.1/24", "dev", "wire0"]);
         // The kernel has told before the command ends; what follows of its own accord needs a moment.
-        assert!(monitor.drain());
+        assert!(monitor.drain().unwrap());
         thread::sleep(Duration::from_millis(50));
-        monitor.drain();
-        assert!(!monitor.drain());
+        monitor.drain().unwrap();
+        assert!(!monitor.drain().unwrap());
         ip(&["address", "del", "192.0.2.1/24", "dev", "wire0"]);
-        assert!(monitor.drain());
+        assert!(monitor.drain().unwrap());
     });
 }

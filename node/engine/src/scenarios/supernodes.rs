@@ -591,6 +591,23 @@ fn a_newer_list_spreads_from_whoever_holds_it() {
 }
 
 #[test]
+fn who_holds_an_older_list_than_the_engine_is_told_again() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let [old, new] = [1, 2].map(|version| list(&lab, version, &[supernode]));
+    let mut told = |world: &World| {
+        lab.hosts[supernode].engine.hold_world(lab.now, world);
+        lab.settle();
+        std::mem::take(&mut lab.hosts[supernode].events)
+    };
+    for quiet in [&old, &new, &new] {
+        assert_eq!(told(quiet), []);
+    }
+    let world = Box::new(new.clone());
+    assert_eq!(told(&old), [Event::WorldChanged { world }]);
+}
+
+#[test]
 fn who_promises_a_list_and_does_not_deliver_keeps_nobody_from_it() {
     use crate::wire::control::Control;
 
@@ -610,6 +627,40 @@ fn who_promises_a_list_and_does_not_deliver_keeps_nobody_from_it() {
     lab.hosts[nodes[1]].engine.hold_world(lab.now, &new);
     lab.run_seconds(2);
     assert_eq!(adopt(&mut lab)[0], (supernode, 2));
+}
+
+#[test]
+fn a_list_that_did_not_come_is_fetched_again_after_half_a_minute() {
+    use crate::wire::control::Control;
+
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let node = lab.add(Role::Node);
+    let (old, new) = (list(&lab, 1, &[supernode]), list(&lab, 2, &[supernode]));
+    for place in [supernode, node] {
+        hold(&mut lab, place, &old);
+    }
+    lab.run_seconds(2);
+    let key = lab.key(node);
+    let world = old.id();
+    // The supernode says so and does not deliver: it has no such list.
+    let fetches = |lab: &mut Lab| {
+        lab.tell(supernode, &key, Control::World { world, version: 2 });
+        lab.run(Duration::from_millis(100));
+        lab.hosts[node].engine.worlds.deadline().is_some()
+    };
+    assert!(fetches(&mut lab));
+    while lab.hosts[node].engine.worlds.deadline().is_some() {
+        lab.run(Duration::from_millis(100));
+    }
+    assert!(!fetches(&mut lab));
+    lab.run_seconds(28);
+    assert!(!fetches(&mut lab));
+    lab.hosts[supernode].engine.hold_world(lab.now, &new);
+    lab.run_seconds(2);
+    assert!(!adopt(&mut lab).contains(&(node, 2)));
+    fetches(&mut lab);
+    assert!(adopt(&mut lab).contains(&(node, 2)));
 }
 
 #[test]

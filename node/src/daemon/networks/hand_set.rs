@@ -1,42 +1,30 @@
 //! What others put on the cards: addresses set by hand, by DHCP, by router advertisements or by programs like keepalived.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use farlan_netconf::Policy;
-use tokio::io::{Interest, unix::AsyncFd};
 
 use super::Joined;
-use crate::{daemon::Daemon, shell::Request};
+use crate::{
+    daemon::{Daemon, changes::Changed},
+    shell::Request,
+};
 
 impl Daemon {
     /// Tells the engine of every change, until the kernel reports none any more. What is missed then is found when the
     /// cards are looked at.
     pub(in crate::daemon) async fn watch_cards(self: Arc<Self>) {
-        if let Err(error) = self.follow_changes().await {
+        if let Err(error) = self.follow_hand_set().await {
             tracing::warn!(%error, "cannot watch the addresses of the network cards; looking at them now and then");
         }
     }
 
-    async fn follow_changes(&self) -> io::Result<()> {
-        let descriptor = self.cards.watch_addresses().map_err(io::Error::other)?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe; a File keeps its descriptor, which is all that asks"
-        )]
-        let changes = AsyncFd::with_interest(File::from(descriptor), Interest::READABLE)?;
+    async fn follow_hand_set(&self) -> io::Result<()> {
+        let changed = Changed::new(self.cards.watch_addresses().map_err(io::Error::other)?)?;
         // What changed before the kernel was asked to tell.
         self.tell_hand_set().await;
         loop {
-            changes.readable().await?.clear_ready();
-            // Many addresses often change at once.
-            tokio::time::sleep(GATHER).await;
-            drain(&changes)?;
+            changed.next(GATHER).await?;
             self.tell_hand_set().await;
         }
     }
@@ -82,24 +70,5 @@ fn hand_set(joined: &Joined, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     addresses.into_iter().filter(|address| Some(*address) != own).collect()
 }
 
-/// Reads all reports there are; a lost one is a report too.
-fn drain(changes: &AsyncFd<File>) -> io::Result<()> {
-    let mut report = vec![0; REPORT];
-    loop {
-        match changes.get_ref().read(&mut report) {
-            // Nothing to read without an error is an end.
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// How long changes are gathered before the cards are looked at.
 const GATHER: Duration = Duration::from_millis(20);
-
-/// Room for one report, which is a message or a few.
-const REPORT: usize = 65_536;
