@@ -39,8 +39,8 @@ pub struct Create {
     pub mtu: u16,
     /// All addresses. The IPv6 link-local one is among them, for the kernel makes none itself.
     pub addresses: Vec<Address>,
-    /// How many frames the kernel queues for the reader (txqueuelen). 128 costs no throughput and keeps the delay under
-    /// load low; at 32 frames are lost.
+    /// How many frames the kernel queues for the reader (txqueuelen); further ones are dropped. At 32 frames are lost even
+    /// while the reader runs all the time.
     pub tx_queue: u32,
     /// Whether router advertisements arriving on the device are obeyed. If not, `accept_ra` and `router_solicitations`
     /// become 0: another node of the network cannot give this machine addresses and routes. If so, the system's
@@ -72,6 +72,9 @@ pub struct CardState {
     pub up: bool,
     /// Whether it is a port of another device, such as a bridge: addresses on it are of no use then.
     pub is_port: bool,
+    /// Frames that the kernel dropped instead of queueing them for the reader, since the device exists: the queue was
+    /// full.
+    pub dropped: u64,
 }
 
 /// What [`restore_addresses`] found and did.
@@ -163,6 +166,7 @@ pub fn card_state(index: u32) -> Result<Option<CardState>, TapError> {
             name: link.name,
             up: link.up,
             is_port: link.is_port,
+            dropped: link.tx_dropped,
         })),
         Err(TapError::NoSuchDevice { .. }) => Ok(None),
         Err(error) => Err(error),

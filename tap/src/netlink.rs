@@ -36,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) carrier: bool,
     /// Whether it is a port of another device, such as a bridge.
     pub(crate) is_port: bool,
+    /// Frames that were to go out through it and were dropped.
+    pub(crate) tx_dropped: u64,
 }
 
 /// One message of a reply: the fixed header and the attributes, not yet taken apart.
@@ -206,12 +208,14 @@ impl Link {
             up: header.flags.contains(LinkFlags::Up),
             carrier: false,
             is_port: false,
+            tx_dropped: 0,
         };
         reply.attributes(header.buffer_len(), |kind, value| match kind {
             libc::IFLA_MTU => link.mtu = parse_u32(value).unwrap_or(0),
             libc::IFLA_IFNAME => link.name = text(value),
             libc::IFLA_IFALIAS => link.alias = Some(text(value)),
             libc::IFLA_MASTER => link.is_port = parse_u32(value).is_ok_and(|master| master != 0),
+            libc::IFLA_STATS64 => link.tx_dropped = tx_dropped(value),
             libc::IFLA_CARRIER => link.carrier = value.first().is_some_and(|&carrier| carrier != 0),
             _ => {}
         })?;
@@ -259,6 +263,16 @@ fn text(value: &[u8]) -> String {
     let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
+
+/// The field `tx_dropped` of `struct rtnl_link_stats64` (`linux/if_link.h`).
+fn tx_dropped(value: &[u8]) -> u64 {
+    let field = value.get(TX_DROPPED..TX_DROPPED + 8);
+    let bytes = field.and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_ne_bytes)
+}
+
+/// Where it is: seven 64-bit fields come before.
+const TX_DROPPED: usize = 7 * 8;
 
 /// Room for one datagram: the kernel fills at most 32 KiB of a list into one (`netlink_dump`).
 const DATAGRAM: usize = 65_536;

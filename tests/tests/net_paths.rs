@@ -3,6 +3,7 @@
 //! `scripts/measure-direct` judges the same with more runs and for longer.
 
 use std::net::{IpAddr, SocketAddr};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,12 +13,16 @@ use farlan_tests::ns::pair::Pair;
 use farlan_tests::ns::paths::{self, Change, Fetched, Orphaned, Outage, PATH_LIMIT, RoundTrip};
 use farlan_tests::ns::program::PORT;
 use farlan_tests::ns::traffic::Count;
-use farlan_tests::ns::{Namespace, Nat, Wire, limit};
+use farlan_tests::ns::transfer::SteadyTransfer;
+use farlan_tests::ns::{Namespace, Nat, Wire, limit, sys};
 
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// How soon after "both registered" two homes must be direct at 150 ms round trip.
 const DIRECT: Duration = Duration::from_secs(3);
+
+/// How long a daemon stands still: less than what makes the other one doubt the path.
+const STANDSTILL: Duration = Duration::from_millis(700);
 
 /// Cold starts per pair of routers.
 const RUNS: u16 = 3;
@@ -134,6 +139,41 @@ fn two_direct_nodes_need_no_supernode() {
         println!("{record}; {} bytes by TCP", orphaned.bytes);
         ensure!(record.lost().is_empty() && record.doubled() == 0, "{record}");
         ensure!(orphaned.bytes > 1_000_000, "only {} bytes by TCP", orphaned.bytes);
+        Ok(())
+    });
+}
+
+/// A busy machine leaves a daemon without a processor now and then; what comes meanwhile must wait, in the queue of the card
+/// of one end and in the socket of the other.
+#[test]
+fn a_daemon_that_gets_no_processor_for_a_while_loses_nothing() {
+    limit::test(LIMIT, |lab| {
+        let pair = Pair::start(lab, [Nat::Port, Nat::Port], near())?;
+        pair.pings(paths::PACE)?.wait_sent(1, PATH_LIMIT)?;
+        pair.wait_path("direct", PATH_LIMIT)?;
+        let transfer = SteadyTransfer::start(pair.a.host(), pair.b.host(), pair.b.ipv4()?.into())?;
+        // So many that a queue of a hundred frames is full after a fifth of a second.
+        let pings = pair.pings(Duration::from_millis(2))?;
+        for member in [&pair.a, &pair.b, &pair.a, &pair.b] {
+            pings.wait_sent(500, PATH_LIMIT)?;
+            let pid = member.node.pid()?;
+            sys::stand_still(pid)?;
+            thread::sleep(STANDSTILL);
+            sys::go_on(pid)?;
+        }
+        pings.wait_sent(500, PATH_LIMIT)?;
+        let record = pings.stop()?;
+        let bytes = transfer.stop()?;
+        println!("{record}; {bytes} bytes by TCP");
+        ensure!(record.longest_gap() >= STANDSTILL / 2, "nobody stood still: {record}");
+        ensure!(
+            record.lost().is_empty() && record.doubled() == 0,
+            "{record}\n{}",
+            pair.counters()?
+        );
+        for counter in ["card_overrun", "underlay_overrun"] {
+            ensure!(pair.counter(counter)? == 0, "{counter}: {}", pair.counters()?);
+        }
         Ok(())
     });
 }

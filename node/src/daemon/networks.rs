@@ -219,6 +219,10 @@ impl Joined {
         self.membership.name()
     }
 
+    pub(super) fn card_index(&self) -> u32 {
+        self.card.index
+    }
+
     pub(super) fn world(&self) -> WorldId {
         self.membership.link.world.id()
     }

@@ -117,6 +117,7 @@ impl Cards for FakeCards {
             name,
             up: true,
             is_port: false,
+            dropped: u64::from(index),
         }))
     }
 
@@ -547,6 +548,13 @@ async fn what_others_do_to_a_card_is_mended() {
     tokio::time::timeout(Duration::from_secs(5), counted)
         .await
         .expect("a frame that is too long is counted");
+    let counters = get(&client, "/v1/status").await["counters"].clone();
+    let indices = cards.lock().present.keys().copied().map(u64::from).sum::<u64>();
+    assert_eq!(
+        counters["card_overrun"], indices,
+        "each card dropped as many as its index: {counters}"
+    );
+    assert_eq!(counters["underlay_overrun"], 0);
     running.stop().await;
 }
 

@@ -21,6 +21,7 @@ impl Daemon {
         let engine = snapshot.counters.iter();
         let counters = engine
             .chain(snapshot.shell.iter())
+            .chain([("card_overrun", self.card_overrun(&book))])
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         Ok(Status {
@@ -42,6 +43,16 @@ impl Daemon {
                 .collect(),
             counters,
         })
+    }
+
+    /// Frames that the kernel dropped since the queues of the present cards were full: the daemon did not read them in time.
+    fn card_overrun(&self, book: &Book) -> u64 {
+        let states = book
+            .networks
+            .joined()
+            .map(|joined| self.cards.state(joined.card_index()));
+        // A card that is gone or cannot be asked shows itself elsewhere.
+        states.filter_map(|state| Some(state.ok()??.dropped)).sum()
     }
 
     /// The joined networks.

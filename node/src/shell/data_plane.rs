@@ -150,6 +150,8 @@ pub struct Snapshot {
 pub struct ShellCounters {
     /// Datagrams not sent because the socket's queue was full.
     pub underlay_full: u64,
+    /// Datagrams that came while the socket's receive buffer was full, as the kernel counts them.
+    pub underlay_overrun: u64,
     /// Datagrams that the system refused to send: no route, too large for the link.
     pub underlay_refused: u64,
     /// Frames that a card did not take: it is down, or they are no frames.
@@ -167,6 +169,7 @@ impl ShellCounters {
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
             ("underlay_full", self.underlay_full),
+            ("underlay_overrun", self.underlay_overrun),
             ("underlay_refused", self.underlay_refused),
             ("card_refused", self.card_refused),
             ("card_missing", self.card_missing),
@@ -477,7 +480,10 @@ impl Loop {
             peers: self.engine.peers(now),
             anchor: self.engine.anchor(),
             counters: self.engine.counters(),
-            shell: self.counters,
+            shell: ShellCounters {
+                underlay_overrun: self.underlay.overrun().into(),
+                ..self.counters
+            },
         }
     }
 

@@ -54,9 +54,7 @@ impl Underlay {
             socket.set_only_v6(false)?;
         }
         socket.set_nonblocking(true)?;
-        // The kernel silently grants less than what is asked for; less only means earlier drops under load.
-        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        enlarge_buffers(&socket);
         never_fragment(&socket, family)?;
         socket.bind(&SocketAddr::new(any, port).into())?;
         Ok(Self {
@@ -111,6 +109,25 @@ impl AttachedUnderlay {
             Ok((length, to_plain(source)))
         })?;
         Ok(())
+    }
+
+    /// Datagrams that the kernel dropped instead of queueing them for [`receive`](Self::receive), since the socket exists,
+    /// modulo 2^32: its buffer was full, or (rarely) their checksum was wrong. 0 where the kernel does not tell.
+    pub(super) fn overrun(&self) -> u32 {
+        let mut info = [0u32; MEMINFO_WORDS];
+        let mut length = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: the descriptor is open for the whole call, and pointer and length describe the live array, of which the
+        // kernel writes at most that many bytes.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                (&raw mut info).cast(),
+                &raw mut length,
+            )
+        };
+        if result == 0 { info[MEMINFO_DROPS] } else { 0 }
     }
 
     /// Sends one datagram.
@@ -200,6 +217,21 @@ impl TtlMessage {
     }
 }
 
+/// Gives the socket [`SOCKET_BUFFER`] bytes in each direction, or what it may have of them.
+///
+/// Many systems allow 212,992 bytes (`net.core.rmem_max`), a hundred datagrams of full size: they are lost whenever the
+/// thread does not run for some milliseconds. CAP_NET_ADMIN, which a node has for its cards, lifts that limit. Without it
+/// the kernel silently grants what the limit leaves; less only means earlier drops under load.
+fn enlarge_buffers(socket: &Socket) {
+    let bytes = SOCKET_BUFFER as libc::c_int;
+    if set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes).is_err() {
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    }
+    if set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes).is_err() {
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    }
+}
+
 /// Sets the don't-fragment bit on everything sent and makes the kernel ignore learned path MTUs: the engine probes
 /// paths itself, and an ICMP message that anybody can forge must not shrink them.
 fn never_fragment(socket: &Socket, family: Family) -> io::Result<()> {
@@ -243,6 +275,12 @@ fn no_ipv6(error: &io::Error) -> bool {
 
 /// Bytes asked for in each direction: some 30 ms of a 1 Gbit/s link.
 const SOCKET_BUFFER: usize = 4 << 20;
+
+/// Words that the kernel fills for `SO_MEMINFO` (`SK_MEMINFO_VARS` of `linux/sock_diag.h`).
+const MEMINFO_WORDS: usize = 9;
+
+/// The word that counts drops (`SK_MEMINFO_DROPS`).
+const MEMINFO_DROPS: usize = 8;
 
 /// Bytes of the largest datagram taken: a whole frame of the largest network MTU (9000) with everything around it. What
 /// is longer is cut by the kernel and then fails authentication.
@@ -325,6 +363,53 @@ mod tests {
         let expected = TtlMessage::new(5, true);
         let length = size_of::<libc::cmsghdr>() + size_of::<libc::c_int>();
         assert_eq!(control[..length], expected.as_bytes()[..length]);
+    }
+
+    #[tokio::test]
+    async fn what_the_full_buffer_drops_is_counted() {
+        let receiver = Underlay::bind(0).unwrap();
+        SockRef::from(&receiver.socket).set_recv_buffer_size(4096).unwrap();
+        let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), receiver.port().unwrap());
+        let receiver = receiver.attach().unwrap();
+        assert_eq!(receiver.overrun(), 0);
+        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for _ in 0..50 {
+            sender.send_to(&[0; 1000], to).unwrap();
+        }
+        let mut batch = Batch::with_capacity(64, LARGEST_DATAGRAM);
+        std::future::poll_fn(|context| receiver.poll_readable(context)).await;
+        let received = std::iter::from_fn(|| receiver.receive(&mut batch).ok()).count();
+        assert!((1..50).contains(&received), "{received}");
+        assert_eq!(received + receiver.overrun() as usize, 50);
+    }
+
+    #[test]
+    fn the_limit_of_the_system_does_not_bind_a_privileged_node() {
+        let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+        let is_privileged = set_option(&probe, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 4096).is_ok();
+        let allowed = |name: &str| {
+            let path = format!("/proc/sys/net/core/{name}");
+            // Some kernels show the limits in the first network namespace only.
+            let limit = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
+            Some(SOCKET_BUFFER.min(limit))
+        };
+        let wanted = |name| {
+            if is_privileged {
+                Some(SOCKET_BUFFER)
+            } else {
+                allowed(name)
+            }
+        };
+        let underlay = Underlay::bind(0).unwrap();
+        let socket = SockRef::from(&underlay.socket);
+        // The kernel doubles what it is asked for: its bookkeeping takes room too.
+        for (granted, wanted) in [
+            (socket.recv_buffer_size(), wanted("rmem_max")),
+            (socket.send_buffer_size(), wanted("wmem_max")),
+        ] {
+            let granted = granted.unwrap() / 2;
+            assert_eq!(granted, wanted.unwrap_or(granted));
+        }
     }
 
     #[test]

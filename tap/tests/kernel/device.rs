@@ -348,6 +348,7 @@ fn what_others_did_to_a_device_is_seen_and_mended() {
                 name: name.to_owned(),
                 up,
                 is_port: false,
+                dropped: 0,
             }))
         };
         assert_eq!(card_state(card.index), state("other", false));

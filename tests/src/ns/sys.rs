@@ -49,6 +49,22 @@ pub fn kill(pid: u32) -> io::Result<()> {
     signal(pid, libc::SIGKILL)
 }
 
+/// Stops a process of ours until [`go_on`]: it gets no processor.
+///
+/// # Errors
+/// As [`terminate`].
+pub fn stand_still(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGSTOP)
+}
+
+/// Lets a process go on.
+///
+/// # Errors
+/// As [`terminate`].
+pub fn go_on(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGCONT)
+}
+
 /// Puts the calling thread before all ordinary ones, so that a timer fires when it is due on a busy machine.
 ///
 /// # Errors

@@ -18,9 +18,9 @@ use super::namespace::Namespace;
 /// How long a transfer may stand still.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Bytes that a [`SteadyTransfer`] sends at once: few enough that the queue of a card, 500 frames, holds a second of them,
-/// for which a busy machine may leave a daemon without a processor.
-const PIECE: usize = 8_000;
+/// Bytes that a [`SteadyTransfer`] sends at once: 1 MB/s, of which the queue of a card, 1000 frames, holds the second for
+/// which a busy machine may leave a daemon without a processor.
+const PIECE: usize = 20_000;
 
 /// Time between two pieces of a [`SteadyTransfer`].
 const PIECE_INTERVAL: Duration = Duration::from_millis(20);
