@@ -29,7 +29,7 @@ use tokio::{
 
 pub use cards::{Cards, KernelCards, NewCard};
 pub use reload::Configuration;
-pub use resolver::{keep_resolved, literal};
+pub use resolver::{Resolver, hand_over};
 pub use troubles::speaks_version;
 
 use crate::{

@@ -75,11 +75,7 @@ impl Directory {
         })?;
         let config = config(path)?;
         let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
-        if !world
-            .supernodes()
-            .iter()
-            .any(|supernode| supernode.key == identity.public())
-        {
+        if !lists(&world, &identity) {
             return Err(Failure::negative(format_args!(
                 "the world in {} does not list the identity in the same directory",
                 path.display()
@@ -200,6 +196,12 @@ pub(crate) fn world(path: &Path) -> Result<World, Failure> {
         Ok(Link::Network(_)) => Err(Failure::negative(format_args!("{} is not a world", file.display()))),
         Err(error) => Err(Failure::negative(format_args!("{}: {error}", file.display()))),
     }
+}
+
+/// Whether a world lists this supernode.
+pub(crate) fn lists(world: &World, identity: &Identity) -> bool {
+    let key = identity.public();
+    world.supernodes().iter().any(|supernode| supernode.key == key)
 }
 
 /// The world that the supernode in the directory at `path` serves, which nobody else changes as long as the lock lives: the

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, path::Path, time::Duration};
 
 use farlan::{
-    daemon::{keep_resolved, literal},
+    daemon::hand_over,
     failure::Failure,
     shell::{DataPlane, DataPlaneError, Request},
     state::IDENTITY,
@@ -13,7 +13,6 @@ use farlan_engine::Event;
 use farlan_netconf::{Link, Supernode, World};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
     time::Instant,
 };
 
@@ -94,11 +93,7 @@ pub(crate) fn serve(path: &Path, link: &str) -> Result<World, Failure> {
     let world = of_link(link)?;
     let (_lock, own) = directory::locked(path)?;
     let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
-    if !world
-        .supernodes()
-        .iter()
-        .any(|supernode| supernode.key == identity.public())
-    {
+    if !directory::lists(&world, &identity) {
         return Err(Failure::negative(format_args!(
             "the world {} does not list this supernode. Its operator adds it with the link that\n  \
              farlan-supernode link --state-dir {}\nprints here:  farlan-supernode world add LINK",
@@ -171,15 +166,6 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// A task that ends with its owner.
-struct Resolver(JoinHandle<()>);
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Keeps the data plane, the file and whoever asks up to date about the world that is served, until the data plane ends.
 pub(crate) async fn follow(
     path: &Path,
@@ -244,14 +230,6 @@ fn keep(path: &Path, newer: &World) -> Result<World, Failure> {
 /// A newer version of the same world, or another one that the operator of this supernode put into its file.
 fn replaces(newer: &World, current: &World) -> bool {
     newer.id() != current.id() || newer.version() > current.version()
-}
-
-async fn hand_over(data_plane: &DataPlane, world: &World) -> Result<Resolver, DataPlaneError> {
-    let list = Box::new(world.clone());
-    data_plane.send(Request::HoldWorld { world: list }).await?;
-    let (id, anchors) = (world.id(), literal(world));
-    data_plane.send(Request::SetWorld { world: id, anchors }).await?;
-    Ok(Resolver(tokio::spawn(keep_resolved(data_plane.clone(), world.clone()))))
 }
 
 /// How often the file is looked at, so that `world add` and `world use` work while the supernode runs.

@@ -4,6 +4,8 @@
 //! Which supernodes a node registers at follows in `supernodes` from its home (`homes`) and from the places of its networks'
 //! records (`rendezvous`).
 
+mod alive;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
@@ -14,9 +16,10 @@ use farlan_crypto::{NodeId, PublicKey};
 use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::{debug, info};
 
+use alive::Unanswered;
+
 use crate::{
     Anchor, Engine, Event, NetworkHandle, Outbox, Role, SupernodeStatus, Time,
-    handshakes::Via,
     homes::Homes,
     peers::{Peer, PeerId, Peers},
     relays::Telling,
@@ -26,7 +29,7 @@ use crate::{
     ways::Way,
     wire::{
         control::{Control, Membership, Place},
-        datagram::{RelayIndex, Unknown},
+        datagram::RelayIndex,
     },
 };
 
@@ -39,19 +42,6 @@ const MAX_TOLD: usize = 2;
 /// A registration is kept alive, and the NAT's mapping with it, by a sealed datagram this often: below the 30 s after
 /// which the shortest-lived common NATs forget an idle mapping.
 const KEEPALIVE: Duration = Duration::from_secs(25);
-
-/// An unanswered sign of life is repeated after this time.
-const KEEPALIVE_RETRY: Duration = Duration::from_secs(1);
-
-/// After so many unanswered ones the registration is taken for lost.
-const KEEPALIVES_MISSED: u32 = 3;
-
-/// A supernode over which something was sent that stays unanswered is asked for a sign of life after this time, and then
-/// with these pauses, or half a round trip more than it takes, as often as said. So a dead one is left within 2.5 s, and
-/// one on a line that loses a tenth is left by mistake once in 4,000 times.
-const WATCHED: Duration = Duration::from_millis(500);
-const URGENT_RETRY: Duration = Duration::from_millis(350);
-const URGENT_MISSED: u32 = 5;
 
 /// An unanswered request to a supernode is sent again after these pauses.
 pub(crate) const REQUEST: Schedule = Schedule {
@@ -135,19 +125,6 @@ pub(crate) struct Registration {
     twin_questions: u32,
     /// When a hint of the supernode was last followed.
     hinted: Option<Time>,
-}
-
-/// Signs of life that wait for an answer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unanswered {
-    /// When the last one was sent.
-    sent: Time,
-    count: u32,
-    /// When the next one follows, and how many are sent.
-    pause: Duration,
-    limit: u32,
-    /// Whether something else has shown meanwhile that the supernode lives.
-    alive: bool,
 }
 
 impl Registration {
@@ -712,159 +689,5 @@ impl Engine {
             });
         }
         self.begin_handshake(id, false);
-    }
-
-    /// Shows a supernode at once that this node is still there, and from where.
-    pub(crate) fn prove_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        if self.directory.relay_index(id).is_some() {
-            self.send_keepalive(now, id, None, out);
-        }
-    }
-
-    /// Something was sent over a supernode that should be answered: whether the supernode lives is looked at soon.
-    pub(crate) fn watch_relay(&mut self, now: Time, supernode: PeerId) {
-        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
-            registration.watched.get_or_insert(now + WATCHED);
-            self.arm(supernode);
-        }
-    }
-
-    /// Something that a peer sealed came over a supernode, which therefore lives.
-    pub(crate) fn relay_works(&mut self, supernode: PeerId) {
-        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
-            registration.watched = None;
-            if let Some(unanswered) = &mut registration.unanswered {
-                unanswered.alive = true;
-            }
-        }
-    }
-
-    /// Asks a supernode in use for a sign of life, with short pauses.
-    fn ask_urgently(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let rtt = self.peers.get(id).and_then(|peer| peer.rtt).unwrap_or_default();
-        let urgent = Unanswered {
-            sent: now,
-            count: 0,
-            pause: (rtt * 3 / 2).clamp(URGENT_RETRY, KEEPALIVE_RETRY),
-            limit: URGENT_MISSED,
-            alive: false,
-        };
-        self.send_keepalive(now, id, Some(urgent), out);
-    }
-
-    /// Sends a sign of life: one more of those that wait for an answer, or the first.
-    pub(crate) fn send_keepalive(&mut self, now: Time, id: PeerId, unanswered: Option<Unanswered>, out: &mut Outbox) {
-        if let Some(registration) = self.directory.registrations.get_mut(&id) {
-            let unanswered = unanswered.unwrap_or(Unanswered {
-                sent: now,
-                count: 0,
-                pause: KEEPALIVE_RETRY,
-                limit: KEEPALIVES_MISSED,
-                alive: false,
-            });
-            registration.unanswered = Some(Unanswered {
-                sent: now,
-                count: unanswered.count + 1,
-                ..unanswered
-            });
-            registration.watched = None;
-            registration.keepalive = now + registration.keepalive();
-        }
-        let rekey = self
-            .peers
-            .get(id)
-            .and_then(|peer| peer.sessions.current())
-            .is_some_and(|session| session.wants_rekey(now));
-        if rekey {
-            self.begin_handshake(id, true);
-        }
-        self.send_empty(now, id, out);
-        self.arm(id);
-    }
-
-    /// Something sealed came from a supernode.
-    pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId, via: Via) {
-        let Some(registration) = self.directory.registrations.get_mut(&id) else {
-            return;
-        };
-        self.directory.changed |= registration.way.heard(matches!(via, Via::Direct(_)));
-        registration.watched = None;
-        if let Some(unanswered) = registration.unanswered.take()
-            && unanswered.count == 1
-            && let Some(peer) = self.peers.get_mut(id)
-        {
-            peer.measure_rtt(now.since(unanswered.sent));
-            self.directory.changed = true;
-        }
-    }
-
-    /// A supernode asks, where it should have answered a sign of life: this node's session was replaced by a twin's. The
-    /// sign of life is repeated like one without an answer, and the registration is lost after as many.
-    pub(crate) fn sign_of_life_questioned(&mut self, now: Time, id: PeerId) {
-        let Some(registration) = self.directory.registrations.get_mut(&id) else {
-            return;
-        };
-        if registration.unanswered.is_none() && registration.request.is_none() {
-            // The supernode asked by itself.
-            return;
-        }
-        registration.twin_questions += 1;
-        registration.unanswered = Some(Unanswered {
-            sent: now,
-            count: registration.twin_questions,
-            pause: KEEPALIVE_RETRY,
-            limit: KEEPALIVES_MISSED,
-            alive: false,
-        });
-        self.arm(id);
-    }
-
-    /// The supernode at which this node is registered and from which something came that way.
-    fn registered_by(&self, via: Via) -> Option<PeerId> {
-        let mut homes = self.directory.homes();
-        homes.find(|id| self.peers.get(*id).is_some_and(|peer| peer.path == Some(via.path())))
-    }
-
-    /// A supernode says that it does not know this node's registration or session. Anybody could say so: it is asked,
-    /// sealed, or a new session is made beside the old one, at most once a second.
-    pub(crate) fn hinted(&mut self, now: Time, via: Via, unknown: Unknown, out: &mut Outbox) {
-        if let (Role::Supernode, Via::Direct(address), Unknown::Registration(index)) = (self.role, via, unknown) {
-            return self.doubted(now, address, index, out);
-        }
-        if let Unknown::Destination(index) = unknown {
-            if let Some(supernode) = self.registered_by(via) {
-                self.distrust_indexes(supernode, Some(index));
-            }
-            return;
-        }
-        let hinted = self.directory.registrations.iter_mut().find(|(id, registration)| {
-            let Some(peer) = self.peers.get(**id) else { return false };
-            let ours = match unknown {
-                Unknown::Registration(index) => registration.index == Some(index),
-                Unknown::Destination(_) => false,
-                Unknown::Session(index) => peer.sessions.current().is_some_and(|session| session.remote == index),
-            };
-            ours && peer.path == Some(via.path())
-        });
-        let Some((id, registration)) = hinted else { return };
-        let id = *id;
-        if registration
-            .hinted
-            .is_some_and(|last| now.since(last) < KEEPALIVE_RETRY)
-        {
-            return;
-        }
-        match unknown {
-            Unknown::Destination(_) => {}
-            Unknown::Registration(_) if registration.unanswered.is_some() => {}
-            Unknown::Registration(_) => {
-                registration.hinted = Some(now);
-                self.send_keepalive(now, id, None, out);
-            }
-            Unknown::Session(_) => {
-                registration.hinted = Some(now);
-                self.begin_handshake(id, false);
-            }
-        }
     }
 }

@@ -4,11 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use farlan_engine::Anchor;
 use farlan_netconf::{Endpoint, World};
+use tokio::task::JoinHandle;
 
-use crate::shell::{DataPlane, Request};
+use crate::shell::{DataPlane, DataPlaneError, Request};
 
 /// The supernodes of `world` with those of their addresses that are written as numbers.
-pub fn literal(world: &World) -> Vec<Anchor> {
+fn literal(world: &World) -> Vec<Anchor> {
     let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
         key: supernode.key,
         addresses: supernode.endpoints.iter().filter_map(Endpoint::address).collect(),
@@ -17,7 +18,7 @@ pub fn literal(world: &World) -> Vec<Anchor> {
 }
 
 /// The supernodes of `world` with all their addresses, names looked up; and whether every name was found.
-pub(super) async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
+async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
     let mut anchors = Vec::new();
     let mut complete = true;
     for supernode in world.supernodes() {
@@ -54,8 +55,31 @@ async fn look_up(endpoint: &Endpoint) -> Vec<SocketAddr> {
     }
 }
 
+/// Makes a world known to the data plane: at once what needs no looking up, so that it can be used, and then the rest, as
+/// long as the result lives.
+///
+/// # Errors
+/// The data plane has ended.
+pub async fn hand_over(data_plane: &DataPlane, world: &World) -> Result<Resolver, DataPlaneError> {
+    let list = Box::new(world.clone());
+    data_plane.send(Request::HoldWorld { world: list }).await?;
+    let (id, anchors) = (world.id(), literal(world));
+    data_plane.send(Request::SetWorld { world: id, anchors }).await?;
+    Ok(Resolver(tokio::spawn(keep_resolved(data_plane.clone(), world.clone()))))
+}
+
+/// Keeps the addresses of a world's supernodes fresh until it is dropped.
+#[derive(Debug)]
+pub struct Resolver(JoinHandle<()>);
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Tells the data plane the addresses of a world's supernodes whenever they change, for ever.
-pub async fn keep_resolved(data_plane: DataPlane, world: World) {
+async fn keep_resolved(data_plane: DataPlane, world: World) {
     let mut told = literal(&world);
     let mut pause = FIRST_PAUSE;
     loop {

@@ -3,11 +3,10 @@
 use farlan_crypto::{NodeId, Work};
 use farlan_netconf::{Link, World, WorldId};
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
 
 use super::{
     Daemon,
-    resolver::{keep_resolved, literal},
+    resolver::{Resolver, hand_over},
 };
 use crate::{
     api::{AddRequest, ConfiguredWorld, RemoveRequest, SCHEMA, WorldSupernode},
@@ -28,16 +27,6 @@ struct Known {
     configured: bool,
     /// Keeps its addresses fresh.
     resolver: Option<Resolver>,
-}
-
-/// A task that ends with its owner.
-#[derive(Debug)]
-struct Resolver(JoinHandle<()>);
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// `worlds.toml`.
@@ -180,16 +169,10 @@ impl Worlds {
 }
 
 impl Known {
-    /// Tells the data plane at once what needs no looking up, so that the world can be joined, and then the rest.
     async fn start(&mut self, data_plane: &DataPlane) -> Result<(), DataPlaneError> {
-        let list = Box::new(self.world.clone());
-        data_plane.send(Request::HoldWorld { world: list }).await?;
-        let (world, anchors) = (self.world.id(), literal(&self.world));
-        data_plane.send(Request::SetWorld { world, anchors }).await?;
-        self.resolver = Some(Resolver(tokio::spawn(keep_resolved(
-            data_plane.clone(),
-            self.world.clone(),
-        ))));
+        // The one for the list before must not speak after it.
+        self.resolver = None;
+        self.resolver = Some(hand_over(data_plane, &self.world).await?);
         Ok(())
     }
 

@@ -1,9 +1,14 @@
 //! How sessions begin, are renewed and end.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
+
+use farlan_crypto::{Identity, Initiator, PublicKey, SalsaPoly, Seed, Work};
 
 use super::lab::{Lab, Place, cut, frame, intact, link};
-use crate::{Event, Outbox, Role};
+use crate::{
+    Event, NetworkHandle, Outbox, Role,
+    wire::datagram::{PROLOGUE, SessionIndex, put_initiation},
+};
 
 /// Kinds of datagrams, their first byte.
 const INITIATION: u8 = 1;
@@ -228,4 +233,197 @@ fn a_supernode_keeps_no_frames() {
     assert_eq!(lab.hosts[supernode].engine.counters().unknown_messages, 40);
     let sessions = lab.peer(supernode, &lab.key(node)).sessions.iter();
     assert_eq!(sessions.map(|session| session.networks.early.len()).sum::<usize>(), 0);
+}
+
+/// Message 1 to the holder of `key` from the stranger `who`; every `try_number` makes another one.
+fn initiation(who: u16, try_number: u8, key: &PublicKey) -> Vec<u8> {
+    let mut seed = [0xee; 32];
+    seed[..2].copy_from_slice(&who.to_be_bytes());
+    let identity = Identity::from_seed(Seed::from_bytes(seed), Work::NONE).unwrap();
+    let mut datagram = Vec::new();
+    put_initiation(&mut datagram, SessionIndex(who.into()));
+    let payload = [&datagram, &identity.public().as_bytes()[..]].concat();
+    let ephemeral = [try_number.wrapping_add(1); 32];
+    Initiator::<SalsaPoly>::start(PROLOGUE, &identity, key, ephemeral, &payload, &mut datagram).unwrap();
+    datagram
+}
+
+/// Whether the host at `place` answers message 1 of a stranger, who says nothing else.
+fn answers(lab: &mut Lab, place: Place, who: u16, try_number: u8) -> bool {
+    let from = SocketAddr::from(([192, 0, 2, 1], who));
+    let datagram = initiation(who, try_number, &lab.key(place));
+    lab.deliver(place, from, &datagram);
+    lab.settle();
+    lab.passing
+        .drain(..)
+        .any(|passing| passing.to == from && passing.bytes[0] == RESPONSE)
+}
+
+/// Handshakes that the host at `place` answered and that wait for a sign of the other end.
+fn half_open(lab: &Lab, place: Place) -> usize {
+    let peers = &lab.hosts[place].engine.peers;
+    let waits = |id| peers.get(id).is_some_and(|peer| peer.half_open.is_some());
+    peers.ids().into_iter().filter(|id| waits(*id)).count()
+}
+
+#[test]
+fn half_open_handshakes_are_bounded_in_number_and_time() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    for who in 1..=1024 {
+        assert!(answers(&mut lab, supernode, who, 0), "{who}");
+    }
+    assert_eq!(half_open(&lab, supernode), 1024);
+    assert!(!answers(&mut lab, supernode, 1025, 0));
+    assert_eq!(lab.hosts[supernode].engine.counters().handshakes_overflow, 1);
+    assert!(answers(&mut lab, supernode, 1, 0), "a copy takes no room");
+
+    lab.run(Duration::from_millis(4900));
+    assert!(!answers(&mut lab, supernode, 1025, 0));
+    assert_eq!(lab.hosts[supernode].engine.counters().handshakes_overflow, 2);
+    lab.run(Duration::from_millis(200));
+    assert_eq!(half_open(&lab, supernode), 0);
+    assert!(answers(&mut lab, supernode, 1025, 0));
+    assert_eq!(half_open(&lab, supernode), 1);
+}
+
+#[test]
+fn a_peer_has_one_half_open_handshake_the_latest() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    for try_number in 0..20 {
+        assert!(answers(&mut lab, supernode, 1, try_number), "{try_number}");
+        assert_eq!(half_open(&lab, supernode), 1);
+        let engine = &lab.hosts[supernode].engine;
+        let [id] = engine.peers.ids()[..] else {
+            panic!("one peer")
+        };
+        assert_eq!(engine.peers.get(id).unwrap().sessions.iter().count(), 1);
+    }
+    lab.run_seconds(6);
+    assert_eq!(half_open(&lab, supernode), 0);
+    let engine = &lab.hosts[supernode].engine;
+    let sessions = |id| engine.peers.get(id).map_or(0, |peer| peer.sessions.iter().count());
+    assert_eq!(engine.peers.ids().into_iter().map(sessions).sum::<usize>(), 0);
+}
+
+/// Two nodes that call each other at one moment: the one with the lower id, and the other one.
+struct Crossing {
+    lab: Lab,
+    supernode: Place,
+    nodes: [Place; 2],
+    networks: [NetworkHandle; 2],
+    frames: [Vec<u8>; 2],
+}
+
+impl Crossing {
+    fn new() -> Self {
+        let (mut lab, [supernode, one, other]) = Lab::with_two_nodes();
+        let nodes = if lab.key(one).node_id() < lab.key(other).node_id() {
+            [one, other]
+        } else {
+            [other, one]
+        };
+        let networks = nodes.map(|node| lab.join(node, &link(1)));
+        lab.run_seconds(3);
+        let [lower, higher] = [0, 1].map(|who| lab.mac(nodes[who], networks[who]));
+        let frames = [frame(higher, lower, 1), frame(lower, higher, 2)];
+        Self {
+            lab,
+            supernode,
+            nodes,
+            networks,
+            frames,
+        }
+    }
+
+    fn call(&mut self) {
+        for who in 0..2 {
+            self.lab.send(self.nodes[who], self.networks[who], &self.frames[who]);
+        }
+    }
+
+    /// Whether the handshake that a node began goes on, and whether one that it answered is half-open.
+    fn open(&self, who: usize) -> (bool, bool) {
+        let peer = self.lab.peer(self.nodes[who], &self.lab.key(self.nodes[1 - who]));
+        (peer.outgoing.is_some(), peer.half_open.is_some())
+    }
+
+    /// How often the frame of the other end arrived at a node.
+    fn received(&self, who: usize) -> usize {
+        let frame = &self.frames[1 - who];
+        self.lab.received(self.nodes[who], self.networks[who], frame)
+    }
+}
+
+/// A wire without the answers of a node to handshakes that came over the supernode.
+fn unanswered_by(node: Place) -> super::lab::Wire {
+    Box::new(move |from, _, bytes| from != node || bytes[0] != RELAY || bytes[RELAY_HEADER] != RESPONSE)
+}
+
+#[test]
+fn of_two_handshakes_that_cross_that_of_the_lower_id_wins() {
+    let mut crossing = Crossing::new();
+    let answered = Rc::new(RefCell::new(Vec::new()));
+    let (answers, supernode) = (Rc::clone(&answered), crossing.supernode);
+    crossing.lab.wire = Box::new(move |from, to, bytes| {
+        if to == supernode && bytes[0] == RELAY && bytes[RELAY_HEADER] == RESPONSE {
+            answers.borrow_mut().push(from);
+        }
+        true
+    });
+    let before = crossing.lab.handshakes_begun();
+    crossing.call();
+    crossing.lab.run_seconds(2);
+    assert_eq!(crossing.lab.handshakes_begun() - before, 2);
+    let answered = answered.borrow();
+    assert!(!answered.is_empty() && answered.iter().all(|from| *from == crossing.nodes[1]));
+    for who in 0..2 {
+        assert_eq!(crossing.open(who), (false, false));
+        assert_eq!(crossing.received(who), 1);
+        let peer = crossing
+            .lab
+            .peer(crossing.nodes[who], &crossing.lab.key(crossing.nodes[1 - who]));
+        assert_eq!(peer.sessions.iter().count(), 1);
+    }
+}
+
+#[test]
+fn the_handshake_that_loses_goes_on_until_the_other_is_confirmed() {
+    let mut crossing = Crossing::new();
+    crossing.lab.wire = unanswered_by(crossing.nodes[1]);
+    crossing.call();
+    crossing.lab.run(Duration::from_millis(500));
+    assert_eq!([0, 1].map(|who| crossing.open(who)), [(true, false), (true, true)]);
+    crossing.lab.wire = intact();
+    let end = crossing.lab.now + Duration::from_secs(2);
+    while crossing.open(1).1 {
+        assert!(crossing.open(1).0, "both go on");
+        crossing.lab.run(Duration::from_millis(10));
+        assert!(crossing.lab.now < end);
+    }
+    assert_eq!([0, 1].map(|who| crossing.open(who)), [(false, false); 2]);
+    crossing.lab.run_seconds(1);
+    assert_eq!([0, 1].map(|who| crossing.received(who)), [1, 1]);
+}
+
+#[test]
+fn the_handshake_that_loses_makes_the_session_if_the_winner_is_gone() {
+    let mut crossing = Crossing::new();
+    let [lower, higher] = crossing.nodes;
+    crossing.lab.wire = unanswered_by(higher);
+    crossing.call();
+    crossing.lab.run(Duration::from_millis(100));
+    assert_eq!(crossing.open(1), (true, true));
+    crossing.lab.wire = intact();
+    // What it began is forgotten.
+    crossing.lab.restart(lower);
+    crossing.lab.set_world(lower, 1, &[crossing.supernode]);
+    crossing.networks[0] = crossing.lab.join(lower, &link(1));
+    crossing.lab.run_seconds(4);
+    assert_eq!(crossing.received(0), 1);
+    let begun = crossing.lab.hosts[lower].engine.counters().handshakes_begun;
+    assert_eq!(begun, 1, "with the supernode alone");
+    crossing.lab.run_seconds(2);
+    assert_eq!(crossing.open(1), (false, false));
 }
