@@ -1,0 +1,191 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn record_for_test() -> NodeRecord {
+    NodeRecord {
+        key: [3; 32],
+        home: NodeId::from_bytes([4; 16]),
+        index: RelayIndex(5),
+    }
+}
+
+fn place_for_test() -> Place {
+    Place {
+        home: NodeId::from_bytes([8; 16]),
+        index: RelayIndex(9),
+    }
+}
+
+fn all() -> Vec<Control> {
+    let member_key = DirectoryKey::from_bytes([1; 16]);
+    let world = WorldId::from_bytes([6; 16]);
+    let address_key = DirectoryKey::from_bytes([2; 16]);
+    let ipv4 = Some(Ipv4Addr::new(10, 1, 2, 3));
+    let entry = MemberEntry {
+        present: true,
+        record: record_for_test(),
+        ipv4,
+    };
+    vec![
+        Control::Ack { number: 1 },
+        Control::Networks {
+            number: 2,
+            tags: vec![[7; TAG]; 8],
+        },
+        Control::Claims {
+            number: 3,
+            claims: vec![(1, ipv4), (2, None)],
+        },
+        Control::Ping { token: 4 },
+        Control::Pong { token: 5 },
+        Control::GroupAck {
+            sequences: vec![1, 2, u64::MAX],
+        },
+        Control::Bye,
+        Control::Candidates {
+            number: 4,
+            ask: true,
+            candidates: vec![
+                Candidate {
+                    local: false,
+                    endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
+                },
+                Candidate {
+                    local: true,
+                    endpoint: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9601)),
+                },
+            ],
+        },
+        Control::PathChallenge { token: 8 },
+        Control::PathResponse {
+            token: 8,
+            observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
+        },
+        Control::Addresses {
+            number: 4,
+            addresses: vec![
+                (1, IpAddr::from([192, 168, 7, 1])),
+                (0, IpAddr::from([0xfd07, 0, 0, 0, 0, 0, 0, 9])),
+            ],
+        },
+        Control::Register {
+            request: 1,
+            memberships: vec![Membership {
+                member_key,
+                address_key,
+                ipv4,
+                version: 7,
+                home: Some(place_for_test()),
+            }],
+        },
+        Control::Registered {
+            request: 1,
+            index: RelayIndex(2),
+            observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
+            refused: vec![0, 3],
+        },
+        Control::Members {
+            member_key,
+            from: 1,
+            upto: 9,
+            count: 3,
+            entries: vec![entry; MEMBERS_AT_ONCE],
+        },
+        Control::MembersAck { member_key, version: 4 },
+        Control::Locate {
+            request: 5,
+            query: Query::Address(address_key),
+        },
+        Control::Located {
+            request: 5,
+            found: Some(record_for_test()),
+        },
+        Control::Located {
+            request: 5,
+            found: None,
+        },
+        Control::Introduce {
+            record: record_for_test(),
+        },
+        Control::Challenge { nonce: 6 },
+        Control::Answer { nonce: 6 },
+        Control::Observed {
+            endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
+        },
+        Control::Twin {
+            other: SocketAddr::from(([192, 0, 2, 2], 9601)),
+        },
+        Control::TwinQuestion {
+            nonce: 7,
+            newer: SessionIndex(8),
+        },
+        Control::TwinAnswer { nonce: 7 },
+        Control::Homes {
+            places: vec![place_for_test(); 2],
+        },
+        Control::World { world, version: 2 },
+        Control::WorldWanted {
+            world,
+            version: 2,
+            offset: 1000,
+        },
+        Control::WorldPiece {
+            world,
+            version: 2,
+            length: 1003,
+            offset: 1000,
+            bytes: vec![1, 2, 3],
+        },
+    ]
+}
+
+#[test]
+fn each_message_comes_back_alone_and_in_a_padded_run() {
+    let mut run = Vec::new();
+    for message in all() {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        assert_eq!(messages(&bytes).collect::<Vec<_>>(), [Ok(Some(message.clone()))]);
+        run.extend_from_slice(&bytes);
+    }
+    run.resize(run.len().next_multiple_of(PADDING), 0);
+    let back: Vec<_> = messages(&run).map(|message| message.unwrap().unwrap()).collect();
+    assert_eq!(back, all());
+}
+
+#[test]
+fn every_cut_is_refused_and_trailing_bytes_are_ignored() {
+    for message in all() {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let body = bytes.split_off(3);
+        let kind = bytes[0];
+        for length in 0..body.len() {
+            assert!(
+                Control::decode(kind, &body[..length]).is_err(),
+                "{message:?} cut to {length}"
+            );
+        }
+        let longer = [body.as_slice(), b"later"].concat();
+        assert_eq!(Control::decode(kind, &longer), Ok(Some(message)));
+    }
+}
+
+#[test]
+fn unknown_kinds_are_skipped() {
+    let mut bytes = vec![99, 0, 2, 1, 1];
+    Control::Bye.encode(&mut bytes);
+    assert_eq!(messages(&bytes).collect::<Vec<_>>(), [Ok(None), Ok(Some(Control::Bye))]);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_parse_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for message in messages(&bytes).flatten().flatten() {
+            let mut again = Vec::new();
+            message.encode(&mut again);
+            prop_assert_eq!(messages(&again).next(), Some(Ok(Some(message))));
+        }
+    }
+}
