@@ -73,7 +73,7 @@ pub struct CardState {
     /// Whether it is a port of another device, such as a bridge: addresses on it are of no use then.
     pub is_port: bool,
     /// Frames that the kernel dropped instead of queueing them for the reader, since the device exists: the queue was
-    /// full.
+    /// full, or the device was just coming up.
     pub dropped: u64,
 }
 
