@@ -170,7 +170,10 @@ fn a_daemon_that_gets_no_processor_for_a_while_loses_nothing() {
         pings.wait_sent(500, PATH_LIMIT)?;
         let record = pings.stop()?;
         let bytes = transfer.stop()?;
-        println!("{record}; {bytes} bytes by TCP");
+        println!(
+            "{record}; {bytes} bytes by TCP; dropped by the kernel: {before} before, {} after",
+            dropped()?
+        );
         ensure!(record.longest_gap() >= STANDSTILL / 2, "nobody stood still: {record}");
         ensure!(
             record.lost().is_empty() && record.doubled() == 0,

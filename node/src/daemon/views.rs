@@ -45,8 +45,8 @@ impl Daemon {
         })
     }
 
-    /// Frames that the kernel dropped instead of queueing them for the daemon, on the present cards: their queues were full, or,
-    /// for the first few, they were just coming up.
+    /// Frames that the kernel counts as dropped on their way to the daemon, on the present cards. Many mean that queues were
+    /// full; one or two can be there before there is any load.
     fn card_dropped(&self, book: &Book) -> u64 {
         let states = book
             .networks
