@@ -72,8 +72,8 @@ pub struct CardState {
     pub up: bool,
     /// Whether it is a port of another device, such as a bridge: addresses on it are of no use then.
     pub is_port: bool,
-    /// Frames that the kernel dropped instead of queueing them for the reader, since the device exists: the queue was
-    /// full.
+    /// Frames that the kernel counts as dropped on their way to the reader, since the device exists: most of all those for
+    /// which the queue was full.
     pub dropped: u64,
 }
 

@@ -551,7 +551,7 @@ async fn what_others_do_to_a_card_is_mended() {
     let counters = get(&client, "/v1/status").await["counters"].clone();
     let indices = cards.lock().present.keys().copied().map(u64::from).sum::<u64>();
     assert_eq!(
-        counters["card_overrun"], indices,
+        counters["card_dropped"], indices,
         "each card dropped as many as its index: {counters}"
     );
     assert_eq!(counters["underlay_overrun"], 0);

@@ -21,7 +21,7 @@ impl Daemon {
         let engine = snapshot.counters.iter();
         let counters = engine
             .chain(snapshot.shell.iter())
-            .chain([("card_overrun", self.card_overrun(&book))])
+            .chain([("card_dropped", self.card_dropped(&book))])
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         Ok(Status {
@@ -45,8 +45,9 @@ impl Daemon {
         })
     }
 
-    /// Frames that the kernel dropped since the queues of the present cards were full: the daemon did not read them in time.
-    fn card_overrun(&self, book: &Book) -> u64 {
+    /// Frames that the kernel counts as dropped on their way to the daemon, on the present cards. Many mean that queues were
+    /// full; one or two can be there before there is any load.
+    fn card_dropped(&self, book: &Book) -> u64 {
         let states = book
             .networks
             .joined()
