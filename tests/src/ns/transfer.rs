@@ -78,7 +78,7 @@ pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, data: &[u8]) -> Re
     })
 }
 
-/// A TCP connection over which a piece of noise goes every [`PIECE_INTERVAL`] until it is stopped.
+/// A TCP connection over which a piece of noise goes every 20 ms until it is stopped.
 #[derive(Debug)]
 pub struct SteadyTransfer {
     stop: Arc<AtomicBool>,
