@@ -125,6 +125,8 @@ pub(crate) struct Registration {
     twin_questions: u32,
     /// When a hint of the supernode was last followed.
     hinted: Option<Time>,
+    /// Whether it registered this node before.
+    known: bool,
 }
 
 impl Registration {
@@ -327,6 +329,7 @@ impl Engine {
                 twin_questions: 0,
                 watched: None,
                 hinted: None,
+                known: false,
             });
             let in_use = registration.addresses.get(registration.address).copied();
             registration.address = in_use
@@ -550,6 +553,7 @@ impl Engine {
             return;
         };
         let first = registration.index.replace(index) != Some(index);
+        let forgot = first && std::mem::replace(&mut registration.known, true);
         registration.missed = None;
         self.directory.changed |= first;
         registration.keepalive = now + registration.keepalive();
@@ -577,8 +581,10 @@ impl Engine {
             self.tell_claims_everywhere(now, out);
         }
         if first {
-            // Where this supernode has forgotten this node, it may have forgotten the others.
-            self.distrust_indexes(id, None);
+            if forgot {
+                // It may have forgotten the others, too.
+                self.distrust_indexes(id, None);
+            }
             info!(supernode = %supernode.short(), "registered");
             for world in self.directory.worlds_of(id) {
                 // Through another supernode it does not see this node.
