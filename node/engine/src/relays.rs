@@ -121,18 +121,27 @@ impl Engine {
 
     /// Guests whose registration is in use stay.
     pub(crate) fn renew_guests(&mut self, now: Time) {
-        for (host, registration) in &mut self.directory.registrations {
-            if registration.until.is_none_or(|until| until > now) {
-                continue;
-            }
-            let in_use = self.peers.iter().any(|(_, peer)| {
-                let over = matches!(peer.path, Some(Path::Relay { supernode, .. }) if supernode == *host);
-                over && peer.heard.is_some_and(|heard| now.since(heard) < GUEST_FOR)
-            });
-            if in_use {
-                registration.until = Some(now + GUEST_FOR);
+        for host in self.directory.registrations.keys().copied().collect::<Vec<_>>() {
+            let registration = self.directory.registrations.get(&host);
+            let over = registration.is_some_and(|registration| registration.until.is_some_and(|until| until <= now));
+            if over {
+                self.keep_in_use(now, host);
             }
         }
+    }
+
+    /// Keeps a registration over which peers are reached that were heard lately; returns whether it is one. Whoever let go
+    /// of it would be silent to them, since what comes to them another way is refused before they have sent something that way.
+    pub(crate) fn keep_in_use(&mut self, now: Time, host: PeerId) -> bool {
+        let in_use = self.peers.iter().any(|(_, peer)| {
+            let over = matches!(peer.path, Some(Path::Relay { supernode, .. }) if supernode == host);
+            over && peer.heard.is_some_and(|heard| now.since(heard) < GUEST_FOR)
+        });
+        let registration = self.directory.registrations.get_mut(&host);
+        if let Some(registration) = registration.filter(|_| in_use) {
+            registration.until = Some(now + GUEST_FOR);
+        }
+        in_use
     }
 
     /// A supernode has registered this node: peers that were reached there through another one are reached directly now.

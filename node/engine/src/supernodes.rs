@@ -189,10 +189,11 @@ impl Engine {
         let all: Vec<PeerId> = self.directory.registrations.keys().copied().collect();
         for id in all {
             let homes = self.directory.worlds.values().any(|known| known.homes.wants(id));
+            let kept = !homes && self.directory.is_registered_directly(id) && self.keep_in_use(now, id);
             let Some(registration) = self.directory.registrations.get_mut(&id) else {
                 continue;
             };
-            let near = homes || registration.until.is_some();
+            let near = homes || kept || registration.until.is_some();
             registration.records = wanted.contains(&id);
             let wants = near || registration.records;
             let was_near = std::mem::replace(&mut registration.near, near);
