@@ -305,12 +305,7 @@ impl Engine {
             return;
         }
         let down = peer.sessions.is_empty().then(|| {
-            peer.up.clear();
-            peer.unanswered = None;
-            peer.owed = None;
-            peer.direct.session_ended();
-            peer.exchange.session_ended();
-            peer.relay_mtu.session_ended();
+            peer.session_ended();
             peer.key.node_id()
         });
         for index in ended {

@@ -575,12 +575,7 @@ impl Engine {
         let had = !peer.sessions.is_empty();
         let node = peer.key.node_id();
         peer.waiting.clear();
-        peer.unanswered = None;
-        peer.owed = None;
-        peer.up.clear();
-        peer.direct.session_ended();
-        peer.exchange.session_ended();
-        peer.relay_mtu.session_ended();
+        peer.session_ended();
         let ended = peer.sessions.clear();
         for index in ended {
             self.peers.unbind(index);

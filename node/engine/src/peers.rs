@@ -162,6 +162,16 @@ impl Peer {
         self.rtt.map(|rtt| (rtt * 3 / 2).clamp(PATIENCE_MIN, PATIENCE_MAX))
     }
 
+    /// The last session ended: what was true in it is forgotten, but for where the peer was reached.
+    pub(crate) fn session_ended(&mut self) {
+        self.unanswered = None;
+        self.owed = None;
+        self.up.clear();
+        self.direct.session_ended();
+        self.exchange.session_ended();
+        self.relay_mtu.session_ended();
+    }
+
     /// The way data takes: a direct path if one works, else the relay.
     pub(crate) fn way(&self) -> Option<Path> {
         self.direct.active().map(Path::Direct).or(self.path)
