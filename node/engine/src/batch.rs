@@ -2,6 +2,8 @@
 
 use std::{io, net::SocketAddr, ops::Range};
 
+use farlan_offload::Offload;
+
 use crate::{Event, NetworkHandle};
 
 /// Packets that lie one behind the other in one arena, each with a small label `M`.
@@ -64,14 +66,14 @@ impl<M> Batch<M> {
     }
 
     /// Adds a copy of `packet`.
-    pub fn push(&mut self, label: M, packet: &[u8]) {
+    pub fn push(&mut self, label: impl Into<M>, packet: &[u8]) {
         self.write(label, |arena| arena.extend_from_slice(packet));
     }
 
     /// Adds the packet that `write` appends to the arena, and returns where it lies.
     ///
     /// `write` must only append.
-    pub(crate) fn write(&mut self, label: M, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    pub(crate) fn write(&mut self, label: impl Into<M>, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
         let start = self.used;
         self.bytes.truncate(start);
         write(&mut self.bytes);
@@ -79,7 +81,7 @@ impl<M> Batch<M> {
         self.used = self.bytes.len();
         let range = start..self.used;
         self.entries.push(Entry {
-            label,
+            label: label.into(),
             range: range.clone(),
         });
         range
@@ -142,6 +144,25 @@ impl<M> Batch<M> {
     }
 }
 
+/// Which card a frame comes from or goes to, and what its offloads left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameLabel {
+    /// The network of the card.
+    pub network: NetworkHandle,
+    /// Super-frames go into the engine only; what comes out are single frames.
+    pub offload: Offload,
+}
+
+impl From<NetworkHandle> for FrameLabel {
+    /// A plain frame, as a card without offloads has it.
+    fn from(network: NetworkHandle) -> Self {
+        Self {
+            network,
+            offload: Offload::default(),
+        }
+    }
+}
+
 /// Where a datagram goes, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
@@ -157,7 +178,7 @@ pub struct Outbox {
     /// Datagrams for the underlay.
     pub datagrams: Batch<Transmit>,
     /// Ethernet frames for the cards.
-    pub frames: Batch<NetworkHandle>,
+    pub frames: Batch<FrameLabel>,
     /// What happened, in order.
     pub events: Vec<Event>,
 }

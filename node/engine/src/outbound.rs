@@ -14,7 +14,7 @@ use std::ops::Range;
 use farlan_crypto::{SealJob, TAG, seal_batch};
 
 use crate::{
-    Batch, Engine, NetworkHandle, Outbox, Time,
+    Batch, Engine, FrameLabel, NetworkHandle, Outbox, Time,
     engine::Envelope,
     fragments::Part,
     mtu,
@@ -118,9 +118,9 @@ impl Content<'_> {
 
 impl Engine {
     /// Takes frames that the machine sent through its cards.
-    pub fn handle_frames(&mut self, now: Time, frames: &mut Batch<NetworkHandle>, out: &mut Outbox) {
-        for (network, frame) in frames.iter() {
-            self.handle_frame(now, *network, frame, out);
+    pub fn handle_frames(&mut self, now: Time, frames: &mut Batch<FrameLabel>, out: &mut Outbox) {
+        for (label, frame) in frames.iter() {
+            self.handle_frame(now, label.network, frame, out);
         }
         self.seal_pending(out);
         self.end_turn(now, out);

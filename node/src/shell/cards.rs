@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use farlan_engine::{Batch, NetworkHandle};
+use farlan_engine::{Batch, FrameLabel, NetworkHandle};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// The cards, by the handle of their network.
@@ -76,7 +76,7 @@ impl Cards {
     ///
     /// A card that cannot be read any more is closed. (One whose device somebody deleted only becomes silent: the kernel
     /// reports that as an error condition, not as something to read.)
-    pub(super) fn read(&mut self, limit: usize, frames: &mut Batch<NetworkHandle>, overlong: &mut u64) -> bool {
+    pub(super) fn read(&mut self, limit: usize, frames: &mut Batch<FrameLabel>, overlong: &mut u64) -> bool {
         let mut more = false;
         self.cards.retain(|card| {
             let stopped = (0..limit).find_map(|_| card.read(frames, overlong).err());
@@ -107,14 +107,14 @@ impl Cards {
 }
 
 impl Card {
-    fn read(&self, frames: &mut Batch<NetworkHandle>, overlong: &mut u64) -> io::Result<()> {
+    fn read(&self, frames: &mut Batch<FrameLabel>, overlong: &mut u64) -> io::Result<()> {
         let mut length = 0;
         self.descriptor.try_io(Interest::READABLE, |mut device| {
             // One byte more than allowed: the kernel cuts a frame that is longer than the room without a word.
             frames.read(self.largest_frame + 1, |room| {
                 length = device.read(room)?;
                 let kept = if length > self.largest_frame { 0 } else { length };
-                Ok((kept, self.network))
+                Ok((kept, self.network.into()))
             })
         })?;
         if length > self.largest_frame {

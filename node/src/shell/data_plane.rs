@@ -25,8 +25,8 @@ use farlan_crypto::{
     random::{self, SystemRandom},
 };
 use farlan_engine::{
-    Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, Join, JoinError, NetworkHandle, NetworkStatus,
-    Outbox, PeerStatus, SupernodeStatus, Target, Time,
+    Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
+    NetworkStatus, Outbox, PeerStatus, SupernodeStatus, Target, Time,
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
@@ -271,7 +271,7 @@ struct Loop {
     /// Datagrams received in this turn.
     datagrams: Batch<SocketAddr>,
     /// Frames read in this turn.
-    frames: Batch<NetworkHandle>,
+    frames: Batch<FrameLabel>,
     outbox: Outbox,
     counters: ShellCounters,
     /// The limit of a source ended the last turn, not its emptiness.
@@ -407,8 +407,8 @@ impl Loop {
                 Err(_) => self.counters.underlay_refused += 1,
             }
         }
-        for (network, frame) in self.outbox.frames.iter() {
-            match self.cards.write(*network, frame) {
+        for (label, frame) in self.outbox.frames.iter() {
+            match self.cards.write(label.network, frame) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.counters.card_missing += 1,
                 Err(_) => self.counters.card_refused += 1,

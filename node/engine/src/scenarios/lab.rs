@@ -198,8 +198,8 @@ impl Lab {
                 bytes: bytes.to_vec(),
             });
         }
-        for (network, frame) in out.frames.iter() {
-            host.frames.push((*network, frame.to_vec()));
+        for (label, frame) in out.frames.iter() {
+            host.frames.push((label.network, frame.to_vec()));
         }
         host.events.append(&mut out.events);
         out.clear();

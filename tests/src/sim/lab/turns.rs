@@ -363,7 +363,8 @@ impl Lab {
             }
         }
         self.tell_expired();
-        for (&handle, frame) in out.frames.iter() {
+        for (label, frame) in out.frames.iter() {
+            let handle = label.network;
             let card = self.hosts[host]
                 .cards
                 .iter_mut()
