@@ -25,6 +25,7 @@ mod fragments;
 mod handshakes;
 mod homes;
 mod inbound;
+mod lanes;
 mod learned;
 mod lookups;
 mod members;
@@ -55,7 +56,7 @@ pub use api::{
     Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
-pub use batch::{Batch, FrameLabel, Outbox, Transmit};
+pub use batch::{Batch, FrameLabel, Outbox, Received, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;

@@ -220,6 +220,9 @@ impl Lab {
         self.hosts[place]
             .engine
             .handle_datagrams(self.now, &mut batch, &mut out);
+        for (transmit, bytes) in batch.onward() {
+            out.datagrams.push(*transmit, bytes);
+        }
         self.take(place, &mut out);
     }
 
