@@ -64,6 +64,8 @@ impl<'a> Rig<'a> {
                 wire((&a, UNDERLAY_CARD, address(1)), (&b, UNDERLAY_CARD, address(2)))?;
                 wire((&a, "side", address(5)), (&s, "left", address(6)))?;
                 a.ip(&format!("route add {THIRD} via {} src {}", address(6), address(1)))?;
+                // Some programs ask the kernel for a way to the Internet when they start.
+                a.ip(&format!("route add default via {}", address(6)))?;
                 a.set_sysctl("ipv4/ip_forward", "1")?;
                 b.ip(&format!("route add default via {}", address(1)))?;
                 s.ip(&format!("address add {THIRD}/32 dev lo"))?;

@@ -10,7 +10,7 @@ use super::cpu::Spent;
 use super::{Extent, Losses, Sample};
 use crate::bench::systems::Tunnel;
 use crate::ns::command::{DEFAULT_LIMIT, wait_for};
-use crate::ns::program::Process;
+use crate::ns::program::{Process, helper};
 
 /// Bytes of payload of the packets.
 pub const SIZES: [u32; 2] = [64, 1200];
@@ -71,9 +71,9 @@ pub(super) fn measure(tunnel: &Tunnel, bytes: u32, extent: Extent, sample: &mut 
     Ok(())
 }
 
-/// This program, whose subcommands generate and count.
+/// The benchmark's program, whose subcommands generate and count.
 pub(super) fn own() -> Result<PathBuf> {
-    Ok(std::env::current_exe()?)
+    helper("farlan-bench")
 }
 
 /// Waits until a subcommand of this program has opened its socket.

@@ -23,7 +23,8 @@ impl System for N2n {
     }
 
     fn version(&self) -> Result<String> {
-        version_of("edge", &["-h"], "n2n v", "Debian package n2n")
+        let line = version_of("edge", &["-h"], "n2n v", "Debian package n2n")?;
+        Ok(line.trim_start_matches("Welcome to ").to_owned())
     }
 
     fn start(&self, rig: &Rig<'_>) -> Result<Tunnel> {

@@ -10,7 +10,11 @@ use crate::ns::command::run;
 #[derive(Debug)]
 pub(super) struct Tinc;
 
+/// What each end says of itself.
 const SETTINGS: &str = "Cipher = aes-128-cbc\nDigest = sha1\nCompression = 0\n";
+
+/// Buffers that hold what comes while the daemon has no processor.
+const BUFFERS: &str = "UDPRcvBuf = 4194304\nUDPSndBuf = 4194304\n";
 
 const NAMES: [&str; 2] = ["a", "b"];
 
@@ -20,7 +24,10 @@ impl System for Tinc {
     }
 
     fn settings(&self) -> String {
-        format!("Mode = switch, {}, MTU {MTU}", SETTINGS.trim().replace('\n', ", "))
+        format!(
+            "Mode = switch, {}, MTU {MTU}",
+            [SETTINGS, BUFFERS].concat().trim().replace('\n', ", ")
+        )
     }
 
     fn version(&self) -> Result<String> {
@@ -42,7 +49,7 @@ impl System for Tinc {
                 directory,
                 "tinc.conf",
                 &format!(
-                    "Name = {name}\nMode = switch\nDeviceType = tap\nInterface = {CARD}\nAddressFamily = ipv4\n{connect}"
+                    "Name = {name}\nMode = switch\nDeviceType = tap\nInterface = {CARD}\nAddressFamily = ipv4\n{BUFFERS}{connect}"
                 ),
             )?;
             hosts.push(format!("Address = {}\n{SETTINGS}{public}", rig.underlay[index]));
