@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use farlan_offload::{Malformed, Offload, Segments, complete, read_vnet};
 use proptest::prelude::*;
 
-use crate::flow::{self, Flow, flows};
+use crate::flow::{self, Flow, flows, without_sum};
 
 /// All frames that a super-frame is cut into.
 fn cut(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
@@ -114,6 +114,18 @@ fn what_follows_the_packet_is_in_no_segment() {
     let mut frame = flow.frame(0, 0, 0, &payload, true);
     frame.extend_from_slice(&[0xee; 9]);
     assert_eq!(cut(&frame, offload(true, 100)), flow.frames(&payload, 100, true));
+}
+
+#[test]
+fn a_datagram_always_has_a_checksum() {
+    for (six, tcp) in [(false, false), (false, true), (true, false), (true, true)] {
+        let flow = Flow::plain(six, tcp);
+        let frame = without_sum(&flow, 0);
+        assert_eq!(cut(&frame, offload(false, 100)), std::slice::from_ref(&frame));
+        let mut completed = frame.clone();
+        assert_eq!(complete(&mut completed), Ok(()));
+        assert_eq!(completed, frame);
+    }
 }
 
 #[test]

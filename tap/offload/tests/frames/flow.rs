@@ -285,6 +285,19 @@ pub(crate) fn flows() -> impl Strategy<Value = Flow> {
     })
 }
 
+/// The `index`th frame of 100 bytes, whose payload is such that its checksum comes out as zero.
+pub(crate) fn without_sum(flow: &Flow, index: usize) -> Vec<u8> {
+    let mut payload = payload(100, 6);
+    payload[98..].fill(0);
+    let frame = |payload: &[u8]| flow.frame(index, 100 * index, flow.flags, payload, false);
+    let rest = frame(&payload);
+    payload[98..].copy_from_slice(&rest[flow.checksum()..flow.checksum() + 2]);
+    let frame = frame(&payload);
+    let expected = if flow.tcp { [0; 2] } else { [0xff; 2] };
+    assert_eq!(frame[flow.checksum()..flow.checksum() + 2], expected);
+    frame
+}
+
 /// Payload that a seed tells: random enough for checksums, quick to make.
 pub(crate) fn payload(length: usize, seed: u8) -> Vec<u8> {
     let mut state = u32::from(seed) + 1;

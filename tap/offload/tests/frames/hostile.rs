@@ -1,6 +1,6 @@
 //! Whatever comes, nothing panics and nothing is written that says something false of itself.
 
-use farlan_offload::{Offload, Run, Segments, complete, read_vnet};
+use farlan_offload::{Malformed, Offload, Run, Segments, complete, read_vnet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -87,6 +87,28 @@ fn the_largest_super_frame_in_the_smallest_pieces() {
         segments.write(length - 1, 0, &mut out);
         assert_eq!(out, flow.frame(length - 1, length - 1, flow.flags, &[1], true));
     }
+}
+
+#[test]
+fn no_header_begins_within_the_one_before() {
+    // The last four bytes of IPv4's header and the first of UDP's would make a good header of UDP.
+    let mut flow = Flow::plain(false, false);
+    let length = 100 + 8 + 4;
+    flow.ports.0 = length;
+    let mut frame = flow.frame(0, 0, 0, &[1; 100], true);
+    frame[flow.ip()] = 0x44;
+    assert_eq!(Run::start(&frame, true).map(|_| ()), Err(Malformed));
+    assert_eq!(complete(&mut frame), Err(Malformed));
+    assert!(
+        Segments::new(
+            &frame,
+            Offload {
+                partial: true,
+                segment: 10.try_into().ok()
+            }
+        )
+        .is_err()
+    );
 }
 
 #[test]

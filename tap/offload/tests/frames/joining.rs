@@ -4,7 +4,7 @@ use farlan_offload::{LONGEST_RUN, Malformed, Run};
 use proptest::prelude::*;
 
 use crate::bodies::{following, make_checksums, written};
-use crate::flow::{self, ACK, CWR, ECE, FIN, Flow, PSH, RST, SYN, URG, flows};
+use crate::flow::{self, ACK, CWR, ECE, FIN, Flow, PSH, RST, SYN, URG, flows, without_sum};
 
 /// How many of the frames become one run; what is written for them is looked at.
 fn joined(frames: &[(Vec<u8>, bool)]) -> usize {
@@ -159,6 +159,19 @@ fn push_ends_a_run_and_other_flags_keep_a_frame_alone() {
 }
 
 #[test]
+fn counted_congestion_marks_keep_a_frame_alone() {
+    // The third bit of the counter that CWR and ECE are the others of (RFC 9768).
+    for six in [false, true] {
+        let flow = Flow::plain(six, true);
+        let marked = pair(&flow, true).map(|(mut frame, partial)| {
+            frame[flow.transport() + 12] |= 1;
+            (frame, partial)
+        });
+        assert_eq!(joined(&marked), 1);
+    }
+}
+
+#[test]
 fn a_gap_ends_a_run() {
     for six in [false, true] {
         let flow = Flow::plain(six, true);
@@ -247,6 +260,10 @@ fn a_datagram_without_a_checksum_stays_alone() {
         };
         assert_eq!(joined(&[without(&first), without(&second)]), 1);
         assert_eq!(joined(&[first, without(&second)]), 1);
+        // Not even if the sum is right with it.
+        let [first, second] = [0, 1].map(|index| (without_sum(&flow, index), false));
+        assert_eq!(joined(&[without(&first), without(&second)]), 1);
+        assert_eq!(joined(&[first, second]), 2);
     }
 }
 
@@ -331,11 +348,16 @@ fn a_run_that_is_begun_anew_forgets_the_one_before() {
     let mut run = Run::start(&first.0, true).expect("a run begins");
     assert!(run.join(&second.0, true));
     run.finish();
+    assert_eq!(run.restart(&[0; 60], true), Err(Malformed));
+    assert_eq!((run.frames(), run.finish()), (0, (&[0; 10][..], 0)));
+    assert_eq!(run.restart(&first.0, true), Ok(()));
+    assert!(run.join(&second.0, true));
+    run.finish();
     assert_eq!(run.restart(&[0; 60], false), Ok(()));
     assert_eq!((run.frames(), run.finish()), (1, (&[0; 10][..], 0)));
     assert!(!run.join(&second.0, true));
     assert_eq!(run.restart(&[0; 60], true), Err(Malformed));
-    assert_eq!(run.frames(), 0);
+    assert_eq!((run.frames(), run.finish()), (0, (&[0; 10][..], 0)));
     assert!(!run.join(&second.0, true));
     let udp = Flow::plain(true, false).frame(0, 0, 0, &[3; 20], true);
     assert_eq!(run.restart(&udp, true), Ok(()));

@@ -196,8 +196,9 @@ fn super_frames_of_no_plain_shape_are_malformed() {
                 assert_eq!(with(ip, 0x40 | words), Err(Malformed));
             }
             assert_eq!(with(ip, 0x4f), Err(Malformed));
-            assert_eq!(with(ip + 6, 0x20), Err(Malformed));
-            assert_eq!(with(ip + 6, 0x01), Err(Malformed));
+            for bit in [0x20, 0x10, 0x08, 0x04, 0x02, 0x01] {
+                assert_eq!(with(ip + 6, bit), Err(Malformed));
+            }
             assert_eq!(with(ip + 7, 0x01), Err(Malformed));
         }
         if flow.tcp {
