@@ -12,7 +12,7 @@ use std::{
 use farlan_crypto::{Identity, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
-use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError};
+use farlan_tap::{Address, Card, CardState, ChangeMonitor, Offloads, Restored, Route, TapError};
 use serde_json::{Value, json};
 
 mod hand_set;
@@ -61,6 +61,9 @@ impl Fake {
             name: card.name.clone(),
             index,
             ipv6: true,
+            offloads: Offloads::Plain {
+                reason: "a socket".to_owned(),
+            },
         }
     }
 }

@@ -27,7 +27,7 @@ fn a_new_device_is_exactly_as_asked() {
             " qlen 128",
             "alias farlan:london",
             "addrgenmode none",
-            "tun type tap pi off vnet_hdr off persist off",
+            "tun type tap pi off vnet_hdr on persist off",
             ",UP,LOWER_UP>",
         ] {
             assert!(link.contains(expected), "{expected:?} is not in {link}");
