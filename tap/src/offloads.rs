@@ -22,8 +22,9 @@ pub enum Offloads {
         /// Why, for the log.
         reason: String,
     },
-    /// Every frame has a `virtio_net_hdr` of 10 bytes with little-endian numbers before it, and may leave its TCP or UDP
-    /// checksum open. When writing, super-frames of TCP and UDP are for the kernel to refuse; reading gives these:
+    /// Every frame has a `virtio_net_hdr` of 10 bytes before it, with numbers in the machine's byte order, and may leave
+    /// its TCP or UDP checksum open. When writing, super-frames of TCP and UDP are for the kernel to refuse; reading gives
+    /// these:
     Header {
         /// Super-frames of TCP, of up to 64 KiB.
         tcp: bool,
@@ -77,7 +78,7 @@ pub(crate) fn with_header(netlink: &mut Netlink, tap: Tap, index: u32) -> Result
     if found.is_none_or(|link| link.index != index) {
         return Err(refused("find again")(io::Error::from_raw_os_error(libc::ENODEV)));
     }
-    reopened.set_header().map_err(refused("set the header of"))?;
+    reopened.set_header_size().map_err(refused("set the header of"))?;
     let reached = set_most(&reopened).map_err(refused("switch on the offloads of"))?;
     reopened
         .set_persistent(false)
@@ -114,9 +115,6 @@ const STEPS: [(bool, bool, bool); 4] = [
     (true, false, false),
     (false, false, false),
 ];
-
-/// Bytes of the `virtio_net_hdr` before every frame.
-pub(crate) const VNET_HEADER: usize = 10;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use tun_tap::{Iface, Mode};
 
 use crate::error::{TapError, errno};
-use crate::offloads::VNET_HEADER;
+use farlan_offload::VNET_HEADER;
 
 /// A TAP device just made, known only by its descriptor and name.
 #[derive(Debug)]
@@ -89,15 +89,11 @@ impl Tap {
         })
     }
 
-    /// Fixes what the header looks like: [`VNET_HEADER`] bytes, with little-endian numbers on every machine.
-    pub(crate) fn set_header(&self) -> io::Result<()> {
+    /// Fixes the length of the header: [`VNET_HEADER`] bytes.
+    pub(crate) fn set_header_size(&self) -> io::Result<()> {
         let size = libc::c_int::try_from(VNET_HEADER).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let fd = self.fd.as_raw_fd();
-        // SAFETY: both read one C int through the pointer, which is to one; the descriptor is open.
-        done(unsafe { libc::ioctl(fd, libc::TUNSETVNETHDRSZ, &raw const size) })?;
-        let little_endian: libc::c_int = 1;
-        // SAFETY: as above.
-        done(unsafe { libc::ioctl(fd, libc::TUNSETVNETLE, &raw const little_endian) })
+        // SAFETY: TUNSETVNETHDRSZ reads one C int through the pointer, which is to one; the descriptor is open.
+        done(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const size) })
     }
 
     /// Says which offloads (`TUN_F_*`) the reader takes: with them the kernel leaves it checksums and segmentation.

@@ -12,7 +12,7 @@ use std::{
 use farlan_crypto::{Identity, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
-use farlan_tap::{Address, Card, CardState, ChangeMonitor, Offloads, Restored, Route, TapError};
+use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError};
 use serde_json::{Value, json};
 
 mod hand_set;
@@ -20,6 +20,7 @@ mod hand_set;
 use super::{Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
     cli::client::Client,
+    config::Offloads,
     failure::{Failure, FailureKind},
     logs::LogFilter,
     notify::Notifier,
@@ -61,7 +62,7 @@ impl Fake {
             name: card.name.clone(),
             index,
             ipv6: true,
-            offloads: Offloads::Plain {
+            offloads: farlan_tap::Offloads::Plain {
                 reason: "a socket".to_owned(),
             },
         }
@@ -220,6 +221,7 @@ async fn start_with(
         port: 0,
         supernodes,
         hide_address: false,
+        offloads: Offloads::default(),
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = copy(identity);
@@ -791,6 +793,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         port: 0,
         supernodes: Vec::new(),
         hide_address: false,
+        offloads: Offloads::default(),
     };
     let failure = Running::start(settings).await.unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
@@ -832,6 +835,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         port: 0,
         supernodes: Vec::new(),
         hide_address: false,
+        offloads: Offloads::default(),
     };
     let state_dir = settings.state_dir.clone();
     let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();

@@ -81,7 +81,6 @@ fn a_refusal_at_any_step_leaves_a_plain_device_that_works() {
     for (ioctl, argument, what) in [
         (libc::TUNSETPERSIST, Argument::Is(1), "make persistent plain"),
         (libc::TUNSETVNETHDRSZ, Argument::Any, "set the header of plain"),
-        (libc::TUNSETVNETLE, Argument::Any, "set the header of plain"),
         (libc::TUNSETOFFLOAD, Argument::Any, "switch on the offloads of plain"),
         (libc::TUNSETPERSIST, Argument::Is(0), "make no longer persistent plain"),
     ] {
