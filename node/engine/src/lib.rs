@@ -55,7 +55,7 @@ pub use api::{
     Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
-pub use batch::{Batch, FrameLabel, Outbox, Transmit};
+pub use batch::{Batch, FrameLabel, Outbox, Places, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;

@@ -5,11 +5,9 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
-    task::{Context, Poll},
 };
 
 use farlan_engine::{Batch, FrameLabel, NetworkHandle};
-use tokio::io::{Interest, unix::AsyncFd};
 
 /// The cards, by the handle of their network.
 ///
@@ -22,7 +20,7 @@ pub(super) struct Cards {
 #[derive(Debug)]
 struct Card {
     network: NetworkHandle,
-    descriptor: AsyncFd<File>,
+    descriptor: File,
     largest_frame: usize,
 }
 
@@ -32,18 +30,13 @@ impl Cards {
     /// `mtu` is the card's, in bytes.
     ///
     /// # Errors
-    /// Those of registering the descriptor for readiness.
+    /// None yet.
     pub(super) fn attach(&mut self, network: NetworkHandle, descriptor: OwnedFd, mtu: u16) -> io::Result<()> {
         self.detach(network);
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe; a File keeps its descriptor, which is all that asks"
-        )]
-        let descriptor = AsyncFd::with_interest(File::from(descriptor), Interest::READABLE)?;
         let largest_frame = usize::from(mtu) + ETHERNET_HEADER + VLAN_TAGS;
         self.cards.push(Card {
             network,
-            descriptor,
+            descriptor: File::from(descriptor),
             largest_frame,
         });
         Ok(())
@@ -59,37 +52,42 @@ impl Cards {
         self.cards.clear();
     }
 
-    /// Whether any card may have a frame; otherwise wakes the task when one has.
-    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        // Every card is asked, since one that is not asked does not wake the task.
-        let mut result = Poll::Pending;
-        for card in &self.cards {
-            if card.descriptor.poll_read_ready(context).is_ready() {
-                result = Poll::Ready(());
-            }
-        }
-        result
+    /// The network with this number, if it has a card.
+    pub(super) fn network(&self, number: u64) -> Option<NetworkHandle> {
+        let mut networks = self.cards.iter().map(|card| card.network);
+        networks.find(|network| u64::from(network.as_u8()) == number)
     }
 
-    /// Reads up to `limit` frames from each card, and returns whether one may hold more. Frames longer than the card's
-    /// MTU allows are left out, and counted in `overlong`.
+    /// Reads up to `limit` frames from the card of `network`, and returns whether it may hold more. Frames longer than the
+    /// card's MTU allows are left out, and counted in `overlong`.
     ///
-    /// A card that cannot be read any more is closed. (One whose device somebody deleted only becomes silent: the kernel
-    /// reports that as an error condition, not as something to read.)
-    pub(super) fn read(&mut self, limit: usize, frames: &mut Batch<FrameLabel>, overlong: &mut u64) -> bool {
-        let mut more = false;
-        self.cards.retain(|card| {
-            let stopped = (0..limit).find_map(|_| card.read(frames, overlong).err());
-            more |= stopped.is_none();
-            let kept = stopped
-                .as_ref()
-                .is_none_or(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted));
-            if !kept {
-                tracing::warn!(network = card.network.as_u8(), error = ?stopped, "the network card is gone");
-            }
-            kept
-        });
-        more
+    /// A card that cannot be read any more is closed.
+    pub(super) fn read(
+        &mut self,
+        network: NetworkHandle,
+        limit: usize,
+        frames: &mut Batch<FrameLabel>,
+        overlong: &mut u64,
+    ) -> bool {
+        let Some(card) = self.cards.iter().find(|card| card.network == network) else {
+            return false;
+        };
+        let Some(error) = (0..limit).find_map(|_| card.read(frames, overlong).err()) else {
+            return true;
+        };
+        if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+            tracing::warn!(network = network.as_u8(), %error, "the network card is gone");
+            self.detach(network);
+        }
+        false
+    }
+
+    /// Closes a card that reports an error, if that is still to be done: an error condition stays for ever.
+    pub(super) fn close_broken(&mut self, network: NetworkHandle) {
+        if self.cards.iter().any(|card| card.network == network) {
+            tracing::warn!(network = network.as_u8(), "the network card is gone");
+            self.detach(network);
+        }
     }
 
     /// Writes a frame to the card of `network`.
@@ -102,20 +100,18 @@ impl Cards {
             .iter()
             .find(|card| card.network == network)
             .ok_or(io::ErrorKind::NotFound)?;
-        card.descriptor.get_ref().write(frame).map(|_| ())
+        (&card.descriptor).write(frame).map(|_| ())
     }
 }
 
 impl Card {
     fn read(&self, frames: &mut Batch<FrameLabel>, overlong: &mut u64) -> io::Result<()> {
         let mut length = 0;
-        self.descriptor.try_io(Interest::READABLE, |mut device| {
-            // One byte more than allowed: the kernel cuts a frame that is longer than the room without a word.
-            frames.read(self.largest_frame + 1, |room| {
-                length = device.read(room)?;
-                let kept = if length > self.largest_frame { 0 } else { length };
-                Ok((kept, self.network.into()))
-            })
+        // One byte more than allowed: the kernel cuts a frame that is longer than the room without a word.
+        frames.read(self.largest_frame + 1, |room| {
+            length = (&self.descriptor).read(room)?;
+            let kept = if length > self.largest_frame { 0 } else { length };
+            Ok((kept, self.network.into()))
         })?;
         if length > self.largest_frame {
             *overlong += 1;
