@@ -14,7 +14,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::OwnedFd,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -36,7 +35,7 @@ use tokio::sync::{
 };
 
 use super::{
-    cards::Cards,
+    cards::{AttachedCard, Cards, FRAMES_PER_READ},
     poller::{Poller, Ready, Waker},
     udp::{AttachedUnderlay, Underlay},
 };
@@ -72,8 +71,8 @@ pub enum Request {
     Attach {
         /// Which network.
         network: NetworkHandle,
-        /// The TAP device, non-blocking.
-        descriptor: OwnedFd,
+        /// The card.
+        card: AttachedCard,
         /// The card's MTU in bytes.
         mtu: u16,
         /// Where the answer goes.
@@ -161,6 +160,8 @@ pub struct ShellCounters {
     pub card_missing: u64,
     /// Frames from a card that were longer than its MTU allows.
     pub card_overlong: u64,
+    /// Frames from a card whose header said what does not fit them.
+    pub card_malformed: u64,
     /// Events nobody took in time.
     pub events_dropped: u64,
 }
@@ -175,6 +176,7 @@ impl ShellCounters {
             ("card_refused", self.card_refused),
             ("card_missing", self.card_missing),
             ("card_overlong", self.card_overlong),
+            ("card_malformed", self.card_malformed),
             ("events_dropped", self.events_dropped),
         ]
         .into_iter()
@@ -311,7 +313,7 @@ impl Loop {
             events,
             origin: Instant::now(),
             ready: Sources::default(),
-            frames: Batch::with_capacity(FRAMES_PER_TURN, FRAMES_PER_TURN * TYPICAL_PACKET),
+            frames: Cards::batch(),
             outbox: Outbox::default(),
             counters: ShellCounters::default(),
             requested: false,
@@ -403,13 +405,11 @@ impl Loop {
         let busy = &mut self.ready.busy;
         let position = busy.iter().position(|busy| *busy == card);
         let limit = if is_broken || position.is_some() {
-            FRAMES_PER_TURN
+            FRAMES_PER_READ
         } else {
             1
         };
-        let more = self
-            .cards
-            .read(card, limit, &mut self.frames, &mut self.counters.card_overlong);
+        let more = self.cards.read(card, limit, &mut self.frames, &mut self.counters);
         match position {
             Some(position) if !more && self.frames.len() <= 1 => {
                 busy.swap_remove(position);
@@ -461,13 +461,7 @@ impl Loop {
             datagrams.map(|(transmit, datagram)| (*transmit, datagram)),
             &mut self.counters,
         );
-        for (label, frame) in self.outbox.frames.iter() {
-            match self.cards.write(label.network, frame) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.counters.card_missing += 1,
-                Err(_) => self.counters.card_refused += 1,
-            }
-        }
+        self.cards.write_all(&self.outbox.frames, &mut self.counters);
         for event in self.outbox.events.drain(..) {
             if self.events.try_send(event).is_err() {
                 self.counters.events_dropped += 1;
@@ -488,11 +482,11 @@ impl Loop {
             }
             Request::Attach {
                 network,
-                descriptor,
+                card,
                 mtu,
                 reply,
             } => {
-                let _ = reply.send(self.attach(network, descriptor, mtu));
+                let _ = reply.send(self.attach(network, card, mtu));
             }
             Request::Leave { network, reply } => {
                 self.engine.leave(now, network);
@@ -515,9 +509,10 @@ impl Loop {
         self.chores(now);
     }
 
-    fn attach(&mut self, network: NetworkHandle, descriptor: OwnedFd, mtu: u16) -> io::Result<()> {
-        self.poller.add(&descriptor, network.as_u8().into())?;
-        self.cards.attach(network, descriptor, mtu)
+    fn attach(&mut self, network: NetworkHandle, card: AttachedCard, mtu: u16) -> io::Result<()> {
+        self.poller.add(&card.descriptor, network.as_u8().into())?;
+        self.cards.attach(network, card, mtu);
+        Ok(())
     }
 
     fn join(&mut self, now: Time, join: Join) -> Result<NetworkStatus, JoinError> {
@@ -580,14 +575,8 @@ const RECEIVES_PER_TURN: usize = 2;
 /// Bytes of datagrams after which no more are received before the engine gets them. One system call can bring a MiB.
 const BYTES_PER_TURN: usize = 256 << 10;
 
-/// Frames read from each card before the engine gets them.
-const FRAMES_PER_TURN: usize = 64;
-
 /// Requests carried out in a turn.
 const REQUESTS_PER_TURN: usize = 8;
-
-/// Bytes for which the arenas have room per packet from the start.
-const TYPICAL_PACKET: usize = 1600;
 
 /// Requests that may wait.
 const REQUESTS: usize = 64;
