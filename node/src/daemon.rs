@@ -34,6 +34,7 @@ pub use troubles::speaks_version;
 
 use crate::{
     api::{DownReply, SCHEMA, Server, daemon_router},
+    config::Offloads,
     failure::Failure,
     notify::Notifier,
     shell::{DataPlane, Request, Snapshot, Underlay},
@@ -59,6 +60,8 @@ pub struct Settings {
     pub supernodes: Vec<World>,
     /// Whether strangers do not learn where this node is.
     pub hide_address: bool,
+    /// Which offloads may be used.
+    pub offloads: Offloads,
 }
 
 /// A node's control side.

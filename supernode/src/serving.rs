@@ -139,8 +139,13 @@ fn reload(path: &Path, in_force: &mut directory::Config, log: Option<&LogFilter>
     if config.port != in_force.port {
         tracing::warn!("the port cannot change while the supernode runs; it takes effect at the next start");
     }
+    if config.offloads != in_force.offloads {
+        tracing::warn!(
+            "what is said of offloads cannot change while the supernode runs; it takes effect at the next start"
+        );
+    }
     logs::change(log.unwrap_or(&config.log));
-    // The port stays the one in use, so that a difference is named each time.
+    // Port and offloads stay those in use, so that a difference is named each time.
     in_force.log = config.log;
     tracing::info!("the configuration is reloaded");
 }

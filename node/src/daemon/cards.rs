@@ -102,6 +102,7 @@ impl Cards for KernelCards {
             addresses: tap_addresses(&card.addresses),
             tx_queue: TX_QUEUE,
             accept_router_advertisements: card.accept_router_advertisements,
+            offloads: false,
         })
     }
 

@@ -54,7 +54,9 @@ impl Daemon {
         mtu: Mtu,
         card: Card,
     ) -> Result<AttachedCard, Failure> {
-        let Card { fd, name, index, ipv6 } = card;
+        let Card {
+            fd, name, index, ipv6, ..
+        } = card;
         let attached = self
             .data_plane
             .ask(|reply| Request::Attach {
