@@ -328,9 +328,7 @@ impl Loop {
                 tracing::error!(%error, "cannot wait for packets");
                 return self.shutdown();
             }
-            self.receive_datagrams();
-            self.read_cards();
-            if let Some(reply) = self.take_requests() {
+            if let Some(reply) = self.turn() {
                 self.shutdown();
                 // Nobody waiting is no reason not to end.
                 let _ = reply.map(|reply| reply.send(()));
@@ -339,6 +337,13 @@ impl Loop {
             now = self.now();
             self.chores(now);
         }
+    }
+
+    /// Steps 2 to 4. When the thread is to end, returns who wants to be told, if anybody.
+    fn turn(&mut self) -> Option<Option<oneshot::Sender<()>>> {
+        self.receive_datagrams();
+        self.read_cards();
+        self.take_requests()
     }
 
     /// Step 1: returns as soon as there is something to do.
@@ -428,7 +433,7 @@ impl Loop {
         }
     }
 
-    /// Step 4. When the thread is to end, returns who wants to be told, if anybody.
+    /// Step 4.
     fn take_requests(&mut self) -> Option<Option<oneshot::Sender<()>>> {
         for _ in 0..REQUESTS_PER_TURN {
             if !self.ready.requests {
@@ -583,3 +588,6 @@ const REQUESTS: usize = 64;
 
 /// Events that may wait: a peer coming and going is two, and a network of 128 members may come at once.
 const EVENTS: usize = 4096;
+
+#[cfg(test)]
+mod tests;
