@@ -46,8 +46,15 @@ fn add_card(data_plane: &mut Loop, name: &str) -> (NetworkHandle, UnixStream) {
     let network = data_plane.join(now, join).unwrap().handle;
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
-    data_plane.attach(network, near.into(), 1372).unwrap();
+    data_plane.attach(network, plain(near), 1372).unwrap();
     (network, far)
+}
+
+fn plain(socket: UnixStream) -> AttachedCard {
+    AttachedCard {
+        descriptor: socket.into(),
+        vnet: false,
+    }
 }
 
 /// Waits until something is ready and does a turn.
@@ -79,7 +86,7 @@ fn a_card_that_breaks_is_closed_and_not_asked_again() {
     assert_eq!(data_plane.cards.network(whole.as_u8().into()), Some(whole));
     let (near, mut far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
-    data_plane.attach(broken, near.into(), 1372).unwrap();
+    data_plane.attach(broken, plain(near), 1372).unwrap();
     far.write_all(&[0; 60]).unwrap();
     assert_eq!(ready(&mut data_plane), [Ready::Readable(broken.as_u8().into())]);
 }
@@ -113,7 +120,7 @@ fn no_card_keeps_the_others_from_their_turn() {
         .collect();
     for _ in 0..3 {
         // More than is read in a turn.
-        let frames = vec![0; 2 * FRAMES_PER_TURN * 1395];
+        let frames = vec![0; 2 * FRAMES_PER_READ * 1395];
         far[0].set_nonblocking(true).unwrap();
         let _ = far[0].write(&frames);
         far[1].write_all(&[0; 60]).unwrap();
