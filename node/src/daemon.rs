@@ -37,7 +37,7 @@ use crate::{
     config::Offloads,
     failure::Failure,
     notify::Notifier,
-    shell::{DataPlane, Request, Snapshot, Underlay},
+    shell::{DataPlane, Request, Snapshot, Underlay, UnderlayOffloads},
     signals::{Asked, Signals},
     state::StateDir,
 };
@@ -112,7 +112,10 @@ impl Running {
         if made {
             tracing::info!(node = %key.node_id(), "made a new identity");
         }
-        let underlay = bind(settings.port)?;
+        let underlay = bind(settings.port)?.with_offloads(UnderlayOffloads {
+            segment: settings.offloads.send,
+            coalesce: settings.offloads.receive,
+        });
         let port = underlay.port().map_err(Failure::negative)?;
         let config = EngineConfig {
             identity,

@@ -16,7 +16,7 @@ use farlan::{
     failure::Failure,
     logs::{self, LogFilter},
     notify::Notifier,
-    shell::{DataPlane, Request, Underlay},
+    shell::{DataPlane, Request, Underlay, UnderlayOffloads},
     signals::{Asked, Signals},
 };
 use farlan_crypto::Work;
@@ -77,7 +77,11 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
     let mut signals = Signals::new()?;
     let socket = directory.path().join(SOCKET);
     check_socket(&socket)?;
-    let underlay = listen(directory.config().port)?;
+    let offloads = directory.config().offloads;
+    let underlay = listen(directory.config().port)?.with_offloads(UnderlayOffloads {
+        segment: offloads.send,
+        coalesce: offloads.receive,
+    });
     let port = underlay.port().map_err(Failure::negative)?;
     let path = directory.path().to_owned();
     let (served, current) = watch::channel(directory.world().clone());

@@ -75,11 +75,11 @@ impl Underlay {
     }
 
     fn bind_family(family: Family, port: u16) -> io::Result<Self> {
-        let (domain, any) = match family {
-            Family::Dual => (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            Family::V4 => (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        let any = match family {
+            Family::Dual => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
-        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = Socket::new(family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
         if family == Family::Dual {
             socket.set_only_v6(false)?;
         }
@@ -113,23 +113,12 @@ impl Underlay {
     /// # Errors
     /// Those of setting it up.
     pub(super) fn attach(self) -> io::Result<AttachedUnderlay> {
-        let state = UdpSocketState::new((&self.socket).into())?;
+        // The state is made from another socket. What it is made from comes to tell time, address and interface of every
+        // datagram; and one that once told times makes the kernel take the time of all packets for as long as it lives.
+        let other = Socket::new(self.family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
+        let state = UdpSocketState::new((&other).into())?;
         let socket = SockRef::from(&self.socket);
-        // What quinn wants to know of each datagram is not wanted here, and costs time with each of them.
-        let (level, unwanted): (_, &[_]) = match self.family {
-            Family::Dual => (libc::IPPROTO_IPV6, &[libc::IPV6_RECVPKTINFO, libc::IPV6_RECVTCLASS]),
-            Family::V4 => (libc::IPPROTO_IP, &[libc::IP_PKTINFO]),
-        };
-        for name in unwanted {
-            set_option(&socket, level, *name, 0)?;
-        }
-        set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 0)?;
-        set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 0)?;
-        let coalesces = self.offloads.coalesce && state.gro_segments() > 1;
-        if !coalesces {
-            // An error means that the kernel has no such option, and then it is off.
-            let _ = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 0);
-        }
+        let coalesces = self.offloads.coalesce && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
         Ok(AttachedUnderlay {
             family: self.family,
             segments: if self.offloads.segment {
@@ -327,6 +316,13 @@ impl Slots {
 }
 
 impl Family {
+    fn domain(self) -> Domain {
+        match self {
+            Self::Dual => Domain::IPV6,
+            Self::V4 => Domain::IPV4,
+        }
+    }
+
     /// The form in which the socket takes `address`.
     fn to_socket(self, address: SocketAddr) -> io::Result<SocketAddr> {
         match (self, address) {
