@@ -5,6 +5,7 @@ mod cutting;
 mod flow;
 mod hostile;
 mod joining;
+mod vectors;
 mod vnet;
 
 #[path = "../../../../fuzz/bodies/offload.rs"]
