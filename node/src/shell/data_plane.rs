@@ -311,7 +311,7 @@ impl Loop {
             events,
             origin: Instant::now(),
             ready: Sources::default(),
-            frames: Batch::with_capacity(FRAMES_PER_TURN, FRAMES_PER_TURN * TYPICAL_PACKET),
+            frames: Batch::with_capacity(FRAMES_PER_ROUND, FRAMES_PER_ROUND * TYPICAL_PACKET),
             outbox: Outbox::default(),
             counters: ShellCounters::default(),
             requested: false,
@@ -378,7 +378,7 @@ impl Loop {
         for _ in 0..RECEIVES_PER_TURN {
             // An error belongs to one datagram; the others stay readable.
             let more = self.underlay.receive(&mut self.datagrams).unwrap_or(false);
-            if !more || self.datagrams.bytes() >= BYTES_PER_TURN {
+            if !more || self.datagrams.bytes() >= BYTES_PER_TURN || self.datagrams.len() >= DATAGRAMS_PER_TURN {
                 break;
             }
         }
@@ -405,31 +405,38 @@ impl Loop {
     fn read_card(&mut self, card: NetworkHandle, is_broken: bool) {
         // A card that was silent gets one read: most often it has one frame, and a second read would only say so. If there is
         // more, it is ready again in the next turn.
-        let busy = &mut self.ready.busy;
-        let position = busy.iter().position(|busy| *busy == card);
-        let limit = if is_broken || position.is_some() {
-            FRAMES_PER_TURN
+        let position = self.ready.busy.iter().position(|busy| *busy == card);
+        let (limit, rounds) = if is_broken || position.is_some() {
+            (FRAMES_PER_ROUND, ROUNDS_PER_TURN)
         } else {
-            1
+            (1, 1)
         };
-        let more = self
-            .cards
-            .read(card, limit, &mut self.frames, &mut self.counters.card_overlong);
-        match position {
-            Some(position) if !more && self.frames.len() <= 1 => {
-                busy.swap_remove(position);
+        let (mut more, mut frames, mut bytes) = (true, 0, 0);
+        for _ in 0..rounds {
+            more = self
+                .cards
+                .read(card, limit, &mut self.frames, &mut self.counters.card_overlong);
+            frames += self.frames.len();
+            bytes += self.frames.bytes();
+            if !self.frames.is_empty() {
+                self.engine
+                    .handle_frames(self.now(), &mut self.frames, &mut self.outbox);
+                self.frames.clear();
+                self.flush();
             }
-            None if more => busy.push(card),
+            if !more || bytes >= BYTES_PER_TURN {
+                break;
+            }
+        }
+        match position {
+            Some(position) if !more && frames <= 1 => {
+                self.ready.busy.swap_remove(position);
+            }
+            None if more => self.ready.busy.push(card),
             _ => {}
         }
         if is_broken {
             self.cards.close_broken(card);
-        }
-        if !self.frames.is_empty() {
-            self.engine
-                .handle_frames(self.now(), &mut self.frames, &mut self.outbox);
-            self.frames.clear();
-            self.flush();
         }
     }
 
@@ -580,13 +587,21 @@ const UNDERLAY: u64 = 1 << 32;
 
 /// System calls that receive datagrams before the engine gets them: where nothing is coalesced, some 32 datagrams, and at
 /// 1,400 bytes about 0.1 ms of work.
-const RECEIVES_PER_TURN: usize = 2;
+const RECEIVES_PER_TURN: usize = 4;
 
-/// Bytes of datagrams after which no more are received before the engine gets them. One system call can bring a MiB.
+/// Datagrams after which no more are received before the engine gets them, and the cards their turn: many acknowledgements at
+/// once set many frames free, and a card's queue holds no more than its device's `txqueuelen`.
+const DATAGRAMS_PER_TURN: usize = 64;
+
+/// Bytes after which no more are received, or read from a card, in a turn. One system call can bring twice as much.
 const BYTES_PER_TURN: usize = 256 << 10;
 
-/// Frames read from each card before the engine gets them.
-const FRAMES_PER_TURN: usize = 64;
+/// Frames read from a card before the engine gets them: what becomes of them stays in the processor's cache.
+const FRAMES_PER_ROUND: usize = 64;
+
+/// How often in a turn a card is read up to a limit. In all it is about as many frames as datagrams can come in a turn: were it
+/// fewer, acknowledgements would set free more frames than leave, until the card's queue overflows.
+const ROUNDS_PER_TURN: usize = 4;
 
 /// Requests carried out in a turn.
 const REQUESTS_PER_TURN: usize = 8;

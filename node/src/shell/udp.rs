@@ -304,7 +304,7 @@ impl Slots {
     /// A slot holds what the kernel coalesces at most, so that one source needs few of them; of many sources each needs one.
     /// Only the pages that something came into take memory.
     const COALESCED: Self = Self {
-        count: 16,
+        count: 8,
         bytes: 1 << 16,
     };
 
