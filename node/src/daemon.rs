@@ -123,7 +123,7 @@ impl Running {
             role: Role::Node,
         };
         let (data_plane, events) = DataPlane::start(config, underlay)?;
-        let cards = Box::new(KernelCards::new(key.node_id()));
+        let cards = Box::new(KernelCards::new(key.node_id(), settings.offloads.card));
         let daemon = Daemon::new(key, port, state, data_plane, cards)?;
         Self::take_up(Arc::new(daemon), events, settings).await
     }

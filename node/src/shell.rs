@@ -9,5 +9,6 @@ mod poller;
 mod segments;
 mod udp;
 
+pub use cards::AttachedCard;
 pub use data_plane::{DataPlane, DataPlaneError, Request, ShellCounters, Snapshot};
 pub use udp::{Underlay, UnderlayOffloads};

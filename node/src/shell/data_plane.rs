@@ -14,7 +14,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::OwnedFd,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -36,7 +35,7 @@ use tokio::sync::{
 };
 
 use super::{
-    cards::Cards,
+    cards::{AttachedCard, Cards, FRAMES_PER_READ},
     poller::{Poller, Ready, Waker},
     udp::{AttachedUnderlay, Underlay},
 };
@@ -72,8 +71,8 @@ pub enum Request {
     Attach {
         /// Which network.
         network: NetworkHandle,
-        /// The TAP device, non-blocking.
-        descriptor: OwnedFd,
+        /// The card.
+        card: AttachedCard,
         /// The card's MTU in bytes.
         mtu: u16,
         /// Where the answer goes.
@@ -161,6 +160,8 @@ pub struct ShellCounters {
     pub card_missing: u64,
     /// Frames from a card that were longer than its MTU allows.
     pub card_overlong: u64,
+    /// Frames from a card whose header said what does not fit them.
+    pub card_malformed: u64,
     /// Events nobody took in time.
     pub events_dropped: u64,
 }
@@ -175,6 +176,7 @@ impl ShellCounters {
             ("card_refused", self.card_refused),
             ("card_missing", self.card_missing),
             ("card_overlong", self.card_overlong),
+            ("card_malformed", self.card_malformed),
             ("events_dropped", self.events_dropped),
         ]
         .into_iter()
@@ -311,7 +313,7 @@ impl Loop {
             events,
             origin: Instant::now(),
             ready: Sources::default(),
-            frames: Batch::with_capacity(FRAMES_PER_ROUND, FRAMES_PER_ROUND * TYPICAL_PACKET),
+            frames: Cards::batch(),
             outbox: Outbox::default(),
             counters: ShellCounters::default(),
             requested: false,
@@ -407,15 +409,13 @@ impl Loop {
         // more, it is ready again in the next turn.
         let position = self.ready.busy.iter().position(|busy| *busy == card);
         let (limit, rounds) = if is_broken || position.is_some() {
-            (FRAMES_PER_ROUND, ROUNDS_PER_TURN)
+            (FRAMES_PER_READ, ROUNDS_PER_TURN)
         } else {
             (1, 1)
         };
         let (mut more, mut frames, mut bytes) = (true, 0, 0);
         for _ in 0..rounds {
-            more = self
-                .cards
-                .read(card, limit, &mut self.frames, &mut self.counters.card_overlong);
+            more = self.cards.read(card, limit, &mut self.frames, &mut self.counters);
             frames += self.frames.len();
             bytes += self.frames.bytes();
             if !self.frames.is_empty() {
@@ -473,13 +473,7 @@ impl Loop {
             datagrams.map(|(transmit, datagram)| (*transmit, datagram)),
             &mut self.counters,
         );
-        for (label, frame) in self.outbox.frames.iter() {
-            match self.cards.write(label.network, frame) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.counters.card_missing += 1,
-                Err(_) => self.counters.card_refused += 1,
-            }
-        }
+        self.cards.write_all(&self.outbox.frames, &mut self.counters);
         for event in self.outbox.events.drain(..) {
             if self.events.try_send(event).is_err() {
                 self.counters.events_dropped += 1;
@@ -500,11 +494,11 @@ impl Loop {
             }
             Request::Attach {
                 network,
-                descriptor,
+                card,
                 mtu,
                 reply,
             } => {
-                let _ = reply.send(self.attach(network, descriptor, mtu));
+                let _ = reply.send(self.attach(network, card, mtu));
             }
             Request::Leave { network, reply } => {
                 self.engine.leave(now, network);
@@ -527,9 +521,10 @@ impl Loop {
         self.chores(now);
     }
 
-    fn attach(&mut self, network: NetworkHandle, descriptor: OwnedFd, mtu: u16) -> io::Result<()> {
-        self.poller.add(&descriptor, network.as_u8().into())?;
-        self.cards.attach(network, descriptor, mtu)
+    fn attach(&mut self, network: NetworkHandle, card: AttachedCard, mtu: u16) -> io::Result<()> {
+        self.poller.add(&card.descriptor, network.as_u8().into())?;
+        self.cards.attach(network, card, mtu);
+        Ok(())
     }
 
     fn join(&mut self, now: Time, join: Join) -> Result<NetworkStatus, JoinError> {
@@ -596,18 +591,12 @@ const DATAGRAMS_PER_TURN: usize = 64;
 /// Bytes after which no more are received, or read from a card, in a turn. One system call can bring twice as much.
 const BYTES_PER_TURN: usize = 256 << 10;
 
-/// Frames read from a card before the engine gets them: what becomes of them stays in the processor's cache.
-const FRAMES_PER_ROUND: usize = 64;
-
-/// How often in a turn a card is read up to a limit. In all it is about as many frames as datagrams can come in a turn: were it
+/// How often in a turn a card is read up to the limit of one read. In all it is about as many frames as datagrams can come in a turn: were it
 /// fewer, acknowledgements would set free more frames than leave, until the card's queue overflows.
 const ROUNDS_PER_TURN: usize = 4;
 
 /// Requests carried out in a turn.
 const REQUESTS_PER_TURN: usize = 8;
-
-/// Bytes for which the arenas have room per packet from the start.
-const TYPICAL_PACKET: usize = 1600;
 
 /// Requests that may wait.
 const REQUESTS: usize = 64;

@@ -445,6 +445,10 @@ fn no_ipv6(error: &io::Error) -> bool {
 }
 
 /// Bytes asked for in each direction: some 30 ms of a 1 Gbit/s link.
+///
+/// The kernel grants twice that and counts the memory that datagrams occupy, from a little more than their length where it
+/// coalesced them to about twice where it did not. More would save nothing where the machine is too slow, since senders fill
+/// whatever there is; it would only make the queue longer.
 const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Words that the kernel fills for `SO_MEMINFO` (`SK_MEMINFO_VARS` of `linux/sock_diag.h`).
