@@ -13,6 +13,7 @@ pub mod measures;
 pub mod plan;
 pub mod report;
 pub mod systems;
+mod tables;
 
 use std::time::Duration;
 

@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::machine::Machine;
 use super::measures::{DIRECTIONS, Extent, PARTS, SIZES, STREAMS, Sample};
-use crate::ns::summary::Summary;
-
-/// What stands where a system has no such figure.
-const NOTHING: &str = "–";
+use super::tables::{NOTHING, Table, median, spread, summary};
 
 /// Counters of farlan that count no drops: traffic, and what is ordinary.
 const ORDINARY: [&str; 10] = [
@@ -63,31 +60,6 @@ pub fn json(machine: &Machine, extent: Extent, outcomes: &[Outcome]) -> Value {
         })
         .collect();
     json!({ "machine": machine, "seconds": extent.seconds, "rate": extent.rate, "systems": systems })
-}
-
-/// A table in the making.
-struct Table {
-    title: String,
-    columns: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    fn new(title: &str, columns: &[&str]) -> Self {
-        Self {
-            title: title.to_owned(),
-            columns: columns.iter().map(|&column| column.to_owned()).collect(),
-            rows: Vec::new(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let mut text = format!("{}\n\n{}", self.title, line(&self.columns));
-        text.push_str(&format!("|{}\n", "---|".repeat(self.columns.len())));
-        text.extend(self.rows.iter().map(|row| line(row)));
-        text
-    }
 }
 
 fn head(machine: &Machine, extent: Extent, runs: u32) -> String {
@@ -339,53 +311,9 @@ fn transfers(is_gate: bool) -> impl Iterator<Item = (u32, super::measures::Direc
     streams.flat_map(|streams| DIRECTIONS.map(|direction| (streams, direction)))
 }
 
-fn summary(outcome: &Outcome, key: &str) -> Option<Summary> {
-    let figures: Vec<_> = outcome
-        .samples
-        .iter()
-        .filter_map(|sample| sample.get(key).copied())
-        .collect();
-    Summary::of(&figures)
-}
-
-fn median(outcome: &Outcome, key: &str, digits: usize) -> String {
-    summary(outcome, key).map_or_else(|| NOTHING.to_owned(), |all| format!("{:.digits$}", all.median))
-}
-
-/// The median with the least and the greatest, if there are several.
-fn spread(outcome: &Outcome, key: &str, digits: usize) -> String {
-    let Some(all) = summary(outcome, key) else {
-        return NOTHING.to_owned();
-    };
-    let Summary {
-        median,
-        least,
-        greatest,
-        ..
-    } = all;
-    if all.count == 1 {
-        return format!("{median:.digits$}");
-    }
-    format!("{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_figure_shows_median_and_spread() {
-        let sample = |figure: f64| Sample::from([("x".to_owned(), figure)]);
-        let outcome = Outcome {
-            name: "system",
-            settings: String::new(),
-            version: Ok(String::new()),
-            samples: [3.0, 1.0, 2.0].map(sample).into(),
-            failures: Vec::new(),
-        };
-        assert_eq!(spread(&outcome, "x", 1), "2.0 (1.0–3.0)");
-        assert_eq!(median(&outcome, "y", 1), NOTHING);
-    }
 
     #[test]
     fn rows_have_as_many_cells_as_there_are_columns() {
