@@ -242,7 +242,8 @@ fn memory(measured: &[&Outcome]) -> Table {
 fn losses(measured: &[&Outcome]) -> Table {
     let columns = [
         "system",
-        "retransmitted, nstat",
+        "retransmitted per GB, iperf3",
+        "nstat",
         "dropped by cards, TCP",
         "UDP 64",
         "UDP 1200",
@@ -252,7 +253,8 @@ fn losses(measured: &[&Outcome]) -> Table {
     for outcome in measured {
         let mut row = vec![outcome.name.to_owned()];
         let keys = [
-            "tcp.retransmitted",
+            "tcp.retransmitted_per_gb.iperf3",
+            "tcp.retransmitted_per_gb.nstat",
             "tcp.card_drops",
             "udp64.card_drops",
             "udp1200.card_drops",

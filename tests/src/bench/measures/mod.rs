@@ -58,6 +58,7 @@ pub fn measure(tunnel: &Tunnel, extent: Extent) -> Result<Sample> {
     }
     both_directions(&mut sample);
     Losses::read(tunnel)?.since(&before, "tcp", &mut sample);
+    retransmissions(&mut sample);
     if !extent.is_gate {
         rtt::loaded(tunnel, &mut sample).context("the round trips under load")?;
         for bytes in SIZES {
@@ -90,6 +91,23 @@ fn both_directions(sample: &mut Sample) {
         }
     }
     sample.extend(sums);
+}
+
+/// Adds the segments sent again by the gigabyte that arrived, as the transfers and as the kernels count them.
+fn retransmissions(sample: &mut Sample) {
+    let sum = |figure: &str| -> f64 {
+        let transfers = STREAMS
+            .into_iter()
+            .flat_map(|streams| DIRECTIONS.map(|direction| (streams, direction)));
+        let keys = transfers.map(|(streams, direction)| format!("tcp{streams}.{}.{figure}", direction.key()));
+        keys.filter_map(|key| sample.get(&key)).sum()
+    };
+    let gigabytes = sum("gigabytes");
+    let by_kernel = sample.get("tcp.retransmitted").copied().unwrap_or_default();
+    let figures = [("iperf3", sum("retransmits")), ("nstat", by_kernel)];
+    for (whose, count) in figures {
+        sample.insert(format!("tcp.retransmitted_per_gb.{whose}"), count / gigabytes);
+    }
 }
 
 /// Resident memory of the daemons, in megabytes.
