@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::super::ns::topology::PublicHost;
-use super::super::ns::{Lab, Namespace};
+use crate::ns::topology::PublicHost;
+use crate::ns::{Lab, Namespace};
 
 /// Name of the card of `A` and `B` at the measured wire.
 pub const UNDERLAY_CARD: &str = "wan";
