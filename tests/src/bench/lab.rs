@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::ns::command::DEFAULT_LIMIT;
 use crate::ns::topology::PublicHost;
 use crate::ns::{Lab, Namespace};
 
@@ -38,6 +39,15 @@ pub enum Congestion {
     Bbr,
 }
 
+/// What the wires and the hosts' TCP are like, where it is not as the kernel has it by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// TCP's congestion control.
+    pub congestion: Option<Congestion>,
+    /// The measured cards do not cut UDP themselves, and join what they receive: as most physical cards.
+    pub plain_cards: bool,
+}
+
 /// The machines.
 #[derive(Debug)]
 pub struct Rig<'a> {
@@ -56,7 +66,7 @@ impl<'a> Rig<'a> {
     ///
     /// # Errors
     /// The kernel or `ip` refuses.
-    pub fn build(lab: &'a mut Lab, shape: Shape, congestion: Option<Congestion>) -> Result<Self> {
+    pub fn build(lab: &'a mut Lab, shape: Shape, conditions: Conditions) -> Result<Self> {
         let (a, b, s) = (lab.loose_host("a")?, lab.loose_host("b")?, lab.loose_host("s")?);
         let address = |last| Ipv4Addr::new(198, 51, 100, last);
         let underlay = match shape {
@@ -84,9 +94,19 @@ impl<'a> Rig<'a> {
                 [address(5), address(9)]
             }
         };
-        if let Some(congestion) = congestion {
+        if let Some(congestion) = conditions.congestion {
             for host in [&a, &b] {
                 host.set_sysctl("ipv4/tcp_congestion_control", congestion.name())?;
+            }
+        }
+        if conditions.plain_cards {
+            let cards: &[(&Namespace, &str)] = match shape {
+                Shape::Direct => &[(&a, UNDERLAY_CARD), (&b, UNDERLAY_CARD)],
+                Shape::Relayed => &[(&a, UNDERLAY_CARD), (&b, UNDERLAY_CARD), (&s, "left"), (&s, "right")],
+            };
+            for (host, card) in cards {
+                let words = ["ethtool", "-K", card, "tx-udp-segmentation", "off", "gro", "on"];
+                host.exec(&words, DEFAULT_LIMIT)?.success()?;
             }
         }
         Ok(Self {

@@ -24,6 +24,8 @@ pub struct Machine {
     pub commit: String,
     /// What it is compared with.
     pub previous_commit: Option<String>,
+    /// What the cards of the wire do.
+    pub cards: &'static str,
     /// TCP's congestion control.
     pub congestion: String,
     /// The load average over a minute at the beginning and at the end.
@@ -52,7 +54,12 @@ impl Machine {
             date: run(&["date", "-u", "+%Y-%m-%d %H:%M UTC"])?.trim().to_owned(),
             commit: options.commit.clone(),
             previous_commit: options.gate.then(|| options.previous_commit.clone()),
-            congestion: match options.congestion() {
+            cards: if options.conditions().plain_cards {
+                "cards that do not cut UDP, with GRO"
+            } else {
+                "veth with its default offloads"
+            },
+            congestion: match options.conditions().congestion {
                 Some(Congestion::Cubic) => "cubic".to_owned(),
                 Some(Congestion::Bbr) => "bbr".to_owned(),
                 None => format!("{} (the machine's default)", default.trim()),

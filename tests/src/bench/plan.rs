@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::lab::Congestion;
+use super::lab::{Conditions, Congestion};
 use super::measures::Extent;
 use super::systems::{self, Builds, System};
 
@@ -43,6 +43,9 @@ pub struct Options {
     /// TCP's congestion control; the machine's default if not given.
     #[arg(long, value_enum)]
     congestion: Option<Congestion>,
+    /// Let the cards of the wire not cut UDP themselves, and join what they receive, as most physical cards; needs ethtool.
+    #[arg(long)]
+    plain_cards: bool,
     /// How many UDP packets a second are offered.
     #[arg(long, default_value_t = 200_000)]
     rate: u32,
@@ -97,9 +100,12 @@ impl Options {
         }
     }
 
-    /// TCP's congestion control, if it is not to be the machine's default.
-    pub fn congestion(&self) -> Option<Congestion> {
-        self.congestion
+    /// What the wires and TCP are to be like.
+    pub fn conditions(&self) -> Conditions {
+        Conditions {
+            congestion: self.congestion,
+            plain_cards: self.plain_cards,
+        }
     }
 
     /// The systems to measure.

@@ -70,13 +70,14 @@ fn head(machine: &Machine, extent: Extent, runs: u32) -> String {
         date,
         commit,
         previous_commit,
+        cards,
         congestion,
         load,
         iperf3,
     } = machine;
     let previous = previous_commit.as_ref().map(|commit| format!(" against {commit}"));
     format!(
-        "{date}, commit {commit}{}; {processor}, {cores} cores, Linux {kernel}, {iperf3}, congestion control {congestion}, load average \
+        "{date}, commit {commit}{}; {processor}, {cores} cores, Linux {kernel}, {iperf3}, {cards}, congestion control {congestion}, load average \
          {:.1} before and {:.1} after. {runs} interleaved runs of {} s each: median (least–greatest).\n",
         previous.unwrap_or_default(),
         load[0],
