@@ -30,24 +30,6 @@ pub enum Shape {
     Relayed,
 }
 
-/// TCP's congestion control.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Congestion {
-    /// CUBIC, the kernel's own default.
-    Cubic,
-    /// BBR.
-    Bbr,
-}
-
-/// What the wires and the hosts' TCP are like, where it is not as the kernel has it by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conditions {
-    /// TCP's congestion control.
-    pub congestion: Option<Congestion>,
-    /// The measured cards do not cut UDP themselves, and join what they receive: as most physical cards.
-    pub plain_cards: bool,
-}
-
 /// The machines.
 #[derive(Debug)]
 pub struct Rig<'a> {
@@ -62,11 +44,11 @@ pub struct Rig<'a> {
 }
 
 impl<'a> Rig<'a> {
-    /// Makes and wires the machines.
+    /// Makes and wires the machines. Plain cards do not cut UDP themselves and join what they receive, as most physical cards.
     ///
     /// # Errors
     /// The kernel or `ip` refuses.
-    pub fn build(lab: &'a mut Lab, shape: Shape, conditions: Conditions) -> Result<Self> {
+    pub fn build(lab: &'a mut Lab, shape: Shape, plain_cards: bool) -> Result<Self> {
         let (a, b, s) = (lab.loose_host("a")?, lab.loose_host("b")?, lab.loose_host("s")?);
         let address = |last| Ipv4Addr::new(198, 51, 100, last);
         let underlay = match shape {
@@ -94,12 +76,7 @@ impl<'a> Rig<'a> {
                 [address(5), address(9)]
             }
         };
-        if let Some(congestion) = conditions.congestion {
-            for host in [&a, &b] {
-                host.set_sysctl("ipv4/tcp_congestion_control", congestion.name())?;
-            }
-        }
-        if conditions.plain_cards {
+        if plain_cards {
             let cards: &[(&Namespace, &str)] = match shape {
                 Shape::Direct => &[(&a, UNDERLAY_CARD), (&b, UNDERLAY_CARD)],
                 Shape::Relayed => &[(&a, UNDERLAY_CARD), (&b, UNDERLAY_CARD), (&s, "left"), (&s, "right")],
@@ -119,15 +96,6 @@ impl<'a> Rig<'a> {
                 ipv6: None,
             },
         })
-    }
-}
-
-impl Congestion {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cubic => "cubic",
-            Self::Bbr => "bbr",
-        }
     }
 }
 

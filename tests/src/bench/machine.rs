@@ -5,7 +5,6 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::lab::Congestion;
 use super::plan::Options;
 use crate::ns::command::run;
 
@@ -54,14 +53,13 @@ impl Machine {
             date: run(&["date", "-u", "+%Y-%m-%d %H:%M UTC"])?.trim().to_owned(),
             commit: options.commit.clone(),
             previous_commit: options.gate.then(|| options.previous_commit.clone()),
-            cards: if options.conditions().plain_cards {
+            cards: if options.plain_cards {
                 "cards that do not cut UDP, with GRO"
             } else {
                 "veth with its default offloads"
             },
-            congestion: match options.conditions().congestion {
-                Some(Congestion::Cubic) => "cubic".to_owned(),
-                Some(Congestion::Bbr) => "bbr".to_owned(),
+            congestion: match options.extent().congestion {
+                Some(congestion) => congestion.name().to_owned(),
                 None => format!("{} (the machine's default)", default.trim()),
             },
             load: [load_average()?; 2],

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use self::lab::{Conditions, Rig};
+use self::lab::Rig;
 use self::machine::Machine;
 use self::measures::{Extent, Sample};
 use self::plan::Options;
@@ -49,7 +49,7 @@ pub struct Outcome {
 /// # Errors
 /// The machine lacks something, farlan itself fails, or the gate is shut; what was measured is printed by then.
 pub fn run(options: &Options) -> Result<()> {
-    requirements::check_bench(options.conditions().plain_cards)?;
+    requirements::check_bench(options.plain_cards)?;
     let (runs, extent) = (options.runs()?, options.extent());
     let systems = options.systems()?;
     let mut machine = Machine::read(options)?;
@@ -60,7 +60,7 @@ pub fn run(options: &Options) -> Result<()> {
             let (system, outcome) = (systems[index].as_ref(), &mut outcomes[index]);
             if outcome.version.is_ok() && outcome.is_worth_it() {
                 eprintln!("run {} of {runs}: {}", run + 1, outcome.name);
-                outcome.take(measure_once(system, extent, options.conditions()));
+                outcome.take(measure_once(system, extent, options.plain_cards));
             }
         }
     }
@@ -120,12 +120,12 @@ impl Outcome {
 }
 
 /// Wires the machines, starts a system, measures it, and takes all away again.
-fn measure_once(system: &dyn System, extent: Extent, conditions: Conditions) -> Result<Sample> {
+fn measure_once(system: &dyn System, extent: Extent, plain_cards: bool) -> Result<Sample> {
     // Seven transfers at most. Each wait has a limit of its own, after which the next system has its turn; this one, which
     // ends everything, is above what all of them can come to.
     let time = Duration::from_secs(900 + 10 * u64::from(extent.seconds));
     limit::with_lab(time, |lab| {
-        let rig = Rig::build(lab, system.shape(), conditions)?;
+        let rig = Rig::build(lab, system.shape(), plain_cards)?;
         let tunnel = system.start(&rig).context("cannot start")?;
         tunnel.wait_connected().context("not connected")?;
         measures::measure(&tunnel, extent)

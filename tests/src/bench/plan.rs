@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::lab::{Conditions, Congestion};
-use super::measures::Extent;
+use super::measures::{Congestion, Extent};
 use super::systems::{self, Builds, System};
 
 /// Runs of an ordinary benchmark and of a gate, at least.
@@ -45,7 +44,7 @@ pub struct Options {
     congestion: Option<Congestion>,
     /// Let the cards of the wire not cut UDP themselves, and join what they receive, as most physical cards; needs ethtool.
     #[arg(long)]
-    plain_cards: bool,
+    pub plain_cards: bool,
     /// How many UDP packets a second are offered.
     #[arg(long, default_value_t = 200_000)]
     rate: u32,
@@ -96,15 +95,8 @@ impl Options {
                 .unwrap_or(if self.quick { QUICK.1 } else { SECONDS })
                 .max(1),
             rate: self.rate.max(1),
-            is_gate: self.gate,
-        }
-    }
-
-    /// What the wires and TCP are to be like.
-    pub fn conditions(&self) -> Conditions {
-        Conditions {
             congestion: self.congestion,
-            plain_cards: self.plain_cards,
+            is_gate: self.gate,
         }
     }
 

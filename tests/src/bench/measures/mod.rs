@@ -15,7 +15,7 @@ use super::systems::{End, Tunnel};
 
 pub use cpu::PARTS;
 pub use packets::SIZES;
-pub use tcp::{DIRECTIONS, Direction, STREAMS};
+pub use tcp::{Congestion, DIRECTIONS, Direction, STREAMS};
 
 /// How long a connected system is left alone before its first measurement, so that its own chatter is over.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -27,6 +27,8 @@ pub struct Extent {
     pub seconds: u32,
     /// UDP packets a second that are offered.
     pub rate: u32,
+    /// TCP's congestion control, if not the machine's default.
+    pub congestion: Option<Congestion>,
     /// Nothing but TCP with one stream in both directions.
     pub is_gate: bool,
 }
@@ -51,7 +53,7 @@ pub fn measure(tunnel: &Tunnel, extent: Extent) -> Result<Sample> {
     for streams in STREAMS {
         for direction in DIRECTIONS {
             if streams == 1 || !extent.is_gate {
-                tcp::measure(tunnel, streams, direction, extent.seconds, &mut sample)
+                tcp::measure(tunnel, streams, direction, extent, &mut sample)
                     .with_context(|| format!("TCP, {streams} streams, {direction}"))?;
             }
         }
@@ -60,7 +62,7 @@ pub fn measure(tunnel: &Tunnel, extent: Extent) -> Result<Sample> {
     Losses::read(tunnel)?.since(&before, "tcp", &mut sample);
     retransmissions(&mut sample);
     if !extent.is_gate {
-        rtt::loaded(tunnel, &mut sample).context("the round trips under load")?;
+        rtt::loaded(tunnel, extent, &mut sample).context("the round trips under load")?;
         for bytes in SIZES {
             packets::measure(tunnel, bytes, extent, &mut sample).with_context(|| format!("UDP, {bytes} bytes"))?;
         }
