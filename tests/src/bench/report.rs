@@ -287,7 +287,7 @@ fn counters(outcome: &Outcome) -> String {
 }
 
 fn systems(outcomes: &[Outcome]) -> String {
-    let mut text = "\nSystems\n\n".to_owned();
+    let mut text = "\n### Systems\n\n".to_owned();
     for outcome in outcomes {
         let Outcome {
             name,

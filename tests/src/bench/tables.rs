@@ -24,7 +24,7 @@ impl Table {
 
     pub(super) fn text(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let mut text = format!("{}\n\n{}", self.title, line(&self.columns));
+        let mut text = format!("### {}\n\n{}", self.title, line(&self.columns));
         text.push_str(&format!("|{}\n", "---|".repeat(self.columns.len())));
         text.extend(self.rows.iter().map(|row| line(row)));
         text
