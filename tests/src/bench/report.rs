@@ -245,7 +245,8 @@ fn losses(measured: &[&Outcome]) -> Table {
         "system",
         "retransmitted per GB, iperf3",
         "nstat",
-        "dropped by cards, TCP",
+        "dropped at sockets, TCP",
+        "by cards, TCP",
         "UDP 64",
         "UDP 1200",
         "farlan's own counters",
@@ -256,6 +257,7 @@ fn losses(measured: &[&Outcome]) -> Table {
         let keys = [
             "tcp.retransmitted_per_gb.iperf3",
             "tcp.retransmitted_per_gb.nstat",
+            "tcp.socket_drops",
             "tcp.card_drops",
             "udp64.card_drops",
             "udp1200.card_drops",

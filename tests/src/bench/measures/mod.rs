@@ -129,6 +129,8 @@ struct Losses {
     card_drops: f64,
     /// TCP segments that were sent again.
     retransmitted: f64,
+    /// UDP packets, those of the daemons among them, that came to a full socket.
+    socket_drops: f64,
 }
 
 impl Losses {
@@ -136,20 +138,25 @@ impl Losses {
         let mut losses = Self {
             card_drops: 0.0,
             retransmitted: 0.0,
+            socket_drops: 0.0,
         };
         for end in &tunnel.ends {
             losses.card_drops += card_drops(end)?;
-            losses.retransmitted += retransmitted(end)?;
+            losses.retransmitted += counted(end, "Tcp:", "RetransSegs")?;
+            losses.socket_drops += counted(end, "Udp:", "RcvbufErrors")?;
         }
         Ok(losses)
     }
 
     fn since(&self, before: &Self, during: &str, sample: &mut Sample) {
-        sample.insert(format!("{during}.card_drops"), self.card_drops - before.card_drops);
-        sample.insert(
-            format!("{during}.retransmitted"),
-            self.retransmitted - before.retransmitted,
-        );
+        let differences = [
+            ("card_drops", self.card_drops - before.card_drops),
+            ("retransmitted", self.retransmitted - before.retransmitted),
+            ("socket_drops", self.socket_drops - before.socket_drops),
+        ];
+        for (name, difference) in differences {
+            sample.insert(format!("{during}.{name}"), difference);
+        }
     }
 }
 
@@ -166,15 +173,16 @@ fn card_drops(end: &End) -> Result<f64> {
     Ok(drops.parse()?)
 }
 
-/// TCP segments that a host has sent again, as `nstat` shows them.
-fn retransmitted(end: &End) -> Result<f64> {
+/// What a host has counted of a protocol so far, as `nstat` shows it.
+fn counted(end: &End, protocol: &str, name: &str) -> Result<f64> {
     let table = end
         .host
         .inside(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))??;
     // A line of names, then one of values.
-    let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let mut lines = table.lines().filter_map(|line| line.strip_prefix(protocol));
     let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let mut columns = names.split_whitespace().zip(values.split_whitespace());
-    let value = columns.find(|(name, _)| *name == "RetransSegs");
-    Ok(value.context("no count of retransmitted segments")?.1.parse()?)
+    let value = columns.find(|(column, _)| *column == name);
+    let (_, value) = value.with_context(|| format!("the kernel counts no {protocol} {name}"))?;
+    Ok(value.parse()?)
 }
