@@ -13,13 +13,15 @@ use tracing::debug;
 use crate::{
     AnchorStatus, Engine, Outbox, Time,
     directory::REFRESH,
+    forwarding::Onward,
     handshakes::Via,
     peers::{Path, PeerId},
     subscriptions::Subscriptions,
     wire::{
         control::{Control, Membership, NodeRecord, Place, Query},
         datagram::{
-            Datagram, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, Unknown, put_hint, put_passed, put_relay,
+            Datagram, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, Unknown, passed_header, put_hint,
+            relay_header,
         },
     },
 };
@@ -506,7 +508,7 @@ impl Engine {
         }
     }
 
-    /// Passes a datagram on to another registered node.
+    /// Whither a datagram goes on, for another registered node, and what stands before it then.
     ///
     /// Until the destination has sent something to the source, only handshakes pass, unless both are in one network.
     pub(crate) fn relay(
@@ -516,10 +518,8 @@ impl Engine {
         source: RelayIndex,
         inner: &[u8],
         out: &mut Outbox,
-    ) {
-        let Some(from) = self.source_of(address, source, out) else {
-            return;
-        };
+    ) -> Option<Onward> {
+        let from = self.source_of(address, source, out)?;
         let own = SupernodeTag::of(&self.node_id);
         let to = match destination {
             RelayTarget::Remote { .. } => None,
@@ -534,7 +534,7 @@ impl Engine {
                     put_hint(bytes, Unknown::Destination(index))
                 });
             }
-            return;
+            return None;
         };
         // A node that is registered through another supernode is reached there.
         let (sibling, index) = registration.through.unwrap_or((own, registration.index));
@@ -544,25 +544,19 @@ impl Engine {
         let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
         if !answered && !handshake && !self.anchor.share_a_network(from, to) {
             self.counters.relay_unanswered += 1;
-            return;
+            return None;
         }
         let way = match self.peers.get(to).and_then(|peer| peer.path) {
             Some(Path::Direct(address)) => Some(address),
             Some(Path::Passed { sibling, .. }) => self.siblings.address(sibling),
             Some(Path::Relay { .. }) | None => None,
         };
-        let Some(way) = way else { return };
-        let sent = self.transmit(Path::Direct(way), out, |bytes| {
-            if sibling == own {
-                put_relay(bytes, RelayTarget::Index(index), source);
-            } else {
-                put_passed(bytes, own, index, source);
-            }
-            bytes.extend_from_slice(inner);
-        });
-        if sent {
-            self.counters.relayed += 1;
-        }
+        let header = if sibling == own {
+            relay_header(index, source)
+        } else {
+            passed_header(own, index, source)
+        };
+        Some(Onward { to: way?, header })
     }
 
     /// A look-up: who is it, and an introduction to the other side.

@@ -172,6 +172,38 @@ pub struct Transmit {
     pub ttl: Option<u8>,
 }
 
+/// Where a datagram came from, and where it goes on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The underlay endpoint it came from.
+    pub source: SocketAddr,
+    /// Set by a supernode's engine where the datagram is to be passed on as it now lies in the batch. The caller sends it
+    /// before it clears the batch.
+    pub onward: Option<Transmit>,
+}
+
+impl From<SocketAddr> for Received {
+    fn from(source: SocketAddr) -> Self {
+        Self { source, onward: None }
+    }
+}
+
+impl Batch<Received> {
+    /// Lets the packet at position `index` go on to `destination` without its first `skipped` bytes.
+    pub(crate) fn send_on(&mut self, index: usize, destination: SocketAddr, skipped: usize) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.label.onward = Some(Transmit { destination, ttl: None });
+            entry.range.start = (entry.range.start + skipped).min(entry.range.end);
+        }
+    }
+
+    /// What is to be passed on, in order.
+    pub fn onward(&self) -> impl Iterator<Item = (&Transmit, &[u8])> {
+        self.iter()
+            .filter_map(|(label, bytes)| Some((label.onward.as_ref()?, bytes)))
+    }
+}
+
 /// What the engine wants done; the caller empties it after each call.
 #[derive(Debug, Default)]
 pub struct Outbox {

@@ -16,6 +16,7 @@ use crate::{
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     addresses::Contests,
     anchor::Anchor,
+    content::PendingSeal,
     directory::Directory,
     forwarding::Siblings,
     fragments::Assemblies,
@@ -23,14 +24,15 @@ use crate::{
     lookups::Lookups,
     multicast::Groups,
     networks::Networks,
-    outbound::PendingSeal,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
     versions::Versions,
-    wire::datagram::{RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, SupernodeTag, put_passed, put_relay},
+    wire::datagram::{
+        RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, SupernodeTag, passed_header, put_relay,
+    },
     worlds::Worlds,
 };
 
@@ -515,7 +517,7 @@ impl Envelope {
             match self.relay {
                 Some(RelayHeader::Relay(target, source)) => put_relay(bytes, target, source),
                 Some(RelayHeader::Passed { origin, index }) => {
-                    put_passed(bytes, origin, index, RelayIndex::SUPERNODE);
+                    bytes.extend_from_slice(&passed_header(origin, index, RelayIndex::SUPERNODE));
                 }
                 None => {}
             }

@@ -16,8 +16,25 @@ use crate::{
     Anchor, Engine, Outbox, Role,
     handshakes::Via,
     peers::Path,
-    wire::datagram::{Datagram, RelayIndex, RelayTarget, SupernodeTag, Unknown, put_hint, put_passed},
+    wire::datagram::{Datagram, RELAY_HEADER, RelayIndex, RelayTarget, SupernodeTag, Unknown, passed_header, put_hint},
 };
+
+/// A datagram that goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Onward {
+    pub(crate) to: SocketAddr,
+    /// What stands before the inner datagram from here on.
+    pub(crate) header: [u8; RELAY_HEADER],
+}
+
+/// What became of a datagram that is forwarded or was passed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PassedOn {
+    /// What is inside is for this engine, and came so.
+    Here(Via),
+    Onward(Onward),
+    Nowhere,
+}
 
 /// The other supernodes of the worlds that this one serves.
 #[derive(Debug, Default)]
@@ -77,12 +94,13 @@ impl Siblings {
 }
 
 impl Engine {
-    /// Takes what is forwarded or was passed on. What is for this engine itself is to be opened next: it came so.
-    pub(crate) fn passed_on(&mut self, via: Via, datagram: Datagram<'_>, out: &mut Outbox) -> Option<Via> {
+    /// Takes what is forwarded or was passed on.
+    pub(crate) fn passed_on(&mut self, via: Via, datagram: Datagram<'_>, out: &mut Outbox) -> PassedOn {
         let Via::Direct(address) = via else {
             self.counters.malformed_datagrams += 1;
-            return None;
+            return PassedOn::Nowhere;
         };
+        let onward = |onward: Option<Onward>| onward.map_or(PassedOn::Nowhere, PassedOn::Onward);
         match (self.role, datagram) {
             (
                 Role::Supernode,
@@ -90,12 +108,9 @@ impl Engine {
                     supernode,
                     destination,
                     source,
-                    inner,
+                    ..
                 },
-            ) => {
-                self.forward(address, (supernode, destination), source, inner, out);
-                None
-            }
+            ) => onward(self.forward(address, (supernode, destination), source, out)),
             (
                 Role::Supernode,
                 Datagram::Passed {
@@ -107,16 +122,15 @@ impl Engine {
             ) => {
                 if !self.siblings.is_at(supernode, address) {
                     self.counters.foreign_relay += 1;
-                    return None;
+                    return PassedOn::Nowhere;
                 }
                 if destination == RelayIndex::SUPERNODE {
-                    return Some(Via::Passed {
+                    return PassedOn::Here(Via::Passed {
                         sibling: supernode,
                         source,
                     });
                 }
-                self.deliver_passed(address, (supernode, source), destination, inner, out);
-                None
+                onward(self.deliver_passed(address, (supernode, source), destination, inner, out))
             }
             (
                 Role::Node,
@@ -128,17 +142,17 @@ impl Engine {
             ) => {
                 let Some(supernode) = self.supernode_at(address) else {
                     self.counters.foreign_relay += 1;
-                    return None;
+                    return PassedOn::Nowhere;
                 };
                 let source = RelayTarget::Remote {
                     supernode: origin,
                     index,
                 };
-                Some(Via::Relay { supernode, source })
+                PassedOn::Here(Via::Relay { supernode, source })
             }
             _ => {
                 self.counters.foreign_relay += 1;
-                None
+                PassedOn::Nowhere
             }
         }
     }
@@ -149,25 +163,19 @@ impl Engine {
         address: SocketAddr,
         destination: (SupernodeTag, RelayIndex),
         source: RelayIndex,
-        inner: &[u8],
         out: &mut Outbox,
-    ) {
-        let Some(from) = self.source_of(address, source, out) else {
-            return;
-        };
+    ) -> Option<Onward> {
+        let from = self.source_of(address, source, out)?;
         let Some(sibling) = self.siblings.address(destination.0) else {
             self.counters.relay_unknown_destination += 1;
-            return;
+            return None;
         };
         self.anchor.note_sent(from, destination);
         let own = SupernodeTag::of(&self.node_id);
-        let sent = self.transmit(Path::Direct(sibling), out, |bytes| {
-            put_passed(bytes, own, destination.1, source);
-            bytes.extend_from_slice(inner);
-        });
-        if sent {
-            self.counters.relayed += 1;
-        }
+        Some(Onward {
+            to: sibling,
+            header: passed_header(own, destination.1, source),
+        })
     }
 
     /// Another supernode has something for a node of this one. The same rule holds as for what is relayed.
@@ -178,10 +186,10 @@ impl Engine {
         destination: RelayIndex,
         inner: &[u8],
         out: &mut Outbox,
-    ) {
+    ) -> Option<Onward> {
         let to = self.anchor.by_index(destination);
         let path = to.and_then(|to| self.peers.get(to)?.path);
-        let (Some(to), Some(path @ Path::Direct(_))) = (to, path) else {
+        let (Some(to), Some(Path::Direct(address))) = (to, path) else {
             self.counters.relay_unknown_destination += 1;
             // Its records there are of another time.
             if source.1 == RelayIndex::SUPERNODE {
@@ -189,20 +197,17 @@ impl Engine {
                     put_hint(bytes, Unknown::Registration(destination));
                 });
             }
-            return;
+            return None;
         };
         let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
         if !handshake && !self.anchor.has_sent(to, source) {
             self.counters.relay_unanswered += 1;
-            return;
+            return None;
         }
-        let sent = self.transmit(path, out, |bytes| {
-            put_passed(bytes, source.0, destination, source.1);
-            bytes.extend_from_slice(inner);
-        });
-        if sent {
-            self.counters.relayed += 1;
-        }
+        Some(Onward {
+            to: address,
+            header: passed_header(source.0, destination, source.1),
+        })
     }
 
     /// Tells the supernodes at which a node has records through this one that it is not registered any more.

@@ -11,21 +11,25 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use farlan_crypto::session::OpenError;
+use farlan_crypto::{NodeId, session::OpenError};
 use farlan_netconf::Policy;
+use farlan_offload::Offload;
 use tracing::trace;
 
 use crate::{
-    Batch, Engine, NetworkHandle, Outbox, Role, Time,
+    Batch, Engine, FrameLabel, NetworkHandle, Outbox, Received, Role, Time,
+    forwarding::{Onward, PassedOn},
     fragments::Part,
     handshakes::{Via, version_fits},
+    lanes::{InLane, InLanes},
+    networks::Network,
     peers::{Path, PeerId},
     sessions::MAX_EARLY,
     switch::{HEADER, MAX_FRAME, carries_ipv4},
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
-        sealed::{FULL, GROUP, GROUP_HEADER, OWN, Sealed},
+        sealed::{FULL, FrameIn, GROUP, GROUP_HEADER, MACS, OWN, PARTIAL, Sealed},
     },
 };
 
@@ -34,27 +38,62 @@ const ONE_HOP_KEPT: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Takes datagrams from the underlay, each with its source. They are opened in place.
-    pub fn handle_datagrams(&mut self, now: Time, received: &mut Batch<SocketAddr>, out: &mut Outbox) {
+    ///
+    /// What a supernode passes on is marked in the batch ([`Received::onward`](crate::Received::onward)), and is to be sent from there.
+    pub fn handle_datagrams(&mut self, now: Time, received: &mut Batch<Received>, out: &mut Outbox) {
+        let mut lanes = InLanes::default();
         for index in 0..received.len() {
-            if let Some((source, datagram)) = received.packet_mut(index) {
-                self.handle_datagram(now, Via::Direct(*source), datagram, out);
+            let Some((label, datagram)) = received.packet_mut(index) else {
+                continue;
+            };
+            let source = label.source;
+            let onward = match lanes.onward(source, datagram) {
+                Some(onward) => self.readdress(datagram, RELAY_HEADER, onward),
+                None => self.handle_datagram(now, Via::Direct(source), datagram, &mut lanes, out),
+            };
+            if let Some((to, skipped)) = onward {
+                received.send_on(index, to, skipped);
             }
         }
         self.end_turn(now, out);
     }
 
-    fn handle_datagram(&mut self, now: Time, via: Via, datagram: &mut [u8], out: &mut Outbox) {
+    /// Writes the header with which a datagram goes on over the old one, which is `length` bytes long. Returns whither it goes, and how
+    /// many of its bytes stay behind.
+    fn readdress(&mut self, datagram: &mut [u8], length: usize, onward: Onward) -> Option<(SocketAddr, usize)> {
+        let skipped = length.checked_sub(RELAY_HEADER)?;
+        let header = datagram.get_mut(skipped..length)?;
+        header.copy_from_slice(&onward.header);
+        self.counters.relayed += 1;
+        Some((onward.to, skipped))
+    }
+
+    /// Returns whither it goes on, and how many of its bytes stay behind, if it is for somebody else.
+    fn handle_datagram(
+        &mut self,
+        now: Time,
+        via: Via,
+        datagram: &mut [u8],
+        lanes: &mut InLanes,
+        out: &mut Outbox,
+    ) -> Option<(SocketAddr, usize)> {
+        if let Via::Direct(address) = via
+            && let Some(via) = lanes.relayed(address, datagram)
+        {
+            let inner = datagram.get_mut(RELAY_HEADER..)?;
+            return self.handle_datagram(now, via, inner, lanes, out);
+        }
         let Ok(parsed) = Datagram::parse(datagram) else {
             self.counters.malformed_datagrams += 1;
-            return;
+            return None;
         };
         if !version_fits(&parsed) {
             self.other_version_received(now, via, &parsed, out);
-            return;
+            return None;
         }
         match parsed {
             Datagram::Initiation { .. } | Datagram::Response { .. } => self.queue_handshake(via, datagram),
-            Datagram::Data { receiver, counter } => self.open(now, via, receiver, counter, datagram, out),
+            Datagram::Data { receiver, counter } => self.open(now, via, (receiver, counter), datagram, lanes, out),
             Datagram::Relay {
                 destination,
                 source,
@@ -63,33 +102,50 @@ impl Engine {
                 let Via::Direct(address) = via else {
                     // A relayed datagram holds no other.
                     self.counters.malformed_datagrams += 1;
-                    return;
+                    return None;
                 };
                 if self.role == Role::Supernode {
-                    self.relay(address, destination, source, inner, out);
-                    return;
+                    let length = datagram.len() - inner.len();
+                    let onward = self.relay(address, destination, source, inner, out)?;
+                    if matches!(destination, RelayTarget::Index(_)) {
+                        lanes.keep_onward(address, datagram, onward);
+                    }
+                    return self.readdress(datagram, length, onward);
                 }
                 let supernode = self.supernode_at(address);
                 let (Some(supernode), RelayTarget::Index(_)) = (supernode, destination) else {
                     self.counters.foreign_relay += 1;
-                    return;
+                    return None;
                 };
                 let source = RelayTarget::Index(source);
-                if let Some(inner) = datagram.get_mut(RELAY_HEADER..) {
-                    self.handle_datagram(now, Via::Relay { supernode, source }, inner, out);
-                }
+                let via = Via::Relay { supernode, source };
+                lanes.keep_relayed(address, datagram, via);
+                let inner = datagram.get_mut(RELAY_HEADER..)?;
+                return self.handle_datagram(now, via, inner, lanes, out);
             }
             Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
             Datagram::Forward { .. } | Datagram::Passed { .. } => {
                 // Where one is within another, it is not to be passed on.
-                let (Some(via), Some(inner)) = (self.passed_on(via, parsed, out), datagram.get_mut(RELAY_HEADER..))
-                else {
-                    return;
-                };
-                self.handle_datagram(now, via, inner, out);
+                match self.passed_on(via, parsed, out) {
+                    PassedOn::Here(inside) => {
+                        if let Via::Direct(address) = via {
+                            lanes.keep_relayed(address, datagram, inside);
+                        }
+                        let inner = datagram.get_mut(RELAY_HEADER..)?;
+                        return self.handle_datagram(now, inside, inner, lanes, out);
+                    }
+                    PassedOn::Onward(onward) => {
+                        if let Via::Direct(address) = via {
+                            lanes.keep_onward(address, datagram, onward);
+                        }
+                        return self.readdress(datagram, RELAY_HEADER, onward);
+                    }
+                    PassedOn::Nowhere => {}
+                }
             }
             Datagram::Hint(unknown) => self.hinted(now, via, unknown, out),
         }
+        None
     }
 
     /// The supernode of this node that is reached at `address`.
@@ -101,7 +157,15 @@ impl Engine {
         })
     }
 
-    fn open(&mut self, now: Time, via: Via, local: SessionIndex, counter: u64, datagram: &mut [u8], out: &mut Outbox) {
+    fn open(
+        &mut self,
+        now: Time,
+        via: Via,
+        (local, counter): (SessionIndex, u64),
+        datagram: &mut [u8],
+        lanes: &mut InLanes,
+        out: &mut Outbox,
+    ) {
         let id = self.peers.by_session(local);
         let peer = id.and_then(|id| Some((id, self.peers.get_mut(id)?)));
         let session = peer.and_then(|(id, peer)| Some((id, peer.sessions.by_index(local)?)));
@@ -128,6 +192,11 @@ impl Engine {
             }
         };
         trace!(bytes = message.len(), "opened");
+        if let Some(lane) = lanes.frames(via, local)
+            && let Some(frame) = lane.frame_in(message)
+        {
+            return self.frame_in_lane(now, &lane, frame, out);
+        }
         session.heard = now;
         if !session.confirmed {
             self.confirmed(now, id, local, via, out);
@@ -138,6 +207,72 @@ impl Engine {
         self.heard(now, id, via, message, out);
         self.opened(now, id, (local, via), message, out);
         self.arm(id);
+        lanes.keep_frames(self.lane_in(id, (local, via), message));
+    }
+
+    /// The lane of what comes after a frame that came this way. None as long as frames may have to wait.
+    fn lane_in(&self, id: PeerId, (local, via): (SessionIndex, Via), message: &[u8]) -> Option<InLane> {
+        let (Ok(Sealed::Own { network: place, .. } | Sealed::Full { network: place, .. }), Role::Node) =
+            (Sealed::parse(message), self.role)
+        else {
+            return None;
+        };
+        let peer = self.peers.get(id)?;
+        let session = peer.sessions.get(local).filter(|session| session.confirmed)?;
+        let told = session.networks.known() && session.networks.their_claims_number.is_some();
+        let network = self.networks.get(session.networks.at(place).filter(|_| told)?)?;
+        Some(InLane {
+            via,
+            peer: id,
+            session: local,
+            place,
+            network: network.handle,
+            macs: macs_between(network, &peer.key.node_id()),
+        })
+    }
+
+    /// A frame under the session and by the way of the one before it.
+    fn frame_in_lane(&mut self, now: Time, lane: &InLane, frame: FrameIn<'_>, out: &mut Outbox) {
+        // What was sent in this batch may have given the sign of life that the frames before asked for.
+        if let Some(peer) = self.peers.get_mut(lane.peer)
+            && peer.owed.is_none()
+        {
+            peer.owed = Some(now);
+            self.arm(lane.peer);
+        }
+        self.deliver(now, lane.peer, (lane.network, &lane.macs), frame, out);
+    }
+
+    /// Hands a frame to its card, if the network's policy lets it in.
+    fn deliver(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (network, macs): (NetworkHandle, &[u8; MACS]),
+        frame: FrameIn<'_>,
+        out: &mut Outbox,
+    ) {
+        let label = FrameLabel {
+            network,
+            offload: Offload {
+                partial: frame.partial,
+                segment: None,
+            },
+        };
+        let range = out.frames.write(label, |bytes| {
+            if frame.own {
+                bytes.extend_from_slice(macs);
+            }
+            bytes.extend_from_slice(frame.bytes);
+        });
+        let Some(written) = out.frames.slice_mut(range) else {
+            return;
+        };
+        if written.len() >= HEADER && self.let_in(now, id, network, written) {
+            self.counters.frames_received += 1;
+        } else {
+            out.frames.pop();
+        }
     }
 
     /// Something sealed came from a peer: it is alive, and that is a way to it.
@@ -192,18 +327,12 @@ impl Engine {
             Sealed::Own { .. } | Sealed::Full { .. } | Sealed::Group { .. } if self.role == Role::Supernode => {
                 self.counters.unknown_messages += 1;
             }
-            Sealed::Own { network, rest } => {
-                if let Some(handle) = self.matched(now, id, (local, via), network, message) {
-                    self.own_frame_received(now, id, handle, rest, out);
-                    self.note_use(now, id, out);
-                }
-            }
-            Sealed::Full { network, frame } => {
-                if let Some(handle) = self.matched(now, id, (local, via), network, message)
-                    && self.let_in(now, id, handle, frame)
-                {
-                    self.counters.frames_received += 1;
-                    out.frames.push(handle, frame);
+            Sealed::Own { network: place, .. } | Sealed::Full { network: place, .. } => {
+                let handle = self.matched(now, id, (local, via), place, message);
+                let network = handle.and_then(|handle| self.networks.get(handle));
+                if let (Some(network), Some(peer), Some(frame)) = (network, self.peers.get(id), FrameIn::of(message)) {
+                    let macs = macs_between(network, &peer.key.node_id());
+                    self.deliver(now, id, (network.handle, &macs), frame, out);
                     self.note_use(now, id, out);
                 }
             }
@@ -233,7 +362,11 @@ impl Engine {
                 self.counters.fragments_lost += lost;
                 // Only frames are cut, and no part is a cut message itself.
                 match whole {
-                    Some(whole) if whole.first().is_some_and(|kind| [OWN, FULL, GROUP].contains(kind)) => {
+                    Some(whole)
+                        if whole
+                            .first()
+                            .is_some_and(|kind| [OWN, FULL, GROUP].contains(&(kind & !PARTIAL))) =>
+                    {
                         self.opened(now, id, (local, via), &whole, out);
                     }
                     Some(_) => self.counters.malformed_messages += 1,
@@ -288,30 +421,6 @@ impl Engine {
             Ok(Sealed::Own { rest, .. }) => carries_ipv4(rest),
             Ok(Sealed::Full { frame, .. } | Sealed::Group { frame, .. }) => frame.get(12..).is_some_and(carries_ipv4),
             _ => false,
-        }
-    }
-
-    /// A frame between the two nodes' own MACs, which are put before it again.
-    fn own_frame_received(&mut self, now: Time, id: PeerId, handle: NetworkHandle, rest: &[u8], out: &mut Outbox) {
-        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
-            return;
-        };
-        let mut macs = [0; 12];
-        let (destination, source) = macs.split_at_mut(6);
-        destination.copy_from_slice(network.mac.as_bytes());
-        source.copy_from_slice(network.plan.mac(&peer.key.node_id()).as_bytes());
-        let range = out.frames.write(handle, |bytes| {
-            bytes.extend_from_slice(&macs);
-            bytes.extend_from_slice(rest);
-        });
-        let Some(frame) = out.frames.slice_mut(range) else {
-            return;
-        };
-        let admitted = frame.len() >= HEADER && self.let_in(now, id, handle, frame);
-        if admitted {
-            self.counters.frames_received += 1;
-        } else {
-            out.frames.pop();
         }
     }
 
@@ -419,6 +528,15 @@ impl Engine {
             self.registration_lost(now, id, out);
         }
     }
+}
+
+/// The MACs of a frame that `node` sends to this one.
+fn macs_between(network: &Network, node: &NodeId) -> [u8; MACS] {
+    let mut macs = [0; MACS];
+    let (destination, source) = macs.split_at_mut(MACS / 2);
+    destination.copy_from_slice(network.mac.as_bytes());
+    source.copy_from_slice(network.plan.mac(node).as_bytes());
+    macs
 }
 
 /// Whether a message begins with a challenge.

@@ -16,6 +16,7 @@ mod api;
 mod batch;
 mod bridging;
 mod claimed;
+mod content;
 mod counters;
 mod direct;
 mod directory;
@@ -25,6 +26,7 @@ mod fragments;
 mod handshakes;
 mod homes;
 mod inbound;
+mod lanes;
 mod learned;
 mod lookups;
 mod members;
@@ -40,6 +42,7 @@ mod relays;
 mod rendezvous;
 mod retry;
 mod sessions;
+mod sizes;
 mod subscriptions;
 mod supernodes;
 mod switch;
@@ -55,7 +58,7 @@ pub use api::{
     Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
-pub use batch::{Batch, FrameLabel, Outbox, Transmit};
+pub use batch::{Batch, FrameLabel, Outbox, Received, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;

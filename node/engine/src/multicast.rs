@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
-    outbound::Content,
+    content::Content,
     peers::PeerId,
     retry::{Retry, Schedule},
     wire::control::Control,

@@ -2,133 +2,192 @@
 //!
 //! 1. [`Engine::handle_frames`] takes the frames of the cards in order.
 //! 2. [`Engine::route`] (in `switch`) decides where each goes: answered here, to one peer, to all, held, or nowhere.
-//! 3. [`Engine::send_frame`] picks the peer's session and path, or lets the frame wait for them.
-//! 4. [`Engine::lay_out`] writes `[relay header | header | kind, network, frame | room for the tag]` into the arena, in
+//! 3. [`Engine::lane_out`] finds the peer's session and path; frames to the same MACs behind it take the lane too. Otherwise
+//!    [`Engine::send_frame`] does it frame by frame, or lets the frame wait.
+//! 4. [`Engine::send_in_lane`] cuts super-frames and writes `[relay header | header | kind, network, frame | room for the tag]` into the arena;
+//!    so does [`Engine::lay_out`], in
 //!    parts where the path carries less ([`Engine::room`]).
 //! 5. [`Engine::seal_pending`] seals the whole batch in place.
 //!
 //! What the engine has to say for itself takes the short way: [`Engine::send_sealed`] lays out and seals one datagram.
 
-use std::ops::Range;
-
 use farlan_crypto::{SealJob, TAG, seal_batch};
+use farlan_offload::{Offload, Segments, complete};
 
 use crate::{
     Batch, Engine, FrameLabel, NetworkHandle, Outbox, Time,
+    content::{Content, FRAME_HEADER, PendingSeal},
     engine::Envelope,
     fragments::Part,
+    lanes::OutLane,
     mtu,
     peers::{MAX_WAITING, Path, Peer, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
-    switch::{MAX_FRAME, Route},
+    sessions::Session,
+    switch::{HEADER, MAX_FRAME, Route},
     wire::{
-        control::{Control, PADDING},
+        control::Control,
         datagram::{DATA_HEADER, SessionIndex, put_data},
-        sealed::{CONTROL, FRAGMENT, FRAGMENT_HEADER, FULL, GROUP, GROUP_HEADER, MACS, OWN},
+        sealed::{FRAGMENT_HEADER, FULL, GROUP_HEADER, MACS, OWN, PARTIAL},
     },
 };
 
-/// What stands before a frame for one peer: kind and network.
-const FRAME_HEADER: usize = 2;
-
-/// A datagram that is laid out but not yet sealed.
-#[derive(Debug)]
-pub(crate) struct PendingSeal {
-    peer: PeerId,
-    session: SessionIndex,
-    counter: u64,
-    range: Range<usize>,
-}
-
-/// What is put into a data datagram.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Content<'a> {
-    Empty,
-    /// A frame for one peer; the MACs are left out where they are the two nodes' own.
-    Frame {
-        network: u8,
-        frame: &'a [u8],
-        own: bool,
-    },
-    Group {
-        network: u8,
-        sequence: u64,
-        frame: &'a [u8],
-    },
-    Control(&'a [Control]),
-    /// A message that is filled up to a length of its own.
-    Padded {
-        message: &'a Control,
-        length: usize,
-    },
-    /// A part of another message.
-    Part(Part<'a>),
-}
-
-impl Content<'_> {
-    /// Its length, where it may be cut into parts.
-    fn length(&self) -> Option<usize> {
-        match self {
-            Self::Frame { frame, own, .. } => Some(FRAME_HEADER + frame.len() - if *own { MACS } else { 0 }),
-            Self::Group { frame, .. } => Some(GROUP_HEADER + frame.len()),
-            Self::Empty | Self::Control(_) | Self::Padded { .. } | Self::Part(_) => None,
-        }
-    }
-
-    fn write(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Self::Empty => {}
-            Self::Frame { network, frame, own } => {
-                bytes.extend_from_slice(&[if *own { OWN } else { FULL }, *network]);
-                let skipped = if *own { MACS } else { 0 };
-                bytes.extend_from_slice(frame.get(skipped..).unwrap_or_default());
-            }
-            Self::Group {
-                network,
-                sequence,
-                frame,
-            } => {
-                bytes.extend_from_slice(&[GROUP, *network]);
-                bytes.extend_from_slice(&sequence.to_be_bytes());
-                bytes.extend_from_slice(frame);
-            }
-            Self::Control(messages) => {
-                let start = bytes.len();
-                bytes.push(CONTROL);
-                for message in *messages {
-                    message.encode(bytes);
-                }
-                let length = bytes.len() - start;
-                bytes.resize(start + length.next_multiple_of(PADDING), 0);
-            }
-            Self::Padded { message, length } => {
-                let start = bytes.len();
-                bytes.push(CONTROL);
-                message.encode(bytes);
-                bytes.resize((start + length).max(bytes.len()), 0);
-            }
-            Self::Part(part) => {
-                bytes.push(FRAGMENT);
-                bytes.extend_from_slice(&part.message.to_be_bytes());
-                bytes.extend_from_slice(&[part.position, part.count]);
-                bytes.extend_from_slice(part.bytes);
-            }
-        }
-    }
-}
-
 impl Engine {
-    /// Takes frames that the machine sent through its cards.
+    /// Takes frames and super-frames that the machine sent through its cards.
     pub fn handle_frames(&mut self, now: Time, frames: &mut Batch<FrameLabel>, out: &mut Outbox) {
+        let mut lane: Option<OutLane> = None;
         for (label, frame) in frames.iter() {
-            self.handle_frame(now, label.network, frame, out);
+            let known = lane.as_mut().filter(|lane| lane.is_for(label.network, frame));
+            if known.is_some_and(|lane| self.send_in_lane(now, lane, label.offload, frame, out)) {
+                continue;
+            }
+            lane = self.handle_frame(now, label, frame, out);
         }
         self.seal_pending(out);
         self.end_turn(now, out);
     }
 
-    fn handle_frame(&mut self, now: Time, network: NetworkHandle, frame: &[u8], out: &mut Outbox) {
+    /// Returns the lane of the frames that have the same MACs, where there is one.
+    fn handle_frame(&mut self, now: Time, label: &FrameLabel, frame: &[u8], out: &mut Outbox) -> Option<OutLane> {
+        let network = label.network;
         self.source_is_here(network, frame);
-        match self.route(now, network, frame) {
+        // Where a super-frame goes shows at its front.
+        let front = frame.get(..MAX_FRAME).unwrap_or(frame);
+        let route = self.route(now, network, front);
+        if let Route::Peer { peer, own } = route
+            && let Some(mut lane) = self.lane_out(now, network, peer, own, frame)
+            && self.send_in_lane(now, &mut lane, label.offload, frame, out)
+        {
+            self.frames_left(now, peer, out);
+            return Some(lane);
+        }
+        if label.offload == Offload::default() {
+            self.handle_plain_frame(now, network, frame, route, out);
+        } else {
+            self.handle_cut(now, label, frame, out);
+        }
+        None
+    }
+
+    /// The lane to a peer, if there is nothing to wait for.
+    fn lane_out(&mut self, now: Time, network: NetworkHandle, id: PeerId, own: bool, frame: &[u8]) -> Option<OutLane> {
+        let peer = self.peers.get_mut(id)?;
+        let way = peer.way()?;
+        let session = peer.sessions.sending().filter(|session| session.ends() > now)?;
+        let networks = &session.networks;
+        if networks.known() && !networks.shared(network) {
+            return None;
+        }
+        let place = networks.position(network)?;
+        let (session, remote) = (session.local, session.remote);
+        Some(OutLane {
+            network,
+            macs: *frame.first_chunk()?,
+            peer: id,
+            own,
+            session,
+            remote,
+            place,
+            envelope: self.envelope(way)?,
+            noted: OutLane::ROOM,
+            limit: OutLane::ROOM,
+        })
+    }
+
+    /// Lays a frame, or all that a super-frame stands for, out in a lane. Returns whether that was possible; if not, nothing was
+    /// laid out.
+    fn send_in_lane(
+        &mut self,
+        now: Time,
+        lane: &mut OutLane,
+        offload: Offload,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) -> bool {
+        let Ok(segments) = Segments::new(frame, offload) else {
+            return false;
+        };
+        let skipped = if lane.own { MACS } else { 0 };
+        let longest = segments.longest();
+        if !(HEADER..=MAX_FRAME).contains(&longest) || !self.fits(now, lane, longest - skipped) {
+            return false;
+        }
+        let Some(peer) = self.peers.get_mut(lane.peer) else {
+            return false;
+        };
+        let Some(session) = peer.sessions.by_index(lane.session) else {
+            return false;
+        };
+        let partial = if offload.partial { PARTIAL } else { 0 };
+        let kind = if lane.own { OWN } else { FULL } | partial;
+        for index in 0..segments.len() {
+            // A session ends long before its counters do.
+            let Ok(counter) = session.sealer.next_counter() else {
+                break;
+            };
+            let range = lane.envelope.write(&mut out.datagrams, |bytes| {
+                put_data(bytes, lane.remote, counter);
+                bytes.extend_from_slice(&[kind, lane.place]);
+                segments.write(index, skipped, bytes);
+                bytes.extend_from_slice(&[0; TAG]);
+            });
+            self.pending_seals.push(PendingSeal {
+                peer: lane.peer,
+                session: lane.session,
+                counter,
+                range,
+            });
+            self.counters.frames_sent += 1;
+        }
+        peer.owed = None;
+        true
+    }
+
+    /// Whether a frame of `length` bytes passes on a lane whole.
+    fn fits(&mut self, now: Time, lane: &mut OutLane, length: usize) -> bool {
+        let packet = lane.envelope.overhead() + DATA_HEADER + FRAME_HEADER + length + TAG;
+        if packet > lane.noted {
+            let Some(limit) = self.note_size(now, lane.peer, &lane.envelope, packet) else {
+                return false;
+            };
+            lane.noted = packet;
+            lane.limit = limit;
+        }
+        packet <= lane.limit
+    }
+
+    /// Frames were laid out for a peer.
+    fn frames_left(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.wanted = Some(now);
+        let rekey = peer.sessions.wants_rekey(now);
+        self.expect_answer(now, id);
+        self.note_use(now, id, out);
+        if rekey {
+            self.begin_handshake(id, true);
+        }
+    }
+
+    /// Cuts what offloads left open into plain frames.
+    fn handle_cut(&mut self, now: Time, label: &FrameLabel, frame: &[u8], out: &mut Outbox) {
+        let Ok(segments) = Segments::new(frame, label.offload) else {
+            self.counters.malformed_frames += 1;
+            return;
+        };
+        let mut plain = Vec::with_capacity(segments.longest());
+        for index in 0..segments.len() {
+            plain.clear();
+            segments.write(index, 0, &mut plain);
+            if label.offload.partial && complete(&mut plain).is_err() {
+                self.counters.malformed_frames += 1;
+                continue;
+            }
+            let route = self.route(now, label.network, &plain);
+            self.handle_plain_frame(now, label.network, &plain, route, out);
+        }
+    }
+
+    fn handle_plain_frame(&mut self, now: Time, network: NetworkHandle, frame: &[u8], route: Route, out: &mut Outbox) {
+        match route {
             Route::Peer { peer, own } => self.send_frame(now, peer, network, frame, own, out),
             Route::Group => self.send_group(now, network, frame, out),
             Route::Answer(answer) => {
@@ -184,13 +243,12 @@ impl Engine {
             out,
         ) {
             self.counters.frames_sent += 1;
-            self.expect_answer(now, id);
-            self.note_use(now, id, out);
+            self.frames_left(now, id, out);
         } else {
             self.let_wait(now, id, network, frame);
-        }
-        if rekey {
-            self.begin_handshake(id, true);
+            if rekey {
+                self.begin_handshake(id, true);
+            }
         }
     }
 
@@ -257,6 +315,12 @@ impl Engine {
         if packet <= mtu::FLOOR {
             return None;
         }
+        let limit = self.note_size(now, id, envelope, packet)?;
+        (packet > limit).then(|| limit.saturating_sub(around + FRAGMENT_HEADER).max(1))
+    }
+
+    /// Tells the path that a packet of `size` bytes is to be sent on it, and returns what it carries.
+    fn note_size(&mut self, now: Time, id: PeerId, envelope: &Envelope, size: usize) -> Option<usize> {
         let peer = self.peers.get_mut(id)?;
         let path = if envelope.is_relayed() {
             peer.relay_mtu.lead_to(envelope.destination);
@@ -264,12 +328,12 @@ impl Engine {
         } else {
             peer.direct.mtu(envelope.destination)?
         };
-        let news = path.note(now, packet);
+        let news = path.note(now, size);
         let limit = path.limit();
         if news {
             self.arm(id);
         }
-        (packet > limit).then(|| limit.saturating_sub(around + FRAGMENT_HEADER).max(1))
+        Some(limit)
     }
 
     /// Lays a message out in parts of `room` bytes.
@@ -346,15 +410,20 @@ impl Engine {
         let mut arena = out.datagrams.slice_mut(0..end).unwrap_or_default();
         let mut offset = 0;
         let mut jobs: Vec<SealJob<'_>> = Vec::with_capacity(self.pending_seals.len());
+        let mut last: Option<(&PendingSeal, Option<&Session>)> = None;
         for seal in &self.pending_seals {
             let (_, tail) = std::mem::take(&mut arena).split_at_mut(seal.range.start - offset);
             let (datagram, tail) = tail.split_at_mut(seal.range.len());
             arena = tail;
             offset = seal.range.end;
-            let session = self
-                .peers
-                .get(seal.peer)
-                .and_then(|peer| peer.sessions.get(seal.session));
+            let session = match last {
+                Some((before, session)) if (before.peer, before.session) == (seal.peer, seal.session) => session,
+                _ => self
+                    .peers
+                    .get(seal.peer)
+                    .and_then(|peer| peer.sessions.get(seal.session)),
+            };
+            last = Some((seal, session));
             let (header, message_and_tag) = datagram.split_at_mut(DATA_HEADER);
             match session {
                 Some(session) => jobs.push(session.sealer.job(seal.counter, header, message_and_tag)),
@@ -402,51 +471,6 @@ impl Engine {
         let sent = self.lay_out_in(now, id, local, envelope.with_ttl(ttl), content, out);
         self.seal_pending(out);
         sent
-    }
-
-    /// Finds out what the paths to a peer carry, by padded pings.
-    pub(crate) fn tend_mtu(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.sessions.is_empty()) else {
-            return;
-        };
-        let direct = peer.direct.sizes_due(now);
-        let patience = peer.patience();
-        let relayed = peer.relay_mtu.due(now, patience, peer.heard);
-        let relay = peer.path;
-        let direct = direct.into_iter().map(|(address, size)| (Path::Direct(address), size));
-        let relayed = relayed.into_iter().filter_map(|size| Some((relay?, size)));
-        for (path, size) in direct.chain(relayed).collect::<Vec<_>>() {
-            self.try_size(now, id, path, size, out);
-        }
-    }
-
-    fn try_size(&mut self, now: Time, id: PeerId, path: Path, size: usize, out: &mut Outbox) {
-        let token = self.random_u64();
-        let Some(envelope) = self.envelope(path) else { return };
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        match path {
-            Path::Direct(address) => {
-                if let Some(mtu) = peer.direct.mtu(address) {
-                    mtu.tried(size, token);
-                }
-            }
-            Path::Relay { .. } | Path::Passed { .. } => peer.relay_mtu.tried(size, token),
-        }
-        let length = size.saturating_sub(envelope.overhead() + DATA_HEADER + TAG);
-        let message = &Control::Ping { token };
-        self.send_along(now, id, (path, None), Content::Padded { message, length }, out);
-    }
-
-    /// A ping was answered; whether it was padded to find out what a path carries.
-    pub(crate) fn size_answered(&mut self, now: Time, id: PeerId, token: u64) -> bool {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return false;
-        };
-        let answered = peer.relay_mtu.answered(now, token) || peer.direct.size_answered(now, token);
-        if answered {
-            self.arm(id);
-        }
-        answered
     }
 
     /// Sends control messages in one datagram.

@@ -21,10 +21,10 @@ use tracing::{debug, info, trace};
 
 use crate::{
     Engine, Event, Outbox, PathKind, Time,
+    content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
     handshakes::Via,
     multicast::ALL,
-    outbound::Content,
     peers::{Path, Peer, PeerId},
     retry::{Retry, Schedule},
     wire::{

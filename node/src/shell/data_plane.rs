@@ -26,7 +26,7 @@ use farlan_crypto::{
 };
 use farlan_engine::{
     Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
-    NetworkStatus, Outbox, PeerStatus, SupernodeStatus, Target, Time,
+    NetworkStatus, Outbox, PeerStatus, Received, SupernodeStatus, Target, Time,
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
@@ -269,7 +269,7 @@ struct Loop {
     origin: Instant,
     timer: Pin<Box<Sleep>>,
     /// Datagrams received in this turn.
-    datagrams: Batch<SocketAddr>,
+    datagrams: Batch<Received>,
     /// Frames read in this turn.
     frames: Batch<FrameLabel>,
     outbox: Outbox,
@@ -363,6 +363,9 @@ impl Loop {
         if !self.datagrams.is_empty() {
             self.engine
                 .handle_datagrams(self.now(), &mut self.datagrams, &mut self.outbox);
+            for (transmit, datagram) in self.datagrams.onward() {
+                self.outbox.datagrams.push(*transmit, datagram);
+            }
             self.datagrams.clear();
         }
         let more_frames = self

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use farlan_engine::{Batch, Transmit};
+use farlan_engine::{Batch, Received, Transmit};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// A bound underlay socket, not yet tied to a runtime.
@@ -103,10 +103,10 @@ impl AttachedUnderlay {
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
-    pub(super) fn receive(&self, datagrams: &mut Batch<SocketAddr>) -> io::Result<()> {
+    pub(super) fn receive(&self, datagrams: &mut Batch<Received>) -> io::Result<()> {
         datagrams.read(LARGEST_DATAGRAM, |room| {
             let (length, source) = self.socket.try_recv_from(room)?;
-            Ok((length, to_plain(source)))
+            Ok((length, to_plain(source).into()))
         })?;
         Ok(())
     }
@@ -306,8 +306,8 @@ mod tests {
         tokio::time::timeout(std::time::Duration::from_secs(5), wait)
             .await
             .unwrap();
-        let (source, bytes) = batch.packet(0).unwrap();
-        (*source, bytes.to_vec())
+        let (label, bytes) = batch.packet(0).unwrap();
+        (label.source, bytes.to_vec())
     }
 
     #[tokio::test]

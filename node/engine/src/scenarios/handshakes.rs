@@ -221,7 +221,7 @@ fn a_supernode_keeps_no_frames() {
     let mut out = Outbox::default();
     let frame = [0; 9000];
     for _ in 0..40 {
-        let content = crate::outbound::Content::Frame {
+        let content = crate::content::Content::Frame {
             network: 0,
             frame: &frame,
             own: false,

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, NetworkStatus, Outbox, Role, Time,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, NetworkHandle, NetworkStatus, Outbox, Received, Role, Time,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,
@@ -37,6 +37,8 @@ pub(super) struct Host {
     /// Its address on a LAN it shares with every other host that has one.
     pub(super) inside: Option<SocketAddr>,
     pub(super) frames: Vec<(NetworkHandle, Vec<u8>)>,
+    /// Their labels.
+    pub(super) labels: Vec<FrameLabel>,
     pub(super) events: Vec<Event>,
     seed: u8,
     role: Role,
@@ -109,6 +111,7 @@ impl Lab {
             address: SocketAddr::from(([10, 0, 0, u8::try_from(place + 1).unwrap()], 9600)),
             inside: None,
             frames: Vec::new(),
+            labels: Vec::new(),
             events: Vec::new(),
             seed,
             role,
@@ -200,6 +203,7 @@ impl Lab {
         }
         for (label, frame) in out.frames.iter() {
             host.frames.push((label.network, frame.to_vec()));
+            host.labels.push(*label);
         }
         host.events.append(&mut out.events);
         out.clear();
@@ -207,19 +211,32 @@ impl Lab {
 
     /// The machine at `place` sends a frame through its card.
     pub(super) fn send(&mut self, place: Place, network: NetworkHandle, frame: &[u8]) {
+        self.send_batch(place, &[(network.into(), frame)]);
+    }
+
+    /// The machine at `place` sends frames and super-frames through its card, which are read in one turn.
+    pub(super) fn send_batch(&mut self, place: Place, frames: &[(FrameLabel, &[u8])]) {
         let (mut batch, mut out) = (Batch::default(), Outbox::default());
-        batch.push(network, frame);
+        for (label, frame) in frames {
+            batch.push(*label, frame);
+        }
         self.hosts[place].engine.handle_frames(self.now, &mut batch, &mut out);
         self.take(place, &mut out);
     }
 
     /// A datagram reaches `place` at once.
     pub(super) fn deliver(&mut self, place: Place, from: SocketAddr, datagram: &[u8]) {
-        let (mut batch, mut out) = (Batch::default(), Outbox::default());
+        let mut batch = Batch::default();
         batch.push(from, datagram);
-        self.hosts[place]
-            .engine
-            .handle_datagrams(self.now, &mut batch, &mut out);
+        self.deliver_batch(place, &mut batch);
+    }
+
+    fn deliver_batch(&mut self, place: Place, batch: &mut Batch<Received>) {
+        let mut out = Outbox::default();
+        self.hosts[place].engine.handle_datagrams(self.now, batch, &mut out);
+        for (transmit, bytes) in batch.onward() {
+            out.datagrams.push(*transmit, bytes);
+        }
         self.take(place, &mut out);
     }
 
@@ -256,8 +273,21 @@ impl Lab {
             let arrival = self.passing.front().map(|passing| passing.arrives);
             let next = timers.chain(arrival).min().map_or(end, |next| next.min(end));
             self.now = next.max(self.now);
+            let mut batch = Batch::default();
+            let mut target = None;
             while let Some(passing) = self.passing.pop_front_if(|passing| passing.arrives <= self.now) {
-                self.arrive(passing);
+                let Some((place, from, bytes)) = self.arrive(passing) else {
+                    continue;
+                };
+                // What arrives together is received together.
+                if let Some(before) = target.filter(|before| *before != place) {
+                    self.deliver_batch(before, &mut std::mem::take(&mut batch));
+                }
+                target = Some(place);
+                batch.push(from, &bytes);
+            }
+            if let Some(place) = target {
+                self.deliver_batch(place, &mut batch);
             }
             if self.now >= end {
                 break;
@@ -270,18 +300,16 @@ impl Lab {
         self.run(Duration::from_secs(seconds));
     }
 
-    fn arrive(&mut self, mut passing: Passing) {
+    /// What the wire makes of a datagram that comes to its end.
+    fn arrive(&mut self, mut passing: Passing) -> Option<(Place, SocketAddr, Vec<u8>)> {
         let at = |host: &Host, address| host.address == address || host.inside == Some(address);
         let place = |address| self.hosts.iter().position(|host| at(host, address));
-        let (Some(from), Some(to)) = (place(passing.from), place(passing.to)) else {
-            return;
-        };
+        let (from, to) = (place(passing.from)?, place(passing.to)?);
         let straight = [from, to].iter().all(|place| self.hosts[*place].role == Role::Node);
         // What has a time to live dies on the way.
         let passes = passing.ttl.is_none() && (self.open || !straight);
-        if passes && (self.wire)(from, to, &mut passing.bytes) {
-            self.deliver(to, passing.from, &passing.bytes);
-        }
+        let arrives = passes && (self.wire)(from, to, &mut passing.bytes);
+        arrives.then_some((to, passing.from, passing.bytes))
     }
 
     pub(super) fn status(&self, place: Place, network: NetworkHandle) -> NetworkStatus {

@@ -5,6 +5,7 @@ mod ethernet;
 mod handshakes;
 mod lab;
 mod networks;
+mod offloads;
 mod paths;
 mod supernodes;
 mod switch;

@@ -11,8 +11,8 @@ use farlan_netconf::{DirectoryKey, Mac, NodePrefix};
 use super::lab::{Lab, Place, frame, link, name, world_id};
 use crate::{
     MAX_NETWORKS, NetworkHandle,
+    content::Content,
     networks::Member,
-    outbound::Content,
     peers::Path,
     wire::{
         control::{ADDRESSES_AT_ONCE, Control, MEMBERS_AT_ONCE, MemberEntry, Membership, NodeRecord, Query, TAG},

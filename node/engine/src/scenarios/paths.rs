@@ -557,7 +557,7 @@ fn who_only_claims_to_be_there_gets_no_data_for_long() {
             now,
             id,
             (crate::peers::Path::Direct(to), None),
-            crate::outbound::Content::Empty,
+            crate::content::Content::Empty,
             &mut out,
         );
         pair.lab.take(other, &mut out);
@@ -595,7 +595,7 @@ fn a_hidden_address_answers_nothing_that_comes_straight_from_strangers() {
         now,
         id,
         (crate::peers::Path::Direct(to), None),
-        crate::outbound::Content::Empty,
+        crate::content::Content::Empty,
         &mut out,
     );
     pair.lab.take(other, &mut out);

@@ -10,7 +10,7 @@ use crate::{
     Anchor, Event, Join, NetworkHandle, Outbox, Role, Time,
     peers::Path,
     wire::datagram::SessionIndex,
-    wire::datagram::{RelayIndex, RelayTarget, SupernodeTag, Unknown, put_data, put_hint, put_passed, put_relay},
+    wire::datagram::{RelayIndex, RelayTarget, SupernodeTag, Unknown, passed_header, put_data, put_hint, put_relay},
 };
 
 /// Two nodes that spoke to each other, and the supernodes of their world.
@@ -328,7 +328,7 @@ fn what_was_passed_on_is_not_passed_on_again() {
     let other = *pair.supernodes.iter().find(|supernode| **supernode != holder).unwrap();
     let tag = SupernodeTag::of(&lab.key(other).node_id());
     let mut datagram = Vec::new();
-    put_passed(&mut datagram, tag, index, RelayIndex(77));
+    datagram.extend_from_slice(&passed_header(tag, index, RelayIndex(77)));
     datagram.extend([1; 144]);
     lab.passing.clear();
     let before = lab.hosts[holder].engine.counters();
@@ -340,7 +340,7 @@ fn what_was_passed_on_is_not_passed_on_again() {
     // From another address, or within another one, it is nobody's.
     lab.deliver(holder, lab.hosts[a].address, &datagram);
     let mut nested = Vec::new();
-    put_passed(&mut nested, tag, RelayIndex::SUPERNODE, RelayIndex(77));
+    nested.extend_from_slice(&passed_header(tag, RelayIndex::SUPERNODE, RelayIndex(77)));
     nested.extend(&datagram);
     lab.deliver(holder, from, &nested);
     let end = lab.hosts[holder].engine.counters();
@@ -366,7 +366,7 @@ fn a_hint_is_never_larger_than_its_cause() {
     put_relay(&mut forward, remote, RelayIndex(6));
     let tag = SupernodeTag::of(&lab.key(pair.supernodes[1]).node_id());
     let mut passed = Vec::new();
-    put_passed(&mut passed, tag, RelayIndex(3), RelayIndex::SUPERNODE);
+    passed.extend_from_slice(&passed_header(tag, RelayIndex(3), RelayIndex::SUPERNODE));
     let sibling = lab.hosts[pair.supernodes[1]].address;
     for (from, datagram) in [(from, data), (from, relay), (from, forward), (sibling, passed)] {
         lab.passing.clear();

@@ -9,7 +9,7 @@ use rand_core::SeedableRng as _;
 
 use crate::{
     Batch, Config, Engine, Outbox, Role, Time,
-    outbound::Content,
+    content::Content,
     peers::Path,
     sessions::{Lifetime, Session},
     wire::{

@@ -228,28 +228,32 @@ pub(crate) fn put_data(bytes: &mut Vec<u8>, receiver: SessionIndex, counter: u64
 
 pub(crate) fn put_relay(bytes: &mut Vec<u8>, destination: RelayTarget, source: RelayIndex) {
     match destination {
-        RelayTarget::Index(index) => {
-            bytes.extend_from_slice(&[RELAY, 0, 0, 0]);
-            bytes.extend_from_slice(&index.0.to_be_bytes());
-        }
+        RelayTarget::Index(index) => bytes.extend_from_slice(&relay_header(index, source)),
         RelayTarget::Node(node) => {
             bytes.extend_from_slice(&[RELAY_FIRST, 0, 0, 0]);
             bytes.extend_from_slice(node.as_bytes());
+            bytes.extend_from_slice(&source.0.to_be_bytes());
         }
         RelayTarget::Remote { supernode, index } => {
-            bytes.push(FORWARD);
-            bytes.extend_from_slice(&supernode.0);
-            bytes.extend_from_slice(&index.0.to_be_bytes());
+            bytes.extend_from_slice(&header(FORWARD, supernode.0, index, source));
         }
     }
-    bytes.extend_from_slice(&source.0.to_be_bytes());
 }
 
-pub(crate) fn put_passed(bytes: &mut Vec<u8>, origin: SupernodeTag, destination: RelayIndex, source: RelayIndex) {
-    bytes.push(PASSED);
-    bytes.extend_from_slice(&origin.0);
-    bytes.extend_from_slice(&destination.0.to_be_bytes());
-    bytes.extend_from_slice(&source.0.to_be_bytes());
+/// What stands before a relayed datagram in the short form.
+pub(crate) fn relay_header(destination: RelayIndex, source: RelayIndex) -> [u8; RELAY_HEADER] {
+    header(RELAY, [0; 3], destination, source)
+}
+
+/// What stands before a datagram passed on from supernode `origin`.
+pub(crate) fn passed_header(origin: SupernodeTag, destination: RelayIndex, source: RelayIndex) -> [u8; RELAY_HEADER] {
+    header(PASSED, origin.0, destination, source)
+}
+
+fn header(kind: u8, [a, b, c]: [u8; 3], destination: RelayIndex, source: RelayIndex) -> [u8; RELAY_HEADER] {
+    let [d0, d1, d2, d3] = destination.0.to_be_bytes();
+    let [s0, s1, s2, s3] = source.0.to_be_bytes();
+    [kind, a, b, c, d0, d1, d2, d3, s0, s1, s2, s3]
 }
 
 pub(crate) fn put_hint(bytes: &mut Vec<u8>, unknown: Unknown) {
@@ -337,7 +341,7 @@ mod tests {
         assert_eq!(Datagram::parse(&bytes), Ok(expected));
 
         bytes.clear();
-        put_passed(&mut bytes, supernode, destination, source);
+        bytes.extend_from_slice(&passed_header(supernode, destination, source));
         assert_eq!(bytes.len(), RELAY_HEADER);
         bytes.extend_from_slice(b"inner");
         let expected = Datagram::Passed {

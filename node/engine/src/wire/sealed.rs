@@ -8,6 +8,7 @@
 //! control  4 | control messages …
 //! fragment 5 | message 2 | position 1 | count 1 | part …  a part of a message of kind 1, 2 or 3
 //! ```
+//! With the high bit of *own* or *full* set the frame's TCP or UDP checksum is open ([`Offload::partial`](farlan_offload::Offload)).
 //! *network* is the position of the network in the sender's own list of this session. *sequence* is unique among the
 //! group frames of one origin; it starts at random when the origin starts.
 
@@ -20,6 +21,11 @@ pub(crate) const FULL: u8 = 2;
 pub(crate) const GROUP: u8 = 3;
 pub(crate) const CONTROL: u8 = 4;
 pub(crate) const FRAGMENT: u8 = 5;
+
+/// Set in [`OWN`] and [`FULL`]: the frame's TCP or UDP checksum is open.
+pub(crate) const PARTIAL: u8 = 0x80;
+const OWN_PARTIAL: u8 = OWN | PARTIAL;
+const FULL_PARTIAL: u8 = FULL | PARTIAL;
 
 /// The header before a part.
 pub(crate) const FRAGMENT_HEADER: usize = 5;
@@ -60,18 +66,47 @@ pub(crate) enum Sealed<'a> {
     Unknown,
 }
 
+/// A frame for one node, as an *own* or *full* message holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameIn<'a> {
+    /// Whether the MACs are left out.
+    pub(crate) own: bool,
+    pub(crate) partial: bool,
+    pub(crate) place: u8,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> FrameIn<'a> {
+    /// The frame in a message, if it is of one of these kinds.
+    pub(crate) fn of(message: &'a [u8]) -> Option<Self> {
+        let (&[kind, place], bytes) = message.split_first_chunk()?;
+        let own = match kind & !PARTIAL {
+            OWN => true,
+            FULL => false,
+            _ => return None,
+        };
+        Some(Self {
+            own,
+            partial: kind & PARTIAL != 0,
+            place,
+            bytes,
+        })
+    }
+}
+
 impl<'a> Sealed<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         if reader.remaining() == 0 {
             return Ok(Self::Empty);
         }
-        Ok(match reader.u8()? {
-            OWN => Self::Own {
+        let kind = reader.u8()?;
+        Ok(match kind {
+            OWN | OWN_PARTIAL => Self::Own {
                 network: reader.u8()?,
                 rest: reader.rest(),
             },
-            FULL => Self::Full {
+            FULL | FULL_PARTIAL => Self::Full {
                 network: reader.u8()?,
                 frame: reader.rest(),
             },

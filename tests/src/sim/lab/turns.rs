@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use farlan_crypto::{Identity, Seed, Work};
-use farlan_engine::{Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, Outbox, Role, Time};
+use farlan_engine::{Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, Outbox, Received, Role, Time};
 use farlan_netconf::Policy;
 
 use super::{
@@ -180,7 +180,7 @@ impl Lab {
 
     /// Hands a datagram to its host, with those that arrive there at the same moment behind it.
     fn arrivals(&mut self, at: Duration, parcel: Parcel, bytes: Vec<u8>) {
-        let mut batch: Batch<SocketAddr> = Batch::default();
+        let mut batch: Batch<Received> = Batch::default();
         let mut target = self.arrive(&parcel, &bytes);
         let mut source = parcel.source;
         let mut bytes = bytes;
@@ -239,11 +239,14 @@ impl Lab {
         }
     }
 
-    fn give_datagrams(&mut self, host: usize, batch: &mut Batch<SocketAddr>) {
+    fn give_datagrams(&mut self, host: usize, batch: &mut Batch<Received>) {
         let now = self.engine_time(host);
         let mut out = Outbox::default();
         if let Some(engine) = &mut self.hosts[host].engine {
             engine.handle_datagrams(now, batch, &mut out);
+        }
+        for (transmit, bytes) in batch.onward() {
+            out.datagrams.push(*transmit, bytes);
         }
         batch.clear();
         self.deliver(host, &mut out);
