@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use farlan_engine::{Batch, Engine, FrameLabel, NetworkHandle, NetworkStatus, Outbox, PathKind, Time};
+use farlan_engine::{Batch, Engine, FrameLabel, NetworkHandle, NetworkStatus, Outbox, PathKind, Received, Time};
 
+use super::packets;
 use crate::sim::{Family, HostId, Lab, NetId, ethernet, payload_frame};
 
 /// One engine taken out of a lab.
@@ -84,25 +85,19 @@ impl Member {
         self.network.handle
     }
 
-    /// A UDP datagram over IPv4 to `other` in a frame of `length` bytes.
+    /// A UDP datagram over IPv4 to `other` in a frame of `length` bytes, without a checksum, which is allowed there.
     pub(super) fn frame(&self, other: &Self, length: usize) -> Vec<u8> {
-        let ip = |member: &Self| member.network.ipv4.expect("an IPv4 address").octets();
-        let packet = length - ETHERNET;
-        let mut bytes = vec![0x45, 0];
-        bytes.extend_from_slice(&(packet as u16).to_be_bytes());
-        bytes.extend_from_slice(&[0, 0, 0x40, 0, 64, 17, 0, 0]);
-        bytes.extend_from_slice(&ip(self));
-        bytes.extend_from_slice(&ip(other));
-        bytes.extend_from_slice(&[0x30, 0x39, 0x30, 0x3a]);
-        bytes.extend_from_slice(&((packet - IPV4) as u16).to_be_bytes());
-        // No checksum, which is allowed over IPv4.
-        bytes.resize(packet, 0);
-        ethernet(
-            *other.network.mac.as_bytes(),
-            *self.network.mac.as_bytes(),
-            0x0800,
-            &bytes,
-        )
+        let ip = |member: &Self| member.network.ipv4.expect("an IPv4 address");
+        let mac = |member: &Self| *member.network.mac.as_bytes();
+        let packet = packets::udp(ip(self), ip(other), length - packets::ETHERNET);
+        ethernet(mac(other), mac(self), packets::ETHERTYPE_IPV4, &packet)
+    }
+
+    /// A TCP super-frame to `other` that stands for `count` full frames.
+    pub(super) fn super_frame(&self, other: &Self, count: usize) -> Vec<u8> {
+        let ip = |member: &Self| member.network.ipv4.expect("an IPv4 address");
+        let mac = |member: &Self| *member.network.mac.as_bytes();
+        packets::super_frame(mac(other), mac(self), ip(self), ip(other), count)
     }
 
     /// `count` such frames as one batch.
@@ -118,7 +113,7 @@ impl Member {
     ///
     /// # Panics
     /// If it is not one datagram a frame.
-    pub(super) fn datagrams(&mut self, other: &Self, count: usize, length: usize) -> Batch<SocketAddr> {
+    pub(super) fn datagrams(&mut self, other: &Self, count: usize, length: usize) -> Batch<Received> {
         let mut out = Outbox::default();
         let mut frames = self.frames(other, count, length);
         self.end.engine.handle_frames(self.end.now, &mut frames, &mut out);
@@ -136,6 +131,3 @@ const SETTLING: u32 = 10;
 
 /// Payload of an experimental frame as large as the network's MTU allows.
 const LARGE: usize = 1392;
-
-const ETHERNET: usize = 14;
-const IPV4: usize = 20;

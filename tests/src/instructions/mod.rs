@@ -11,6 +11,7 @@
 
 mod engines;
 mod gate;
+mod packets;
 mod parts;
 
 pub use gate::{Baseline, Gate, Verdict};

@@ -1,11 +1,12 @@
 //! The hot functions, each at work on inputs made beforehand.
 
 use farlan_crypto::{Key, Opener, Sealer, TAG, Window};
-use farlan_engine::{Batch, Outbox, PathKind};
+use farlan_engine::{Batch, FrameLabel, Outbox, PathKind, Received};
+use farlan_offload::{Run, Segments, complete};
 
 use super::{
     engines::{Member, Trio},
-    measured,
+    measured, packets,
 };
 
 /// Measures everything, one part after the other, and tells `begun` its name and how many operations it does.
@@ -23,6 +24,8 @@ pub fn measure_all(mut begun: impl FnMut(&'static str, u32)) {
         part.outbound(outbound, &mut direct, count, length);
         part.inbound(inbound, &mut direct, count, length);
     }
+    part.outbound_super("outbound_super_of_45", &mut direct);
+    part.offloads(&direct);
     part.relay("relay_1440_of_45", &mut Trio::new(PathKind::Relay));
 }
 
@@ -72,7 +75,7 @@ impl Part<'_> {
     }
 
     fn outbound(&mut self, name: &'static str, trio: &mut Trio, count: usize, length: usize) {
-        let inputs = (0..inputs(count))
+        let inputs = (0..batches(count))
             .map(|_| trio.a.frames(&trio.b, count, length))
             .collect();
         let (engine, now) = (&mut trio.a.end.engine, trio.a.end.now);
@@ -95,13 +98,67 @@ impl Part<'_> {
         assert_eq!(out.frames.iter().count(), count, "{name}");
     }
 
+    /// Super-frames, which the engine cuts itself.
+    fn outbound_super(&mut self, name: &'static str, trio: &mut Trio) {
+        let label = FrameLabel {
+            network: trio.a.handle(),
+            offload: packets::SUPER,
+        };
+        let frame = trio.a.super_frame(&trio.b, BURST);
+        let inputs = (0..batches(BURST))
+            .map(|_| {
+                let mut batch: Batch<FrameLabel> = Batch::default();
+                batch.push(label, &frame);
+                batch
+            })
+            .collect();
+        let (engine, now) = (&mut trio.a.end.engine, trio.a.end.now);
+        let mut out = Outbox::default();
+        self.run(name, BURST, inputs, |frames| {
+            out.clear();
+            engine.handle_frames(now, frames, &mut out);
+        });
+        assert_eq!(out.datagrams.iter().count(), BURST, "{name}");
+    }
+
+    /// What makes frames of super-frames and super-frames of frames, by itself.
+    fn offloads(&mut self, trio: &Trio) {
+        let super_frame = trio.a.super_frame(&trio.b, BURST);
+        let cut = |arena: &mut Vec<u8>| {
+            let segments = Segments::new(&super_frame, packets::SUPER).expect("a super-frame");
+            for index in 0..segments.len() {
+                segments.write(index, 0, arena);
+            }
+        };
+        let mut arena = Vec::new();
+        self.run("segments_of_45", BURST, vec![(); batches(BURST)], |()| {
+            arena.clear();
+            cut(&mut arena);
+        });
+        let frames: Vec<_> = arena.chunks(arena.len() / BURST).map(<[u8]>::to_vec).collect();
+        assert_eq!(frames.len(), BURST, "segments_of_45");
+        let mut written = Vec::new();
+        self.run("run_of_45", BURST, vec![(); batches(BURST)], |()| {
+            let mut run = Run::start(&frames[0], true).expect("a frame");
+            for frame in &frames[1..] {
+                assert!(run.join(frame, true), "frames that follow each other");
+            }
+            written = run.finish().0.to_vec();
+        });
+        assert!(written.ends_with(&super_frame[HEADERS - 4..HEADERS]), "run_of_45");
+        let inputs = vec![frames[0].clone(); SINGLE];
+        self.run("complete_1400", 1, inputs, |frame| {
+            complete(frame).expect("a frame");
+        });
+    }
+
     fn relay(&mut self, name: &'static str, trio: &mut Trio) {
         let mut template = trio.a.datagrams(&trio.b, 1, FULL);
         let (_, bytes) = template.packet_mut(0).expect("one datagram");
         // A supernode does not look into what it relays, so any ending will do.
         let mut datagram = bytes.to_vec();
         datagram.resize(RELAYED, 0);
-        let inputs = (0..inputs(BURST))
+        let inputs = (0..batches(BURST))
             .map(|_| {
                 let mut batch = Batch::default();
                 for _ in 0..BURST {
@@ -112,24 +169,22 @@ impl Part<'_> {
             .collect();
         let (engine, now) = (&mut trio.supernode.engine, trio.supernode.now);
         let mut out = Outbox::default();
+        let mut relayed = 0;
         self.run(name, BURST, inputs, |datagrams| {
             out.clear();
             engine.handle_datagrams(now, datagrams, &mut out);
+            relayed += datagrams.iter().filter(|(label, _)| label.onward.is_some()).count();
         });
-        let relayed = out
-            .datagrams
-            .iter()
-            .filter(|(to, bytes)| to.destination == trio.b.end.address && bytes.len() == RELAYED);
-        assert_eq!(relayed.count(), BURST, "{name}");
+        assert_eq!(relayed, batches(BURST) * BURST, "{name}");
     }
 }
 
-fn datagrams(from: &mut Member, to: &Member, count: usize, length: usize) -> Vec<Batch<std::net::SocketAddr>> {
-    (0..inputs(count)).map(|_| from.datagrams(to, count, length)).collect()
+fn datagrams(from: &mut Member, to: &Member, count: usize, length: usize) -> Vec<Batch<Received>> {
+    (0..batches(count)).map(|_| from.datagrams(to, count, length)).collect()
 }
 
 /// How many batches of `count` packets make a measurement.
-fn inputs(count: usize) -> usize {
+fn batches(count: usize) -> usize {
     WARM + (SINGLE - WARM) / count.min(16)
 }
 
@@ -141,6 +196,9 @@ const SINGLE: usize = WARM + 320;
 
 /// A full frame at the default MTU of 1400.
 const FULL: usize = 1414;
+
+/// Ethernet, IPv4 and TCP headers.
+const HEADERS: usize = 54;
 
 /// Datagrams of one size that the kernel hands over as one, as far as 64 KB reach.
 const BURST: usize = 45;
