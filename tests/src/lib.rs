@@ -1,5 +1,6 @@
-//! The simulator and the end-to-end tests of farlan.
+//! The simulator, the end-to-end tests and the benchmark of farlan.
 
 pub mod instructions;
+pub mod bench;
 pub mod ns;
 pub mod sim;

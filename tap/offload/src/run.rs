@@ -33,31 +33,43 @@ pub struct Run {
 impl Run {
     /// Begins with a frame, whose checksum is open if it is `partial`.
     ///
+    /// # Errors
+    /// As [`restart`](Self::restart).
+    pub fn start(frame: &[u8], partial: bool) -> Result<Self, Malformed> {
+        let mut run = Self::default();
+        run.restart(frame, partial)?;
+        Ok(run)
+    }
+
+    /// Begins anew with a frame, whose checksum is open if it is `partial`.
+    ///
     /// A frame of any shape whose checksum is complete is taken; one that nothing may be joined to, or whose checksum is
     /// wrong, stays alone and is written as it is.
     ///
     /// # Errors
-    /// The checksum is open and the frame is not of the plain shape, so that nobody knows where its checksum is.
-    pub fn start(frame: &[u8], partial: bool) -> Result<Self, Malformed> {
-        let shape = Shape::of(frame);
-        if partial && shape.is_none() {
-            return Err(Malformed);
+    /// The checksum is open and the frame is not of the plain shape, so that nobody knows where its checksum is. The run
+    /// is then empty.
+    pub fn restart(&mut self, frame: &[u8], partial: bool) -> Result<(), Malformed> {
+        self.head[..VNET_HEADER].fill(0);
+        self.shape = None;
+        self.frames = 0;
+        self.partial = partial;
+        self.open = false;
+        self.push = false;
+        match Shape::of(frame) {
+            Some(shape) => {
+                self.open = may_be_first(frame, &shape, partial);
+                if partial || self.open {
+                    self.head[VNET_HEADER..VNET_HEADER + shape.payload].copy_from_slice(&frame[..shape.payload]);
+                    self.payload = shape.end - shape.payload;
+                    self.shape = Some(shape);
+                }
+            }
+            None if partial => return Err(Malformed),
+            None => {}
         }
-        let open = shape.is_some_and(|shape| may_be_first(frame, &shape, partial));
-        let mut run = Self {
-            head: [0; VNET_HEADER + LONGEST_HEADERS],
-            shape: shape.filter(|_| partial || open),
-            partial,
-            open,
-            push: false,
-            frames: 1,
-            payload: 0,
-        };
-        if let Some(shape) = &run.shape {
-            run.head[VNET_HEADER..VNET_HEADER + shape.payload].copy_from_slice(&frame[..shape.payload]);
-            run.payload = shape.end - shape.payload;
-        }
-        Ok(run)
+        self.frames = 1;
+        Ok(())
     }
 
     /// Whether `frame`, whose checksum is open if it is `partial`, continues the run; it is then part of it.
@@ -194,6 +206,21 @@ impl Run {
         let first_id = at16(first, shape.ip + IPV4_ID);
         let atomic = at16(first, shape.ip + IPV4_FRAGMENT) & DONT_FRAGMENT != 0;
         id == first_id.wrapping_add(self.frames as u16) || (id == first_id && atomic && shape.protocol == Protocol::Udp)
+    }
+}
+
+impl Default for Run {
+    /// An empty run, to be [restarted](Self::restart); nothing joins it.
+    fn default() -> Self {
+        Self {
+            head: [0; VNET_HEADER + LONGEST_HEADERS],
+            shape: None,
+            partial: false,
+            open: false,
+            push: false,
+            frames: 0,
+            payload: 0,
+        }
     }
 }
 

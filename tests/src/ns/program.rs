@@ -124,6 +124,7 @@ impl Drop for Process {
 /// A running `farlan-supernode`.
 #[derive(Debug)]
 pub struct Supernode {
+    program: PathBuf,
     process: Process,
     link: String,
     host: PublicHost,
@@ -146,7 +147,14 @@ impl Supernode {
     /// # Errors
     /// The program is missing or fails.
     pub fn start_as(lab: &Lab, host: &PublicHost, name: &str) -> Result<Self> {
-        let program = released("farlan-supernode")?;
+        Self::start_program(lab, host, name, released("farlan-supernode")?)
+    }
+
+    /// As [`start_as`](Self::start_as), by another copy of the program.
+    ///
+    /// # Errors
+    /// The program fails.
+    pub fn start_program(lab: &Lab, host: &PublicHost, name: &str, program: PathBuf) -> Result<Self> {
         let state = lab.directory().join(name);
         let port = PORT.to_string();
         let address = format!("{}:{PORT}", host.address);
@@ -162,8 +170,9 @@ impl Supernode {
             "`farlan-supernode link` printed no single line: {link:?}"
         );
         let logs = lab.directory().to_owned();
-        let process = Self::run(host, name, &state, &logs)?;
+        let process = Self::run(&program, host, name, &state, &logs)?;
         Ok(Self {
+            program,
             process,
             link,
             host: host.clone(),
@@ -178,7 +187,7 @@ impl Supernode {
     /// # Errors
     /// It does not come up.
     pub fn restart(&mut self) -> Result<()> {
-        self.process = Self::run(&self.host, &self.name, &self.state, &self.logs)?;
+        self.process = Self::run(&self.program, &self.host, &self.name, &self.state, &self.logs)?;
         Ok(())
     }
 
@@ -187,7 +196,7 @@ impl Supernode {
     /// # Errors
     /// The command fails.
     pub fn cli(&self, words: &[&str]) -> Result<Finished> {
-        let mut command = self.host.namespace.command(released("farlan-supernode")?);
+        let mut command = self.host.namespace.command(&self.program);
         command.args(words).arg("--state-dir").arg(&self.state);
         command::finish(command, CLI_LIMIT, None)?.success()
     }
@@ -206,8 +215,8 @@ impl Supernode {
         self.host.address
     }
 
-    fn run(host: &PublicHost, name: &str, state: &Path, logs: &Path) -> Result<Process> {
-        let mut command = host.namespace.command(released("farlan-supernode")?);
+    fn run(program: &Path, host: &PublicHost, name: &str, state: &Path, logs: &Path) -> Result<Process> {
+        let mut command = host.namespace.command(program);
         command.args(["run", "--state-dir"]).arg(state);
         let mut process = Process::spawn(command, name, logs)?;
         let wildcard = format!(":{PORT}");

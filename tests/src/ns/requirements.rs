@@ -23,6 +23,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("radvd", "radvd"),
     ("busybox", "busybox"),
     ("rsync", "rsync"),
+    ("iperf3", "iperf3"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
@@ -56,6 +57,14 @@ pub fn check_transfers() -> Result<()> {
     check(&[BASE_PROGRAMS, &["rsync"]].concat())
 }
 
+/// Checks for root, `/dev/net/tun`, the [`BASE_PROGRAMS`] and iperf3.
+///
+/// # Errors
+/// Something is missing; the message names all of it, and the package to install.
+pub fn check_bench() -> Result<()> {
+    check(&[BASE_PROGRAMS, &["iperf3"]].concat())
+}
+
 fn check(programs: &[&str]) -> Result<()> {
     let mut missing = Vec::new();
     if !is_root()? {
@@ -81,7 +90,7 @@ fn missing_programs(wanted: &[&str], is_installed: impl Fn(&str) -> bool) -> Vec
 }
 
 /// Tells whether a program is on the search path or in the system administrator's directories.
-fn installed(program: &str) -> bool {
+pub fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
     std::env::split_paths(&path)

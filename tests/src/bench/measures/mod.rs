@@ -1,0 +1,160 @@
+//! What is measured on a connected [`Tunnel`].
+
+mod cpu;
+mod packets;
+mod rtt;
+mod tcp;
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::systems::{End, Tunnel};
+
+pub use cpu::PARTS;
+pub use packets::SIZES;
+pub use tcp::{DIRECTIONS, Direction, STREAMS};
+
+/// How long a connected system is left alone before its first measurement, so that its own chatter is over.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// How long each transfer takes, in seconds.
+    pub seconds: u32,
+    /// UDP packets a second that are offered.
+    pub rate: u32,
+    /// Nothing but TCP with one stream in both directions.
+    pub is_gate: bool,
+}
+
+/// The figures of one run of one system, by name.
+pub type Sample = BTreeMap<String, f64>;
+
+/// Measures everything once.
+///
+/// # Errors
+/// A transfer fails or takes too long.
+pub fn measure(tunnel: &Tunnel, extent: Extent) -> Result<Sample> {
+    let mut sample = Sample::new();
+    thread::sleep(SETTLE);
+    sample.insert("mtu".to_owned(), tunnel.mtu()?.into());
+    memory(tunnel, "idle", &mut sample)?;
+    let before = Losses::read(tunnel)?;
+    let counters = tunnel.counters()?;
+    if !extent.is_gate {
+        rtt::idle(tunnel, &mut sample).context("the idle round trips")?;
+    }
+    for streams in STREAMS {
+        for direction in DIRECTIONS {
+            if streams == 1 || !extent.is_gate {
+                tcp::measure(tunnel, streams, direction, extent.seconds, &mut sample)
+                    .with_context(|| format!("TCP, {streams} streams, {direction}"))?;
+            }
+        }
+    }
+    both_directions(&mut sample);
+    Losses::read(tunnel)?.since(&before, "tcp", &mut sample);
+    if !extent.is_gate {
+        rtt::loaded(tunnel, &mut sample).context("the round trips under load")?;
+        for bytes in SIZES {
+            packets::measure(tunnel, bytes, extent, &mut sample).with_context(|| format!("UDP, {bytes} bytes"))?;
+        }
+    }
+    memory(tunnel, "loaded", &mut sample)?;
+    for (name, value) in tunnel.counters()? {
+        let grown = value - counters.get(&name).copied().unwrap_or_default();
+        if grown != 0 {
+            sample.insert(format!("counter.{name}"), grown as f64);
+        }
+    }
+    Ok(sample)
+}
+
+/// Adds what one stream costs, both directions taken together, weighted by what they carried.
+fn both_directions(sample: &mut Sample) {
+    let figure = |key: &str| sample.get(key).copied();
+    let gigabytes = DIRECTIONS.map(|direction| figure(&format!("tcp1.{}.gigabytes", direction.key())).unwrap_or(0.0));
+    let all: f64 = gigabytes.iter().sum();
+    let mut sums = Vec::new();
+    for part in PARTS.into_iter().chain(["daemons", "all"]) {
+        let seconds = DIRECTIONS
+            .iter()
+            .zip(gigabytes)
+            .map(|(direction, gigabytes)| Some(figure(&format!("tcp1.{}.cpu.{part}", direction.key()))? * gigabytes));
+        if let Some(seconds) = seconds.sum::<Option<f64>>() {
+            sums.push((format!("tcp1.both.cpu.{part}"), seconds / all));
+        }
+    }
+    sample.extend(sums);
+}
+
+/// Resident memory of the daemons, in megabytes.
+fn memory(tunnel: &Tunnel, when: &str, sample: &mut Sample) -> Result<()> {
+    let [a, b] = &tunnel.ends;
+    for (part, pid) in [("a", a.daemon), ("b", b.daemon), ("middle", tunnel.middle)] {
+        if let Some(pid) = pid {
+            sample.insert(format!("memory.{when}.{part}"), cpu::resident_megabytes(pid)?);
+        }
+    }
+    Ok(())
+}
+
+/// What was lost on the way, as the kernels of both hosts count it.
+struct Losses {
+    /// Frames that the cards did not take from their hosts.
+    card_drops: f64,
+    /// TCP segments that were sent again.
+    retransmitted: f64,
+}
+
+impl Losses {
+    fn read(tunnel: &Tunnel) -> Result<Self> {
+        let mut losses = Self {
+            card_drops: 0.0,
+            retransmitted: 0.0,
+        };
+        for end in &tunnel.ends {
+            losses.card_drops += card_drops(end)?;
+            losses.retransmitted += retransmitted(end)?;
+        }
+        Ok(losses)
+    }
+
+    fn since(&self, before: &Self, during: &str, sample: &mut Sample) {
+        sample.insert(format!("{during}.card_drops"), self.card_drops - before.card_drops);
+        sample.insert(
+            format!("{during}.retransmitted"),
+            self.retransmitted - before.retransmitted,
+        );
+    }
+}
+
+/// Frames that a card has dropped on their way out, as `ip -s link` shows them.
+fn card_drops(end: &End) -> Result<f64> {
+    let table = end
+        .host
+        .inside(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??;
+    let prefix = format!("{}:", end.card);
+    let row = table.lines().find_map(|line| line.trim_start().strip_prefix(&prefix));
+    // Eight columns for receiving; then bytes, packets, errors and drops of sending.
+    let drops = row.and_then(|row| row.split_whitespace().nth(11));
+    let drops = drops.with_context(|| format!("{} is not among the cards: {table}", end.card))?;
+    Ok(drops.parse()?)
+}
+
+/// TCP segments that a host has sent again, as `nstat` shows them.
+fn retransmitted(end: &End) -> Result<f64> {
+    let table = end
+        .host
+        .inside(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))??;
+    // A line of names, then one of values.
+    let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut columns = names.split_whitespace().zip(values.split_whitespace());
+    let value = columns.find(|(name, _)| *name == "RetransSegs");
+    Ok(value.context("no count of retransmitted segments")?.1.parse()?)
+}
