@@ -4,6 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use farlan_engine::{Batch, Engine, FrameLabel, NetworkHandle, NetworkStatus, Outbox, PathKind, Received, Time};
 
+use farlan_netconf::Mtu;
+
 use super::packets;
 use crate::sim::{Family, HostId, Lab, NetId, ethernet, payload_frame};
 
@@ -130,4 +132,4 @@ impl Member {
 const SETTLING: u32 = 10;
 
 /// Payload of an experimental frame as large as the network's MTU allows.
-const LARGE: usize = 1392;
+const LARGE: usize = Mtu::DEFAULT.bytes() as usize - 8;

@@ -2,6 +2,7 @@
 
 use std::{net::Ipv4Addr, num::NonZeroU16};
 
+use farlan_netconf::Mtu;
 use farlan_offload::Offload;
 
 use crate::sim::{MacAddress, ethernet};
@@ -9,8 +10,8 @@ use crate::sim::{MacAddress, ethernet};
 pub(super) const ETHERNET: usize = 14;
 pub(super) const ETHERTYPE_IPV4: u16 = 0x0800;
 
-/// TCP payload of a full frame at the default MTU of 1400.
-pub(super) const SEGMENT: NonZeroU16 = NonZeroU16::new(1360).expect("it is not zero");
+/// TCP payload of a full frame at the default MTU.
+pub(super) const SEGMENT: NonZeroU16 = NonZeroU16::new(Mtu::DEFAULT.bytes() - 40).expect("it is not zero");
 
 /// What goes with a super-frame.
 pub(super) const SUPER: Offload = Offload {

@@ -2,6 +2,7 @@
 
 use farlan_crypto::{Key, Opener, Sealer, TAG, Window};
 use farlan_engine::{Batch, FrameLabel, Outbox, PathKind, Received};
+use farlan_netconf::Mtu;
 use farlan_offload::{Run, Segments, complete};
 
 use super::{
@@ -19,7 +20,7 @@ pub fn measure_all(mut begun: impl FnMut(&'static str, u32)) {
     for (outbound, inbound, count, length) in [
         ("outbound_64_alone", "inbound_64_alone", 1, 64),
         ("outbound_64_of_32", "inbound_64_of_32", 32, 64),
-        ("outbound_1400_of_32", "inbound_1400_of_32", 32, FULL),
+        ("outbound_full_of_32", "inbound_full_of_32", 32, FULL),
     ] {
         part.outbound(outbound, &mut direct, count, length);
         part.inbound(inbound, &mut direct, count, length);
@@ -147,7 +148,7 @@ impl Part<'_> {
         });
         assert!(written.ends_with(&super_frame[HEADERS - 4..HEADERS]), "run_of_45");
         let inputs = vec![frames[0].clone(); SINGLE];
-        self.run("complete_1400", 1, inputs, |frame| {
+        self.run("complete_full", 1, inputs, |frame| {
             complete(frame).expect("a frame");
         });
     }
@@ -194,8 +195,8 @@ const WARM: usize = 4;
 /// Operations on single packets: enough that one more or less for growing a buffer is not noticed.
 const SINGLE: usize = WARM + 320;
 
-/// A full frame at the default MTU of 1400.
-const FULL: usize = 1414;
+/// A full frame at the default MTU.
+const FULL: usize = Mtu::DEFAULT.bytes() as usize + packets::ETHERNET;
 
 /// Ethernet, IPv4 and TCP headers.
 const HEADERS: usize = 54;
@@ -203,5 +204,5 @@ const HEADERS: usize = 54;
 /// Datagrams of one size that the kernel hands over as one, as far as 64 KB reach.
 const BURST: usize = 45;
 
-/// The length of a relayed datagram with a full frame between nodes' own MACs: 12 + 16 + 8 + 1402 + 16 bytes and less.
+/// The length of a relayed datagram, near that of a full frame.
 const RELAYED: usize = 1440;
