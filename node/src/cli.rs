@@ -249,6 +249,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         socket: global.socket.unwrap_or(config.socket),
         port: global.port.unwrap_or(config.port),
         hide_address: config.hide_address,
+        offloads: config.offloads,
         supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),
     }
 }

@@ -30,6 +30,30 @@ pub struct Config {
     pub hide_address: bool,
     /// What is logged.
     pub log: LogFilter,
+    /// Which offloads may be used.
+    pub offloads: Offloads,
+}
+
+/// Offloads that are used where the system has them, and that can be forbidden where a driver misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Offloads {
+    /// Super-frames and open checksums between the kernel and the network cards.
+    pub card: bool,
+    /// Many datagrams in one send (UDP_SEGMENT).
+    pub send: bool,
+    /// Many datagrams in one receive (UDP_GRO).
+    pub receive: bool,
+}
+
+impl Default for Offloads {
+    fn default() -> Self {
+        Self {
+            card: true,
+            send: true,
+            receive: true,
+        }
+    }
 }
 
 impl Default for Config {
@@ -41,6 +65,7 @@ impl Default for Config {
             supernodes: Vec::new(),
             hide_address: false,
             log: LogFilter::default(),
+            offloads: Offloads::default(),
         }
     }
 }
@@ -141,7 +166,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 6, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 9, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 
@@ -161,12 +186,27 @@ mod tests {
                 "c.toml:2: \"farlan:x\"…: the link is mistyped or cut",
             ),
             ("port 9600", "c.toml:1: "),
+            (
+                "[offloads]\nsend = false\nsent = true\n",
+                "c.toml:3: unknown field `sent`, expected one of `card`, `send`, `receive`",
+            ),
         ];
         for (text, expected) in cases {
             let failure = parse::<Config>(Path::new("c.toml"), text).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Usage);
             assert!(failure.message.starts_with(expected), "{text:?}: {failure}");
         }
+    }
+
+    #[test]
+    fn an_offload_left_out_is_allowed() {
+        let config = parse::<Config>(Path::new("c.toml"), "[offloads]\ncard = false\n").unwrap();
+        let expected = Offloads {
+            card: false,
+            ..Offloads::default()
+        };
+        assert_eq!(config.offloads, expected);
+        assert!(expected.send && expected.receive);
     }
 
     #[test]

@@ -34,9 +34,10 @@ pub use troubles::speaks_version;
 
 use crate::{
     api::{DownReply, SCHEMA, Server, daemon_router},
+    config::Offloads,
     failure::Failure,
     notify::Notifier,
-    shell::{DataPlane, Request, Snapshot, Underlay},
+    shell::{DataPlane, Request, Snapshot, Underlay, UnderlayOffloads},
     signals::{Asked, Signals},
     state::StateDir,
 };
@@ -59,6 +60,8 @@ pub struct Settings {
     pub supernodes: Vec<World>,
     /// Whether strangers do not learn where this node is.
     pub hide_address: bool,
+    /// Which offloads may be used.
+    pub offloads: Offloads,
 }
 
 /// A node's control side.
@@ -109,7 +112,10 @@ impl Running {
         if made {
             tracing::info!(node = %key.node_id(), "made a new identity");
         }
-        let underlay = bind(settings.port)?;
+        let underlay = bind(settings.port)?.with_offloads(UnderlayOffloads {
+            segment: settings.offloads.send,
+            coalesce: settings.offloads.receive,
+        });
         let port = underlay.port().map_err(Failure::negative)?;
         let config = EngineConfig {
             identity,
@@ -117,7 +123,7 @@ impl Running {
             role: Role::Node,
         };
         let (data_plane, events) = DataPlane::start(config, underlay)?;
-        let cards = Box::new(KernelCards::new(key.node_id()));
+        let cards = Box::new(KernelCards::new(key.node_id(), settings.offloads.card));
         let daemon = Daemon::new(key, port, state, data_plane, cards)?;
         Self::take_up(Arc::new(daemon), events, settings).await
     }

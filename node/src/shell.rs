@@ -1,11 +1,14 @@
 //! The thin shell around the engine: everything in farlan that touches packets and the operating system at once.
 //!
 //! One thread, the data plane, owns the engine, the underlay socket and the cards ([`DataPlane`]). It is driven by
-//! readiness and one timer, and joined to the rest of the program by two bounded channels: requests in, events out.
+//! readiness and one deadline, and joined to the rest of the program by two bounded channels: requests in, events out.
 
 mod cards;
 mod data_plane;
+mod poller;
+mod segments;
 mod udp;
 
+pub use cards::AttachedCard;
 pub use data_plane::{DataPlane, DataPlaneError, Request, ShellCounters, Snapshot};
-pub use udp::Underlay;
+pub use udp::{Underlay, UnderlayOffloads};

@@ -36,6 +36,28 @@ pub(crate) struct Config {
     /// What is logged.
     #[serde(default)]
     pub(crate) log: LogFilter,
+    /// Which offloads may be used.
+    #[serde(default)]
+    pub(crate) offloads: Offloads,
+}
+
+/// Offloads that are used where the system has them, and that can be forbidden where a driver misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Offloads {
+    /// Many datagrams in one send (UDP_SEGMENT).
+    pub(crate) send: bool,
+    /// Many datagrams in one receive (UDP_GRO).
+    pub(crate) receive: bool,
+}
+
+impl Default for Offloads {
+    fn default() -> Self {
+        Self {
+            send: true,
+            receive: true,
+        }
+    }
 }
 
 /// What `init` made.
@@ -265,7 +287,13 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
          \n\
          # What is logged to standard error: off, error, warn, info, debug or trace, or levels by module. A running supernode\n\
          # takes a change over at SIGHUP (`systemctl reload farlan-supernode`).\n\
-         #log = \"info\"\n",
+         #log = \"info\"\n\
+         \n\
+         # Offloads make relaying several times cheaper and are used where the system has them. Each can be forbidden, for a\n\
+         # driver that misbehaves: many datagrams in one send (UDP_SEGMENT), many in one receive (UDP_GRO). Takes effect at\n\
+         # the next start.\n\
+         #offloads.send = true\n\
+         #offloads.receive = true\n",
         listed.join(", ")
     )
 }
@@ -317,7 +345,8 @@ mod tests {
             opened.config(),
             &Config {
                 port: 9601,
-                log: LogFilter::default()
+                log: LogFilter::default(),
+                offloads: Offloads::default()
             }
         );
         let second = Directory::open(&path).unwrap_err();
@@ -366,7 +395,7 @@ mod tests {
         let text = format!("{}prot = 1\n", configuration(9600, &[]));
         let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
         assert!(
-            failure.message.starts_with("supernode.toml:11: unknown field `prot`"),
+            failure.message.starts_with("supernode.toml:17: unknown field `prot`"),
             "{failure}"
         );
     }

@@ -16,7 +16,7 @@ use farlan::{
     failure::Failure,
     logs::{self, LogFilter},
     notify::Notifier,
-    shell::{DataPlane, Request, Underlay},
+    shell::{DataPlane, Request, Underlay, UnderlayOffloads},
     signals::{Asked, Signals},
 };
 use farlan_crypto::Work;
@@ -77,7 +77,11 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
     let mut signals = Signals::new()?;
     let socket = directory.path().join(SOCKET);
     check_socket(&socket)?;
-    let underlay = listen(directory.config().port)?;
+    let offloads = directory.config().offloads;
+    let underlay = listen(directory.config().port)?.with_offloads(UnderlayOffloads {
+        segment: offloads.send,
+        coalesce: offloads.receive,
+    });
     let port = underlay.port().map_err(Failure::negative)?;
     let path = directory.path().to_owned();
     let (served, current) = watch::channel(directory.world().clone());
@@ -139,8 +143,13 @@ fn reload(path: &Path, in_force: &mut directory::Config, log: Option<&LogFilter>
     if config.port != in_force.port {
         tracing::warn!("the port cannot change while the supernode runs; it takes effect at the next start");
     }
+    if config.offloads != in_force.offloads {
+        tracing::warn!(
+            "what is said of offloads cannot change while the supernode runs; it takes effect at the next start"
+        );
+    }
     logs::change(log.unwrap_or(&config.log));
-    // The port stays the one in use, so that a difference is named each time.
+    // Port and offloads stay those in use, so that a difference is named each time.
     in_force.log = config.log;
     tracing::info!("the configuration is reloaded");
 }

@@ -12,6 +12,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::error::{TapError, errno};
 use crate::netlink::{Link, Netlink};
+use crate::offloads::{Offloads, with_header};
 use crate::tun::Tap;
 
 /// An address of a device with its subnet.
@@ -46,13 +47,15 @@ pub struct Create {
     /// become 0: another node of the network cannot give this machine addresses and routes. If so, the system's
     /// defaults stay.
     pub accept_router_advertisements: bool,
+    /// Whether the kernel may hand over super-frames and open checksums, where it can; see [`Offloads`].
+    pub offloads: bool,
 }
 
 /// A TAP device, which lives as long as its descriptor.
 #[derive(Debug)]
 pub struct Card {
-    /// Non-blocking and close-on-exec. One read or write is one Ethernet frame without preamble, frame check sequence or
-    /// any header of the tun driver.
+    /// Non-blocking and close-on-exec. One read or write is one Ethernet frame without preamble or frame check sequence,
+    /// behind the header that `offloads` tells of, if any.
     pub fd: OwnedFd,
     /// The name it got.
     pub name: String,
@@ -61,6 +64,8 @@ pub struct Card {
     /// Whether it has the IPv6 addresses asked for. `false` when IPv6 is off in the kernel or by sysctl, or the MTU is
     /// under 1280; the IPv6 addresses are then left out.
     pub ipv6: bool,
+    /// What the kernel leaves to the reader, and takes from the writer.
+    pub offloads: Offloads,
 }
 
 /// How a device of ours is now, after what others may have done to it.
@@ -105,18 +110,30 @@ pub fn create(request: &Create) -> Result<Card, TapError> {
     let mut netlink = open()?;
     make_way(&mut netlink, &request.name, &alias)?;
     // From here on an early return closes the descriptor, and with it the device vanishes.
-    let tap = Tap::new(&request.name)?;
-    let link = netlink
-        .link_by_name(&tap.name)
-        .and_then(|link| link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV)))
-        .map_err(|error| TapError::refused(format!("find the new interface {}", tap.name), &error))?;
-    let index = link.index;
-    let ipv6 = configure(&mut netlink, request, alias, &link)?;
+    let (mut tap, mut link) = make_marked(&mut netlink, &request.name, &alias)?;
+    let mut offloads = Offloads::Plain {
+        reason: "not wanted".to_owned(),
+    };
+    if request.offloads {
+        match with_header(&mut netlink, tap, link.index) {
+            Ok((upgraded, reached)) => (tap, offloads) = (upgraded, reached),
+            Err(error) => {
+                // The device may be persistent, and may not be where it was. A new one is known to be as it should be.
+                remove_half_made(&mut netlink, &link, &alias)?;
+                (tap, link) = make_marked(&mut netlink, &request.name, &alias)?;
+                offloads = Offloads::Plain {
+                    reason: error.to_string(),
+                };
+            }
+        }
+    }
+    let ipv6 = configure(&mut netlink, request, &link)?;
     Ok(Card {
         fd: tap.fd,
         name: tap.name,
-        index,
+        index: link.index,
         ipv6,
+        offloads,
     })
 }
 
@@ -249,16 +266,35 @@ pub fn remove_stale(owner: &str) -> Result<Vec<String>, TapError> {
     Ok(removed)
 }
 
-/// Sets up a new device, from its mark to the moment it is up; gives whether it has IPv6.
-fn configure(netlink: &mut Netlink, request: &Create, alias: String, link: &Link) -> Result<bool, TapError> {
+/// Makes a plain device and marks it as ours, before all else: should the program be killed while the device is
+/// persistent, the leftover is known.
+fn make_marked(netlink: &mut Netlink, name: &str, alias: &str) -> Result<(Tap, Link), TapError> {
+    let tap = Tap::new(name)?;
+    let link = netlink
+        .link_by_name(&tap.name)
+        .and_then(|link| link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV)))
+        .map_err(|error| TapError::refused(format!("find the new interface {}", tap.name), &error))?;
+    netlink
+        .set_link(link.index, vec![LinkAttribute::IfAlias(alias.to_owned())])
+        .map_err(|error| TapError::refused(format!("set the alias of {}", tap.name), &error))?;
+    Ok((tap, link))
+}
+
+/// Removes a device that [`make_marked`] made, if it is still there and nobody has taken it.
+fn remove_half_made(netlink: &mut Netlink, made: &Link, alias: &str) -> Result<(), TapError> {
+    let found = netlink
+        .link_by_index(made.index)
+        .map_err(|error| TapError::refused(format!("look for the interface {}", made.name), &error))?;
+    match found {
+        Some(link) if link.alias.as_deref() == Some(alias) && !link.carrier => delete(netlink, &link),
+        _ => Ok(()),
+    }
+}
+
+/// Sets up a new device up to the moment it is up; gives whether it has IPv6.
+fn configure(netlink: &mut Netlink, request: &Create, link: &Link) -> Result<bool, TapError> {
     let (index, name) = (link.index, &link.name);
     let refused = |what: &str, error: &io::Error| TapError::refused(format!("set the {what} of {name}"), error);
-
-    // The mark comes first: should the program be killed with the device made persistent, the leftover is known.
-    let attributes = vec![LinkAttribute::IfAlias(alias)];
-    netlink
-        .set_link(index, attributes)
-        .map_err(|error| refused("alias", &error))?;
 
     let no_addresses = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
     let mut ipv6 = match netlink.set_link(index, vec![LinkAttribute::AfSpecUnspec(vec![no_addresses])]) {

@@ -8,7 +8,8 @@
 //! A device of ours is known by its interface alias, `farlan:<owner>`. No call alters or removes a device without
 //! that mark.
 //!
-//! * [`create`] makes a device, [`Card`] holds it; it vanishes with the last descriptor.
+//! * [`create`] makes a device, [`Card`] holds it; it vanishes with the last descriptor. [`Offloads`] tells whether
+//!   super-frames go through it.
 //! * [`add_address`], [`remove_address`], [`set_link`] and [`set_mtu`] alter one.
 //! * [`card_state`] tells whether it is still there, [`restore_addresses`] puts back what somebody took from it.
 //! * [`card_addresses`] lists what others put on it too.
@@ -23,6 +24,7 @@ mod error;
 mod machine;
 mod monitor;
 mod netlink;
+mod offloads;
 mod routes;
 mod tun;
 
@@ -34,4 +36,5 @@ pub use device::{
 pub use error::TapError;
 pub use machine::underlay_addresses;
 pub use monitor::{ChangeMonitor, Changes};
+pub use offloads::Offloads;
 pub use routes::{Route, clashing_routes};

@@ -1,15 +1,19 @@
 //! The descriptor of a TAP device: the only unsafe code of the crate.
 #![allow(unsafe_code)]
 
+use std::fs::OpenOptions;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use tun_tap::{Iface, Mode};
 
 use crate::error::{TapError, errno};
+use farlan_offload::VNET_HEADER;
 
 /// A TAP device just made, known only by its descriptor and name.
+#[derive(Debug)]
 pub(crate) struct Tap {
     /// Non-blocking, close-on-exec; one frame a read or write, without packet information.
     pub(crate) fd: OwnedFd,
@@ -37,6 +41,74 @@ impl Tap {
         }
         make_nonblocking(&fd).map_err(|error| TapError::refused("make the TAP descriptor non-blocking", &error))?;
         Ok(Self { fd, name: name_now })
+    }
+
+    /// Attaches to the persistent device called `name`, with a header of [`VNET_HEADER`] bytes before every frame.
+    ///
+    /// Whether it is the device that had the name a moment ago, only the caller can tell.
+    pub(crate) fn reopen_with_header(name: &str) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open("/dev/net/tun")?;
+        let fd = OwnedFd::from(file);
+        let wanted = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+        // SAFETY: all-zero bytes are a valid `ifreq`, which holds integers, byte arrays and a null pointer.
+        let mut request: libc::ifreq = unsafe { mem::zeroed() };
+        // The last byte stays 0, the end of the string.
+        let room = request.ifr_name.len() - 1;
+        for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
+            *to = libc::c_char::from_ne_bytes([from]);
+        }
+        request.ifr_ifru.ifru_flags = libc::c_short::try_from(wanted).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one `ifreq` through the pointer, which is to one.
+        if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let (name, flags) = identity(&fd)?;
+        // Without a device of the name TUNSETIFF makes a new one, which goes when the descriptor does.
+        if flags & libc::IFF_PERSIST == 0 {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        if flags & libc::IFF_VNET_HDR == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        }
+        Ok(Self { fd, name })
+    }
+
+    /// Says whether the device outlasts its descriptor.
+    pub(crate) fn set_persistent(&self, persistent: bool) -> io::Result<()> {
+        // SAFETY: TUNSETPERSIST takes an integer; the descriptor is open.
+        done(unsafe {
+            libc::ioctl(
+                self.fd.as_raw_fd(),
+                libc::TUNSETPERSIST,
+                libc::c_ulong::from(persistent),
+            )
+        })
+    }
+
+    /// Fixes the length of the header: [`VNET_HEADER`] bytes.
+    pub(crate) fn set_header_size(&self) -> io::Result<()> {
+        let size = libc::c_int::try_from(VNET_HEADER).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: TUNSETVNETHDRSZ reads one C int through the pointer, which is to one; the descriptor is open.
+        done(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const size) })
+    }
+
+    /// Says which offloads (`TUN_F_*`) the reader takes: with them the kernel leaves it checksums and segmentation.
+    pub(crate) fn set_offloads(&self, offloads: libc::c_uint) -> io::Result<()> {
+        // SAFETY: TUNSETOFFLOAD takes an integer; the descriptor is open.
+        done(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) })
+    }
+}
+
+/// The result of a system call that gives a negative number on failure.
+fn done(result: libc::c_int) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
     }
 }
 
@@ -91,6 +163,7 @@ fn make_nonblocking(fd: &OwnedFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{netlink::Netlink, offloads::with_header};
 
     #[test]
     fn creation_errors_name_the_remedy() {
@@ -105,6 +178,49 @@ mod tests {
     /// `create` looks for the name first; this is what still holds if a device appears right after.
     #[test]
     fn an_existing_device_is_never_attached_to() {
+        in_namespace(|| {
+            let first = Tap::new("farlan%d").unwrap_or_else(|error| panic!("this test needs TAP devices: {error}"));
+            assert_eq!(first.name, "farlan0");
+            assert!(
+                matches!(Tap::new("farlan0"), Err(TapError::NameTaken { .. })),
+                "it is in use"
+            );
+
+            first.set_persistent(true).unwrap();
+            drop(first);
+            for _ in 0..2 {
+                assert!(
+                    matches!(Tap::new("farlan0"), Err(TapError::NameTaken { .. })),
+                    "it is persistent"
+                );
+            }
+        });
+    }
+
+    /// While nobody holds the device on its way to offloads, others can rename or remove it.
+    #[test]
+    fn a_device_that_took_the_name_meanwhile_is_not_the_one() {
+        in_namespace(|| {
+            let mut netlink = Netlink::open().unwrap();
+            let index = |netlink: &mut Netlink, name| netlink.link_by_name(name).unwrap().map(|link| link.index);
+            let first = Tap::new("first").unwrap();
+            let first_index = index(&mut netlink, "first").unwrap();
+
+            let mut renamed = Tap::new("second").unwrap();
+            let second_index = index(&mut netlink, "second").unwrap();
+            renamed.name = "third".to_owned();
+            let error = with_header(&mut netlink, renamed, second_index).unwrap_err();
+            assert!(error.to_string().contains("hand over with headers third"), "{error}");
+            assert_eq!(index(&mut netlink, "third"), None, "what TUNSETIFF made is gone");
+            assert_eq!(index(&mut netlink, "second"), Some(second_index));
+
+            let error = with_header(&mut netlink, first, second_index).unwrap_err();
+            assert!(error.to_string().contains("find again first"), "{error}");
+            assert_eq!(index(&mut netlink, "first"), Some(first_index));
+        });
+    }
+
+    fn in_namespace(test: impl FnOnce() + Send + 'static) {
         let thread = std::thread::spawn(|| {
             // SAFETY: only this thread moves to the new namespace, and it ends with the test.
             let done = unsafe { libc::unshare(libc::CLONE_NEWNET) };
@@ -114,23 +230,7 @@ mod tests {
                 "this test needs root, to make a namespace: {}",
                 io::Error::last_os_error()
             );
-            let first = Tap::new("farlan%d").unwrap_or_else(|error| panic!("this test needs TAP devices: {error}"));
-            assert_eq!(first.name, "farlan0");
-            assert!(
-                matches!(Tap::new("farlan0"), Err(TapError::NameTaken { .. })),
-                "it is in use"
-            );
-
-            // SAFETY: TUNSETPERSIST takes an integer; the descriptor is open.
-            let done = unsafe { libc::ioctl(first.fd.as_raw_fd(), libc::TUNSETPERSIST, 1) };
-            assert_eq!(done, 0, "TUNSETPERSIST: {}", io::Error::last_os_error());
-            drop(first);
-            for _ in 0..2 {
-                assert!(
-                    matches!(Tap::new("farlan0"), Err(TapError::NameTaken { .. })),
-                    "it is persistent"
-                );
-            }
+            test();
         });
         if let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);

@@ -38,6 +38,11 @@ impl NetworkHandle {
     pub fn as_u8(self) -> u8 {
         self.0
     }
+
+    /// The handle whose number this is. If no network has it, calls that take the handle do nothing.
+    pub fn from_u8(number: u8) -> Self {
+        Self(number)
+    }
 }
 
 /// How many networks a node can be in at one time.

@@ -44,6 +44,16 @@ impl<M> Batch<M> {
         }
     }
 
+    /// An empty batch for [`Self::read_many`]: its arena of `bytes` bytes costs address space only until it is filled.
+    pub fn with_arena(packets: usize, bytes: usize) -> Self {
+        Self {
+            // Fresh zeroed memory of the system, which no page stands behind before the first write.
+            bytes: vec![0; bytes],
+            used: 0,
+            entries: Vec::with_capacity(packets),
+        }
+    }
+
     /// How many packets there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -112,6 +122,23 @@ impl<M> Batch<M> {
         Ok(length)
     }
 
+    /// Lets `read` fill up to `room` bytes of the arena with any number of packets, as a vectored read system call does,
+    /// and place them.
+    pub fn read_many<T>(&mut self, room: usize, read: impl FnOnce(&mut [u8], &mut Places<'_, M>) -> T) -> T {
+        let start = self.used;
+        if self.bytes.len() < start + room {
+            self.bytes.resize(start + room, 0);
+        }
+        let mut places = Places {
+            entries: &mut self.entries,
+            start,
+            used: &mut self.used,
+            end: start + room,
+        };
+        let free = self.bytes.get_mut(start..start + room).unwrap_or_default();
+        read(free, &mut places)
+    }
+
     /// The packets in order.
     pub fn iter(&self) -> impl Iterator<Item = (&M, &[u8])> {
         self.entries
@@ -141,6 +168,29 @@ impl<M> Batch<M> {
     /// The bytes at `range` of the arena, as returned by [`Self::write`].
     pub(crate) fn slice_mut(&mut self, range: Range<usize>) -> Option<&mut [u8]> {
         self.bytes.get_mut(range)
+    }
+}
+
+/// Where the packets of one [`Batch::read_many`] lie.
+#[derive(Debug)]
+pub struct Places<'a, M> {
+    entries: &'a mut Vec<Entry<M>>,
+    /// Where in the arena the room that was read into begins.
+    start: usize,
+    used: &'a mut usize,
+    end: usize,
+}
+
+impl<M> Places<'_, M> {
+    /// Adds the packet at `range` of the room. Packets are added in the order in which they lie there; one that is empty,
+    /// lies before an earlier one or beyond the room is none.
+    pub fn add(&mut self, label: M, range: Range<usize>) {
+        let range = self.start.saturating_add(range.start)..self.start.saturating_add(range.end);
+        if range.is_empty() || range.start < *self.used || range.end > self.end {
+            return;
+        }
+        *self.used = range.end;
+        self.entries.push(Entry { label, range });
     }
 }
 
@@ -255,5 +305,32 @@ mod tests {
         assert_eq!(batch.read(10, |_| Ok((0, ()))).unwrap(), 0);
         assert!(batch.is_empty());
         assert_eq!(batch.bytes(), 0);
+    }
+
+    #[test]
+    fn many_packets_of_one_read_lie_where_they_were_read() {
+        let mut batch = Batch::with_arena(4, 32);
+        batch.push('a', b"one");
+        let result = batch.read_many(16, |room, places| {
+            assert_eq!(room.len(), 16);
+            room[2..4].copy_from_slice(b"xy");
+            room[8..11].copy_from_slice(b"123");
+            places.add('b', 2..4);
+            places.add('c', 8..10);
+            places.add('d', 10..11);
+            // Not in order, empty, beyond the room.
+            places.add('e', 1..3);
+            places.add('f', 12..12);
+            places.add('g', 12..17);
+            "result"
+        });
+        assert_eq!(result, "result");
+        batch.push('h', b"after");
+        let all: Vec<_> = batch.iter().map(|(label, bytes)| (*label, bytes)).collect();
+        let expected: [(char, &[u8]); 5] = [('a', b"one"), ('b', b"xy"), ('c', b"12"), ('d', b"3"), ('h', b"after")];
+        assert_eq!(all, expected);
+        batch.clear();
+        assert_eq!(batch.read_many(8, |room, _| room.len()), 8);
+        assert!(batch.is_empty());
     }
 }

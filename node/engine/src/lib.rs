@@ -58,7 +58,7 @@ pub use api::{
     Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
-pub use batch::{Batch, FrameLabel, Outbox, Received, Transmit};
+pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;

@@ -83,12 +83,16 @@ pub struct NewCard {
 #[derive(Debug)]
 pub struct KernelCards {
     owner: String,
+    offloads: bool,
 }
 
 impl KernelCards {
-    /// Cards of the node with this id.
-    pub fn new(node: NodeId) -> Self {
-        Self { owner: node.short() }
+    /// Cards of the node with this id, with offloads where that is wished and possible.
+    pub fn new(node: NodeId, offloads: bool) -> Self {
+        Self {
+            owner: node.short(),
+            offloads,
+        }
     }
 }
 
@@ -102,6 +106,7 @@ impl Cards for KernelCards {
             addresses: tap_addresses(&card.addresses),
             tx_queue: TX_QUEUE,
             accept_router_advertisements: card.accept_router_advertisements,
+            offloads: self.offloads,
         })
     }
 
@@ -208,7 +213,7 @@ const NAME_MAX: usize = 15;
 /// Frames that the kernel queues for the daemon (txqueuelen) before it drops them: what comes while the daemon gets no
 /// processor. A busy machine was seen to leave it without one for more than a second, in which a transfer of 1 MB/s beside
 /// pings makes 830 frames. It adds delay only where a card brings more than the daemon can send on: at 1 Gbit/s this
-/// many frames of full size are 12 ms.
+/// many frames of full size are 12 ms, and this many super-frames of 64 KiB half a second.
 const TX_QUEUE: u32 = 1000;
 
 /// Routes with a shorter prefix are halves and quarters of a default route, as VPN clients set them; a network's route

@@ -122,12 +122,17 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
         names.push("the state directory");
         settings.state_dir.clone_from(&before.state_dir);
     }
+    if settings.offloads != before.offloads {
+        names.push("what is said of offloads");
+        settings.offloads = before.offloads;
+    }
     names
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Offloads;
 
     #[test]
     fn what_cannot_change_is_named_and_stays() {
@@ -137,17 +142,27 @@ mod tests {
             port: 9600,
             supernodes: Vec::new(),
             hide_address: false,
+            offloads: Offloads::default(),
         };
         let mut after = before.clone();
         assert_eq!(fixed_settings(&before, &mut after), Vec::<&str>::new());
         after.port = 1;
         after.socket = "/t".into();
         after.state_dir = "/e".into();
+        after.offloads.send = false;
         let names = fixed_settings(&before, &mut after);
-        assert_eq!(names, ["the port", "the socket", "the state directory"]);
         assert_eq!(
-            (after.port, after.socket, after.state_dir),
-            (9600, "/s".into(), "/d".into())
+            names,
+            [
+                "the port",
+                "the socket",
+                "the state directory",
+                "what is said of offloads"
+            ]
+        );
+        assert_eq!(
+            (after.port, after.socket, after.state_dir, after.offloads),
+            (9600, "/s".into(), "/d".into(), Offloads::default())
         );
     }
 }

@@ -20,6 +20,7 @@ mod hand_set;
 use super::{Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
     cli::client::Client,
+    config::Offloads,
     failure::{Failure, FailureKind},
     logs::LogFilter,
     notify::Notifier,
@@ -61,6 +62,9 @@ impl Fake {
             name: card.name.clone(),
             index,
             ipv6: true,
+            offloads: farlan_tap::Offloads::Plain {
+                reason: "a socket".to_owned(),
+            },
         }
     }
 }
@@ -217,6 +221,7 @@ async fn start_with(
         port: 0,
         supernodes,
         hide_address: false,
+        offloads: Offloads::default(),
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = copy(identity);
@@ -788,6 +793,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         port: 0,
         supernodes: Vec::new(),
         hide_address: false,
+        offloads: Offloads::default(),
     };
     let failure = Running::start(settings).await.unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
@@ -829,6 +835,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         port: 0,
         supernodes: Vec::new(),
         hide_address: false,
+        offloads: Offloads::default(),
     };
     let state_dir = settings.state_dir.clone();
     let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();

@@ -2,20 +2,19 @@
 //!
 //! A turn, in order:
 //! 1. wait until the underlay or a card is readable, a request has come, or the engine's timer is due;
-//! 2. datagrams from the underlay into the engine (first, since what peers sent came earlier than what will be sent);
-//! 3. frames from the cards into the engine;
-//! 4. what the engine wants sent, written and reported goes out;
+//! 2. datagrams from the underlay into the engine (first, since what peers sent came earlier than what will be sent), and
+//!    what the engine wants sent, written and reported goes out;
+//! 3. frames from each readable card into the engine, and its output out;
+//! 4. requests that have come are carried out;
 //! 5. if its timer is due, the engine does its chores, public-key work among them, and the result goes out too.
 //!
-//! Nothing is awaited within a turn, and each source is read up to a limit, so that none starves the others.
+//! Nothing waits within a turn, and each source is read up to a limit, so that none starves the others: what is left over stays
+//! readable, and the next turn begins at once.
 
 use std::{
-    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::OwnedFd,
-    pin::Pin,
-    task::Poll,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -30,13 +29,14 @@ use farlan_engine::{
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Sleep,
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
 };
 
 use super::{
-    cards::Cards,
+    cards::{AttachedCard, Cards, FRAMES_PER_READ},
+    poller::{Poller, Ready, Waker},
     udp::{AttachedUnderlay, Underlay},
 };
 
@@ -71,8 +71,8 @@ pub enum Request {
     Attach {
         /// Which network.
         network: NetworkHandle,
-        /// The TAP device, non-blocking.
-        descriptor: OwnedFd,
+        /// The card.
+        card: AttachedCard,
         /// The card's MTU in bytes.
         mtu: u16,
         /// Where the answer goes.
@@ -160,6 +160,8 @@ pub struct ShellCounters {
     pub card_missing: u64,
     /// Frames from a card that were longer than its MTU allows.
     pub card_overlong: u64,
+    /// Frames from a card whose header said what does not fit them.
+    pub card_malformed: u64,
     /// Events nobody took in time.
     pub events_dropped: u64,
 }
@@ -174,6 +176,7 @@ impl ShellCounters {
             ("card_refused", self.card_refused),
             ("card_missing", self.card_missing),
             ("card_overlong", self.card_overlong),
+            ("card_malformed", self.card_malformed),
             ("events_dropped", self.events_dropped),
         ]
         .into_iter()
@@ -199,6 +202,8 @@ pub enum DataPlaneError {
 #[derive(Clone, Debug)]
 pub struct DataPlane {
     requests: mpsc::Sender<Request>,
+    /// Behind the sender: a handle drops them in this order, so the thread that the last waker wakes finds no sender left.
+    waker: Option<Arc<Waker>>,
 }
 
 impl DataPlane {
@@ -208,20 +213,15 @@ impl DataPlane {
     /// [`DataPlaneError::Random`] and [`DataPlaneError::Start`].
     pub fn start(config: Config, underlay: Underlay) -> Result<(Self, mpsc::Receiver<Event>), DataPlaneError> {
         let random = SystemRandom::from_os()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()?;
-        let (data_plane, requests) = Self::channel();
+        let (poller, waker) = Poller::new()?;
+        let underlay = underlay.attach()?;
+        poller.add(&underlay, UNDERLAY)?;
+        let (mut data_plane, requests) = Self::channel();
+        data_plane.waker = Some(Arc::new(waker));
         let (events, received) = mpsc::channel(EVENTS);
         thread::Builder::new().name("data-plane".into()).spawn(move || {
-            runtime.block_on(async {
-                let engine = Engine::new(config, Box::new(random));
-                match Loop::new(engine, underlay, requests, events) {
-                    Ok(data_plane) => data_plane.run().await,
-                    Err(error) => tracing::error!(%error, "cannot watch the underlay socket"),
-                }
-            });
+            let engine = Engine::new(config, Box::new(random));
+            Loop::new(engine, poller, underlay, requests, events).run();
         })?;
         Ok((data_plane, received))
     }
@@ -229,7 +229,8 @@ impl DataPlane {
     /// A handle, and the end at which its requests arrive: for whoever plays the data plane in a test.
     pub fn channel() -> (Self, mpsc::Receiver<Request>) {
         let (requests, received) = mpsc::channel(REQUESTS);
-        (Self { requests }, received)
+        let waker = None;
+        (Self { requests, waker }, received)
     }
 
     /// Hands over a request that has no answer.
@@ -237,7 +238,11 @@ impl DataPlane {
     /// # Errors
     /// [`DataPlaneError::Ended`].
     pub async fn send(&self, request: Request) -> Result<(), DataPlaneError> {
-        self.requests.send(request).await.map_err(|_| DataPlaneError::Ended)
+        self.requests.send(request).await.map_err(|_| DataPlaneError::Ended)?;
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+        Ok(())
     }
 
     /// Hands over a request, made around the sender of its answer, and waits for the answer.
@@ -262,137 +267,195 @@ impl DataPlane {
 /// The loop and all it owns.
 struct Loop {
     engine: Engine,
+    poller: Poller,
     underlay: AttachedUnderlay,
     cards: Cards,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Sender<Event>,
     origin: Instant,
-    timer: Pin<Box<Sleep>>,
+    ready: Sources,
     /// Datagrams received in this turn.
     datagrams: Batch<Received>,
-    /// Frames read in this turn.
+    /// Frames read from one card.
     frames: Batch<FrameLabel>,
     outbox: Outbox,
     counters: ShellCounters,
-    /// The limit of a source ended the last turn, not its emptiness.
-    more: bool,
     /// A request was carried out; its outputs come with the next timeout.
     requested: bool,
 }
 
-/// Why [`Loop::wait`] returned.
-enum Wake {
-    /// There is work for a turn.
-    Turn,
-    /// A request has come.
-    Request(Request),
-    /// All handles are gone.
-    Abandoned,
+/// What there is to do in a turn.
+#[derive(Debug, Default)]
+struct Sources {
+    underlay: bool,
+    requests: bool,
+    /// The readable cards, and whether each reports an error.
+    cards: Vec<(NetworkHandle, bool)>,
+    /// Cards of which more may be expected than one frame.
+    busy: Vec<NetworkHandle>,
 }
 
 impl Loop {
     fn new(
         engine: Engine,
-        underlay: Underlay,
+        poller: Poller,
+        underlay: AttachedUnderlay,
         requests: mpsc::Receiver<Request>,
         events: mpsc::Sender<Event>,
-    ) -> io::Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             engine,
-            underlay: underlay.attach()?,
+            poller,
+            datagrams: underlay.batch(RECEIVES_PER_TURN),
+            underlay,
             cards: Cards::default(),
             requests,
             events,
             origin: Instant::now(),
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            datagrams: Batch::with_capacity(DATAGRAMS_PER_TURN, DATAGRAMS_PER_TURN * TYPICAL_PACKET),
-            frames: Batch::with_capacity(FRAMES_PER_TURN, FRAMES_PER_TURN * TYPICAL_PACKET),
+            ready: Sources::default(),
+            frames: Cards::batch(),
             outbox: Outbox::default(),
             counters: ShellCounters::default(),
-            more: false,
             requested: false,
-        })
+        }
     }
 
-    async fn run(mut self) {
+    fn run(mut self) {
         self.refill_entropy();
+        let mut now = self.now();
         loop {
-            match self.wait().await {
-                Wake::Turn => self.turn(),
-                Wake::Request(Request::Shutdown { reply }) => {
-                    self.shutdown();
-                    // Nobody waiting is no reason not to end.
-                    let _ = reply.send(());
-                    return;
-                }
-                Wake::Request(request) => self.carry_out(request),
-                Wake::Abandoned => return self.shutdown(),
+            if let Err(error) = self.wait(now) {
+                tracing::error!(%error, "cannot wait for packets");
+                return self.shutdown();
             }
+            if let Some(reply) = self.turn() {
+                self.shutdown();
+                // Nobody waiting is no reason not to end.
+                let _ = reply.map(|reply| reply.send(()));
+                return;
+            }
+            now = self.now();
+            self.chores(now);
         }
+    }
+
+    /// Steps 2 to 4. When the thread is to end, returns who wants to be told, if anybody.
+    fn turn(&mut self) -> Option<Option<oneshot::Sender<()>>> {
+        self.receive_datagrams();
+        self.read_cards();
+        self.take_requests()
     }
 
     /// Step 1: returns as soon as there is something to do.
-    async fn wait(&mut self) -> Wake {
-        let deadline = self.deadline();
-        let at_once = self.more || deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if at_once {
-            // Lets the runtime look at all descriptors, so that a busy one does not hide the others.
-            tokio::task::yield_now().await;
+    fn wait(&mut self, now: Time) -> io::Result<()> {
+        let timeout = if self.ready.requests {
+            Some(Duration::ZERO)
         } else {
-            let deadline = deadline.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
-            self.timer.as_mut().reset(deadline.into());
+            self.engine.next_timeout().map(|deadline| deadline.since(now))
+        };
+        self.ready.underlay = false;
+        self.ready.cards.clear();
+        for ready in self.poller.wait(timeout)? {
+            match *ready {
+                Ready::Woken => self.ready.requests = true,
+                Ready::Readable(UNDERLAY) | Ready::Broken(UNDERLAY) => self.ready.underlay = true,
+                Ready::Readable(card) => self
+                    .ready
+                    .cards
+                    .extend(self.cards.network(card).map(|card| (card, false))),
+                Ready::Broken(card) => self
+                    .ready
+                    .cards
+                    .extend(self.cards.network(card).map(|card| (card, true))),
+            }
         }
-        poll_fn(|context| {
-            if let Poll::Ready(request) = self.requests.poll_recv(context) {
-                return Poll::Ready(request.map_or(Wake::Abandoned, Wake::Request));
-            }
-            // All are asked, since one that is not asked does not wake the task.
-            let underlay = self.underlay.poll_readable(context).is_ready();
-            let cards = self.cards.poll_readable(context).is_ready();
-            if at_once || underlay || cards || self.timer.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Wake::Turn);
-            }
-            Poll::Pending
-        })
-        .await
+        Ok(())
     }
 
-    /// Steps 2 to 5.
-    fn turn(&mut self) {
-        let more_datagrams = self.receive_datagrams();
+    /// Step 2.
+    fn receive_datagrams(&mut self) {
+        if !self.ready.underlay {
+            return;
+        }
+        for _ in 0..RECEIVES_PER_TURN {
+            // An error belongs to one datagram; the others stay readable.
+            let more = self.underlay.receive(&mut self.datagrams).unwrap_or(false);
+            if !more || self.datagrams.bytes() >= BYTES_PER_TURN {
+                break;
+            }
+        }
         if !self.datagrams.is_empty() {
             self.engine
                 .handle_datagrams(self.now(), &mut self.datagrams, &mut self.outbox);
-            for (transmit, datagram) in self.datagrams.onward() {
-                self.outbox.datagrams.push(*transmit, datagram);
-            }
+            let onward = self
+                .datagrams
+                .onward()
+                .map(|(transmit, datagram)| (*transmit, datagram));
+            self.underlay.send_all(onward, &mut self.counters);
+            self.flush();
             self.datagrams.clear();
         }
-        let more_frames = self
-            .cards
-            .read(FRAMES_PER_TURN, &mut self.frames, &mut self.counters.card_overlong);
+    }
+
+    /// Step 3: each card's frames leave before the next card is read, while they are in the processor's cache.
+    fn read_cards(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready.cards);
+        self.ready
+            .busy
+            .retain(|busy| ready.iter().any(|(card, _)| card == busy));
+        for (card, is_broken) in ready.drain(..) {
+            self.read_card(card, is_broken);
+        }
+        self.ready.cards = ready;
+    }
+
+    fn read_card(&mut self, card: NetworkHandle, is_broken: bool) {
+        // A card that was silent gets one read: most often it has one frame, and a second read would only say so. If there is
+        // more, it is ready again in the next turn.
+        let busy = &mut self.ready.busy;
+        let position = busy.iter().position(|busy| *busy == card);
+        let limit = if is_broken || position.is_some() {
+            FRAMES_PER_READ
+        } else {
+            1
+        };
+        let more = self.cards.read(card, limit, &mut self.frames, &mut self.counters);
+        match position {
+            Some(position) if !more && self.frames.len() <= 1 => {
+                busy.swap_remove(position);
+            }
+            None if more => busy.push(card),
+            _ => {}
+        }
+        if is_broken {
+            self.cards.close_broken(card);
+        }
         if !self.frames.is_empty() {
             self.engine
                 .handle_frames(self.now(), &mut self.frames, &mut self.outbox);
             self.frames.clear();
+            self.flush();
         }
-        self.flush();
-        self.chores();
-        self.more = more_datagrams || more_frames;
     }
 
-    /// Takes up to a turn's worth of datagrams, and returns whether there may be more.
-    fn receive_datagrams(&mut self) -> bool {
-        (0..DATAGRAMS_PER_TURN).all(|_| match self.underlay.receive(&mut self.datagrams) {
-            Ok(()) => true,
-            // An error belongs to one datagram; only emptiness ends the round.
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        })
+    /// Step 4.
+    fn take_requests(&mut self) -> Option<Option<oneshot::Sender<()>>> {
+        for _ in 0..REQUESTS_PER_TURN {
+            if !self.ready.requests {
+                return None;
+            }
+            match self.requests.try_recv() {
+                Ok(Request::Shutdown { reply }) => return Some(Some(reply)),
+                Ok(request) => self.carry_out(request),
+                Err(TryRecvError::Empty) => self.ready.requests = false,
+                Err(TryRecvError::Disconnected) => return Some(None),
+            }
+        }
+        None
     }
 
     /// Step 5, if it is time: timers, retries, queued public-key work.
-    fn chores(&mut self) {
-        let now = self.now();
+    fn chores(&mut self, now: Time) {
         if self.requested || self.engine.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.requested = false;
             self.engine.handle_timeout(now, &mut self.outbox);
@@ -401,22 +464,14 @@ impl Loop {
         self.refill_entropy();
     }
 
-    /// Step 4: datagrams to the underlay, frames to the cards, events to whoever listens.
+    /// Datagrams to the underlay, frames to the cards, events to whoever listens.
     fn flush(&mut self) {
-        for (transmit, datagram) in self.outbox.datagrams.iter() {
-            match self.underlay.send(transmit, datagram) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.counters.underlay_full += 1,
-                Err(_) => self.counters.underlay_refused += 1,
-            }
-        }
-        for (label, frame) in self.outbox.frames.iter() {
-            match self.cards.write(label.network, frame) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.counters.card_missing += 1,
-                Err(_) => self.counters.card_refused += 1,
-            }
-        }
+        let datagrams = self.outbox.datagrams.iter();
+        self.underlay.send_all(
+            datagrams.map(|(transmit, datagram)| (*transmit, datagram)),
+            &mut self.counters,
+        );
+        self.cards.write_all(&self.outbox.frames, &mut self.counters);
         for event in self.outbox.events.drain(..) {
             if self.events.try_send(event).is_err() {
                 self.counters.events_dropped += 1;
@@ -437,11 +492,11 @@ impl Loop {
             }
             Request::Attach {
                 network,
-                descriptor,
+                card,
                 mtu,
                 reply,
             } => {
-                let _ = reply.send(self.cards.attach(network, descriptor, mtu));
+                let _ = reply.send(self.attach(network, card, mtu));
             }
             Request::Leave { network, reply } => {
                 self.engine.leave(now, network);
@@ -457,11 +512,17 @@ impl Loop {
                 let _ = reply.send(self.snapshot(now));
                 return;
             }
-            // `run` takes it before it comes here.
+            // `take_requests` takes it before it comes here.
             Request::Shutdown { .. } => return,
         }
         self.requested = true;
-        self.chores();
+        self.chores(now);
+    }
+
+    fn attach(&mut self, network: NetworkHandle, card: AttachedCard, mtu: u16) -> io::Result<()> {
+        self.poller.add(&card.descriptor, network.as_u8().into())?;
+        self.cards.attach(network, card, mtu);
+        Ok(())
     }
 
     fn join(&mut self, now: Time, join: Join) -> Result<NetworkStatus, JoinError> {
@@ -512,28 +573,26 @@ impl Loop {
     fn now(&self) -> Time {
         Time::ZERO + self.origin.elapsed()
     }
-
-    /// When the engine wants to be called, on the thread's clock.
-    fn deadline(&self) -> Option<Instant> {
-        let after = self.engine.next_timeout()?.since(Time::ZERO);
-        self.origin.checked_add(after)
-    }
 }
 
-/// Datagrams received before the engine gets them: at 1,400 bytes about 0.1 ms of work.
-const DATAGRAMS_PER_TURN: usize = 64;
+/// The underlay's number in the poller; a card's is that of its network.
+const UNDERLAY: u64 = 1 << 32;
 
-/// Frames read from each card before the engine gets them.
-const FRAMES_PER_TURN: usize = 64;
+/// System calls that receive datagrams before the engine gets them: where nothing is coalesced, some 32 datagrams, and at
+/// 1,400 bytes about 0.1 ms of work.
+const RECEIVES_PER_TURN: usize = 2;
 
-/// Bytes for which the arenas have room per packet from the start.
-const TYPICAL_PACKET: usize = 1600;
+/// Bytes of datagrams after which no more are received before the engine gets them. One system call can bring a MiB.
+const BYTES_PER_TURN: usize = 256 << 10;
 
-/// How long the thread sleeps when the engine has no wish: long enough to cost nothing.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// Requests carried out in a turn.
+const REQUESTS_PER_TURN: usize = 8;
 
 /// Requests that may wait.
 const REQUESTS: usize = 64;
 
 /// Events that may wait: a peer coming and going is two, and a network of 128 members may come at once.
 const EVENTS: usize = 4096;
+
+#[cfg(test)]
+mod tests;

@@ -2,25 +2,55 @@
 //!
 //! The socket is never connected, never lets the kernel fragment, and reports no ICMP errors: a path is judged by what
 //! comes back over it, not by what a router claims about it.
+//!
+//! Datagrams leave and arrive many at a time where the kernel can do that (UDP_SEGMENT, UDP_GRO, recvmmsg). Receiving is
+//! `quinn-udp`'s. Sending is not: it gives up segmentation for the socket at the first destination that refuses it,
+//! and the kernel's errors are the same for one that only got too long a datagram.
 #![allow(unsafe_code)]
 
 use std::{
-    io,
+    array,
+    io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    os::fd::AsRawFd,
-    task::{Context, Poll},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    time::Instant,
 };
 
-use farlan_engine::{Batch, Received, Transmit};
+use farlan_engine::{Batch, Transmit};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockRef, Socket, Type};
 
-/// A bound underlay socket, not yet tied to a runtime.
+use super::{
+    data_plane::ShellCounters,
+    segments::{Group, Refusals},
+};
+
+/// A bound underlay socket, not yet in use.
 ///
 /// It is bound before the data plane starts, so that a taken port is reported to the person who starts the daemon.
 #[derive(Debug)]
 pub struct Underlay {
     socket: UdpSocket,
     family: Family,
+    offloads: UnderlayOffloads,
+}
+
+/// Which of the kernel's offloads the underlay uses, where the kernel has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnderlayOffloads {
+    /// Datagrams of one destination are handed over as one (UDP_SEGMENT).
+    pub segment: bool,
+    /// Datagrams of one source are taken as one (UDP_GRO).
+    pub coalesce: bool,
+}
+
+impl Default for UnderlayOffloads {
+    fn default() -> Self {
+        Self {
+            segment: true,
+            coalesce: true,
+        }
+    }
 }
 
 /// Which addresses the socket understands.
@@ -45,11 +75,11 @@ impl Underlay {
     }
 
     fn bind_family(family: Family, port: u16) -> io::Result<Self> {
-        let (domain, any) = match family {
-            Family::Dual => (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            Family::V4 => (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        let any = match family {
+            Family::Dual => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
-        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = Socket::new(family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
         if family == Family::Dual {
             socket.set_only_v6(false)?;
         }
@@ -60,7 +90,14 @@ impl Underlay {
         Ok(Self {
             socket: socket.into(),
             family,
+            offloads: UnderlayOffloads::default(),
         })
+    }
+
+    /// With these offloads instead of all.
+    #[must_use]
+    pub fn with_offloads(self, offloads: UnderlayOffloads) -> Self {
+        Self { offloads, ..self }
     }
 
     /// The port it is bound to.
@@ -71,17 +108,29 @@ impl Underlay {
         Ok(self.socket.local_addr()?.port())
     }
 
-    /// Ties the socket to the runtime of the calling thread.
+    /// Makes the socket ready for use by one thread.
     ///
     /// # Errors
-    /// Those of registering the descriptor for readiness.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime with IO switched on.
+    /// Those of setting it up.
     pub(super) fn attach(self) -> io::Result<AttachedUnderlay> {
+        // The state is made from another socket. What it is made from comes to tell time, address and interface of every
+        // datagram; and one that once told times makes the kernel take the time of all packets for as long as it lives.
+        let other = Socket::new(self.family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
+        let state = UdpSocketState::new((&other).into())?;
+        let socket = SockRef::from(&self.socket);
+        let coalesces = self.offloads.coalesce && set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
         Ok(AttachedUnderlay {
-            socket: tokio::net::UdpSocket::from_std(self.socket)?,
             family: self.family,
+            segments: if self.offloads.segment {
+                state.max_gso_segments()
+            } else {
+                1
+            },
+            refusals: Refusals::default(),
+            slots: if coalesces { Slots::COALESCED } else { Slots::PLAIN },
+            meta: vec![RecvMeta::default(); BATCH_SIZE].into(),
+            state,
+            socket: self.socket,
         })
     }
 }
@@ -89,26 +138,57 @@ impl Underlay {
 /// The underlay socket in the data-plane thread.
 #[derive(Debug)]
 pub(super) struct AttachedUnderlay {
-    socket: tokio::net::UdpSocket,
+    socket: UdpSocket,
     family: Family,
+    state: UdpSocketState,
+    /// Datagrams that may leave in one system call; 1 without the offload.
+    segments: usize,
+    refusals: Refusals,
+    slots: Slots,
+    meta: Box<[RecvMeta]>,
+}
+
+/// The places into which one system call receives.
+#[derive(Clone, Copy, Debug)]
+struct Slots {
+    count: usize,
+    bytes: usize,
 }
 
 impl AttachedUnderlay {
-    /// Whether there may be something to receive; otherwise wakes the task when there is.
-    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_recv_ready(context).map(|_| ())
+    /// A batch with room for `calls` calls of [`receive`](Self::receive).
+    pub(super) fn batch<M>(&self, calls: usize) -> Batch<M> {
+        Batch::with_arena(calls * self.slots.count, calls * self.slots.count * self.slots.bytes)
     }
 
-    /// Receives one datagram into the arena, with the address it came from.
+    /// Receives datagrams into the arena, with the address they came from, by one system call; returns whether there may
+    /// be more.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none.
-    pub(super) fn receive(&self, datagrams: &mut Batch<Received>) -> io::Result<()> {
-        datagrams.read(LARGEST_DATAGRAM, |room| {
-            let (length, source) = self.socket.try_recv_from(room)?;
-            Ok((length, to_plain(source).into()))
-        })?;
-        Ok(())
+    /// Those of the system, which concern one datagram. That there is none is no error.
+    pub(super) fn receive<M: From<SocketAddr>>(&mut self, datagrams: &mut Batch<M>) -> io::Result<bool> {
+        let Slots { count, bytes } = self.slots;
+        datagrams.read_many(count * bytes, |room, places| {
+            let mut slots = room.chunks_exact_mut(bytes);
+            let mut buffers: [_; BATCH_SIZE] = array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
+            let received = match self
+                .state
+                .recv((&self.socket).into(), &mut buffers[..count], &mut self.meta)
+            {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            for (index, message) in self.meta[..received].iter().enumerate() {
+                let source = to_plain(message.addr);
+                let slot = index * bytes;
+                for start in (0..message.len).step_by(message.stride.max(1)) {
+                    let length = message.stride.min(message.len - start).min(LARGEST_DATAGRAM);
+                    places.add(source.into(), slot + start..slot + start + length);
+                }
+            }
+            Ok(received == count)
+        })
     }
 
     /// Datagrams that the kernel dropped instead of queueing them for [`receive`](Self::receive), since the socket exists,
@@ -130,33 +210,119 @@ impl AttachedUnderlay {
         if result == 0 { info[MEMINFO_DROPS] } else { 0 }
     }
 
+    /// Sends datagrams in order. What cannot be sent is counted, and concerns no other.
+    pub(super) fn send_all<'a>(
+        &mut self,
+        datagrams: impl IntoIterator<Item = (Transmit, &'a [u8])>,
+        counters: &mut ShellCounters,
+    ) {
+        let mut group = Group::new(self.segments);
+        for (transmit, datagram) in datagrams {
+            if !group.join(transmit, datagram) {
+                self.send_group(&group, counters);
+                group.start(transmit, datagram);
+            }
+        }
+        self.send_group(&group, counters);
+    }
+
+    fn send_group(&mut self, group: &Group<'_>, counters: &mut ShellCounters) {
+        let Some(transmit) = group.transmit() else { return };
+        let datagrams = group.datagrams();
+        let mut refused = None;
+        if datagrams.len() > 1 && self.is_segmented(transmit.destination) {
+            match self.send_segments(transmit.destination, group) {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    counters.underlay_full += datagrams.len() as u64;
+                    return;
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        for (index, datagram) in datagrams.iter().enumerate() {
+            match self.send(&transmit, datagram) {
+                // The first is as long as any, so it is not their length that was refused.
+                Ok(()) if index == 0 => {
+                    if let Some(error) = refused.take_if(|error| !is_shortage(error)) {
+                        let destination = transmit.destination;
+                        tracing::debug!(%destination, %error, "segmentation offload refused");
+                        self.refusals.note(destination, Instant::now());
+                    }
+                }
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => counters.underlay_full += 1,
+                Err(_) => counters.underlay_refused += 1,
+            }
+        }
+    }
+
+    /// Whether datagrams to `destination` are handed over as one.
+    fn is_segmented(&mut self, destination: SocketAddr) -> bool {
+        self.refusals.is_empty() || self.refusals.permit(destination, Instant::now())
+    }
+
+    /// Sends a group by one system call: either all leave, or none.
+    fn send_segments(&self, destination: SocketAddr, group: &Group<'_>) -> io::Result<()> {
+        let segment = u16::try_from(group.segment()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let control = ControlMessage::new(libc::SOL_UDP, libc::UDP_SEGMENT, segment.to_ne_bytes());
+        self.send_message(destination, group.datagrams(), &control)
+    }
+
     /// Sends one datagram.
     ///
     /// # Errors
     /// Those of the system; `WouldBlock` when its queue is full. None of them concerns later datagrams.
-    pub(super) fn send(&self, transmit: &Transmit, datagram: &[u8]) -> io::Result<()> {
-        let destination = self.family.to_socket(transmit.destination)?;
-        match transmit.ttl {
-            // Not by the runtime's own call, which sends only once it has seen the socket writable.
-            None => SockRef::from(&self.socket).send_to(datagram, &destination.into()),
-            Some(ttl) => self.send_with_ttl(ttl, destination, datagram),
-        }
-        .map(|_| ())
+    fn send(&self, transmit: &Transmit, datagram: &[u8]) -> io::Result<()> {
+        let Some(ttl) = transmit.ttl else {
+            let destination = self.family.to_socket(transmit.destination)?;
+            return SockRef::from(&self.socket)
+                .send_to(datagram, &destination.into())
+                .map(|_| ());
+        };
+        let control = ControlMessage::ttl(ttl, transmit.destination.is_ipv4());
+        self.send_message(transmit.destination, &[IoSlice::new(datagram)], &control)
     }
 
-    fn send_with_ttl(&self, ttl: u8, destination: SocketAddr, datagram: &[u8]) -> io::Result<usize> {
-        let control = TtlMessage::new(ttl, to_plain(destination).is_ipv4());
-        let destination = SockAddr::from(destination);
-        let buffers = [io::IoSlice::new(datagram)];
+    fn send_message(&self, destination: SocketAddr, data: &[IoSlice<'_>], control: &ControlMessage) -> io::Result<()> {
+        let destination = SockAddr::from(self.family.to_socket(destination)?);
         let message = MsgHdr::new()
             .with_addr(&destination)
-            .with_buffers(&buffers)
+            .with_buffers(data)
             .with_control(control.as_bytes());
-        SockRef::from(&self.socket).sendmsg(&message, 0)
+        SockRef::from(&self.socket).sendmsg(&message, 0).map(|_| ())
     }
 }
 
+impl AsFd for AttachedUnderlay {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Slots {
+    /// A slot holds what the kernel coalesces at most, so that one source needs few of them; of many sources each needs one.
+    /// Only the pages that something came into take memory.
+    const COALESCED: Self = Self {
+        count: 16,
+        bytes: 1 << 16,
+    };
+
+    /// A slot holds one datagram.
+    const PLAIN: Self = Self {
+        count: BATCH_SIZE,
+        bytes: LARGEST_DATAGRAM,
+    };
+}
+
 impl Family {
+    fn domain(self) -> Domain {
+        match self {
+            Self::Dual => Domain::IPV6,
+            Self::V4 => Domain::IPV4,
+        }
+    }
+
     /// The form in which the socket takes `address`.
     fn to_socket(self, address: SocketAddr) -> io::Result<SocketAddr> {
         match (self, address) {
@@ -178,36 +344,36 @@ fn to_plain(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A control message that sets the IP time to live (hop limit) of one datagram.
-///
-/// Laid out as `struct cmsghdr` with an `int` behind it (cmsg(3)), padded to the alignment of the header.
+/// A control message of up to 8 bytes, laid out as `struct cmsghdr` with the value behind it (cmsg(3)).
 #[repr(C)]
-struct TtlMessage {
+struct ControlMessage {
     header: libc::cmsghdr,
-    ttl: libc::c_int,
-    padding: [u8; TTL_PADDING],
+    /// A multiple of the header's alignment, so that there is no hidden padding.
+    value: [u8; 8],
 }
 
-/// Bytes that fill [`TtlMessage`] up to a multiple of the header's alignment, so that it has no hidden padding.
-const TTL_PADDING: usize = align_of::<libc::cmsghdr>() - size_of::<libc::c_int>() % align_of::<libc::cmsghdr>();
-
-impl TtlMessage {
-    fn new(ttl: u8, ipv4: bool) -> Self {
+impl ControlMessage {
+    fn new<const LENGTH: usize>(level: libc::c_int, name: libc::c_int, value: [u8; LENGTH]) -> Self {
+        const { assert!(LENGTH <= 8) };
         // SAFETY: a `cmsghdr` consists of integers (and, with some C libraries, explicit padding), for which all-zero
         // bytes are valid.
         let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
-        header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<libc::c_int>()) as _;
+        header.cmsg_len = (size_of::<libc::cmsghdr>() + LENGTH) as _;
+        (header.cmsg_level, header.cmsg_type) = (level, name);
+        let mut padded = [0; 8];
+        padded[..LENGTH].copy_from_slice(&value);
+        Self { header, value: padded }
+    }
+
+    /// Sets the IP time to live (hop limit) of one datagram.
+    fn ttl(ttl: u8, ipv4: bool) -> Self {
         // A mapped IPv4 destination takes the IPv4 option on an IPv6 socket too.
-        (header.cmsg_level, header.cmsg_type) = if ipv4 {
+        let (level, name) = if ipv4 {
             (libc::IPPROTO_IP, libc::IP_TTL)
         } else {
             (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
         };
-        Self {
-            header,
-            ttl: ttl.into(),
-            padding: [0; TTL_PADDING],
-        }
+        Self::new(level, name, libc::c_int::from(ttl).to_ne_bytes())
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -215,6 +381,11 @@ impl TtlMessage {
         // slice borrows `self`.
         unsafe { std::slice::from_raw_parts((&raw const *self).cast(), size_of::<Self>()) }
     }
+}
+
+/// Whether the error passes by itself: there was no memory at this moment.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// Gives the socket [`SOCKET_BUFFER`] bytes in each direction, or what it may have of them.
@@ -287,149 +458,4 @@ const MEMINFO_DROPS: usize = 8;
 const LARGEST_DATAGRAM: usize = 9216;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn transmit(destination: SocketAddr, ttl: Option<u8>) -> Transmit {
-        Transmit { destination, ttl }
-    }
-
-    /// Waits for one datagram; a lost one fails the test.
-    async fn receive(socket: &AttachedUnderlay) -> (SocketAddr, Vec<u8>) {
-        let mut batch = Batch::with_capacity(1, LARGEST_DATAGRAM);
-        let wait = async {
-            while batch.is_empty() {
-                std::future::poll_fn(|context| socket.poll_readable(context)).await;
-                let _ = socket.receive(&mut batch);
-            }
-        };
-        tokio::time::timeout(std::time::Duration::from_secs(5), wait)
-            .await
-            .unwrap();
-        let (label, bytes) = batch.packet(0).unwrap();
-        (label.source, bytes.to_vec())
-    }
-
-    #[tokio::test]
-    async fn ipv4_peers_are_seen_as_ipv4() {
-        let a = Underlay::bind(0).unwrap();
-        let b = Underlay::bind(0).unwrap();
-        let (port_a, port_b) = (a.port().unwrap(), b.port().unwrap());
-        let (a, b) = (a.attach().unwrap(), b.attach().unwrap());
-        let to_b = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port_b);
-        for ttl in [None, Some(5)] {
-            a.send(&transmit(to_b, ttl), b"hello").unwrap();
-            let (source, bytes) = receive(&b).await;
-            assert_eq!(source, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port_a));
-            assert_eq!(bytes, b"hello");
-        }
-        let nothing = b.receive(&mut Batch::default()).unwrap_err();
-        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
-    }
-
-    #[tokio::test]
-    async fn the_time_to_live_reaches_the_wire() {
-        let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        receiver
-            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
-            .unwrap();
-        let raw = SockRef::from(&receiver);
-        let on: libc::c_int = 1;
-        // SAFETY: as in `set_option`.
-        let result = unsafe {
-            libc::setsockopt(
-                receiver.as_raw_fd(),
-                libc::IPPROTO_IP,
-                libc::IP_RECVTTL,
-                (&raw const on).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        };
-        assert_eq!(result, 0);
-        let sender = Underlay::bind(0).unwrap().attach().unwrap();
-        sender
-            .send(&transmit(receiver.local_addr().unwrap(), Some(5)), b"short-lived")
-            .unwrap();
-
-        let mut data = [std::mem::MaybeUninit::new(0u8); 64];
-        let mut buffers = [socket2::MaybeUninitSlice::new(&mut data)];
-        let mut control = [std::mem::MaybeUninit::new(0u8); 64];
-        let mut message = socket2::MsgHdrMut::new()
-            .with_buffers(&mut buffers)
-            .with_control(&mut control);
-        assert_eq!(raw.recvmsg(&mut message, 0).unwrap(), 11);
-        // SAFETY: the buffer was initialised above.
-        let control: Vec<u8> = control.iter().map(|byte| unsafe { byte.assume_init() }).collect();
-        let expected = TtlMessage::new(5, true);
-        let length = size_of::<libc::cmsghdr>() + size_of::<libc::c_int>();
-        assert_eq!(control[..length], expected.as_bytes()[..length]);
-    }
-
-    #[tokio::test]
-    async fn what_the_full_buffer_drops_is_counted() {
-        let receiver = Underlay::bind(0).unwrap();
-        SockRef::from(&receiver.socket).set_recv_buffer_size(4096).unwrap();
-        let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), receiver.port().unwrap());
-        let receiver = receiver.attach().unwrap();
-        assert_eq!(receiver.overrun(), 0);
-        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        for _ in 0..50 {
-            sender.send_to(&[0; 1000], to).unwrap();
-        }
-        let mut batch = Batch::with_capacity(64, LARGEST_DATAGRAM);
-        std::future::poll_fn(|context| receiver.poll_readable(context)).await;
-        let received = std::iter::from_fn(|| receiver.receive(&mut batch).ok()).count();
-        assert!((1..50).contains(&received), "{received}");
-        assert_eq!(received + receiver.overrun() as usize, 50);
-    }
-
-    #[test]
-    fn the_limit_of_the_system_does_not_bind_a_privileged_node() {
-        let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
-        let is_privileged = set_option(&probe, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 4096).is_ok();
-        let allowed = |name: &str| {
-            let path = format!("/proc/sys/net/core/{name}");
-            // Some kernels show the limits in the first network namespace only.
-            let limit = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
-            Some(SOCKET_BUFFER.min(limit))
-        };
-        let wanted = |name| {
-            if is_privileged {
-                Some(SOCKET_BUFFER)
-            } else {
-                allowed(name)
-            }
-        };
-        let underlay = Underlay::bind(0).unwrap();
-        let socket = SockRef::from(&underlay.socket);
-        // The kernel doubles what it is asked for: its bookkeeping takes room too.
-        for (granted, wanted) in [
-            (socket.recv_buffer_size(), wanted("rmem_max")),
-            (socket.send_buffer_size(), wanted("wmem_max")),
-        ] {
-            let granted = granted.unwrap() / 2;
-            assert_eq!(granted, wanted.unwrap_or(granted));
-        }
-    }
-
-    #[test]
-    fn a_taken_port_is_an_error() {
-        let first = Underlay::bind(0).unwrap();
-        let error = Underlay::bind(first.port().unwrap()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-    }
-
-    #[test]
-    fn addresses_translate_both_ways() {
-        let v4: SocketAddr = "192.0.2.1:9600".parse().unwrap();
-        let v6: SocketAddr = "[2001:db8::1]:9600".parse().unwrap();
-        assert_eq!(
-            Family::Dual.to_socket(v4).unwrap().to_string(),
-            "[::ffff:192.0.2.1]:9600"
-        );
-        assert_eq!(to_plain(Family::Dual.to_socket(v4).unwrap()), v4);
-        assert_eq!(to_plain(Family::Dual.to_socket(v6).unwrap()), v6);
-        assert_eq!(Family::V4.to_socket(v4).unwrap(), v4);
-        assert!(Family::V4.to_socket(v6).is_err());
-    }
-}
+mod tests;

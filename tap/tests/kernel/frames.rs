@@ -14,7 +14,11 @@ use crate::support::*;
 #[test]
 fn frames_go_both_ways_one_at_a_time() {
     in_namespace(|| {
-        let card = create(&request("frames")).unwrap();
+        let card = create(&Create {
+            offloads: false,
+            ..request("frames")
+        })
+        .unwrap();
         let mut wire = Wire::new(card);
 
         // The kernel answers for its own address.

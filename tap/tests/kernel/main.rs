@@ -7,5 +7,7 @@ mod addresses;
 mod device;
 mod frames;
 mod machine;
+mod offloads;
+mod refusal;
 mod routes;
 mod support;

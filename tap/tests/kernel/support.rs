@@ -62,6 +62,7 @@ pub(crate) fn request(name: &str) -> Create {
         ],
         tx_queue: 128,
         accept_router_advertisements: false,
+        offloads: true,
     }
 }
 

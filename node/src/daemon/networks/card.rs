@@ -13,7 +13,7 @@ use crate::{
         cards::{self, NewCard},
     },
     failure::Failure,
-    shell::Request,
+    shell::{self, Request},
 };
 
 /// What is known of a card once the data plane has its descriptor.
@@ -54,12 +54,22 @@ impl Daemon {
         mtu: Mtu,
         card: Card,
     ) -> Result<AttachedCard, Failure> {
-        let Card { fd, name, index, ipv6 } = card;
+        let Card {
+            fd,
+            name,
+            index,
+            ipv6,
+            offloads,
+        } = card;
+        tracing::debug!(interface = %name, %offloads, "made a network card");
         let attached = self
             .data_plane
             .ask(|reply| Request::Attach {
                 network,
-                descriptor: fd,
+                card: shell::AttachedCard {
+                    descriptor: fd,
+                    vnet: offloads.has_header(),
+                },
                 mtu: mtu.bytes(),
                 reply,
             })

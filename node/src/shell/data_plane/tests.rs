@@ -1,0 +1,172 @@
+//! The loop turn by turn, with sockets for cards; and the thread.
+
+use std::{io::Write, os::unix::net::UnixStream};
+
+use farlan_crypto::{Identity, Work};
+use farlan_engine::Role;
+use farlan_netconf::{NetworkName, Parameters};
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn config() -> Config {
+    let mut random = SystemRandom::from_os().unwrap();
+    Config {
+        identity: Identity::generate(&mut random, Work::NONE),
+        work: Work::NONE,
+        role: Role::Node,
+    }
+}
+
+/// A loop in which nothing runs, and the ends that the rest of the program has.
+fn lone_loop() -> (Loop, DataPlane, mpsc::Receiver<Event>) {
+    let (poller, waker) = Poller::new().unwrap();
+    let underlay = Underlay::bind(0).unwrap().attach().unwrap();
+    poller.add(&underlay, UNDERLAY).unwrap();
+    let (mut handle, requests) = DataPlane::channel();
+    handle.waker = Some(Arc::new(waker));
+    let (events, received) = mpsc::channel(EVENTS);
+    let engine = Engine::new(config(), Box::new(SystemRandom::from_os().unwrap()));
+    (Loop::new(engine, poller, underlay, requests, events), handle, received)
+}
+
+/// Joins a network, and gives it one end of a pair of sockets for a card.
+fn add_card(data_plane: &mut Loop, name: &str) -> (NetworkHandle, UnixStream) {
+    let world = WorldId::from_bytes([7; 16]);
+    let now = data_plane.now();
+    data_plane.engine.set_world(now, world, Vec::new());
+    let join = Join {
+        parameters: Parameters::open_name(world, NetworkName::parse(name).unwrap()),
+        world,
+        ipv4: false,
+        preferred: None,
+        greet: Vec::new(),
+    };
+    let network = data_plane.join(now, join).unwrap().handle;
+    let (near, far) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    data_plane.attach(network, plain(near), 1372).unwrap();
+    (network, far)
+}
+
+fn plain(socket: UnixStream) -> AttachedCard {
+    AttachedCard {
+        descriptor: socket.into(),
+        vnet: false,
+    }
+}
+
+/// Waits until something is ready and does a turn.
+fn turn(data_plane: &mut Loop) {
+    let now = data_plane.now();
+    data_plane.wait(now).unwrap();
+    assert!(data_plane.turn().is_none());
+}
+
+/// What is ready at once.
+fn ready(data_plane: &mut Loop) -> Vec<Ready> {
+    data_plane.poller.wait(Some(Duration::ZERO)).unwrap().to_vec()
+}
+
+#[test]
+fn a_card_that_breaks_is_closed_and_not_asked_again() {
+    let (mut data_plane, _handle, _events) = lone_loop();
+    let (broken, far) = add_card(&mut data_plane, "broken");
+    let (whole, mut other) = add_card(&mut data_plane, "whole");
+    drop(far);
+    assert_eq!(ready(&mut data_plane), [Ready::Broken(broken.as_u8().into())]);
+    turn(&mut data_plane);
+    assert_eq!(data_plane.cards.network(broken.as_u8().into()), None);
+    assert_eq!(ready(&mut data_plane), []);
+    // The others go on, and the network can have another card.
+    other.write_all(&[0; 60]).unwrap();
+    turn(&mut data_plane);
+    assert_eq!(ready(&mut data_plane), []);
+    assert_eq!(data_plane.cards.network(whole.as_u8().into()), Some(whole));
+    let (near, mut far) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    data_plane.attach(broken, plain(near), 1372).unwrap();
+    far.write_all(&[0; 60]).unwrap();
+    assert_eq!(ready(&mut data_plane), [Ready::Readable(broken.as_u8().into())]);
+}
+
+#[test]
+fn a_silent_card_is_read_once_and_a_busy_one_to_its_end() {
+    let (mut data_plane, _handle, _events) = lone_loop();
+    let (card, mut far) = add_card(&mut data_plane, "card");
+    // A stream gives up to one frame's room with each read.
+    let frames = |count: usize| vec![0; count * (1372 + 14 + 8 + 1)];
+    far.write_all(&frames(3)).unwrap();
+    turn(&mut data_plane);
+    assert_eq!(data_plane.counters.card_overlong, 1);
+    assert_eq!(data_plane.ready.busy, [card]);
+    turn(&mut data_plane);
+    assert_eq!(data_plane.counters.card_overlong, 3);
+    assert_eq!(ready(&mut data_plane), []);
+    // Something else was ready, and the card was not: it is silent again.
+    data_plane.poller.wait(Some(Duration::ZERO)).unwrap();
+    data_plane.ready.cards.clear();
+    data_plane.read_cards();
+    assert_eq!(data_plane.ready.busy, []);
+}
+
+#[test]
+fn no_card_keeps_the_others_from_their_turn() {
+    let (mut data_plane, _handle, _events) = lone_loop();
+    let mut far: Vec<_> = ["one", "two", "three"]
+        .iter()
+        .map(|name| add_card(&mut data_plane, name).1)
+        .collect();
+    for _ in 0..3 {
+        // More than is read in a turn.
+        let frames = vec![0; 2 * FRAMES_PER_READ * 1395];
+        far[0].set_nonblocking(true).unwrap();
+        let _ = far[0].write(&frames);
+        far[1].write_all(&[0; 60]).unwrap();
+        far[2].write_all(&[0; 60]).unwrap();
+        turn(&mut data_plane);
+        let left = ready(&mut data_plane);
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+}
+
+#[test]
+fn requests_are_carried_out_some_at_a_time() {
+    let (mut data_plane, handle, _events) = lone_loop();
+    let ask = || Request::SetHideAddress { hide: true };
+    for _ in 0..REQUESTS_PER_TURN + 1 {
+        handle.requests.try_send(ask()).unwrap();
+    }
+    handle.waker.as_ref().unwrap().wake();
+    turn(&mut data_plane);
+    assert!(data_plane.ready.requests);
+    assert_eq!(data_plane.requests.len(), 1);
+    turn(&mut data_plane);
+    assert!(!data_plane.ready.requests);
+    assert_eq!(data_plane.requests.len(), 0);
+}
+
+#[tokio::test]
+async fn the_thread_answers_from_sleep_and_ends_with_its_last_handle() {
+    let (handle, mut events) = DataPlane::start(config(), Underlay::bind(0).unwrap()).unwrap();
+    let clone = handle.clone();
+    for handle in [&handle, &clone] {
+        let answer = tokio::time::timeout(LONG, handle.snapshot()).await.unwrap();
+        assert_eq!(answer.unwrap().shell, ShellCounters::default());
+    }
+    drop(handle);
+    assert!(tokio::time::timeout(LONG, clone.snapshot()).await.unwrap().is_ok());
+    drop(clone);
+    // The thread owns the sender.
+    assert_eq!(tokio::time::timeout(LONG, events.recv()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_thread_ends_when_it_is_told_to() {
+    let (handle, mut events) = DataPlane::start(config(), Underlay::bind(0).unwrap()).unwrap();
+    let told = handle.ask(|reply| Request::Shutdown { reply });
+    assert!(tokio::time::timeout(LONG, told).await.unwrap().is_ok());
+    assert_eq!(tokio::time::timeout(LONG, events.recv()).await.unwrap(), None);
+    assert!(handle.snapshot().await.is_err());
+}
