@@ -122,8 +122,8 @@ impl<M> Batch<M> {
         Ok(length)
     }
 
-    /// Lets `read` fill up to `room` bytes of the arena with any number of packets, as a vectored read system call does,
-    /// and place them.
+    /// Lets `read` fill up to `room` bytes of the arena with any number of packets, as a vectored read system call
+    /// does, and place them.
     pub fn read_many<T>(&mut self, room: usize, read: impl FnOnce(&mut [u8], &mut Places<'_, M>) -> T) -> T {
         let start = self.used;
         if self.bytes.len() < start + room {
@@ -182,8 +182,8 @@ pub struct Places<'a, M> {
 }
 
 impl<M> Places<'_, M> {
-    /// Adds the packet at `range` of the room. Packets are added in the order in which they lie there; one that is empty,
-    /// lies before an earlier one or beyond the room is none.
+    /// Adds the packet at `range` of the room. Packets are added in the order in which they lie there; one that is
+    /// empty, lies before an earlier one or beyond the room is none.
     pub fn add(&mut self, label: M, range: Range<usize>) {
         let range = self.start.saturating_add(range.start)..self.start.saturating_add(range.end);
         if range.is_empty() || range.start < *self.used || range.end > self.end {

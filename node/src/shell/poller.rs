@@ -1,7 +1,7 @@
 //! What the data-plane thread waits for: an epoll set, and an eventfd by which others wake the thread.
 //!
-//! Readiness is level-triggered: a descriptor is reported as long as there is something to read, so nothing has to be read to its
-//! end, and whoever stops early is called again after all others.
+//! Readiness is level-triggered: a descriptor is reported as long as there is something to read, so nothing has to be
+//! read to its end, and whoever stops early is called again after all others.
 
 use std::{
     io,

@@ -111,8 +111,8 @@ impl Refusals {
 /// Datagrams in one system call: what kernels have taken since there is the offload (`UDP_MAX_SEGMENTS`).
 pub(super) const MAX_SEGMENTS: usize = 64;
 
-/// Bytes in one system call. With all headers of the link, of the tunnels below and of IP it stays under 64 KiB, beyond which a
-/// device leaves the segmentation to the kernel.
+/// Bytes in one system call. With all headers of the link, of the tunnels below and of IP it stays under 64 KiB, beyond
+/// which a device leaves the segmentation to the kernel.
 const MAX_BYTES: usize = 64_000;
 
 /// Destinations that are remembered as refusing.

@@ -3,8 +3,8 @@
 //! The socket is never connected, never lets the kernel fragment, and reports no ICMP errors: a path is judged by what
 //! comes back over it, not by what a router claims about it.
 //!
-//! Datagrams leave and arrive many at a time where the kernel can do that (UDP_SEGMENT, UDP_GRO, recvmmsg). Receiving is
-//! `quinn-udp`'s. Sending is not: it gives up segmentation for the socket at the first destination that refuses it,
+//! Datagrams leave and arrive many at a time where the kernel can do that (UDP_SEGMENT, UDP_GRO, recvmmsg). Receiving
+//! is `quinn-udp`'s. Sending is not: it gives up segmentation for the socket at the first destination that refuses it,
 //! and the kernel's errors are the same for one that only got too long a datagram.
 #![allow(unsafe_code)]
 
@@ -113,8 +113,9 @@ impl Underlay {
     /// # Errors
     /// Those of setting it up.
     pub(super) fn attach(self) -> io::Result<AttachedUnderlay> {
-        // The state is made from another socket. What it is made from comes to tell time, address and interface of every
-        // datagram; and one that once told times makes the kernel take the time of all packets for as long as it lives.
+        // The state is made from another socket. What it is made from comes to tell time, address and interface of
+        // every datagram; and one that once told times makes the kernel take the time of all packets for as long as it
+        // lives.
         let other = Socket::new(self.family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
         let state = UdpSocketState::new((&other).into())?;
         let socket = SockRef::from(&self.socket);
@@ -161,8 +162,8 @@ impl AttachedUnderlay {
         Batch::with_arena(calls * self.slots.count, calls * self.slots.count * self.slots.bytes)
     }
 
-    /// Receives datagrams into the arena, with the address they came from, by one system call; returns whether there may
-    /// be more.
+    /// Receives datagrams into the arena, with the address they came from, by one system call; returns whether there
+    /// may be more.
     ///
     /// # Errors
     /// Those of the system, which concern one datagram. That there is none is no error.
@@ -191,13 +192,14 @@ impl AttachedUnderlay {
         })
     }
 
-    /// Datagrams that the kernel dropped instead of queueing them for [`receive`](Self::receive), since the socket exists,
-    /// modulo 2^32: its buffer was full, or (rarely) their checksum was wrong. 0 where the kernel does not tell.
+    /// Datagrams that the kernel dropped instead of queueing them for [`receive`](Self::receive), since the socket
+    /// exists, modulo 2^32: its buffer was full, or (rarely) their checksum was wrong. 0 where the kernel does not
+    /// tell.
     pub(super) fn overrun(&self) -> u32 {
         let mut info = [0u32; MEMINFO_WORDS];
         let mut length = size_of_val(&info) as libc::socklen_t;
-        // SAFETY: the descriptor is open for the whole call, and pointer and length describe the live array, of which the
-        // kernel writes at most that many bytes.
+        // SAFETY: the descriptor is open for the whole call, and pointer and length describe the live array, of which
+        // the kernel writes at most that many bytes.
         let result = unsafe {
             libc::getsockopt(
                 self.socket.as_raw_fd(),
@@ -301,10 +303,10 @@ impl AsFd for AttachedUnderlay {
 }
 
 impl Slots {
-    /// A slot holds what the kernel coalesces at most, so that one source needs few of them; of many sources each needs one.
-    /// Only the pages that something came into take memory.
+    /// A slot holds what the kernel coalesces at most, so that one source needs few of them; of many sources each needs
+    /// one. Only the pages that something came into take memory.
     const COALESCED: Self = Self {
-        count: 16,
+        count: 8,
         bytes: 1 << 16,
     };
 
@@ -391,8 +393,8 @@ fn is_shortage(error: &io::Error) -> bool {
 /// Gives the socket [`SOCKET_BUFFER`] bytes in each direction, or what it may have of them.
 ///
 /// Many systems allow 212,992 bytes (`net.core.rmem_max`), a hundred datagrams of full size: they are lost whenever the
-/// thread does not run for some milliseconds. CAP_NET_ADMIN, which a node has for its cards, lifts that limit. Without it
-/// the kernel silently grants what the limit leaves; less only means earlier drops under load.
+/// thread does not run for some milliseconds. CAP_NET_ADMIN, which a node has for its cards, lifts that limit. Without
+/// it the kernel silently grants what the limit leaves; less only means earlier drops under load.
 fn enlarge_buffers(socket: &Socket) {
     let bytes = SOCKET_BUFFER as libc::c_int;
     if set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes).is_err() {
@@ -445,6 +447,10 @@ fn no_ipv6(error: &io::Error) -> bool {
 }
 
 /// Bytes asked for in each direction: some 30 ms of a 1 Gbit/s link.
+///
+/// The kernel grants twice that and counts the memory that datagrams occupy, from a little more than their length where
+/// it coalesced them to about twice where it did not. More would save nothing where the machine is too slow, since
+/// senders fill whatever there is; it would only make the queue longer.
 const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Words that the kernel fills for `SO_MEMINFO` (`SK_MEMINFO_VARS` of `linux/sock_diag.h`).

@@ -1,10 +1,14 @@
 //! The loop turn by turn, with sockets for cards; and the thread.
 
-use std::{io::Write, os::unix::net::UnixStream};
+use std::{
+    io::Write,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
 
 use farlan_crypto::{Identity, Work};
 use farlan_engine::Role;
 use farlan_netconf::{NetworkName, Parameters};
+use socket2::{Domain, Socket, Type};
 
 use super::*;
 
@@ -50,7 +54,7 @@ fn add_card(data_plane: &mut Loop, name: &str) -> (NetworkHandle, UnixStream) {
     (network, far)
 }
 
-fn plain(socket: UnixStream) -> AttachedCard {
+fn plain(socket: impl Into<OwnedFd>) -> AttachedCard {
     AttachedCard {
         descriptor: socket.into(),
         vnet: false,
@@ -114,20 +118,29 @@ fn a_silent_card_is_read_once_and_a_busy_one_to_its_end() {
 #[test]
 fn no_card_keeps_the_others_from_their_turn() {
     let (mut data_plane, _handle, _events) = lone_loop();
-    let mut far: Vec<_> = ["one", "two", "three"]
+    let (card, _far) = add_card(&mut data_plane, "busy");
+    let (near, busy) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+    for socket in [&near, &busy] {
+        socket.set_nonblocking(true).unwrap();
+    }
+    data_plane.attach(card, plain(near), 1372).unwrap();
+    let mut others: Vec<_> = ["one", "two"]
         .iter()
         .map(|name| add_card(&mut data_plane, name).1)
         .collect();
-    for _ in 0..3 {
-        // More than is read in a turn.
-        let frames = vec![0; 2 * FRAMES_PER_READ * 1395];
-        far[0].set_nonblocking(true).unwrap();
-        let _ = far[0].write(&frames);
-        far[1].write_all(&[0; 60]).unwrap();
-        far[2].write_all(&[0; 60]).unwrap();
+    for turns in 0..5 {
+        let mut sent = 0;
+        while busy.send(&[0]).is_ok() {
+            sent += 1;
+        }
+        if turns == 0 {
+            assert!(sent > ROUNDS_PER_TURN * FRAMES_PER_READ, "{sent}");
+        }
+        for other in &mut others {
+            other.write_all(&[0; 60]).unwrap();
+        }
         turn(&mut data_plane);
-        let left = ready(&mut data_plane);
-        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(ready(&mut data_plane), [Ready::Readable(card.as_u8().into())]);
     }
 }
 

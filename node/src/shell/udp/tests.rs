@@ -140,7 +140,7 @@ fn a_run_is_sent_and_received_as_one() {
     assert!(sender.segments > 1, "the kernel has UDP_SEGMENT since 4.18");
     let sent = datagrams(&[1000; 5 * 64]);
     send_all(&mut sender, loopback(false, port), &sent);
-    // Were it not one message for 64 of them, 16 would come with each call.
+    // Were it not one message for 64 of them, 8 would come with each call.
     let (received, calls) = receive_calls(&mut receiver, sent.len());
     assert_eq!(received.len(), sent.len());
     assert!(calls <= 5, "{calls}");
