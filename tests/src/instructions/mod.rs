@@ -6,7 +6,7 @@
 //! released: the profile is that of the released programs.
 //!
 //! The counts are those of one code path. Valgrind's processor has AVX2 at most, whatever the machine has, and libc
-//! is told to do without ([`gate`]), so that its `memcpy` is the same one everywhere. Code of ours that looks for
+//! is told to do without it, so that its `memcpy` is the same one everywhere. Code of ours that looks for
 //! features of the processor at run time is counted as it runs in valgrind.
 
 mod engines;
