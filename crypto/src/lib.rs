@@ -18,6 +18,8 @@ pub mod aead;
 pub mod hash;
 pub mod identity;
 pub mod noise;
+#[cfg(feature = "plaintext")]
+mod plaintext;
 pub mod random;
 pub mod replay;
 #[cfg(unix)]
@@ -30,4 +32,4 @@ pub use identity::{BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, P
 pub use noise::{HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys};
 pub use random::{RandomError, SystemRandom};
 pub use replay::ReplayWindow;
-pub use session::{Exhausted, OpenError, Opener, SealJob, Sealer, Window, seal_batch};
+pub use session::{Exhausted, OpenError, Opener, PLAINTEXT, SealJob, Sealer, Window, seal_batch};

@@ -8,12 +8,21 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::aead::{Aead, Key, SalsaPoly};
+#[cfg(not(feature = "plaintext"))]
+use crate::aead::SalsaPoly as Cipher;
+use crate::aead::{Aead, Key};
+#[cfg(feature = "plaintext")]
+use crate::plaintext::Plaintext as Cipher;
 use crate::replay::{Freshness, ReplayWindow};
 
 /// Counters from this on are neither sent nor accepted: 2^60, which no session lives long enough to reach, and which
 /// leaves arithmetic on counters far from overflow.
 pub const COUNTER_LIMIT: u64 = 1 << 60;
+
+/// Whether this is a build for benchmarks, whose sessions neither encrypt nor authenticate (feature `plaintext`).
+///
+/// What is built on sessions has to say so to its user, and must not speak with ends that encrypt.
+pub const PLAINTEXT: bool = cfg!(feature = "plaintext");
 
 /// The sending half of a session.
 pub struct Sealer {
@@ -47,7 +56,7 @@ impl Sealer {
     /// # Panics
     /// If `message_and_tag` is shorter than the tag.
     pub fn seal(&self, counter: u64, aad: &[u8], message_and_tag: &mut [u8]) {
-        SalsaPoly::seal(&self.key, counter, aad, message_and_tag);
+        Cipher::seal(&self.key, counter, aad, message_and_tag);
     }
 
     /// The same as work to be done later by [`seal_batch`].
@@ -90,7 +99,7 @@ pub struct SealJob<'a> {
 /// If the buffer of a job is shorter than the tag.
 pub fn seal_batch(jobs: &mut [SealJob<'_>]) {
     for job in jobs {
-        SalsaPoly::seal(job.key, job.counter, job.aad, job.message_and_tag);
+        Cipher::seal(job.key, job.counter, job.aad, job.message_and_tag);
     }
 }
 
@@ -122,7 +131,7 @@ impl Opener {
             Freshness::Replayed => return Err(OpenError::Replayed),
             Freshness::TooOld => return Err(OpenError::TooOld),
         }
-        let message = SalsaPoly::open(&self.key, counter, aad, sealed).map_err(|_| OpenError::Forged)?;
+        let message = Cipher::open(&self.key, counter, aad, sealed).map_err(|_| OpenError::Forged)?;
         self.window.mark(counter);
         Ok(message)
     }
@@ -199,6 +208,18 @@ mod tests {
         assert_eq!(sealer.next_counter(), Ok(COUNTER_LIMIT - 1));
         assert_eq!(sealer.next_counter(), Err(Exhausted));
         assert_eq!(sealer.next_counter(), Err(Exhausted));
+    }
+
+    #[test]
+    fn a_default_build_encrypts_and_authenticates() {
+        let (sealer, mut opener) = pair(Window::Node);
+        let message = [0; 64];
+        let mut datagram = sealed(&sealer, 0, &message);
+        let hidden = datagram[..64] != message && datagram[64..] != [0; TAG];
+        datagram[64] ^= 1;
+        let authenticated = opener.open(0, HEADER, &mut datagram).is_err();
+        assert_eq!((hidden, authenticated), (!PLAINTEXT, !PLAINTEXT));
+        assert_eq!(PLAINTEXT, cfg!(feature = "plaintext"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod waiting;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use farlan_crypto::PLAINTEXT;
 use farlan_netconf::Label;
 
 use crate::{
@@ -24,9 +25,19 @@ use crate::{
 use client::Client;
 use output::Output;
 
+/// What `--version` shows: that of the package, and a warning where the build encrypts nothing.
+pub const VERSION: &str = if PLAINTEXT {
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " PLAINTEXT (for benchmarks: nothing is encrypted)"
+    )
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// One LAN, any distance: machines anywhere, on one virtual Ethernet.
 #[derive(Debug, Parser)]
-#[command(name = "farlan", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "farlan", version = VERSION, propagate_version = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -275,6 +286,13 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_tells_a_build_that_encrypts_nothing() {
+        let shown = Cli::command().render_version();
+        assert_eq!(shown.contains("PLAINTEXT"), PLAINTEXT, "{shown}");
+        assert_eq!(VERSION == env!("CARGO_PKG_VERSION"), !PLAINTEXT);
     }
 
     #[test]

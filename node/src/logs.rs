@@ -8,6 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
+use farlan_crypto::PLAINTEXT;
 use serde::Deserialize;
 use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
@@ -68,6 +69,9 @@ pub fn start(filter: &LogFilter) {
         .is_ok()
     {
         let _ = IN_FORCE.set(handle);
+    }
+    if PLAINTEXT {
+        tracing::warn!("this build is for benchmarks: it encrypts nothing and accepts forgeries");
     }
 }
 

@@ -28,7 +28,7 @@ use serving::Status;
 
 /// An always-on anchor at which farlan nodes find each other.
 #[derive(Debug, Parser)]
-#[command(name = "farlan-supernode", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "farlan-supernode", version = cli::VERSION, propagate_version = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,5 +1,6 @@
 //! The simulator, the end-to-end tests and the benchmark of farlan.
 
 pub mod bench;
+pub mod instructions;
 pub mod ns;
 pub mod sim;

@@ -6,6 +6,7 @@ use farlan_engine::{PathKind, PeerStatus};
 use super::{Book, Daemon, networks::Joined};
 use crate::{
     api::{Network, Peer, PeerNetwork, SCHEMA, Status, Supernode, milliseconds},
+    cli::VERSION,
     failure::Failure,
     shell::Snapshot,
 };
@@ -26,7 +27,7 @@ impl Daemon {
             .collect();
         Ok(Status {
             schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: VERSION.into(),
             node_id: self.node_id().to_string(),
             public_key: HEXLOWER.encode(self.key.as_bytes()),
             port: self.port,

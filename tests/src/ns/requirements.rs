@@ -24,6 +24,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "busybox"),
     ("rsync", "rsync"),
     ("iperf3", "iperf3"),
+    ("strace", "strace"),
     ("ethtool", "ethtool"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem;
+use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -47,6 +48,54 @@ pub fn hang_up(pid: u32) -> io::Result<()> {
 /// What `kill(2)` reports; the process may be gone already.
 pub fn kill(pid: u32) -> io::Result<()> {
     signal(pid, libc::SIGKILL)
+}
+
+/// Interrupts a process (SIGINT).
+///
+/// # Errors
+/// As [`terminate`].
+pub fn interrupt(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGINT)
+}
+
+/// Gives a socket a receive buffer beyond the system's limit, as root may.
+///
+/// # Errors
+/// What `setsockopt(2)` reports.
+pub fn set_receive_buffer(socket: &UdpSocket, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
+    // SAFETY: the pointer is to a live integer of the length given, which the call only reads.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// Sends several datagrams of `size` bytes, of which the last may be shorter, on a connected socket as one piece that
+/// the kernel cuts up (`UDP_SEGMENT`).
+///
+/// # Errors
+/// What the kernel reports, for instance that it does not know that.
+pub fn send_segmented(socket: &UdpSocket, datagrams: &[u8], size: u16) -> io::Result<()> {
+    let size = libc::c_int::from(size);
+    // SAFETY: the pointer is to a live integer of the length given, which the call only reads.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const size).cast(),
+            size_of_val(&size) as libc::socklen_t,
+        )
+    })?;
+    socket.send(datagrams)?;
+    Ok(())
 }
 
 /// Stops a process of ours until [`go_on`]: it gets no processor.

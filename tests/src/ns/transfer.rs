@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
+use socket2::SockRef;
 
 use super::command::wait_for;
 use super::namespace::Namespace;
@@ -53,6 +54,20 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// # Errors
 /// No connection, or either side stands still for 20 s.
 pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, data: &[u8]) -> Result<Received> {
+    tcp_by(from, to, address, data, None)
+}
+
+/// As [`tcp`], with a congestion control of the kernel other than the system's.
+///
+/// # Errors
+/// As [`tcp`]; the kernel does not have it.
+pub fn tcp_by(
+    from: &Namespace,
+    to: &Namespace,
+    address: IpAddr,
+    data: &[u8],
+    control: Option<&str>,
+) -> Result<Received> {
     let listener = to.inside(|| TcpListener::bind(SocketAddr::new(address, 0)))??;
     let address = listener.local_addr()?;
     thread::scope(|scope| {
@@ -67,6 +82,10 @@ pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, data: &[u8]) -> Re
             let start = Instant::now();
             let mut stream = TcpStream::connect_timeout(&address, PATIENCE).context("connecting")?;
             stream.set_write_timeout(Some(PATIENCE))?;
+            if let Some(control) = control {
+                let set = SockRef::from(&stream).set_tcp_congestion(control.as_bytes());
+                set.with_context(|| format!("the kernel's congestion control {control}"))?;
+            }
             stream.write_all(data).context("sending")?;
             stream.shutdown(Shutdown::Write)?;
             Ok(start)

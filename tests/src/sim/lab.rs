@@ -1,5 +1,6 @@
 //! The lab: hosts with engines and cards on an underlay, driven through virtual time.
 
+mod taken;
 mod trouble;
 mod turns;
 

@@ -237,6 +237,10 @@ fn a_supernode_keeps_no_frames() {
 
 /// Message 1 to the holder of `key` from the stranger `who`; every `try_number` makes another one.
 fn initiation(who: u16, try_number: u8, key: &PublicKey) -> Vec<u8> {
+    initiation_with(PROLOGUE, who, try_number, key)
+}
+
+fn initiation_with(prologue: &[u8], who: u16, try_number: u8, key: &PublicKey) -> Vec<u8> {
     let mut seed = [0xee; 32];
     seed[..2].copy_from_slice(&who.to_be_bytes());
     let identity = Identity::from_seed(Seed::from_bytes(seed), Work::NONE).unwrap();
@@ -244,15 +248,19 @@ fn initiation(who: u16, try_number: u8, key: &PublicKey) -> Vec<u8> {
     put_initiation(&mut datagram, SessionIndex(who.into()));
     let payload = [&datagram, &identity.public().as_bytes()[..]].concat();
     let ephemeral = [try_number.wrapping_add(1); 32];
-    Initiator::<SalsaPoly>::start(PROLOGUE, &identity, key, ephemeral, &payload, &mut datagram).unwrap();
+    Initiator::<SalsaPoly>::start(prologue, &identity, key, ephemeral, &payload, &mut datagram).unwrap();
     datagram
 }
 
 /// Whether the host at `place` answers message 1 of a stranger, who says nothing else.
 fn answers(lab: &mut Lab, place: Place, who: u16, try_number: u8) -> bool {
-    let from = SocketAddr::from(([192, 0, 2, 1], who));
     let datagram = initiation(who, try_number, &lab.key(place));
-    lab.deliver(place, from, &datagram);
+    answers_to(lab, place, who, &datagram)
+}
+
+fn answers_to(lab: &mut Lab, place: Place, who: u16, datagram: &[u8]) -> bool {
+    let from = SocketAddr::from(([192, 0, 2, 1], who));
+    lab.deliver(place, from, datagram);
     lab.settle();
     lab.passing
         .drain(..)
@@ -264,6 +272,18 @@ fn half_open(lab: &Lab, place: Place) -> usize {
     let peers = &lab.hosts[place].engine.peers;
     let waits = |id| peers.get(id).is_some_and(|peer| peer.half_open.is_some());
     peers.ids().into_iter().filter(|id| waits(*id)).count()
+}
+
+#[test]
+fn builds_that_encrypt_and_builds_for_benchmarks_do_not_answer_each_other() {
+    let mut lab = Lab::new();
+    let supernode = lab.add(Role::Supernode);
+    let key = lab.key(supernode);
+    for (who, prologue) in [(1, &b"farlan 1"[..]), (2, b"farlan 1 plaintext")] {
+        let answered = answers_to(&mut lab, supernode, who, &initiation_with(prologue, who, 0, &key));
+        assert_eq!(answered, prologue == PROLOGUE, "{who}");
+    }
+    assert!(answers(&mut lab, supernode, 3, 0));
 }
 
 #[test]
