@@ -97,7 +97,22 @@ LAB_PROGRAMS=(ip:iproute2 ss:iproute2 nft:nftables ping:iputils-ping nsenter:uti
 TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" unshare:util-linux mount:mount rsync:rsync arping:arping faketime:faketime
     dbus-daemon:dbus-daemon avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils
     keepalived:keepalived dnsmasq:dnsmasq-base udhcpc:udhcpc radvd:radvd busybox:busybox iperf3:iperf3
-    strace:strace ethtool:ethtool)
+    ethtool:ethtool strace:strace)
 # What the benchmark needs; the systems that it compares are not among it.
 # shellcheck disable=SC2034  # used by scripts that source this file
-BENCH_PROGRAMS=("${LAB_PROGRAMS[@]}" iperf3:iperf3)
+BENCH_PROGRAMS=("${LAB_PROGRAMS[@]}" iperf3:iperf3 ethtool:ethtool)
+
+# The directory that cargo builds in.
+target_directory() {
+    cargo metadata --format-version 1 --no-deps --locked |
+        sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+}
+
+# Builds the released programs, for `with-lab` those of the lab too, and sets RELEASE to their directory.
+build_release() {
+    local -a packages=(-p farlan -p farlan-supernode)
+    [ "${1-}" != with-lab ] || packages+=(-p farlan-tests)
+    cargo build --release --locked --bins "${packages[@]}"
+    # shellcheck disable=SC2034  # used by scripts that source this file
+    RELEASE=$(target_directory)/release
+}

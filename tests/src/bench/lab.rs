@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::super::ns::topology::PublicHost;
-use super::super::ns::{Lab, Namespace};
+use crate::ns::command::DEFAULT_LIMIT;
+use crate::ns::topology::PublicHost;
+use crate::ns::{Lab, Namespace};
 
 /// Name of the card of `A` and `B` at the measured wire.
 pub const UNDERLAY_CARD: &str = "wan";
@@ -29,15 +30,6 @@ pub enum Shape {
     Relayed,
 }
 
-/// TCP's congestion control.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Congestion {
-    /// CUBIC, the kernel's own default.
-    Cubic,
-    /// BBR.
-    Bbr,
-}
-
 /// The machines.
 #[derive(Debug)]
 pub struct Rig<'a> {
@@ -52,11 +44,11 @@ pub struct Rig<'a> {
 }
 
 impl<'a> Rig<'a> {
-    /// Makes and wires the machines.
+    /// Makes and wires the machines. Plain cards do not cut UDP themselves and join what they receive, as most physical cards.
     ///
     /// # Errors
     /// The kernel or `ip` refuses.
-    pub fn build(lab: &'a mut Lab, shape: Shape, congestion: Option<Congestion>) -> Result<Self> {
+    pub fn build(lab: &'a mut Lab, shape: Shape, plain_cards: bool) -> Result<Self> {
         let (a, b, s) = (lab.loose_host("a")?, lab.loose_host("b")?, lab.loose_host("s")?);
         let address = |last| Ipv4Addr::new(198, 51, 100, last);
         let underlay = match shape {
@@ -84,9 +76,14 @@ impl<'a> Rig<'a> {
                 [address(5), address(9)]
             }
         };
-        if let Some(congestion) = congestion {
-            for host in [&a, &b] {
-                host.set_sysctl("ipv4/tcp_congestion_control", congestion.name())?;
+        if plain_cards {
+            let cards: &[(&Namespace, &str)] = match shape {
+                Shape::Direct => &[(&a, UNDERLAY_CARD), (&b, UNDERLAY_CARD)],
+                Shape::Relayed => &[(&a, UNDERLAY_CARD), (&b, UNDERLAY_CARD), (&s, "left"), (&s, "right")],
+            };
+            for (host, card) in cards {
+                let words = ["ethtool", "-K", card, "tx-udp-segmentation", "off", "gro", "on"];
+                host.exec(&words, DEFAULT_LIMIT)?.success()?;
             }
         }
         Ok(Self {
@@ -99,15 +96,6 @@ impl<'a> Rig<'a> {
                 ipv6: None,
             },
         })
-    }
-}
-
-impl Congestion {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cubic => "cubic",
-            Self::Bbr => "bbr",
-        }
     }
 }
 

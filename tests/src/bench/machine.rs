@@ -5,7 +5,6 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::lab::Congestion;
 use super::plan::Options;
 use crate::ns::command::run;
 
@@ -24,6 +23,8 @@ pub struct Machine {
     pub commit: String,
     /// What it is compared with.
     pub previous_commit: Option<String>,
+    /// What the cards of the wire do.
+    pub cards: &'static str,
     /// TCP's congestion control.
     pub congestion: String,
     /// The load average over a minute at the beginning and at the end.
@@ -52,9 +53,13 @@ impl Machine {
             date: run(&["date", "-u", "+%Y-%m-%d %H:%M UTC"])?.trim().to_owned(),
             commit: options.commit.clone(),
             previous_commit: options.gate.then(|| options.previous_commit.clone()),
-            congestion: match options.congestion() {
-                Some(Congestion::Cubic) => "cubic".to_owned(),
-                Some(Congestion::Bbr) => "bbr".to_owned(),
+            cards: if options.plain_cards {
+                "cards that do not cut UDP, with GRO"
+            } else {
+                "veth with its default offloads"
+            },
+            congestion: match options.extent().congestion {
+                Some(congestion) => congestion.name().to_owned(),
                 None => format!("{} (the machine's default)", default.trim()),
             },
             load: [load_average()?; 2],

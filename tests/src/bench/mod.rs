@@ -13,17 +13,18 @@ pub mod measures;
 pub mod plan;
 pub mod report;
 pub mod systems;
+mod tables;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use self::lab::{Congestion, Rig};
+use self::lab::Rig;
 use self::machine::Machine;
 use self::measures::{Extent, Sample};
 use self::plan::Options;
 use self::systems::System;
-use super::ns::{limit, requirements};
+use crate::ns::{limit, requirements};
 
 /// How often in a row a system may fail before it is left out of the later runs.
 const PATIENCE: usize = 2;
@@ -48,7 +49,7 @@ pub struct Outcome {
 /// # Errors
 /// The machine lacks something, farlan itself fails, or the gate is shut; what was measured is printed by then.
 pub fn run(options: &Options) -> Result<()> {
-    requirements::check_bench()?;
+    requirements::check_bench(options.plain_cards)?;
     let (runs, extent) = (options.runs()?, options.extent());
     let systems = options.systems()?;
     let mut machine = Machine::read(options)?;
@@ -59,7 +60,7 @@ pub fn run(options: &Options) -> Result<()> {
             let (system, outcome) = (systems[index].as_ref(), &mut outcomes[index]);
             if outcome.version.is_ok() && outcome.is_worth_it() {
                 eprintln!("run {} of {runs}: {}", run + 1, outcome.name);
-                outcome.take(measure_once(system, extent, options.congestion()));
+                outcome.take(measure_once(system, extent, options.plain_cards));
             }
         }
     }
@@ -71,7 +72,10 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.is_own_failure()).collect();
     for outcome in &failed {
-        eprintln!("{}: {}", outcome.name, outcome.failures.join("\n"));
+        let reasons = outcome.version.as_ref().err().into_iter().chain(&outcome.failures);
+        for reason in reasons {
+            eprintln!("{}: {reason}", outcome.name);
+        }
     }
     ensure!(failed.is_empty(), "farlan itself failed");
     if options.gate {
@@ -110,16 +114,18 @@ impl Outcome {
     }
 
     fn is_own_failure(&self) -> bool {
-        self.name.starts_with("farlan") && !self.failures.is_empty()
+        let is_missing = self.name == "farlan" && self.version.is_err();
+        is_missing || self.name.starts_with("farlan") && !self.failures.is_empty()
     }
 }
 
 /// Wires the machines, starts a system, measures it, and takes all away again.
-fn measure_once(system: &dyn System, extent: Extent, congestion: Option<Congestion>) -> Result<Sample> {
-    // Eight transfers at most, each with its start and end; more than this is a program that hangs.
-    let time = Duration::from_secs(180 + 10 * u64::from(extent.seconds));
+fn measure_once(system: &dyn System, extent: Extent, plain_cards: bool) -> Result<Sample> {
+    // Seven transfers at most. Each wait has a limit of its own, after which the next system has its turn; this one, which
+    // ends everything, is above what all of them can come to.
+    let time = Duration::from_secs(900 + 10 * u64::from(extent.seconds));
     limit::with_lab(time, |lab| {
-        let rig = Rig::build(lab, system.shape(), congestion)?;
+        let rig = Rig::build(lab, system.shape(), plain_cards)?;
         let tunnel = system.start(&rig).context("cannot start")?;
         tunnel.wait_connected().context("not connected")?;
         measures::measure(&tunnel, extent)

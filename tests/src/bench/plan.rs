@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::lab::Congestion;
-use super::measures::Extent;
+use super::measures::{Congestion, Extent};
 use super::systems::{self, Builds, System};
 
 /// Runs of an ordinary benchmark and of a gate, at least.
@@ -43,6 +42,9 @@ pub struct Options {
     /// TCP's congestion control; the machine's default if not given.
     #[arg(long, value_enum)]
     congestion: Option<Congestion>,
+    /// Let the cards of the wire not cut UDP themselves, and join what they receive, as most physical cards; needs ethtool.
+    #[arg(long)]
+    pub plain_cards: bool,
     /// How many UDP packets a second are offered.
     #[arg(long, default_value_t = 200_000)]
     rate: u32,
@@ -93,13 +95,9 @@ impl Options {
                 .unwrap_or(if self.quick { QUICK.1 } else { SECONDS })
                 .max(1),
             rate: self.rate.max(1),
+            congestion: self.congestion,
             is_gate: self.gate,
         }
-    }
-
-    /// TCP's congestion control, if it is not to be the machine's default.
-    pub fn congestion(&self) -> Option<Congestion> {
-        self.congestion
     }
 
     /// The systems to measure.

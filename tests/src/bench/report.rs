@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::machine::Machine;
 use super::measures::{DIRECTIONS, Extent, PARTS, SIZES, STREAMS, Sample};
-use crate::ns::summary::Summary;
-
-/// What stands where a system has no such figure.
-const NOTHING: &str = "–";
+use super::tables::{NOTHING, Table, median, spread, summary};
 
 /// Counters of farlan that count no drops: traffic, and what is ordinary.
 const ORDINARY: [&str; 10] = [
@@ -65,31 +62,6 @@ pub fn json(machine: &Machine, extent: Extent, outcomes: &[Outcome]) -> Value {
     json!({ "machine": machine, "seconds": extent.seconds, "rate": extent.rate, "systems": systems })
 }
 
-/// A table in the making.
-struct Table {
-    title: String,
-    columns: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    fn new(title: &str, columns: &[&str]) -> Self {
-        Self {
-            title: title.to_owned(),
-            columns: columns.iter().map(|&column| column.to_owned()).collect(),
-            rows: Vec::new(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let mut text = format!("{}\n\n{}", self.title, line(&self.columns));
-        text.push_str(&format!("|{}\n", "---|".repeat(self.columns.len())));
-        text.extend(self.rows.iter().map(|row| line(row)));
-        text
-    }
-}
-
 fn head(machine: &Machine, extent: Extent, runs: u32) -> String {
     let Machine {
         processor,
@@ -98,13 +70,14 @@ fn head(machine: &Machine, extent: Extent, runs: u32) -> String {
         date,
         commit,
         previous_commit,
+        cards,
         congestion,
         load,
         iperf3,
     } = machine;
     let previous = previous_commit.as_ref().map(|commit| format!(" against {commit}"));
     format!(
-        "{date}, commit {commit}{}; {processor}, {cores} cores, Linux {kernel}, {iperf3}, congestion control {congestion}, load average \
+        "{date}, commit {commit}{}; {processor}, {cores} cores, Linux {kernel}, {iperf3}, {cards}, congestion control {congestion}, load average \
          {:.1} before and {:.1} after. {runs} interleaved runs of {} s each: median (least–greatest).\n",
         previous.unwrap_or_default(),
         load[0],
@@ -270,8 +243,10 @@ fn memory(measured: &[&Outcome]) -> Table {
 fn losses(measured: &[&Outcome]) -> Table {
     let columns = [
         "system",
-        "retransmitted, nstat",
-        "dropped by cards, TCP",
+        "retransmitted per GB, iperf3",
+        "nstat",
+        "dropped at sockets, TCP",
+        "by cards, TCP",
         "UDP 64",
         "UDP 1200",
         "farlan's own counters",
@@ -280,7 +255,9 @@ fn losses(measured: &[&Outcome]) -> Table {
     for outcome in measured {
         let mut row = vec![outcome.name.to_owned()];
         let keys = [
-            "tcp.retransmitted",
+            "tcp.retransmitted_per_gb.iperf3",
+            "tcp.retransmitted_per_gb.nstat",
+            "tcp.socket_drops",
             "tcp.card_drops",
             "udp64.card_drops",
             "udp1200.card_drops",
@@ -312,7 +289,7 @@ fn counters(outcome: &Outcome) -> String {
 }
 
 fn systems(outcomes: &[Outcome]) -> String {
-    let mut text = "\nSystems\n\n".to_owned();
+    let mut text = "\n### Systems\n\n".to_owned();
     for outcome in outcomes {
         let Outcome {
             name,
@@ -339,53 +316,9 @@ fn transfers(is_gate: bool) -> impl Iterator<Item = (u32, super::measures::Direc
     streams.flat_map(|streams| DIRECTIONS.map(|direction| (streams, direction)))
 }
 
-fn summary(outcome: &Outcome, key: &str) -> Option<Summary> {
-    let figures: Vec<_> = outcome
-        .samples
-        .iter()
-        .filter_map(|sample| sample.get(key).copied())
-        .collect();
-    Summary::of(&figures)
-}
-
-fn median(outcome: &Outcome, key: &str, digits: usize) -> String {
-    summary(outcome, key).map_or_else(|| NOTHING.to_owned(), |all| format!("{:.digits$}", all.median))
-}
-
-/// The median with the least and the greatest, if there are several.
-fn spread(outcome: &Outcome, key: &str, digits: usize) -> String {
-    let Some(all) = summary(outcome, key) else {
-        return NOTHING.to_owned();
-    };
-    let Summary {
-        median,
-        least,
-        greatest,
-        ..
-    } = all;
-    if all.count == 1 {
-        return format!("{median:.digits$}");
-    }
-    format!("{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_figure_shows_median_and_spread() {
-        let sample = |figure: f64| Sample::from([("x".to_owned(), figure)]);
-        let outcome = Outcome {
-            name: "system",
-            settings: String::new(),
-            version: Ok(String::new()),
-            samples: [3.0, 1.0, 2.0].map(sample).into(),
-            failures: Vec::new(),
-        };
-        assert_eq!(spread(&outcome, "x", 1), "2.0 (1.0–3.0)");
-        assert_eq!(median(&outcome, "y", 1), NOTHING);
-    }
 
     #[test]
     fn rows_have_as_many_cells_as_there_are_columns() {

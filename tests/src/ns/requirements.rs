@@ -59,12 +59,17 @@ pub fn check_transfers() -> Result<()> {
     check(&[BASE_PROGRAMS, &["rsync"]].concat())
 }
 
-/// Checks for root, `/dev/net/tun`, the [`BASE_PROGRAMS`] and iperf3.
+/// Checks for root, `/dev/net/tun`, the [`BASE_PROGRAMS`], iperf3, and for ethtool if it `sets_cards`.
 ///
 /// # Errors
 /// Something is missing; the message names all of it, and the package to install.
-pub fn check_bench() -> Result<()> {
-    check(&[BASE_PROGRAMS, &["iperf3"]].concat())
+pub fn check_bench(sets_cards: bool) -> Result<()> {
+    let more: &[&str] = if sets_cards {
+        &["iperf3", "ethtool"]
+    } else {
+        &["iperf3"]
+    };
+    check(&[BASE_PROGRAMS, more].concat())
 }
 
 fn check(programs: &[&str]) -> Result<()> {

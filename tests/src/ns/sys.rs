@@ -1,6 +1,6 @@
 //! The system calls std does not offer: entering a network namespace, packet sockets, signals.
 //!
-//! The only unsafe code of this package is here.
+//! All unsafe code of the lab is here.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;

@@ -15,7 +15,7 @@ use super::systems::{End, Tunnel};
 
 pub use cpu::PARTS;
 pub use packets::SIZES;
-pub use tcp::{DIRECTIONS, Direction, STREAMS};
+pub use tcp::{Congestion, DIRECTIONS, Direction, STREAMS};
 
 /// How long a connected system is left alone before its first measurement, so that its own chatter is over.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -27,6 +27,8 @@ pub struct Extent {
     pub seconds: u32,
     /// UDP packets a second that are offered.
     pub rate: u32,
+    /// TCP's congestion control, if not the machine's default.
+    pub congestion: Option<Congestion>,
     /// Nothing but TCP with one stream in both directions.
     pub is_gate: bool,
 }
@@ -51,15 +53,16 @@ pub fn measure(tunnel: &Tunnel, extent: Extent) -> Result<Sample> {
     for streams in STREAMS {
         for direction in DIRECTIONS {
             if streams == 1 || !extent.is_gate {
-                tcp::measure(tunnel, streams, direction, extent.seconds, &mut sample)
+                tcp::measure(tunnel, streams, direction, extent, &mut sample)
                     .with_context(|| format!("TCP, {streams} streams, {direction}"))?;
             }
         }
     }
     both_directions(&mut sample);
     Losses::read(tunnel)?.since(&before, "tcp", &mut sample);
+    retransmissions(&mut sample);
     if !extent.is_gate {
-        rtt::loaded(tunnel, &mut sample).context("the round trips under load")?;
+        rtt::loaded(tunnel, extent, &mut sample).context("the round trips under load")?;
         for bytes in SIZES {
             packets::measure(tunnel, bytes, extent, &mut sample).with_context(|| format!("UDP, {bytes} bytes"))?;
         }
@@ -92,6 +95,23 @@ fn both_directions(sample: &mut Sample) {
     sample.extend(sums);
 }
 
+/// Adds the segments sent again by the gigabyte that arrived, as the transfers and as the kernels count them.
+fn retransmissions(sample: &mut Sample) {
+    let sum = |figure: &str| -> f64 {
+        let transfers = STREAMS
+            .into_iter()
+            .flat_map(|streams| DIRECTIONS.map(|direction| (streams, direction)));
+        let keys = transfers.map(|(streams, direction)| format!("tcp{streams}.{}.{figure}", direction.key()));
+        keys.filter_map(|key| sample.get(&key)).sum()
+    };
+    let gigabytes = sum("gigabytes");
+    let by_kernel = sample.get("tcp.retransmitted").copied().unwrap_or_default();
+    let figures = [("iperf3", sum("retransmits")), ("nstat", by_kernel)];
+    for (whose, count) in figures {
+        sample.insert(format!("tcp.retransmitted_per_gb.{whose}"), count / gigabytes);
+    }
+}
+
 /// Resident memory of the daemons, in megabytes.
 fn memory(tunnel: &Tunnel, when: &str, sample: &mut Sample) -> Result<()> {
     let [a, b] = &tunnel.ends;
@@ -109,6 +129,8 @@ struct Losses {
     card_drops: f64,
     /// TCP segments that were sent again.
     retransmitted: f64,
+    /// UDP packets, those of the daemons among them, that came to a full socket.
+    socket_drops: f64,
 }
 
 impl Losses {
@@ -116,20 +138,25 @@ impl Losses {
         let mut losses = Self {
             card_drops: 0.0,
             retransmitted: 0.0,
+            socket_drops: 0.0,
         };
         for end in &tunnel.ends {
             losses.card_drops += card_drops(end)?;
-            losses.retransmitted += retransmitted(end)?;
+            losses.retransmitted += counted(end, "Tcp:", "RetransSegs")?;
+            losses.socket_drops += counted(end, "Udp:", "RcvbufErrors")?;
         }
         Ok(losses)
     }
 
     fn since(&self, before: &Self, during: &str, sample: &mut Sample) {
-        sample.insert(format!("{during}.card_drops"), self.card_drops - before.card_drops);
-        sample.insert(
-            format!("{during}.retransmitted"),
-            self.retransmitted - before.retransmitted,
-        );
+        let differences = [
+            ("card_drops", self.card_drops - before.card_drops),
+            ("retransmitted", self.retransmitted - before.retransmitted),
+            ("socket_drops", self.socket_drops - before.socket_drops),
+        ];
+        for (name, difference) in differences {
+            sample.insert(format!("{during}.{name}"), difference);
+        }
     }
 }
 
@@ -146,15 +173,16 @@ fn card_drops(end: &End) -> Result<f64> {
     Ok(drops.parse()?)
 }
 
-/// TCP segments that a host has sent again, as `nstat` shows them.
-fn retransmitted(end: &End) -> Result<f64> {
+/// What a host has counted of a protocol so far, as `nstat` shows it.
+fn counted(end: &End, protocol: &str, name: &str) -> Result<f64> {
     let table = end
         .host
         .inside(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))??;
     // A line of names, then one of values.
-    let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let mut lines = table.lines().filter_map(|line| line.strip_prefix(protocol));
     let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let mut columns = names.split_whitespace().zip(values.split_whitespace());
-    let value = columns.find(|(name, _)| *name == "RetransSegs");
-    Ok(value.context("no count of retransmitted segments")?.1.parse()?)
+    let value = columns.find(|(column, _)| *column == name);
+    let (_, value) = value.with_context(|| format!("the kernel counts no {protocol} {name}"))?;
+    Ok(value.parse()?)
 }

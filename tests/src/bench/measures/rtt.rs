@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::Sample;
 use super::packets::{own, wait_ready};
 use super::tcp::{Direction, Transfer};
+use super::{Extent, Sample};
 use crate::bench::systems::Tunnel;
 use crate::ns::command::DEFAULT_LIMIT;
 
@@ -27,9 +27,10 @@ pub(super) fn idle(tunnel: &Tunnel, sample: &mut Sample) -> Result<()> {
 }
 
 /// Measures beside one full TCP stream in the same direction as the questions.
-pub(super) fn loaded(tunnel: &Tunnel, sample: &mut Sample) -> Result<()> {
+pub(super) fn loaded(tunnel: &Tunnel, extent: Extent, sample: &mut Sample) -> Result<()> {
     let seconds = COUNT.div_ceil(1000) + 2;
-    let transfer = Transfer::start(tunnel, 1, Direction::Forth, seconds)?;
+    let extent = Extent { seconds, ..extent };
+    let transfer = Transfer::start(tunnel, 1, Direction::Forth, extent)?;
     thread::sleep(OPENING);
     ask(tunnel, "loaded", sample)?;
     let done = transfer.finish()?;

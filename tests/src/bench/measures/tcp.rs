@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::Sample;
 use super::cpu::{self, Spent};
+use super::{Extent, Sample};
 use crate::bench::systems::{End, Tunnel};
 use crate::ns::command::{DEFAULT_LIMIT, wait_for};
 use crate::ns::program::Process;
@@ -20,6 +20,25 @@ pub const DIRECTIONS: [Direction; 2] = [Direction::Forth, Direction::Back];
 
 /// iperf3's port.
 const PORT: &str = "5201";
+
+/// TCP's congestion control.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Congestion {
+    /// CUBIC, the kernel's own default.
+    Cubic,
+    /// BBR.
+    Bbr,
+}
+
+impl Congestion {
+    /// Its name in the kernel.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
+        }
+    }
+}
 
 /// Which host sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +73,7 @@ pub(super) struct Transfer {
     server: Process,
     client: Process,
     direction: Direction,
+    congestion: Option<Congestion>,
     limit: Duration,
 }
 
@@ -71,11 +91,11 @@ pub(super) fn measure(
     tunnel: &Tunnel,
     streams: u32,
     direction: Direction,
-    seconds: u32,
+    extent: Extent,
     sample: &mut Sample,
 ) -> Result<()> {
     let before = Spent::read(tunnel)?;
-    let done = Transfer::start(tunnel, streams, direction, seconds)?.finish()?;
+    let done = Transfer::start(tunnel, streams, direction, extent)?.finish()?;
     let spent = Spent::read(tunnel)?.since(&before);
     let prefix = format!("tcp{streams}.{}", direction.key());
     let mut put = |name: &str, value: f64| sample.insert(format!("{prefix}.{name}"), value);
@@ -95,7 +115,7 @@ pub(super) fn measure(
 
 impl Transfer {
     /// Starts the server on `B` and, once it listens, the client on `A`.
-    pub(super) fn start(tunnel: &Tunnel, streams: u32, direction: Direction, seconds: u32) -> Result<Self> {
+    pub(super) fn start(tunnel: &Tunnel, streams: u32, direction: Direction, extent: Extent) -> Result<Self> {
         let [a, b] = &tunnel.ends;
         let address = b.address.to_string();
         let mut server = iperf3(tunnel, b, &["-s", "-1", "-B", &address])?;
@@ -104,17 +124,22 @@ impl Transfer {
             let sockets = b.host.exec(&["ss", "-Hltn"], DEFAULT_LIMIT)?.success()?.stdout;
             Ok(sockets.contains(&format!("{address}:{PORT}")).then_some(()))
         })?;
-        let (streams, time) = (streams.to_string(), seconds.to_string());
+        let (streams, time) = (streams.to_string(), extent.seconds.to_string());
         let mut words = vec!["-c", &address, "-P", &streams, "-t", &time, "--connect-timeout", "5000"];
         if direction == Direction::Back {
             words.push("-R");
+        }
+        if let Some(congestion) = extent.congestion {
+            // By the socket's option, since a namespace may not choose what the machine does not offer to everybody.
+            words.extend(["-C", congestion.name()]);
         }
         let client = iperf3(tunnel, a, &words)?;
         Ok(Self {
             server,
             client,
             direction,
-            limit: Duration::from_secs(u64::from(seconds) + 20),
+            congestion: extent.congestion,
+            limit: Duration::from_secs(u64::from(extent.seconds) + 20),
         })
     }
 
@@ -131,6 +156,10 @@ impl Transfer {
         let report: Value = serde_json::from_str(&log).with_context(|| format!("iperf3 wrote no JSON: {log}"))?;
         if let Some(error) = report.get("error") {
             bail!("iperf3 says {error}");
+        }
+        if let Some(congestion) = self.congestion {
+            let used = report.pointer("/end/sender_tcp_congestion").and_then(Value::as_str);
+            ensure!(used == Some(congestion.name()), "iperf3 used {used:?}");
         }
         let figure = |pointer: &str| report.pointer(pointer).and_then(Value::as_f64);
         let of = |pointer: &str| figure(pointer).with_context(|| format!("iperf3 tells no {pointer}: {report}"));

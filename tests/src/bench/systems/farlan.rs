@@ -82,7 +82,7 @@ impl Farlan {
             None if self.variant == Variant::Plain => {
                 bail!("not built: there is no feature `plaintext`, or scripts/bench did not build it")
             }
-            None => bail!("not built: scripts/bench does for --gate alone"),
+            None => bail!("not built: scripts/bench builds it for --gate"),
         }
     }
 }
@@ -194,10 +194,9 @@ fn check_configuration(program: &Path, configuration: &str) -> Result<()> {
     let finished = command::finish(command, command::DEFAULT_LIMIT, None);
     let _ = std::fs::remove_dir_all(&directory);
     let finished = finished?;
-    ensure!(
-        finished.code == Some(0),
-        "this build refuses the setting: {}",
-        finished.stderr.trim().lines().next().unwrap_or_default()
-    );
+    let line = finished.stderr.trim().lines().next().unwrap_or_default();
+    // Where the file is does not matter to anybody.
+    let reason = line.rsplit_once("farlan.toml:").map_or(line, |(_, reason)| reason);
+    ensure!(finished.code == Some(0), "this build refuses the setting: {reason}");
     Ok(())
 }

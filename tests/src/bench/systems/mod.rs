@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::lab::{Rig, Shape};
@@ -128,7 +128,7 @@ impl Tunnel {
     /// be measured.
     ///
     /// # Errors
-    /// That does not come within [`CONNECT_LIMIT`].
+    /// That does not come in time.
     pub fn wait_connected(&self) -> Result<()> {
         let [a, b] = &self.ends;
         let target = b.address.to_string();
@@ -227,7 +227,7 @@ fn set_card(rig: &Rig<'_>, index: usize, process: &mut Process, mtu: u16) -> Res
 /// The first line of what a program prints to tell its version that has `word` in it.
 fn version_of(program: &str, words: &[&str], word: &str, how_to_install: &str) -> Result<String> {
     if !requirements::installed(program) {
-        anyhow::bail!("not installed ({how_to_install})");
+        bail!("not installed ({how_to_install})");
     }
     let mut command = Command::new(program);
     command.args(words);
@@ -238,6 +238,14 @@ fn version_of(program: &str, words: &[&str], word: &str, how_to_install: &str) -
         .with_context(|| format!("{program} does not tell its version: {printed}"))?
         .trim()
         .to_owned())
+}
+
+/// Checks for the program that makes the keys of systems that make none themselves.
+fn need_openssl() -> Result<()> {
+    if !requirements::installed("openssl") {
+        bail!("its keys cannot be made: not installed (Debian package openssl)");
+    }
+    Ok(())
 }
 
 /// Writes a file for a program in a directory of its own in the lab, and returns its path.

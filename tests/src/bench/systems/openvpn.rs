@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{CARD, MTU, System, Tunnel, set_card, spawn, version_of};
+use super::{CARD, MTU, System, Tunnel, need_openssl, set_card, spawn, version_of};
 use crate::bench::lab::Rig;
 use crate::ns::command::run;
 
@@ -59,6 +59,7 @@ impl System for OpenVpn {
     }
 
     fn version(&self) -> Result<String> {
+        need_openssl()?;
         let line = version_of("openvpn", &["--version"], "OpenVPN ", "Debian package openvpn")?;
         Ok(line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
     }
