@@ -6,6 +6,7 @@
 mod cards;
 mod data_plane;
 mod poller;
+mod scheduling;
 mod segments;
 mod udp;
 

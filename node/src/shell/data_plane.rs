@@ -220,6 +220,7 @@ impl DataPlane {
         data_plane.waker = Some(Arc::new(waker));
         let (events, received) = mpsc::channel(EVENTS);
         thread::Builder::new().name("data-plane".into()).spawn(move || {
+            if std::env::var_os("FARLAN_SLICE").is_some() { super::scheduling::ask_for_short_turns(); }
             let engine = Engine::new(config, Box::new(random));
             Loop::new(engine, poller, underlay, requests, events).run();
         })?;
