@@ -37,6 +37,7 @@ use tokio::sync::{
 use super::{
     cards::{AttachedCard, Cards, FRAMES_PER_READ},
     poller::{Poller, Ready, Waker},
+    scheduling::ask_for_short_turns,
     udp::{AttachedUnderlay, Underlay},
 };
 
@@ -220,7 +221,7 @@ impl DataPlane {
         data_plane.waker = Some(Arc::new(waker));
         let (events, received) = mpsc::channel(EVENTS);
         thread::Builder::new().name("data-plane".into()).spawn(move || {
-            if std::env::var_os("FARLAN_SLICE").is_some() { super::scheduling::ask_for_short_turns(); }
+            ask_for_short_turns();
             let engine = Engine::new(config, Box::new(random));
             Loop::new(engine, poller, underlay, requests, events).run();
         })?;
