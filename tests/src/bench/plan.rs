@@ -32,7 +32,7 @@ pub struct Options {
     /// How long each transfer takes.
     #[arg(long)]
     seconds: Option<u32>,
-    /// Only these systems, of underlay, vxlan, farlan, farlan-plain (built without encryption), farlan-relay,
+    /// Only these systems, of underlay, vxlan, bare (a forwarder and nothing else), farlan, farlan-plain (built without encryption), farlan-relay,
     /// farlan-no-card-offload, farlan-no-segment, farlan-no-gro, n2n, tinc, openvpn, openvpn-9000, vpncloud and fastd.
     #[arg(long, value_delimiter = ',', value_name = "A,B,...")]
     systems: Vec<String>,

@@ -3,6 +3,7 @@
 mod count;
 mod datagrams;
 mod echo;
+mod forward;
 mod send;
 
 use std::net::SocketAddr;
@@ -39,6 +40,20 @@ pub enum Load {
         #[arg(long)]
         count: u32,
     },
+    /// Carry the frames of a card of its own to a peer and back, until killed.
+    #[command(hide = true)]
+    Forward {
+        /// The card's name.
+        #[arg(long)]
+        card: String,
+        /// The card's MTU.
+        #[arg(long)]
+        mtu: u16,
+        /// Where to listen.
+        local: SocketAddr,
+        /// The peer.
+        peer: SocketAddr,
+    },
 }
 
 impl Load {
@@ -52,6 +67,7 @@ impl Load {
             Self::Receive { address } => count::receive(*address),
             Self::Echo { address } => echo::echo(*address),
             Self::Ask { address, count } => echo::ask(*address, *count),
+            Self::Forward { card, mtu, local, peer } => forward::forward(card, *mtu, *local, *peer),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is measured: each system makes a LAN of the two hosts of a [`Rig`], by its own daemons or by the kernel.
 
+mod bare;
 mod farlan;
 mod fastd;
 mod kernel;
@@ -73,7 +74,11 @@ pub trait System: std::fmt::Debug {
 
 /// All systems, in the order of the tables.
 pub fn all(builds: &Builds) -> Vec<Box<dyn System>> {
-    let mut systems: Vec<Box<dyn System>> = vec![Box::new(kernel::Underlay), Box::new(kernel::Vxlan)];
+    let mut systems: Vec<Box<dyn System>> = vec![
+        Box::new(kernel::Underlay),
+        Box::new(kernel::Vxlan),
+        Box::new(bare::Bare),
+    ];
     for variant in farlan::Variant::ALL {
         systems.push(Box::new(farlan::Farlan::new(variant, builds)));
     }
