@@ -16,7 +16,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use farlan_crypto::{
@@ -350,14 +350,14 @@ impl Loop {
 
     /// Step 1: returns as soon as there is something to do.
     fn wait(&mut self, now: Time) -> io::Result<()> {
-        let timeout = if self.ready.requests {
-            Some(Duration::ZERO)
+        let until = if self.ready.requests {
+            Some(now)
         } else {
-            self.engine.next_timeout().map(|deadline| deadline.since(now))
+            self.engine.next_timeout()
         };
         self.ready.underlay = false;
         self.ready.cards.clear();
-        for ready in self.poller.wait(timeout)? {
+        for ready in self.poller.wait(now, until)? {
             match *ready {
                 Ready::Woken => self.ready.requests = true,
                 Ready::Readable(UNDERLAY) | Ready::Broken(UNDERLAY) => self.ready.underlay = true,

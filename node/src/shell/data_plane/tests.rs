@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     os::{fd::OwnedFd, unix::net::UnixStream},
+    time::Duration,
 };
 
 use farlan_crypto::{Identity, Work};
@@ -70,7 +71,7 @@ fn turn(data_plane: &mut Loop) {
 
 /// What is ready at once.
 fn ready(data_plane: &mut Loop) -> Vec<Ready> {
-    data_plane.poller.wait(Some(Duration::ZERO)).unwrap().to_vec()
+    data_plane.poller.wait(Time::ZERO, Some(Time::ZERO)).unwrap().to_vec()
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn a_silent_card_is_read_once_and_a_busy_one_to_its_end() {
     assert_eq!(data_plane.counters.card_overlong, 3);
     assert_eq!(ready(&mut data_plane), []);
     // Something else was ready, and the card was not: it is silent again.
-    data_plane.poller.wait(Some(Duration::ZERO)).unwrap();
+    data_plane.poller.wait(Time::ZERO, Some(Time::ZERO)).unwrap();
     data_plane.ready.cards.clear();
     data_plane.read_cards();
     assert_eq!(data_plane.ready.busy, []);

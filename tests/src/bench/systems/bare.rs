@@ -32,7 +32,7 @@ impl System for Bare {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut processes = Vec::new();
         for (index, (local, peer)) in [(0, 1), (1, 0)].into_iter().enumerate() {
-            let mut command: Command = rig.hosts[index].command(&program.display().to_string());
+            let mut command: Command = rig.hosts[index].command(program.display().to_string());
             command.args(["forward", "--card", CARD, "--mtu", &MTU.to_string()]);
             command.arg(format!("{}:{PORT}", rig.underlay[local]));
             command.arg(format!("{}:{PORT}", rig.underlay[peer]));
