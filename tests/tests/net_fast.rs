@@ -3,12 +3,14 @@
 //!
 //! Nothing here judges wall-clock time; `scripts/bench` measures that.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use farlan_netconf::Mtu;
 use farlan_tests::ns::bridge::{Bridge, Guest};
 use farlan_tests::ns::command::{self, DEFAULT_LIMIT};
 use farlan_tests::ns::flows::{self, Load};
@@ -124,6 +126,53 @@ fn an_echo_takes_four_system_calls_at_each_end() {
             most <= allowed,
             "{most} calls for {echoes} echoes, allowed are {allowed}"
         );
+        Ok(())
+    });
+}
+
+/// The system calls of the data planes of `a` and `b` while `a` sends [`SOME`] bytes by TCP.
+fn calls_of_a_transfer(lab: &mut Lab, configurations: [&str; 2]) -> Result<[BTreeMap<String, u64>; 2]> {
+    let pair = configured(lab, configurations)?;
+    let trace = |member: &Member| Tracer::attach(lab, member.node.pid()?, "data-plane", &DATA_CALLS);
+    let tracers = [trace(&pair.a)?, trace(&pair.b)?];
+    let data = transfer::noise(6, SOME);
+    let received = transfer::tcp(pair.a.host(), pair.b.host(), pair.b.ipv4()?.into(), &data)?;
+    ensure!(received.sha256 == transfer::sha256(&data), "other bytes arrived");
+    let [a, b] = tracers;
+    let counts = [a.stop()?, b.stop()?];
+    println!("{configurations:?}: for {FRAMES} frames {counts:?}");
+    Ok(counts)
+}
+
+/// Frames that [`SOME`] bytes take at least, with the smallest headers of IPv4 and TCP.
+const FRAMES: u64 = (SOME / (Mtu::DEFAULT.bytes() as usize - 40)) as u64;
+
+/// A call that moves a single frame or datagram is made twice for each, and answers come on top.
+#[test]
+fn a_transfer_moves_many_frames_by_one_system_call() {
+    limit::test(LIMIT, |lab| {
+        for counts in calls_of_a_transfer(lab, ["", ""])? {
+            let total = counts.get("total").copied().context("a total")?;
+            ensure!(total < FRAMES / 4, "{total} calls for {FRAMES} frames");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn offloads_that_are_forbidden_are_not_used() {
+    let count = |counts: &BTreeMap<String, u64>, names: [&str; 2]| -> u64 {
+        names.iter().filter_map(|name| counts.get(*name)).sum()
+    };
+    limit::test(LIMIT, |lab| {
+        let [a, b] = calls_of_a_transfer(lab, ["[offloads]\ncard = false\n"; 2])?;
+        ensure!(count(&a, ["read", "readv"]) >= FRAMES, "the card of a: {a:?}");
+        ensure!(count(&b, ["write", "writev"]) >= FRAMES, "the card of b: {b:?}");
+        Ok(())
+    });
+    limit::test(LIMIT, |lab| {
+        let [a, _] = calls_of_a_transfer(lab, ["[offloads]\nsend = false\n", ""])?;
+        ensure!(count(&a, ["sendto", "sendmsg"]) >= FRAMES, "the socket of a: {a:?}");
         Ok(())
     });
 }
@@ -285,7 +334,7 @@ fn large_transfers_by_bbr_lose_nothing() {
     loses_nothing("bbr");
 }
 
-/// Bytes of each transfer between a node with all offloads and one without some.
+/// Bytes of each transfer with some offloads or all.
 const SOME: usize = 6_000_000;
 
 /// Both ways, both families: right bytes, and every ping answered.
