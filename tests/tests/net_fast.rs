@@ -4,7 +4,6 @@
 //! Nothing here judges wall-clock time; `scripts/bench` measures that.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
@@ -21,8 +20,8 @@ use farlan_tests::ns::sys::{Offloads, PacketSocket};
 use farlan_tests::ns::syscalls::Tracer;
 use farlan_tests::ns::topology::INSIDE;
 use farlan_tests::ns::transfer;
-use farlan_tests::ns::trio::{JOIN_LIMIT, Member};
-use farlan_tests::ns::{Lab, Namespace, Nat, Node, Supernode, Wire, limit};
+use farlan_tests::ns::trio::Member;
+use farlan_tests::ns::{Lab, Namespace, Nat, Wire, limit};
 use farlan_tests::sim::ethernet;
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -45,37 +44,7 @@ const ECHO_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Two members whose daemons have these configurations, on a direct path over plain wires.
 fn configured(lab: &mut Lab, configurations: [&str; 2]) -> Result<Pair> {
-    let homes = [
-        lab.home("a", Nat::Port, Wire::PLAIN)?,
-        lab.home("b", Nat::Port, Wire::PLAIN)?,
-    ];
-    let public = lab.public_host("s", Wire::PLAIN)?;
-    let supernode = Supernode::start(lab, &public)?;
-    let mut nodes = Vec::new();
-    for ((name, home), text) in ["a", "b"].into_iter().zip(&homes).zip(configurations) {
-        let file = lab.directory().join(format!("{name}.toml"));
-        fs::write(&file, text)?;
-        let mut node = Node::new(lab, name, &home.host, Some(supernode.link()))?;
-        node.set_arguments(&["--config", file.to_str().context("a path in UTF-8")?]);
-        node.start()?;
-        node.wait_registered(JOIN_LIMIT)?;
-        nodes.push(node);
-    }
-    let link = nodes[0].host()?;
-    nodes[1].join(&link)?;
-    let mut members = Vec::new();
-    for (home, node) in homes.into_iter().zip(nodes) {
-        let network = node.wait_addressed(JOIN_LIMIT)?;
-        members.push(Member { home, node, network });
-    }
-    let b = members.pop().context("two members")?;
-    let a = members.pop().context("two members")?;
-    let pair = Pair {
-        public,
-        supernode,
-        a,
-        b,
-    };
+    let pair = Pair::with_configurations(lab, [Nat::Port, Nat::Port], configurations)?;
     become_direct(&pair)?;
     Ok(pair)
 }
