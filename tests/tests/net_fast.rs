@@ -31,12 +31,12 @@ const DATA_CALLS: [&str; 10] = [
     "read", "readv", "write", "writev", "sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg",
 ];
 
-/// For each ping a node reads its request from the card and sends it, and receives the answer and writes it to the card;
-/// or the other way round.
+/// For each ping a node reads its request from the card and sends it, and receives the answer and writes it to the
+/// card; or the other way round.
 const CALLS_PER_ECHO: u64 = 4;
 
-/// Further calls that the time of a run may bring: each datagram of a handshake, sign of life, registration or probe of the
-/// path takes one, and 2 s see far fewer than these.
+/// Further calls that the time of a run may bring: each datagram of a handshake, sign of life, registration or probe of
+/// the path takes one, and 2 s see far fewer than these.
 const CALLS_ALLOWED: u64 = 80;
 
 const ECHOES: usize = 200;
@@ -155,7 +155,8 @@ const PACED: Load = Load {
     segmented: false,
 };
 
-/// Bursts that fill batches and coalesce. What a queue that is full drops is lost, but nothing else may happen.
+/// Bursts that fill batches and coalesce. What a queue that is full drops is lost, which is nothing on a machine that
+/// has time, but nothing else may happen.
 const BURSTS: Load = Load {
     flows: 6,
     rounds: 80,
@@ -182,9 +183,12 @@ fn check_flows(pair: &Pair, way: &str) -> Result<()> {
                 println!("{way}, to {address}, {name}: {account:?}, {:?}", overflows(pair)?);
                 let wrong = account.doubled + account.overtaken + account.damaged;
                 ensure!(wrong == 0, "{way}, {name}: {account:?}\n{}", pair.counters()?);
-                if load.burst == PACED.burst {
-                    ensure!(account.lost == 0, "{way}, {name}: {account:?}\n{}", pair.counters()?);
-                }
+                let may_be_lost = if load.burst == PACED.burst { 0 } else { account.sent / 2 };
+                ensure!(
+                    account.lost <= may_be_lost,
+                    "{way}, {name}: {account:?}\n{}",
+                    pair.counters()?
+                );
             }
         }
     }
@@ -409,8 +413,8 @@ fn nodes_without_any_offload_work_with_others() {
     works_with("[offloads]\ncard = false\nsend = false\nreceive = false\n");
 }
 
-/// A host behind a member's bridge whose cable neither fills in nor waives checksums: what it receives is what a real wire
-/// would carry.
+/// A host behind a member's bridge whose cable neither fills in nor waives checksums: what it receives is what a real
+/// wire would carry.
 fn forwards_complete_frames(configuration: &str) {
     limit::test(LIMIT, |lab| {
         let pair = configured(lab, ["", configuration])?;
