@@ -3,9 +3,9 @@
 
 use std::{io, mem, time::Duration};
 
-/// Asks for short turns on the processor: the kernel's scheduler (EEVDF, Linux 6.6; `sched_runtime` since 6.12) lets whoever asks for
-/// less at a time go on sooner after waking, with the same share in all. A packet that wakes the thread so waits less for
-/// programs that compute. Needs no privilege; older kernels ignore it.
+/// Asks for short turns on the processor: the kernel's scheduler (EEVDF, Linux 6.6; `sched_runtime` since 6.12) lets
+/// whoever asks for less at a time go on sooner after waking, with the same share in all. A packet that wakes the
+/// thread so waits less for programs that compute. Needs no privilege; older kernels ignore it.
 pub(super) fn ask_for_short_turns() {
     if let Err(error) = attributes().and_then(|present| {
         // The rest stays as it is, the niceness that the administrator has chosen with it.

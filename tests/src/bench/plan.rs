@@ -20,8 +20,8 @@ const SECONDS: u32 = 3;
 /// The systems of a quick benchmark.
 const QUICK_SYSTEMS: [&str; 3] = ["underlay", "farlan", "farlan-plain"];
 
-/// The systems that a gate compares: this commit and the earlier one, as released and without encryption, which is so much of
-/// the time that the rest could grow by half within the tenth that is allowed.
+/// The systems that a gate compares: this commit and the earlier one, as released and without encryption, which is so
+/// much of the time that the rest could grow by half within the tenth that is allowed.
 pub const GATE_PAIRS: [[&str; 2]; 2] = [["farlan", "farlan-previous"], ["farlan-plain", "farlan-plain-previous"]];
 
 /// The builds of the earlier commit, in the order of the pairs.
@@ -46,7 +46,8 @@ pub struct Options {
     /// TCP's congestion control; the machine's default if not given.
     #[arg(long, value_enum)]
     congestion: Option<Congestion>,
-    /// Let the cards of the wire not cut UDP themselves, and join what they receive, as most physical cards; needs ethtool.
+    /// Let the cards of the wire not cut UDP themselves, and join what they receive, as most physical cards; needs
+    /// ethtool.
     #[arg(long)]
     pub plain_cards: bool,
     /// How many UDP packets a second are offered.
@@ -55,8 +56,8 @@ pub struct Options {
     /// Write all figures of all runs to this file too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Compare the processor time of TCP with that of an earlier commit, with encryption and without, and fail if either has
-    /// grown by more than 10 %.
+    /// Compare the processor time of TCP with that of an earlier commit, with encryption and without, and fail if
+    /// either has grown by more than 10 %.
     #[arg(long)]
     pub gate: bool,
     /// The earlier commit; HEAD~1 if not given.
@@ -129,7 +130,8 @@ impl Options {
         Ok(all.into_iter().filter(|system| self.chooses(system.name())).collect())
     }
 
-    /// The builds that are needed besides the release, for scripts/bench: a word each, with the commit of the earlier one.
+    /// The builds that are needed besides the release, for scripts/bench: a word each, with the commit of the earlier
+    /// one.
     pub fn builds(&self) -> Vec<String> {
         let mut builds = Vec::new();
         if self.chooses("farlan-plain") {

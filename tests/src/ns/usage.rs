@@ -15,7 +15,8 @@ pub fn cpu_seconds(process: u32) -> Result<f64> {
     of_fields(&stat(process)?)
 }
 
-/// The same of a child that has ended and was not waited for yet, until when the kernel keeps its times; none while it runs.
+/// The same of a child that has ended and was not waited for yet, until when the kernel keeps its times; none while it
+/// runs.
 ///
 /// # Errors
 /// There is no such process.
