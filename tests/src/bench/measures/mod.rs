@@ -162,3 +162,44 @@ impl Losses {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(figures: &[(&str, f64)]) -> Sample {
+        figures
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect()
+    }
+
+    #[test]
+    fn both_directions_count_by_what_they_carried() {
+        let mut sample = sample(&[
+            ("tcp1.ab.gigabytes", 1.0),
+            ("tcp1.ab.cpu.all", 2.0),
+            ("tcp1.ab.cpu.a", 1.0),
+            ("tcp1.ba.gigabytes", 3.0),
+            ("tcp1.ba.cpu.all", 4.0),
+        ]);
+        both_directions(&mut sample);
+        assert_eq!(sample.get("tcp1.both.cpu.all"), Some(&3.5));
+        // What only one direction has is no figure of both.
+        assert_eq!(sample.get("tcp1.both.cpu.a"), None);
+    }
+
+    #[test]
+    fn retransmissions_are_by_the_gigabytes_of_all_transfers() {
+        let mut sample = sample(&[
+            ("tcp1.ab.gigabytes", 1.0),
+            ("tcp1.ab.retransmits", 6.0),
+            ("tcp4.ba.gigabytes", 3.0),
+            ("tcp4.ba.retransmits", 2.0),
+            ("tcp.retransmitted", 12.0),
+        ]);
+        retransmissions(&mut sample);
+        assert_eq!(sample.get("tcp.retransmitted_per_gb.iperf3"), Some(&2.0));
+        assert_eq!(sample.get("tcp.retransmitted_per_gb.nstat"), Some(&3.0));
+    }
+}
