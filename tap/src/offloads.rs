@@ -23,8 +23,8 @@ pub enum Offloads {
         reason: String,
     },
     /// Every frame has a `virtio_net_hdr` of 10 bytes before it, with numbers in the machine's byte order, and may leave
-    /// its TCP or UDP checksum open. When writing, super-frames of TCP and UDP are for the kernel to refuse; reading gives
-    /// these:
+    /// its TCP or UDP checksum open. When writing, super-frames of TCP and UDP are for the kernel to refuse; reading
+    /// gives these:
     Header {
         /// Super-frames of TCP, of up to 64 KiB.
         tcp: bool,

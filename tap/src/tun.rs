@@ -62,7 +62,8 @@ impl Tap {
             *to = libc::c_char::from_ne_bytes([from]);
         }
         request.ifr_ifru.ifru_flags = libc::c_short::try_from(wanted).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one `ifreq` through the pointer, which is to one.
+        // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one `ifreq` through the pointer, which is to
+        // one.
         if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } < 0 {
             return Err(io::Error::last_os_error());
         }

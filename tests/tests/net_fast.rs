@@ -3,12 +3,13 @@
 //!
 //! Nothing here judges wall-clock time; `scripts/bench` measures that.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use farlan_netconf::Mtu;
 use farlan_tests::ns::bridge::{Bridge, Guest};
 use farlan_tests::ns::command::{self, DEFAULT_LIMIT};
 use farlan_tests::ns::flows::{self, Load};
@@ -19,8 +20,8 @@ use farlan_tests::ns::sys::{Offloads, PacketSocket};
 use farlan_tests::ns::syscalls::Tracer;
 use farlan_tests::ns::topology::INSIDE;
 use farlan_tests::ns::transfer;
-use farlan_tests::ns::trio::{JOIN_LIMIT, Member};
-use farlan_tests::ns::{Lab, Namespace, Nat, Node, Supernode, Wire, limit};
+use farlan_tests::ns::trio::Member;
+use farlan_tests::ns::{Lab, Namespace, Nat, Wire, limit};
 use farlan_tests::sim::ethernet;
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -30,12 +31,12 @@ const DATA_CALLS: [&str; 10] = [
     "read", "readv", "write", "writev", "sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg",
 ];
 
-/// For each ping a node reads its request from the card and sends it, and receives the answer and writes it to the card;
-/// or the other way round.
+/// For each ping a node reads its request from the card and sends it, and receives the answer and writes it to the
+/// card; or the other way round.
 const CALLS_PER_ECHO: u64 = 4;
 
-/// Further calls that the time of a run may bring: each datagram of a handshake, sign of life, registration or probe of the
-/// path takes one, and 2 s see far fewer than these.
+/// Further calls that the time of a run may bring: each datagram of a handshake, sign of life, registration or probe of
+/// the path takes one, and 2 s see far fewer than these.
 const CALLS_ALLOWED: u64 = 80;
 
 const ECHOES: usize = 200;
@@ -43,37 +44,7 @@ const ECHO_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Two members whose daemons have these configurations, on a direct path over plain wires.
 fn configured(lab: &mut Lab, configurations: [&str; 2]) -> Result<Pair> {
-    let homes = [
-        lab.home("a", Nat::Port, Wire::PLAIN)?,
-        lab.home("b", Nat::Port, Wire::PLAIN)?,
-    ];
-    let public = lab.public_host("s", Wire::PLAIN)?;
-    let supernode = Supernode::start(lab, &public)?;
-    let mut nodes = Vec::new();
-    for ((name, home), text) in ["a", "b"].into_iter().zip(&homes).zip(configurations) {
-        let file = lab.directory().join(format!("{name}.toml"));
-        fs::write(&file, text)?;
-        let mut node = Node::new(lab, name, &home.host, Some(supernode.link()))?;
-        node.set_arguments(&["--config", file.to_str().context("a path in UTF-8")?]);
-        node.start()?;
-        node.wait_registered(JOIN_LIMIT)?;
-        nodes.push(node);
-    }
-    let link = nodes[0].host()?;
-    nodes[1].join(&link)?;
-    let mut members = Vec::new();
-    for (home, node) in homes.into_iter().zip(nodes) {
-        let network = node.wait_addressed(JOIN_LIMIT)?;
-        members.push(Member { home, node, network });
-    }
-    let b = members.pop().context("two members")?;
-    let a = members.pop().context("two members")?;
-    let pair = Pair {
-        public,
-        supernode,
-        a,
-        b,
-    };
+    let pair = Pair::with_configurations(lab, [Nat::Port, Nat::Port], configurations)?;
     become_direct(&pair)?;
     Ok(pair)
 }
@@ -128,6 +99,53 @@ fn an_echo_takes_four_system_calls_at_each_end() {
     });
 }
 
+/// The system calls of the data planes of `a` and `b` while `a` sends [`SOME`] bytes by TCP.
+fn calls_of_a_transfer(lab: &mut Lab, configurations: [&str; 2]) -> Result<[BTreeMap<String, u64>; 2]> {
+    let pair = configured(lab, configurations)?;
+    let trace = |member: &Member| Tracer::attach(lab, member.node.pid()?, "data-plane", &DATA_CALLS);
+    let tracers = [trace(&pair.a)?, trace(&pair.b)?];
+    let data = transfer::noise(6, SOME);
+    let received = transfer::tcp(pair.a.host(), pair.b.host(), pair.b.ipv4()?.into(), &data)?;
+    ensure!(received.sha256 == transfer::sha256(&data), "other bytes arrived");
+    let [a, b] = tracers;
+    let counts = [a.stop()?, b.stop()?];
+    println!("{configurations:?}: for {FRAMES} frames {counts:?}");
+    Ok(counts)
+}
+
+/// Frames that [`SOME`] bytes take at least, with the smallest headers of IPv4 and TCP.
+const FRAMES: u64 = (SOME / (Mtu::DEFAULT.bytes() as usize - 40)) as u64;
+
+/// A call that moves a single frame or datagram is made twice for each, and answers come on top.
+#[test]
+fn a_transfer_moves_many_frames_by_one_system_call() {
+    limit::test(LIMIT, |lab| {
+        for counts in calls_of_a_transfer(lab, ["", ""])? {
+            let total = counts.get("total").copied().context("a total")?;
+            ensure!(total < FRAMES / 4, "{total} calls for {FRAMES} frames");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn offloads_that_are_forbidden_are_not_used() {
+    let count = |counts: &BTreeMap<String, u64>, names: [&str; 2]| -> u64 {
+        names.iter().filter_map(|name| counts.get(*name)).sum()
+    };
+    limit::test(LIMIT, |lab| {
+        let [a, b] = calls_of_a_transfer(lab, ["[offloads]\ncard = false\n"; 2])?;
+        ensure!(count(&a, ["read", "readv"]) >= FRAMES, "the card of a: {a:?}");
+        ensure!(count(&b, ["write", "writev"]) >= FRAMES, "the card of b: {b:?}");
+        Ok(())
+    });
+    limit::test(LIMIT, |lab| {
+        let [a, _] = calls_of_a_transfer(lab, ["[offloads]\nsend = false\n", ""])?;
+        ensure!(count(&a, ["sendto", "sendmsg"]) >= FRAMES, "the socket of a: {a:?}");
+        Ok(())
+    });
+}
+
 /// Far below what any machine manages: here a loss is a fault.
 const PACED: Load = Load {
     flows: 4,
@@ -137,7 +155,8 @@ const PACED: Load = Load {
     segmented: false,
 };
 
-/// Bursts that fill batches and coalesce. What a queue that is full drops is lost, but nothing else may happen.
+/// Bursts that fill batches and coalesce. What a queue that is full drops is lost, which is nothing on a machine that
+/// has time, but nothing else may happen.
 const BURSTS: Load = Load {
     flows: 6,
     rounds: 80,
@@ -164,9 +183,12 @@ fn check_flows(pair: &Pair, way: &str) -> Result<()> {
                 println!("{way}, to {address}, {name}: {account:?}, {:?}", overflows(pair)?);
                 let wrong = account.doubled + account.overtaken + account.damaged;
                 ensure!(wrong == 0, "{way}, {name}: {account:?}\n{}", pair.counters()?);
-                if load.burst == PACED.burst {
-                    ensure!(account.lost == 0, "{way}, {name}: {account:?}\n{}", pair.counters()?);
-                }
+                let may_be_lost = if load.burst == PACED.burst { 0 } else { account.sent / 2 };
+                ensure!(
+                    account.lost <= may_be_lost,
+                    "{way}, {name}: {account:?}\n{}",
+                    pair.counters()?
+                );
             }
         }
     }
@@ -285,7 +307,7 @@ fn large_transfers_by_bbr_lose_nothing() {
     loses_nothing("bbr");
 }
 
-/// Bytes of each transfer between a node with all offloads and one without some.
+/// Bytes of each transfer with some offloads or all.
 const SOME: usize = 6_000_000;
 
 /// Both ways, both families: right bytes, and every ping answered.
@@ -391,8 +413,8 @@ fn nodes_without_any_offload_work_with_others() {
     works_with("[offloads]\ncard = false\nsend = false\nreceive = false\n");
 }
 
-/// A host behind a member's bridge whose cable neither fills in nor waives checksums: what it receives is what a real wire
-/// would carry.
+/// A host behind a member's bridge whose cable neither fills in nor waives checksums: what it receives is what a real
+/// wire would carry.
 fn forwards_complete_frames(configuration: &str) {
     limit::test(LIMIT, |lab| {
         let pair = configured(lab, ["", configuration])?;

@@ -1,5 +1,5 @@
-//! The life of a daemon: started by a service manager, told to read its configuration, to go down, or to share its
-//! identity with a twin.
+//! The life of a daemon: started by a service manager, told to read its configuration, to go down, to share its
+//! identity with a twin, or to go on without a card.
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -15,6 +15,7 @@ use farlan_tests::ns::command::{self, wait_for};
 use farlan_tests::ns::privileges;
 use farlan_tests::ns::program::{PORT, Process, released};
 use farlan_tests::ns::trio::{JOIN_LIMIT, Trio};
+use farlan_tests::ns::usage::cpu_seconds;
 use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit, sys};
 use serde_json::Value;
 
@@ -410,6 +411,28 @@ fn a_node_and_a_supernode_of_different_versions_name_them() {
         supernode.restart()?;
         node.wait_registered(JOIN_LIMIT)?;
         ensure!(node.status()?["supernodes"][0].get("other_version").is_none());
+        Ok(())
+    });
+}
+
+/// How long a daemon is watched that has nothing to do.
+const WATCHED: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_card_that_somebody_deletes_is_let_go_of_and_the_daemon_rests() {
+    limit::test(LIMIT, |lab| {
+        let (_supernode, node) = one_node(lab)?;
+        let network = node.wait_addressed(JOIN_LIMIT)?;
+        node.namespace().ip(&format!("link del {}", network.interface))?;
+        logged("the node", || node.log(), "the network card is gone")?;
+        let before = cpu_seconds(node.pid()?)?;
+        thread::sleep(WATCHED);
+        let used = cpu_seconds(node.pid()?)? - before;
+        // A loop that does not let go uses all it gets of the 3 s.
+        ensure!(used < WATCHED.as_secs_f64() / 5.0, "{used} s of {WATCHED:?}");
+        let told = node.log().matches("the network card is gone").count();
+        ensure!(told == 1, "said {told} times:\n{}", node.log());
+        ensure!(node.networks()?.len() == 1, "the network is left");
         Ok(())
     });
 }

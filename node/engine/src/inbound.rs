@@ -39,7 +39,8 @@ const ONE_HOP_KEPT: Duration = Duration::from_secs(2);
 impl Engine {
     /// Takes datagrams from the underlay, each with its source. They are opened in place.
     ///
-    /// What a supernode passes on is marked in the batch ([`Received::onward`](crate::Received::onward)), and is to be sent from there.
+    /// What a supernode passes on is marked in the batch ([`Received::onward`](crate::Received::onward)), and is to be
+    /// sent from there.
     pub fn handle_datagrams(&mut self, now: Time, received: &mut Batch<Received>, out: &mut Outbox) {
         let mut lanes = InLanes::default();
         for index in 0..received.len() {
@@ -58,8 +59,8 @@ impl Engine {
         self.end_turn(now, out);
     }
 
-    /// Writes the header with which a datagram goes on over the old one, which is `length` bytes long. Returns whither it goes, and how
-    /// many of its bytes stay behind.
+    /// Writes the header with which a datagram goes on over the old one, which is `length` bytes long. Returns whither
+    /// it goes, and how many of its bytes stay behind.
     fn readdress(&mut self, datagram: &mut [u8], length: usize, onward: Onward) -> Option<(SocketAddr, usize)> {
         let skipped = length.checked_sub(RELAY_HEADER)?;
         let header = datagram.get_mut(skipped..length)?;

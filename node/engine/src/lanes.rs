@@ -1,7 +1,7 @@
 //! Lanes: what is the same for the packets of a run, found out once and kept for the rest of one batch.
 //!
-//! A lane holds decisions, no state: whoever uses one looks its peer and session up again, and goes the long way when they
-//! are gone. None outlives the call that handles its batch, within which the time and the paths do not change.
+//! A lane holds decisions, no state: whoever uses one looks its peer and session up again, and goes the long way when
+//! they are gone. None outlives the call that handles its batch, within which the time and the paths do not change.
 
 use std::net::SocketAddr;
 

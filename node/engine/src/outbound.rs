@@ -2,11 +2,11 @@
 //!
 //! 1. [`Engine::handle_frames`] takes the frames of the cards in order.
 //! 2. [`Engine::route`] (in `switch`) decides where each goes: answered here, to one peer, to all, held, or nowhere.
-//! 3. [`Engine::lane_out`] finds the peer's session and path; frames to the same MACs behind it take the lane too. Otherwise
-//!    [`Engine::send_frame`] does it frame by frame, or lets the frame wait.
-//! 4. [`Engine::send_in_lane`] cuts super-frames and writes `[relay header | header | kind, network, frame | room for the tag]` into the arena;
-//!    so does [`Engine::lay_out`], in
-//!    parts where the path carries less ([`Engine::room`]).
+//! 3. [`Engine::lane_out`] finds the peer's session and path; frames to the same MACs behind it take the lane too.
+//!    Otherwise [`Engine::send_frame`] does it frame by frame, or lets the frame wait.
+//! 4. [`Engine::send_in_lane`] cuts super-frames and writes
+//!    `[relay header | header | kind, network, frame | room for the tag]` into the arena; so does [`Engine::lay_out`],
+//!    in parts where the path carries less ([`Engine::room`]).
 //! 5. [`Engine::seal_pending`] seals the whole batch in place.
 //!
 //! What the engine has to say for itself takes the short way: [`Engine::send_sealed`] lays out and seals one datagram.
@@ -93,8 +93,8 @@ impl Engine {
         })
     }
 
-    /// Lays a frame, or all that a super-frame stands for, out in a lane. Returns whether that was possible; if not, nothing was
-    /// laid out.
+    /// Lays a frame, or all that a super-frame stands for, out in a lane. Returns whether that was possible; if not,
+    /// nothing was laid out.
     fn send_in_lane(
         &mut self,
         now: Time,

@@ -86,12 +86,12 @@ impl Cards {
 
     /// Reads from the card of `network` and returns whether it may hold more.
     ///
-    /// Up to `limit` frames are read; but a card that brings a super-frame is in the midst of a transfer, and is read on to
-    /// its end, as far as one call goes. A caller that expects a single frame says 1: most often there is no other, and
-    /// a second system call would only say so.
+    /// Up to `limit` frames are read; but a card that brings a super-frame is in the midst of a transfer, and is read
+    /// on to its end, as far as one call goes. A caller that expects a single frame says 1: most often there is no
+    /// other, and a second system call would only say so.
     ///
-    /// Frames that the card's MTU does not allow and those whose header makes no sense are left out and counted. A card that
-    /// cannot be read any more is closed.
+    /// Frames that the card's MTU does not allow and those whose header makes no sense are left out and counted. A card
+    /// that cannot be read any more is closed.
     pub(super) fn read(
         &mut self,
         network: NetworkHandle,

@@ -44,7 +44,8 @@ pub struct Rig<'a> {
 }
 
 impl<'a> Rig<'a> {
-    /// Makes and wires the machines. Plain cards do not cut UDP themselves and join what they receive, as most physical cards.
+    /// Makes and wires the machines. Plain cards do not cut UDP themselves and join what they receive, as most physical
+    /// cards.
     ///
     /// # Errors
     /// The kernel or `ip` refuses.

@@ -121,8 +121,8 @@ impl Outcome {
 
 /// Wires the machines, starts a system, measures it, and takes all away again.
 fn measure_once(system: &dyn System, extent: Extent, plain_cards: bool) -> Result<Sample> {
-    // Seven transfers at most. Each wait has a limit of its own, after which the next system has its turn; this one, which
-    // ends everything, is above what all of them can come to.
+    // Seven transfers at most. Each wait has a limit of its own, after which the next system has its turn; this one,
+    // which ends everything, is above what all of them can come to.
     let time = Duration::from_secs(900 + 10 * u64::from(extent.seconds));
     limit::with_lab(time, |lab| {
         let rig = Rig::build(lab, system.shape(), plain_cards)?;

@@ -20,8 +20,12 @@ const SECONDS: u32 = 3;
 /// The systems of a quick benchmark.
 const QUICK_SYSTEMS: [&str; 3] = ["underlay", "farlan", "farlan-plain"];
 
-/// The systems that a gate compares: this commit and the earlier one.
-pub const GATE_SYSTEMS: [&str; 2] = ["farlan", "farlan-previous"];
+/// The systems that a gate compares: this commit and the earlier one, as released and without encryption, which is so
+/// much of the time that the rest could grow by half within the tenth that is allowed.
+pub const GATE_PAIRS: [[&str; 2]; 2] = [["farlan", "farlan-previous"], ["farlan-plain", "farlan-plain-previous"]];
+
+/// The builds of the earlier commit, in the order of the pairs.
+const EARLIER: [&str; 2] = ["previous", "previous-plaintext"];
 
 /// What to measure, and how often.
 #[derive(Args, Clone, Debug)]
@@ -42,7 +46,8 @@ pub struct Options {
     /// TCP's congestion control; the machine's default if not given.
     #[arg(long, value_enum)]
     congestion: Option<Congestion>,
-    /// Let the cards of the wire not cut UDP themselves, and join what they receive, as most physical cards; needs ethtool.
+    /// Let the cards of the wire not cut UDP themselves, and join what they receive, as most physical cards; needs
+    /// ethtool.
     #[arg(long)]
     pub plain_cards: bool,
     /// How many UDP packets a second are offered.
@@ -51,7 +56,8 @@ pub struct Options {
     /// Write all figures of all runs to this file too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Compare the processor time of TCP with that of an earlier commit, and fail if it has grown by more than 10 %.
+    /// Compare the processor time of TCP with that of an earlier commit, with encryption and without, and fail if
+    /// either has grown by more than 10 %.
     #[arg(long)]
     pub gate: bool,
     /// The earlier commit; HEAD~1 if not given.
@@ -66,6 +72,9 @@ pub struct Options {
     /// Where the build of the earlier commit is.
     #[arg(long, hide = true)]
     previous: Option<PathBuf>,
+    /// Where that of the earlier commit without encryption is.
+    #[arg(long, hide = true)]
+    previous_plaintext: Option<PathBuf>,
     /// What was built.
     #[arg(long, hide = true, default_value = "unknown")]
     pub commit: String,
@@ -108,6 +117,7 @@ impl Options {
         let builds = Builds {
             plaintext: self.plaintext.clone(),
             previous: self.previous.clone(),
+            previous_plaintext: self.previous_plaintext.clone(),
         };
         let all = systems::all(&builds);
         if let Some(unknown) = self
@@ -120,27 +130,30 @@ impl Options {
         Ok(all.into_iter().filter(|system| self.chooses(system.name())).collect())
     }
 
-    /// The builds that are needed besides the release, for scripts/bench: a word each, with the commit of the earlier one.
+    /// The builds that are needed besides the release, for scripts/bench: a word each, with the commit of the earlier
+    /// one.
     pub fn builds(&self) -> Vec<String> {
         let mut builds = Vec::new();
         if self.chooses("farlan-plain") {
             builds.push("plaintext".to_owned());
         }
-        if self.chooses("farlan-previous") {
-            builds.push(format!("previous {}", self.against.as_deref().unwrap_or("HEAD~1")));
+        for ([_, system], build) in GATE_PAIRS.into_iter().zip(EARLIER) {
+            if self.chooses(system) {
+                builds.push(format!("{build} {}", self.against.as_deref().unwrap_or("HEAD~1")));
+            }
         }
         builds
     }
 
     fn chooses(&self, name: &str) -> bool {
         if self.gate {
-            GATE_SYSTEMS.contains(&name)
+            GATE_PAIRS.as_flattened().contains(&name)
         } else if !self.systems.is_empty() {
             self.systems.iter().any(|chosen| chosen == name)
         } else if self.quick {
             QUICK_SYSTEMS.contains(&name)
         } else {
-            name != "farlan-previous"
+            GATE_PAIRS.iter().all(|[_, earlier]| name != *earlier)
         }
     }
 }
@@ -173,9 +186,14 @@ mod tests {
     #[test]
     fn options_choose_systems() {
         assert_eq!(names("bench --quick"), QUICK_SYSTEMS);
-        assert_eq!(names("bench --gate"), GATE_SYSTEMS);
+        let mut compared = names("bench --gate");
+        compared.sort_unstable();
+        assert_eq!(
+            compared,
+            ["farlan", "farlan-plain", "farlan-plain-previous", "farlan-previous"]
+        );
         assert_eq!(names("bench --systems fastd,underlay"), ["underlay", "fastd"]);
-        assert!(!names("bench").contains(&"farlan-previous"));
+        assert!(names("bench").iter().all(|name| !name.ends_with("previous")));
         assert!(options("bench --systems nonsense").systems().is_err());
     }
 
@@ -183,8 +201,12 @@ mod tests {
     fn a_gate_wants_five_runs_and_an_earlier_build() {
         assert!(options("bench --gate --runs 4").runs().is_err());
         assert_eq!(options("bench --gate").runs().unwrap(), 5);
-        assert_eq!(options("bench --gate").builds(), ["previous HEAD~1"]);
-        assert_eq!(options("bench --gate --against abc").builds(), ["previous abc"]);
+        let builds = |commit: &str| {
+            let earlier = EARLIER.map(|build| format!("{build} {commit}"));
+            [&["plaintext".to_owned()][..], &earlier].concat()
+        };
+        assert_eq!(options("bench --gate").builds(), builds("HEAD~1"));
+        assert_eq!(options("bench --gate --against abc").builds(), builds("abc"));
         assert_eq!(options("bench --quick").builds(), ["plaintext"]);
         assert!(options("bench --systems underlay").builds().is_empty());
     }

@@ -1,5 +1,5 @@
-//! The benchmark of the released programs beside other systems, in network namespaces. `scripts/bench` builds what it needs
-//! and runs it.
+//! The benchmark of the released programs beside other systems, in network namespaces. `scripts/bench` builds what it
+//! needs and runs it.
 
 use std::process::ExitCode;
 

@@ -12,6 +12,7 @@ use farlan_tests::ns::summary::Summary;
 use farlan_tests::ns::sys::{Offloads, PacketSocket};
 use farlan_tests::ns::topology::INSIDE;
 use farlan_tests::ns::trio::JOIN_LIMIT;
+use farlan_tests::ns::usage::{cpu_seconds, resident_bytes};
 use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit, measure_paths, requirements};
 
 /// How long an idle node is left alone before the count begins, so that joining is not counted.
@@ -113,7 +114,7 @@ fn idle(lab: &mut Lab, time: Duration) -> Result<()> {
     let card = home
         .host
         .inside(|| PacketSocket::open(&network.interface, Offloads::Bare))??;
-    let sent_before = frames_sent(&home.host, &network.interface)?;
+    let sent_before = home.host.card_sent(&network.interface)?.frames;
     let cpu_before = cpu_seconds(node.pid()?)?;
     let start = Instant::now();
     let mut counts = [Count::default(), Count::default()];
@@ -126,7 +127,7 @@ fn idle(lab: &mut Lab, time: Duration) -> Result<()> {
     }
     let seconds = start.elapsed().as_secs_f64();
     let cpu = (cpu_seconds(node.pid()?)? - cpu_before) / seconds * 100.0;
-    let sent_by_host = frames_sent(&home.host, &network.interface)? - sent_before;
+    let sent_by_host = home.host.card_sent(&network.interface)?.frames - sent_before;
     let [out, back] = counts;
     let a_day = (out.bytes + back.bytes) as f64 / seconds * 86_400.0;
     println!(
@@ -137,7 +138,7 @@ fn idle(lab: &mut Lab, time: Duration) -> Result<()> {
     println!("extrapolated {:.3} MB a day", a_day / 1e6);
     println!(
         "memory       {:.1} MB resident",
-        resident_kilobytes(node.pid()?)? * 1024.0 / 1e6
+        resident_bytes(node.pid()?)? as f64 / 1e6
     );
     println!("CPU          {cpu:.3} % of a core");
     Ok(())
@@ -163,36 +164,4 @@ impl Count {
         }
         Ok(())
     }
-}
-
-fn frames_sent(namespace: &farlan_tests::ns::Namespace, interface: &str) -> Result<u64> {
-    let path = "/proc/thread-self/net/dev";
-    let table = namespace.inside(|| std::fs::read_to_string(path))??;
-    let prefix = format!("{interface}:");
-    let row = table.lines().find_map(|line| line.trim_start().strip_prefix(&prefix));
-    // Eight columns for receiving; then bytes and packets sent.
-    let packets = row.and_then(|row| row.split_whitespace().nth(9));
-    packets
-        .with_context(|| format!("{interface} is not in {path}"))?
-        .parse()
-        .context("a count")
-}
-
-/// Processor time of a process so far, in seconds.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold spaces; user and system time are the 12th and 13th field after it.
-    let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| -> Result<f64> { Ok(fields.get(index).context("a short stat line")?.parse()?) };
-    // proc(5) counts in USER_HZ, which is 100 on every Linux of today.
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
-}
-
-fn resident_kilobytes(pid: u32) -> Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    Ok(line.split_whitespace().next().context("no VmRSS")?.parse()?)
 }

@@ -33,6 +33,7 @@ pub mod topology;
 pub mod traffic;
 pub mod transfer;
 pub mod trio;
+pub mod usage;
 
 pub use command::run;
 pub use namespace::Namespace;

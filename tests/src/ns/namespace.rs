@@ -26,6 +26,15 @@ pub struct Namespace {
     file: File,
 }
 
+/// What an interface has sent.
+#[derive(Clone, Copy, Debug)]
+pub struct CardSent {
+    /// Frames that it took, a super-frame being one.
+    pub frames: u64,
+    /// Frames that it did not take.
+    pub dropped: u64,
+}
+
 impl Namespace {
     /// Makes the namespace `fl<pid>-<lab>-<label>`.
     ///
@@ -140,6 +149,23 @@ impl Namespace {
         // "2: card@peer: <FLAGS> ..."
         let name = |line: &str| Some(line.split(": ").nth(1)?.split('@').next()?.to_owned());
         Ok(listing.lines().filter_map(name).collect())
+    }
+
+    /// What an interface has sent so far, as `ip -s link` shows it.
+    ///
+    /// # Errors
+    /// There is no such interface.
+    pub fn card_sent(&self, interface: &str) -> Result<CardSent> {
+        // Not /proc/net, which is that of the program's first thread.
+        let table = self.inside(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
+        let prefix = format!("{interface}:");
+        let row = table.lines().find_map(|line| line.trim_start().strip_prefix(&prefix));
+        let row = row.with_context(|| format!("{interface} is not among the cards: {table}"))?;
+        // Eight columns for receiving; then bytes, packets, errors and drops of sending.
+        let mut columns = row.split_whitespace().skip(9);
+        let mut next = || columns.next().context("a short row").and_then(|word| Ok(word.parse()?));
+        let (frames, _, dropped) = (next()?, next()?, next()?);
+        Ok(CardSent { frames, dropped })
     }
 
     /// The MAC address of an interface, lower case with colons.

@@ -1,5 +1,6 @@
 //! Two members of one network, as the tests of paths need them.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -59,16 +60,43 @@ impl Pair {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn in_homes_with(lab: &mut Lab, homes: [Home; 2], supernode_wire: Wire, options: &[&str]) -> Result<Self> {
+        Self::build(lab, homes, supernode_wire, options, None)
+    }
+
+    /// As [`start`](Self::start) over plain wires, the daemons with these configuration files.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn with_configurations(lab: &mut Lab, nats: [Nat; 2], texts: [&str; 2]) -> Result<Self> {
+        let homes = [
+            lab.home("a", nats[0], Wire::PLAIN)?,
+            lab.home("b", nats[1], Wire::PLAIN)?,
+        ];
+        Self::build(lab, homes, Wire::PLAIN, &[], Some(texts))
+    }
+
+    fn build(
+        lab: &mut Lab,
+        homes: [Home; 2],
+        supernode_wire: Wire,
+        options: &[&str],
+        configurations: Option<[&str; 2]>,
+    ) -> Result<Self> {
         let public = lab.public_host("s", supernode_wire)?;
         let supernode = Supernode::start(lab, &public)?;
         let [home_a, home_b] = homes;
-        let start = |name: &str, home: &Home| -> Result<Node> {
+        let start = |index: usize, name: &str, home: &Home| -> Result<Node> {
             let mut node = Node::new(lab, name, &home.host, Some(supernode.link()))?;
+            if let Some(texts) = configurations {
+                let file = lab.directory().join(format!("{name}.toml"));
+                fs::write(&file, texts[index])?;
+                node.set_arguments(&["--config", file.to_str().context("a path in UTF-8")?]);
+            }
             node.start()?;
             node.wait_registered(JOIN_LIMIT)?;
             Ok(node)
         };
-        let (node_a, node_b) = (start("a", &home_a)?, start("b", &home_b)?);
+        let (node_a, node_b) = (start(0, "a", &home_a)?, start(1, "b", &home_b)?);
         let link = node_a.host_with(options)?;
         node_b.join(&link)?;
         let member = |home: Home, node: Node| -> Result<Member> {

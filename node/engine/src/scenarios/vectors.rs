@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use farlan_crypto::{Identity, Initiator, PublicKey, Responder, SalsaPoly, Seed, SessionKeys, Window, Work};
 use farlan_netconf::Role as Side;
+use farlan_offload::complete;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -15,7 +16,7 @@ use crate::{
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, PROLOGUE, SessionIndex, VERSION, put_initiation, put_response},
-        sealed::Sealed,
+        sealed::{FrameIn, MACS, Sealed},
     },
 };
 
@@ -221,13 +222,20 @@ fn the_data_datagrams_of_the_page_are_opened() {
         opener.open(counter, header, sealed).unwrap().to_vec()
     };
     assert_eq!(plain("sign of life"), []);
-    for label in ["ping", "own", "group"] {
+    for label in ["ping", "own", "group", "open"] {
         assert_eq!(plain(label), vector("A.5", &format!("{label}, plain")), "{label}");
     }
     let ping = vector("A.5", "ping, plain");
     let Ok(Sealed::Control(run)) = Sealed::parse(&ping) else {
         panic!("the ping is no control message");
     };
+    let open = vector("A.5", "open, plain");
+    let frame = FrameIn::of(&open).expect("a frame");
+    assert_eq!((frame.own, frame.partial, frame.place), (true, true, 0));
+    let mut frame = [&[0; MACS][..], frame.bytes].concat();
+    complete(&mut frame).expect("a frame whose checksum can be completed");
+    // What a checksum of UDP over its pseudo-header, its header and "hello" comes to.
+    assert_eq!(frame[40..42], [0x9c, 0x45]);
     let token = 0x0011_2233_4455_6677;
     assert_eq!(messages(run).collect::<Vec<_>>(), [Ok(Some(Control::Ping { token }))]);
 }

@@ -8,9 +8,10 @@
 //! control  4 | control messages …
 //! fragment 5 | message 2 | position 1 | count 1 | part …  a part of a message of kind 1, 2 or 3
 //! ```
-//! With the high bit of *own* or *full* set the frame's TCP or UDP checksum is open ([`Offload::partial`](farlan_offload::Offload)).
-//! *network* is the position of the network in the sender's own list of this session. *sequence* is unique among the
-//! group frames of one origin; it starts at random when the origin starts.
+//! With the high bit of *own* or *full* set the frame's TCP or UDP checksum is open
+//! ([`Offload::partial`](farlan_offload::Offload)). *network* is the position of the network in the sender's own list
+//! of this session. *sequence* is unique among the group frames of one origin; it starts at random when the origin
+//! starts.
 
 use farlan_netconf::Reader;
 

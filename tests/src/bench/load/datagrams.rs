@@ -15,8 +15,8 @@ pub(super) const NUMBER: usize = 8;
 /// Bytes kept of a received packet; more are cut off.
 const KEPT: usize = 64;
 
-/// Bytes of a receive buffer that does not overflow while the receiver has no processor for a quarter of a second: that loss would
-/// not be the LAN's.
+/// Bytes of a receive buffer that does not overflow while the receiver has no processor for a quarter of a second: that
+/// loss would not be the LAN's.
 const RECEIVE_BUFFER: i32 = 128 << 20;
 
 /// Sends packets over a connected socket; returns how many the kernel took.

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::systems::{End, Tunnel};
+use super::systems::Tunnel;
+use crate::ns::snmp::Counts;
+use crate::ns::usage::resident_bytes;
 
 pub use cpu::PARTS;
 pub use packets::SIZES;
@@ -117,7 +119,7 @@ fn memory(tunnel: &Tunnel, when: &str, sample: &mut Sample) -> Result<()> {
     let [a, b] = &tunnel.ends;
     for (part, pid) in [("a", a.daemon), ("b", b.daemon), ("middle", tunnel.middle)] {
         if let Some(pid) = pid {
-            sample.insert(format!("memory.{when}.{part}"), cpu::resident_megabytes(pid)?);
+            sample.insert(format!("memory.{when}.{part}"), resident_bytes(pid)? as f64 / 1e6);
         }
     }
     Ok(())
@@ -141,9 +143,10 @@ impl Losses {
             socket_drops: 0.0,
         };
         for end in &tunnel.ends {
-            losses.card_drops += card_drops(end)?;
-            losses.retransmitted += counted(end, "Tcp:", "RetransSegs")?;
-            losses.socket_drops += counted(end, "Udp:", "RcvbufErrors")?;
+            let counts = Counts::of(&end.host)?;
+            losses.card_drops += end.host.card_sent(&end.card)?.dropped as f64;
+            losses.retransmitted += counts.get("Tcp.RetransSegs")? as f64;
+            losses.socket_drops += counts.get("Udp.RcvbufErrors")? as f64;
         }
         Ok(losses)
     }
@@ -160,29 +163,43 @@ impl Losses {
     }
 }
 
-/// Frames that a card has dropped on their way out, as `ip -s link` shows them.
-fn card_drops(end: &End) -> Result<f64> {
-    let table = end
-        .host
-        .inside(|| std::fs::read_to_string("/proc/thread-self/net/dev"))??;
-    let prefix = format!("{}:", end.card);
-    let row = table.lines().find_map(|line| line.trim_start().strip_prefix(&prefix));
-    // Eight columns for receiving; then bytes, packets, errors and drops of sending.
-    let drops = row.and_then(|row| row.split_whitespace().nth(11));
-    let drops = drops.with_context(|| format!("{} is not among the cards: {table}", end.card))?;
-    Ok(drops.parse()?)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a host has counted of a protocol so far, as `nstat` shows it.
-fn counted(end: &End, protocol: &str, name: &str) -> Result<f64> {
-    let table = end
-        .host
-        .inside(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))??;
-    // A line of names, then one of values.
-    let mut lines = table.lines().filter_map(|line| line.strip_prefix(protocol));
-    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-    let mut columns = names.split_whitespace().zip(values.split_whitespace());
-    let value = columns.find(|(column, _)| *column == name);
-    let (_, value) = value.with_context(|| format!("the kernel counts no {protocol} {name}"))?;
-    Ok(value.parse()?)
+    fn sample(figures: &[(&str, f64)]) -> Sample {
+        figures
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect()
+    }
+
+    #[test]
+    fn both_directions_count_by_what_they_carried() {
+        let mut sample = sample(&[
+            ("tcp1.ab.gigabytes", 1.0),
+            ("tcp1.ab.cpu.all", 2.0),
+            ("tcp1.ab.cpu.a", 1.0),
+            ("tcp1.ba.gigabytes", 3.0),
+            ("tcp1.ba.cpu.all", 4.0),
+        ]);
+        both_directions(&mut sample);
+        assert_eq!(sample.get("tcp1.both.cpu.all"), Some(&3.5));
+        // What only one direction has is no figure of both.
+        assert_eq!(sample.get("tcp1.both.cpu.a"), None);
+    }
+
+    #[test]
+    fn retransmissions_are_by_the_gigabytes_of_all_transfers() {
+        let mut sample = sample(&[
+            ("tcp1.ab.gigabytes", 1.0),
+            ("tcp1.ab.retransmits", 6.0),
+            ("tcp4.ba.gigabytes", 3.0),
+            ("tcp4.ba.retransmits", 2.0),
+            ("tcp.retransmitted", 12.0),
+        ]);
+        retransmissions(&mut sample);
+        assert_eq!(sample.get("tcp.retransmitted_per_gb.iperf3"), Some(&2.0));
+        assert_eq!(sample.get("tcp.retransmitted_per_gb.nstat"), Some(&3.0));
+    }
 }

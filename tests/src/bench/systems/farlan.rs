@@ -26,6 +26,8 @@ pub(super) enum Variant {
     Relay,
     /// The build of an earlier commit.
     Previous,
+    /// The build of an earlier commit without encryption.
+    PreviousPlain,
     /// With a card that has no offloads.
     NoCardOffload,
     /// Without handing the kernel several datagrams as one.
@@ -42,11 +44,12 @@ pub(super) struct Farlan {
 }
 
 impl Variant {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Released,
         Self::Plain,
         Self::Relay,
         Self::Previous,
+        Self::PreviousPlain,
         Self::NoCardOffload,
         Self::NoSegment,
         Self::NoGro,
@@ -55,7 +58,7 @@ impl Variant {
     /// The configuration file, where the defaults are not what is measured.
     fn configuration(self) -> Option<&'static str> {
         match self {
-            Self::Released | Self::Plain | Self::Relay | Self::Previous => None,
+            Self::Released | Self::Plain | Self::Relay | Self::Previous | Self::PreviousPlain => None,
             Self::NoCardOffload => Some("[offloads]\ncard = false\n"),
             Self::NoSegment => Some("[offloads]\nsend = false\n"),
             Self::NoGro => Some("[offloads]\nreceive = false\n"),
@@ -75,12 +78,16 @@ impl Farlan {
         let directory = match self.variant {
             Variant::Plain => &self.builds.plaintext,
             Variant::Previous => &self.builds.previous,
+            Variant::PreviousPlain => &self.builds.previous_plaintext,
             _ => return released(name),
         };
         match directory {
             Some(directory) => Ok(directory.join(name)),
             None if self.variant == Variant::Plain => {
                 bail!("not built: there is no feature `plaintext`, or scripts/bench did not build it")
+            }
+            None if self.variant == Variant::PreviousPlain => {
+                bail!("not built: the earlier commit has no feature `plaintext`, or scripts/bench did not build it")
             }
             None => bail!("not built: scripts/bench builds it for --gate"),
         }
@@ -94,6 +101,7 @@ impl System for Farlan {
             Variant::Plain => "farlan-plain",
             Variant::Relay => "farlan-relay",
             Variant::Previous => "farlan-previous",
+            Variant::PreviousPlain => "farlan-plain-previous",
             Variant::NoCardOffload => "farlan-no-card-offload",
             Variant::NoSegment => "farlan-no-segment",
             Variant::NoGro => "farlan-no-gro",
@@ -104,6 +112,7 @@ impl System for Farlan {
         let build = match self.variant {
             Variant::Plain => "release build with the feature `plaintext`, which encrypts nothing",
             Variant::Previous => "release build of the earlier commit, defaults",
+            Variant::PreviousPlain => "release build of the earlier commit with the feature `plaintext`",
             _ => "release build, defaults",
         };
         let path = if self.variant == Variant::Relay {

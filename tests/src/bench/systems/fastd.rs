@@ -8,7 +8,8 @@ use super::{CARD, MTU, System, Tunnel, set_card, spawn, version_of, write};
 use crate::bench::lab::Rig;
 use crate::ns::command::{self, DEFAULT_LIMIT};
 
-/// fastd with Salsa20/12 and UMAC; AES-128-CTR with UMAC, the other quick pair that encrypts, costs the same within the noise.
+/// fastd with Salsa20/12 and UMAC; AES-128-CTR with UMAC, the other quick pair that encrypts, costs the same within the
+/// noise.
 #[derive(Debug)]
 pub(super) struct Fastd;
 

@@ -44,6 +44,8 @@ pub struct Builds {
     pub plaintext: Option<PathBuf>,
     /// The build of an earlier commit.
     pub previous: Option<PathBuf>,
+    /// The build of an earlier commit without encryption.
+    pub previous_plaintext: Option<PathBuf>,
 }
 
 /// Something that connects two hosts.

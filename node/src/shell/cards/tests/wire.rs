@@ -91,8 +91,8 @@ fn datagrams_sent_as_one_arrive_one_by_one() {
     });
 }
 
-/// Sends `bytes` over TCP from one card to the other, each with offloads or without, and checks that they arrive. Gives what
-/// was carried towards the far card, and how many packets it got.
+/// Sends `bytes` over TCP from one card to the other, each with offloads or without, and checks that they arrive. Gives
+/// what was carried towards the far card, and how many packets it got.
 fn transfer(family: Family, offloads: [bool; 2], bytes: usize) -> (Carried, u64) {
     enter_namespace();
     let near = card(family.address(1), 1, offloads[0]);
