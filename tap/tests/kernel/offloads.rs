@@ -79,6 +79,7 @@ fn the_upgrade_goes_down_step_by_step() {
 #[test]
 fn a_refusal_at_any_step_leaves_a_plain_device_that_works() {
     for (ioctl, argument, what) in [
+        (libc::TUNSETOWNER, Argument::Any, "set the owner of plain"),
         (libc::TUNSETPERSIST, Argument::Is(1), "make persistent plain"),
         (libc::TUNSETVNETHDRSZ, Argument::Any, "set the header of plain"),
         (libc::TUNSETOFFLOAD, Argument::Any, "switch on the offloads of plain"),
