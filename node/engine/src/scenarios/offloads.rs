@@ -245,6 +245,24 @@ fn what_is_no_super_frame_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_frame_that_is_too_long_is_dropped_whether_or_not_a_super_frame_is_as_long() {
+    let mut two = Two::in_network(&link(1));
+    let long = two.tcp(0, 10_000);
+    two.send(0, &[(Offload::default(), long.clone())]);
+    let too_long = Offload {
+        partial: true,
+        segment: NonZeroU16::new(9500),
+    };
+    two.send(0, &[(too_long, long.clone())]);
+    two.run();
+    // Of the super-frame, the rest fits.
+    assert_eq!(two.received(1), (plain(too_long, &long)[1..].to_vec(), 0));
+    let counters = two.lab.hosts[two.nodes[0]].engine.counters();
+    assert_eq!(counters.malformed_frames, 2);
+    assert_eq!(counters.queue_dropped, 0);
+}
+
+#[test]
 fn a_run_loses_only_what_the_wire_loses_or_bends() {
     let mut two = Two::in_network(&link(1));
     let mut count = 0;
