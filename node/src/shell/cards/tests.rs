@@ -40,6 +40,10 @@ impl Bench {
     }
 
     fn read(&mut self, limit: usize) -> bool {
+        self.brought(limit).more
+    }
+
+    fn brought(&mut self, limit: usize) -> Brought {
         self.cards.read(network(), limit, &mut self.frames, &mut self.counters)
     }
 
@@ -288,6 +292,22 @@ fn a_call_has_an_end() {
     assert_eq!(bench.taken().len(), FRAMES_PER_READ);
     assert!(!bench.read(usize::MAX));
     assert_eq!(bench.taken().len(), 1);
+}
+
+#[test]
+fn super_frames_of_very_short_frames_are_not_read_together() {
+    let mut bench = Bench::new(true);
+    let short = message(vnet(TCP, Some(8)), &packet(TCP, &payload(20_000)));
+    let long = message(vnet(TCP, Some(SEGMENT)), &packet(TCP, &payload(20_000)));
+    for message in [&short, &short, &long, &long, &short, &short] {
+        bench.far.send(message).unwrap();
+    }
+    for (read, stands_for) in [(1, 2500), (1, 2500), (3, 2540), (1, 2500)] {
+        let brought = bench.brought(FRAMES_PER_READ);
+        assert!(brought.more);
+        assert_eq!((bench.taken().len(), brought.frames), (read, stands_for));
+    }
+    assert!(!bench.read(FRAMES_PER_READ));
 }
 
 #[test]
