@@ -268,8 +268,8 @@ impl Card {
                 Err(_) => counters.card_refused += 1,
             }
         }
-        // A card that is down refuses everything alike, and one that is short of memory will not always be.
-        let is_lasting = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO));
+        // A card that is down says EIO, and may be up for the single frames; one short of memory will not always be.
+        let is_lasting = |error: &io::Error| error.raw_os_error() == Some(libc::EINVAL);
         if let Some(error) = refusal.filter(|error| taken && is_lasting(error)) {
             let protocol = if is_udp { "udp" } else { "tcp" };
             tracing::info!(network = self.network.as_u8(), protocol, %error, "the network card takes no super-frames");

@@ -426,13 +426,15 @@ fn refused_super_frames_are_written_singly_from_then_on() {
 
 #[test]
 fn what_passes_is_no_reason_to_give_up_super_frames() {
-    on_a_thread(|| {
-        let mut bench = Bench::new(true);
-        refuse_long_writes(libc::ENOMEM);
-        bench.write(&cut(UDP, 3_500));
-        assert_eq!(bench.arrived().len(), 4);
-        assert!(!bench.cards.cards[0].udp_refused);
-    });
+    for errno in [libc::ENOMEM, libc::EIO] {
+        on_a_thread(move || {
+            let mut bench = Bench::new(true);
+            refuse_long_writes(errno);
+            bench.write(&cut(UDP, 3_500));
+            assert_eq!(bench.arrived().len(), 4);
+            assert!(!bench.cards.cards[0].udp_refused);
+        });
+    }
     let mut bench = Bench::new(true);
     bench.far.shutdown(std::net::Shutdown::Both).unwrap();
     bench.write(&cut(UDP, 3_500));
