@@ -2,7 +2,8 @@
 //!
 //! `tun_tap` makes devices without them, and a device's header is settled when a descriptor is attached. So a new device
 //! is made persistent, let go and attached to again, with the header this time:
-//! 1. TUNSETPERSIST on the descriptor of `tun_tap`, which is closed then;
+//! 1. TUNSETOWNER, so that no other user gets hold of it meanwhile, and TUNSETPERSIST on the descriptor of `tun_tap`,
+//!    which is closed then;
 //! 2. TUNSETIFF by name with IFF_VNET_HDR on a new one, and a look whether that is the same device;
 //! 3. TUNSETVNETHDRSZ, and TUNSETOFFLOAD for as much as the kernel has;
 //! 4. TUNSETPERSIST again, so that the device goes with the new descriptor.
@@ -69,6 +70,7 @@ pub(crate) fn with_header(netlink: &mut Netlink, tap: Tap, index: u32) -> Result
         let what = format!("{what} {}", tap.name);
         move |error: io::Error| TapError::refused(what, &error)
     };
+    tap.set_owner().map_err(refused("set the owner of"))?;
     tap.set_persistent(true).map_err(refused("make persistent"))?;
     drop(tap.fd);
 

@@ -51,22 +51,9 @@ impl Tap {
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open("/dev/net/tun")?;
+            .open(TUN)?;
         let fd = OwnedFd::from(file);
-        let wanted = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-        // SAFETY: all-zero bytes are a valid `ifreq`, which holds integers, byte arrays and a null pointer.
-        let mut request: libc::ifreq = unsafe { mem::zeroed() };
-        // The last byte stays 0, the end of the string.
-        let room = request.ifr_name.len() - 1;
-        for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
-            *to = libc::c_char::from_ne_bytes([from]);
-        }
-        request.ifr_ifru.ifru_flags = libc::c_short::try_from(wanted).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one `ifreq` through the pointer, which is to
-        // one.
-        if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        attach(&fd, name)?;
         let (name, flags) = identity(&fd)?;
         // Without a device of the name TUNSETIFF makes a new one, which goes when the descriptor does.
         if flags & libc::IFF_PERSIST == 0 {
@@ -76,6 +63,17 @@ impl Tap {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
         Ok(Self { fd, name })
+    }
+
+    /// Lets only this process's user attach to the device, and whoever has CAP_NET_ADMIN.
+    ///
+    /// A persistent device without an owner is anybody's who may open `/dev/net/tun`, which many systems let everyone
+    /// do.
+    pub(crate) fn set_owner(&self) -> io::Result<()> {
+        // SAFETY: it takes nothing and cannot fail.
+        let user = unsafe { libc::geteuid() };
+        // SAFETY: TUNSETOWNER takes an integer; the descriptor is open.
+        done(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TUNSETOWNER, libc::c_ulong::from(user)) })
     }
 
     /// Says whether the device outlasts its descriptor.
@@ -102,6 +100,21 @@ impl Tap {
         // SAFETY: TUNSETOFFLOAD takes an integer; the descriptor is open.
         done(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) })
     }
+}
+
+/// Attaches an open `/dev/net/tun` to the TAP device called `name`, which is made if there is none.
+fn attach(fd: &OwnedFd, name: &str) -> io::Result<()> {
+    let wanted = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    // SAFETY: all-zero bytes are a valid `ifreq`, which holds integers, byte arrays and a null pointer.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // The last byte stays 0, the end of the string.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(wanted).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one `ifreq` through the pointer, which is to one.
+    done(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
 }
 
 /// The result of a system call that gives a negative number on failure.
@@ -161,6 +174,9 @@ fn make_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     if done { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Where TAP devices come from.
+const TUN: &str = "/dev/net/tun";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +235,32 @@ mod tests {
             assert!(error.to_string().contains("find again first"), "{error}");
             assert_eq!(index(&mut netlink, "first"), Some(first_index));
         });
+    }
+
+    /// A device on its way to offloads is for a moment nobody's.
+    #[test]
+    fn a_persistent_device_with_an_owner_is_not_for_other_users() {
+        let by_another = |owned: bool| {
+            let tap = Tap::new("farlan%d").unwrap();
+            if owned {
+                tap.set_owner().unwrap();
+            }
+            tap.set_persistent(true).unwrap();
+            let name = tap.name.clone();
+            drop(tap.fd);
+            let device = OpenOptions::new().read(true).write(true).open(TUN).unwrap();
+            // SAFETY: raw system calls take integers, and concern this thread alone.
+            done(unsafe { libc::syscall(libc::SYS_setresuid, -1, NOBODY, -1) } as libc::c_int).unwrap();
+            let result = attach(&device.into(), &name);
+            // SAFETY: as above.
+            done(unsafe { libc::syscall(libc::SYS_setresuid, -1, 0, -1) } as libc::c_int).unwrap();
+            result.map_err(|error| error.raw_os_error())
+        };
+        in_namespace(move || {
+            assert_eq!(by_another(false), Ok(()), "so it is without an owner");
+            assert_eq!(by_another(true), Err(Some(libc::EPERM)));
+        });
+        const NOBODY: libc::c_int = 65_534;
     }
 
     fn in_namespace(test: impl FnOnce() + Send + 'static) {

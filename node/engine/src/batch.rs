@@ -15,6 +15,8 @@ pub struct Batch<M> {
     /// What lies behind `used` is left over from earlier reads, so that memory is not cleared for every read.
     bytes: Vec<u8>,
     used: usize,
+    /// Bytes in gaps between the packets: room that a vectored read left free.
+    gaps: usize,
     entries: Vec<Entry<M>>,
 }
 
@@ -29,6 +31,7 @@ impl<M> Default for Batch<M> {
         Self {
             bytes: Vec::new(),
             used: 0,
+            gaps: 0,
             entries: Vec::new(),
         }
     }
@@ -40,6 +43,7 @@ impl<M> Batch<M> {
         Self {
             bytes: Vec::with_capacity(bytes),
             used: 0,
+            gaps: 0,
             entries: Vec::with_capacity(packets),
         }
     }
@@ -50,6 +54,7 @@ impl<M> Batch<M> {
             // Fresh zeroed memory of the system, which no page stands behind before the first write.
             bytes: vec![0; bytes],
             used: 0,
+            gaps: 0,
             entries: Vec::with_capacity(packets),
         }
     }
@@ -66,12 +71,13 @@ impl<M> Batch<M> {
 
     /// Bytes of all packets together.
     pub fn bytes(&self) -> usize {
-        self.used
+        self.used - self.gaps
     }
 
     /// Forgets all packets and keeps the memory.
     pub fn clear(&mut self) {
         self.used = 0;
+        self.gaps = 0;
         self.entries.clear();
     }
 
@@ -133,6 +139,7 @@ impl<M> Batch<M> {
             entries: &mut self.entries,
             start,
             used: &mut self.used,
+            gaps: &mut self.gaps,
             end: start + room,
         };
         let free = self.bytes.get_mut(start..start + room).unwrap_or_default();
@@ -178,6 +185,7 @@ pub struct Places<'a, M> {
     /// Where in the arena the room that was read into begins.
     start: usize,
     used: &'a mut usize,
+    gaps: &'a mut usize,
     end: usize,
 }
 
@@ -189,6 +197,7 @@ impl<M> Places<'_, M> {
         if range.is_empty() || range.start < *self.used || range.end > self.end {
             return;
         }
+        *self.gaps += range.start - *self.used;
         *self.used = range.end;
         self.entries.push(Entry { label, range });
     }
@@ -329,7 +338,9 @@ mod tests {
         let all: Vec<_> = batch.iter().map(|(label, bytes)| (*label, bytes)).collect();
         let expected: [(char, &[u8]); 5] = [('a', b"one"), ('b', b"xy"), ('c', b"12"), ('d', b"3"), ('h', b"after")];
         assert_eq!(all, expected);
+        assert_eq!(batch.bytes(), 3 + 2 + 2 + 1 + 5, "gaps are none of the packets'");
         batch.clear();
+        assert_eq!(batch.bytes(), 0);
         assert_eq!(batch.read_many(8, |room, _| room.len()), 8);
         assert!(batch.is_empty());
     }

@@ -25,7 +25,7 @@ use crate::{
     networks::Network,
     peers::{Path, PeerId},
     sessions::MAX_EARLY,
-    switch::{HEADER, MAX_FRAME, carries_ipv4},
+    switch::{MAX_FRAME, carries_ipv4},
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
@@ -269,7 +269,7 @@ impl Engine {
         let Some(written) = out.frames.slice_mut(range) else {
             return;
         };
-        if written.len() >= HEADER && self.let_in(now, id, network, written) {
+        if self.let_in(now, id, network, written) {
             self.counters.frames_received += 1;
         } else {
             out.frames.pop();

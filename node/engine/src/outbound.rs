@@ -50,8 +50,11 @@ impl Engine {
     fn handle_frame(&mut self, now: Time, label: &FrameLabel, frame: &[u8], out: &mut Outbox) -> Option<OutLane> {
         let network = label.network;
         self.source_is_here(network, frame);
-        // Where a super-frame goes shows at its front.
-        let front = frame.get(..MAX_FRAME).unwrap_or(frame);
+        // Where a super-frame goes shows at its front; how long it is says nothing of the frames it stands for.
+        let front = match label.offload.segment {
+            Some(_) => frame.get(..MAX_FRAME).unwrap_or(frame),
+            None => frame,
+        };
         let route = self.route(now, network, front);
         if let Route::Peer { peer, own } = route
             && let Some(mut lane) = self.lane_out(now, network, peer, own, frame)

@@ -84,7 +84,7 @@ impl Cards {
         networks.find(|network| u64::from(network.as_u8()) == number)
     }
 
-    /// Reads from the card of `network` and returns whether it may hold more.
+    /// Reads from the card of `network`.
     ///
     /// Up to `limit` frames are read; but a card that brings a super-frame is in the midst of a transfer, and is read
     /// on to its end, as far as one call goes. A caller that expects a single frame says 1: most often there is no
@@ -98,28 +98,33 @@ impl Cards {
         limit: usize,
         frames: &mut Batch<FrameLabel>,
         counters: &mut ShellCounters,
-    ) -> bool {
+    ) -> Brought {
+        let mut brought = Brought::default();
         let Some(card) = self.cards.iter().find(|card| card.network == network) else {
-            return false;
+            return brought;
         };
         let mut limit = limit.min(FRAMES_PER_READ);
         let most_bytes = frames.bytes() + BYTES_PER_READ;
         let mut read = 0;
-        while read < limit && frames.bytes() < most_bytes {
+        while read < limit && frames.bytes() < most_bytes && brought.frames < CUT_PER_READ {
             match card.read(frames, counters) {
-                Ok(Taken::Frame) => {}
-                Ok(Taken::SuperFrame) => limit = FRAMES_PER_READ,
+                Ok(Taken::Frame) => brought.frames += 1,
+                Ok(Taken::SuperFrame { frames }) => {
+                    brought.frames += frames;
+                    limit = FRAMES_PER_READ;
+                }
                 Err(error) => {
                     if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
                         tracing::warn!(network = network.as_u8(), %error, "the network card is gone");
                         self.detach(network);
                     }
-                    return false;
+                    return brought;
                 }
             }
             read += 1;
         }
-        true
+        brought.more = true;
+        brought
     }
 
     /// Closes a card that reports an error, if that is still to be done: an error condition stays for ever.
@@ -169,10 +174,19 @@ impl Cards {
     }
 }
 
+/// What a call of [`Cards::read`] brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Brought {
+    /// Frames, those that were left out too; a super-frame counts as those it stands for.
+    pub(super) frames: usize,
+    /// Whether the card may hold more.
+    pub(super) more: bool,
+}
+
 /// What one read of a card brought.
 enum Taken {
     Frame,
-    SuperFrame,
+    SuperFrame { frames: usize },
 }
 
 impl Card {
@@ -193,21 +207,18 @@ impl Card {
                 Ok(Offload::default())
             };
             let frame = room.get(before..length).unwrap_or_default();
-            // The MTU bounds the frames for which a super-frame stands.
-            let longest = offload.and_then(|offload| match offload.segment {
-                Some(_) => Segments::new(frame, offload).map(|segments| segments.longest()),
-                None => Ok(frame.len()),
-            });
-            match (offload, longest) {
-                (Ok(offload), Ok(longest)) if longest <= self.largest_frame => {
-                    let network = self.network;
+            let network = self.network;
+            match offload.and_then(|offload| Ok((offload, Segments::new(frame, offload)?))) {
+                // The MTU bounds the frames for which a super-frame stands.
+                Ok((offload, segments)) if segments.longest() <= self.largest_frame => {
+                    let frames = segments.len();
                     places.add(FrameLabel { network, offload }, before..length);
                     if offload.segment.is_some() {
-                        return Ok(Taken::SuperFrame);
+                        return Ok(Taken::SuperFrame { frames });
                     }
                 }
-                (Ok(_), Ok(_)) => counters.card_overlong += 1,
-                _ => counters.card_malformed += 1,
+                Ok(_) => counters.card_overlong += 1,
+                Err(Malformed) => counters.card_malformed += 1,
             }
             Ok(Taken::Frame)
         })
@@ -257,8 +268,8 @@ impl Card {
                 Err(_) => counters.card_refused += 1,
             }
         }
-        // A card that is down refuses everything alike, and one that is short of memory will not always be.
-        let is_lasting = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO));
+        // A card that is down says EIO, and may be up for the single frames; one short of memory will not always be.
+        let is_lasting = |error: &io::Error| error.raw_os_error() == Some(libc::EINVAL);
         if let Some(error) = refusal.filter(|error| taken && is_lasting(error)) {
             let protocol = if is_udp { "udp" } else { "tcp" };
             tracing::info!(network = self.network.as_u8(), protocol, %error, "the network card takes no super-frames");
@@ -307,6 +318,11 @@ pub(super) const FRAMES_PER_READ: usize = 64;
 /// Bytes of frames after which no more are read from a card before the engine gets them: what becomes of them still fits
 /// into a processor's cache.
 const BYTES_PER_READ: usize = 256 << 10;
+
+/// Frames for which what was read stands, after which no more are read before the engine gets them. Segments are as
+/// short as the receiving end of a connection wants them (Linux goes down to 8 bytes), so bytes alone would bound neither
+/// the time nor the memory that cutting takes: the last super-frame comes in addition, and no other does.
+pub(super) const CUT_PER_READ: usize = 256;
 
 /// Where a `virtio_net_hdr` has the kind of super-frame.
 const GSO_TYPE: usize = 1;

@@ -35,7 +35,7 @@ use tokio::sync::{
 };
 
 use super::{
-    cards::{AttachedCard, Cards, FRAMES_PER_READ},
+    cards::{AttachedCard, CUT_PER_READ, Cards, FRAMES_PER_READ},
     poller::{Poller, Ready, Waker},
     scheduling::ask_for_short_turns,
     udp::{AttachedUnderlay, Underlay},
@@ -420,9 +420,11 @@ impl Loop {
         } else {
             (1, 1)
         };
-        let (mut more, mut frames, mut bytes) = (true, 0, 0);
+        let (mut more, mut frames, mut cut, mut bytes) = (true, 0, 0, 0);
         for _ in 0..rounds {
-            more = self.cards.read(card, limit, &mut self.frames, &mut self.counters);
+            let brought = self.cards.read(card, limit, &mut self.frames, &mut self.counters);
+            more = brought.more;
+            cut += brought.frames;
             frames += self.frames.len();
             bytes += self.frames.bytes();
             if !self.frames.is_empty() {
@@ -431,7 +433,7 @@ impl Loop {
                 self.frames.clear();
                 self.flush();
             }
-            if !more || bytes >= BYTES_PER_TURN {
+            if !more || bytes >= BYTES_PER_TURN || cut >= CUT_PER_READ {
                 break;
             }
         }

@@ -4,10 +4,12 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use farlan_offload::{Offload, Run, Segments};
 use farlan_tap::{Address, Card, Create, Offloads, create, remove_stale};
 
 use crate::refusal::{Argument, Outcome, refuse_ioctl};
@@ -55,6 +57,121 @@ fn super_frames_go_through_two_cards() {
     });
 }
 
+/// A peer chooses what frames it sends, and a kernel that refuses one run gets no more of its kind.
+#[test]
+fn every_run_that_can_be_made_is_taken() {
+    in_namespace(|| {
+        let card = create(&request("runs")).unwrap();
+        let Offloads::Header { udp, .. } = card.offloads else {
+            panic!("{}", card.offloads);
+        };
+        let mut device = File::from(card.fd);
+        let mut longest = 0;
+        for (ipv6, is_udp) in [(false, false), (false, true), (true, false), (true, true)] {
+            if is_udp && !udp {
+                continue;
+            }
+            for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100]] {
+                for (ip_options, tcp_options) in [(0, 0), (40, 0), (0, 40), (40, 40)] {
+                    for (size, count) in [(1, 2), (1, 64), (7, 64), (1000, 64), (9000, 7), (536, 3)] {
+                        let headers = super_headers(ipv6, is_udp, tags, (ip_options, tcp_options));
+                        for open in [false, true] {
+                            let frames = cut(&headers, size, count, open);
+                            let mut run = Run::start(&frames[0], open).unwrap();
+                            assert!(frames[1..].iter().all(|frame| run.join(frame, open)));
+                            let (head, replaced) = run.finish();
+                            let mut bytes = head.to_vec();
+                            frames.iter().for_each(|frame| bytes.extend(&frame[replaced..]));
+                            longest = longest.max(bytes.len());
+                            let written = device.write(&bytes);
+                            let what = (ipv6, is_udp, tags, ip_options, tcp_options, size, count);
+                            assert_eq!(written.map_err(|error| error.to_string()), Ok(bytes.len()), "{what:?}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(longest > 60_000, "{longest}");
+    });
+}
+
+/// The headers of a super-frame, in which all lengths are 0, and where they begin.
+struct Headers {
+    bytes: Vec<u8>,
+    ip: usize,
+    transport: usize,
+    ipv6: bool,
+    udp: bool,
+}
+
+fn super_headers(ipv6: bool, udp: bool, tags: &[u16], (ip_options, tcp_options): (u8, u8)) -> Headers {
+    let mut bytes = [&MAC[..], &[2, 0, 0, 0, 0, 9]].concat();
+    for tag in tags {
+        bytes.extend([tag.to_be_bytes(), [0, 5]].concat());
+    }
+    let protocol = if udp { 17 } else { 6 };
+    bytes.extend(if ipv6 { [0x86, 0xdd] } else { [8, 0] });
+    let ip = bytes.len();
+    if ipv6 {
+        bytes.extend([0x60, 0, 0, 0, 0, 0, protocol, 64]);
+        bytes.extend([0xfd, 0x12, 0x34, 0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        bytes.extend([0xfd, 0x12, 0x34, 0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    } else {
+        bytes.extend([0x45 + ip_options / 4, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0]);
+        bytes.extend([10, 77, 0, 9]);
+        bytes.extend(OUR_IP.octets());
+        bytes.resize(bytes.len() + usize::from(ip_options), 1);
+    }
+    let transport = bytes.len();
+    bytes.extend([0x9c, 0x40, 0, 9]);
+    if udp {
+        bytes.extend([0; 4]);
+    } else {
+        let offset = 0x50 + (tcp_options / 4) * 16;
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 1, offset, 0x10, 4, 0, 0, 0, 0, 0]);
+        bytes.resize(bytes.len() + usize::from(tcp_options), 1);
+    }
+    Headers {
+        bytes,
+        ip,
+        transport,
+        ipv6,
+        udp,
+    }
+}
+
+/// Frames with `size` bytes of payload each, that follow each other.
+fn cut(headers: &Headers, size: u16, count: u16, open: bool) -> Vec<Vec<u8>> {
+    let mut frame = headers.bytes.clone();
+    // The longest payload that the length fields hold.
+    let room = usize::from(u16::MAX) - (headers.bytes.len() - headers.ip);
+    let count = usize::from(count).min(room / usize::from(size));
+    frame.resize(frame.len() + count * usize::from(size), 3);
+    let mut put = |at: usize, length: usize| {
+        frame[at..at + 2].copy_from_slice(&u16::try_from(length).expect("there is room").to_be_bytes());
+    };
+    let end = headers.bytes.len() + count * usize::from(size);
+    if headers.ipv6 {
+        put(headers.ip + 4, end - headers.transport);
+    } else {
+        put(headers.ip + 2, end - headers.ip);
+    }
+    if headers.udp {
+        put(headers.transport + 4, end - headers.transport);
+    }
+    let offload = Offload {
+        partial: open,
+        segment: NonZeroU16::new(size),
+    };
+    let segments = Segments::new(&frame, offload).expect("it is of the plain shape");
+    let write = |index| {
+        let mut frame = Vec::new();
+        segments.write(index, 0, &mut frame);
+        frame
+    };
+    (0..segments.len()).map(write).collect()
+}
+
 #[test]
 fn the_upgrade_goes_down_step_by_step() {
     let uso = libc::TUN_F_USO4 | libc::TUN_F_USO6;
@@ -79,6 +196,7 @@ fn the_upgrade_goes_down_step_by_step() {
 #[test]
 fn a_refusal_at_any_step_leaves_a_plain_device_that_works() {
     for (ioctl, argument, what) in [
+        (libc::TUNSETOWNER, Argument::Any, "set the owner of plain"),
         (libc::TUNSETPERSIST, Argument::Is(1), "make persistent plain"),
         (libc::TUNSETVNETHDRSZ, Argument::Any, "set the header of plain"),
         (libc::TUNSETOFFLOAD, Argument::Any, "switch on the offloads of plain"),

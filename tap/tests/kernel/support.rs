@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use farlan_tap::{Address, Create};
 use tun_tap::{Iface, Mode};
@@ -26,6 +27,9 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
         Path::new("/dev/net/tun").exists(),
         "these tests need /dev/net/tun: `modprobe tun`"
     );
+    // Of what another test forks, the child has all descriptors for a moment, and a card lives as long as its descriptor.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let thread = std::thread::spawn(move || {
         // SAFETY: only this thread moves to the new namespace, and it ends with the test.
         let done = unsafe { libc::unshare(libc::CLONE_NEWNET) };

@@ -21,6 +21,9 @@ use crate::{
 /// What one datagram takes to its destination.
 pub(super) const DELAY: Duration = Duration::from_millis(20);
 
+/// A port under which every host can be seen too, as behind a NAT that forgets.
+pub(super) const OTHER_PORT: u16 = 9601;
+
 /// Turns of one engine at one moment; an engine that wants more runs in circles.
 const MAX_TURNS: usize = 1000;
 
@@ -53,6 +56,16 @@ pub(super) struct Passing {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Passing {
+    /// The same datagram, which the network doubled.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            bytes: self.bytes.clone(),
+            ..*self
+        }
+    }
+}
+
 /// A datagram that a node sent past the supernodes.
 pub(super) struct Straight {
     pub(super) at: Time,
@@ -71,6 +84,8 @@ pub(super) struct Lab {
     pub(super) open: bool,
     /// What nodes sent straight to each other, or to nowhere.
     pub(super) straight: Vec<Straight>,
+    /// Whether packets that come together are handled in calls of their own.
+    pub(super) one_by_one: bool,
     engines_made: u64,
 }
 
@@ -83,6 +98,7 @@ impl Lab {
             passing: VecDeque::new(),
             open: false,
             straight: Vec::new(),
+            one_by_one: false,
             engines_made: 0,
         }
     }
@@ -217,11 +233,14 @@ impl Lab {
     /// The machine at `place` sends frames and super-frames through its card, which are read in one turn.
     pub(super) fn send_batch(&mut self, place: Place, frames: &[(FrameLabel, &[u8])]) {
         let (mut batch, mut out) = (Batch::default(), Outbox::default());
-        for (label, frame) in frames {
-            batch.push(*label, frame);
+        for together in frames.chunks(if self.one_by_one { 1 } else { usize::MAX }) {
+            batch.clear();
+            for (label, frame) in together {
+                batch.push(*label, frame);
+            }
+            self.hosts[place].engine.handle_frames(self.now, &mut batch, &mut out);
+            self.take(place, &mut out);
         }
-        self.hosts[place].engine.handle_frames(self.now, &mut batch, &mut out);
-        self.take(place, &mut out);
     }
 
     /// A datagram reaches `place` at once.
@@ -232,6 +251,12 @@ impl Lab {
     }
 
     fn deliver_batch(&mut self, place: Place, batch: &mut Batch<Received>) {
+        if self.one_by_one && batch.len() > 1 {
+            for (label, datagram) in batch.iter() {
+                self.deliver(place, label.source, datagram);
+            }
+            return;
+        }
         let mut out = Outbox::default();
         self.hosts[place].engine.handle_datagrams(self.now, batch, &mut out);
         for (transmit, bytes) in batch.onward() {
@@ -302,7 +327,10 @@ impl Lab {
 
     /// What the wire makes of a datagram that comes to its end.
     fn arrive(&mut self, mut passing: Passing) -> Option<(Place, SocketAddr, Vec<u8>)> {
-        let at = |host: &Host, address| host.address == address || host.inside == Some(address);
+        let at = |host: &Host, address| {
+            let other = SocketAddr::new(host.address.ip(), OTHER_PORT);
+            [Some(host.address), Some(other), host.inside].contains(&Some(address))
+        };
         let place = |address| self.hosts.iter().position(|host| at(host, address));
         let (from, to) = (place(passing.from)?, place(passing.to)?);
         let straight = [from, to].iter().all(|place| self.hosts[*place].role == Role::Node);

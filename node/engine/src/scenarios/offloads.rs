@@ -6,7 +6,7 @@ use farlan_netconf::{Mac, Parameters};
 use farlan_offload::{Offload, Segments, complete};
 
 use super::lab::{Lab, Place, intact, link, name};
-use crate::{FrameLabel, NetworkHandle};
+use crate::{FrameLabel, NetworkHandle, Outbox, content::Content};
 
 /// Bytes of payload in each frame of a super-frame.
 const SEGMENT: u16 = 1300;
@@ -242,6 +242,47 @@ fn what_is_no_super_frame_is_dropped_and_counted() {
     two.run();
     assert_eq!(two.received(1), (vec![], 0));
     assert_eq!(two.lab.hosts[two.nodes[0]].engine.counters().malformed_frames, 1);
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_dropped_whether_or_not_a_super_frame_is_as_long() {
+    let mut two = Two::in_network(&link(1));
+    let long = two.tcp(0, 10_000);
+    two.send(0, &[(Offload::default(), long.clone())]);
+    let too_long = Offload {
+        partial: true,
+        segment: NonZeroU16::new(9500),
+    };
+    two.send(0, &[(too_long, long.clone())]);
+    two.run();
+    // Of the super-frame, the rest fits.
+    assert_eq!(two.received(1), (plain(too_long, &long)[1..].to_vec(), 0));
+    let counters = two.lab.hosts[two.nodes[0]].engine.counters();
+    assert_eq!(counters.malformed_frames, 2);
+    assert_eq!(counters.queue_dropped, 0);
+}
+
+#[test]
+fn a_frame_of_a_peer_that_is_none_is_counted_whatever_came_before_it() {
+    let mut two = Two::in_network(&link(1));
+    let good = two.tcp(0, 100);
+    let [sender, receiver] = two.nodes;
+    let id = two.lab.peer_id(sender, &two.lab.key(receiver));
+    let long = vec![2; 9100];
+    for (own, bad) in [(false, &good[..13]), (true, &good[..13]), (false, &[]), (false, &long)] {
+        let mut out = Outbox::default();
+        let engine = &mut two.lab.hosts[sender].engine;
+        let path = engine.peers.get(id).unwrap().way().unwrap();
+        for frame in [&good[..], bad, &good, bad] {
+            let network = 0;
+            let content = Content::Frame { network, frame, own };
+            engine.send_along(two.lab.now, id, (path, None), content, &mut out);
+        }
+        two.lab.take(sender, &mut out);
+    }
+    two.run();
+    assert_eq!(two.received(1).0, vec![good; 8]);
+    assert_eq!(two.lab.hosts[receiver].engine.counters().malformed_frames, 8);
 }
 
 #[test]

@@ -40,6 +40,10 @@ impl Bench {
     }
 
     fn read(&mut self, limit: usize) -> bool {
+        self.brought(limit).more
+    }
+
+    fn brought(&mut self, limit: usize) -> Brought {
         self.cards.read(network(), limit, &mut self.frames, &mut self.counters)
     }
 
@@ -291,6 +295,22 @@ fn a_call_has_an_end() {
 }
 
 #[test]
+fn super_frames_of_very_short_frames_are_not_read_together() {
+    let mut bench = Bench::new(true);
+    let short = message(vnet(TCP, Some(8)), &packet(TCP, &payload(20_000)));
+    let long = message(vnet(TCP, Some(SEGMENT)), &packet(TCP, &payload(20_000)));
+    for message in [&short, &short, &long, &long, &short, &short] {
+        bench.far.send(message).unwrap();
+    }
+    for (read, stands_for) in [(1, 2500), (1, 2500), (3, 2540), (1, 2500)] {
+        let brought = bench.brought(FRAMES_PER_READ);
+        assert!(brought.more);
+        assert_eq!((bench.taken().len(), brought.frames), (read, stands_for));
+    }
+    assert!(!bench.read(FRAMES_PER_READ));
+}
+
+#[test]
 fn a_card_that_ends_is_closed() {
     let mut bench = Bench::new(true);
     assert_eq!(bench.cards.network(1), Some(network()));
@@ -406,13 +426,15 @@ fn refused_super_frames_are_written_singly_from_then_on() {
 
 #[test]
 fn what_passes_is_no_reason_to_give_up_super_frames() {
-    on_a_thread(|| {
-        let mut bench = Bench::new(true);
-        refuse_long_writes(libc::ENOMEM);
-        bench.write(&cut(UDP, 3_500));
-        assert_eq!(bench.arrived().len(), 4);
-        assert!(!bench.cards.cards[0].udp_refused);
-    });
+    for errno in [libc::ENOMEM, libc::EIO] {
+        on_a_thread(move || {
+            let mut bench = Bench::new(true);
+            refuse_long_writes(errno);
+            bench.write(&cut(UDP, 3_500));
+            assert_eq!(bench.arrived().len(), 4);
+            assert!(!bench.cards.cards[0].udp_refused);
+        });
+    }
     let mut bench = Bench::new(true);
     bench.far.shutdown(std::net::Shutdown::Both).unwrap();
     bench.write(&cut(UDP, 3_500));
