@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
+use farlan_crypto::{Aead, Key, SalsaPoly, TAG};
 
 use super::plan::Options;
 use crate::ns::command::run;
@@ -31,6 +33,8 @@ pub struct Machine {
     pub load: [f64; 2],
     /// iperf3's version.
     pub iperf3: String,
+    /// What sealing 1,400 bytes takes, in ns, at the beginning and at the end: how fast the processor is at the moment.
+    pub seal: [f64; 2],
 }
 
 impl Machine {
@@ -64,15 +68,33 @@ impl Machine {
             },
             load: [load_average()?; 2],
             iperf3: iperf3.lines().next().unwrap_or_default().trim().to_owned(),
+            seal: [seal_time(); 2],
         })
     }
 
-    /// Takes the load average at the end.
+    /// Takes the load average and the processor's speed at the end.
     pub fn finish(&mut self) {
+        self.seal[1] = seal_time();
         if let Ok(load) = load_average() {
             self.load[1] = load;
         }
     }
+}
+
+/// The least of many tries, since others run meanwhile. Nanoseconds.
+fn seal_time() -> f64 {
+    const TRIES: usize = 200;
+    const EACH: u32 = 50;
+    let key = Key::from_bytes([7; 32]);
+    let mut message = vec![1; 1400 + TAG];
+    let tries = (0..TRIES).map(|_| {
+        let begin = Instant::now();
+        for counter in 0..u64::from(EACH) {
+            SalsaPoly::seal(&key, counter, &[0; 16], &mut message);
+        }
+        begin.elapsed() / EACH
+    });
+    tries.min().unwrap_or_default().as_secs_f64() * 1e9
 }
 
 fn load_average() -> Result<f64> {

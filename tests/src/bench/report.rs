@@ -74,14 +74,17 @@ fn head(machine: &Machine, extent: Extent, runs: u32) -> String {
         congestion,
         load,
         iperf3,
+        seal,
     } = machine;
     let previous = previous_commit.as_ref().map(|commit| format!(" against {commit}"));
     format!(
         "{date}, commit {commit}{}; {processor}, {cores} cores, Linux {kernel}, {iperf3}, {cards}, congestion control {congestion}, load average \
-         {:.1} before and {:.1} after. {runs} interleaved runs of {} s each: median (least–greatest).\n",
+         {:.1} before and {:.1} after, sealing 1,400 bytes {:.0} and {:.0} ns. {runs} interleaved runs of {} s each: median (least–greatest).\n",
         previous.unwrap_or_default(),
         load[0],
         load[1],
+        seal[0],
+        seal[1],
         extent.seconds
     )
 }
