@@ -1,6 +1,6 @@
 //! Batches of packets in one preallocated arena each: what goes into the engine and what comes out.
 
-use std::{io, net::SocketAddr, ops::Range};
+use std::{net::SocketAddr, ops::Range};
 
 use farlan_offload::Offload;
 
@@ -38,16 +38,6 @@ impl<M> Default for Batch<M> {
 }
 
 impl<M> Batch<M> {
-    /// An empty batch with room for `packets` packets of `bytes` bytes in all.
-    pub fn with_capacity(packets: usize, bytes: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(bytes),
-            used: 0,
-            gaps: 0,
-            entries: Vec::with_capacity(packets),
-        }
-    }
-
     /// An empty batch for [`Self::read_many`]: its arena of `bytes` bytes costs address space only until it is filled.
     pub fn with_arena(packets: usize, bytes: usize) -> Self {
         Self {
@@ -101,31 +91,6 @@ impl<M> Batch<M> {
             range: range.clone(),
         });
         range
-    }
-
-    /// Lets `read` fill up to `room` bytes of the arena, as a read system call does, and adds what it read.
-    ///
-    /// # Errors
-    /// Those of `read`; nothing is added then, nor if it read nothing.
-    pub fn read(&mut self, room: usize, read: impl FnOnce(&mut [u8]) -> io::Result<(usize, M)>) -> io::Result<usize> {
-        let start = self.used;
-        if self.bytes.len() < start + room {
-            self.bytes.resize(start + room, 0);
-        }
-        let Some(free) = self.bytes.get_mut(start..start + room) else {
-            return Ok(0);
-        };
-        let (length, label) = read(free)?;
-        let length = length.min(room);
-        if length == 0 {
-            return Ok(0);
-        }
-        self.used = start + length;
-        self.entries.push(Entry {
-            label,
-            range: start..start + length,
-        });
-        Ok(length)
     }
 
     /// Lets `read` fill up to `room` bytes of the arena with any number of packets, as a vectored read system call
@@ -289,15 +254,14 @@ mod tests {
 
     #[test]
     fn packets_come_back_in_order_and_adjacent() {
-        let mut batch = Batch::with_capacity(2, 16);
+        let mut batch = Batch::default();
         batch.push('a', b"one");
         batch.push('b', b"three");
-        let read = batch
-            .read(10, |room| {
-                room[..2].copy_from_slice(b"xy");
-                Ok((2, 'c'))
-            })
-            .unwrap();
+        let read = batch.read_many(10, |room, places| {
+            room[..2].copy_from_slice(b"xy");
+            places.add('c', 0..2);
+            2
+        });
         assert_eq!(read, 2);
         let all: Vec<_> = batch.iter().map(|(label, bytes)| (*label, bytes.to_vec())).collect();
         assert_eq!(
@@ -310,8 +274,8 @@ mod tests {
     #[test]
     fn a_failed_or_empty_read_adds_nothing() {
         let mut batch: Batch<()> = Batch::default();
-        assert!(batch.read(10, |_| Err(io::ErrorKind::WouldBlock.into())).is_err());
-        assert_eq!(batch.read(10, |_| Ok((0, ()))).unwrap(), 0);
+        assert!(batch.read_many(10, |_, _| Err::<(), _>("would block")).is_err());
+        batch.read_many(10, |_, places| places.add((), 0..0));
         assert!(batch.is_empty());
         assert_eq!(batch.bytes(), 0);
     }

@@ -20,16 +20,21 @@ struct Two {
 }
 
 impl Two {
-    fn in_network(parameters: &Parameters) -> Self {
+    /// Registered, and not in touch yet.
+    fn unmet(parameters: &Parameters) -> Self {
         let (mut lab, [supernode, one, other]) = Lab::with_two_nodes();
         let networks = [one, other].map(|node| lab.join(node, parameters));
         lab.run_seconds(3);
-        let mut two = Self {
+        Self {
             lab,
             supernode,
             nodes: [one, other],
             networks,
-        };
+        }
+    }
+
+    fn in_network(parameters: &Parameters) -> Self {
+        let mut two = Self::unmet(parameters);
         // Brings a session about, and lets both paths find out what they carry.
         for length in [100, 1330] {
             for from in [0, 1] {
@@ -184,15 +189,7 @@ fn frames_of_one_batch_keep_their_order_whatever_they_are() {
 
 #[test]
 fn what_waits_for_a_session_is_made_plain() {
-    let (mut lab, [supernode, one, other]) = Lab::with_two_nodes();
-    let networks = [one, other].map(|node| lab.join(node, &link(1)));
-    lab.run_seconds(3);
-    let mut two = Two {
-        lab,
-        supernode,
-        nodes: [one, other],
-        networks,
-    };
+    let mut two = Two::unmet(&link(1));
     let frame = two.tcp(0, 5500);
     two.send(0, &[(cut(), frame.clone())]);
     two.lab.run_seconds(2);
