@@ -208,12 +208,7 @@ fn flows_keep_their_order_on_a_direct_path() {
 #[test]
 fn flows_keep_their_order_over_the_relay() {
     limit::test(LIMIT, |lab| {
-        let homes = [
-            lab.home("a", Nat::Port, Wire::PLAIN)?,
-            lab.home("b", Nat::Port, Wire::PLAIN)?,
-        ];
-        lab.block(&homes[0], &homes[1])?;
-        let pair = Pair::in_homes(lab, homes, Wire::PLAIN)?;
+        let pair = Pair::start_apart(lab, [Wire::PLAIN, Wire::PLAIN], Wire::PLAIN)?;
         check_flows(&pair, "relay")?;
         pair.wait_path("relay", PATH_LIMIT)?;
         Ok(())

@@ -124,9 +124,7 @@ fn system_ttl(namespace: &Namespace) -> Result<u8> {
 #[test]
 fn the_change_from_relay_to_direct_loses_and_doubles_nothing() {
     limit::test(LIMIT, |lab| {
-        let homes = [lab.home("a", Nat::Port, far())?, lab.home("b", Nat::Port, far())?];
-        lab.block(&homes[0], &homes[1])?;
-        let pair = Pair::in_homes(lab, homes, far())?;
+        let pair = Pair::start_apart(lab, [far(), far()], far())?;
         let change = Change::under_pings(lab, &pair, trip(far())?, 1000)?;
         println!("direct after {:?}: {}", change.took, change.record);
         ensure!(change.record.sent.len() >= 1000, "{}", change.record);
@@ -266,12 +264,7 @@ fn symmetric_routers_are_direct_over_ipv6() {
 #[test]
 fn rsync_brings_a_file_whole_over_relay_and_direct_path() {
     limit::test(LIMIT, |lab| {
-        let homes = [
-            lab.home("a", Nat::Port, Wire::PLAIN)?,
-            lab.home("b", Nat::Port, Wire::PLAIN)?,
-        ];
-        lab.block(&homes[0], &homes[1])?;
-        let pair = Pair::in_homes(lab, homes, Wire::PLAIN)?;
+        let pair = Pair::start_apart(lab, [Wire::PLAIN, Wire::PLAIN], Wire::PLAIN)?;
         println!("{}", Fetched::once(lab, &pair, "relay", 10_000_000)?);
         lab.unblock(&pair.a.home, &pair.b.home)?;
         println!("{}", Fetched::once(lab, &pair, "direct", 10_000_000)?);
@@ -287,9 +280,7 @@ fn fetch_with_loss(loss: f64, relayed: usize, most_handshakes: u64) {
             delay: Duration::from_millis(2),
             loss,
         };
-        let homes = [lab.home("a", Nat::Port, wire)?, lab.home("b", Nat::Port, Wire::PLAIN)?];
-        lab.block(&homes[0], &homes[1])?;
-        let pair = Pair::in_homes(lab, homes, Wire::PLAIN)?;
+        let pair = Pair::start_apart(lab, [wire, Wire::PLAIN], Wire::PLAIN)?;
         for (path, bytes) in [("relay", relayed), ("direct", 10_000_000)] {
             if path == "direct" {
                 lab.unblock(&pair.a.home, &pair.b.home)?;

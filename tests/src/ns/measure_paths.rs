@@ -156,9 +156,7 @@ fn change() -> Result<()> {
     let wire = Wire::for_round_trip(FAR);
     let trip = RoundTrip::of(wire).context("no delay")?;
     limit::with_lab(Duration::from_secs(300), |lab| {
-        let homes = [lab.home("a", Nat::Port, wire)?, lab.home("b", Nat::Port, wire)?];
-        lab.block(&homes[0], &homes[1])?;
-        let pair = Pair::in_homes(lab, homes, wire)?;
+        let pair = Pair::start_apart(lab, [wire, wire], wire)?;
         let change = Change::under_pings(lab, &pair, trip, 1000)?;
         println!(
             "change, direct {:.1} s after it could: {}",
@@ -232,9 +230,7 @@ fn lossy(loss: f64, most_handshakes: u64) -> Result<()> {
 /// both took.
 fn both_ways(wire: Wire, bytes: usize, what: &str) -> Result<u64> {
     limit::with_lab(Duration::from_secs(1800), |lab| {
-        let homes = [lab.home("a", Nat::Port, wire)?, lab.home("b", Nat::Port, Wire::PLAIN)?];
-        lab.block(&homes[0], &homes[1])?;
-        let pair = Pair::in_homes(lab, homes, Wire::PLAIN)?;
+        let pair = Pair::start_apart(lab, [wire, Wire::PLAIN], Wire::PLAIN)?;
         let relayed = Fetched::once(lab, &pair, "relay", bytes)?;
         println!("files, {what}, {relayed}");
         lab.unblock(&pair.a.home, &pair.b.home)?;

@@ -47,6 +47,16 @@ impl Pair {
         Self::in_homes(lab, homes, wire)
     }
 
+    /// As [`start`](Self::start), with homes that cannot reach each other, but only the supernode.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_apart(lab: &mut Lab, wires: [Wire; 2], supernode_wire: Wire) -> Result<Self> {
+        let homes = [lab.home("a", Nat::Port, wires[0])?, lab.home("b", Nat::Port, wires[1])?];
+        lab.block(&homes[0], &homes[1])?;
+        Self::in_homes(lab, homes, supernode_wire)
+    }
+
     /// As [`start`](Self::start), in homes that are there already.
     ///
     /// # Errors
