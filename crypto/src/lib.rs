@@ -10,11 +10,13 @@
 //! | [`replay`] | the window that recognises datagrams seen before |
 //! | [`hash`] | SHA-512 and HMAC-SHA512 |
 //! | [`random`] | the generator of the daemon |
+//! | [`defects`] | faults for the tests to find; nothing in normal builds |
 //!
 //! Apart from [`secret_file`] and [`random`] nothing here touches the operating system; time never occurs, and
 //! randomness is always an argument.
 
 pub mod aead;
+pub mod defects;
 pub mod hash;
 pub mod identity;
 pub mod noise;
