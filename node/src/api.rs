@@ -27,3 +27,4 @@ pub use schema::{
     WorldSupernode, milliseconds,
 };
 pub use server::{Answer, Server, daemon_router, finish};
+pub(crate) use server::{GROUP, group_id};

@@ -10,6 +10,7 @@
 //! | [`state`] | the state directory: lock, secrets, files |
 //! | [`failure`] | what can go wrong for a user, with its exit code |
 //! | [`logs`] | logging to standard error |
+//! | [`privileges`] | what is taken hold of with privileges, and giving them up |
 //! | [`signals`] | the signals a daemon obeys |
 //! | [`notify`] | what the service manager is told |
 //!
@@ -22,6 +23,7 @@ pub mod daemon;
 pub mod failure;
 pub mod logs;
 pub mod notify;
+pub mod privileges;
 pub mod shell;
 pub mod signals;
 pub mod state;

@@ -68,20 +68,27 @@ struct Serving {
     data_plane: DataPlane,
 }
 
+/// The socket at which a supernode is reached.
+///
+/// # Errors
+/// The port is taken or not permitted.
+pub(crate) fn underlay(directory: &Directory) -> Result<Underlay, Failure> {
+    let offloads = directory.config().offloads;
+    Ok(listen(directory.config().port)?.with_offloads(UnderlayOffloads {
+        segment: offloads.send,
+        coalesce: offloads.receive,
+    }))
+}
+
 /// Runs until SIGTERM, SIGINT or the end of the data plane. At SIGHUP it reads the configuration again; `log` of the
 /// command line goes before what stands there.
 ///
 /// # Errors
-/// The port is taken or not permitted; the status socket cannot be made.
-pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<(), Failure> {
+/// The status socket cannot be made; the data plane ended by itself.
+pub(crate) async fn run(directory: Directory, underlay: Underlay, log: Option<LogFilter>) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let socket = directory.path().join(SOCKET);
     check_socket(&socket)?;
-    let offloads = directory.config().offloads;
-    let underlay = listen(directory.config().port)?.with_offloads(UnderlayOffloads {
-        segment: offloads.send,
-        coalesce: offloads.receive,
-    });
     let port = underlay.port().map_err(Failure::negative)?;
     let path = directory.path().to_owned();
     let (served, current) = watch::channel(directory.world().clone());

@@ -234,7 +234,7 @@ fn bind(path: &Path, group: Option<u32>) -> Result<(UnixListener, FileId), Failu
         let listener = UnixListener::bind(&temporary)?;
         fs::set_permissions(&temporary, fs::Permissions::from_mode(0o660))?;
         if group.is_some() {
-            // Refused to all but root, for whom the group matters.
+            // Refused to who is not in the group; root, for whom it matters, has joined it (`privileges.rs`).
             let _ = std::os::unix::fs::chown(&temporary, None, group);
         }
         // Moving keeps device and inode.
@@ -249,7 +249,7 @@ fn bind(path: &Path, group: Option<u32>) -> Result<(UnixListener, FileId), Failu
 }
 
 /// The id of a group by `/etc/group` (group(5): `name:password:id:members`).
-fn group_id(name: &str) -> Option<u32> {
+pub(crate) fn group_id(name: &str) -> Option<u32> {
     let groups = fs::read_to_string("/etc/group").ok()?;
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -258,7 +258,7 @@ fn group_id(name: &str) -> Option<u32> {
 }
 
 /// The group whose members may use the API.
-const GROUP: &str = "farlan";
+pub(crate) const GROUP: &str = "farlan";
 
 #[cfg(test)]
 mod tests {

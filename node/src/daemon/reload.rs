@@ -122,6 +122,10 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
         names.push("the state directory");
         settings.state_dir.clone_from(&before.state_dir);
     }
+    if settings.user != before.user {
+        names.push("the user");
+        settings.user.clone_from(&before.user);
+    }
     if settings.offloads != before.offloads {
         names.push("what is said of offloads");
         settings.offloads = before.offloads;
@@ -140,6 +144,7 @@ mod tests {
             state_dir: "/d".into(),
             socket: "/s".into(),
             port: 9600,
+            user: None,
             supernodes: Vec::new(),
             hide_address: false,
             offloads: Offloads::default(),
@@ -149,6 +154,7 @@ mod tests {
         after.port = 1;
         after.socket = "/t".into();
         after.state_dir = "/e".into();
+        after.user = Some("farlan".to_owned());
         after.offloads.send = false;
         let names = fixed_settings(&before, &mut after);
         assert_eq!(
@@ -157,12 +163,13 @@ mod tests {
                 "the port",
                 "the socket",
                 "the state directory",
+                "the user",
                 "what is said of offloads"
             ]
         );
         assert_eq!(
-            (after.port, after.socket, after.state_dir, after.offloads),
-            (9600, "/s".into(), "/d".into(), Offloads::default())
+            (after.port, after.socket, after.state_dir, after.user, after.offloads),
+            (9600, "/s".into(), "/d".into(), None, Offloads::default())
         );
     }
 }

@@ -17,13 +17,14 @@ use serde_json::{Value, json};
 
 mod hand_set;
 
-use super::{Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
+use super::{Book, Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
     cli::client::Client,
     config::Offloads,
     failure::{Failure, FailureKind},
     logs::LogFilter,
     notify::Notifier,
+    privileges::Holdings,
     shell::{DataPlane, Request, Snapshot},
     signals::Signals,
     state::StateDir,
@@ -219,6 +220,7 @@ async fn start_with(
         state_dir: directory.join("state"),
         socket: directory.join("farlan.sock"),
         port: 0,
+        user: None,
         supernodes,
         hide_address: false,
         offloads: Offloads::default(),
@@ -232,7 +234,8 @@ async fn start_with(
         role: Role::Node,
     };
     let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
-    let daemon = Daemon::new(key, 0, state, data_plane, Box::new(cards.clone())).unwrap();
+    let book = Book::load(&state, Work::REQUIRED).unwrap();
+    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(cards.clone()));
     let client = Client::new(&settings.socket);
     (
         Running::take_up(Arc::new(daemon), events, settings).await.unwrap(),
@@ -791,11 +794,12 @@ async fn a_second_daemon_finds_the_directory_locked() {
         state_dir: directory.path().join("state"),
         socket: directory.path().join("other.sock"),
         port: 0,
+        user: None,
         supernodes: Vec::new(),
         hide_address: false,
         offloads: Offloads::default(),
     };
-    let failure = Running::start(settings).await.unwrap_err();
+    let failure = Holdings::take(&settings).unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
     running.stop().await;
 }
@@ -833,6 +837,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         state_dir: directory.path().join("state"),
         socket: directory.path().join("farlan.sock"),
         port: 0,
+        user: None,
         supernodes: Vec::new(),
         hide_address: false,
         offloads: Offloads::default(),
@@ -856,7 +861,8 @@ async fn the_goodbye_waits_for_nobody() {
     let state = StateDir::open(&directory.path().join("state")).unwrap();
     let (data_plane, mut requests) = DataPlane::channel();
     let key = identities()[0].public();
-    let daemon = Daemon::new(key, 0, state, data_plane, Box::new(FakeCards::default())).unwrap();
+    let book = Book::load(&state, Work::REQUIRED).unwrap();
+    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(FakeCards::default()));
     // Somebody changes networks, which takes long.
     let _book = daemon.book.lock().await;
     let told = async {
