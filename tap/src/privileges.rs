@@ -45,7 +45,10 @@ pub fn give_up_capabilities(keep: Keep) -> io::Result<()> {
         permitted: kept,
         inheritable: CapabilitySet::empty(),
     };
-    set_capabilities(None, sets)?;
+    // A sandbox may forbid the call where it would change nothing.
+    if capabilities(None)? != sets {
+        set_capabilities(None, sets)?;
+    }
 
     let left = capabilities(None)? != sets || !no_new_privs()?;
     let mut bounded = false;

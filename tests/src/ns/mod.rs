@@ -8,6 +8,7 @@
 
 pub mod avahi;
 pub mod bridge;
+pub mod capabilities;
 pub mod capture;
 pub mod cold;
 pub mod command;
