@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{NodeId, PublicKey};
+use farlan_crypto::{NodeId, PublicKey, defects::planted};
 use farlan_netconf::NodePrefix;
 
 use crate::{
@@ -244,7 +244,7 @@ impl SeenSequences {
     pub(crate) fn insert(&mut self, sequence: u64) -> bool {
         let slot = usize::try_from(sequence % SEEN as u64).unwrap_or_default();
         match self.0.get_mut(slot) {
-            Some(seen) if *seen != sequence => {
+            Some(seen) if *seen != sequence || planted("group-doubled") => {
                 *seen = sequence;
                 true
             }
@@ -295,7 +295,10 @@ impl Peers {
     pub(crate) fn pin(&mut self, key: PublicKey) -> Option<PeerId> {
         let node = key.node_id();
         if let Some(id) = self.by_node(&node) {
-            return self.get(id).filter(|peer| peer.key == key).map(|_| id);
+            return self
+                .get(id)
+                .filter(|peer| peer.key == key || planted("other-key-taken"))
+                .map(|_| id);
         }
         self.next += 1;
         let id = PeerId(self.next);
