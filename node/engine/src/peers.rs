@@ -295,10 +295,7 @@ impl Peers {
     pub(crate) fn pin(&mut self, key: PublicKey) -> Option<PeerId> {
         let node = key.node_id();
         if let Some(id) = self.by_node(&node) {
-            return self
-                .get(id)
-                .filter(|peer| peer.key == key || planted("other-key-taken"))
-                .map(|_| id);
+            return self.get(id).filter(|peer| peer.key == key).map(|_| id);
         }
         self.next += 1;
         let id = PeerId(self.next);

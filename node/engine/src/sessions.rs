@@ -271,13 +271,13 @@ impl Sessions {
     }
 
     fn in_use(&self) -> Option<usize> {
+        if planted("unconfirmed-used") {
+            return self.0.len().checked_sub(1);
+        }
         let preferred = self
             .0
             .iter()
             .rposition(|session| session.confirmed && session.preferred);
-        if planted("unconfirmed-used") {
-            return self.0.len().checked_sub(1);
-        }
         preferred.or_else(|| self.0.iter().rposition(|session| session.confirmed))
     }
 
