@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut, PipeReader};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -44,7 +45,7 @@ impl CardHelper {
         hand_on_capabilities()?;
         let mut command = Command::new(THIS_PROGRAM);
         // Of the environment nothing is needed, and some of it would let others in.
-        command.arg(argument).env_clear().current_dir("/");
+        command.arg0("farlan").arg(argument).env_clear().current_dir("/");
         command.stdin(Stdio::from(theirs)).stdout(Stdio::from(end));
         let process = command.spawn()?;
         let mut helper = Self::at(ours);
