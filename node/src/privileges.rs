@@ -55,8 +55,14 @@ impl Holdings {
             segment: settings.offloads.send,
             coalesce: settings.offloads.receive,
         });
-        let (helper, helper_ended) = CardHelper::start(HELPER)
-            .map_err(|error| Failure::negative(format_args!("cannot start the card helper: {error}")))?;
+        let (helper, helper_ended) = CardHelper::start(HELPER).map_err(|error| {
+            // The program is started anew from there.
+            let remedy = match error.kind() {
+                io::ErrorKind::NotFound => "; mount /proc (mount -t proc proc /proc)",
+                _ => "",
+            };
+            Failure::negative(format_args!("cannot start the card helper: {error}{remedy}"))
+        })?;
         give_up(&settings.state_dir, Some("say `user = \"NAME\"` in the configuration"))?;
         Ok(Self {
             state,
@@ -151,8 +157,10 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
     }
     hand_over(&settings.state_dir, &account, 0o700)?;
     if let Some(directory) = settings.socket.parent().filter(|path| !path.as_os_str().is_empty()) {
-        // One that an earlier run of root left empty is made anew.
-        if fs::remove_dir(directory).is_ok() || !directory.exists() {
+        // One that an earlier run of root left is known by being empty and closed to others.
+        let is_empty = fs::read_dir(directory).map(|mut entries| entries.next().is_none());
+        let is_open = fs::metadata(directory).is_ok_and(|metadata| metadata.mode() & 0o022 != 0);
+        if is_empty.unwrap_or(true) && !is_open {
             hand_over(directory, &account, 0o755)?;
         }
     }
@@ -178,8 +186,14 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
 
 /// Makes a directory of `account`, or gives it one of root's with the files in it.
 fn hand_over(path: &Path, account: &Account, mode: u32) -> Result<(), Failure> {
-    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|error| Failure::file("make the directory", path, &error))?;
+    let make = || {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        path.canonicalize()
+    };
+    let path = &make().map_err(|error| Failure::file("make the directory", path, &error))?;
     let failed = |error| Failure::file("hand over", path, &error);
     let owner = fs::symlink_metadata(path).map_err(failed)?.uid();
     // In a directory of somebody else that somebody could put files of root's.
