@@ -17,6 +17,7 @@
 //! * [`underlay_addresses`] lists the machine's other addresses.
 //! * [`ChangeMonitor`] tells when to look at either again.
 //! * [`CardHelper`] starts the helper and asks it for these; [`run_helper`] is the helper.
+//!   [`requests`] is what they say to each other.
 //! * [`give_up_capabilities`] and [`close_memory`] are for the daemon, once it has started it.
 //! * [`clashing_routes`] finds what a network's subnet would collide with.
 
@@ -31,7 +32,7 @@ mod netlink;
 mod offloads;
 mod privileges;
 mod process;
-mod requests;
+pub mod requests;
 mod routes;
 mod tun;
 

@@ -34,37 +34,58 @@ use crate::offloads::Offloads;
 
 /// What the daemon asks of the helper.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Request {
+pub enum Request {
     /// The first one, and only that: whose cards the helper makes from now on, and which names they may have besides
     /// those of farlan's own pattern.
-    Begin { owner: String, names: Vec<String> },
+    Begin {
+        /// As [`Create::owner`](crate::Create::owner).
+        owner: String,
+        /// Interface names.
+        names: Vec<String>,
+    },
     /// [`create`](crate::create); the owner is known.
     Create(Wanted),
     /// [`add_address`](crate::add_address).
-    AddAddress { index: u32, address: Address },
+    AddAddress {
+        /// The card's interface index.
+        index: u32,
+        /// Which address.
+        address: Address,
+    },
     /// [`remove_address`](crate::remove_address).
-    RemoveAddress { index: u32, address: Address },
+    RemoveAddress {
+        /// The card's interface index.
+        index: u32,
+        /// Which address.
+        address: Address,
+    },
     /// [`restore_addresses`](crate::restore_addresses).
-    RestoreAddresses { index: u32, addresses: Vec<Address> },
+    RestoreAddresses {
+        /// The card's interface index.
+        index: u32,
+        /// Which it should have.
+        addresses: Vec<Address>,
+    },
     /// [`remove_stale`](crate::remove_stale); the owner is known.
     RemoveStale,
 }
 
-/// A [`Create`](crate::Create) without its owner.
+/// A [`Create`](crate::Create) without its owner; the fields are those of it.
+#[allow(missing_docs, reason = "as above")]
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Wanted {
-    pub(crate) name: String,
-    pub(crate) mac: [u8; 6],
-    pub(crate) mtu: u16,
-    pub(crate) addresses: Vec<Address>,
-    pub(crate) tx_queue: u32,
-    pub(crate) accept_router_advertisements: bool,
-    pub(crate) offloads: bool,
+pub struct Wanted {
+    pub name: String,
+    pub mac: [u8; 6],
+    pub mtu: u16,
+    pub addresses: Vec<Address>,
+    pub tx_queue: u32,
+    pub accept_router_advertisements: bool,
+    pub offloads: bool,
 }
 
 /// What the helper answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// It was not done, or not wholly.
     Error(TapError),
     /// It is done.
@@ -77,33 +98,34 @@ pub(crate) enum Answer {
     Removed(Vec<String>),
 }
 
-/// A [`Card`](crate::Card) without its descriptor.
+/// A [`Card`](crate::Card) without its descriptor; the fields are those of it.
+#[allow(missing_docs, reason = "as above")]
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Made {
-    pub(crate) name: String,
-    pub(crate) index: u32,
-    pub(crate) ipv6: bool,
-    pub(crate) offloads: Offloads,
+pub struct Made {
+    pub name: String,
+    pub index: u32,
+    pub ipv6: bool,
+    pub offloads: Offloads,
 }
 
 /// A message that is none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Malformed;
+pub struct Malformed;
 
 /// Bytes of the longest message.
-pub(crate) const LONGEST: usize = 16 << 10;
+pub const LONGEST: usize = 16 << 10;
 
 /// Bytes of the longest text. The longest that is sent names a file and an interface, or an interface's alias, of 255 bytes
 /// at most; what is longer is cut.
 const LONGEST_TEXT: usize = 400;
 
 /// Names and addresses in one message, at most: more than a daemon has networks.
-pub(crate) const MOST: usize = 256;
+pub const MOST: usize = 256;
 
 impl Request {
     /// The message, which is longer than [`LONGEST`] for no request whose lists have at most [`MOST`] entries with names
     /// that interfaces can have.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer::default();
         match self {
             Self::Begin { owner, names } => {
@@ -144,7 +166,7 @@ impl Request {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(crate) fn parse(message: &[u8]) -> Result<Self, Malformed> {
+    pub fn parse(message: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(message)?;
         let request = match reader.u8()? {
             1 => Self::Begin {
@@ -189,7 +211,7 @@ impl Request {
 
 impl Answer {
     /// The message.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer::default();
         match self {
             Self::Error(error) => {
@@ -225,7 +247,7 @@ impl Answer {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub(crate) fn parse(message: &[u8]) -> Result<Self, Malformed> {
+    pub fn parse(message: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(message)?;
         let answer = match reader.u8()? {
             0 => Self::Error(reader.error()?),

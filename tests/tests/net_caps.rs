@@ -99,6 +99,12 @@ fn a_daemon_without_capabilities_joins_mends_and_leaves_networks_at_any_time() {
         );
         for node in [&a, &b] {
             ensure_given_up(node.pid()?)?;
+            // The socket still has the buffers that only CAP_NET_ADMIN gives: twice 4 MiB, as the kernel counts.
+            let sockets = node
+                .namespace()
+                .exec(&["ss", "-Hulnm", "sport", "=", ":9600"], SOON)?
+                .success()?;
+            ensure!(sockets.stdout.contains("rb8388608"), "{sockets}");
         }
         ensure!(helper_of(a.pid()?)? == helper, "another helper");
         ensure_none(supernode.process().pid())
