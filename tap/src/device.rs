@@ -182,7 +182,7 @@ pub fn card_state(index: u32) -> Result<Option<CardState>, TapError> {
         Ok((_, link)) => Ok(Some(CardState {
             name: link.name,
             up: link.up,
-            is_port: link.is_port,
+            is_port: link.master.is_some(),
             dropped: link.tx_dropped,
         })),
         Err(TapError::NoSuchDevice { .. }) => Ok(None),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt::{socket_domain, socket_type};
@@ -17,14 +17,17 @@ use rustix::net::{
 };
 use thiserror::Error;
 
+use crate::addresses::card_addresses;
 use crate::device::{
     Address, Create, add_address, alias, card_state, check_name, create, remove_address, remove_stale,
     restore_addresses,
 };
 use crate::error::TapError;
+use crate::netlink::Netlink;
 use crate::privileges::{Keep, close_memory, give_up_capabilities};
 use crate::process;
 use crate::requests::{Answer, LONGEST, MOST, Made, Request, Wanted};
+use crate::routes::clashing_routes;
 
 /// Why the helper did not begin, or ended early.
 #[derive(Debug, Error)]
@@ -122,6 +125,8 @@ struct Helper {
     names: BTreeSet<String>,
     /// The cards it made.
     cards: Vec<Made>,
+    /// The subnets that it gave cards outside the private ranges.
+    public: BTreeSet<(Ipv4Addr, u8)>,
 }
 
 impl Helper {
@@ -136,7 +141,7 @@ impl Helper {
             },
             Request::AddAddress { index, address } => done(
                 self.own(index)
-                    .and_then(|()| allow(&address))
+                    .and_then(|()| self.allow_on(Some(index), &[address]))
                     .and_then(|()| add_address(index, &address)),
             ),
             Request::RemoveAddress { index, address } => {
@@ -145,7 +150,7 @@ impl Helper {
             Request::RestoreAddresses { index, addresses } => {
                 let restored = self
                     .own(index)
-                    .and_then(|()| addresses.iter().try_for_each(allow))
+                    .and_then(|()| self.allow_on(Some(index), &addresses))
                     .and_then(|()| restore_addresses(index, &addresses));
                 self.note_name(index);
                 restored.map_or_else(Answer::Error, Answer::Restored)
@@ -178,6 +183,7 @@ impl Helper {
     fn create(&mut self, wanted: Wanted) -> Result<(Made, OwnedFd), TapError> {
         let owner = self.owner()?;
         self.judge(&wanted)?;
+        self.allow_on(None, &wanted.addresses)?;
         self.cards.retain(|card| matches!(card_state(card.index), Ok(Some(_))));
         if self.cards.len() >= MOST {
             return Err(refuse(format!("make more than {MOST} cards")));
@@ -221,6 +227,43 @@ impl Helper {
             return Err(refuse(format!("give a card a queue of {} frames", wanted.tx_queue)));
         }
         wanted.addresses.iter().try_for_each(allow)
+    }
+
+    /// Whether a card, new or that with `index`, may get addresses: their subnets must not compete with the routes of
+    /// others, which would draw in traffic that is not for a network. What the card has already is no question.
+    fn allow_on(&mut self, index: Option<u32>, addresses: &[Address]) -> Result<(), TapError> {
+        addresses.iter().try_for_each(allow)?;
+        let present = index.map_or_else(|| Ok(Vec::new()), card_addresses)?;
+        for address in addresses {
+            let IpAddr::V4(ip) = address.ip else { continue };
+            if present.contains(address) {
+                continue;
+            }
+            let bridge = index.map_or(Ok(None), holder_of)?;
+            let routes = clashing_routes((ip, address.prefix), index)?;
+            let clash = routes
+                .iter()
+                .find(|route| route.prefix >= *IPV4_PREFIXES.start() && Some(&route.interface) != bridge.as_ref());
+            if let Some(route) = clash {
+                return Err(refuse(format!(
+                    "give a card the address {ip}/{}, whose subnet overlaps the route {}/{}",
+                    address.prefix, route.destination, route.prefix
+                )));
+            }
+            let hosts = u32::MAX.unbounded_shr(u32::from(address.prefix));
+            let subnet = (Ipv4Addr::from_bits(ip.to_bits() & !hosts), address.prefix);
+            if is_private(ip) || self.public.contains(&subnet) {
+                continue;
+            }
+            if self.public.len() >= MOST_PUBLIC {
+                return Err(refuse(format!(
+                    "hide a further part of the Internet behind a card ({ip}/{}); start farlan again if it should",
+                    address.prefix
+                )));
+            }
+            self.public.insert(subnet);
+        }
+        Ok(())
     }
 
     /// Whether a card was made here.
@@ -269,6 +312,24 @@ fn allow(address: &Address) -> Result<(), TapError> {
     )))
 }
 
+/// The name of the bridge, or whatever it is, of which the device is a port: addresses of the card belong there then.
+fn holder_of(index: u32) -> Result<Option<String>, TapError> {
+    let looked_up = || -> io::Result<Option<String>> {
+        let mut netlink = Netlink::open()?;
+        let Some(master) = netlink.link_by_index(index)?.and_then(|link| link.master) else {
+            return Ok(None);
+        };
+        Ok(netlink.link_by_index(master)?.map(|link| link.name))
+    };
+    looked_up().map_err(|error| TapError::refused("look for a bridge", &error))
+}
+
+/// Whether an address is in a range that is not routed on the Internet (RFC 1918, RFC 6598).
+fn is_private(ip: Ipv4Addr) -> bool {
+    let [first, second, ..] = ip.octets();
+    ip.is_private() || first == 100 && second & 0b1100_0000 == 64
+}
+
 fn refuse(what: impl Into<String>) -> TapError {
     TapError::Refused { what: what.into() }
 }
@@ -290,6 +351,10 @@ const LONGEST_QUEUE: u32 = 10_000;
 
 /// The prefixes of networks' IPv4 subnets, in bits.
 const IPV4_PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
+
+/// How many subnets outside the private ranges the cards get. A network may have such a one, and hides a part of the Internet
+/// by it; all of them together must not hide all of it.
+const MOST_PUBLIC: usize = 4;
 
 /// The first byte of networks' IPv6 addresses (RFC 4193).
 const UNIQUE_LOCAL: u8 = 0xfd;

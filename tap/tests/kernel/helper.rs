@@ -129,6 +129,74 @@ fn what_it_did_not_make_stays_as_it_is() {
 }
 
 #[test]
+fn no_card_draws_in_what_the_machine_sends_elsewhere() {
+    in_namespace(|| {
+        leftover("eth7", None);
+        ip(&["address", "add", "192.168.7.20/24", "dev", "eth7"]);
+        ip(&["link", "set", "eth7", "up"]);
+        ip(&["route", "add", "blackhole", "10.200.0.0/16"]);
+        ip(&["route", "add", "blackhole", "0.0.0.0/1"]);
+        let helper = begun();
+        let card = helper.create(&wanted("fl-lan")).unwrap();
+        for clashing in [
+            address("192.168.7.1", 25),
+            address("192.168.0.1", 16),
+            address("10.200.1.1", 24),
+            address("10.0.0.1", 8),
+        ] {
+            let mut other = wanted("fl-other");
+            other.addresses = vec![clashing];
+            for refused in [
+                helper.add_address(card.index, &clashing),
+                helper.restore_addresses(card.index, &[clashing]).map(drop),
+                helper.create(&other).map(drop),
+            ] {
+                assert!(
+                    matches!(refused, Err(TapError::Refused { .. })),
+                    "{clashing:?}: {refused:?}"
+                );
+            }
+        }
+        // Half a default route is none that a network competes with, and the card's own is not another's.
+        helper.add_address(card.index, &address("10.77.0.2", 24)).unwrap();
+        helper.add_address(card.index, &address("10.78.0.1", 16)).unwrap();
+        // A route that came later leaves the card what it has.
+        ip(&["route", "add", "blackhole", "10.78.0.0/17"]);
+        let restored = helper.restore_addresses(card.index, &[address("10.78.0.1", 16)]);
+        assert_eq!(restored.map(|restored| restored.added), Ok(Vec::new()));
+
+        for first in [20, 21, 22, 23] {
+            let public = address(&format!("{first}.0.0.1"), 8);
+            helper.add_address(card.index, &public).unwrap();
+            helper.remove_address(card.index, &public).unwrap();
+            helper.add_address(card.index, &public).unwrap();
+        }
+        let refused = helper.add_address(card.index, &address("24.0.0.1", 24)).unwrap_err();
+        assert!(
+            refused.to_string().contains("a further part of the Internet"),
+            "{refused}"
+        );
+        helper.add_address(card.index, &address("100.64.0.1", 10)).unwrap();
+    });
+}
+
+#[test]
+fn on_a_bridge_the_cards_subnet_may_be_the_bridges() {
+    in_namespace(|| {
+        let helper = begun();
+        let card = helper.create(&wanted("fl-lan")).unwrap();
+        ip(&["link", "add", "br0", "type", "bridge"]);
+        ip(&["address", "flush", "dev", "fl-lan"]);
+        ip(&["address", "add", "10.77.0.1/24", "dev", "br0"]);
+        ip(&["link", "set", "br0", "up"]);
+        let own = address("10.77.0.2", 24);
+        assert!(helper.add_address(card.index, &own).is_err());
+        ip(&["link", "set", "fl-lan", "master", "br0"]);
+        helper.add_address(card.index, &own).unwrap();
+    });
+}
+
+#[test]
 fn it_removes_its_own_leftovers_and_gives_known_names_again() {
     in_namespace(|| {
         leftover("fl-old", Some("farlan:london"));
