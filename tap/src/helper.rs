@@ -23,7 +23,7 @@ use crate::device::{
     restore_addresses,
 };
 use crate::error::TapError;
-use crate::netlink::Netlink;
+use crate::netlink::{Link, Netlink};
 use crate::privileges::{Keep, close_memory, give_up_capabilities};
 use crate::process;
 use crate::requests::{Answer, LONGEST, MOST, Made, Request, Wanted};
@@ -229,8 +229,8 @@ impl Helper {
         wanted.addresses.iter().try_for_each(allow)
     }
 
-    /// Whether a card, new or that with `index`, may get addresses: their subnets must not compete with the routes of
-    /// others, which would draw in traffic that is not for a network. What the card has already is no question.
+    /// Whether a card, new or that with `index`, may get addresses: they must not compete with the routes of others, which
+    /// would draw in traffic that is not for a network. What the card has already is no question.
     fn allow_on(&mut self, index: Option<u32>, addresses: &[Address]) -> Result<(), TapError> {
         addresses.iter().try_for_each(allow)?;
         let present = index.map_or_else(|| Ok(Vec::new()), card_addresses)?;
@@ -239,14 +239,17 @@ impl Helper {
             if present.contains(address) {
                 continue;
             }
-            let bridge = index.map_or(Ok(None), holder_of)?;
-            let routes = clashing_routes((ip, address.prefix), index)?;
-            let clash = routes
-                .iter()
-                .find(|route| route.prefix >= *IPV4_PREFIXES.start() && Some(&route.interface) != bridge.as_ref());
-            if let Some(route) = clash {
+            // Of the card's subnet other routes keep what they cover, for they are narrower; a wider one covers the
+            // address too.
+            let mut routes = clashing_routes((ip, 32), index)?;
+            routes.retain(|route| route.prefix >= *IPV4_PREFIXES.start());
+            if !routes.is_empty() {
+                let own = self.own_interfaces(index)?;
+                routes.retain(|route| !own.contains(&route.interface));
+            }
+            if let Some(route) = routes.first() {
                 return Err(refuse(format!(
-                    "give a card the address {ip}/{}, whose subnet overlaps the route {}/{}",
+                    "give a card the address {ip}/{}, which the route {}/{} leads elsewhere",
                     address.prefix, route.destination, route.prefix
                 )));
             }
@@ -264,6 +267,21 @@ impl Helper {
             self.public.insert(subnet);
         }
         Ok(())
+    }
+
+    /// The names of the cards that were made here, and of what holds the one with `index`: a bridge has its addresses.
+    fn own_interfaces(&self, index: Option<u32>) -> Result<Vec<String>, TapError> {
+        let names = || -> io::Result<Vec<String>> {
+            let links = Netlink::open()?.links()?;
+            let holder = links
+                .iter()
+                .find(|link| Some(link.index) == index)
+                .and_then(|link| link.master);
+            let is_own =
+                |link: &Link| Some(link.index) == holder || self.cards.iter().any(|card| card.index == link.index);
+            Ok(links.into_iter().filter(is_own).map(|link| link.name).collect())
+        };
+        names().map_err(|error| TapError::refused("list the network interfaces", &error))
     }
 
     /// Whether a card was made here.
@@ -299,7 +317,7 @@ fn allow(address: &Address) -> Result<(), TapError> {
             is_usable && IPV4_PREFIXES.contains(&address.prefix)
         }
         IpAddr::V6(ip) => {
-            let is_own = ip.octets()[0] == UNIQUE_LOCAL && IPV6_PREFIXES.contains(&address.prefix);
+            let is_own = ip.octets()[0] == UNIQUE_LOCAL && address.prefix == IPV6_PREFIX;
             is_own || ip.is_unicast_link_local() && address.prefix == LINK_LOCAL_PREFIX
         }
     };
@@ -310,18 +328,6 @@ fn allow(address: &Address) -> Result<(), TapError> {
         "give a card the address {}/{}",
         address.ip, address.prefix
     )))
-}
-
-/// The name of the bridge, or whatever it is, of which the device is a port: addresses of the card belong there then.
-fn holder_of(index: u32) -> Result<Option<String>, TapError> {
-    let looked_up = || -> io::Result<Option<String>> {
-        let mut netlink = Netlink::open()?;
-        let Some(master) = netlink.link_by_index(index)?.and_then(|link| link.master) else {
-            return Ok(None);
-        };
-        Ok(netlink.link_by_index(master)?.map(|link| link.name))
-    };
-    looked_up().map_err(|error| TapError::refused("look for a bridge", &error))
 }
 
 /// Whether an address is in a range that is not routed on the Internet (RFC 1918, RFC 6598).
@@ -359,8 +365,9 @@ const MOST_PUBLIC: usize = 4;
 /// The first byte of networks' IPv6 addresses (RFC 4193).
 const UNIQUE_LOCAL: u8 = 0xfd;
 
-/// The prefixes of networks' IPv6 subnets, in bits: `fd` and at least the 40 bits that tell networks apart.
-const IPV6_PREFIXES: std::ops::RangeInclusive<u8> = 48..=128;
+/// The prefix of networks' IPv6 subnets, in bits: `fd` and the 40 bits that tell networks apart. The /64 of another card goes
+/// before it.
+const IPV6_PREFIX: u8 = 48;
 
 /// The prefix of link-local IPv6 addresses in bits (RFC 4291 §2.5.6).
 const LINK_LOCAL_PREFIX: u8 = 64;

@@ -140,9 +140,10 @@ fn no_card_draws_in_what_the_machine_sends_elsewhere() {
         let card = helper.create(&wanted("fl-lan")).unwrap();
         for clashing in [
             address("192.168.7.1", 25),
-            address("192.168.0.1", 16),
+            address("192.168.7.1", 16),
+            address("192.168.7.20", 30),
             address("10.200.1.1", 24),
-            address("10.0.0.1", 8),
+            address("10.200.1.1", 8),
         ] {
             let mut other = wanted("fl-other");
             other.addresses = vec![clashing];
@@ -157,7 +158,13 @@ fn no_card_draws_in_what_the_machine_sends_elsewhere() {
                 );
             }
         }
-        // Half a default route is none that a network competes with, and the card's own is not another's.
+        // Around what is another's, its narrower route goes first.
+        helper.add_address(card.index, &address("192.168.0.1", 16)).unwrap();
+        let way = ip(&["route", "get", "192.168.7.77"]);
+        assert!(way.contains("dev eth7"), "{way}");
+        // Half a default route is none that a network competes with, and those of cards made here are not another's.
+        let games = helper.create(&wanted("games0"));
+        assert_eq!(games.map(|card| card.name).as_deref(), Ok("games0"));
         helper.add_address(card.index, &address("10.77.0.2", 24)).unwrap();
         helper.add_address(card.index, &address("10.78.0.1", 16)).unwrap();
         // A route that came later leaves the card what it has.
