@@ -127,7 +127,7 @@ impl UnixSocket {
             bind(path, directory, group).map_err(|error| Failure::file("make the socket", path, &error))?;
         match (group, given) {
             (Some(_), Some(_)) => {}
-            (Some(_), None) => tracing::info!(
+            (Some(_), None) => tracing::debug!(
                 "the socket {} cannot be given to the group {GROUP}; only root and this user may use it",
                 path.display()
             ),
