@@ -288,7 +288,7 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 /// The id of a group by `/etc/group` (group(5): `name:password:id:members`).
-fn group_id(name: &str) -> Option<u32> {
+pub(crate) fn group_id(name: &str) -> Option<u32> {
     let groups = fs::read_to_string("/etc/group").ok()?;
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -297,7 +297,7 @@ fn group_id(name: &str) -> Option<u32> {
 }
 
 /// The group whose members may use the API.
-const GROUP: &str = "farlan";
+pub(crate) const GROUP: &str = "farlan";
 
 /// The kernel's card for packets of a machine to itself.
 const LOOPBACK_CARD: &[u8] = b"lo";

@@ -231,7 +231,7 @@ fn killed_while_writing_200_times_it_loses_and_bends_nothing() {
             assert_eq!(written, Written::new(written.generation));
         }
         let (now, made) = state.identity(Work::NONE).unwrap();
-        let known = identity.get_or_insert(now.public());
+        let known = identity.get_or_insert_with(|| now.public());
         assert!(!made && *known == now.public(), "the identity is lost");
         for entry in fs::read_dir(&path).unwrap() {
             let file = entry.unwrap().path();
