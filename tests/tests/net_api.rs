@@ -563,7 +563,8 @@ fn the_log_tells_no_secret_even_at_trace() {
             let (status, _) = ask(member.host(), "GET /v1/status HTTP/1.1\r\nHost: evil.example\r\n\r\n")?;
             ensure!(status == 403, "{status}");
             // Mistakes quote what they are of.
-            member.node.cli(&["join", &link[..link.len() - 1]])?.expect_code(2)?;
+            let mistyped = member.node.cli(&["join", &link[..link.len() - 1]])?.expect_code(2)?;
+            ensure!(!mistyped.stderr.contains(&link[..link.len() / 2]), "{mistyped}");
             secrets.extend(secrets_of(member)?);
         }
         let again = pair.b.node.cli(&["join", &link])?.success()?;
