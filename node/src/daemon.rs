@@ -35,7 +35,7 @@ pub use resolver::{Resolver, hand_over};
 pub use troubles::speaks_version;
 
 use crate::{
-    api::{DownReply, SCHEMA, Server, daemon_router},
+    api::{DownReply, LoopbackAddress, SCHEMA, Server, Sockets, daemon_router},
     config::Offloads,
     failure::Failure,
     notify::Notifier,
@@ -57,6 +57,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The Unix socket of the API.
     pub socket: PathBuf,
+    /// The loopback address at which the API is served over TCP, too.
+    pub api_tcp: Option<LoopbackAddress>,
     /// The UDP port of the underlay; 0 lets the system pick one.
     pub port: u16,
     /// Who the daemon becomes when root starts it, if somebody else.
@@ -122,11 +124,12 @@ impl Running {
     /// Starts a daemon: when this returns, it answers at its socket and is in the networks it was in before.
     ///
     /// # Errors
-    /// The socket is in use or not permitted; a file of the state is damaged.
+    /// A file of the state is damaged.
     pub async fn start(settings: Settings, holdings: Holdings) -> Result<Self, Failure> {
         let Holdings {
             state,
             underlay,
+            sockets,
             helper,
             helper_ended,
         } = holdings;
@@ -147,17 +150,22 @@ impl Running {
         let cards = KernelCards::new(key.node_id(), settings.offloads.card, helper, names)?;
         let (data_plane, events) = DataPlane::start(config, underlay)?;
         let daemon = Daemon::new(key, port, state, book, data_plane, Box::new(cards));
-        let mut running = Self::take_up(Arc::new(daemon), events, settings).await?;
+        let mut running = Self::take_up(Arc::new(daemon), events, sockets, settings).await?;
         let helper = pipe::Receiver::from_owned_fd(helper_ended.into());
         running.helper = Some(helper.map_err(Failure::negative)?);
         Ok(running)
     }
 
-    async fn take_up(daemon: Arc<Daemon>, events: mpsc::Receiver<Event>, settings: Settings) -> Result<Self, Failure> {
+    async fn take_up(
+        daemon: Arc<Daemon>,
+        events: mpsc::Receiver<Event>,
+        sockets: Sockets,
+        settings: Settings,
+    ) -> Result<Self, Failure> {
         let hide = settings.hide_address;
         daemon.data_plane.send(Request::SetHideAddress { hide }).await?;
         daemon.restore(settings.supernodes).await?;
-        let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
+        let server = Server::serve(sockets, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
         let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port));

@@ -14,7 +14,7 @@ use farlan_crypto::defects::planted;
 use farlan_tap::{CardHelper, Keep, close_memory, give_up_capabilities};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
-    process::{Gid, Uid, geteuid, getgroups},
+    process::{Gid, Uid, geteuid},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_thread_groups,
         set_thread_res_gid, set_thread_res_uid,
@@ -22,7 +22,7 @@ use rustix::{
 };
 
 use crate::{
-    api::group_id,
+    api::{GROUP, Sockets, group_id},
     daemon::{Settings, bind},
     failure::Failure,
     shell::{Underlay, UnderlayOffloads},
@@ -34,18 +34,19 @@ use crate::{
 pub struct Holdings {
     pub(crate) state: StateDir,
     pub(crate) underlay: Underlay,
+    pub(crate) sockets: Sockets,
     pub(crate) helper: CardHelper,
     /// Ends with the helper.
     pub(crate) helper_ended: io::PipeReader,
 }
 
 impl Holdings {
-    /// Takes the state directory and the port, starts the card helper, becomes the user of the settings, and gives up
-    /// every capability.
+    /// Becomes the user of the settings, takes the state directory, the port and the API's sockets, starts the card
+    /// helper, and gives up every capability.
     ///
     /// # Errors
-    /// The state directory or the port is in use or not permitted; there is no such user, or it cannot be become; a
-    /// privilege would be left.
+    /// The state directory, the port or a socket is in use or not permitted; there is no such user, or it cannot be
+    /// become; a privilege would be left.
     pub fn take(settings: &Settings) -> Result<Self, Failure> {
         if let Some(name) = &settings.user {
             become_user(name, settings)?;
@@ -55,6 +56,8 @@ impl Holdings {
             segment: settings.offloads.send,
             coalesce: settings.offloads.receive,
         });
+        // Root gives its socket to the group by a privilege, too.
+        let sockets = Sockets::open(&settings.socket, settings.api_tcp)?;
         let (helper, helper_ended) = CardHelper::start(HELPER).map_err(|error| {
             // The program is started anew from there.
             let remedy = match error.kind() {
@@ -67,6 +70,7 @@ impl Holdings {
         Ok(Self {
             state,
             underlay,
+            sockets,
             helper,
             helper_ended,
         })
@@ -85,7 +89,6 @@ pub fn give_up(state_dir: &Path, remedy: Option<&str>) -> Result<(), Failure> {
     if threads != 1 {
         return Err(not_given_up(format_args!("{threads} threads run already")));
     }
-    join_socket_group();
     give_up_of_this_thread()?;
     accessat(CWD, state_dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
         .map_err(|error| unwritable(state_dir, remedy, error.into()))
@@ -121,25 +124,6 @@ fn unwritable(path: &Path, remedy: Option<&str>, error: io::Error) -> Failure {
     }
 }
 
-/// Lets root, who has no privileges any more, hand the socket to the group that may use it.
-fn join_socket_group() {
-    let (Some(group), true) = (group_id(crate::api::GROUP), geteuid().is_root()) else {
-        return;
-    };
-    let joined = || -> io::Result<()> {
-        let mut groups = getgroups()?;
-        let group = Gid::from_raw(group);
-        if !groups.contains(&group) {
-            groups.push(group);
-            set_thread_groups(&groups)?;
-        }
-        Ok(())
-    };
-    if let Err(error) = joined() {
-        tracing::debug!(%error, "the socket stays root's alone");
-    }
-}
-
 /// Becomes another user, with those privileges that are needed until they are given up.
 fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
     let account = Account::find(|account| account.name == name).ok_or_else(|| {
@@ -164,7 +148,7 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
             hand_over(directory, &account, 0o755)?;
         }
     }
-    let groups: Vec<Gid> = group_id(crate::api::GROUP).map(Gid::from_raw).into_iter().collect();
+    let groups: Vec<Gid> = group_id(GROUP).map(Gid::from_raw).into_iter().collect();
     let change = || -> io::Result<()> {
         let (user, group) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
         set_thread_groups(&groups)?;
