@@ -108,7 +108,10 @@ mod tests {
                 wrong[15] ^= 1;
                 assert!(!kept.matches(&[b"what do ya want for nothing?"], &wrong[..16]));
                 assert!(!kept.matches(&[b"what do ya want for nothing"], &mac[..16]));
-                assert!(!kept.matches(&[b"what do ya want for nothing?"], &[]), "nothing is no MAC");
+                assert!(
+                    !kept.matches(&[b"what do ya want for nothing?"], &[]),
+                    "nothing is no MAC"
+                );
             }
         }
     }

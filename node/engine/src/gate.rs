@@ -124,7 +124,7 @@ pub(crate) struct Gate {
     cookies: Budget,
     /// The secret in use and since when, and the one before it.
     secret: Option<(Time, HmacKey)>,
-    former_secret: Option<HmacKey>,
+    former_secret: Option<(Time, HmacKey)>,
     sources: BTreeMap<Source, Budget>,
     /// The same, the first one met first.
     sources_met: VecDeque<Source>,
@@ -145,6 +145,12 @@ impl Gate {
         }
     }
 
+    /// Sources whose budgets are remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.sources.len().max(self.sources_met.len())
+    }
+
     /// Whether the secret in use is due to be drawn anew.
     fn wants_secret(&self, now: Time) -> bool {
         self.secret
@@ -153,23 +159,19 @@ impl Gate {
     }
 
     fn renew_secret(&mut self, now: Time, secret: &[u8; 32]) {
-        let former = self.secret.replace((now, HmacKey::new(secret)));
-        self.former_secret = former
-            .filter(|(since, _)| now.since(*since) < 2 * SECRET_USED)
-            .map(|(_, secret)| secret);
+        self.former_secret = self.secret.replace((now, HmacKey::new(secret)));
     }
 
     /// Whether the second MAC of an initiation was made with a cookie for its source.
-    fn is_proved(&self, source: &[u8], initiation: &[u8; INITIATION]) -> bool {
+    fn is_proved(&self, now: Time, source: &[u8], initiation: &[u8; INITIATION]) -> bool {
         let (before, second_mac) = initiation.split_at(WITH_FIRST_MAC);
         if second_mac.iter().all(|byte| *byte == 0) {
             return false;
         }
-        let secret = self.secret.as_ref().map(|(_, secret)| secret);
-        let secrets = secret.into_iter().chain(&self.former_secret);
-        secrets
-            .map(|secret| cookie(secret, source))
-            .any(|cookie| cookie.key().matches(&[before], second_mac))
+        let mut secrets = self.secret.iter().chain(&self.former_secret);
+        secrets.any(|(since, secret)| {
+            now.since(*since) < 2 * SECRET_USED && cookie(secret, source).key().matches(&[before], second_mac)
+        })
     }
 
     /// Takes one of the budget of a proved source.
@@ -179,8 +181,7 @@ impl Gate {
         }
         // A budget that is whole again tells nothing.
         while let Some(first) = self.sources_met.front()
-            && (self.sources.len() >= MAX_SOURCES
-                || self.sources.get(first).is_none_or(|budget| budget.is_whole(now)))
+            && (self.sources.len() >= MAX_SOURCES || self.sources.get(first).is_none_or(|budget| budget.is_whole(now)))
         {
             self.sources.remove(first);
             self.sources_met.pop_front();
@@ -285,8 +286,8 @@ impl Engine {
             return;
         }
         let source = Source::of(via);
-        let loaded = self.gate.unproved.is_spent(now, UNPROVED)
-            || self.handshakes.queue.initiations() > MAX_INITIATIONS / 2;
+        let loaded =
+            self.gate.unproved.is_spent(now, UNPROVED) || self.handshakes.queue.initiations() > MAX_INITIATIONS / 2;
         let mut proved = false;
         if loaded && !planted("cookie-not-demanded") {
             if !self.gate.cookies.spend(now, COOKIES) {
@@ -298,7 +299,7 @@ impl Engine {
                 self.gate.renew_secret(now, &secret);
             }
             let source_bytes = self.source_bytes(via);
-            proved = self.gate.is_proved(&source_bytes, initiation);
+            proved = self.gate.is_proved(now, &source_bytes, initiation);
             if !proved {
                 self.gate.unproved.owe(now, UNPROVED);
                 self.give_cookie(via, (sender, &source_bytes), initiation, out);
@@ -311,7 +312,10 @@ impl Engine {
         } else {
             self.gate.unproved.owe(now, UNPROVED);
         }
-        let dropped = self.handshakes.queue.add_initiation(source, proved, (via, datagram.to_vec()));
+        let dropped = self
+            .handshakes
+            .queue
+            .add_initiation(source, proved, (via, datagram.to_vec()));
         self.counters.handshakes_overflow += dropped;
     }
 
@@ -403,22 +407,22 @@ mod tests {
         gate.renew_secret(at(0), &[1; 32]);
         let cookie = cookie(&gate.secret.as_ref().unwrap().1, b"source");
         let proved = initiation(&key(1), Some(cookie));
-        assert!(gate.is_proved(b"source", &proved));
-        assert!(!gate.is_proved(b"other source", &proved));
-        assert!(!gate.is_proved(b"source", &initiation(&key(1), None)));
+        assert!(gate.is_proved(at(0), b"source", &proved));
+        assert!(!gate.is_proved(at(0), b"other source", &proved));
+        assert!(!gate.is_proved(at(0), b"source", &initiation(&key(1), None)));
         let mut changed = proved;
         changed[20] ^= 1;
-        assert!(!gate.is_proved(b"source", &changed), "it is made over the whole message");
+        assert!(
+            !gate.is_proved(at(0), b"source", &changed),
+            "it is made over the whole message"
+        );
         assert!(!gate.wants_secret(at(119)) && gate.wants_secret(at(120)));
-        gate.renew_secret(at(120), &[2; 32]);
-        assert!(gate.is_proved(b"source", &proved));
+        gate.renew_secret(at(130), &[2; 32]);
+        assert!(gate.is_proved(at(130), b"source", &proved));
+        assert!(gate.is_proved(at(239), b"source", &proved));
+        assert!(!gate.is_proved(at(240), b"source", &proved));
         gate.renew_secret(at(240), &[3; 32]);
-        assert!(!gate.is_proved(b"source", &proved));
-        // A secret that was not used for long is not the one before.
-        let cookie = super::cookie(&gate.secret.as_ref().unwrap().1, b"source");
-        let proved = initiation(&key(1), Some(cookie));
-        gate.renew_secret(at(480), &[4; 32]);
-        assert!(!gate.is_proved(b"source", &proved));
+        assert!(!gate.is_proved(at(240), b"source", &proved));
     }
 
     #[test]
@@ -460,7 +464,11 @@ mod tests {
         assert_eq!(gate.sources.len(), MAX_SOURCES);
         assert_eq!(gate.sources_met.len(), MAX_SOURCES);
         assert!(gate.admits(at(10), source(7)));
-        assert_eq!((gate.sources.len(), gate.sources_met.len()), (1, 1), "what is over is forgotten");
+        assert_eq!(
+            (gate.sources.len(), gate.sources_met.len()),
+            (1, 1),
+            "what is over is forgotten"
+        );
     }
 
     #[test]

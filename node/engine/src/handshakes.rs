@@ -200,12 +200,15 @@ impl Engine {
             self.counters.unknown_session += 1;
             return;
         };
+        if !self.handshakes.queue.takes_response(local) {
+            self.counters.handshakes_overflow += 1;
+            return;
+        }
         if !outgoing.responses.spend(now, RESPONSES) {
             self.counters.handshakes_limited += 1;
             return;
         }
-        let dropped = self.handshakes.queue.add_response(local, (via, datagram.to_vec()));
-        self.counters.handshakes_overflow += dropped;
+        self.handshakes.queue.add_response(local, (via, datagram.to_vec()));
     }
 
     /// Resends or renews the handshake begun with `peer`, or ends it if nothing is to be sent any more.
@@ -352,8 +355,7 @@ impl Engine {
         if let Some(id) = self.handshakes.answered.get(&digest) {
             let id = *id;
             let peer = self.peers.get_mut(id);
-            let answered =
-                peer.and_then(|peer| peer.half_open.iter_mut().find(|half_open| half_open.digest == digest));
+            let answered = peer.and_then(|peer| peer.half_open.iter_mut().find(|half_open| half_open.digest == digest));
             if let Some(half_open) = answered {
                 half_open.ways |= half_open.via != via;
                 let response = half_open.response.clone();

@@ -8,13 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use farlan_netconf::WorldId;
 
-use crate::{
-    Engine, Outbox, Time,
-    gate::Source,
-    handshakes::Via,
-    peers::PeerId,
-    wire::datagram::SessionIndex,
-};
+use crate::{Engine, Outbox, Time, gate::Source, handshakes::Via, peers::PeerId, wire::datagram::SessionIndex};
 
 /// Initiations that wait; at 150 µs each they are done within 40 ms.
 pub(crate) const MAX_INITIATIONS: usize = 256;
@@ -92,12 +86,27 @@ impl WorkQueue {
         } else {
             (&mut self.unproved, &self.proved)
         };
-        queue.add(source, message, MAX_FROM_ONE, MAX_INITIATIONS.saturating_sub(other.length))
+        queue.add(
+            source,
+            message,
+            MAX_FROM_ONE,
+            MAX_INITIATIONS.saturating_sub(other.length),
+        )
     }
 
-    /// Adds a response to the handshake begun under `local`; returns how many had to be dropped for want of room.
-    pub(crate) fn add_response(&mut self, local: SessionIndex, message: Message) -> u64 {
-        self.responses.add(local, message, MAX_TO_ONE, MAX_RESPONSES)
+    /// Whether there is room for a response to the handshake begun under `local`.
+    pub(crate) fn takes_response(&self, local: SessionIndex) -> bool {
+        self.responses.length < MAX_RESPONSES
+            && self
+                .responses
+                .waiting
+                .get(&local)
+                .is_none_or(|waiting| waiting.len() < MAX_TO_ONE)
+    }
+
+    /// Adds one, if there is.
+    pub(crate) fn add_response(&mut self, local: SessionIndex, message: Message) {
+        self.responses.add(local, message, MAX_TO_ONE, MAX_RESPONSES);
     }
 
     /// Adds a list. There are no more than can be fetched at one time.

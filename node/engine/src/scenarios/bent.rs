@@ -163,7 +163,12 @@ fn no_handshake_needs_a_clock() {
         lab.set_world(node, 1, &[supernode]);
         let origin = |years: u64| Duration::from_secs(years * YEAR);
         let mut out = crate::Outbox::default();
-        let times = |now: Time| [(supernode, now + origin(supernode_years)), (node, now + origin(node_years))];
+        let times = |now: Time| {
+            [
+                (supernode, now + origin(supernode_years)),
+                (node, now + origin(node_years)),
+            ]
+        };
         for _ in 0..200 {
             lab.now += Duration::from_millis(10);
             for (place, now) in times(lab.now) {

@@ -65,7 +65,10 @@ pub(super) fn replies(lab: &mut Lab, place: Place, from: SocketAddr, datagram: &
     lab.deliver(place, from, datagram);
     lab.settle();
     let passing = lab.passing.drain(..);
-    passing.filter(|passing| passing.to == from).map(|passing| passing.bytes).collect()
+    passing
+        .filter(|passing| passing.to == from)
+        .map(|passing| passing.bytes)
+        .collect()
 }
 
 /// Whether the host at `place` answers an initiation of the stranger `who`, who shows where it is if it is asked to.

@@ -119,9 +119,15 @@ pub(crate) enum Datagram<'a> {
         message: &'a [u8],
     },
     /// The answer of a responder under load.
-    Cookie { version: u8, receiver: SessionIndex },
+    Cookie {
+        version: u8,
+        receiver: SessionIndex,
+    },
     /// The sealed part is all behind [`DATA_HEADER`].
-    Data { receiver: SessionIndex, counter: u64 },
+    Data {
+        receiver: SessionIndex,
+        counter: u64,
+    },
     Relay {
         destination: RelayTarget,
         source: RelayIndex,
