@@ -252,9 +252,10 @@ impl Scene {
     /// Builds it, and lets the two nodes speak. The calling thread stays on one processor from then on.
     ///
     /// # Errors
-    /// Anything on the way fails, or the machine has one processor only.
+    /// Anything on the way fails.
     pub fn new(lab: &mut Lab) -> Result<Self> {
-        sys::stay_on_processor(ALL_OTHERS)?;
+        // On a machine with one processor all have to share it.
+        let _ = sys::stay_on_processor(ALL_OTHERS);
         let public = lab.public_host("s", Wire::PLAIN)?;
         let supernode = Supernode::start(lab, &public)?;
         let Link::Supernode(world) = Link::parse(supernode.link(), Work::REQUIRED)? else {
@@ -338,7 +339,7 @@ impl Scene {
             let flooding = flood_of.map(|(kind, rate)| {
                 let (over, key, flooder) = (&over, &self.key, &self.flooder);
                 scope.spawn(move || {
-                    sys::stay_on_processor(FLOODER)?;
+                    let _ = sys::stay_on_processor(FLOODER);
                     let own = flooder.address;
                     flooder.namespace.inside(|| flood(kind, target, own, key, rate, over))?
                 })
