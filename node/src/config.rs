@@ -193,7 +193,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 10, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 11, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 
