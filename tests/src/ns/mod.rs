@@ -8,8 +8,8 @@
 
 pub mod avahi;
 pub mod bridge;
-pub mod capabilities;
 pub mod caller;
+pub mod capabilities;
 pub mod capture;
 pub mod cold;
 pub mod command;
