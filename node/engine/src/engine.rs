@@ -21,6 +21,7 @@ use crate::{
     forwarding::Siblings,
     fragments::Assemblies,
     handshakes::Handshakes,
+    hints::Hints,
     lookups::Lookups,
     multicast::Groups,
     networks::Networks,
@@ -64,6 +65,7 @@ pub struct Engine {
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
+    pub(crate) hints: Hints,
     pub(crate) siblings: Siblings,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
@@ -92,7 +94,7 @@ impl Engine {
     /// system; only simulators pass a reproducible one.
     pub fn new(config: Config, mut random: Box<dyn CryptoRng + Send>) -> Self {
         let groups = Groups::new(random.next_u64());
-        let anchor = Anchor::new(random.next_u64());
+        let anchor = Anchor::new(random.next_u64(), config.limits);
         Self {
             public: config.identity.public(),
             node_id: config.identity.node_id(),
@@ -117,6 +119,7 @@ impl Engine {
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
+            hints: Hints::default(),
             siblings: Siblings::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),

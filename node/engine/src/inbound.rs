@@ -28,7 +28,7 @@ use crate::{
     switch::{MAX_FRAME, carries_ipv4},
     wire::{
         control::{Control, messages},
-        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
+        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
         sealed::{FULL, FrameIn, GROUP, GROUP_HEADER, MACS, OWN, PARTIAL, Sealed},
     },
 };
@@ -56,7 +56,15 @@ impl Engine {
                 received.send_on(index, to, skipped);
             }
         }
+        self.settle_onward(&mut lanes);
         self.end_turn(now, out);
+    }
+
+    /// Gives back what the run of datagrams that go on did not use of its quota.
+    fn settle_onward(&mut self, lanes: &mut InLanes) {
+        if let Some(grant) = lanes.leave_onward() {
+            self.anchor.give_back(&grant);
+        }
     }
 
     /// Writes the header with which a datagram goes on over the old one, which is `length` bytes long. Returns whither
@@ -107,9 +115,11 @@ impl Engine {
                 };
                 if self.role == Role::Supernode {
                     let length = datagram.len() - inner.len();
-                    let onward = self.relay(address, destination, source, inner, out)?;
-                    if matches!(destination, RelayTarget::Index(_)) {
-                        lanes.keep_onward(address, datagram, onward);
+                    let (onward, grant) = self.relay(now, address, (destination, source), datagram, inner, out)?;
+                    self.settle_onward(lanes);
+                    let short = matches!(destination, RelayTarget::Index(_));
+                    if !short || !lanes.keep_onward(address, datagram, onward, Some(grant)) {
+                        self.anchor.give_back(&grant);
                     }
                     return self.readdress(datagram, length, onward);
                 }
@@ -127,7 +137,7 @@ impl Engine {
             Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
             Datagram::Forward { .. } | Datagram::Passed { .. } => {
                 // Where one is within another, it is not to be passed on.
-                match self.passed_on(via, parsed, out) {
+                match self.passed_on(now, via, (datagram.len(), parsed), out) {
                     PassedOn::Here(inside) => {
                         if let Via::Direct(address) = via {
                             lanes.keep_relayed(address, datagram, inside);
@@ -135,9 +145,14 @@ impl Engine {
                         let inner = datagram.get_mut(RELAY_HEADER..)?;
                         return self.handle_datagram(now, inside, inner, lanes, out);
                     }
-                    PassedOn::Onward(onward) => {
-                        if let Via::Direct(address) = via {
-                            lanes.keep_onward(address, datagram, onward);
+                    PassedOn::Onward(onward, grant) => {
+                        self.settle_onward(lanes);
+                        let kept = match via {
+                            Via::Direct(address) => lanes.keep_onward(address, datagram, onward, grant),
+                            _ => false,
+                        };
+                        if let Some(grant) = grant.filter(|_| !kept) {
+                            self.anchor.give_back(&grant);
                         }
                         return self.readdress(datagram, RELAY_HEADER, onward);
                     }
@@ -174,7 +189,7 @@ impl Engine {
             self.counters.unknown_session += 1;
             // A supernode that restarted tells its nodes so, in less than they sent.
             if self.role == Role::Supernode {
-                self.transmit(via.path(), out, |bytes| put_hint(bytes, Unknown::Session(local)));
+                self.hint(now, via, Unknown::Session(local), out);
             }
             return;
         };

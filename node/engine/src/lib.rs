@@ -24,6 +24,7 @@ mod engine;
 mod forwarding;
 mod fragments;
 mod handshakes;
+mod hints;
 mod homes;
 mod inbound;
 mod lanes;
@@ -38,6 +39,8 @@ mod outbound;
 mod paths;
 mod peers;
 mod ping;
+mod rates;
+mod relay_limits;
 mod relays;
 mod rendezvous;
 mod retry;
@@ -55,7 +58,7 @@ mod wire;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
+    Anchor, AnchorStatus, Config, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};

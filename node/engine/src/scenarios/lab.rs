@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, NetworkHandle, NetworkStatus, Outbox, Received, Role, Time,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, Outbox, Received, Role, Time,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,
@@ -86,6 +86,8 @@ pub(super) struct Lab {
     pub(super) straight: Vec<Straight>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
+    /// The limits of engines that are made from now on.
+    pub(super) limits: Limits,
     engines_made: u64,
 }
 
@@ -99,6 +101,7 @@ impl Lab {
             open: false,
             straight: Vec::new(),
             one_by_one: false,
+            limits: Limits::default(),
             engines_made: 0,
         }
     }
@@ -141,6 +144,7 @@ impl Lab {
             identity,
             work: Work::NONE,
             role,
+            limits: self.limits,
         };
         self.engines_made += 1;
         Engine::new(config, Box::new(ChaCha20Rng::seed_from_u64(self.engines_made)))
