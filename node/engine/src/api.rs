@@ -33,6 +33,11 @@ pub struct Limits {
     pub relay_pair: u64,
 }
 
+impl Limits {
+    /// As many registrations can be numbered, with those whose number rests.
+    pub const MOST_REGISTRATIONS: usize = 1 << 18;
+}
+
 impl Default for Limits {
     /// 32,768 registrations, which take less than 256 MiB of memory whatever they do, 100 Mbit/s for each, and no further
     /// limit to one other.
