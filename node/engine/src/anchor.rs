@@ -12,6 +12,7 @@ use tracing::debug;
 
 use crate::{
     AnchorStatus, Engine, Limits, Outbox, Time,
+    content::Content,
     directory::REFRESH,
     forwarding::Onward,
     handshakes::Via,
@@ -20,11 +21,12 @@ use crate::{
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
     subscriptions::Subscriptions,
     wire::{
-        control::{Control, Membership, NodeRecord, Place, Query},
+        control::{Control, Membership, NodeRecord, PADDING, Place, Query, messages},
         datagram::{
             Datagram, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, Unknown, passed_header, put_hint,
             relay_header,
         },
+        sealed::Sealed,
     },
 };
 
@@ -57,6 +59,12 @@ const MAX_MEMBERSHIPS: usize = 16;
 /// Bytes that one batch may bring, which are drawn from a quota at once.
 const BATCH: u64 = 256 << 10;
 
+/// New addresses that are challenged at one time; those that did not answer within [`ANSWER_WITHIN`] make room.
+const MAX_CHALLENGES: usize = 4096;
+
+/// See [`MAX_CHALLENGES`].
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
 /// A new address is challenged at most this often.
 const CHALLENGE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -73,6 +81,8 @@ pub(crate) struct Anchor {
     claim_ends: BTreeSet<(Time, DirectoryKey)>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) relaying: RelayLimits,
+    /// New addresses of nodes, registered or about to be, that have to prove themselves.
+    challenges: BTreeMap<PeerId, Challenge>,
 }
 
 /// A registered node.
@@ -91,7 +101,6 @@ struct Registration {
     through: Option<(SupernodeTag, RelayIndex)>,
     /// When it ends unless the node shows itself, because that supernode does not know it.
     doubted: Option<Time>,
-    challenge: Option<Challenge>,
 }
 
 /// A new address of a node that has to prove itself.
@@ -134,6 +143,7 @@ impl Anchor {
             claim_ends: BTreeSet::new(),
             subscriptions: Subscriptions::default(),
             relaying: RelayLimits::new(&limits),
+            challenges: BTreeMap::new(),
         }
     }
 
@@ -304,7 +314,6 @@ impl Engine {
                     relations: Relations::default(),
                     through: None,
                     doubted: None,
-                    challenge: None,
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()
@@ -428,38 +437,20 @@ impl Engine {
 
     /// Something sealed came from a node: its registration lives on, and a sign of life is answered alike. From a new
     /// address it is challenged first.
-    pub(crate) fn anchored_heard(&mut self, now: Time, id: PeerId, via: Via, empty: bool, out: &mut Outbox) {
-        let nonce = self.random_u64();
-        let Some(peer) = self.peers.get(id) else { return };
-        let path = peer.path;
-        let rehomed = Some(via.path()).filter(|came| Some(*came) != path);
-        let Some(registration) = self.anchor.registrations.get_mut(&id) else {
-            // Not registered (any more): the next request brings it back; until then it is told by silence.
-            return;
-        };
-        registration.heard = now;
-        registration.doubted = None;
-        if let Some(came) = rehomed {
-            let lately = |challenge: &Challenge| challenge.path == came && now.since(challenge.sent) < CHALLENGE_PAUSE;
-            if !registration.challenge.as_ref().is_some_and(lately) {
-                registration.challenge = Some(Challenge {
-                    path: came,
-                    nonce,
-                    sent: now,
-                });
-                if let Some(peer) = self.peers.get_mut(id) {
-                    peer.path = Some(came);
-                }
-                let mut messages = vec![Control::Challenge { nonce }];
-                if let Path::Direct(endpoint) = came {
-                    messages.push(Control::Observed { endpoint });
-                }
-                self.send_control(now, id, None, &messages, out);
-                if let Some(peer) = self.peers.get_mut(id) {
-                    peer.path = path;
-                }
+    pub(crate) fn anchored_heard(&mut self, now: Time, id: PeerId, via: Via, message: &[u8], out: &mut Outbox) {
+        let registration = self.anchor.registrations.get_mut(&id);
+        if let Some(registration) = registration {
+            registration.heard = now;
+            registration.doubted = None;
+        }
+        if !self.is_proved(id, via) {
+            // Nothing that is larger than what came.
+            if message.len() >= PADDING {
+                self.challenge_way(now, id, via.path(), out);
             }
-        } else if empty {
+        } else if let Some(registration) = self.anchor.registrations.get(&id)
+            && message.is_empty()
+        {
             // Whoever holds an old list is told so with the answer.
             let older = registration
                 .version
@@ -474,16 +465,66 @@ impl Engine {
         self.arm(id);
     }
 
-    /// A node answered from the address where it was challenged.
-    pub(crate) fn challenge_answered(&mut self, id: PeerId, nonce: u64) {
-        let Some(registration) = self.anchor.registrations.get_mut(&id) else {
+    /// Whether a node has shown that it is where something of it came from.
+    pub(crate) fn is_proved(&self, id: PeerId, via: Via) -> bool {
+        let path = self.peers.get(id).and_then(|peer| peer.path);
+        path == Some(via.path())
+    }
+
+    /// Asks a node to show that it is at the end of a way from which something of it came.
+    fn challenge_way(&mut self, now: Time, id: PeerId, came: Path, out: &mut Outbox) {
+        let nonce = self.random_u64();
+        let challenges = &mut self.anchor.challenges;
+        let lately = |challenge: &Challenge| challenge.path == came && now.since(challenge.sent) < CHALLENGE_PAUSE;
+        if challenges.get(&id).is_some_and(lately) {
+            return;
+        }
+        if challenges.len() >= MAX_CHALLENGES && !challenges.contains_key(&id) {
+            challenges.retain(|_, challenge| now.since(challenge.sent) < ANSWER_WITHIN);
+            if challenges.len() >= MAX_CHALLENGES {
+                return;
+            }
+        }
+        let challenge = Challenge {
+            path: came,
+            nonce,
+            sent: now,
+        };
+        challenges.insert(id, challenge);
+        let mut messages = vec![Control::Challenge { nonce }];
+        if let Path::Direct(endpoint) = came {
+            messages.push(Control::Observed { endpoint });
+        }
+        self.send_along(now, id, (came, None), Content::Control(&messages), out);
+        if planted("registration-moves-without-challenge") {
+            self.way_proved(id, came);
+        }
+    }
+
+    /// Something came from where a node was challenged: its answer may be in it.
+    pub(crate) fn challenge_answered_in(&mut self, id: PeerId, via: Via, message: &[u8]) {
+        let Ok(Sealed::Control(body)) = Sealed::parse(message) else {
             return;
         };
-        if let Some(challenge) = registration.challenge.take_if(|challenge| challenge.nonce == nonce)
-            && let Some(peer) = self.peers.get_mut(id)
-        {
-            peer.path = Some(challenge.path);
-            self.anchor.note_way(id, Some(challenge.path));
+        for message in messages(body) {
+            if let Ok(Some(Control::Answer { nonce })) = message {
+                let answers = |challenge: &mut Challenge| challenge.nonce == nonce && challenge.path == via.path();
+                if let Some(entry) = self.anchor.challenges.get_mut(&id)
+                    && answers(entry)
+                {
+                    self.anchor.challenges.remove(&id);
+                    self.way_proved(id, via.path());
+                }
+            }
+        }
+    }
+
+    fn way_proved(&mut self, id: PeerId, path: Path) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.path = Some(path);
+            if self.anchor.has_registration(id) {
+                self.anchor.note_way(id, Some(path));
+            }
         }
     }
 

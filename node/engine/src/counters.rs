@@ -56,6 +56,8 @@ counters! {
     relay_over_quota,
     /// Look-ups not answered, because a node asked too often.
     lookups_limited,
+    /// Challenges not sent to endpoints that peers named or spoke from, because too many went there already.
+    candidates_limited,
     /// Hints not sent, because there were too many.
     hints_limited,
     /// Datagrams too short, of unknown type or otherwise malformed.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use farlan_crypto::{
-    Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, PublicKey, Responder, SalsaPoly, Window, sha512,
+    Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, PublicKey, Responder, SalsaPoly, Window, defects::planted, sha512,
 };
 use farlan_netconf::Role as Side;
 use rand_core::Rng as _;
@@ -543,7 +543,7 @@ impl Engine {
                 let replaced = before.map(|session| session.local).zip(peer.path);
                 peer.sessions.prefer(local, now);
                 // Message 2 went there, and who received it answered from there.
-                if proved || peer.path.is_none() {
+                if proved || (peer.path.is_none() && planted("registration-moves-without-challenge")) {
                     peer.path = Some(via.path());
                 }
                 if let (Some(newer), Some(replaced)) = (newer, replaced) {

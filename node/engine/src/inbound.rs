@@ -11,7 +11,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use farlan_crypto::{NodeId, session::OpenError};
+use farlan_crypto::{NodeId, TAG, session::OpenError};
 use farlan_netconf::Policy;
 use farlan_offload::Offload;
 use tracing::trace;
@@ -221,6 +221,11 @@ impl Engine {
             return;
         }
         self.heard(now, id, via, message, out);
+        // A supernode does nothing for whoever may be anybody but to challenge him.
+        if self.role == Role::Supernode && !self.is_proved(id, via) {
+            self.challenge_answered_in(id, via, message);
+            return self.arm(id);
+        }
         self.opened(now, id, (local, via), message, out);
         self.arm(id);
         lanes.keep_frames(self.lane_in(id, (local, via), message));
@@ -234,6 +239,10 @@ impl Engine {
             return None;
         };
         let peer = self.peers.get(id)?;
+        // What comes from where nothing is proved yet is counted one by one.
+        if matches!(via, Via::Direct(address) if !peer.direct.is_proven(address)) {
+            return None;
+        }
         let session = peer.sessions.get(local).filter(|session| session.confirmed)?;
         let told = session.networks.known() && session.networks.their_claims_number.is_some();
         let network = self.networks.get(session.networks.at(place).filter(|_| told)?)?;
@@ -298,7 +307,7 @@ impl Engine {
         peer.heard = Some(now);
         peer.unanswered = None;
         if role == Role::Supernode {
-            self.anchored_heard(now, id, via, empty, out);
+            self.anchored_heard(now, id, via, message, out);
         } else if peer.supernode {
             self.anchor_heard(now, id, via);
         } else {
@@ -319,7 +328,10 @@ impl Engine {
                     self.relay_works(supernode);
                 }
                 // Who only asks whether the way works may get nothing over it.
-                Via::Direct(address) => self.direct_heard(now, id, address, !is_challenge(message)),
+                Via::Direct(address) => {
+                    let bytes = DATA_HEADER + message.len() + TAG;
+                    self.direct_heard(now, id, (address, bytes), !is_challenge(message));
+                }
                 _ => {}
             }
         }
@@ -523,7 +535,6 @@ impl Engine {
                 self.members_acknowledged(now, id, *member_key, *version, out);
             }
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
-            Control::Answer { nonce } if !node => self.challenge_answered(id, *nonce),
             _ => self.counters.unknown_messages += 1,
         }
     }

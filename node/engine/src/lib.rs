@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod aims;
 mod anchor;
 mod api;
 mod batch;

@@ -166,10 +166,10 @@ impl Supernode {
         cli(&["init", "--port", &port, "--address", &address])?;
         // What is tested and measured is relaying, not its quota. A program of another time may have none.
         let config = state.join("supernode.toml");
-        let written = std::fs::read_to_string(&config)?;
-        std::fs::write(&config, format!("{written}limits.relay_source_mbit = 0\n"))?;
+        let written = fs::read_to_string(&config)?;
+        fs::write(&config, format!("{written}limits.relay_source_mbit = 0\n"))?;
         if cli(&["config", "check"]).is_err() {
-            std::fs::write(&config, written)?;
+            fs::write(&config, written)?;
         }
         let link = cli(&["link"])?.stdout.trim().to_owned();
         ensure!(
