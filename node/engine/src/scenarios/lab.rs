@@ -66,6 +66,14 @@ impl Passing {
     }
 }
 
+/// A datagram that was sent.
+pub(super) struct Sent {
+    pub(super) from: Place,
+    pub(super) to: SocketAddr,
+    pub(super) ttl: Option<u8>,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// A datagram that a node sent past the supernodes.
 pub(super) struct Straight {
     pub(super) at: Time,
@@ -86,6 +94,8 @@ pub(super) struct Lab {
     pub(super) straight: Vec<Straight>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
+    /// Everything that was sent, from when on it is kept.
+    pub(super) log: Option<Vec<Sent>>,
     /// The limits of engines that are made from now on.
     pub(super) limits: Limits,
     engines_made: u64,
@@ -101,6 +111,7 @@ impl Lab {
             open: false,
             straight: Vec::new(),
             one_by_one: false,
+            log: None,
             limits: Limits::default(),
             engines_made: 0,
         }
@@ -201,6 +212,14 @@ impl Lab {
         let supernodes: Vec<SocketAddr> = supernodes.map(|host| host.address).collect();
         let host = &mut self.hosts[place];
         for (transmit, bytes) in out.datagrams.iter() {
+            if let Some(log) = &mut self.log {
+                log.push(Sent {
+                    from: place,
+                    to: transmit.destination,
+                    ttl: transmit.ttl,
+                    bytes: bytes.to_vec(),
+                });
+            }
             if host.role == Role::Node && !supernodes.contains(&transmit.destination) {
                 self.straight.push(Straight {
                     at: self.now,

@@ -1,5 +1,6 @@
 //! Scenarios: a few whole engines in one process and in virtual time, each test a rule that no single module keeps alone.
 
+mod amplification;
 mod batches;
 mod directory;
 mod ethernet;
