@@ -246,7 +246,7 @@ impl Indexes {
     fn take(&mut self, now: Time) -> Option<RelayIndex> {
         let rested = self
             .resting
-            .pop_front_if(|(since, _)| now.since(*since) >= INDEX_RESTS)
+            .pop_front_if(|(since, _)| now.since(*since) >= INDEX_RESTS || planted("index-reused"))
             .map(|(_, slot)| slot);
         let slot = match rested {
             Some(slot) => slot,

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use farlan_crypto::defects::planted;
 use farlan_netconf::{World, WorldId};
 use tracing::{debug, info};
 
@@ -14,6 +15,7 @@ use crate::{
     peers::PeerId,
     retry::{Retry, Schedule},
     wire::control::Control,
+    work::FetchedList,
 };
 
 /// Bytes of a list in one message: it fits an underlay MTU of 1280.
@@ -91,7 +93,7 @@ impl Worlds {
         let newer = self
             .held
             .get(&world.id())
-            .is_none_or(|held| held.version < world.version());
+            .is_none_or(|held| held.version < world.version() || planted("world-rolled-back"));
         if newer {
             let version = world.version();
             let held = Held {
@@ -249,12 +251,32 @@ impl Engine {
         let Some(fetch) = self.worlds.fetches.remove(&(world, id)) else {
             return;
         };
-        match World::decode(&fetch.bytes, self.work) {
-            Ok(list) if list.id() == world && list.version() == version => self.world_fetched(now, id, list, out),
+        // A sender that is told again of the same list meanwhile is asked again: no harm, and no more at one time than lists
+        // can be fetched.
+        if self.handshakes.queue.lists() < MAX_FETCHES {
+            self.handshakes.queue.add_list(FetchedList {
+                world,
+                version,
+                from: id,
+                bytes: fetch.bytes,
+            });
+        }
+    }
+
+    /// A list that was fetched has its turn to be checked.
+    pub(crate) fn check_list(&mut self, now: Time, list: FetchedList, out: &mut Outbox) {
+        let FetchedList {
+            world,
+            version,
+            from,
+            bytes,
+        } = list;
+        match World::decode(&bytes, self.work) {
+            Ok(list) if list.id() == world && list.version() == version => self.world_fetched(now, from, list, out),
             _ => {
-                debug!(from = %self.name(id), "a list of supernodes that its operator did not sign");
+                debug!(from = %self.name(from), "a list of supernodes that its operator did not sign");
                 self.counters.worlds_refused += 1;
-                self.shun(id, now + DISTRUSTED);
+                self.shun(from, now + DISTRUSTED);
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::{
 const VICTIM: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)), 7777);
 
 /// The kinds of datagrams that this test sends. The parser tells which there are.
-const KINDS: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+const KINDS: [u8; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /// The kinds of sealed messages; control messages have kinds of their own.
 const SEALED: [u8; 5] = [1, 2, 3, 4, 5];

@@ -2,14 +2,17 @@
 
 mod amplification;
 mod batches;
+mod bent;
 mod directory;
 mod ethernet;
+mod gate;
 mod handshakes;
 mod lab;
 mod limits;
 mod networks;
 mod offloads;
 mod paths;
+mod stranger;
 mod supernodes;
 mod switch;
 mod twins;
