@@ -66,6 +66,7 @@ impl LimitsConfig {
             registrations: usize::try_from(self.registrations.get()).unwrap_or(most).min(most),
             relay_source: u64::from(self.relay_source_mbit) * MBIT,
             relay_pair: u64::from(self.relay_pair_mbit) * MBIT,
+            ..Limits::default()
         }
     }
 }

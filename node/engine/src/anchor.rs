@@ -105,6 +105,8 @@ struct Registration {
     through: Option<(SupernodeTag, RelayIndex)>,
     /// When it ends unless the node shows itself, because that supernode does not know it.
     doubted: Option<Time>,
+    /// When that was last so.
+    doubted_at: Option<Time>,
 }
 
 /// A new address of a node that has to prove itself.
@@ -355,6 +357,7 @@ impl Engine {
                     relations: Relations::default(),
                     through: None,
                     doubted: None,
+                    doubted_at: None,
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()
@@ -604,8 +607,11 @@ impl Engine {
         let Some((id, registration)) = id.and_then(|id| Some((id, self.anchor.registrations.get_mut(&id)?))) else {
             return;
         };
-        if registration.doubted.is_none() {
+        // As seldom as its answer is waited for, however often somebody says so.
+        let lately = registration.doubted_at.is_some_and(|at| now.since(at) < DOUBTED_KEPT);
+        if registration.doubted.is_none() && !lately {
             registration.doubted = Some(now + DOUBTED_KEPT);
+            registration.doubted_at = Some(now);
             // Whatever it answers shows that it lives.
             self.send_control(now, id, None, &[Control::Ping { token: nonce }], out);
             self.arm(id);

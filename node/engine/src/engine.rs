@@ -69,6 +69,8 @@ pub struct Engine {
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
     pub(crate) hints: Hints,
+    /// Peers a node keeps.
+    pub(crate) max_peers: usize,
     pub(crate) early: Early,
     pub(crate) siblings: Siblings,
     pub(crate) pending_seals: Vec<PendingSeal>,
@@ -128,6 +130,7 @@ impl Engine {
             twins: Twins::default(),
             versions: Versions::default(),
             hints: Hints::default(),
+            max_peers: config.limits.peers.max(1),
             early: Early::default(),
             siblings: Siblings::default(),
             pending_seals: Vec::new(),

@@ -12,9 +12,6 @@ use crate::{
     peers::{Peer, PeerId},
 };
 
-/// Peers of a node.
-pub(crate) const MAX_PEERS: usize = 8192;
-
 /// Nodes that have a session with a supernode and are not registered (yet).
 pub(crate) const MAX_UNREGISTERED: usize = 4096;
 
@@ -39,7 +36,7 @@ impl Engine {
 
     fn max_peers(&self) -> usize {
         match self.role {
-            Role::Node => MAX_PEERS,
+            Role::Node => self.max_peers,
             Role::Supernode => self.anchor.places.most() + MAX_UNREGISTERED,
         }
     }

@@ -133,6 +133,11 @@ impl Exchange {
 }
 
 impl Traversal {
+    #[cfg(test)]
+    pub(crate) fn aimed(&self) -> usize {
+        self.aims.len()
+    }
+
     pub(crate) fn is_fresh(&self) -> bool {
         self.changed || self.moved
     }

@@ -3,6 +3,7 @@
 mod amplification;
 mod batches;
 mod bent;
+mod caps;
 mod directory;
 mod ethernet;
 mod gate;
