@@ -100,7 +100,10 @@ impl Street {
             role,
             limits: self.limits,
         };
-        Ok(Engine::new(config, Box::new(ReproducibleRandom::new(1, "fakes", number))))
+        Ok(Engine::new(
+            config,
+            Box::new(ReproducibleRandom::new(1, "fakes", number)),
+        ))
     }
 
     fn move_in(&mut self, number: u64, role: Role, address: SocketAddr) -> Result<()> {
@@ -124,7 +127,8 @@ impl Street {
     fn take(&mut self, place: usize, out: &mut Outbox) {
         let Some(host) = self.hosts.get_mut(place) else { return };
         for (transmit, bytes) in out.datagrams.iter().filter(|(transmit, _)| transmit.ttl.is_none()) {
-            self.passing.push_back((host.address, transmit.destination, bytes.to_vec()));
+            self.passing
+                .push_back((host.address, transmit.destination, bytes.to_vec()));
         }
         host.frames += out.frames.len() as u64;
         host.events.append(&mut out.events);
@@ -154,7 +158,9 @@ impl Street {
                 self.deliver(from, to, &bytes);
             }
             let due = |host: &Host| host.engine.next_timeout().is_some_and(|at| at <= self.now);
-            let Some(place) = self.hosts.iter().position(due) else { break };
+            let Some(place) = self.hosts.iter().position(due) else {
+                break;
+            };
             let mut out = Outbox::default();
             if let Some(host) = self.hosts.get_mut(place) {
                 host.engine.handle_timeout(self.now, &mut out);
@@ -198,8 +204,15 @@ impl Street {
     }
 
     fn counters(&self, names: &[&str]) -> u64 {
-        let counters = self.hosts.iter().take(FAKE).flat_map(|host| host.engine.counters().iter().collect::<Vec<_>>());
-        counters.filter(|(name, _)| names.contains(name)).map(|(_, value)| value).sum()
+        let counters = self
+            .hosts
+            .iter()
+            .take(FAKE)
+            .flat_map(|host| host.engine.counters().iter().collect::<Vec<_>>());
+        counters
+            .filter(|(name, _)| names.contains(name))
+            .map(|(_, value)| value)
+            .sum()
     }
 }
 
@@ -281,7 +294,12 @@ pub fn measure(doing: Doing, fakes: u64, limits: Limits, mut told: impl FnMut(u6
         parted,
         registrations,
         peers: street.hosts[1].engine.peers(street.now).len(),
-        refused: street.counters(&["peers_displaced", "peers_refused", "registrations_refused", "handshakes_overflow"]),
+        refused: street.counters(&[
+            "peers_displaced",
+            "peers_refused",
+            "registrations_refused",
+            "handshakes_overflow",
+        ]),
         resident: peak_resident()?,
     })
 }
@@ -307,7 +325,10 @@ fn come(street: &mut Street, doing: Doing, number: u64) -> Result<bool> {
     street.move_in(number, Role::Node, at)?;
     let joins = match doing {
         Doing::Members => vec![join(earth()?, vec![node])],
-        _ => vec![join(own_network(number, 1)?, Vec::new()), join(own_network(number, 2)?, Vec::new())],
+        _ => vec![
+            join(own_network(number, 1)?, Vec::new()),
+            join(own_network(number, 2)?, Vec::new()),
+        ],
     };
     let now = street.now;
     for join in joins {
@@ -346,7 +367,10 @@ fn forge(street: &mut Street, number: u64, from: SocketAddr) {
 /// The most memory that this process ever had resident, in bytes.
 fn peak_resident() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("no VmHWM")?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kilobytes * 1024)
 }

@@ -36,7 +36,10 @@ fn members_that_are_made_up_take_no_more_peers_than_there_may_be() {
 #[test]
 fn registrations_that_are_made_up_take_no_more_places_than_there_are() {
     let seen = unharmed(Doing::Registering, 6000, LIMITS);
-    assert!(seen.registrations >= LIMITS.registrations - 1 && seen.refused > 3000, "{seen:?}");
+    assert!(
+        seen.registrations >= LIMITS.registrations - 1 && seen.refused > 3000,
+        "{seen:?}"
+    );
 }
 
 #[test]

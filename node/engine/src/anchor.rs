@@ -366,8 +366,15 @@ impl Engine {
         // Claims first: who comes first holds an address.
         let mut refused = Vec::new();
         let mut memberships: Vec<Membership> = memberships.iter().copied().take(MAX_MEMBERSHIPS).collect();
-        let prefix = self.anchor.registrations.get(&id).and_then(|registration| registration.prefix);
-        let room = self.anchor.places.take_memberships(prefix, before.len(), memberships.len());
+        let prefix = self
+            .anchor
+            .registrations
+            .get(&id)
+            .and_then(|registration| registration.prefix);
+        let room = self
+            .anchor
+            .places
+            .take_memberships(prefix, before.len(), memberships.len());
         if room < memberships.len() {
             self.counters.registrations_refused += 1;
             memberships.truncate(room);
@@ -433,11 +440,15 @@ impl Engine {
             return;
         };
         self.anchor.relaying.forget(&registration.relations);
-        self.anchor.places.leave(registration.prefix, registration.memberships.len());
+        self.anchor
+            .places
+            .leave(registration.prefix, registration.memberships.len());
         let records_at: Vec<_> = registration.relations.records_at().collect();
         self.tell_gone(registration.index, &records_at, out);
         self.anchor.by_index.remove(&registration.index);
-        self.anchor.indexes.give_back(now, registration.index, registration.prefix);
+        self.anchor
+            .indexes
+            .give_back(now, registration.index, registration.prefix);
         let node = self.peers.get(id).map(|peer| peer.key.node_id());
         for membership in registration
             .memberships

@@ -415,7 +415,9 @@ impl Engine {
     /// Begins sessions with peers known from before, as soon as a supernode of their world has registered this node.
     pub fn greet(&mut self, now: Time, world: WorldId, peers: &[PublicKey]) {
         let room = MAX_GREETINGS.saturating_sub(self.directory.greetings.len());
-        self.directory.greetings.extend(peers.iter().take(room).map(|key| (world, *key)));
+        self.directory
+            .greetings
+            .extend(peers.iter().take(room).map(|key| (world, *key)));
         self.send_greetings(now, world);
     }
 

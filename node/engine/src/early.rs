@@ -53,7 +53,10 @@ impl Early {
         if fits {
             self.bytes += cost(message);
             self.order.push_back((now, of));
-            self.sessions.entry(of).or_default().push_back((now, via, message.to_vec()));
+            self.sessions
+                .entry(of)
+                .or_default()
+                .push_back((now, via, message.to_vec()));
         }
         fits
     }
@@ -69,7 +72,9 @@ impl Early {
     pub(crate) fn expire(&mut self, now: Time) {
         let old = |at: Time| now.since(at) >= EARLY_KEPT;
         while let Some((_, of)) = self.order.pop_front_if(|(at, _)| old(*at)) {
-            let Some(waiting) = self.sessions.get_mut(&of) else { continue };
+            let Some(waiting) = self.sessions.get_mut(&of) else {
+                continue;
+            };
             while let Some((_, _, message)) = waiting.pop_front_if(|(at, ..)| old(*at)) {
                 self.bytes -= cost(&message);
             }
@@ -123,6 +128,9 @@ mod tests {
         }
         early.expire(at(2001));
         assert_eq!((early.bytes(), early.sessions.len(), early.order.len()), (0, 0, 0));
-        assert!(!early.push(at(3000), (PeerId::for_test(1), SessionIndex(1)), via, &[0; 10_000]), "too long");
+        assert!(
+            !early.push(at(3000), (PeerId::for_test(1), SessionIndex(1)), via, &[0; 10_000]),
+            "too long"
+        );
     }
 }

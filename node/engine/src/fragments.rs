@@ -141,7 +141,11 @@ impl Assemblies {
         };
         // When they become few, a peer has the less of them.
         let free = MAX_IN_ALL.saturating_sub(self.messages.len());
-        let share = if free > MAX_IN_ALL / 2 { MAX_OF_PEER } else { (free / LAST_SHARE).clamp(1, MAX_OF_PEER) };
+        let share = if free > MAX_IN_ALL / 2 {
+            MAX_OF_PEER
+        } else {
+            (free / LAST_SHARE).clamp(1, MAX_OF_PEER)
+        };
         if self.messages.range(of_peer.clone()).count() >= share
             && let Some(key) = oldest(&self.messages)
         {

@@ -410,14 +410,7 @@ impl Engine {
     }
 
     /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
-    fn open_early(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        local: SessionIndex,
-        early: VecDeque<Message>,
-        out: &mut Outbox,
-    ) {
+    fn open_early(&mut self, now: Time, id: PeerId, local: SessionIndex, early: VecDeque<Message>, out: &mut Outbox) {
         for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, (local, via), &message, out);
         }

@@ -187,7 +187,11 @@ mod tests {
         assert_eq!(taken, 100, "half of 200");
         assert_eq!(places.take_memberships(prefix(1), 16, 16), 16, "what was held stays");
         assert!(places.take(prefix(2)));
-        assert_eq!(places.take_memberships(prefix(2), 0, 16), 11, "an eighth of what is free");
+        assert_eq!(
+            places.take_memberships(prefix(2), 0, 16),
+            11,
+            "an eighth of what is free"
+        );
         assert_eq!(places.take_memberships(prefix(2), 11, 3), 3);
         places.leave(prefix(2), 3);
         assert_eq!(places.memberships, 100);

@@ -39,7 +39,11 @@ fn main() -> Result<ExitCode> {
         eprintln!("{done} after {:.0?}", start.elapsed());
     })?;
     println!("{:?}: {seen:#?}", arguments.what);
-    println!("peak resident {} MiB, after {:.0?}", seen.resident >> 20, start.elapsed());
+    println!(
+        "peak resident {} MiB, after {:.0?}",
+        seen.resident >> 20,
+        start.elapsed()
+    );
     let good = seen.resident < RESIDENT && seen.lost == 0 && seen.parted == 0;
     Ok(ExitCode::from(u8::from(!good)))
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use std::fmt;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -21,7 +22,7 @@ use super::caller::{self, Call, INITIATION};
 use super::flows::{self, Account, Load};
 use super::namespace::Namespace;
 use super::program::{Node, PORT, Supernode};
-use super::sys::RawSender;
+use super::sys::{self, RawSender};
 use super::topology::{Lab, Nat, PublicHost, Wire};
 use super::trio::JOIN_LIMIT;
 use super::usage::{cpu_seconds, resident_bytes};
@@ -198,6 +199,10 @@ pub struct Outcome {
     pub processor: f64,
     /// Pieces of public-key work that it did in a second.
     pub work: f64,
+    /// Datagrams that came while its socket was full.
+    pub overrun: u64,
+    /// Packets that the machine dropped on their way between namespaces, for want of processors.
+    pub dropped: u64,
 }
 
 impl Outcome {
@@ -225,7 +230,8 @@ impl fmt::Display for Outcome {
         write!(
             f,
             "{kind:<21} {rate:>8.0}/s  flow {:>6} sent, {:>4} lost ({:.2} %)  {:>2} calls: median {:>4} ms, slowest {:>4} ms, {:>2} cookies  \
-             memory {:+} KiB  processor {:>3.0} %  work {:>4.0}/s",
+             memory {:+} KiB  processor {:>3.0} %  work {:>4.0}/s  \
+             socket full {:>6}, dropped on the way {:>6}",
             self.flow.sent,
             self.flow.lost,
             self.lost() * 100.0,
@@ -236,16 +242,20 @@ impl fmt::Display for Outcome {
             self.grown / 1024,
             self.processor * 100.0,
             self.work,
+            self.overrun,
+            self.dropped,
         )
     }
 }
 
 impl Scene {
-    /// Builds it, and lets the two nodes speak.
+    /// Builds it, and lets the two nodes speak. The calling thread stays on one processor from then on.
     ///
     /// # Errors
     /// Anything on the way fails.
     pub fn new(lab: &mut Lab) -> Result<Self> {
+        // On a machine with one processor all have to share it.
+        let _ = sys::stay_on_processor(ALL_OTHERS);
         let public = lab.public_host("s", Wire::PLAIN)?;
         let supernode = Supernode::start(lab, &public)?;
         let Link::Supernode(world) = Link::parse(supernode.link(), Work::REQUIRED)? else {
@@ -321,13 +331,15 @@ impl Scene {
         self.identities += calls;
         let pid = self.supernode.process().pid();
         let target = SocketAddrV4::new(self.supernode.address(), PORT);
-        let work_before = self.work()?;
+        let before = self.counters()?;
+        let dropped = dropped_on_the_way()?;
         let (memory, processor) = (resident_bytes(pid)?, cpu_seconds(pid)?);
         let (over, begun) = (AtomicBool::new(false), Instant::now());
         let (sent, flow, calls) = thread::scope(|scope| -> Result<_> {
             let flooding = flood_of.map(|(kind, rate)| {
                 let (over, key, flooder) = (&over, &self.key, &self.flooder);
                 scope.spawn(move || {
+                    let _ = sys::stay_on_processor(FLOODER);
                     let own = flooder.address;
                     flooder.namespace.inside(|| flood(kind, target, own, key, rate, over))?
                 })
@@ -356,7 +368,10 @@ impl Scene {
         let seconds = begun.elapsed().as_secs_f64();
         let used = cpu_seconds(pid)? - processor;
         let grown = i64::try_from(resident_bytes(pid)?)? - i64::try_from(memory)?;
-        let work = (self.work()? - work_before) as f64 / seconds;
+        let [work, overrun] = {
+            let after = self.counters()?;
+            [after[0] - before[0], after[1] - before[1]]
+        };
         ensure!(flow.damaged == 0, "the flow was damaged: {flow:?}");
         Ok(Outcome {
             kind: flood_of.map(|(kind, _)| kind),
@@ -365,16 +380,32 @@ impl Scene {
             calls,
             grown,
             processor: used / seconds,
-            work,
+            work: work as f64 / seconds,
+            overrun,
+            dropped: dropped_on_the_way()? - dropped,
         })
     }
 
-    /// Pieces of public-key work that the supernode did so far.
-    fn work(&self) -> Result<u64> {
+    /// Pieces of public-key work that the supernode did so far, and datagrams that did not fit its socket.
+    fn counters(&self) -> Result<[u64; 2]> {
         let status = self.supernode.status()?;
-        let work = status["counters"]["public_key_work"].as_u64();
-        work.with_context(|| format!("no such counter: {status}"))
+        let counter = |name: &str| {
+            let counter = status["counters"][name].as_u64();
+            counter.with_context(|| format!("no counter {name}: {status}"))
+        };
+        Ok([counter("public_key_work")?, counter("underlay_overrun")?])
     }
+}
+
+/// Packets that found the queue of their processor full (the second column of `/proc/net/softnet_stat`), since the start of the
+/// machine.
+fn dropped_on_the_way() -> Result<u64> {
+    let table = fs::read_to_string("/proc/net/softnet_stat").context("/proc/net/softnet_stat")?;
+    let dropped = table.lines().map(|line| -> Result<u64> {
+        let column = line.split_whitespace().nth(1).context("a short line in softnet_stat")?;
+        Ok(u64::from_str_radix(column, 16)?)
+    });
+    dropped.sum()
 }
 
 /// A thousand datagrams a second.
@@ -388,6 +419,10 @@ fn steady(time: Duration) -> Load {
         segmented: false,
     }
 }
+
+/// Who floods has a machine of its own: one processor has the flood and the network it comes over, another everything else.
+const FLOODER: usize = 0;
+const ALL_OTHERS: usize = 1;
 
 /// How long a flood goes on before anything is measured.
 const FLOOD_BEGINS: Duration = Duration::from_millis(300);

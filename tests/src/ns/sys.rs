@@ -125,6 +125,23 @@ pub fn take_real_time_priority() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps the calling thread, and what it starts from now on, on one processor.
+///
+/// # Errors
+/// What `sched_setaffinity(2)` reports, for instance that there is no such processor.
+pub fn stay_on_processor(number: usize) -> io::Result<()> {
+    // SAFETY: cpu_set_t is a plain C structure for which all zeros is valid.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    if number >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: the number is one that a set has.
+    unsafe { libc::CPU_SET(number, &mut set) };
+    // SAFETY: pointer and length describe the live set, which the call only reads; 0 is the calling thread.
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) })?;
+    Ok(())
+}
+
 /// Waits until one of two sockets has a packet or `timeout` has passed, to the nanosecond.
 ///
 /// # Errors

@@ -20,7 +20,9 @@ use crate::{
 fn made_up(number: u32) -> PublicKey {
     let mut seed = [0xfa; 32];
     seed[..4].copy_from_slice(&number.to_be_bytes());
-    Identity::from_seed(Seed::from_bytes(seed), Work::NONE).unwrap().public()
+    Identity::from_seed(Seed::from_bytes(seed), Work::NONE)
+        .unwrap()
+        .public()
 }
 
 /// Two nodes in one network that have spoken with each other for over a minute.
@@ -176,7 +178,9 @@ fn a_member_that_says_all_it_can_fills_nothing() {
             },
             Control::Claims {
                 number: 10_000 + round,
-                claims: (0..100_u8).map(|place| (place, Some(Ipv4Addr::new(10, 64, 1, place)))).collect(),
+                claims: (0..100_u8)
+                    .map(|place| (place, Some(Ipv4Addr::new(10, 64, 1, place))))
+                    .collect(),
             },
             Control::GroupAck {
                 sequences: (0..100).collect(),
@@ -210,7 +214,11 @@ fn a_member_that_says_all_it_can_fills_nothing() {
         let peer = lab.peer(node, &lab.key(hostile));
         assert!(peer.homes.len() <= 4 && peer.claims.len() <= 16 && peer.up.len() <= 16);
         assert!(peer.sessions.iter().count() <= 4 && peer.direct.known().len() <= 2);
-        assert!(engine.peers.len() <= 10 && engine.assemblies.len() <= 8, "{}", engine.assemblies.len());
+        assert!(
+            engine.peers.len() <= 10 && engine.assemblies.len() <= 8,
+            "{}",
+            engine.assemblies.len()
+        );
         assert!(engine.traversal.aimed() <= 64 && engine.worlds.fetching() <= 8);
         assert!(engine.early.bytes() <= 4 << 20);
     }
@@ -249,7 +257,10 @@ fn a_node_that_says_all_it_can_to_a_supernode_fills_nothing() {
         }
         lab.run(2 * DELAY);
         let status = lab.hosts[supernode].engine.anchor();
-        assert!(status.registrations == 2 && status.subscriptions <= 20 && status.claims <= 40, "{status:?}");
+        assert!(
+            status.registrations == 2 && status.subscriptions <= 20 && status.claims <= 40,
+            "{status:?}"
+        );
     }
     assert!(lab.hosts[supernode].engine.counters().lookups_limited > 100);
     assert!(lab.hosts[nodes[1]].engine.supernodes()[0].registered);
@@ -280,7 +291,9 @@ fn who_is_registered_keeps_its_place_when_many_more_come() {
     lab.run_seconds(60);
     let registered = |range: std::ops::Range<usize>| {
         let nodes = nodes[range].iter();
-        nodes.filter(|node| lab.hosts[**node].engine.supernodes()[0].registered).count()
+        nodes
+            .filter(|node| lab.hosts[**node].engine.supernodes()[0].registered)
+            .count()
     };
     assert_eq!(registered(0..10), 10, "who was there first");
     let [crowd, later] = [registered(10..50), registered(50..60)];

@@ -343,24 +343,61 @@ fn a_node_under_load_is_reached_over_the_relay_and_the_cookie_counts_for_the_ind
 
 #[test]
 fn keys_are_renewed_under_load_and_no_frame_is_lost() {
-    let (mut lab, [supernode, a, b]) = Lab::with_two_nodes();
-    let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
-    lab.run_seconds(3);
-    let frame = frame(lab.mac(b, b1), lab.mac(a, a1), 1);
-    let before = lab.handshakes_begun();
-    let mut sent = 0;
-    for number in 0..1300 {
-        if number % 9 == 0 {
-            load(&mut lab, b);
-            load(&mut lab, supernode);
+    for direct in [false, true] {
+        let (mut lab, [supernode, a, b]) = Lab::with_two_nodes();
+        lab.open = direct;
+        let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
+        lab.run_seconds(3);
+        let frame = frame(lab.mac(b, b1), lab.mac(a, a1), 1);
+        let before = lab.handshakes_begun();
+        let mut sent = 0;
+        for number in 0..1300 {
+            if number % 9 == 0 {
+                load(&mut lab, b);
+                load(&mut lab, supernode);
+            }
+            lab.send(a, a1, &frame);
+            sent += 1;
+            lab.run(Duration::from_millis(100));
         }
-        lab.send(a, a1, &frame);
-        sent += 1;
-        lab.run(Duration::from_millis(100));
+        assert_eq!(lab.received(b, b1, &frame), sent, "direct: {direct}");
+        assert_eq!(lab.handshakes_begun() - before, 2, "first contact and one renewal");
+        assert_eq!(lab.hosts[a].engine.counters().cookies_received, 2, "one for each");
     }
-    assert_eq!(lab.received(b, b1, &frame), sent);
-    assert_eq!(lab.handshakes_begun() - before, 2, "first contact and one renewal");
-    assert_eq!(lab.hosts[a].engine.counters().cookies_received, 2, "one for each");
+}
+
+#[test]
+fn supernodes_under_load_are_reached_through_each_other() {
+    let mut lab = Lab::new();
+    let supernodes = [lab.add(Role::Supernode), lab.add(Role::Supernode)];
+    let nodes = [lab.add(Role::Node), lab.add(Role::Node)];
+    // Each node reaches one supernode, and the nodes do not reach each other.
+    lab.wire = Box::new(move |from, to, _| ![(2, 1), (1, 2), (3, 0), (0, 3)].contains(&(from, to)));
+    for host in supernodes.iter().chain(&nodes) {
+        lab.set_world(*host, 1, &supernodes);
+    }
+    let [a1, b1] = nodes.map(|node| lab.join(node, &link(1)));
+    let [a, b] = nodes;
+    let run = |lab: &mut Lab, seconds: u32| {
+        let end = lab.now + Duration::from_secs(1) * seconds;
+        while lab.now < end {
+            for place in [supernodes[0], supernodes[1], b] {
+                load(lab, place);
+            }
+            lab.run(Duration::from_millis(500));
+        }
+    };
+    run(&mut lab, 8);
+    for supernode in supernodes {
+        assert_eq!(lab.hosts[supernode].engine.anchor().registrations, 2);
+    }
+    let taken = |lab: &Lab| lab.hosts[a].engine.counters().cookies_received;
+    assert_eq!(taken(&lab), 2, "of both supernodes");
+    let first = frame(lab.mac(b, b1), lab.mac(a, a1), 1);
+    lab.send(a, a1, &first);
+    run(&mut lab, 2);
+    assert_eq!(lab.received(b, b1, &first), 1);
+    assert_eq!(taken(&lab), 3, "of the other node, over both supernodes");
 }
 
 #[test]

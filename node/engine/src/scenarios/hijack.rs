@@ -76,8 +76,11 @@ fn no_data_goes_to_where_genuine_datagrams_are_sent_from() {
         });
         assert!(spoofed >= least, "{spoofed}");
         let sent = lab.log.take().unwrap();
-        let elsewhere: Vec<usize> =
-            sent.iter().filter(|sent| sent.to == ELSEWHERE).map(|sent| sent.bytes.len()).collect();
+        let elsewhere: Vec<usize> = sent
+            .iter()
+            .filter(|sent| sent.to == ELSEWHERE)
+            .map(|sent| sent.bytes.len())
+            .collect();
         assert!(elsewhere.iter().all(|bytes| *bytes == CHALLENGE), "challenges alone");
         assert!(elsewhere.iter().sum::<usize>() <= bytes && elsewhere.len() <= spoofed);
         assert!(instead || elsewhere.is_empty(), "copies are replays");
@@ -107,7 +110,10 @@ fn a_registration_does_not_move_to_where_its_datagrams_are_sent_from() {
                 bytes += datagram.len();
             }
             let relayed: Vec<Vec<u8>> = {
-                let passing = lab.passing.iter().filter(|passing| passing.from == from && passing.to == to);
+                let passing = lab
+                    .passing
+                    .iter()
+                    .filter(|passing| passing.from == from && passing.to == to);
                 passing.map(|passing| passing.bytes.clone()).collect()
             };
             for datagram in relayed {
@@ -118,11 +124,20 @@ fn a_registration_does_not_move_to_where_its_datagrams_are_sent_from() {
         });
         assert!(spoofed >= 10_000, "{spoofed}");
         let sent = lab.log.take().unwrap();
-        let elsewhere: Vec<usize> =
-            sent.iter().filter(|sent| sent.to == ELSEWHERE).map(|sent| sent.bytes.len()).collect();
-        assert!(elsewhere.iter().all(|bytes| *bytes <= CHALLENGE), "challenges and hints alone");
+        let elsewhere: Vec<usize> = sent
+            .iter()
+            .filter(|sent| sent.to == ELSEWHERE)
+            .map(|sent| sent.bytes.len())
+            .collect();
+        assert!(
+            elsewhere.iter().all(|bytes| *bytes <= CHALLENGE),
+            "challenges and hints alone"
+        );
         assert!(elsewhere.iter().sum::<usize>() <= bytes && elsewhere.len() <= spoofed);
-        let relayed = sent.iter().filter(|sent| sent.to == ELSEWHERE && sent.bytes[0] == 4).count();
+        let relayed = sent
+            .iter()
+            .filter(|sent| sent.to == ELSEWHERE && sent.bytes[0] == 4)
+            .count();
         assert_eq!(relayed, 0, "what is relayed to the node goes where it is");
         let id = lab.peer_id(supernode, &lab.key(nodes[1]));
         let path = lab.hosts[supernode].engine.peers.get(id).unwrap().path;

@@ -12,7 +12,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, Outbox, Received, Role, Time,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, Outbox, Received,
+    Role, Time,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,

@@ -219,7 +219,10 @@ impl<'a> Datagram<'a> {
 
     /// Whether this is a message of a handshake.
     pub(crate) fn is_handshake(&self) -> bool {
-        matches!(self, Self::Initiation { .. } | Self::Response { .. })
+        matches!(
+            self,
+            Self::Initiation { .. } | Self::Response { .. } | Self::Cookie { .. }
+        )
     }
 }
 
