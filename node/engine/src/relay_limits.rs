@@ -399,9 +399,9 @@ mod tests {
             for second in 0..10 {
                 let mut of_each = vec![0_usize; flooders];
                 for _ in 0..300 {
-                    for flooder in 0..flooders {
+                    for (flooder, taken) in of_each.iter_mut().enumerate() {
                         let number = u8::try_from(flooder).unwrap();
-                        of_each[flooder] += usize::from(inbound.admit(at(second * 1000), origin(number), to));
+                        *taken += usize::from(inbound.admit(at(second * 1000), origin(number), to));
                     }
                 }
                 newcomer += usize::from(inbound.admit(at(second * 1000 + 999), origin(200), to));

@@ -50,7 +50,7 @@ impl Engine {
         let unregistered = |id: &PeerId| !self.anchor.has_registration(*id);
         let peers = self.peers.iter().filter(|(id, _)| unregistered(id));
         let mut ranked: Vec<_> = peers.filter_map(|(id, peer)| Some((value(now, peer)?, id))).collect();
-        let share = (most / SHARE).min(MAX_UNREGISTERED / SHARE).max(1).min(ranked.len());
+        let share = (most / SHARE).clamp(1, MAX_UNREGISTERED / SHARE).min(ranked.len());
         if share == 0 {
             return false;
         }

@@ -231,14 +231,12 @@ impl Engine {
         let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
             return;
         };
-        let behind = |(_, subscriber): &(&PeerId, &Box<Subscriber>)| {
-            subscriber.under_way.is_none() && subscriber.acknowledged < list.version
-        };
+        let behind = |subscriber: &Subscriber| subscriber.under_way.is_none() && subscriber.acknowledged < list.version;
         let many = list.present > ALL;
         let due: Vec<PeerId> = list
             .subscribers
             .iter()
-            .filter(behind)
+            .filter(|(_, subscriber)| behind(subscriber))
             .filter(|(_, subscriber)| !many || subscriber.acknowledged == 0 || subscriber.told <= ALL)
             .map(|(id, _)| *id)
             .collect();

@@ -27,6 +27,9 @@ const KINDS: [u8; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 /// The kinds of sealed messages; control messages have kinds of their own.
 const SEALED: [u8; 5] = [1, 2, 3, 4, 5];
 
+/// Puts something before a datagram.
+type Envelope = Box<dyn Fn(&mut Vec<u8>)>;
+
 /// Two supernodes of one world, and two nodes that speak straight to each other.
 struct World {
     lab: Lab,
@@ -207,7 +210,7 @@ fn what_only_looks_like_a_datagram_brings_no_more_back() {
         let node_id = world.lab.key(world.nodes[1]).node_id();
         let tag = SupernodeTag::of(&world.lab.key(world.supernodes[1]).node_id());
         let index = RelayIndex(0x0101_0101);
-        let envelopes: [Box<dyn Fn(&mut Vec<u8>)>; 6] = [
+        let envelopes: [Envelope; 6] = [
             Box::new(|_| {}),
             Box::new(move |bytes| put_relay(bytes, RelayTarget::Index(index), index)),
             Box::new(move |bytes| put_relay(bytes, RelayTarget::Node(node_id), index)),
