@@ -20,7 +20,7 @@ use std::{
 };
 
 use farlan_crypto::{NodeId, PublicKey, Work};
-use farlan_engine::{Config as EngineConfig, Event, Role};
+use farlan_engine::{Config as EngineConfig, Event, Limits, Role};
 use farlan_netconf::World;
 use farlan_tap::TapError;
 use tokio::{
@@ -143,6 +143,7 @@ impl Running {
             identity,
             work: Work::REQUIRED,
             role: Role::Node,
+            limits: Limits::default(),
         };
         let book = Book::load(&state, Work::REQUIRED)?;
         // The helper knows whose cards it makes before anything of the network is read.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod aims;
 mod anchor;
 mod api;
 mod batch;
@@ -22,11 +23,13 @@ mod cookies;
 mod counters;
 mod direct;
 mod directory;
+mod early;
 mod engine;
 mod forwarding;
 mod fragments;
 mod gate;
 mod handshakes;
+mod hints;
 mod homes;
 mod inbound;
 mod lanes;
@@ -41,9 +44,13 @@ mod outbound;
 mod paths;
 mod peers;
 mod ping;
+mod places;
+mod rates;
+mod relay_limits;
 mod relays;
 mod rendezvous;
 mod retry;
+mod room;
 mod sessions;
 mod sizes;
 mod subscriptions;
@@ -59,7 +66,7 @@ mod work;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
+    Anchor, AnchorStatus, Config, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
