@@ -10,6 +10,7 @@
 //! | [`replay`] | the window that recognises datagrams seen before |
 //! | [`hash`] | SHA-512 and HMAC-SHA512 |
 //! | [`random`] | the generator of the daemon |
+//! | [`secret`] | secret bytes that stay at one place and are wiped there |
 //! | [`defects`] | faults for the tests to find; nothing in normal builds |
 //!
 //! Apart from [`secret_file`] and [`random`] nothing here touches the operating system; time never occurs, and
@@ -24,6 +25,7 @@ pub mod noise;
 mod plaintext;
 pub mod random;
 pub mod replay;
+pub mod secret;
 #[cfg(unix)]
 pub mod secret_file;
 pub mod session;
@@ -34,4 +36,5 @@ pub use identity::{BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, P
 pub use noise::{HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys};
 pub use random::{RandomError, SystemRandom};
 pub use replay::ReplayWindow;
+pub use secret::{Secret, wipe_stack};
 pub use session::{Exhausted, OpenError, Opener, PLAINTEXT, SealJob, Sealer, Window, seal_batch};

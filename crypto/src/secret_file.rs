@@ -18,6 +18,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::identity::{Identity, KeyError, Seed, Work};
+use crate::secret::Secret;
 
 /// Reads the identity at `path`.
 ///
@@ -213,8 +214,12 @@ fn create_temporary(path: &Path) -> Result<(PathBuf, File), SecretFileError> {
 fn write_line(mut file: File, identity: &Identity) -> io::Result<()> {
     // A umask can have taken bits of the owner away.
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    let digits = Zeroizing::new(HEXLOWER.encode(identity.seed().as_bytes()));
-    let line = Zeroizing::new(format!("{KIND} {}\n", *digits));
+    // A text that grows would leave its beginnings behind.
+    let mut line = Zeroizing::new(String::with_capacity(LINE));
+    line.push_str(KIND);
+    line.push(' ');
+    HEXLOWER.encode_append(identity.seed().as_bytes(), &mut line);
+    line.push('\n');
     file.write_all(line.as_bytes())?;
     file.sync_all()
 }
@@ -223,8 +228,12 @@ fn write_line(mut file: File, identity: &Identity) -> io::Result<()> {
 fn parse(text: &[u8]) -> Option<Seed> {
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     let digits = line.strip_prefix(KIND.as_bytes())?.strip_prefix(b" ")?;
-    let bytes = Zeroizing::new(HEXLOWER_PERMISSIVE.decode(digits).ok()?);
-    Some(Seed::from_bytes(bytes.as_slice().try_into().ok()?))
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut decoded = Ok(0);
+    let seed = Secret::filled(|seed| decoded = HEXLOWER_PERMISSIVE.decode_mut(digits, seed));
+    decoded.ok().map(|_| Seed::new(seed))
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -131,7 +131,7 @@ fn the_handshake_is_reproduced() {
         prologue,
         &alice,
         &bob.public(),
-        [0x11; 32],
+        &[0x11; 32],
         alice.public().as_bytes(),
         &mut message_1,
     )
@@ -144,7 +144,7 @@ fn the_handshake_is_reproduced() {
     assert_eq!(claimed, alice.public());
     assert!(responder.remote_is(&claimed));
     let mut message_2 = Vec::new();
-    let bobs = responder.respond([0x22; 32], b"welcome", &mut message_2).unwrap();
+    let bobs = responder.respond(&[0x22; 32], b"welcome", &mut message_2).unwrap();
     assert_eq!(hex(&message_2), MESSAGE_2);
 
     let mut payload = Vec::new();

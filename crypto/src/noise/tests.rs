@@ -99,7 +99,7 @@ impl Script {
             &self.prologue,
             &initiator,
             &responder.public,
-            self.ephemerals[0],
+            &self.ephemerals[0],
             &self.payloads[0],
             &mut messages[0],
         )
@@ -108,7 +108,7 @@ impl Script {
         assert_eq!(payload, self.payloads[0]);
         assert_eq!(second.remote_static(), initiator.public);
         let theirs = second
-            .respond(self.ephemerals[1], &self.payloads[1], &mut messages[1])
+            .respond(&self.ephemerals[1], &self.payloads[1], &mut messages[1])
             .unwrap();
         payload.clear();
         let mine = first.finish_with(&initiator, &messages[1], &mut payload).unwrap();
@@ -135,7 +135,7 @@ impl Script {
             &self.prologue,
             &initiator,
             &self.responder_public(),
-            self.ephemerals[0],
+            &self.ephemerals[0],
             &self.payloads[0],
             &mut messages[0],
         )
@@ -163,7 +163,7 @@ impl Script {
         assert_eq!(payload, self.payloads[0]);
         assert_eq!(second.remote_static(), static_key(self.initiator).public);
         let mine = second
-            .respond(self.ephemerals[1], &self.payloads[1], &mut messages[1])
+            .respond(&self.ephemerals[1], &self.payloads[1], &mut messages[1])
             .unwrap();
         assert_eq!(snow_reads(&mut snow, &messages[1]), self.payloads[1]);
         let keys = [*mine.receive.as_bytes(), *mine.send.as_bytes()];
@@ -395,7 +395,7 @@ type Begun = (Initiator<SalsaPoly>, Vec<u8>);
 fn begin(local: &Identity, remote: &Identity) -> Begun {
     let mut message = Vec::new();
     let key = remote.public();
-    let initiator = Initiator::start(b"p", local, &key, [3; 32], b"to you", &mut message).unwrap();
+    let initiator = Initiator::start(b"p", local, &key, &[3; 32], b"to you", &mut message).unwrap();
     (initiator, message)
 }
 
@@ -417,7 +417,7 @@ fn identities_shake_hands() {
     assert!(responder.remote_is(&alice.public()));
     assert!(!responder.remote_is(&bob.public()));
     let mut answer = b"header".to_vec();
-    let theirs = responder.respond([4; 32], b"", &mut answer).unwrap();
+    let theirs = responder.respond(&[4; 32], b"", &mut answer).unwrap();
     assert_eq!(answer.len(), 6 + MESSAGE_2_OVERHEAD);
     let mut payload = Vec::new();
     let mine = initiator.finish(&alice, &answer[6..], &mut payload).unwrap();
@@ -469,7 +469,7 @@ fn message_2_with_any_change_is_refused_and_the_true_one_still_taken() {
     let mut answer = Vec::new();
     let theirs = read(&bob, &message)
         .unwrap()
-        .respond([4; 32], b"to me", &mut answer)
+        .respond(&[4; 32], b"to me", &mut answer)
         .unwrap();
     let refused = |bad: &[u8]| {
         let mut payload = b"before".to_vec();
@@ -506,7 +506,7 @@ fn only_the_responder_can_answer() {
     let mut answer = Vec::new();
     read(&mallory, &to_mallory)
         .unwrap()
-        .respond([4; 32], b"", &mut answer)
+        .respond(&[4; 32], b"", &mut answer)
         .unwrap();
     assert_eq!(
         to_bob.finish(&alice, &answer, &mut Vec::new()).err(),
@@ -555,7 +555,7 @@ fn weak_points_are_refused_wherever_they_come() {
         );
 
         let mut out = b"before".to_vec();
-        let begun = Initiator::<SalsaPoly>::start_with(b"p", alice.noise(), &point, [3; 32], b"", &mut out);
+        let begun = Initiator::<SalsaPoly>::start_with(b"p", alice.noise(), &point, &[3; 32], b"", &mut out);
         assert_eq!(begun.err(), Some(HandshakeError::WeakKey));
         assert_eq!(out, b"before");
 
@@ -579,6 +579,6 @@ fn debug_shows_no_secret() {
     assert_eq!(format!("{initiator:?}"), "Initiator(..)");
     let responder = read(&bob, &message).unwrap();
     assert_eq!(format!("{responder:?}"), "Responder(..)");
-    let keys = responder.respond([4; 32], b"", &mut Vec::new()).unwrap();
+    let keys = responder.respond(&[4; 32], b"", &mut Vec::new()).unwrap();
     assert_eq!(format!("{keys:?}"), "SessionKeys(..)");
 }

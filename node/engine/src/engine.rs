@@ -7,9 +7,8 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{Identity, NodeId, PublicKey, Work};
+use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work};
 use rand_core::{CryptoRng, Rng as _};
-use zeroize::Zeroizing;
 
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
@@ -47,7 +46,7 @@ pub struct Engine {
     pub(crate) work: Work,
     pub(crate) role: Role,
     pub(crate) random: Box<dyn CryptoRng + Send>,
-    pub(crate) entropy: VecDeque<Zeroizing<[u8; 32]>>,
+    pub(crate) entropy: VecDeque<Secret<32>>,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
     pub(crate) handshakes: Handshakes,
@@ -141,9 +140,9 @@ impl Engine {
     }
 
     /// Takes 32 fresh bytes of the operating system's randomness, to be mixed into the next handshake.
-    pub fn add_entropy(&mut self, bytes: [u8; 32]) {
+    pub fn add_entropy(&mut self, bytes: Secret<32>) {
         if self.entropy.len() < ENTROPY_KEPT {
-            self.entropy.push_back(Zeroizing::new(bytes));
+            self.entropy.push_back(bytes);
         }
     }
 

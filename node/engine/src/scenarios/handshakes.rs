@@ -248,7 +248,7 @@ fn initiation_with(prologue: &[u8], who: u16, try_number: u8, key: &PublicKey) -
     put_initiation(&mut datagram, SessionIndex(who.into()));
     let payload = [&datagram, &identity.public().as_bytes()[..]].concat();
     let ephemeral = [try_number.wrapping_add(1); 32];
-    Initiator::<SalsaPoly>::start(prologue, &identity, key, ephemeral, &payload, &mut datagram).unwrap();
+    Initiator::<SalsaPoly>::start(prologue, &identity, key, &ephemeral, &payload, &mut datagram).unwrap();
     datagram
 }
 

@@ -69,7 +69,7 @@ fn initiation() -> (Vec<u8>, Initiator<SalsaPoly>) {
         PROLOGUE,
         &initiator,
         &responder.public(),
-        [0x11; 32],
+        &[0x11; 32],
         &payload,
         &mut datagram,
     );
@@ -85,7 +85,7 @@ fn response() -> (Vec<u8>, SessionKeys) {
     let mut datagram = Vec::new();
     put_response(&mut datagram, INITIATOR, RESPONDER);
     let payload = [datagram.as_slice(), responder.public().as_bytes()].concat();
-    let keys = state.respond([0x22; 32], &payload, &mut datagram).unwrap();
+    let keys = state.respond(&[0x22; 32], &payload, &mut datagram).unwrap();
     (datagram, keys)
 }
 
