@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work};
+use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work, wipe_stack};
 use rand_core::{CryptoRng, Rng as _};
 
 use crate::{
@@ -255,13 +255,17 @@ impl Engine {
         }
     }
 
-    /// Ends every call that takes packets or time: acknowledgements leave, events are handed over.
+    /// Ends every call that takes packets or time: acknowledgements leave, events are handed over, and what ended keys left
+    /// on the stack is wiped.
     pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
         self.review_supernodes(now, out);
         self.flush_registrations(now, out);
         self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
+        if self.peers.take_keys_ended() {
+            wipe_stack();
+        }
     }
 
     fn tend_peer(&mut self, now: Time, id: PeerId, out: &mut Outbox) {

@@ -5,6 +5,7 @@ mod directory;
 mod ethernet;
 mod handshakes;
 mod lab;
+mod memory;
 mod networks;
 mod offloads;
 mod paths;

@@ -1,0 +1,83 @@
+//! Keys that a session used are in memory as long as the session, and no longer.
+
+#[path = "../../../../crypto/tests/scan/mod.rs"]
+mod scan;
+
+use std::time::Duration;
+
+use farlan_crypto::wipe_stack;
+use scan::{Memory, Needles};
+
+use super::lab::{Lab, Place, frame, link};
+use crate::{NetworkHandle, Outbox, sessions::Lifetime};
+
+/// The keys under which the engine at `place` sends to the peer at `other`, and the receiver's index of the newest.
+fn keys(lab: &mut Lab, place: Place, other: Place) -> Needles {
+    let key = lab.key(other);
+    let id = lab.peer_id(place, &key);
+    let peer = lab.hosts[place].engine.peers.get_mut(id).unwrap();
+    let mut needles = Needles::default();
+    for session in peer.sessions.iter() {
+        let mut nothing = [0; 16];
+        let job = session.sealer.job(0, &[], &mut nothing);
+        needles.add(&format!("{:?} of {place}", session.local), job.key.as_bytes());
+    }
+    needles
+}
+
+fn found(needles: &Needles) -> usize {
+    let memory = Memory::of("self").expect("a process may look at itself");
+    needles.found(&memory).len()
+}
+
+/// A frame a second from both, for so long.
+fn talk(lab: &mut Lab, nodes: [Place; 2], networks: [NetworkHandle; 2], time: Duration) {
+    let [a, b] = [0, 1].map(|n| lab.mac(nodes[n], networks[n]));
+    for second in 0..time.as_secs() {
+        lab.send(nodes[0], networks[0], &frame(b, a, second as u8));
+        lab.send(nodes[1], networks[1], &frame(a, b, second as u8));
+        lab.run_seconds(1);
+    }
+}
+
+/// One test, for two at a time would each find what the other reads.
+#[test]
+fn keys_that_ended_are_nowhere_in_memory() {
+    let (mut lab, [_, a, b]) = Lab::with_two_nodes();
+    let networks = [a, b].map(|node| lab.join(node, &link(1)));
+    lab.run_seconds(5);
+    talk(&mut lab, [a, b], networks, Duration::from_secs(5));
+    let old = [keys(&mut lab, a, b), keys(&mut lab, b, a)];
+    assert_eq!(
+        old.each_ref().map(Needles::len),
+        [2, 2],
+        "one session, two halves of a key"
+    );
+    assert_eq!(old.each_ref().map(found), [2, 2]);
+
+    // The old keys stay until those who use the new ones have not heard of them for a minute, and never for longer than
+    // their age allows.
+    talk(&mut lab, [a, b], networks, Lifetime::PEER.rekey);
+    let both = [keys(&mut lab, a, b), keys(&mut lab, b, a)];
+    assert_eq!(
+        both.each_ref().map(Needles::len),
+        [4, 4],
+        "the new session beside the old one"
+    );
+    assert_eq!(both.each_ref().map(found), [4, 4]);
+    talk(&mut lab, [a, b], networks, Lifetime::PEER.end - Lifetime::PEER.rekey);
+    let new = [keys(&mut lab, a, b), keys(&mut lab, b, a)];
+    assert_eq!(new.each_ref().map(Needles::len), [2, 2], "the new session alone");
+    assert_eq!(old.each_ref().map(found), [0, 0]);
+    assert_eq!(new.each_ref().map(found), [2, 2]);
+
+    // After a goodbye nothing is left at the one who goes on, though the other lives.
+    let mut out = Outbox::default();
+    let now = lab.now;
+    lab.hosts[a].engine.shutdown(now, &mut out);
+    lab.take(a, &mut out);
+    lab.run_seconds(1);
+    lab.restart(a);
+    wipe_stack();
+    assert_eq!(new.each_ref().map(found), [0, 0]);
+}
