@@ -89,8 +89,8 @@ pub struct Needles(Vec<(String, [u8; NEEDLE])>);
 const MASK: u8 = 0xa5;
 
 impl Needles {
-    /// Looks for `secret` as well: for each of its pieces of [`NEEDLE`] bytes.
-    pub fn add(&mut self, name: &str, secret: &[u8]) {
+    /// Looks for `secret` as well: for each of its pieces of [`NEEDLE`] bytes. Returns how many pieces there are by now.
+    pub fn add(&mut self, name: &str, secret: &[u8]) -> usize {
         let (pieces, _) = secret.as_chunks::<NEEDLE>();
         for (number, piece) in pieces.iter().enumerate() {
             let mut masked = [0; NEEDLE];
@@ -99,6 +99,7 @@ impl Needles {
             }
             self.0.push((format!("{name}, piece {number}"), masked));
         }
+        self.0.len()
     }
 
     /// The pieces that are somewhere in `memory`, by name, with how often.
@@ -121,10 +122,5 @@ impl Needles {
         });
         let found = self.0.iter().zip(counts).filter(|(_, count)| *count > 0);
         found.map(|((name, _), count)| (name.as_str(), count)).collect()
-    }
-
-    /// How many pieces there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 }

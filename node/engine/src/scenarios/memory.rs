@@ -11,21 +11,21 @@ use scan::{Memory, Needles};
 use super::lab::{Lab, Place, frame, link};
 use crate::{NetworkHandle, Outbox, sessions::Lifetime};
 
-/// The keys under which the engine at `place` sends to the peer at `other`, and the receiver's index of the newest.
-fn keys(lab: &mut Lab, place: Place, other: Place) -> Needles {
+/// The keys under which the engine at `place` sends to the peer at `other`, and in how many pieces they are looked for.
+fn keys(lab: &mut Lab, place: Place, other: Place) -> (usize, Needles) {
     let key = lab.key(other);
     let id = lab.peer_id(place, &key);
     let peer = lab.hosts[place].engine.peers.get_mut(id).unwrap();
-    let mut needles = Needles::default();
+    let (mut pieces, mut needles) = (0, Needles::default());
     for session in peer.sessions.iter() {
         let mut nothing = [0; 16];
         let job = session.sealer.job(0, &[], &mut nothing);
-        needles.add(&format!("{:?} of {place}", session.local), job.key.as_bytes());
+        pieces = needles.add(&format!("{:?} of {place}", session.local), job.key.as_bytes());
     }
-    needles
+    (pieces, needles)
 }
 
-fn found(needles: &Needles) -> usize {
+fn found((_, needles): &(usize, Needles)) -> usize {
     let memory = Memory::of("self").expect("a process may look at itself");
     needles.found(&memory).len()
 }
@@ -49,7 +49,7 @@ fn keys_that_ended_are_nowhere_in_memory() {
     talk(&mut lab, [a, b], networks, Duration::from_secs(5));
     let old = [keys(&mut lab, a, b), keys(&mut lab, b, a)];
     assert_eq!(
-        old.each_ref().map(Needles::len),
+        old.each_ref().map(|keys| keys.0),
         [2, 2],
         "one session, two halves of a key"
     );
@@ -60,14 +60,14 @@ fn keys_that_ended_are_nowhere_in_memory() {
     talk(&mut lab, [a, b], networks, Lifetime::PEER.rekey);
     let both = [keys(&mut lab, a, b), keys(&mut lab, b, a)];
     assert_eq!(
-        both.each_ref().map(Needles::len),
+        both.each_ref().map(|keys| keys.0),
         [4, 4],
         "the new session beside the old one"
     );
     assert_eq!(both.each_ref().map(found), [4, 4]);
     talk(&mut lab, [a, b], networks, Lifetime::PEER.end - Lifetime::PEER.rekey);
     let new = [keys(&mut lab, a, b), keys(&mut lab, b, a)];
-    assert_eq!(new.each_ref().map(Needles::len), [2, 2], "the new session alone");
+    assert_eq!(new.each_ref().map(|keys| keys.0), [2, 2], "the new session alone");
     assert_eq!(old.each_ref().map(found), [0, 0]);
     assert_eq!(new.each_ref().map(found), [2, 2]);
 
