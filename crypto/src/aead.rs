@@ -124,7 +124,7 @@ fn start(key: &Key, counter: u64) -> (Salsa20, Poly1305) {
     (cipher, mac)
 }
 
-fn authenticate(mut mac: Poly1305, aad: &[u8], ciphertext: &[u8]) -> [u8; TAG] {
+pub(crate) fn authenticate(mut mac: Poly1305, aad: &[u8], ciphertext: &[u8]) -> [u8; TAG] {
     mac.update_padded(aad);
     mac.update_padded(ciphertext);
     let mut lengths = poly1305::Block::default();

@@ -20,6 +20,8 @@ pub mod aead;
 pub mod defects;
 pub mod hash;
 pub mod identity;
+#[cfg(test)]
+mod judges;
 pub mod noise;
 #[cfg(feature = "plaintext")]
 mod plaintext;

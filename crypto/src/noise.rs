@@ -370,7 +370,10 @@ impl<C> Clone for SymmetricState<C> {
 }
 
 /// X25519 that refuses the all-zero result (RFC 7748 §6.1).
-fn diffie_hellman(secret: &StaticSecret, public: &[u8; POINT]) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
+pub(crate) fn diffie_hellman(
+    secret: &StaticSecret,
+    public: &[u8; POINT],
+) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
     let shared = secret.diffie_hellman(&x25519_dalek::PublicKey::from(*public));
     if !shared.was_contributory() && !planted("weak-point-accepted") {
         return Err(HandshakeError::WeakKey);
