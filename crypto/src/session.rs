@@ -82,7 +82,6 @@ impl fmt::Debug for Sealer {
 }
 
 /// One message to seal; the fields are the arguments of [`Aead::seal`].
-#[derive(Debug)]
 pub struct SealJob<'a> {
     /// The session's sending key.
     pub key: &'a Key,
@@ -92,6 +91,15 @@ pub struct SealJob<'a> {
     pub aad: &'a [u8],
     /// The message, followed by 16 bytes that receive the tag.
     pub message_and_tag: &'a mut [u8],
+}
+
+impl fmt::Debug for SealJob<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealJob")
+            .field("counter", &self.counter)
+            .field("length", &self.message_and_tag.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Seals many messages, of any sessions and lengths, each exactly as [`Sealer::seal`] would.

@@ -2,6 +2,7 @@
 
 mod batches;
 mod directory;
+mod eavesdropper;
 mod ethernet;
 mod handshakes;
 mod lab;
@@ -9,6 +10,7 @@ mod memory;
 mod networks;
 mod offloads;
 mod paths;
+mod replays;
 mod supernodes;
 mod switch;
 mod twins;
