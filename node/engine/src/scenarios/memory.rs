@@ -2,14 +2,17 @@
 
 #[path = "../../../../crypto/tests/scan/mod.rs"]
 mod scan;
+#[path = "../../../../crypto/tests/shown/mod.rs"]
+mod shown;
 
 use std::time::Duration;
 
 use farlan_crypto::wipe_stack;
+use farlan_netconf::{Mtu, Parameters};
 use scan::{Memory, Needles};
 
-use super::lab::{Lab, Place, frame, link};
-use crate::{NetworkHandle, Outbox, sessions::Lifetime};
+use super::lab::{Lab, Place, frame, link, world_id};
+use crate::{Join, NetworkHandle, Outbox, sessions::Lifetime};
 
 /// The keys under which the engine at `place` sends to the peer at `other`, and in how many pieces they are looked for.
 fn keys(lab: &mut Lab, place: Place, other: Place) -> (usize, Needles) {
@@ -80,4 +83,42 @@ fn keys_that_ended_are_nowhere_in_memory() {
     lab.restart(a);
     wipe_stack();
     assert_eq!(new.each_ref().map(found), [0, 0]);
+}
+
+#[test]
+fn debug_shows_no_key_of_any_type() {
+    let random: [u8; 16] = std::array::from_fn(|n| 0x91 + 3 * n as u8);
+    let parameters = Parameters::link(random, "10.128.16.0/20".parse().unwrap(), Mtu::DEFAULT);
+    let (mut lab, [_, a, b]) = Lab::with_two_nodes();
+    for node in [a, b] {
+        lab.join(node, &parameters);
+    }
+    lab.run_seconds(5);
+    let join = Join {
+        parameters,
+        world: world_id(1),
+        ipv4: true,
+        preferred: None,
+        greet: Vec::new(),
+    };
+    let host = &lab.hosts[a];
+    let statuses = format!("{:?} {:?}", host.engine.networks(), host.engine.peers(lab.now));
+    for text in [
+        format!("{join:?}"),
+        format!("{:?}", host.engine),
+        format!("{:?}", host.events),
+        statuses,
+    ] {
+        shown::assert_hidden("what is told of a network", &text, &random);
+    }
+    let supernode = lab.key(0);
+    let peer = lab.peer(a, &supernode);
+    let mut judged = 0;
+    for session in peer.sessions.iter() {
+        let mut nothing = [0; 16];
+        let key = *session.sealer.job(0, &[], &mut nothing).key.as_bytes();
+        shown::assert_hidden("a peer", &format!("{peer:?} {peer:#x?}"), &key);
+        judged += 1;
+    }
+    assert_eq!(judged, 1);
 }
