@@ -28,7 +28,7 @@ fn debug_shows_no_secret_of_any_type() {
         ("Kind", format!("{:?} {:#x?}", parameters.kind, parameters.kind)),
         ("Parameters", format!("{parameters:?} {parameters:#x?}")),
         ("NetworkLink", format!("{link:?} {link:#x?}")),
-        ("Link", format!("{:?}", Link::Network(link.clone()))),
+        ("Link", format!("{:?}", Link::Network(link))),
         (
             "NetworkSecret",
             format!("{:?} {:#x?}", parameters.secret(), parameters.secret()),
