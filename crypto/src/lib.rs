@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`identity`] | the Ed25519 key of a node, its node id, work stamp and signatures |
 //! | [`secret_file`] | that key on disk |
+//! | [`private_file`] | files that only their owner may read, written whole |
 //! | [`noise`] | the Noise IK handshake, which yields [`noise::SessionKeys`] |
 //! | [`aead`] | Salsa20-Poly1305, the one cipher of farlan |
 //! | [`session`] | sealing and opening the datagrams of one session |
@@ -13,7 +14,7 @@
 //! | [`secret`] | secret bytes that stay at one place and are wiped there |
 //! | [`defects`] | faults for the tests to find; nothing in normal builds |
 //!
-//! Apart from [`secret_file`] and [`random`] nothing here touches the operating system; time never occurs, and
+//! Apart from [`secret_file`], [`private_file`] and [`random`] nothing here touches the operating system; time never occurs, and
 //! randomness is always an argument.
 
 pub mod aead;
@@ -25,6 +26,8 @@ mod judges;
 pub mod noise;
 #[cfg(feature = "plaintext")]
 mod plaintext;
+#[cfg(unix)]
+pub mod private_file;
 pub mod random;
 pub mod replay;
 pub mod secret;
