@@ -12,25 +12,29 @@ pub struct Block(&'static str);
 impl Block {
     /// Block `number`, counted from 0, of a section of appendix A.
     pub fn of(section: &str, number: usize) -> Self {
+        Self::all(section).nth(number).unwrap()
+    }
+
+    /// The block of a section that holds the value `label`.
+    pub fn holding(section: &str, label: &str) -> Self {
+        let holds = |block: &Self| block.0.lines().any(|line| value(line, label).is_some());
+        let block = Self::all(section).find(holds);
+        block.unwrap_or_else(|| panic!("no {label} in {section}"))
+    }
+
+    fn all(section: &str) -> impl Iterator<Item = Self> {
         let (_, from_section) = PAGE.split_once(&format!("\n### {section} ")).unwrap();
         let text = from_section.split("\n### ").next().unwrap();
-        Self(
-            text.split("```")
-                .nth(2 * number + 1)
-                .unwrap()
-                .strip_prefix("text\n")
-                .unwrap(),
-        )
+        text.split("```")
+            .skip(1)
+            .step_by(2)
+            .map(|block| Self(block.strip_prefix("text\n").unwrap()))
     }
 
     /// The lines of the value `label`.
     pub fn lines(&self, label: &str) -> Vec<&'static str> {
-        let value = |line: &'static str| {
-            let rest = line.strip_prefix(label)?;
-            (rest.is_empty() || rest.starts_with("  ")).then(|| rest.trim())
-        };
         let mut lines = self.0.lines();
-        let first = lines.by_ref().find_map(value);
+        let first = lines.by_ref().find_map(|line| value(line, label));
         let first = first.unwrap_or_else(|| panic!("no {label} in {}", self.0));
         let rest = lines.take_while(|line| line.starts_with("  ")).map(str::trim);
         [first]
@@ -62,4 +66,10 @@ impl Block {
     pub fn array<const N: usize>(&self, label: &str) -> [u8; N] {
         self.bytes(label).try_into().unwrap()
     }
+}
+
+/// What stands behind `label` in its line.
+fn value<'a>(line: &'a str, label: &str) -> Option<&'a str> {
+    let rest = line.strip_prefix(label)?;
+    (rest.is_empty() || rest.starts_with("  ")).then(|| rest.trim())
 }

@@ -19,6 +19,7 @@ use crate::{
     directory::Directory,
     forwarding::Siblings,
     fragments::Assemblies,
+    gate::Gate,
     handshakes::Handshakes,
     lookups::Lookups,
     multicast::Groups,
@@ -50,6 +51,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
     pub(crate) handshakes: Handshakes,
+    pub(crate) gate: Gate,
     pub(crate) networks: Networks,
     pub(crate) directory: Directory,
     pub(crate) lookups: Lookups,
@@ -95,6 +97,7 @@ impl Engine {
         Self {
             public: config.identity.public(),
             node_id: config.identity.node_id(),
+            gate: Gate::new(&config.identity.public()),
             identity: config.identity,
             work: config.work,
             role: config.role,

@@ -15,14 +15,17 @@ mod anchor;
 mod api;
 mod batch;
 mod bridging;
+mod budget;
 mod claimed;
 mod content;
+mod cookies;
 mod counters;
 mod direct;
 mod directory;
 mod engine;
 mod forwarding;
 mod fragments;
+mod gate;
 mod handshakes;
 mod homes;
 mod inbound;
@@ -52,6 +55,7 @@ mod twins;
 mod versions;
 mod ways;
 mod wire;
+mod work;
 mod worlds;
 
 pub use api::{

@@ -8,12 +8,14 @@
 
 pub mod avahi;
 pub mod bridge;
+pub mod caller;
 pub mod capture;
 pub mod cold;
 pub mod command;
 pub mod conntrack;
 pub mod eavesdropper;
 pub mod echo;
+pub mod flood;
 pub mod flows;
 pub mod keys;
 pub mod limit;

@@ -1,9 +1,11 @@
 //! Scenarios: a few whole engines in one process and in virtual time, each test a rule that no single module keeps alone.
 
 mod batches;
+mod bent;
 mod directory;
 mod eavesdropper;
 mod ethernet;
+mod gate;
 mod handshakes;
 mod lab;
 mod memory;
@@ -11,6 +13,7 @@ mod networks;
 mod offloads;
 mod paths;
 mod replays;
+mod stranger;
 mod supernodes;
 mod switch;
 mod twins;

@@ -15,6 +15,7 @@ use rand_core::SeedableRng as _;
 use crate::{
     Batch, Config, Engine, Outbox, Role, Time,
     content::Content,
+    gate::{open_cookie, put_first_mac, put_second_mac},
     peers::Path,
     sessions::{Lifetime, Session},
     wire::{
@@ -30,9 +31,7 @@ const RESPONDER: SessionIndex = SessionIndex(0x0102_0304);
 
 /// The vector `label` of appendix A's section `section`.
 fn vector(section: &str, label: &str) -> Vec<u8> {
-    // The data datagrams of A.5 stand in a block of their own.
-    let second = section == "A.5" && !["initiation", "response", "handshake hash"].contains(&label);
-    Block::of(section, usize::from(second)).bytes(label)
+    Block::holding(section, label).bytes(label)
 }
 
 /// The initiator and the responder of A.1.
@@ -44,7 +43,7 @@ fn identities() -> [Identity; 2] {
     })
 }
 
-/// The datagram with message 1 of A.5, and what its maker keeps.
+/// The datagram with message 1 of A.5 as far as its MACs, and what its maker keeps.
 fn initiation() -> (Vec<u8>, Initiator<SalsaPoly>) {
     let [initiator, responder] = identities();
     let mut datagram = Vec::new();
@@ -117,7 +116,17 @@ fn initiator_engine() -> Engine {
 #[test]
 fn the_handshake_datagrams_of_the_page_are_made() {
     assert_eq!(VERSION, 1);
-    assert_eq!(initiation().0, vector("A.5", "initiation"));
+    let [_, responder] = identities();
+    let (mut with_first, _) = initiation();
+    put_first_mac(&responder.public(), &mut with_first);
+    let mut datagram = Vec::new();
+    put_second_mac(None, &with_first, &mut datagram);
+    assert_eq!(datagram, vector("A.5", "initiation"));
+    let cookie_datagram = vector("A.5", "cookie");
+    let cookie = open_cookie(&responder.public(), &cookie_datagram, &with_first).expect("a cookie for the initiation");
+    datagram.clear();
+    put_second_mac(Some(cookie), &with_first, &mut datagram);
+    assert_eq!(datagram, vector("A.5", "initiation with the cookie"));
     let (response, keys) = response();
     assert_eq!(response, vector("A.5", "response"));
     assert_eq!(keys.handshake_hash.to_vec(), vector("A.5", "handshake hash"));
