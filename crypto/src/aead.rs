@@ -21,7 +21,10 @@ use salsa20::Salsa20;
 use salsa20::cipher::{KeyIvInit, StreamCipher};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
+
+use crate::defects::planted;
+use crate::secret::Secret;
 
 /// Bytes of the tag at the end of every sealed message.
 pub const TAG: usize = 16;
@@ -49,19 +52,23 @@ pub trait Aead {
     fn open<'a>(key: &Key, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError>;
 }
 
-/// A key of an [`Aead`], wiped when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Key([u8; KEY]);
+/// A key of an [`Aead`]: a [`Secret`].
+pub struct Key(Secret<KEY>);
 
 impl Key {
     /// A key of these bytes.
     pub fn from_bytes(bytes: [u8; KEY]) -> Self {
-        Self(bytes)
+        Self(Secret::from(bytes))
+    }
+
+    /// The key that `secret` is.
+    pub fn new(secret: Secret<KEY>) -> Self {
+        Self(secret)
     }
 
     /// The secret bytes.
     pub fn as_bytes(&self) -> &[u8; KEY] {
-        &self.0
+        self.0.as_bytes()
     }
 }
 
@@ -96,7 +103,7 @@ impl Aead for SalsaPoly {
         let (ciphertext, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(OpenError)?;
         let (mut cipher, mac) = start(key, counter);
         let expected = authenticate(mac, aad, ciphertext);
-        if !bool::from(expected.ct_eq(tag)) {
+        if !bool::from(expected.ct_eq(tag)) && !planted("tag-unchecked") {
             return Err(OpenError);
         }
         cipher.apply_keystream(ciphertext);
@@ -117,7 +124,7 @@ fn start(key: &Key, counter: u64) -> (Salsa20, Poly1305) {
     (cipher, mac)
 }
 
-fn authenticate(mut mac: Poly1305, aad: &[u8], ciphertext: &[u8]) -> [u8; TAG] {
+pub(crate) fn authenticate(mut mac: Poly1305, aad: &[u8], ciphertext: &[u8]) -> [u8; TAG] {
     mac.update_padded(aad);
     mac.update_padded(ciphertext);
     let mut lengths = poly1305::Block::default();

@@ -11,6 +11,7 @@
 //! | [`replay`] | the window that recognises datagrams seen before |
 //! | [`hash`] | SHA-512 and HMAC-SHA512 |
 //! | [`random`] | the generator of the daemon |
+//! | [`secret`] | secret bytes that stay at one place and are wiped there |
 //! | [`defects`] | faults for the tests to find; nothing in normal builds |
 //!
 //! Apart from [`secret_file`], [`private_file`] and [`random`] nothing here touches the operating system; time never occurs, and
@@ -20,6 +21,8 @@ pub mod aead;
 pub mod defects;
 pub mod hash;
 pub mod identity;
+#[cfg(test)]
+mod judges;
 pub mod noise;
 #[cfg(feature = "plaintext")]
 mod plaintext;
@@ -27,6 +30,7 @@ mod plaintext;
 pub mod private_file;
 pub mod random;
 pub mod replay;
+pub mod secret;
 #[cfg(unix)]
 pub mod secret_file;
 pub mod session;
@@ -37,4 +41,5 @@ pub use identity::{BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, P
 pub use noise::{HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys};
 pub use random::{RandomError, SystemRandom};
 pub use replay::ReplayWindow;
+pub use secret::{Secret, wipe_stack};
 pub use session::{Exhausted, OpenError, Opener, PLAINTEXT, SealJob, Sealer, Window, seal_batch};

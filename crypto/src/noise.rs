@@ -19,11 +19,13 @@ use std::marker::PhantomData;
 
 use thiserror::Error;
 use x25519_dalek::StaticSecret;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::aead::{Aead, KEY, Key, TAG};
+use crate::defects::planted;
 use crate::hash::{hmac_sha512, sha512};
 use crate::identity::{Identity, PublicKey};
+use crate::secret::{Secret, cleanly};
 
 /// Bytes that message 1 has beyond its payload: ephemeral key, sealed static key, tag of the payload.
 pub const MESSAGE_1_OVERHEAD: usize = POINT + (POINT + TAG) + TAG;
@@ -34,7 +36,7 @@ pub const MESSAGE_2_OVERHEAD: usize = POINT + TAG;
 /// The side that sends message 1, waiting for message 2.
 pub struct Initiator<C> {
     state: SymmetricState<C>,
-    ephemeral: StaticSecret,
+    ephemeral: Box<StaticSecret>,
 }
 
 impl<C: Aead> Initiator<C> {
@@ -50,18 +52,12 @@ impl<C: Aead> Initiator<C> {
         prologue: &[u8],
         local: &Identity,
         remote: &PublicKey,
-        ephemeral: [u8; 32],
+        ephemeral: &[u8; 32],
         payload: &[u8],
         message: &mut Vec<u8>,
     ) -> Result<Self, HandshakeError> {
-        Self::start_with(
-            prologue,
-            local.noise(),
-            &remote.noise_static(),
-            ephemeral,
-            payload,
-            message,
-        )
+        let remote = remote.noise_static();
+        cleanly(|| Self::start_with(prologue, local.noise(), &remote, ephemeral, payload, message))
     }
 
     /// Ends the handshake with message 2 of the responder: appends its payload to `payload`.
@@ -77,19 +73,19 @@ impl<C: Aead> Initiator<C> {
         message: &[u8],
         payload: &mut Vec<u8>,
     ) -> Result<SessionKeys, HandshakeError> {
-        self.finish_with(local.noise(), message, payload)
+        cleanly(|| self.finish_with(local.noise(), message, payload))
     }
 
     fn start_with(
         prologue: &[u8],
         local: &StaticKey,
         remote: &[u8; POINT],
-        ephemeral: [u8; 32],
+        ephemeral: &[u8; 32],
         payload: &[u8],
         message: &mut Vec<u8>,
     ) -> Result<Self, HandshakeError> {
-        let ephemeral = take_secret(ephemeral);
-        let ephemeral_public = x25519_dalek::PublicKey::from(&ephemeral);
+        let ephemeral = Box::new(StaticSecret::from(*ephemeral));
+        let ephemeral_public = x25519_dalek::PublicKey::from(&*ephemeral);
         let es = diffie_hellman(&ephemeral, remote)?;
         let ss = diffie_hellman(&local.secret, remote)?;
 
@@ -155,7 +151,7 @@ impl<C: Aead> Responder<C> {
         message: &[u8],
         payload: &mut Vec<u8>,
     ) -> Result<Self, HandshakeError> {
-        Self::read_with(prologue, local.noise(), message, payload)
+        cleanly(|| Self::read_with(prologue, local.noise(), message, payload))
     }
 
     /// The initiator's Noise static key.
@@ -177,12 +173,21 @@ impl<C: Aead> Responder<C> {
     /// # Errors
     /// [`HandshakeError::WeakKey`]; `message` is then unchanged.
     pub fn respond(
-        mut self,
-        ephemeral: [u8; 32],
+        self,
+        ephemeral: &[u8; 32],
         payload: &[u8],
         message: &mut Vec<u8>,
     ) -> Result<SessionKeys, HandshakeError> {
-        let ephemeral = take_secret(ephemeral);
+        cleanly(|| self.respond_with(ephemeral, payload, message))
+    }
+
+    fn respond_with(
+        mut self,
+        ephemeral: &[u8; 32],
+        payload: &[u8],
+        message: &mut Vec<u8>,
+    ) -> Result<SessionKeys, HandshakeError> {
+        let ephemeral = StaticSecret::from(*ephemeral);
         let ephemeral_public = x25519_dalek::PublicKey::from(&ephemeral);
         let ee = diffie_hellman(&ephemeral, &self.remote_ephemeral)?;
         let se = diffie_hellman(&ephemeral, &self.remote_static)?;
@@ -286,7 +291,7 @@ const POINT: usize = 32;
 
 /// The framework's symmetric state: chaining key and handshake hash (§5.2). The cipher key is passed by hand.
 struct SymmetricState<C> {
-    chaining_key: [u8; 64],
+    chaining_key: Secret<64>,
     hash: [u8; 64],
     cipher: PhantomData<fn() -> C>,
 }
@@ -304,7 +309,7 @@ impl<C: Aead> SymmetricState<C> {
             sha512(&[name.as_bytes()])
         };
         let mut state = Self {
-            chaining_key: hash,
+            chaining_key: Secret::copy_of(&hash),
             hash,
             cipher: PhantomData,
         };
@@ -319,8 +324,8 @@ impl<C: Aead> SymmetricState<C> {
 
     /// Mixes a Diffie-Hellman result into the chaining key and returns the cipher key that comes with it.
     fn mix_key(&mut self, secret: &[u8; POINT]) -> Key {
-        let (chaining_key, key) = hkdf(&self.chaining_key, secret);
-        self.chaining_key = *chaining_key;
+        let (chaining_key, key) = hkdf(self.chaining_key.as_bytes(), secret);
+        self.chaining_key = chaining_key;
         truncated(&key)
     }
 
@@ -349,7 +354,7 @@ impl<C: Aead> SymmetricState<C> {
 
     /// The session's keys: of the initiator's messages, of the responder's.
     fn split(&self) -> (Key, Key) {
-        let (first, second) = hkdf(&self.chaining_key, &[]);
+        let (first, second) = hkdf(self.chaining_key.as_bytes(), &[]);
         (truncated(&first), truncated(&second))
     }
 }
@@ -357,52 +362,36 @@ impl<C: Aead> SymmetricState<C> {
 impl<C> Clone for SymmetricState<C> {
     fn clone(&self) -> Self {
         Self {
-            chaining_key: self.chaining_key,
+            chaining_key: Secret::copy_of(self.chaining_key.as_bytes()),
             hash: self.hash,
             cipher: PhantomData,
         }
     }
 }
 
-impl<C> Drop for SymmetricState<C> {
-    fn drop(&mut self) {
-        self.chaining_key.zeroize();
-    }
-}
-
-impl<C> ZeroizeOnDrop for SymmetricState<C> {}
-
 /// X25519 that refuses the all-zero result (RFC 7748 §6.1).
-/// The secret key of 32 bytes, which are wiped.
-fn take_secret(mut bytes: [u8; 32]) -> StaticSecret {
-    let secret = StaticSecret::from(bytes);
-    bytes.zeroize();
-    secret
-}
-
-fn diffie_hellman(secret: &StaticSecret, public: &[u8; POINT]) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
+pub(crate) fn diffie_hellman(
+    secret: &StaticSecret,
+    public: &[u8; POINT],
+) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
     let shared = secret.diffie_hellman(&x25519_dalek::PublicKey::from(*public));
-    if !shared.was_contributory() {
+    if !shared.was_contributory() && !planted("weak-point-accepted") {
         return Err(HandshakeError::WeakKey);
     }
     Ok(Zeroizing::new(shared.to_bytes()))
 }
 
 /// The framework's HKDF with two outputs (§4.3; RFC 5869 with empty info).
-fn hkdf(chaining_key: &[u8; 64], input: &[u8]) -> (Zeroizing<[u8; 64]>, Zeroizing<[u8; 64]>) {
+fn hkdf(chaining_key: &[u8; 64], input: &[u8]) -> (Secret<64>, Secret<64>) {
     let temporary = Zeroizing::new(hmac_sha512(chaining_key, &[input]));
-    let first = Zeroizing::new(hmac_sha512(&*temporary, &[&[1]]));
-    let second = Zeroizing::new(hmac_sha512(&*temporary, &[&*first, &[2]]));
+    let first = Secret::from(hmac_sha512(&*temporary, &[&[1]]));
+    let second = Secret::from(hmac_sha512(&*temporary, &[first.as_bytes(), &[2]]));
     (first, second)
 }
 
 /// The first 32 bytes: with a 64-byte hash, keys are its truncated outputs (§5.2).
-fn truncated(output: &Zeroizing<[u8; 64]>) -> Key {
-    let mut bytes = [0; KEY];
-    bytes.copy_from_slice(&output[..KEY]);
-    let key = Key::from_bytes(bytes);
-    bytes.zeroize();
-    key
+fn truncated(output: &Secret<64>) -> Key {
+    Key::new(Secret::filled(|key| key.copy_from_slice(&output.as_bytes()[..KEY])))
 }
 
 #[cfg(test)]

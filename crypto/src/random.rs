@@ -7,15 +7,27 @@
 use std::convert::Infallible;
 use std::fmt;
 
-use rand_chacha::ChaCha20Rng;
-use rand_core::{SeedableRng, TryCryptoRng, TryRng};
+use chacha20::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use thiserror::Error;
 use zeroize::Zeroize;
 
-/// A ChaCha20 generator seeded with 32 bytes of the operating system.
+use crate::secret::{Secret, cleanly};
+
+/// A generator seeded with 32 bytes of the operating system, whose state tells nothing of what it yielded before.
 ///
-/// It is a `rand_core::CryptoRng`. It cannot be cloned, since two copies would yield the same secrets.
-pub struct SystemRandom(ChaCha20Rng);
+/// ChaCha20 under a key fills the next key and a store; what is taken from the store is wiped there, and so is the key with
+/// the next filling (D. J. Bernstein, "Fast-key-erasure random-number generators"). It is a `rand_core::CryptoRng`, and
+/// cannot be cloned, since two copies would yield the same secrets.
+pub struct SystemRandom {
+    key: Secret<32>,
+    /// The bytes from `taken` on are still to be had; those before are zeros.
+    store: Secret<STORE>,
+    taken: usize,
+}
+
+/// Bytes made at a time, which with the key are 8 blocks of ChaCha20.
+const STORE: usize = 8 * 64 - 32;
 
 impl SystemRandom {
     /// Seeds a generator from the operating system.
@@ -23,10 +35,20 @@ impl SystemRandom {
     /// # Errors
     /// Fails where the system has no entropy source.
     pub fn from_os() -> Result<Self, RandomError> {
-        let mut seed = os_bytes()?;
-        let random = Self(ChaCha20Rng::from_seed(seed));
-        seed.zeroize();
-        Ok(random)
+        Ok(Self {
+            key: os_bytes()?,
+            store: Secret::filled(|_| {}),
+            taken: STORE,
+        })
+    }
+
+    fn fill_store(&mut self) {
+        cleanly(|| {
+            let mut stream = ChaCha20Rng::from_seed(*self.key.as_bytes());
+            stream.fill_bytes(self.key.as_mut_bytes());
+            stream.fill_bytes(self.store.as_mut_bytes());
+        });
+        self.taken = 0;
     }
 }
 
@@ -34,15 +56,32 @@ impl TryRng for SystemRandom {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        self.0.try_next_u32()
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        self.0.try_next_u64()
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        self.0.try_fill_bytes(bytes)
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.taken == STORE {
+                self.fill_store();
+            }
+            let store = &mut self.store.as_mut_bytes()[self.taken..];
+            let length = rest.len().min(store.len());
+            let (filled, left) = rest.split_at_mut(length);
+            filled.copy_from_slice(&store[..length]);
+            store[..length].zeroize();
+            self.taken += length;
+            rest = left;
+        }
+        Ok(())
     }
 }
 
@@ -58,9 +97,9 @@ impl fmt::Debug for SystemRandom {
 ///
 /// # Errors
 /// Fails where the system has no entropy source.
-pub fn os_bytes() -> Result<[u8; 32], RandomError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(RandomError)?;
+pub fn os_bytes() -> Result<Secret<32>, RandomError> {
+    let mut bytes = Secret::filled(|_| {});
+    getrandom::fill(bytes.as_mut_bytes()).map_err(RandomError)?;
     Ok(bytes)
 }
 
@@ -87,7 +126,56 @@ mod tests {
         let drawn = draw(&mut first);
         assert_ne!(drawn, draw(&mut second));
         assert_ne!(drawn, draw(&mut first));
-        assert_ne!(os_bytes().unwrap(), os_bytes().unwrap());
+        assert_ne!(os_bytes().unwrap().as_bytes(), os_bytes().unwrap().as_bytes());
+    }
+
+    fn keyed(key: [u8; 32]) -> SystemRandom {
+        SystemRandom {
+            key: Secret::from(key),
+            store: Secret::filled(|_| {}),
+            taken: STORE,
+        }
+    }
+
+    /// However the bytes are asked for, they are those of ChaCha20 under one key after the other.
+    #[test]
+    fn it_yields_chacha20_of_keys_that_follow_from_each_other() {
+        let mut expected = Vec::new();
+        let mut key = [7; 32];
+        for _ in 0..5 {
+            let mut stream = ChaCha20Rng::from_seed(key);
+            let mut store = [0; STORE];
+            stream.fill_bytes(&mut key);
+            stream.fill_bytes(&mut store);
+            expected.extend(store);
+        }
+        let mut random = keyed([7; 32]);
+        let mut drawn = Vec::new();
+        for length in (0..).map(|n| n * 7 % 61) {
+            if drawn.len() + length > expected.len() {
+                break;
+            }
+            match length {
+                4 => drawn.extend(random.next_u32().to_le_bytes()),
+                8 => drawn.extend(random.next_u64().to_le_bytes()),
+                _ => {
+                    let mut bytes = vec![0; length];
+                    random.fill_bytes(&mut bytes);
+                    drawn.extend(bytes);
+                }
+            }
+        }
+        assert!(drawn.len() > 4 * STORE);
+        assert_eq!(drawn, expected[..drawn.len()]);
+    }
+
+    #[test]
+    fn what_was_drawn_is_in_its_state_no_more() {
+        let mut random = keyed([7; 32]);
+        let first = draw(&mut random);
+        assert_eq!(random.store.as_bytes()[..32], [0; 32]);
+        assert_ne!(random.key.as_bytes(), &[7; 32]);
+        assert!(!random.store.as_bytes().windows(8).any(|bytes| bytes == &first[..8]));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::identity::{Identity, KeyError, Seed, Work};
 use crate::private_file::{self, OpenError};
+use crate::secret::Secret;
 
 /// Reads the identity at `path`.
 ///
@@ -42,8 +43,12 @@ pub fn load(path: &Path, work: Work) -> Result<Identity, SecretFileError> {
 /// # Errors
 /// [`SecretFileError::Exists`] if there is anything at `path`, which is left as it is.
 pub fn create(path: &Path, identity: &Identity) -> Result<(), SecretFileError> {
-    let digits = Zeroizing::new(HEXLOWER.encode(identity.seed().as_bytes()));
-    let line = Zeroizing::new(format!("{KIND} {}\n", *digits));
+    // A text that grows would leave its beginnings behind.
+    let mut line = Zeroizing::new(String::with_capacity(LINE));
+    line.push_str(KIND);
+    line.push(' ');
+    HEXLOWER.encode_append(identity.seed().as_bytes(), &mut line);
+    line.push('\n');
     private_file::create(path, line.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => SecretFileError::Exists { path: path.into() },
         _ => in_file(path, "write", error),
@@ -173,8 +178,12 @@ fn refused(path: &Path, error: OpenError) -> SecretFileError {
 fn parse(text: &[u8]) -> Option<Seed> {
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     let digits = line.strip_prefix(KIND.as_bytes())?.strip_prefix(b" ")?;
-    let bytes = Zeroizing::new(HEXLOWER_PERMISSIVE.decode(digits).ok()?);
-    Some(Seed::from_bytes(bytes.as_slice().try_into().ok()?))
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut decoded = Ok(0);
+    let seed = Secret::filled(|seed| decoded = HEXLOWER_PERMISSIVE.decode_mut(digits, seed));
+    decoded.ok().map(|_| Seed::new(seed))
 }
 
 fn in_file(path: &Path, operation: &'static str, error: io::Error) -> SecretFileError {

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use farlan_crypto::hash;
+use farlan_crypto::{Secret, hash};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 /// What all members of a network know and nobody else: 64 bytes.
 ///
 /// Everything made from it is the first 16 bytes of HMAC-SHA-512(secret, label ‖ input). The labels are `"member"`,
 /// `"ipv4"` and `"recognition"`; none begins another, so no two purposes share an output. Erased when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct NetworkSecret([u8; 64]);
+pub struct NetworkSecret(Secret<64>);
 
 /// The name under which supernodes keep the entries of a network, or of one of its addresses: 16 bytes that tell
 /// nothing about either without the secret.
@@ -30,7 +29,7 @@ pub enum Role {
 
 impl NetworkSecret {
     pub(crate) fn new(bytes: [u8; 64]) -> Self {
-        Self(bytes)
+        Self(Secret::from(bytes))
     }
 
     /// The key under which members of the network register and are listed: label `"member"`, no input.
@@ -66,7 +65,7 @@ impl NetworkSecret {
     }
 
     fn derive(&self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut digest = hash::hmac_sha512(&self.0, parts);
+        let mut digest = hash::hmac_sha512(self.0.as_bytes(), parts);
         let mut derived = [0; 16];
         derived.copy_from_slice(&digest[..16]);
         digest.zeroize();

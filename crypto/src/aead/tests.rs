@@ -26,7 +26,7 @@ pub(crate) fn composed(key: &[u8; 32], counter: u64, aad: &[u8], message: &[u8])
     sealed
 }
 
-fn sealed(key: &[u8; 32], counter: u64, aad: &[u8], message: &[u8]) -> Vec<u8> {
+pub(crate) fn sealed(key: &[u8; 32], counter: u64, aad: &[u8], message: &[u8]) -> Vec<u8> {
     let mut buffer = [message, &[0xee; TAG]].concat();
     SalsaPoly::seal(&Key::from_bytes(*key), counter, aad, &mut buffer);
     buffer

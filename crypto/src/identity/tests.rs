@@ -183,7 +183,7 @@ fn generated_identities_carry_their_work() {
         PublicKey::from_bytes(identity.public().as_bytes(), LITTLE),
         Ok(identity.public())
     );
-    let again = Identity::from_seed(identity.seed().clone(), LITTLE).unwrap();
+    let again = Identity::from_seed(Seed::from_bytes(*identity.seed().as_bytes()), LITTLE).unwrap();
     assert_eq!(again.public(), identity.public());
     assert_ne!(Identity::generate(&mut random, Work::NONE).public(), identity.public());
 }
@@ -199,7 +199,7 @@ fn a_key_without_the_work_is_refused_everywhere() {
         Err(KeyError::Work)
     );
     assert_eq!(
-        Identity::from_seed(poor.seed().clone(), LITTLE).err(),
+        Identity::from_seed(Seed::from_bytes(*poor.seed().as_bytes()), LITTLE).err(),
         Some(KeyError::Work)
     );
     assert_eq!(

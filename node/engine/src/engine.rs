@@ -7,9 +7,8 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{Identity, NodeId, PublicKey, Work};
+use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work, wipe_stack};
 use rand_core::{CryptoRng, Rng as _};
-use zeroize::Zeroizing;
 
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
@@ -50,7 +49,7 @@ pub struct Engine {
     pub(crate) work: Work,
     pub(crate) role: Role,
     pub(crate) random: Box<dyn CryptoRng + Send>,
-    pub(crate) entropy: VecDeque<Zeroizing<[u8; 32]>>,
+    pub(crate) entropy: VecDeque<Secret<32>>,
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
     pub(crate) handshakes: Handshakes,
@@ -156,9 +155,9 @@ impl Engine {
     }
 
     /// Takes 32 fresh bytes of the operating system's randomness, to be mixed into the next handshake.
-    pub fn add_entropy(&mut self, bytes: [u8; 32]) {
+    pub fn add_entropy(&mut self, bytes: Secret<32>) {
         if self.entropy.len() < ENTROPY_KEPT {
-            self.entropy.push_back(Zeroizing::new(bytes));
+            self.entropy.push_back(bytes);
         }
     }
 
@@ -273,13 +272,17 @@ impl Engine {
         }
     }
 
-    /// Ends every call that takes packets or time: acknowledgements leave, events are handed over.
+    /// Ends every call that takes packets or time: acknowledgements leave, events are handed over, and what ended keys left
+    /// on the stack is wiped.
     pub(crate) fn end_turn(&mut self, now: Time, out: &mut Outbox) {
         self.review_supernodes(now, out);
         self.flush_registrations(now, out);
         self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
+        if self.peers.take_keys_ended() {
+            wipe_stack();
+        }
     }
 
     fn tend_peer(&mut self, now: Time, id: PeerId, out: &mut Outbox) {

@@ -296,7 +296,7 @@ impl Engine {
             }
             if self.gate.wants_secret(now) {
                 let secret = self.fresh_secret();
-                self.gate.renew_secret(now, &secret);
+                self.gate.renew_secret(now, secret.as_bytes());
             }
             let source_bytes = self.source_bytes(via);
             proved = self.gate.is_proved(now, &source_bytes, initiation);

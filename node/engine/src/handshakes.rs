@@ -9,8 +9,8 @@ use std::{
 };
 
 use farlan_crypto::{
-    Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, PublicKey, Responder, SalsaPoly, Window, defects::planted,
-    sha512,
+    Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, PublicKey, Responder, SalsaPoly, Secret, Window,
+    defects::planted, sha512,
 };
 use farlan_netconf::Role as Side;
 use rand_core::Rng as _;
@@ -273,7 +273,14 @@ impl Engine {
         let mut datagram = Vec::new();
         put_initiation(&mut datagram, local);
         let payload = proof(&datagram, &self.public);
-        let started = Initiator::start(PROLOGUE, &self.identity, &peer.key, *ephemeral, &payload, &mut datagram);
+        let started = Initiator::start(
+            PROLOGUE,
+            &self.identity,
+            &peer.key,
+            ephemeral.as_bytes(),
+            &payload,
+            &mut datagram,
+        );
         let Ok(state) = started else {
             self.counters.handshakes_refused += 1;
             return;
@@ -408,7 +415,7 @@ impl Engine {
         let mut response = Vec::new();
         put_response(&mut response, remote, local);
         let payload = proof(&response, &self.public);
-        let Ok(keys) = responder.respond(*ephemeral, &payload, &mut response) else {
+        let Ok(keys) = responder.respond(ephemeral.as_bytes(), &payload, &mut response) else {
             self.counters.handshakes_refused += 1;
             return;
         };
@@ -632,14 +639,11 @@ impl Engine {
     /// 32 secret bytes: the engine's generator and a block of fresh randomness from outside, hashed together, so that
     /// neither alone decides them. Where more handshakes fall into one turn than there are blocks in store, the generator
     /// decides the others.
-    pub(crate) fn fresh_secret(&mut self) -> Zeroizing<[u8; 32]> {
-        let mut own = Zeroizing::new([0; 32]);
-        self.random.fill_bytes(&mut *own);
-        let outside = self.entropy.pop_front().unwrap_or_default();
-        let hash = Zeroizing::new(sha512(&[b"farlan ephemeral 1", &*own, &*outside]));
-        let mut secret = Zeroizing::new([0; 32]);
-        secret.copy_from_slice(&hash[..32]);
-        secret
+    pub(crate) fn fresh_secret(&mut self) -> Secret<32> {
+        let own: Secret<32> = Secret::filled(|own| self.random.fill_bytes(own));
+        let outside = self.entropy.pop_front().unwrap_or_else(|| Secret::from([0; 32]));
+        let hash = Zeroizing::new(sha512(&[b"farlan ephemeral 1", own.as_bytes(), outside.as_bytes()]));
+        Secret::filled(|secret| secret.copy_from_slice(&hash[..32]))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -264,6 +265,8 @@ pub(crate) struct Peers {
     by_node: BTreeMap<NodeId, PeerId>,
     by_session: BTreeMap<SessionIndex, PeerId>,
     next: u64,
+    /// Whether keys were dropped, of which there may be traces on the stack.
+    keys_ended: bool,
     /// The group frames seen of peers that were forgotten, the latest last: a clock that jumps makes a peer old at once, while
     /// copies of its frames are still under way.
     parted: VecDeque<(NodeId, Box<SeenSequences>)>,
@@ -316,7 +319,12 @@ impl Peers {
     }
 
     pub(crate) fn unbind(&mut self, index: SessionIndex) {
-        self.by_session.remove(&index);
+        self.keys_ended |= self.by_session.remove(&index).is_some();
+    }
+
+    /// Whether keys were dropped since this was asked last.
+    pub(crate) fn take_keys_ended(&mut self) -> bool {
+        mem::take(&mut self.keys_ended)
     }
 
     pub(crate) fn index_taken(&self, index: SessionIndex) -> bool {

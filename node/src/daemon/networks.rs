@@ -346,7 +346,7 @@ impl Daemon {
         };
         let fresh = random::os_bytes().map_err(Failure::negative)?;
         let mut bits = [0; 16];
-        bits.copy_from_slice(&fresh[..16]);
+        bits.copy_from_slice(&fresh.as_bytes()[..16]);
         let parameters = Parameters::link(bits, subnet, mtu);
         let id = parameters.id();
         let link = NetworkLink {
@@ -637,7 +637,7 @@ impl Daemon {
     /// A random subnet that nothing on this machine uses.
     fn free_subnet(&self, book: &Book) -> Result<Subnet, Failure> {
         let routes = self.cards.clashing_routes(Subnet::LINK_RANGE)?;
-        let [a, b, c, d, ..] = random::os_bytes().map_err(Failure::negative)?;
+        let [a, b, c, d, ..] = *random::os_bytes().map_err(Failure::negative)?.as_bytes();
         let is_free = |subnet: &Subnet| {
             let routed = routes
                 .iter()

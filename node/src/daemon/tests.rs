@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{Identity, Work, random::SystemRandom};
+use farlan_crypto::{Identity, Seed, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Limits, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
 use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError};
@@ -199,7 +199,7 @@ fn world_at(port: u16) -> World {
 }
 
 fn copy(identity: &Identity) -> Identity {
-    Identity::from_seed(identity.seed().clone(), Work::REQUIRED).unwrap()
+    Identity::from_seed(Seed::from_bytes(*identity.seed().as_bytes()), Work::REQUIRED).unwrap()
 }
 
 /// A daemon in `directory`, and a client of it.

@@ -54,7 +54,7 @@ impl Part<'_> {
 
     fn session(&mut self, seal: &'static str, open: &'static str, length: usize) {
         let key = Key::from_bytes([7; 32]);
-        let mut sealer = Sealer::new(key.clone());
+        let mut sealer = Sealer::new(Key::from_bytes([7; 32]));
         let header = [1; 16];
         let mut counters = Vec::new();
         let plain: Vec<_> = (0..SINGLE).map(|_| vec![5; length + TAG]).collect();

@@ -121,7 +121,7 @@ pub fn call(to: SocketAddr, responder: &PublicKey, caller: &Identity, limit: Dur
             &begun.elapsed().as_nanos().to_le_bytes(),
             &[try_number],
         ]));
-        let state = Initiator::<SalsaPoly>::start(b"farlan 1", caller, responder, ephemeral, &payload, &mut datagram)
+        let state = Initiator::<SalsaPoly>::start(b"farlan 1", caller, responder, &ephemeral, &payload, &mut datagram)
             .context("message 1")?;
         ensure!(datagram.len() == AUTHENTIC, "message 1 has another length");
         datagram.extend_from_slice(&first_mac(responder, &datagram));

@@ -24,6 +24,8 @@ pub struct Pair {
     pub a: Member,
     /// The other one.
     pub b: Member,
+    /// The network's link.
+    pub link: String,
 }
 
 /// A peer as `peers --json` shows it.
@@ -117,6 +119,7 @@ impl Pair {
             public,
             a: member(home_a, node_a)?,
             b: member(home_b, node_b)?,
+            link,
             supernode,
         })
     }

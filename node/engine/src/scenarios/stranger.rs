@@ -34,7 +34,7 @@ pub(super) fn initiation_with(prologue: &[u8], who: u16, try_number: u8, key: &P
     put_initiation(&mut datagram, SessionIndex(who.into()));
     let payload = [&datagram, &identity.public().as_bytes()[..]].concat();
     let ephemeral = [try_number.wrapping_add(1); 32];
-    Initiator::<SalsaPoly>::start(prologue, &identity, key, ephemeral, &payload, &mut datagram).unwrap();
+    Initiator::<SalsaPoly>::start(prologue, &identity, key, &ephemeral, &payload, &mut datagram).unwrap();
     put_first_mac(key, &mut datagram);
     let mut whole = Vec::new();
     put_second_mac(None, &datagram, &mut whole);

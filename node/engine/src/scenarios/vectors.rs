@@ -1,10 +1,14 @@
 //! The datagrams that PROTOCOL.md prints in appendix A, read from that page.
 
+#[path = "../../../../crypto/tests/page/mod.rs"]
+mod page;
+
 use std::net::SocketAddr;
 
 use farlan_crypto::{Identity, Initiator, PublicKey, Responder, SalsaPoly, Seed, SessionKeys, Window, Work};
 use farlan_netconf::Role as Side;
 use farlan_offload::complete;
+use page::Block;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -21,34 +25,13 @@ use crate::{
     },
 };
 
-const PAGE: &str = include_str!("../../../../PROTOCOL.md");
-
 /// The indexes under which the two ends receive.
 const INITIATOR: SessionIndex = SessionIndex(0x0a0b_0c0d);
 const RESPONDER: SessionIndex = SessionIndex(0x0102_0304);
 
-/// The vector `label` of appendix A's section `section`: hexadecimal behind the label, or in the lines after it.
+/// The vector `label` of appendix A's section `section`.
 fn vector(section: &str, label: &str) -> Vec<u8> {
-    let from_section = PAGE.split_once(&format!("\n### {section} ")).unwrap().1;
-    let text = from_section.split("\n### ").next().unwrap();
-    let mut lines = text.lines().skip_while(|line| {
-        let rest = line.strip_prefix(label);
-        rest.is_none_or(|rest| !(rest.is_empty() || rest.starts_with("  ")))
-    });
-    let first = lines.next().unwrap().strip_prefix(label).unwrap().trim();
-    let digits: String = if first.is_empty() {
-        lines.map_while(|line| line.strip_prefix("  ")).collect()
-    } else {
-        first.to_owned()
-    };
-    assert!(
-        digits.len().is_multiple_of(2) && !digits.is_empty(),
-        "{label}: {digits}"
-    );
-    let pairs = (0..digits.len()).step_by(2);
-    pairs
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
-        .collect()
+    Block::holding(section, label).bytes(label)
 }
 
 /// The initiator and the responder of A.1.
@@ -70,7 +53,7 @@ fn initiation() -> (Vec<u8>, Initiator<SalsaPoly>) {
         PROLOGUE,
         &initiator,
         &responder.public(),
-        [0x11; 32],
+        &[0x11; 32],
         &payload,
         &mut datagram,
     );
@@ -86,7 +69,7 @@ fn response() -> (Vec<u8>, SessionKeys) {
     let mut datagram = Vec::new();
     put_response(&mut datagram, INITIATOR, RESPONDER);
     let payload = [datagram.as_slice(), responder.public().as_bytes()].concat();
-    let keys = state.respond([0x22; 32], &payload, &mut datagram).unwrap();
+    let keys = state.respond(&[0x22; 32], &payload, &mut datagram).unwrap();
     (datagram, keys)
 }
 

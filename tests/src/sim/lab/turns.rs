@@ -278,7 +278,7 @@ impl Lab {
                 return;
             };
             for _ in 0..engine.entropy_wanted() {
-                engine.add_entropy(this.entropy.block());
+                engine.add_entropy(this.entropy.block().into());
             }
             let mut frames = Vec::new();
             for (&network, (handle, card)) in &mut this.cards {
