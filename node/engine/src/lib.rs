@@ -21,6 +21,7 @@ mod counters;
 mod direct;
 mod directory;
 mod engine;
+mod filter;
 mod forwarding;
 mod fragments;
 mod handshakes;
@@ -61,6 +62,7 @@ pub use api::{
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
+pub use filter::{OpenPorts, Transport};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 
