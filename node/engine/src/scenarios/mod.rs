@@ -8,6 +8,7 @@ mod lab;
 mod networks;
 mod offloads;
 mod paths;
+mod strangers;
 mod supernodes;
 mod switch;
 mod twins;
