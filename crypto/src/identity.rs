@@ -21,6 +21,7 @@ use rand_core::CryptoRng;
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::defects::planted;
 use crate::hash::sha512;
 use crate::noise::StaticKey;
 
@@ -164,7 +165,7 @@ impl PublicKey {
     pub fn from_bytes(bytes: &[u8; 32], work: Work) -> Result<Self, KeyError> {
         let key = Self::stamped(*bytes, work)?;
         let point = CompressedEdwardsY(*bytes).decompress().ok_or(KeyError::NotAPoint)?;
-        if point.compress().as_bytes() != bytes {
+        if point.compress().as_bytes() != bytes && !planted("other-encoding-taken") {
             return Err(KeyError::NotCanonical);
         }
         if point.is_small_order() {
@@ -214,7 +215,7 @@ impl PublicKey {
     /// A key whose point is known to be good, with its id; checks the work only.
     fn stamped(bytes: [u8; 32], work: Work) -> Result<Self, KeyError> {
         let digest = sha512(&[NODE_ID_DOMAIN, &bytes]);
-        if !work.is_met(&digest) {
+        if !work.is_met(&digest) && !planted("work-unchecked") {
             return Err(KeyError::Work);
         }
         let mut id = [0; 16];

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::NodeId;
+use farlan_crypto::{NodeId, defects::planted};
 use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::debug;
 
@@ -223,7 +223,7 @@ impl Indexes {
     fn take(&mut self, now: Time) -> Option<RelayIndex> {
         let rested = self
             .resting
-            .pop_front_if(|(since, _)| now.since(*since) >= INDEX_RESTS)
+            .pop_front_if(|(since, _)| now.since(*since) >= INDEX_RESTS || planted("index-reused"))
             .map(|(_, slot)| slot);
         let slot = match rested {
             Some(slot) => slot,

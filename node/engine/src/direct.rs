@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use farlan_crypto::defects::planted;
+
 use crate::{Time, mtu::PathMtu};
 
 /// When challenges go to a candidate, counted from the first of them: dense while both ends open their NATs, then
@@ -301,7 +303,7 @@ impl Direct {
         }
         let (since, opening) = self.opening?;
         let opening = if unheard { opening.max(OPENING_MAX) } else { opening };
-        (now.since(since) < opening).then_some(OPENING_TTL)
+        (now.since(since) < opening && !planted("early-full-ttl")).then_some(OPENING_TTL)
     }
 
     /// The endpoints to be challenged now.
@@ -394,7 +396,7 @@ impl Direct {
                 }
             }
             let silent = path.missed >= MISSES || path.unanswered >= UNANSWERED;
-            if path.proven && path.failed.is_none() && silent {
+            if path.proven && path.failed.is_none() && silent && !planted("stale-path") {
                 path.fail(now);
                 failed = true;
             }
@@ -413,7 +415,9 @@ impl Direct {
     /// The path in use brought nothing for too long while data was sent over it.
     pub(crate) fn active_fell_silent(&mut self, now: Time) {
         let active = self.active;
-        if let Some(path) = self.paths.iter_mut().find(|path| Some(path.address) == active) {
+        if let Some(path) = self.paths.iter_mut().find(|path| Some(path.address) == active)
+            && !planted("stale-path")
+        {
             path.fail(now);
         }
     }

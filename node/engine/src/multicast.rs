@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use farlan_crypto::defects::planted;
+
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
     content::Content,
@@ -350,6 +352,9 @@ impl Engine {
     /// Acknowledges the group frames of this turn.
     pub(crate) fn flush_acks(&mut self, now: Time, out: &mut Outbox) {
         for id in std::mem::take(&mut self.acks_due) {
+            if planted("ack-dropped") {
+                continue;
+            }
             let Some(peer) = self.peers.get_mut(id) else { continue };
             let acks = std::mem::take(&mut peer.acks);
             for sequences in acks.chunks(ACKS_AT_ONCE) {

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use farlan_crypto::defects::planted;
 use farlan_crypto::{
     noise::SessionKeys,
     session::{Opener, Sealer, Window},
@@ -180,6 +181,9 @@ impl Session {
     /// one that is superseded here stays as long as the other end uses it.
     pub(crate) fn ends(&self) -> Time {
         let end = self.established + self.lifetime.end;
+        if planted("keys-kept") {
+            return self.established + 2 * self.lifetime.end;
+        }
         self.superseded
             .map_or(end, |since| end.min(since.max(self.heard) + PREVIOUS_KEPT))
     }
@@ -267,6 +271,9 @@ impl Sessions {
     }
 
     fn in_use(&self) -> Option<usize> {
+        if planted("unconfirmed-used") {
+            return self.0.len().checked_sub(1);
+        }
         let preferred = self
             .0
             .iter()

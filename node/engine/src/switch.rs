@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use farlan_crypto::NodeId;
+use farlan_crypto::{NodeId, defects::planted};
 use farlan_netconf::{Mac, NodePrefix, Policy};
 
 use crate::{
@@ -129,6 +129,11 @@ impl Engine {
         let peer = match member {
             Some(key) => self.peers.by_node(&key.node_id()).or_else(|| self.peers.pin(key)),
             None => known(),
+        };
+        let peer = match peer {
+            // Another peer than the one meant.
+            Some(meant) if planted("wrong-receiver") => self.peers.ids().into_iter().find(|id| *id != meant),
+            peer => peer,
         };
         match peer {
             Some(peer) => {

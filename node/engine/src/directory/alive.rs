@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use farlan_crypto::defects::planted;
+
 use crate::{Engine, Outbox, Role, Time, handshakes::Via, peers::PeerId, wire::datagram::Unknown};
 
 /// An unanswered sign of life is repeated after this time.
@@ -180,6 +182,9 @@ impl Engine {
             }
             Unknown::Session(_) => {
                 registration.hinted = Some(now);
+                if planted("hint-believed") {
+                    self.end_sessions(id, out);
+                }
                 self.begin_handshake(id, false);
             }
         }

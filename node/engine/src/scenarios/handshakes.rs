@@ -32,6 +32,35 @@ fn keys_are_renewed_by_one_handshake_under_steady_traffic() {
 }
 
 #[test]
+fn nothing_is_sent_under_new_keys_before_the_other_end_showed_that_it_has_them() {
+    let (mut lab, [_, a, b]) = Lab::with_two_nodes();
+    let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));
+    lab.run_seconds(3);
+    let there = frame(lab.mac(b, b1), lab.mac(a, a1), 1);
+    let back = frame(lab.mac(a, a1), lab.mac(b, b1), 2);
+    lab.send(a, a1, &there);
+    lab.run_seconds(1);
+    let before = lab.handshakes_begun();
+    // The answers to the one who renews the keys are lost: it never has them.
+    lab.wire = Box::new(move |_, to, bytes| {
+        let inner = if bytes[0] == RELAY {
+            &bytes[RELAY_HEADER..]
+        } else {
+            bytes
+        };
+        to != a || inner[0] != RESPONSE
+    });
+    for _ in 0..160 {
+        lab.send(a, a1, &there);
+        lab.send(b, b1, &back);
+        lab.run_seconds(1);
+    }
+    assert!(lab.handshakes_begun() > before, "the keys were to be renewed");
+    assert_eq!(lab.received(a, a1, &back), 160);
+    assert_eq!(lab.received(b, b1, &there), 161);
+}
+
+#[test]
 fn both_ends_of_a_session_know_its_round_trip() {
     let (mut lab, [_, a, b]) = Lab::with_two_nodes();
     let (a1, b1) = (lab.join(a, &link(1)), lab.join(b, &link(1)));

@@ -414,6 +414,37 @@ fn hints_make_a_node_ask_once_a_second() {
 }
 
 #[test]
+fn a_forged_hint_ends_no_session() {
+    let mut pair = Pair::new(1);
+    let (lab, node) = (&mut pair.lab, pair.nodes[0]);
+    let supernode = lab.hosts[pair.supernodes[0]].address;
+    let key = lab.key(pair.supernodes[0]);
+    let id = lab.peer_id(node, &key);
+    let index = lab.hosts[node].engine.directory.relay_index(id).unwrap();
+    let session = lab.peer(node, &key).sessions.current().unwrap();
+    let (local, remote) = (session.local, session.remote);
+    for unknown in [
+        Unknown::Registration(index),
+        Unknown::Session(remote),
+        Unknown::Destination(index),
+    ] {
+        let mut hint = Vec::new();
+        put_hint(&mut hint, unknown);
+        lab.deliver(node, supernode, &hint);
+        let peer = lab.peer(node, &key);
+        assert!(peer.sessions.get(local).is_some(), "{unknown:?}");
+        assert_eq!(
+            lab.hosts[node].engine.directory.relay_index(id),
+            Some(index),
+            "{unknown:?}"
+        );
+        lab.run_seconds(2);
+    }
+    // The supernode was asked, and denied it.
+    assert_eq!(lab.hosts[node].engine.directory.relay_index(id), Some(index));
+}
+
+#[test]
 fn a_node_that_stops_is_gone_from_all_lists_at_once() {
     let mut pair = Pair::new(3);
     pair.lab.run_seconds(15);
