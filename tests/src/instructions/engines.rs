@@ -38,7 +38,7 @@ impl Trio {
     /// # Panics
     /// If they do not.
     pub(super) fn new(path: PathKind) -> Self {
-        Self::in_network(path, Lab::add_link_network)
+        Self::in_network(path, LARGE, Lab::add_link_network)
     }
 
     /// The same in a network of strangers, where frames of [`Member::frame`] are for an opened port.
@@ -46,7 +46,7 @@ impl Trio {
     /// # Panics
     /// If they do not find each other.
     pub(super) fn of_strangers() -> Self {
-        let mut trio = Self::in_network(PathKind::Direct, |lab| lab.add_name_network("earth"));
+        let mut trio = Self::in_network(PathKind::Direct, LARGE - AROUND, |lab| lab.add_name_network("earth"));
         for member in [&mut trio.a, &mut trio.b] {
             let port = OpenPorts {
                 transport: Transport::Udp,
@@ -58,7 +58,7 @@ impl Trio {
         trio
     }
 
-    fn in_network(path: PathKind, make: impl FnOnce(&mut Lab) -> NetId) -> Self {
+    fn in_network(path: PathKind, large: usize, make: impl FnOnce(&mut Lab) -> NetId) -> Self {
         let mut lab = Lab::new(1);
         let supernode = lab.add_supernode();
         let nodes = [lab.add_node(None), lab.add_node(None)];
@@ -76,7 +76,7 @@ impl Trio {
             // Only large frames make an end find out what a path carries.
             for [from, to] in [[nodes[0], nodes[1]], [nodes[1], nodes[0]]] {
                 let macs = [to, from].map(|node| lab.card(node, network).mac());
-                let frame = lab.payload(from, network, macs[0], 0, LARGE);
+                let frame = lab.payload(from, network, macs[0], 0, large);
                 lab.send(from, network, frame);
             }
             lab.run(Duration::from_secs(1));
@@ -155,5 +155,8 @@ impl Member {
 /// Seconds after which a direct path stands, its room is known and nothing is under way.
 const SETTLING: u32 = 10;
 
-/// Filling of a frame as large as the network's MTU allows, if it is a datagram.
-const LARGE: usize = Mtu::DEFAULT.bytes() as usize - 56;
+/// Filling of an experimental frame as large as the network's MTU allows.
+const LARGE: usize = Mtu::DEFAULT.bytes() as usize - 8;
+
+/// IPv6 and UDP headers.
+const AROUND: usize = 48;
