@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`identity`] | the Ed25519 key of a node, its node id, work stamp and signatures |
 //! | [`secret_file`] | that key on disk |
+//! | [`private_file`] | files that only their owner may read, written whole |
 //! | [`noise`] | the Noise IK handshake, which yields [`noise::SessionKeys`] |
 //! | [`aead`] | Salsa20-Poly1305, the one cipher of farlan |
 //! | [`session`] | sealing and opening the datagrams of one session |
@@ -12,7 +13,7 @@
 //! | [`random`] | the generator of the daemon |
 //! | [`defects`] | faults for the tests to find; nothing in normal builds |
 //!
-//! Apart from [`secret_file`] and [`random`] nothing here touches the operating system; time never occurs, and
+//! Apart from [`secret_file`], [`private_file`] and [`random`] nothing here touches the operating system; time never occurs, and
 //! randomness is always an argument.
 
 pub mod aead;
@@ -22,6 +23,8 @@ pub mod identity;
 pub mod noise;
 #[cfg(feature = "plaintext")]
 mod plaintext;
+#[cfg(unix)]
+pub mod private_file;
 pub mod random;
 pub mod replay;
 #[cfg(unix)]
@@ -29,7 +32,7 @@ pub mod secret_file;
 pub mod session;
 
 pub use aead::{Aead, KEY, Key, SalsaPoly, TAG};
-pub use hash::{hmac_sha512, sha512};
+pub use hash::{HmacKey, hmac_sha512, sha512};
 pub use identity::{BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, PublicKey, Seed, Signature, Work};
 pub use noise::{HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys};
 pub use random::{RandomError, SystemRandom};

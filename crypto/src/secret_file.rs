@@ -4,12 +4,10 @@
 //! farlan-seed-1 <64 hexadecimal digits of the seed>\n
 //! ```
 //!
-//! Whoever reads the file is the node. It is therefore created with mode 0600 and never overwritten, and a file that
-//! others could have read, or a symbolic link, is refused.
+//! Whoever reads the file is the node. It is therefore a [private file](crate::private_file), never overwritten, and one
+//! that others could have read or placed is refused.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -18,13 +16,14 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::identity::{Identity, KeyError, Seed, Work};
+use crate::private_file::{self, OpenError};
 
 /// Reads the identity at `path`.
 ///
 /// # Errors
 /// [`SecretFileError`]; [`SecretFileError::Missing`] if there is no such file.
 pub fn load(path: &Path, work: Work) -> Result<Identity, SecretFileError> {
-    let mut file = open_checked(path)?;
+    let mut file = private_file::open(path).map_err(|error| refused(path, error))?;
     let mut text = Zeroizing::new(Vec::with_capacity(LINE + 1));
     // One byte more than a line shows that there is more than one.
     (&mut file)
@@ -43,23 +42,12 @@ pub fn load(path: &Path, work: Work) -> Result<Identity, SecretFileError> {
 /// # Errors
 /// [`SecretFileError::Exists`] if there is anything at `path`, which is left as it is.
 pub fn create(path: &Path, identity: &Identity) -> Result<(), SecretFileError> {
-    let (temporary, file) = create_temporary(path)?;
-    let linked = write_line(file, identity)
-        .map_err(|error| in_file(&temporary, "write", error))
-        // A link, unlike a rename, fails if the name is taken.
-        .and_then(|()| {
-            fs::hard_link(&temporary, path).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => SecretFileError::Exists { path: path.into() },
-                _ => in_file(path, "create", error),
-            })
-        });
-    let removed = fs::remove_file(&temporary).map_err(|error| in_file(&temporary, "remove", error));
-    linked?;
-    removed?;
-    let directory = directory_of(path);
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| in_file(directory, "sync", error))
+    let digits = Zeroizing::new(HEXLOWER.encode(identity.seed().as_bytes()));
+    let line = Zeroizing::new(format!("{KIND} {}\n", *digits));
+    private_file::create(path, line.as_bytes()).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => SecretFileError::Exists { path: path.into() },
+        _ => in_file(path, "write", error),
+    })
 }
 
 /// Reads the identity at `path`, or makes one and writes it there.
@@ -106,6 +94,28 @@ pub enum SecretFileError {
         /// The path asked for.
         path: PathBuf,
     },
+    /// It has a second name, so it is also within reach of whoever made that.
+    #[error(
+        "{0} has another name (a hard link), by which others may reach it: if you made that, remove it; if not, move the \
+         file away, and farlan makes a new identity",
+        path.display()
+    )]
+    Names {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// It is somebody else's.
+    #[error(
+        "{0} belongs to user {owner}, who so knows this identity: if you put it there, give it with `chown` to the user \
+         that farlan runs as; if not, move it away, and farlan makes a new one",
+        path.display()
+    )]
+    Owner {
+        /// The path asked for.
+        path: PathBuf,
+        /// The id of the user whose it is.
+        owner: u32,
+    },
     /// Other users may read or change it.
     #[error("{0} is open to other users (mode {mode:04o}): run `chmod 600 {0}`", path.display())]
     Permissions {
@@ -146,77 +156,17 @@ const KIND: &str = "farlan-seed-1";
 /// Bytes of the one line, its end included.
 const LINE: usize = KIND.len() + 1 + 64 + 1;
 
-/// How many names are tried for the temporary file; leftovers of crashed processes take some.
-const TEMPORARY_NAMES: u32 = 64;
-
-/// Opens a regular file that only its owner can reach.
-///
-/// The name is examined before the file is opened, so that a pipe does not block and a link is not followed, and the
-/// opened file is compared with what was examined, in case it was exchanged in between.
-fn open_checked(path: &Path) -> Result<File, SecretFileError> {
-    let missing = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => SecretFileError::Missing { path: path.into() },
-        _ => in_file(path, "open", error),
-    };
-    let named = fs::symlink_metadata(path).map_err(missing)?;
-    if !named.file_type().is_file() {
-        return Err(SecretFileError::NotAFile { path: path.into() });
+/// What to say of a file that is not opened.
+fn refused(path: &Path, error: OpenError) -> SecretFileError {
+    let path = path.to_owned();
+    match error {
+        OpenError::Missing => SecretFileError::Missing { path },
+        OpenError::NotAFile => SecretFileError::NotAFile { path },
+        OpenError::Names => SecretFileError::Names { path },
+        OpenError::Owner(owner) => SecretFileError::Owner { path, owner },
+        OpenError::Permissions(mode) => SecretFileError::Permissions { path, mode },
+        OpenError::Io(error) => in_file(&path, "open", error),
     }
-    check_mode(path, &named)?;
-    let file = File::open(path).map_err(missing)?;
-    let opened = file.metadata().map_err(|error| in_file(path, "examine", error))?;
-    if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
-        return Err(SecretFileError::NotAFile { path: path.into() });
-    }
-    check_mode(path, &opened)?;
-    Ok(file)
-}
-
-fn check_mode(path: &Path, metadata: &fs::Metadata) -> Result<(), SecretFileError> {
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(SecretFileError::Permissions {
-            path: path.into(),
-            mode,
-        });
-    }
-    Ok(())
-}
-
-/// A new empty file beside `path`, mode 0600 whatever the umask.
-///
-/// Exclusive creation neither follows a link nor opens a file that somebody put there.
-fn create_temporary(path: &Path) -> Result<(PathBuf, File), SecretFileError> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| SecretFileError::NotAFile { path: path.into() })?;
-    let mut attempt = 0;
-    loop {
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}-{attempt}", std::process::id()));
-        let temporary = directory_of(path).join(hidden);
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-        {
-            Ok(file) => return Ok((temporary, file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < TEMPORARY_NAMES => attempt += 1,
-            Err(error) => return Err(in_file(&temporary, "create", error)),
-        }
-    }
-}
-
-/// Writes the line and waits until it is on disk.
-fn write_line(mut file: File, identity: &Identity) -> io::Result<()> {
-    // A umask can have taken bits of the owner away.
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    let digits = Zeroizing::new(HEXLOWER.encode(identity.seed().as_bytes()));
-    let line = Zeroizing::new(format!("{KIND} {}\n", *digits));
-    file.write_all(line.as_bytes())?;
-    file.sync_all()
 }
 
 /// The seed in the text of a secret file. The end of the line may be missing, digits may be of either case.
@@ -225,13 +175,6 @@ fn parse(text: &[u8]) -> Option<Seed> {
     let digits = line.strip_prefix(KIND.as_bytes())?.strip_prefix(b" ")?;
     let bytes = Zeroizing::new(HEXLOWER_PERMISSIVE.decode(digits).ok()?);
     Some(Seed::from_bytes(bytes.as_slice().try_into().ok()?))
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 fn in_file(path: &Path, operation: &'static str, error: io::Error) -> SecretFileError {

@@ -1,4 +1,4 @@
-//! The control interface: HTTP/JSON on a Unix socket.
+//! The control interface: HTTP/JSON on a Unix socket and, where it is switched on, on a loopback address.
 //!
 //! | request | answer |
 //! |---|---|
@@ -21,15 +21,33 @@
 //! Every object that is an answer of its own carries `schema`, the [version](SCHEMA) of these documents; a list carries
 //! it in the header `farlan-schema`, as every answer does. Fields are only ever added within a version, and readers
 //! ignore those they do not know. A failure is an [`ErrorReply`] with a status of 400 or above.
+//!
+//! A request goes through these, in this order:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `sockets` | makes the sockets, for the user, the group and this machine alone |
+//! | `callers` | lets in root, the own user and the group, by the kernel's word |
+//! | `server` | bounds connections, times and sizes |
+//! | `admission` | refuses what no program of farlan's would send; over TCP also what does not show the `token` |
+//! | `routes` | does what is asked |
 
+mod admission;
+mod callers;
 mod metrics;
+mod routes;
 mod schema;
 mod server;
+mod sockets;
+mod token;
 
 pub use metrics::exposition;
+pub use routes::{Answer, daemon_router, finish};
 pub use schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
     LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork, PingReply, PingRequest, RemoveRequest,
     SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
-pub use server::{Answer, Server, daemon_router, finish};
+pub use server::Server;
+pub use sockets::{LoopbackAddress, Sockets};
+pub use token::{Token, token_path};

@@ -18,6 +18,7 @@ use farlan_crypto::PLAINTEXT;
 use farlan_netconf::Label;
 
 use crate::{
+    api::{self, LoopbackAddress},
     config::{Config, SupernodeLink},
     daemon::{Configuration, Settings},
     failure::Failure,
@@ -55,6 +56,12 @@ struct Global {
     /// The Unix socket of the daemon [default: /run/farlan/farlan.sock]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Ask the daemon over TCP at this address, where its configuration has it served (api.tcp): http://127.0.0.1:9601
+    #[arg(long, global = true, value_name = "URL")]
+    api: Option<ApiUrl>,
+    /// The file with the token that is shown there [default: /run/farlan/farlan.token, beside the socket]
+    #[arg(long, global = true, value_name = "FILE", requires = "api")]
+    token_file: Option<PathBuf>,
     /// The configuration file [default: /etc/farlan/farlan.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -67,6 +74,28 @@ struct Global {
     /// Print JSON instead of text
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// The URL of an API that is served over TCP.
+#[derive(Clone, Copy, Debug)]
+struct ApiUrl(LoopbackAddress);
+
+impl std::str::FromStr for ApiUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = text
+            .strip_prefix("http://")
+            .map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+        let address = address.map(|address| match address.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => address.to_owned(),
+        });
+        address
+            .and_then(|address| LoopbackAddress::try_from(address).ok())
+            .map(Self)
+            .ok_or_else(|| "it must be http:// with a loopback address and a port, like http://127.0.0.1:9601".into())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -228,6 +257,7 @@ pub fn complete<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     let json = global.json;
+    let (api, token_file) = (global.api, global.token_file.clone());
     if let Command::Config(ConfigCommand::Check) = command {
         return config_check::node(global.config.as_deref(), json);
     }
@@ -243,7 +273,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
     logs::start(configuration.log());
     let settings = configuration.settings().clone();
     client::check_socket(&settings.socket)?;
-    let client = Client::new(&settings.socket);
+    let client = match api {
+        Some(ApiUrl(address)) => {
+            Client::over_tcp(address, token_file.unwrap_or_else(|| api::token_path(&settings.socket)))
+        }
+        None => Client::new(&settings.socket),
+    };
     let mut output = Output::new(json);
     complete(async {
         match command {
@@ -278,6 +313,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
     Settings {
         state_dir: global.state_dir.unwrap_or(config.state_dir),
         socket: global.socket.unwrap_or(config.socket),
+        api_tcp: config.api.tcp,
         port: global.port.unwrap_or(config.port),
         hide_address: config.hide_address,
         games: config.strangers.games,
@@ -356,6 +392,9 @@ mod tests {
             "farlan close 25565",
             "farlan metrics",
             "farlan config check --config F --json",
+            "farlan --api http://127.0.0.1:9601 status",
+            "farlan status --api http://localhost:9601/ --token-file F",
+            "farlan peers --api http://[::1]:9601",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -376,6 +415,14 @@ mod tests {
             "farlan host --name \u{7}",
             "farlan ping x -c 0",
             "farlan status --jason",
+            "farlan status --token-file F",
+            "farlan status --api 127.0.0.1:9601",
+            "farlan status --api https://127.0.0.1:9601",
+            "farlan status --api http://192.0.2.1:9601",
+            "farlan status --api http://example.org:9601",
+            "farlan status --api http://127.0.0.1",
+            "farlan status --api http://127.0.0.1:9601/v1",
+            "farlan status --api http://user@127.0.0.1:9601",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

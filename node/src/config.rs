@@ -7,9 +7,12 @@ use std::{
 
 use farlan_crypto::Work;
 use farlan_netconf::{Link, World};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 
-use crate::{failure::Failure, games::Games, logs::LogFilter};
+use crate::{api::LoopbackAddress, failure::Failure, games::Games, logs::LogFilter};
 
 /// Where the configuration is looked for when no other place is named.
 pub const DEFAULT_PATH: &str = "/etc/farlan/farlan.toml";
@@ -32,6 +35,8 @@ pub struct Config {
     pub strangers: Strangers,
     /// What is logged.
     pub log: LogFilter,
+    /// Where the API is served beside its socket.
+    pub api: Api,
     /// Which offloads may be used.
     pub offloads: Offloads,
 }
@@ -42,6 +47,24 @@ pub struct Config {
 pub struct Strangers {
     /// Listed games.
     pub games: Games,
+}
+
+/// Where the API is served beside its socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// A loopback address and port, for programs that cannot use the socket; empty for none.
+    #[serde(deserialize_with = "if_not_empty")]
+    pub tcp: Option<LoopbackAddress>,
+}
+
+/// An address, or none for the empty text, which can stand in the file as the default.
+fn if_not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LoopbackAddress>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    LoopbackAddress::try_from(text).map(Some).map_err(D::Error::custom)
 }
 
 /// Offloads that are used where the system has them, and that can be forbidden where a driver misbehaves.
@@ -76,6 +99,7 @@ impl Default for Config {
             hide_address: false,
             strangers: Strangers::default(),
             log: LogFilter::default(),
+            api: Api::default(),
             offloads: Offloads::default(),
         }
     }
@@ -177,7 +201,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 10, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 11, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 
@@ -209,12 +233,32 @@ mod tests {
                 "[offloads]\nsend = false\nsent = true\n",
                 "c.toml:3: unknown field `sent`, expected one of `card`, `send`, `receive`",
             ),
+            (
+                "port = 1\n[api]\ntcp = \"0.0.0.0:9601\"\n",
+                "c.toml:3: \"0.0.0.0:9601\" is no loopback address with a port",
+            ),
+            ("api.tcp = \"[::]:9601\"\n", "c.toml:1: \"[::]:9601\" is no loopback"),
+            ("api.tcp = true\n", "c.toml:1: invalid type: boolean"),
+            (
+                "[api]\ntoken = \"x\"\n",
+                "c.toml:2: unknown field `token`, expected `tcp`",
+            ),
         ];
         for (text, expected) in cases {
             let failure = parse::<Config>(Path::new("c.toml"), text).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Usage);
             assert!(failure.message.starts_with(expected), "{text:?}: {failure}");
         }
+    }
+
+    #[test]
+    fn the_api_is_served_over_tcp_only_where_that_is_said() {
+        let tcp = |text: &str| parse::<Config>(Path::new("c.toml"), text).unwrap().api.tcp;
+        for off in ["", "[api]", "api.tcp = \"\""] {
+            assert_eq!(tcp(off), None, "{off}");
+        }
+        let address = tcp("api.tcp = \"127.0.0.1:9601\"").unwrap();
+        assert_eq!(address.to_string(), "127.0.0.1:9601");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use resolver::{Resolver, hand_over};
 pub use troubles::speaks_version;
 
 use crate::{
-    api::{DownReply, SCHEMA, Server, daemon_router},
+    api::{DownReply, LoopbackAddress, SCHEMA, Server, Sockets, daemon_router},
     config::Offloads,
     failure::Failure,
     games::Games,
@@ -56,6 +56,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The Unix socket of the API.
     pub socket: PathBuf,
+    /// The loopback address at which the API is served over TCP, too.
+    pub api_tcp: Option<LoopbackAddress>,
     /// The UDP port of the underlay; 0 lets the system pick one.
     pub port: u16,
     /// Supernodes from the configuration and the command line, the one of bare names first.
@@ -111,6 +113,8 @@ impl Running {
     /// The state directory, the port or the socket is in use or not permitted; a file of the state is damaged.
     pub async fn start(settings: Settings) -> Result<Self, Failure> {
         let state = StateDir::open(&settings.state_dir)?;
+        // While all privileges are there.
+        let sockets = Sockets::open(&settings.socket, settings.api_tcp)?;
         let (identity, made) = state.identity(Work::REQUIRED)?;
         let key = identity.public();
         if made {
@@ -129,15 +133,20 @@ impl Running {
         let (data_plane, events) = DataPlane::start(config, underlay)?;
         let cards = Box::new(KernelCards::new(key.node_id(), settings.offloads.card));
         let daemon = Daemon::new(key, port, state, data_plane, cards)?;
-        Self::take_up(Arc::new(daemon), events, settings).await
+        Self::take_up(Arc::new(daemon), events, sockets, settings).await
     }
 
-    async fn take_up(daemon: Arc<Daemon>, events: mpsc::Receiver<Event>, settings: Settings) -> Result<Self, Failure> {
+    async fn take_up(
+        daemon: Arc<Daemon>,
+        events: mpsc::Receiver<Event>,
+        sockets: Sockets,
+        settings: Settings,
+    ) -> Result<Self, Failure> {
         let hide = settings.hide_address;
         daemon.data_plane.send(Request::SetHideAddress { hide }).await?;
         daemon.book.lock().await.networks.set_games(&settings.games);
         daemon.restore(settings.supernodes).await?;
-        let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
+        let server = Server::serve(sockets, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
         let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port));

@@ -108,11 +108,12 @@ impl From<farlan_crypto::secret_file::SecretFileError> for Failure {
     fn from(error: farlan_crypto::secret_file::SecretFileError) -> Self {
         use farlan_crypto::secret_file::SecretFileError;
         let refused = match &error {
-            SecretFileError::Permissions { .. } => true,
+            SecretFileError::Permissions { .. } | SecretFileError::Owner { .. } => true,
             SecretFileError::Io { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
             SecretFileError::Missing { .. }
             | SecretFileError::Exists { .. }
             | SecretFileError::NotAFile { .. }
+            | SecretFileError::Names { .. }
             | SecretFileError::Garbage { .. }
             | SecretFileError::Key { .. } => false,
         };

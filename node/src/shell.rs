@@ -5,6 +5,7 @@
 
 mod cards;
 mod data_plane;
+mod peer_groups;
 mod poller;
 mod scheduling;
 mod segments;
@@ -12,4 +13,5 @@ mod udp;
 
 pub use cards::AttachedCard;
 pub use data_plane::{DataPlane, DataPlaneError, Request, ShellCounters, Snapshot};
+pub use peer_groups::peer_groups;
 pub use udp::{Underlay, UnderlayOffloads};

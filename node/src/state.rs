@@ -3,12 +3,17 @@
 use std::{
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use farlan_crypto::{Identity, Work, random::SystemRandom, secret_file};
+use farlan_crypto::{
+    Identity, Work,
+    private_file::{self, OpenError, Readers},
+    random::SystemRandom,
+    secret_file,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{config, failure::Failure};
@@ -25,29 +30,45 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the directory if it is missing (mode 0700) and locks it.
+    /// Makes the directory if it is missing (mode 0700), locks it, and removes what crashes have left in it.
     ///
     /// # Errors
-    /// Another process holds the lock; the directory cannot be made or written.
+    /// Another process holds the lock; the directory cannot be made or written, or others can write it.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
             .map_err(|error| Failure::file("make the state directory", path, &error))?;
+        // Whoever can write here can put other files in the place of farlan's.
+        let mode = fs::metadata(path)
+            .map_err(|error| Failure::file("examine", path, &error))?
+            .mode();
+        if mode & 0o022 != 0 {
+            return Err(Failure::permission(format_args!(
+                "other users can write the state directory {0} (mode {1:04o}): run `chmod 700 {0}`",
+                path.display(),
+                mode & 0o7777
+            )));
+        }
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
             .write(true)
             .truncate(false)
             .mode(0o600)
+            // Nothing is to be made elsewhere through a link, and a pipe without a reader is not to be waited for.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&lock_path)
             .map_err(|error| Failure::file("open", &lock_path, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.into(),
-                lock,
-            }),
+            Ok(()) => {
+                sweep(path);
+                Ok(Self {
+                    path: path.into(),
+                    lock,
+                })
+            }
             Err(TryLockError::WouldBlock) => Err(Failure::negative(format_args!(
                 "the state directory {} is in use by another running farlan; stop that one first, or give this one \
                  another directory with --state-dir",
@@ -90,15 +111,44 @@ impl StateDir {
     /// An unreadable file, or one that is not what it should be, with its name.
     pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
         let path = self.path.join(name);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let Some(mut file) = self.open_file(name, &path)? else {
+            return Ok(None);
+        };
+        let mut text = String::new();
+        match file.read_to_string(&mut text) {
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(self.damaged(name, "is no text")),
             Err(error) => return Err(Failure::file("read", &path, &error)),
-        };
+        }
         toml::from_str(&text)
             .map(Some)
             .map_err(|error| Failure::negative(format_args!("{}; {REMEDY}", config::located(&path, &text, &error))))
+    }
+
+    /// Opens a file of this directory, closed to others from now on.
+    fn open_file(&self, name: &str, path: &Path) -> Result<Option<File>, Failure> {
+        let opened = match private_file::open(path) {
+            // Somebody copied it back, for instance. Unlike the identity, what it holds can be made anew.
+            Err(OpenError::Permissions(mode)) => {
+                tracing::warn!(
+                    "{} was open to other users (mode {mode:04o}) and is closed to them now; the links in it are known to \
+                     whoever read it",
+                    path.display()
+                );
+                private_file::close_to_others(path).map_err(|error| Failure::file("change", path, &error))?;
+                private_file::open(path)
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(file) => Ok(Some(file)),
+            Err(OpenError::Missing) => Ok(None),
+            Err(OpenError::NotAFile) => Err(self.damaged(name, "is not a regular file")),
+            Err(OpenError::Names) => Err(self.damaged(name, "has another name (a hard link)")),
+            Err(OpenError::Owner(owner)) => Err(self.damaged(name, format_args!("belongs to user {owner}"))),
+            Err(OpenError::Permissions(mode)) => Err(self.damaged(name, format_args!("has the mode {mode:04o}"))),
+            Err(OpenError::Io(error)) => Err(Failure::file("read", path, &error)),
+        }
     }
 
     /// What to say of a file of this directory that is not what it should be: its path, `reason` and the remedy.
@@ -118,88 +168,27 @@ impl StateDir {
         if fs::read(&path).is_ok_and(|before| before == text.as_bytes()) {
             return Ok(());
         }
-        let temporary = self.path.join(format!(".{name}.new"));
-        let written = write_synced(&temporary, text.as_bytes())
-            .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| File::open(&self.path)?.sync_all());
-        written.map_err(|error| {
-            // What did not fit takes room that is needed.
-            let _ = fs::remove_file(&temporary);
-            Failure::file("write", &path, &error)
-        })
+        private_file::replace(&path, text.as_bytes(), Readers::Owner)
+            .map_err(|error| Failure::file("write", &path, &error))
     }
 }
 
 /// What to do about a damaged file.
 const REMEDY: &str = "mend this file of farlan's state, or move it away to go on without what it holds";
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A leftover of a crash may be there; it is nobody's.
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+/// Removes what crashes have left in a state directory that is locked.
+fn sweep(path: &Path) {
+    // A supernode's commands write in its directory without its lock, holding one on the directory itself. What is not
+    // removed now is at the next start.
+    let swept = File::open(path).and_then(|directory| match directory.try_lock() {
+        Ok(()) => private_file::sweep(path),
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    });
+    if let Err(error) = swept {
+        tracing::debug!(%error, "leftovers in the state directory stay");
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
-
-    use super::*;
-    use crate::failure::FailureKind;
-
-    #[test]
-    fn one_process_at_a_time() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("deep/state");
-        let first = StateDir::open(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        let second = StateDir::open(&path).unwrap_err();
-        assert_eq!(second.kind, FailureKind::Negative);
-        assert!(second.message.contains("in use"), "{second}");
-        first.release();
-        let third = StateDir::open(&path).unwrap();
-        drop(third);
-        StateDir::open(&path).unwrap();
-    }
-
-    #[test]
-    fn files_round_trip_and_bad_ones_are_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = StateDir::open(directory.path()).unwrap();
-        assert_eq!(state.load::<BTreeMap<String, u8>>("x.toml").unwrap(), None);
-        let content = BTreeMap::from([("a".to_owned(), 1u8)]);
-        state.save("x.toml", &content).unwrap();
-        state.save("x.toml", &content).unwrap();
-        assert_eq!(state.load("x.toml").unwrap(), Some(content));
-        let mode = fs::metadata(directory.path().join("x.toml"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
-        fs::write(directory.path().join("x.toml"), "a = 1\nb = [").unwrap();
-        let failure = state.load::<BTreeMap<String, u8>>("x.toml").unwrap_err();
-        assert!(failure.message.contains("x.toml:2: "), "{failure}");
-        fs::write(directory.path().join("x.toml"), b"a = \"\xff\"").unwrap();
-        let failure = state.load::<BTreeMap<String, u8>>("x.toml").unwrap_err();
-        assert!(failure.message.contains("x.toml: is no text; mend"), "{failure}");
-    }
-
-    #[test]
-    fn the_identity_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = StateDir::open(directory.path()).unwrap();
-        let (first, made) = state.identity(Work::NONE).unwrap();
-        assert!(made);
-        let (second, made) = state.identity(Work::NONE).unwrap();
-        assert!(!made);
-        assert_eq!(first.public(), second.public());
-        let path = directory.path().join(IDENTITY);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(state.identity(Work::NONE).unwrap_err().kind, FailureKind::Permission);
-    }
-}
+mod tests;

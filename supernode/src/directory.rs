@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +13,12 @@ use farlan::{
     logs::LogFilter,
     state::{IDENTITY, StateDir},
 };
-use farlan_crypto::{Identity, NodeId, Work, random::SystemRandom, secret_file};
+use farlan_crypto::{
+    Identity, NodeId, Work,
+    private_file::{self, Readers},
+    random::SystemRandom,
+    secret_file,
+};
 use farlan_netconf::{Endpoint, Link, Supernode, World, WorldId};
 use serde::Deserialize;
 
@@ -245,11 +249,8 @@ pub(crate) fn locked(path: &Path) -> Result<(fs::File, World), Failure> {
 /// The directory cannot be written.
 pub(crate) fn store(path: &Path, world: &World) -> Result<(), Failure> {
     let file = path.join(WORLD);
-    // A name of this process alone: the running supernode and a command may write at one time.
-    let temporary = path.join(format!(".{WORLD}.{}", std::process::id()));
-    let _ = fs::remove_file(&temporary);
-    write_new(&temporary, &format!("{}\n", Link::Supernode(world.clone())))?;
-    fs::rename(&temporary, &file).map_err(|error| Failure::file("write", &file, &error))
+    let text = format!("{}\n", Link::Supernode(world.clone()));
+    private_file::replace(&file, text.as_bytes(), Readers::Owner).map_err(|error| Failure::file("write", &file, &error))
 }
 
 /// What to say of a directory that holds a supernode's files without its world, which `init` writes last.
@@ -299,16 +300,7 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
 }
 
 fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    let write = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|error| Failure::file("write", path, &error))
+    private_file::create(path, text.as_bytes()).map_err(|error| Failure::file("write", path, &error))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-use std::os::unix::fs::symlink;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::thread;
 
 use tempfile::TempDir;
@@ -96,12 +97,52 @@ fn links_and_directories_are_refused() {
         load(directory.path(), Work::NONE),
         Err(SecretFileError::NotAFile { .. })
     ));
+    fs::remove_file(&target).unwrap();
+    assert!(
+        matches!(load(&path, Work::NONE), Err(SecretFileError::NotAFile { .. })),
+        "a link to nothing"
+    );
+    let pipe = directory.path().join("pipe");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(matches!(load(&pipe, Work::NONE), Err(SecretFileError::NotAFile { .. })));
     let socket = directory.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     assert!(matches!(
         load(&socket, Work::NONE),
         Err(SecretFileError::NotAFile { .. })
     ));
+}
+
+/// Who planted it knows the seed in it, or reaches the file under its other name.
+#[test]
+fn a_second_name_is_refused() {
+    let (directory, path) = scratch();
+    let other = directory.path().join("other");
+    write(&other, line("ab"), 0o600);
+    fs::hard_link(&other, &path).unwrap();
+    let error = load(&path, Work::NONE).unwrap_err();
+    assert!(matches!(error, SecretFileError::Names { .. }), "{error}");
+    fs::remove_file(&other).unwrap();
+    assert!(load(&path, Work::NONE).is_ok());
+}
+
+#[test]
+fn the_file_of_another_user_is_refused() {
+    let (directory, path) = scratch();
+    write(&path, line("ab"), 0o600);
+    std::os::unix::fs::chown(&path, Some(12_345), None).expect("giving a file away takes root");
+    let error = load(&path, Work::NONE).unwrap_err();
+    assert!(matches!(error, SecretFileError::Owner { owner: 12_345, .. }), "{error}");
+    // The superuser looks at the state of a daemon that runs as another user.
+    std::os::unix::fs::chown(directory.path(), Some(12_345), None).unwrap();
+    assert!(load(&path, Work::NONE).is_ok());
 }
 
 #[test]
@@ -124,7 +165,7 @@ fn a_planted_link_is_not_written_through() {
     // Links at the names of the temporary file, as an attacker with access to the directory could plant them.
     fs::remove_file(&path).unwrap();
     for attempt in 0..3 {
-        let name = format!(".identity.{}-{attempt}", std::process::id());
+        let name = format!(".identity.{}-{attempt}.new", std::process::id());
         symlink(&target, directory.path().join(name)).unwrap();
     }
     create(&path, &identity(1)).unwrap();

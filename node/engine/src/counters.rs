@@ -80,8 +80,18 @@ counters! {
     handshakes_done,
     /// Handshake messages refused.
     handshakes_refused,
+    /// Initiations whose sender does not know this node's key.
+    handshakes_keyless,
+    /// Initiations under load whose sender did not prove to be where it says, and was given a cookie.
+    handshakes_unproved,
+    /// Handshake messages dropped because there were too many of their source, or to one handshake.
+    handshakes_limited,
     /// Handshake messages dropped because the queue or the table of half-open ones was full.
     handshakes_overflow,
+    /// Cookies that other nodes under load gave to this one.
+    cookies_received,
+    /// Pieces of public-key work that were taken from the queue.
+    public_key_work,
     /// Lists of supernodes that their operator did not sign.
     worlds_refused,
     /// Frames too short or too long to be Ethernet.

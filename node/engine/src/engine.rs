@@ -20,6 +20,7 @@ use crate::{
     directory::Directory,
     forwarding::Siblings,
     fragments::Assemblies,
+    gate::Gate,
     handshakes::Handshakes,
     lookups::Lookups,
     multicast::Groups,
@@ -51,6 +52,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
     pub(crate) handshakes: Handshakes,
+    pub(crate) gate: Gate,
     pub(crate) networks: Networks,
     pub(crate) directory: Directory,
     pub(crate) lookups: Lookups,
@@ -96,6 +98,7 @@ impl Engine {
         Self {
             public: config.identity.public(),
             node_id: config.identity.node_id(),
+            gate: Gate::new(&config.identity.public()),
             identity: config.identity,
             work: config.work,
             role: config.role,

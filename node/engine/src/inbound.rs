@@ -1,8 +1,8 @@
 //! From a datagram to a frame. The steps of a batch:
 //!
 //! 1. [`Engine::handle_datagrams`] takes the datagrams in order.
-//! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go into the queue, a supernode passes on what it
-//!    relays, a node takes the relay header off what was relayed to it.
+//! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go through the `gate` into the queue, a supernode passes
+//!    on what it relays, a node takes the relay header off what was relayed to it.
 //! 3. [`Engine::open`] finds the session and opens the datagram in place.
 //! 4. [`Engine::opened`] tells frames, group frames and control messages apart and puts fragments together; what comes before the networks of its
 //!    session are matched waits.
@@ -93,7 +93,9 @@ impl Engine {
             return None;
         }
         match parsed {
-            Datagram::Initiation { .. } | Datagram::Response { .. } => self.queue_handshake(via, datagram),
+            Datagram::Initiation { sender, .. } => self.initiation_received(now, via, sender, datagram, out),
+            Datagram::Response { receiver, .. } => self.response_received(now, via, receiver, datagram),
+            Datagram::Cookie { receiver, .. } => self.cookie_received(now, via, receiver, datagram, out),
             Datagram::Data { receiver, counter } => self.open(now, via, (receiver, counter), datagram, lanes, out),
             Datagram::Relay {
                 destination,

@@ -15,8 +15,10 @@ mod anchor;
 mod api;
 mod batch;
 mod bridging;
+mod budget;
 mod claimed;
 mod content;
+mod cookies;
 mod counters;
 mod direct;
 mod directory;
@@ -24,6 +26,7 @@ mod engine;
 mod filter;
 mod forwarding;
 mod fragments;
+mod gate;
 mod handshakes;
 mod homes;
 mod inbound;
@@ -53,6 +56,7 @@ mod twins;
 mod versions;
 mod ways;
 mod wire;
+mod work;
 mod worlds;
 
 pub use api::{

@@ -196,6 +196,11 @@ impl Engine {
             || peer.is_some_and(|peer| peer.supernode || peer.direct.known().contains(&address))
     }
 
+    /// Whether this node's address is hidden from strangers.
+    pub(crate) fn hides(&self) -> bool {
+        self.traversal.hide_address
+    }
+
     /// A supernode told where it sees this node.
     pub(crate) fn observed_told(&mut self, supernode: PeerId, endpoint: SocketAddr) {
         // Nobody else has a say in where this node is tried.

@@ -1,357 +1,247 @@
-//! Serving the API on a Unix socket.
+//! Serving the API at its sockets: who and what is let in, how much and how long.
 
-use std::{
-    fs, io,
-    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{State, rejection::JsonRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
-use serde::Serialize;
-use tokio::{net::UnixListener, task::JoinHandle};
-
-use super::metrics::{EXPOSITION, exposition};
-use super::schema::{
-    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest, RemoveRequest, SCHEMA, Status,
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
 };
-use crate::{
-    daemon::Daemon,
-    failure::{Failure, FailureKind},
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
 };
 
-/// A served socket; the file and the service vanish with it.
+use super::{
+    admission::{Entrance, LONGEST_BODY, Refusal, admit},
+    callers::Callers,
+    schema::{ErrorReply, SCHEMA},
+    sockets::{LoopbackSocket, SocketFile, Sockets, UnixSocket},
+    token::TokenFile,
+};
+use crate::failure::Failure;
+
+/// A served API; its files and the service vanish with it. Connections that are open stay so until the runtime ends.
 #[derive(Debug)]
 pub struct Server {
-    path: PathBuf,
-    /// Which file it is.
-    file: FileId,
-    service: JoinHandle<()>,
+    services: Vec<JoinHandle<()>>,
+    /// They remove their files when they are dropped.
+    _files: (SocketFile, Option<TokenFile>),
 }
 
 impl Server {
-    /// Serves `router` at the Unix socket `path`: mode 0660, of the group `farlan` if there is one. Its directory is
-    /// made if it is missing.
+    /// Makes the Unix socket `path` and serves `router` there; see [`Sockets::open`] and [`serve`](Self::serve).
     ///
     /// # Errors
-    /// Another program serves that socket; something that is no socket is there, which stays as it is; the directory
-    /// cannot be written.
+    /// Those of [`Sockets::open`].
     pub fn start(path: &Path, router: Router) -> Result<Self, Failure> {
-        let group = group_id(GROUP);
-        let (listener, file) = bind(path, group)?;
-        let service = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the API has ended");
-            }
-        });
-        Ok(Self {
-            path: path.into(),
+        Self::serve(Sockets::open(path, None)?, router)
+    }
+
+    /// Serves `router` at sockets that were made before.
+    ///
+    /// # Errors
+    /// The runtime does not take a socket.
+    pub fn serve(sockets: Sockets, router: Router) -> Result<Self, Failure> {
+        let Sockets { unix, loopback } = sockets;
+        let UnixSocket {
+            listener,
+            callers,
             file,
-            service,
+            ..
+        } = unix;
+        let listener = UnixListener::from_std(listener).map_err(Failure::negative)?;
+        let mut services = vec![tokio::spawn(serve_unix(listener, callers, router.clone()))];
+        let token_file = match loopback {
+            None => None,
+            Some(LoopbackSocket {
+                listener,
+                address,
+                token,
+                file,
+            }) => {
+                let listener = TcpListener::from_std(listener).map_err(Failure::negative)?;
+                tracing::info!(%address, token = %file.path().display(), "the API is served over TCP, too");
+                let entrance = Entrance::Loopback { address, token };
+                services.push(tokio::spawn(serve_loopback(listener, guarded(router, entrance))));
+                Some(file)
+            }
+        };
+        Ok(Self {
+            services,
+            _files: (file, token_file),
         })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.service.abort();
-        // Another program may have put its own file there since.
-        if FileId::of(&self.path).is_ok_and(|file| file == self.file) {
-            // Gone already is as good.
-            let _ = fs::remove_file(&self.path);
+        for service in &self.services {
+            service.abort();
         }
     }
 }
 
-/// Device and inode, by which a file is known whatever stands at its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
-    }
-}
-
-/// What a handler returns.
-pub type Answer<T> = Result<Json<T>, Failure>;
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let status = match self.kind {
-            FailureKind::Negative => StatusCode::CONFLICT,
-            FailureKind::Usage => StatusCode::BAD_REQUEST,
-            FailureKind::DaemonDown => StatusCode::SERVICE_UNAVAILABLE,
-            FailureKind::Permission => StatusCode::FORBIDDEN,
-            FailureKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+/// Accepts callers of the Unix socket, and says to those who may not use it that they may not.
+async fn serve_unix(listener: UnixListener, callers: Callers, router: Router) {
+    let welcome = guarded(router, Entrance::Socket);
+    let refused = Router::new().fallback(async || refuse(Refusal::Caller));
+    let refused = refused.layer(middleware::map_response(with_headers));
+    let (room, refusals) = (
+        Arc::new(Semaphore::new(CONNECTIONS)),
+        Arc::new(Semaphore::new(REFUSALS)),
+    );
+    loop {
+        let Some((stream, _)) = accepted(listener.accept().await).await else {
+            continue;
         };
-        (
-            status,
-            Json(ErrorReply {
-                schema: SCHEMA,
-                error: self,
-            }),
-        )
-            .into_response()
-    }
-}
-
-/// The routes of the daemon.
-pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
-    let routes = Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/networks", get(networks))
-        .route("/v1/peers", get(peers))
-        .route("/v1/supernodes", get(supernodes))
-        .route("/v1/join", post(join))
-        .route("/v1/host", post(host))
-        .route("/v1/leave", post(leave))
-        .route("/v1/opened", get(opened))
-        .route("/v1/open", post(open))
-        .route("/v1/close", post(close))
-        .route("/metrics", get(metrics))
-        .route("/v1/down", post(down))
-        .route("/v1/ping", post(ping))
-        .route("/v1/supernodes/add", post(add_supernode))
-        .route("/v1/supernodes/remove", post(remove_supernode))
-        .with_state(daemon);
-    finish(routes)
-}
-
-/// Gives a router what all have in common: the answer to unknown requests and the header with the schema.
-pub fn finish(routes: Router) -> Router {
-    routes
-        .fallback(async || {
-            Failure::usage("this request is not known here; the daemon may be older than the program that asks")
-        })
-        .layer(axum::middleware::map_response(with_schema))
-}
-
-async fn with_schema(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(HeaderName::from_static("farlan-schema"), HeaderValue::from(SCHEMA));
-    response
-}
-
-type Shared = State<Arc<Daemon>>;
-type Body<T> = Result<Json<T>, JsonRejection>;
-
-async fn status(State(daemon): Shared) -> Answer<Status> {
-    json(daemon.status().await)
-}
-
-async fn networks(State(daemon): Shared) -> Answer<Vec<Network>> {
-    json(daemon.networks().await)
-}
-
-async fn peers(State(daemon): Shared) -> Answer<Vec<Peer>> {
-    json(daemon.peers().await)
-}
-
-async fn supernodes(State(daemon): Shared) -> Answer<Vec<ConfiguredWorld>> {
-    Ok(Json(daemon.worlds().await))
-}
-
-async fn join(State(daemon): Shared, body: Body<JoinRequest>) -> Answer<JoinReply> {
-    json(daemon.join(&content(body)?).await)
-}
-
-async fn host(State(daemon): Shared, body: Body<HostRequest>) -> Answer<HostReply> {
-    json(daemon.host(&content(body)?).await)
-}
-
-async fn leave(State(daemon): Shared, body: Body<LeaveRequest>) -> Answer<LeaveReply> {
-    json(daemon.leave(&content(body)?).await)
-}
-
-async fn opened(State(daemon): Shared) -> Answer<Vec<OpenedNetwork>> {
-    Ok(Json(daemon.opened().await))
-}
-
-async fn open(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNetwork> {
-    json(daemon.open(&content(body)?).await)
-}
-
-async fn close(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNetwork> {
-    json(daemon.close(&content(body)?).await)
-}
-
-async fn metrics(State(daemon): Shared) -> Result<impl IntoResponse, Failure> {
-    let status = daemon.status().await?;
-    Ok(([(CONTENT_TYPE, EXPOSITION)], exposition(&status)))
-}
-
-async fn down(State(daemon): Shared) -> Answer<DownReply> {
-    Ok(Json(daemon.down()))
-}
-
-async fn ping(State(daemon): Shared, body: Body<PingRequest>) -> Answer<PingReply> {
-    json(daemon.ping(&content(body)?).await)
-}
-
-async fn add_supernode(State(daemon): Shared, body: Body<AddRequest>) -> Answer<ConfiguredWorld> {
-    json(daemon.add_supernode(&content(body)?).await)
-}
-
-async fn remove_supernode(State(daemon): Shared, body: Body<RemoveRequest>) -> Answer<ConfiguredWorld> {
-    json(daemon.remove_supernode(&content(body)?).await)
-}
-
-fn json<T: Serialize>(result: Result<T, Failure>) -> Answer<T> {
-    result.map(Json)
-}
-
-fn content<T>(body: Body<T>) -> Result<T, Failure> {
-    body.map(|Json(content)| content)
-        .map_err(|rejection| Failure::usage(rejection.body_text()))
-}
-
-/// Binds the socket under another name and moves it to its place, so that it never stands there with looser
-/// permissions and a leftover is replaced in one step.
-fn bind(path: &Path, group: Option<u32>) -> Result<(UnixListener, FileId), Failure> {
-    if let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty() && !directory.exists())
-    {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(directory)
-            .map_err(|error| Failure::file("make the directory", directory, &error))?;
-    }
-    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
-        return Err(Failure::negative(format_args!(
-            "{} exists and is no socket; give another path with --socket, or remove it",
-            path.display()
-        )));
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(Failure::negative(format_args!(
-            "another farlan answers at the socket {}; stop that one first, or give this one another with --socket",
-            path.display()
-        )));
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let placed = || -> io::Result<(UnixListener, FileId)> {
-        if fs::exists(&temporary)? {
-            fs::remove_file(&temporary)?;
+        if callers.let_in(&stream) {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
+            serve(stream, welcome.clone(), permit, CONNECTION_LIFE);
+        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+            serve(stream, refused.clone(), permit, REFUSAL_LIFE);
         }
-        let listener = UnixListener::bind(&temporary)?;
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o660))?;
-        if group.is_some() {
-            // Refused to all but root, for whom the group matters.
-            let _ = std::os::unix::fs::chown(&temporary, None, group);
+    }
+}
+
+/// Accepts connections from this machine; who they are is found out by their requests.
+async fn serve_loopback(listener: TcpListener, router: Router) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Some((stream, from)) = accepted(listener.accept().await).await else {
+            continue;
+        };
+        // The socket takes packets from the card lo alone; should that ever not hold, this does.
+        if !from.ip().is_loopback() {
+            tracing::warn!("dropped a connection to the API from another machine");
+            continue;
         }
-        // Moving keeps device and inode.
-        let file = FileId::of(&temporary)?;
-        fs::rename(&temporary, path)?;
-        Ok((listener, file))
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        serve(stream, router.clone(), permit, CONNECTION_LIFE);
+    }
+}
+
+/// What was accepted, or a pause: at its limit of open files the system refuses until some are closed.
+async fn accepted<T>(accepted: io::Result<T>) -> Option<T> {
+    match accepted {
+        Ok(accepted) => Some(accepted),
+        Err(error) => {
+            tracing::debug!(%error, "a connection to the API cannot be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// Serves one connection for `life` at most, on a task of its own.
+fn serve<S>(stream: S, router: Router, permit: OwnedSemaphorePermit, life: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        let _permit = permit;
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_headers(MOST_HEADERS)
+            .max_buf_size(LONGEST_HEAD)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        // However it ends, it has ended; nobody is told of requests that are none.
+        let _ = tokio::time::timeout(life, connection).await;
+    });
+}
+
+/// Lets only those requests through to `router` that the entrance admits, with their whole bodies.
+fn guarded(router: Router, entrance: Entrance) -> Router {
+    router
+        .layer(middleware::from_fn_with_state(Arc::new(entrance), guard))
+        .layer(middleware::map_response(with_headers))
+}
+
+async fn guard(State(entrance): State<Arc<Entrance>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(refusal) = admit(&parts, &entrance) {
+        return refuse(refusal);
+    }
+    // Nothing waits for a slow body but this, and no handler gets a part of one.
+    let body = match tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, LONGEST_BODY)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) if is_too_long(&error) => return refuse(Refusal::TooLong),
+        Ok(Err(_)) | Err(_) => return refuse(Refusal::Incomplete),
     };
-    placed().map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        Failure::file("make the socket", path, &error)
-    })
+    next.run(Request::from_parts(parts, Body::from(body))).await
 }
 
-/// The id of a group by `/etc/group` (group(5): `name:password:id:members`).
-fn group_id(name: &str) -> Option<u32> {
-    let groups = fs::read_to_string("/etc/group").ok()?;
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
-    })
+/// The answer to a request that is not let in, after which the connection is closed.
+fn refuse(refusal: Refusal) -> Response {
+    tracing::debug!(reason = %refusal, "a request to the API is refused");
+    let reply = ErrorReply {
+        schema: SCHEMA,
+        error: refusal.into(),
+    };
+    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+    (refusal.status(), close, Json(reply)).into_response()
 }
 
-/// The group whose members may use the API.
-const GROUP: &str = "farlan";
+fn is_too_long(error: &axum::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+}
+
+/// What every answer carries: the schema, and for browsers, should one get to see it, that it is no script, for no other
+/// page, and not to be kept.
+async fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("farlan-schema"), HeaderValue::from(SCHEMA));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
+    response
+}
+
+/// How many connections each socket serves at a time; each carries one request at a time. Further ones wait.
+const CONNECTIONS: usize = 64;
+
+/// How many callers are told at a time that they may not; further ones are hung up on.
+const REFUSALS: usize = 8;
+
+/// How long a connection lasts at most: longer than the longest request, a ping that may wait a minute.
+const CONNECTION_LIFE: Duration = Duration::from_secs(120);
+
+/// How long a caller has to be told that it may not.
+const REFUSAL_LIFE: Duration = Duration::from_secs(5);
+
+/// How long the lines before a body may take to come.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bytes of the longest lines before a body, together; also of the buffer for reading.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// How many headers a request may have.
+const MOST_HEADERS: usize = 48;
+
+/// Between two attempts to accept a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::client::Client;
-
-    fn small_router() -> Router {
-        finish(Router::new().route(
-            "/v1/no",
-            get(async || -> Answer<()> { Err(Failure::permission("not you")) }),
-        ))
-    }
-
-    #[tokio::test]
-    async fn a_socket_is_private_replaceable_and_exclusive() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("run/farlan.sock");
-        let server = Server::start(&path, small_router()).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        let second = Server::start(&path, small_router()).unwrap_err();
-        assert!(second.message.contains("another farlan answers"), "{second}");
-        drop(server);
-        assert!(!path.exists());
-        // A leftover of a killed daemon.
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(path.exists());
-        Server::start(&path, small_router()).unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_is_no_socket_or_anothers_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("precious");
-        fs::write(&path, "text").unwrap();
-        let link = directory.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        for there in [&path, &link, &directory.path().to_owned()] {
-            let refused = Server::start(there, small_router()).unwrap_err();
-            assert!(refused.message.contains("exists and is no socket"), "{refused}");
-            assert!(refused.message.contains("--socket"), "{refused}");
-        }
-        assert_eq!(fs::read_to_string(&link).unwrap(), "text");
-
-        let path = directory.path().join("s");
-        let server = Server::start(&path, small_router()).unwrap();
-        fs::remove_file(&path).unwrap();
-        fs::write(&path, "another's").unwrap();
-        drop(server);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
-        assert_eq!(
-            fs::read_dir(directory.path()).unwrap().count(),
-            3,
-            "nothing else is left"
-        );
-    }
-
-    #[tokio::test]
-    async fn failures_reach_the_client_with_their_kind() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        let _server = Server::start(&path, small_router()).unwrap();
-        let client = Client::new(&path);
-        let refused = client.get::<()>("/v1/no").await.unwrap_err();
-        assert_eq!(refused, Failure::permission("not you"));
-        let unknown = client.get::<()>("/v1/other").await.unwrap_err();
-        assert_eq!(unknown.kind, FailureKind::Usage);
-    }
-
-    #[test]
-    fn groups_are_found_by_name() {
-        assert_eq!(group_id("root"), Some(0));
-        assert_eq!(group_id("no such group"), None);
-    }
-}
+mod tests;

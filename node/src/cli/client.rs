@@ -1,24 +1,67 @@
 //! The program's side of the API.
 
 use std::{
-    io,
+    fmt, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, body::Bytes, header};
+use hyper::{
+    Method, Request,
+    body::Bytes,
+    header::{self, HeaderValue},
+};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::JoinHandle,
+};
 
-use crate::{api::ErrorReply, config::Config, failure::Failure};
+use crate::{
+    api::{ErrorReply, LoopbackAddress, Token},
+    config::Config,
+    failure::Failure,
+};
 
-/// Sends requests to the daemon behind a Unix socket, each over a connection of its own.
+/// Sends requests to the daemon, each over a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
-    socket: PathBuf,
+    place: Place,
     start_hint: String,
+}
+
+/// Where the daemon answers.
+#[derive(Clone, Debug)]
+enum Place {
+    /// At a Unix socket.
+    Socket(PathBuf),
+    /// At a loopback address, to whoever shows the token in a file. Each start of the daemon writes a new one.
+    Loopback { address: SocketAddr, token: PathBuf },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => path.display().fmt(f),
+            Self::Loopback { address, .. } => write!(f, "http://{address}"),
+        }
+    }
+}
+
+/// A connection to the daemon.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// An open connection, and what its requests carry to be answered.
+struct Connected {
+    stream: Box<dyn Stream>,
+    host: String,
+    authorization: Option<HeaderValue>,
 }
 
 impl Client {
@@ -35,14 +78,31 @@ impl Client {
     /// A client that says `start_hint` when nobody serves `socket`.
     pub fn with_hint(socket: &Path, start_hint: impl Into<String>) -> Self {
         Self {
-            socket: socket.into(),
+            place: Place::Socket(socket.into()),
             start_hint: start_hint.into(),
         }
     }
 
-    /// The socket.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// A client of the `farlan` that serves TCP at `address` and has written its token to the file `token`.
+    pub fn over_tcp(address: LoopbackAddress, token: PathBuf) -> Self {
+        Self {
+            place: Place::Loopback {
+                address: address.address(),
+                token,
+            },
+            start_hint: "farlan is not running here, or does not serve TCP (the key api.tcp of its configuration)"
+                .into(),
+        }
+    }
+
+    /// Where the daemon answers, for people.
+    pub fn place(&self) -> impl fmt::Display {
+        &self.place
+    }
+
+    /// Whether the daemon is one that a program without it would become: that at the Unix socket.
+    pub fn is_local(&self) -> bool {
+        matches!(self.place, Place::Socket(_))
     }
 
     /// Asks for the document at `path`.
@@ -74,16 +134,14 @@ impl Client {
     /// # Errors
     /// As [`get`](Self::get); [`Timeout`](crate::failure::FailureKind::Timeout) if it goes on.
     pub async fn post_until_closed<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, Failure> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        let sent = tokio::time::timeout(TIMEOUT, self.send(stream, Method::POST, path, Vec::new())).await;
+        let connected = self.connect().await?;
+        let sent = tokio::time::timeout(TIMEOUT, connected.send(Method::POST, path, Vec::new())).await;
         let (answer, connection) = sent.map_err(|_| self.silent())??;
         let answer = answer?;
         if tokio::time::timeout(limit, connection).await.is_err() {
             return Err(Failure::timeout(format_args!(
                 "the daemon at {} is asked to end and has not yet",
-                self.socket.display()
+                self.place
             )));
         }
         Ok(answer)
@@ -97,10 +155,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<T, Failure> {
         let exchange = async {
-            let stream = UnixStream::connect(&self.socket)
-                .await
-                .map_err(|error| self.unreachable(&error))?;
-            let (answer, connection) = self.send(stream, method, path, body).await?;
+            let (answer, connection) = self.connect().await?.send(method, path, body).await?;
             connection.abort();
             answer
         };
@@ -110,29 +165,67 @@ impl Client {
     }
 
     fn silent(&self) -> Failure {
-        Failure::timeout(format_args!("the daemon at {} does not answer", self.socket.display()))
+        Failure::timeout(format_args!("the daemon at {} does not answer", self.place))
     }
 
+    async fn connect(&self) -> Result<Connected, Failure> {
+        match &self.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path).await;
+                Ok(Connected {
+                    stream: Box::new(stream.map_err(|error| self.unreachable(&error))?),
+                    host: "farlan".into(),
+                    authorization: None,
+                })
+            }
+            Place::Loopback { address, token } => {
+                let token = Token::read(token)?.header();
+                let mut authorization = HeaderValue::from_str(&token).map_err(Failure::negative)?;
+                authorization.set_sensitive(true);
+                let stream = TcpStream::connect(address).await;
+                Ok(Connected {
+                    stream: Box::new(stream.map_err(|error| self.unreachable(&error))?),
+                    host: address.to_string(),
+                    authorization: Some(authorization),
+                })
+            }
+        }
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Failure::permission(format_args!(
+                "you may not use {}; add yourself to the group farlan (sudo usermod -aG farlan $USER, then log in \
+                 again), or use sudo",
+                self.place
+            )),
+            _ => Failure::daemon_down(format_args!("nobody answers at {}: {}", self.place, self.start_hint)),
+        }
+    }
+}
+
+impl Connected {
     /// Sends a request; the answer, and what keeps the connection open.
     async fn send<T: DeserializeOwned>(
-        &self,
-        stream: UnixStream,
+        self,
         method: Method,
         path: &str,
         body: Vec<u8>,
     ) -> Result<(Result<T, Failure>, JoinHandle<()>), Failure> {
-        let broken = |error: &dyn std::fmt::Display| Failure::daemon_down(format_args!("the daemon hung up: {error}"));
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let broken = |error: &dyn fmt::Display| Failure::daemon_down(format_args!("the daemon hung up: {error}"));
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(self.stream))
             .await
             .map_err(|error| broken(&error))?;
         let connection = tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, "farlan")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::<Bytes>::from(body))
-            .map_err(Failure::usage)?;
+            .header(header::HOST, self.host)
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(authorization) = self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::<Bytes>::from(body)).map_err(Failure::usage)?;
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let success = response.status().is_success();
         let body = response
@@ -162,28 +255,13 @@ impl Client {
         });
         Ok((answer, connection))
     }
-
-    fn unreachable(&self, error: &io::Error) -> Failure {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Failure::permission(format_args!(
-                "you may not use {}; add yourself to the group farlan (sudo usermod -aG farlan $USER, then log in \
-                 again), or use sudo",
-                self.socket.display()
-            )),
-            _ => Failure::daemon_down(format_args!(
-                "nobody answers at {}: {}",
-                self.socket.display(),
-                self.start_hint
-            )),
-        }
-    }
 }
 
 /// Refuses a path that is too long for a Unix socket.
 ///
 /// # Errors
-/// It has more than 99 bytes: the system takes 107 (unix(7): `sun_path` has 108 with the closing zero), and 8 are for
-/// the name under which the socket is made before it is moved to its place.
+/// It has more than 98 bytes: the system takes 107 (unix(7): `sun_path` has 108 with the closing zero), and the socket is
+/// made in a directory of its own beside its place, with the process id for a name.
 pub fn check_socket(path: &Path) -> Result<(), Failure> {
     let length = path.as_os_str().len();
     if length > LONGEST_SOCKET {
@@ -197,7 +275,7 @@ pub fn check_socket(path: &Path) -> Result<(), Failure> {
 }
 
 /// Bytes of the longest path of a socket.
-const LONGEST_SOCKET: usize = 99;
+const LONGEST_SOCKET: usize = 98;
 
 /// How long any request may take: more than the slowest thing the daemon does without being asked to wait.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -234,10 +312,10 @@ mod tests {
         assert_eq!(check_socket(&path(LONGEST_SOCKET)), Ok(()));
         let failure = check_socket(&path(LONGEST_SOCKET + 1)).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Usage);
-        assert!(failure.message.contains("too long: it has 100 bytes"), "{failure}");
-        // The system's own limit leaves room for the temporary name: a dot and a process id of up to 7 digits.
+        assert!(failure.message.contains("too long: it has 99 bytes"), "{failure}");
+        // The shortest name in the longest directory: `/s` there, and `/.4194304/s` where it is made.
         let longest = tempfile::tempdir().unwrap();
-        let name = "s".repeat(LONGEST_SOCKET + 8 - longest.path().as_os_str().len() - 1);
+        let name = "d".repeat(LONGEST_SOCKET + 9 - longest.path().as_os_str().len() - 1);
         std::os::unix::net::UnixListener::bind(longest.path().join(name)).unwrap();
     }
 

@@ -204,7 +204,7 @@ pub(super) async fn id(settings: &Settings, client: &Client, output: &mut Output
             node_id: status.node_id,
             public_key: status.public_key,
         },
-        Err(failure) if failure.kind == FailureKind::DaemonDown => {
+        Err(failure) if failure.kind == FailureKind::DaemonDown && client.is_local() => {
             match secret_file::load(&settings.state_dir.join(IDENTITY), Work::REQUIRED) {
                 Ok(identity) => Id {
                     schema: SCHEMA,

@@ -25,7 +25,7 @@ async fn is_running_within(client: &Client, state_dir: &Path, starting: Duration
     loop {
         match client.get::<Status>("/v1/status").await {
             Ok(_) => return Ok(true),
-            Err(failure) if failure.kind == FailureKind::DaemonDown => {}
+            Err(failure) if failure.kind == FailureKind::DaemonDown && client.is_local() => {}
             Err(failure) => return Err(failure),
         }
         if !is_in_use(state_dir) {
@@ -35,7 +35,7 @@ async fn is_running_within(client: &Client, state_dir: &Path, starting: Duration
             return Err(Failure::daemon_down(format_args!(
                 "nobody answers at {}, but farlan is starting or answers at another socket (the state directory {} is \
                  in use); see --socket",
-                client.socket().display(),
+                client.place(),
                 state_dir.display()
             )));
         }

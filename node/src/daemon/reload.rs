@@ -121,6 +121,10 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
         names.push("the socket");
         settings.socket.clone_from(&before.socket);
     }
+    if settings.api_tcp != before.api_tcp {
+        names.push("where the API is served over TCP");
+        settings.api_tcp = before.api_tcp;
+    }
     if settings.state_dir != before.state_dir {
         names.push("the state directory");
         settings.state_dir.clone_from(&before.state_dir);
@@ -142,6 +146,7 @@ mod tests {
         let before = Settings {
             state_dir: "/d".into(),
             socket: "/s".into(),
+            api_tcp: None,
             port: 9600,
             supernodes: Vec::new(),
             hide_address: false,
@@ -152,6 +157,7 @@ mod tests {
         assert_eq!(fixed_settings(&before, &mut after), Vec::<&str>::new());
         after.port = 1;
         after.socket = "/t".into();
+        after.api_tcp = Some("127.0.0.1:9601".to_owned().try_into().unwrap());
         after.state_dir = "/e".into();
         after.offloads.send = false;
         let names = fixed_settings(&before, &mut after);
@@ -160,6 +166,7 @@ mod tests {
             [
                 "the port",
                 "the socket",
+                "where the API is served over TCP",
                 "the state directory",
                 "what is said of offloads"
             ]
@@ -168,5 +175,6 @@ mod tests {
             (after.port, after.socket, after.state_dir, after.offloads),
             (9600, "/s".into(), "/d".into(), Offloads::default())
         );
+        assert_eq!(after.api_tcp, None);
     }
 }

@@ -20,6 +20,7 @@ mod opened;
 
 use super::{Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
+    api::Sockets,
     cli::client::Client,
     config::Offloads,
     failure::{Failure, FailureKind},
@@ -220,6 +221,7 @@ async fn start_with(
     let settings = Settings {
         state_dir: directory.join("state"),
         socket: directory.join("farlan.sock"),
+        api_tcp: None,
         port: 0,
         supernodes,
         hide_address: false,
@@ -237,8 +239,11 @@ async fn start_with(
     let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
     let daemon = Daemon::new(key, 0, state, data_plane, Box::new(cards.clone())).unwrap();
     let client = Client::new(&settings.socket);
+    let sockets = Sockets::open(&settings.socket, settings.api_tcp).unwrap();
     (
-        Running::take_up(Arc::new(daemon), events, settings).await.unwrap(),
+        Running::take_up(Arc::new(daemon), events, sockets, settings)
+            .await
+            .unwrap(),
         client,
     )
 }
@@ -793,6 +798,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
     let settings = Settings {
         state_dir: directory.path().join("state"),
         socket: directory.path().join("other.sock"),
+        api_tcp: None,
         port: 0,
         supernodes: Vec::new(),
         hide_address: false,
@@ -836,6 +842,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
     let settings = Settings {
         state_dir: directory.path().join("state"),
         socket: directory.path().join("farlan.sock"),
+        api_tcp: None,
         port: 0,
         supernodes: Vec::new(),
         hide_address: false,

@@ -77,6 +77,39 @@ pub fn without_tun() -> Vec<String> {
     in_own_mounts("mount -t tmpfs none /dev/net")
 }
 
+/// On a system whose groups are those of `file`, as /etc/group has them.
+pub fn with_groups(file: &Path) -> Vec<String> {
+    in_own_mounts(&format!("mount --bind {} /etc/group", file.display()))
+}
+
+/// As another user of this group and these supplementary groups, without any privilege.
+pub fn as_user(user: u32, group: u32, groups: &[u32]) -> Vec<String> {
+    let mut words: Vec<_> = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "--inh-caps",
+        "-all",
+        "--bounding-set",
+        "-all",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    words.extend([
+        "--reuid".to_owned(),
+        user.to_string(),
+        "--regid".to_owned(),
+        group.to_string(),
+    ]);
+    if groups.is_empty() {
+        words.push("--clear-groups".to_owned());
+    } else {
+        let list: Vec<_> = groups.iter().map(ToString::to_string).collect();
+        words.extend(["--groups".to_owned(), list.join(",")]);
+    }
+    words
+}
+
 /// With a disk of its own of `kilobytes` at `directory`, which holds what was there before and then what `prepare`
 /// puts there.
 pub fn on_small_disk(directory: &Path, kilobytes: u32, prepare: &str) -> Vec<String> {

@@ -290,10 +290,46 @@ impl Lab {
     pub(super) fn settle(&mut self) {
         for place in 0..self.hosts.len() {
             let mut turns = 0;
-            while self.hosts[place].engine.next_timeout().is_some_and(|at| at <= self.now) {
-                let mut out = Outbox::default();
-                self.hosts[place].engine.handle_timeout(self.now, &mut out);
-                self.take(place, &mut out);
+            while self.tend(place) {
+                turns += 1;
+                assert!(turns < MAX_TURNS, "host {place} runs in circles at {}", self.now);
+            }
+        }
+    }
+
+    /// Does what is due at a host in one turn; whether anything was.
+    fn tend(&mut self, place: Place) -> bool {
+        let due = self.hosts[place].engine.next_timeout().is_some_and(|at| at <= self.now);
+        if due {
+            let mut out = Outbox::default();
+            self.hosts[place].engine.handle_timeout(self.now, &mut out);
+            self.take(place, &mut out);
+        }
+        due
+    }
+
+    /// Lets `time` pass, in which the host at `busy` has one turn: it gets what came for it, `flood` included, and then does
+    /// one piece of work. The others have time for everything.
+    pub(super) fn run_one_turn(&mut self, time: Duration, busy: Place, flood: &[(SocketAddr, &[u8])]) {
+        self.now += time;
+        let mut batch = Batch::default();
+        for (from, datagram) in flood {
+            batch.push(*from, datagram);
+        }
+        while let Some(passing) = self.passing.pop_front_if(|passing| passing.arrives <= self.now) {
+            match self.arrive(passing) {
+                Some((place, from, bytes)) if place == busy => {
+                    batch.push(from, &bytes);
+                }
+                Some((place, from, bytes)) => self.deliver(place, from, &bytes),
+                None => {}
+            }
+        }
+        self.deliver_batch(busy, &mut batch);
+        self.tend(busy);
+        for place in (0..self.hosts.len()).filter(|place| *place != busy) {
+            let mut turns = 0;
+            while self.tend(place) {
                 turns += 1;
                 assert!(turns < MAX_TURNS, "host {place} runs in circles at {}", self.now);
             }

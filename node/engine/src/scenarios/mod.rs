@@ -1,13 +1,16 @@
 //! Scenarios: a few whole engines in one process and in virtual time, each test a rule that no single module keeps alone.
 
 mod batches;
+mod bent;
 mod directory;
 mod ethernet;
+mod gate;
 mod handshakes;
 mod lab;
 mod networks;
 mod offloads;
 mod paths;
+mod stranger;
 mod strangers;
 mod supernodes;
 mod switch;

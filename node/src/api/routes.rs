@@ -1,0 +1,147 @@
+//! The routes of the daemon, and what becomes of their results.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{State, rejection::JsonRejection},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Serialize;
+
+use super::metrics::{EXPOSITION, exposition};
+use super::schema::{
+    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
+    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest, RemoveRequest, SCHEMA, Status,
+};
+use crate::{
+    daemon::Daemon,
+    failure::{Failure, FailureKind},
+};
+
+/// What a handler returns.
+pub type Answer<T> = Result<Json<T>, Failure>;
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            FailureKind::Negative => StatusCode::CONFLICT,
+            FailureKind::Usage => StatusCode::BAD_REQUEST,
+            FailureKind::DaemonDown => StatusCode::SERVICE_UNAVAILABLE,
+            FailureKind::Permission => StatusCode::FORBIDDEN,
+            FailureKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        };
+        (
+            status,
+            Json(ErrorReply {
+                schema: SCHEMA,
+                error: self,
+            }),
+        )
+            .into_response()
+    }
+}
+
+/// The routes of the daemon.
+pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
+    let routes = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/networks", get(networks))
+        .route("/v1/peers", get(peers))
+        .route("/v1/supernodes", get(supernodes))
+        .route("/v1/join", post(join))
+        .route("/v1/host", post(host))
+        .route("/v1/leave", post(leave))
+        .route("/v1/opened", get(opened))
+        .route("/v1/open", post(open))
+        .route("/v1/close", post(close))
+        .route("/metrics", get(metrics))
+        .route("/v1/down", post(down))
+        .route("/v1/ping", post(ping))
+        .route("/v1/supernodes/add", post(add_supernode))
+        .route("/v1/supernodes/remove", post(remove_supernode))
+        .with_state(daemon);
+    finish(routes)
+}
+
+/// Gives a router what all have in common: the answer to unknown requests.
+pub fn finish(routes: Router) -> Router {
+    routes.fallback(async || {
+        Failure::usage("this request is not known here; the daemon may be older than the program that asks")
+    })
+}
+
+type Shared = State<Arc<Daemon>>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+async fn status(State(daemon): Shared) -> Answer<Status> {
+    json(daemon.status().await)
+}
+
+async fn networks(State(daemon): Shared) -> Answer<Vec<Network>> {
+    json(daemon.networks().await)
+}
+
+async fn peers(State(daemon): Shared) -> Answer<Vec<Peer>> {
+    json(daemon.peers().await)
+}
+
+async fn supernodes(State(daemon): Shared) -> Answer<Vec<ConfiguredWorld>> {
+    Ok(Json(daemon.worlds().await))
+}
+
+async fn join(State(daemon): Shared, body: Body<JoinRequest>) -> Answer<JoinReply> {
+    json(daemon.join(&content(body)?).await)
+}
+
+async fn host(State(daemon): Shared, body: Body<HostRequest>) -> Answer<HostReply> {
+    json(daemon.host(&content(body)?).await)
+}
+
+async fn leave(State(daemon): Shared, body: Body<LeaveRequest>) -> Answer<LeaveReply> {
+    json(daemon.leave(&content(body)?).await)
+}
+
+async fn opened(State(daemon): Shared) -> Answer<Vec<OpenedNetwork>> {
+    Ok(Json(daemon.opened().await))
+}
+
+async fn open(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNetwork> {
+    json(daemon.open(&content(body)?).await)
+}
+
+async fn close(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNetwork> {
+    json(daemon.close(&content(body)?).await)
+}
+
+async fn metrics(State(daemon): Shared) -> Result<impl IntoResponse, Failure> {
+    let status = daemon.status().await?;
+    Ok(([(CONTENT_TYPE, EXPOSITION)], exposition(&status)))
+}
+
+async fn down(State(daemon): Shared) -> Answer<DownReply> {
+    Ok(Json(daemon.down()))
+}
+
+async fn ping(State(daemon): Shared, body: Body<PingRequest>) -> Answer<PingReply> {
+    json(daemon.ping(&content(body)?).await)
+}
+
+async fn add_supernode(State(daemon): Shared, body: Body<AddRequest>) -> Answer<ConfiguredWorld> {
+    json(daemon.add_supernode(&content(body)?).await)
+}
+
+async fn remove_supernode(State(daemon): Shared, body: Body<RemoveRequest>) -> Answer<ConfiguredWorld> {
+    json(daemon.remove_supernode(&content(body)?).await)
+}
+
+fn json<T: Serialize>(result: Result<T, Failure>) -> Answer<T> {
+    result.map(Json)
+}
+
+fn content<T>(body: Body<T>) -> Result<T, Failure> {
+    body.map(|Json(content)| content)
+        .map_err(|rejection| Failure::usage(rejection.body_text()))
+}
