@@ -49,5 +49,6 @@ pub use schema::{
     SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
 pub use server::Server;
+pub(crate) use sockets::{GROUP, group_id};
 pub use sockets::{LoopbackAddress, Sockets};
 pub use token::{Token, token_path};

@@ -23,6 +23,7 @@ use crate::{
     daemon::{Configuration, Settings},
     failure::Failure,
     logs::{self, LogFilter},
+    privileges::{self, Holdings},
 };
 use client::Client;
 use output::Output;
@@ -165,6 +166,9 @@ enum Command {
     /// Add, list or remove supernodes
     #[command(subcommand)]
     Supernode(Supernode),
+    /// Be the helper that a daemon without privileges starts for its cards
+    #[command(name = privileges::HELPER, hide = true)]
+    CardHelper,
 }
 
 #[derive(Debug, Args)]
@@ -258,8 +262,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     let json = global.json;
     let (api, token_file) = (global.api, global.token_file.clone());
-    if let Command::Config(ConfigCommand::Check) = command {
-        return config_check::node(global.config.as_deref(), json);
+    match command {
+        Command::CardHelper => return farlan_tap::run_helper().map_err(Failure::usage),
+        Command::Config(ConfigCommand::Check) => return config_check::node(global.config.as_deref(), json),
+        _ => {}
     }
     let added = match &command {
         Command::Up(up) => up.supernodes.clone(),
@@ -280,32 +286,51 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => Client::new(&settings.socket),
     };
     let mut output = Output::new(json);
+    // Privileges are given up before the first thread, and so before the runtime that is to last.
+    let holdings = match &command {
+        Command::Up(_) => Some(Holdings::take(&settings)?),
+        Command::Host(_) | Command::Join { .. } => foreground::hold_if_alone(&client, &settings)?,
+        _ => None,
+    };
     complete(async {
-        match command {
-            Command::Up(_) => foreground::up(configuration).await,
-            Command::Down => commands::down(&client, &mut output).await,
-            Command::Host(host) => commands::host(configuration, &client, &mut output, host).await,
-            Command::Join { target } => commands::join(configuration, &client, &mut output, target).await,
-            Command::Leave { network } => commands::leave(&client, &mut output, network).await,
-            Command::Open { ports: None, network } => opening::show(&client, &mut output, network).await,
-            Command::Open {
-                ports: Some(ports),
-                network,
-            } => opening::open(&client, &mut output, ports, network).await,
-            Command::Close { ports, network } => opening::close(&client, &mut output, ports, network).await,
-            Command::Metrics => commands::metrics(&client, &mut output).await,
-            Command::Status => commands::status(&client, &mut output).await,
-            Command::Networks => commands::networks(&client, &mut output).await,
-            Command::Peers => commands::peers(&client, &mut output).await,
-            Command::Ping(ping) => pinging::ping(&client, &mut output, ping).await,
-            Command::Id => commands::id(&settings, &client, &mut output).await,
-            // Answered above.
-            Command::Config(ConfigCommand::Check) => Ok(()),
-            Command::Supernode(Supernode::Add { link }) => commands::add_supernode(&client, &mut output, link).await,
-            Command::Supernode(Supernode::List) => commands::list_supernodes(&client, &mut output).await,
-            Command::Supernode(Supernode::Remove { id }) => commands::remove_supernode(&client, &mut output, id).await,
+        match (command, holdings) {
+            (Command::Up(_), Some(holdings)) => foreground::up(configuration, holdings).await,
+            (command, holdings) => ask(command, configuration, holdings, &client, &mut output).await,
         }
     })
+}
+
+/// Does what a command asks of a daemon: of the one that runs, or of that which this program becomes with `holdings`.
+async fn ask(
+    command: Command,
+    configuration: Configuration,
+    holdings: Option<Holdings>,
+    client: &Client,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    match command {
+        Command::Down => commands::down(client, output).await,
+        Command::Host(host) => commands::host(configuration, holdings, client, output, host).await,
+        Command::Join { target } => commands::join(configuration, holdings, client, output, target).await,
+        Command::Leave { network } => commands::leave(client, output, network).await,
+        Command::Open { ports: None, network } => opening::show(client, output, network).await,
+        Command::Open {
+            ports: Some(ports),
+            network,
+        } => opening::open(client, output, ports, network).await,
+        Command::Close { ports, network } => opening::close(client, output, ports, network).await,
+        Command::Metrics => commands::metrics(client, output).await,
+        Command::Status => commands::status(client, output).await,
+        Command::Networks => commands::networks(client, output).await,
+        Command::Peers => commands::peers(client, output).await,
+        Command::Ping(ping) => pinging::ping(client, output, ping).await,
+        Command::Id => commands::id(configuration.settings(), client, output).await,
+        Command::Supernode(Supernode::Add { link }) => commands::add_supernode(client, output, link).await,
+        Command::Supernode(Supernode::List) => commands::list_supernodes(client, output).await,
+        Command::Supernode(Supernode::Remove { id }) => commands::remove_supernode(client, output, id).await,
+        // Answered before.
+        Command::Up(_) | Command::CardHelper | Command::Config(ConfigCommand::Check) => Ok(()),
+    }
 }
 
 /// The configuration, where the command line does not say otherwise; its supernodes come first.
@@ -315,6 +340,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         socket: global.socket.unwrap_or(config.socket),
         api_tcp: config.api.tcp,
         port: global.port.unwrap_or(config.port),
+        user: Some(config.user).filter(|user| !user.is_empty()),
         hide_address: config.hide_address,
         games: config.strangers.games,
         offloads: config.offloads,

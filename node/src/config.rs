@@ -27,6 +27,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// The directory of identity, worlds, networks and contacts.
     pub state_dir: PathBuf,
+    /// Who the daemon becomes when root starts it; empty for whoever starts it.
+    pub user: String,
     /// Supernodes to meet at, as their links; the first one's world is that of bare network names.
     pub supernodes: Vec<SupernodeLink>,
     /// Whether strangers, on open networks, reach this node over supernodes only and do not learn where it is.
@@ -95,6 +97,7 @@ impl Default for Config {
             port: 9600,
             socket: "/run/farlan/farlan.sock".into(),
             state_dir: "/var/lib/farlan".into(),
+            user: String::new(),
             supernodes: Vec::new(),
             hide_address: false,
             strangers: Strangers::default(),
@@ -201,7 +204,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 11, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 12, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 

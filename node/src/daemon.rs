@@ -21,9 +21,11 @@ use std::{
 };
 
 use farlan_crypto::{NodeId, PublicKey, Work};
-use farlan_engine::{Config as EngineConfig, Event, Role};
+use farlan_engine::{Config as EngineConfig, Event, Limits, Role};
 use farlan_netconf::World;
+use farlan_tap::TapError;
 use tokio::{
+    net::unix::pipe,
     sync::{Mutex, Notify, mpsc},
     task::JoinHandle,
 };
@@ -39,7 +41,8 @@ use crate::{
     failure::Failure,
     games::Games,
     notify::Notifier,
-    shell::{DataPlane, Request, Snapshot, Underlay, UnderlayOffloads},
+    privileges::Holdings,
+    shell::{DataPlane, Request, Snapshot, Underlay},
     signals::{Asked, Signals},
     state::StateDir,
 };
@@ -60,6 +63,8 @@ pub struct Settings {
     pub api_tcp: Option<LoopbackAddress>,
     /// The UDP port of the underlay; 0 lets the system pick one.
     pub port: u16,
+    /// Who the daemon becomes when root starts it, if somebody else.
+    pub user: Option<String>,
     /// Supernodes from the configuration and the command line, the one of bare names first.
     pub supernodes: Vec<World>,
     /// Whether strangers do not learn where this node is.
@@ -95,6 +100,17 @@ struct Book {
     contacts: Contacts,
 }
 
+impl Book {
+    /// What the last run wrote down.
+    fn load(state: &StateDir, work: Work) -> Result<Self, Failure> {
+        Ok(Self {
+            worlds: Worlds::load(state, work)?,
+            networks: Networks::load(state, work)?,
+            contacts: Contacts::load(state, work),
+        })
+    }
+}
+
 /// A daemon that runs and answers at its socket.
 #[derive(Debug)]
 pub struct Running {
@@ -104,36 +120,45 @@ pub struct Running {
     upkeep: JoinHandle<()>,
     endpoints: JoinHandle<()>,
     watch: JoinHandle<()>,
+    /// Ends with the card helper.
+    helper: Option<pipe::Receiver>,
 }
 
 impl Running {
     /// Starts a daemon: when this returns, it answers at its socket and is in the networks it was in before.
     ///
     /// # Errors
-    /// The state directory, the port or the socket is in use or not permitted; a file of the state is damaged.
-    pub async fn start(settings: Settings) -> Result<Self, Failure> {
-        let state = StateDir::open(&settings.state_dir)?;
-        // While all privileges are there.
-        let sockets = Sockets::open(&settings.socket, settings.api_tcp)?;
+    /// A file of the state is damaged.
+    pub async fn start(settings: Settings, holdings: Holdings) -> Result<Self, Failure> {
+        let Holdings {
+            state,
+            underlay,
+            sockets,
+            helper,
+            helper_ended,
+        } = holdings;
         let (identity, made) = state.identity(Work::REQUIRED)?;
         let key = identity.public();
         if made {
             tracing::info!(node = %key.node_id(), "made a new identity");
         }
-        let underlay = bind(settings.port)?.with_offloads(UnderlayOffloads {
-            segment: settings.offloads.send,
-            coalesce: settings.offloads.receive,
-        });
         let port = underlay.port().map_err(Failure::negative)?;
         let config = EngineConfig {
             identity,
             work: Work::REQUIRED,
             role: Role::Node,
+            limits: Limits::default(),
         };
+        let book = Book::load(&state, Work::REQUIRED)?;
+        // The helper knows whose cards it makes before anything of the network is read.
+        let names = book.networks.card_names();
+        let cards = KernelCards::new(key.node_id(), settings.offloads.card, helper, names)?;
         let (data_plane, events) = DataPlane::start(config, underlay)?;
-        let cards = Box::new(KernelCards::new(key.node_id(), settings.offloads.card));
-        let daemon = Daemon::new(key, port, state, data_plane, cards)?;
-        Self::take_up(Arc::new(daemon), events, sockets, settings).await
+        let daemon = Daemon::new(key, port, state, book, data_plane, Box::new(cards));
+        let mut running = Self::take_up(Arc::new(daemon), events, sockets, settings).await?;
+        let helper = pipe::Receiver::from_owned_fd(helper_ended.into());
+        running.helper = Some(helper.map_err(Failure::negative)?);
+        Ok(running)
     }
 
     async fn take_up(
@@ -159,6 +184,7 @@ impl Running {
             upkeep,
             endpoints,
             watch,
+            helper: None,
         })
     }
 
@@ -166,7 +192,7 @@ impl Running {
     /// the configuration again.
     ///
     /// # Errors
-    /// The data plane ended by itself.
+    /// The data plane or the card helper ended by itself.
     pub async fn until_stopped(
         mut self,
         mut signals: Signals,
@@ -186,6 +212,8 @@ impl Running {
                 },
                 () = self.daemon.down.notified() => break Ok(()),
                 _ = &mut self.events => break Err(Failure::negative("the data plane has ended")),
+                // Nobody else here can make cards or start a helper that can; the service manager starts farlan anew.
+                () = end_of(self.helper.as_ref()) => break Err(TapError::NoHelper.into()),
             }
         };
         notifier.stopping();
@@ -203,6 +231,20 @@ impl Running {
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
             tracing::warn!("stopping took too long; ending at once");
+        }
+    }
+}
+
+/// Waits for the end of the card helper, if there is one.
+async fn end_of(helper: Option<&pipe::Receiver>) {
+    let Some(helper) = helper else {
+        return std::future::pending().await;
+    };
+    // It writes nothing, so what there is to read is the end.
+    while helper.readable().await.is_ok() {
+        match helper.try_read(&mut [0]) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            _ => return,
         }
     }
 }
@@ -228,20 +270,15 @@ impl Daemon {
         key: PublicKey,
         port: u16,
         state: StateDir,
+        book: Book,
         data_plane: DataPlane,
         cards: Box<dyn Cards>,
-    ) -> Result<Self, Failure> {
-        let work = Work::REQUIRED;
-        let book = Book {
-            worlds: Worlds::load(&state, work)?,
-            networks: Networks::load(&state, work)?,
-            contacts: Contacts::load(&state, work),
-        };
-        Ok(Self {
+    ) -> Self {
+        Self {
             key,
             port,
             started: Instant::now(),
-            work,
+            work: Work::REQUIRED,
             state,
             data_plane,
             cards,
@@ -249,7 +286,7 @@ impl Daemon {
             troubles: Troubles::default(),
             down: Notify::new(),
             book: Mutex::new(book),
-        })
+        }
     }
 
     /// This node's id.

@@ -11,6 +11,7 @@
 //! | [`games`], [`ports`] | listed games, and what strangers may reach |
 //! | [`failure`] | what can go wrong for a user, with its exit code |
 //! | [`logs`] | logging to standard error |
+//! | [`privileges`] | what is taken hold of with privileges, and giving them up |
 //! | [`signals`] | the signals a daemon obeys |
 //! | [`notify`] | what the service manager is told |
 //!
@@ -25,6 +26,7 @@ pub mod games;
 pub mod logs;
 pub mod notify;
 pub mod ports;
+pub mod privileges;
 pub mod shell;
 pub mod signals;
 pub mod state;

@@ -20,6 +20,7 @@ use farlan::{
     },
     failure::Failure,
     logs::{self, LogFilter},
+    privileges,
 };
 use farlan_netconf::{Endpoint, Link, World};
 
@@ -147,7 +148,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Run { place, log } => {
             let directory = Directory::open(&place.state_dir)?;
             logs::start(log.as_ref().unwrap_or_else(|| &directory.config().log));
-            cli::complete(serving::run(directory, log))
+            // A port below 1024 and large buffers take privileges, and nothing else does.
+            let underlay = serving::underlay(&directory)?;
+            privileges::give_up(directory.path(), None)?;
+            cli::complete(serving::run(directory, underlay, log))
         }
         Command::Config(ConfigCommand::Check { place, json }) => {
             directory::config(&place.state_dir)?;

@@ -68,24 +68,32 @@ struct Serving {
     data_plane: DataPlane,
 }
 
+/// The socket at which a supernode is reached.
+///
+/// # Errors
+/// The port is taken or not permitted.
+pub(crate) fn underlay(directory: &Directory) -> Result<Underlay, Failure> {
+    let offloads = directory.config().offloads;
+    Ok(listen(directory.config().port)?.with_offloads(UnderlayOffloads {
+        segment: offloads.send,
+        coalesce: offloads.receive,
+    }))
+}
+
 /// Runs until SIGTERM, SIGINT or the end of the data plane. At SIGHUP it reads the configuration again; `log` of the
 /// command line goes before what stands there.
 ///
 /// # Errors
-/// The port is taken or not permitted; the status socket cannot be made.
-pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<(), Failure> {
+/// The status socket cannot be made; the data plane ended by itself.
+pub(crate) async fn run(directory: Directory, underlay: Underlay, log: Option<LogFilter>) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let socket = directory.path().join(SOCKET);
     check_socket(&socket)?;
-    let offloads = directory.config().offloads;
-    let underlay = listen(directory.config().port)?.with_offloads(UnderlayOffloads {
-        segment: offloads.send,
-        coalesce: offloads.receive,
-    });
     let port = underlay.port().map_err(Failure::negative)?;
     let path = directory.path().to_owned();
     let (served, current) = watch::channel(directory.world().clone());
     let mut in_force = directory.config().clone();
+    let limits = directory.config().limits.limits();
     // The directory stays locked as long as this runs.
     let (_state, identity) = directory.into_parts();
     let node_id = identity.node_id().to_string();
@@ -93,6 +101,7 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
         identity,
         work: Work::REQUIRED,
         role: Role::Supernode,
+        limits,
     };
     let (data_plane, mut events) = DataPlane::start(config, underlay)?;
     let serving = Serving {
@@ -149,7 +158,10 @@ fn reload(path: &Path, in_force: &mut directory::Config, log: Option<&LogFilter>
         );
     }
     logs::change(log.unwrap_or(&config.log));
-    // Port and offloads stay those in use, so that a difference is named each time.
+    if config.limits != in_force.limits {
+        tracing::warn!("the limits cannot change while the supernode runs; they take effect at the next start");
+    }
+    // Port, offloads and limits stay those in use, so that a difference is named each time.
     in_force.log = config.log;
     tracing::info!("the configuration is reloaded");
 }

@@ -182,7 +182,7 @@ pub fn card_state(index: u32) -> Result<Option<CardState>, TapError> {
         Ok((_, link)) => Ok(Some(CardState {
             name: link.name,
             up: link.up,
-            is_port: link.is_port,
+            is_port: link.master.is_some(),
             dropped: link.tx_dropped,
         })),
         Err(TapError::NoSuchDevice { .. }) => Ok(None),
@@ -465,7 +465,7 @@ fn open() -> Result<Netlink, TapError> {
 }
 
 /// The interface alias that marks the devices of `owner`.
-fn alias(owner: &str) -> Result<String, TapError> {
+pub(crate) fn alias(owner: &str) -> Result<String, TapError> {
     let length = (1..=OWNER_MAX).contains(&owner.len());
     if length && owner.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(format!("{MARK}{owner}"))
@@ -476,7 +476,7 @@ fn alias(owner: &str) -> Result<String, TapError> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), TapError> {
+pub(crate) fn check_name(name: &str) -> Result<(), TapError> {
     let stem = name.strip_suffix(PATTERN).unwrap_or(name);
     let begins = stem.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');

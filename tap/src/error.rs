@@ -96,6 +96,17 @@ pub enum TapError {
         ip: IpAddr,
     },
 
+    /// The card helper does not do this for anybody.
+    #[error("the card helper refuses to {what}")]
+    Refused {
+        /// What it was asked for, as a verb phrase.
+        what: String,
+    },
+
+    /// The card helper has ended, or says what makes no sense.
+    #[error("the card helper has ended, without which farlan cannot change its network cards: start farlan again")]
+    NoHelper,
+
     /// The kernel refused for another reason.
     #[error("the kernel refused to {what}: {}", io::Error::from_raw_os_error(*errno))]
     Kernel {

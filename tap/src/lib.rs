@@ -2,8 +2,8 @@
 //!
 //! Everything here is Linux: `/dev/net/tun` for the device, rtnetlink for its settings, `/proc/sys/net` for the few
 //! settings rtnetlink cannot write. Calls are synchronous, keep no state between them and act in the network
-//! namespace of the calling thread. Arguments and results are plain data and one file descriptor, so that a
-//! privileged helper process can make the calls for an unprivileged daemon.
+//! namespace of the calling thread. Arguments and results are plain data and one file descriptor, so that the card
+//! helper, a process with CAP_NET_ADMIN and nothing else, makes the calls for a daemon without privileges.
 //!
 //! A device of ours is known by its interface alias, `farlan:<owner>`. No call alters or removes a device without
 //! that mark.
@@ -16,25 +16,36 @@
 //! * [`remove_stale`] clears what a crash left behind.
 //! * [`underlay_addresses`] lists the machine's other addresses.
 //! * [`ChangeMonitor`] tells when to look at either again.
+//! * [`CardHelper`] starts the helper and asks it for these; [`run_helper`] is the helper.
+//!   [`requests`] is what they say to each other.
+//! * [`give_up_capabilities`] and [`close_memory`] are for the daemon, once it has started it.
 //! * [`clashing_routes`] finds what a network's subnet would collide with.
 
 mod addresses;
+mod client;
 mod device;
 mod error;
+mod helper;
 mod machine;
 mod monitor;
 mod netlink;
 mod offloads;
+mod privileges;
+mod process;
+pub mod requests;
 mod routes;
 mod tun;
 
 pub use addresses::card_addresses;
+pub use client::{CardHelper, pair};
 pub use device::{
     Address, Card, CardState, Create, Restored, add_address, card_state, create, remove_address, remove_stale,
     restore_addresses, set_link, set_mtu,
 };
 pub use error::TapError;
+pub use helper::{HelperError, PREFIX, run_helper, serve};
 pub use machine::underlay_addresses;
 pub use monitor::{ChangeMonitor, Changes};
 pub use offloads::Offloads;
+pub use privileges::{Keep, close_memory, give_up_capabilities};
 pub use routes::{Route, clashing_routes};

@@ -34,8 +34,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// Whether it has a carrier. A TAP device has one exactly while a program holds it.
     pub(crate) carrier: bool,
-    /// Whether it is a port of another device, such as a bridge.
-    pub(crate) is_port: bool,
+    /// The index of the device, such as a bridge, of which it is a port.
+    pub(crate) master: Option<u32>,
     /// Frames that were to go out through it and were dropped.
     pub(crate) tx_dropped: u64,
 }
@@ -207,14 +207,14 @@ impl Link {
             mtu: 0,
             up: header.flags.contains(LinkFlags::Up),
             carrier: false,
-            is_port: false,
+            master: None,
             tx_dropped: 0,
         };
         reply.attributes(header.buffer_len(), |kind, value| match kind {
             libc::IFLA_MTU => link.mtu = parse_u32(value).unwrap_or(0),
             libc::IFLA_IFNAME => link.name = text(value),
             libc::IFLA_IFALIAS => link.alias = Some(text(value)),
-            libc::IFLA_MASTER => link.is_port = parse_u32(value).is_ok_and(|master| master != 0),
+            libc::IFLA_MASTER => link.master = parse_u32(value).ok().filter(|&master| master != 0),
             libc::IFLA_STATS64 => link.tx_dropped = tx_dropped(value),
             libc::IFLA_CARRIER => link.carrier = value.first().is_some_and(|&carrier| carrier != 0),
             _ => {}

@@ -1,4 +1,4 @@
-//! The descriptor of a TAP device: the only unsafe code of the crate.
+//! The descriptor of a TAP device.
 #![allow(unsafe_code)]
 
 use std::fs::OpenOptions;

@@ -1,6 +1,7 @@
 //! The simulator, the end-to-end tests and the benchmark of farlan.
 
 pub mod bench;
+pub mod fakes;
 pub mod instructions;
 pub mod ns;
 pub mod sim;

@@ -18,6 +18,39 @@ pub struct Config {
     pub work: Work,
     /// What this node does for others.
     pub role: Role,
+    /// How much it keeps and does.
+    pub limits: Limits,
+}
+
+/// How much is kept of others and done for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Peers a node keeps in memory.
+    pub peers: usize,
+    /// Registrations a supernode holds at one time, up to [`Self::MOST_REGISTRATIONS`].
+    pub registrations: usize,
+    /// Bytes relayed per second for one registration, counted as UDP payload; 0 for no limit.
+    pub relay_source: u64,
+    /// Bytes relayed per second from one registration to one other; 0 for no limit.
+    pub relay_pair: u64,
+}
+
+impl Limits {
+    /// As many registrations can be numbered, with those whose number rests.
+    pub const MOST_REGISTRATIONS: usize = 1 << 18;
+}
+
+impl Default for Limits {
+    /// 8192 peers; 32,768 registrations, which take less than 256 MiB of memory whatever they do, 100 Mbit/s for each, and no further
+    /// limit to one other.
+    fn default() -> Self {
+        Self {
+            peers: 8192,
+            registrations: 1 << 15,
+            relay_source: 12_500_000,
+            relay_pair: 0,
+        }
+    }
 }
 
 /// What a node does for others.

@@ -54,6 +54,20 @@ counters! {
     relay_unknown_destination,
     /// Datagrams not relayed: the destination has not answered that source, and it was no handshake.
     relay_unanswered,
+    /// Handshakes not relayed: their source began too many, or with too many others.
+    relay_limited_source,
+    /// Handshakes not relayed: the sources of one /24 or /56 began too many.
+    relay_limited_prefix,
+    /// Handshakes and introductions not passed on: their destination gets too many.
+    relay_limited_destination,
+    /// Datagrams not relayed: their source, or the pair, has used its quota of bytes.
+    relay_over_quota,
+    /// Look-ups not answered, because a node asked too often.
+    lookups_limited,
+    /// Challenges not sent to endpoints that peers named or spoke from, because too many went there already.
+    candidates_limited,
+    /// Hints not sent, because there were too many.
+    hints_limited,
     /// Datagrams too short, of unknown type or otherwise malformed.
     malformed_datagrams,
     /// Datagrams of another protocol version.
@@ -78,6 +92,12 @@ counters! {
     handshakes_begun,
     /// Handshakes completed.
     handshakes_done,
+    /// Peers that made room for others.
+    peers_displaced,
+    /// Peers there was no room for.
+    peers_refused,
+    /// Registrations and memberships there was no place for.
+    registrations_refused,
     /// Handshake messages refused.
     handshakes_refused,
     /// Initiations whose sender does not know this node's key.

@@ -18,10 +18,12 @@ use crate::{
     anchor::Anchor,
     content::PendingSeal,
     directory::Directory,
+    early::Early,
     forwarding::Siblings,
     fragments::Assemblies,
     gate::Gate,
     handshakes::Handshakes,
+    hints::Hints,
     lookups::Lookups,
     multicast::Groups,
     networks::Networks,
@@ -66,6 +68,10 @@ pub struct Engine {
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
+    pub(crate) hints: Hints,
+    /// Peers a node keeps.
+    pub(crate) max_peers: usize,
+    pub(crate) early: Early,
     pub(crate) siblings: Siblings,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
@@ -86,6 +92,9 @@ impl std::fmt::Debug for Engine {
 /// A peer without session, not heard for so long, is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
+/// Timers that may go off for nothing before they are sorted out.
+const IDLE_TIMERS: usize = 1024;
+
 /// Blocks of fresh randomness the engine keeps in store, one a handshake.
 const ENTROPY_KEPT: usize = 64;
 
@@ -94,7 +103,7 @@ impl Engine {
     /// system; only simulators pass a reproducible one.
     pub fn new(config: Config, mut random: Box<dyn CryptoRng + Send>) -> Self {
         let groups = Groups::new(random.next_u64());
-        let anchor = Anchor::new(random.next_u64());
+        let anchor = Anchor::new(random.next_u64(), config.limits);
         Self {
             public: config.identity.public(),
             node_id: config.identity.node_id(),
@@ -120,6 +129,9 @@ impl Engine {
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
+            hints: Hints::default(),
+            max_peers: config.limits.peers.max(1),
+            early: Early::default(),
             siblings: Siblings::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
@@ -205,6 +217,7 @@ impl Engine {
         }
         self.tend_held(now);
         self.counters.fragments_lost += self.assemblies.expire(now);
+        self.early.expire(now);
         self.tend_groups(now, out);
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
@@ -230,6 +243,7 @@ impl Engine {
             self.timers.peek().map(|Reverse((at, _))| *at),
             self.held.deadline(),
             self.assemblies.deadline(),
+            self.early.deadline(),
             self.groups.deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
@@ -300,6 +314,12 @@ impl Engine {
         if peer.timer.is_none_or(|timer| deadline < timer) {
             peer.timer = Some(deadline);
             self.timers.push(Reverse((deadline, id)));
+            // Those of peers that are gone, and those that an earlier one took the place of, go off for nothing.
+            if self.timers.len() > 4 * self.peers.len() + IDLE_TIMERS {
+                let peers = &self.peers;
+                let set = |(at, id): (Time, PeerId)| peers.get(id).is_some_and(|peer| peer.timer == Some(at));
+                self.timers.retain(|Reverse(timer)| set(*timer));
+            }
         }
     }
 
@@ -326,9 +346,7 @@ impl Engine {
         let Some(peer) = self.peers.get(id) else { return };
         let quiet = peer.heard.is_none_or(|heard| now.since(heard) >= FORGET_AFTER);
         if peer.forgettable() && quiet && !self.anchor.has_registration(id) {
-            self.pings.forget(id);
-            self.forget_foreign(id);
-            self.peers.forget(id);
+            self.forget_peer(id);
         }
     }
 

@@ -24,6 +24,9 @@ const KEPT: Duration = Duration::from_secs(1);
 const MAX_OF_PEER: usize = 8;
 const MAX_IN_ALL: usize = 512;
 
+/// Of the last half one peer has this part of those that are free.
+const LAST_SHARE: usize = 32;
+
 /// Names a message being put together.
 type Key = (PeerId, SessionIndex, u16);
 
@@ -111,6 +114,11 @@ impl Assemblies {
         lost
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.order.front().map(|(since, _)| *since + KEPT)
     }
@@ -131,7 +139,14 @@ impl Assemblies {
             let of_peer = messages.range(of_peer.clone());
             of_peer.min_by_key(|(_, message)| message.since).map(|(key, _)| *key)
         };
-        if self.messages.range(of_peer.clone()).count() >= MAX_OF_PEER
+        // When they become few, a peer has the less of them.
+        let free = MAX_IN_ALL.saturating_sub(self.messages.len());
+        let share = if free > MAX_IN_ALL / 2 {
+            MAX_OF_PEER
+        } else {
+            (free / LAST_SHARE).clamp(1, MAX_OF_PEER)
+        };
+        if self.messages.range(of_peer.clone()).count() >= share
             && let Some(key) = oldest(&self.messages)
         {
             self.messages.remove(&key);

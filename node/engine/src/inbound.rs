@@ -11,7 +11,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use farlan_crypto::{NodeId, defects::planted, session::OpenError};
+use farlan_crypto::{NodeId, TAG, defects::planted, session::OpenError};
 use farlan_netconf::Policy;
 use farlan_offload::Offload;
 use tracing::trace;
@@ -24,12 +24,11 @@ use crate::{
     lanes::{InLane, InLanes},
     networks::Network,
     peers::{Path, PeerId},
-    sessions::MAX_EARLY,
-    switch::{MAX_FRAME, carries_ipv4},
+    switch::carries_ipv4,
     wire::{
         control::{Control, messages},
-        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
-        sealed::{FULL, FrameIn, GROUP, GROUP_HEADER, MACS, OWN, PARTIAL, Sealed},
+        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
+        sealed::{FULL, FrameIn, GROUP, MACS, OWN, PARTIAL, Sealed},
     },
 };
 
@@ -56,7 +55,15 @@ impl Engine {
                 received.send_on(index, to, skipped);
             }
         }
+        self.settle_onward(&mut lanes);
         self.end_turn(now, out);
+    }
+
+    /// Gives back what the run of datagrams that go on did not use of its quota.
+    fn settle_onward(&mut self, lanes: &mut InLanes) {
+        if let Some(grant) = lanes.leave_onward() {
+            self.anchor.give_back(&grant);
+        }
     }
 
     /// Writes the header with which a datagram goes on over the old one, which is `length` bytes long. Returns whither
@@ -109,9 +116,11 @@ impl Engine {
                 };
                 if self.role == Role::Supernode {
                     let length = datagram.len() - inner.len();
-                    let onward = self.relay(address, destination, source, inner, out)?;
-                    if matches!(destination, RelayTarget::Index(_)) {
-                        lanes.keep_onward(address, datagram, onward);
+                    let (onward, grant) = self.relay(now, address, (destination, source), datagram, inner, out)?;
+                    self.settle_onward(lanes);
+                    let short = matches!(destination, RelayTarget::Index(_));
+                    if !short || !lanes.keep_onward(address, datagram, onward, Some(grant)) {
+                        self.anchor.give_back(&grant);
                     }
                     return self.readdress(datagram, length, onward);
                 }
@@ -129,7 +138,7 @@ impl Engine {
             Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
             Datagram::Forward { .. } | Datagram::Passed { .. } => {
                 // Where one is within another, it is not to be passed on.
-                match self.passed_on(via, parsed, out) {
+                match self.passed_on(now, via, (datagram.len(), parsed), out) {
                     PassedOn::Here(inside) => {
                         if let Via::Direct(address) = via {
                             lanes.keep_relayed(address, datagram, inside);
@@ -137,9 +146,14 @@ impl Engine {
                         let inner = datagram.get_mut(RELAY_HEADER..)?;
                         return self.handle_datagram(now, inside, inner, lanes, out);
                     }
-                    PassedOn::Onward(onward) => {
-                        if let Via::Direct(address) = via {
-                            lanes.keep_onward(address, datagram, onward);
+                    PassedOn::Onward(onward, grant) => {
+                        self.settle_onward(lanes);
+                        let kept = match via {
+                            Via::Direct(address) => lanes.keep_onward(address, datagram, onward, grant),
+                            _ => false,
+                        };
+                        if let Some(grant) = grant.filter(|_| !kept) {
+                            self.anchor.give_back(&grant);
                         }
                         return self.readdress(datagram, RELAY_HEADER, onward);
                     }
@@ -176,7 +190,7 @@ impl Engine {
             self.counters.unknown_session += 1;
             // A supernode that restarted tells its nodes so, in less than they sent.
             if self.role == Role::Supernode {
-                self.transmit(via.path(), out, |bytes| put_hint(bytes, Unknown::Session(local)));
+                self.hint(now, via, Unknown::Session(local), out);
             }
             return;
         };
@@ -208,6 +222,11 @@ impl Engine {
             return;
         }
         self.heard(now, id, via, message, out);
+        // A supernode does nothing for whoever may be anybody but to challenge him.
+        if self.role == Role::Supernode && !self.is_proved(id, via) {
+            self.challenge_answered_in(id, via, message);
+            return self.arm(id);
+        }
         self.opened(now, id, (local, via), message, out);
         self.arm(id);
         lanes.keep_frames(self.lane_in(id, (local, via), message));
@@ -221,6 +240,10 @@ impl Engine {
             return None;
         };
         let peer = self.peers.get(id)?;
+        // What comes from where nothing is proved yet is counted one by one.
+        if matches!(via, Via::Direct(address) if !peer.direct.is_proven(address)) {
+            return None;
+        }
         let session = peer.sessions.get(local).filter(|session| session.confirmed)?;
         let told = session.networks.known() && session.networks.their_claims_number.is_some();
         let network = self.networks.get(session.networks.at(place).filter(|_| told)?)?;
@@ -285,7 +308,7 @@ impl Engine {
         peer.heard = Some(now);
         peer.unanswered = None;
         if role == Role::Supernode {
-            self.anchored_heard(now, id, via, empty, out);
+            self.anchored_heard(now, id, via, message, out);
         } else if peer.supernode {
             self.anchor_heard(now, id, via);
         } else {
@@ -306,7 +329,10 @@ impl Engine {
                     self.relay_works(supernode);
                 }
                 // Who only asks whether the way works may get nothing over it.
-                Via::Direct(address) => self.direct_heard(now, id, address, !is_challenge(message)),
+                Via::Direct(address) => {
+                    let bytes = DATA_HEADER + message.len() + TAG;
+                    self.direct_heard(now, id, (address, bytes), !is_challenge(message));
+                }
                 _ => {}
             }
         }
@@ -400,10 +426,7 @@ impl Engine {
             }
             return handle;
         }
-        let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
-        if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
-            session.networks.early.push_back((now, via, message.to_vec()));
-        } else {
+        if !self.early.push(now, (id, local), via, message) {
             self.counters.queue_dropped += 1;
         }
         None
@@ -510,7 +533,6 @@ impl Engine {
                 self.members_acknowledged(now, id, *member_key, *version, out);
             }
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
-            Control::Answer { nonce } if !node => self.challenge_answered(id, *nonce),
             _ => self.counters.unknown_messages += 1,
         }
     }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod aims;
 mod anchor;
 mod api;
 mod batch;
@@ -22,12 +23,14 @@ mod cookies;
 mod counters;
 mod direct;
 mod directory;
+mod early;
 mod engine;
 mod filter;
 mod forwarding;
 mod fragments;
 mod gate;
 mod handshakes;
+mod hints;
 mod homes;
 mod inbound;
 mod lanes;
@@ -42,9 +45,13 @@ mod outbound;
 mod paths;
 mod peers;
 mod ping;
+mod places;
+mod rates;
+mod relay_limits;
 mod relays;
 mod rendezvous;
 mod retry;
+mod room;
 mod sessions;
 mod sizes;
 mod subscriptions;
@@ -60,7 +67,7 @@ mod work;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
+    Anchor, AnchorStatus, Config, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};

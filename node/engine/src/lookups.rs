@@ -25,6 +25,9 @@ const STAGGER: Duration = Duration::from_millis(200);
 /// Look-ups under way at one time.
 const MAX_LOOKUPS: usize = 128;
 
+/// Denied ones that are remembered.
+const MAX_DENIED: usize = 1024;
+
 /// The look-ups of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
@@ -206,7 +209,9 @@ impl Engine {
         };
         let key = key.filter(fits).filter(|key| *key != self.public);
         let (Some(key), Some(record)) = (key, found) else {
-            self.lookups.recent.insert(lookup.key, now);
+            if self.lookups.recent.len() < MAX_DENIED {
+                self.lookups.recent.insert(lookup.key, now);
+            }
             self.not_located(now, handle, target, out);
             return;
         };
@@ -215,7 +220,7 @@ impl Engine {
             place: record.place(),
             ipv4,
         });
-        self.peers.pin(key);
+        self.pin(now, key);
         self.place_told(&key, record.place());
         self.try_held_again(now, handle, out);
     }

@@ -74,6 +74,11 @@ impl Worlds {
         self.fetches.retain(|(fetched, _), _| fetched != world);
     }
 
+    #[cfg(test)]
+    pub(crate) fn fetching(&self) -> usize {
+        self.fetches.len()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.fetches.values().map(|fetch| fetch.retry.at()).min()
     }

@@ -14,7 +14,7 @@ use super::{
     client::Client,
     foreground,
     output::{Output, say},
-    presence, show,
+    show,
     waiting::{self, Arrived},
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     },
     daemon::{Configuration, Settings},
     failure::{Failure, FailureKind},
+    privileges::Holdings,
     state::IDENTITY,
 };
 
@@ -67,6 +68,7 @@ pub(super) async fn peers(client: &Client, output: &mut Output) -> Result<(), Fa
 /// `farlan host`: the link alone on standard output, so that it can be piped.
 pub(super) async fn host(
     configuration: Configuration,
+    holdings: Option<Holdings>,
     client: &Client,
     output: &mut Output,
     host: Host,
@@ -96,10 +98,9 @@ pub(super) async fn host(
         }
         Ok(())
     };
-    if presence::is_running(client, &configuration.settings().state_dir).await? {
-        action().await
-    } else {
-        foreground::up_and(configuration, action).await
+    match holdings {
+        None => action().await,
+        Some(holdings) => foreground::up_and(configuration, holdings, action).await,
     }
 }
 
@@ -114,6 +115,7 @@ struct Joined<'a> {
 
 pub(super) async fn join(
     configuration: Configuration,
+    holdings: Option<Holdings>,
     client: &Client,
     output: &mut Output,
     target: String,
@@ -156,10 +158,9 @@ pub(super) async fn join(
             _ => show::peers(output, &peers),
         }
     };
-    if presence::is_running(client, &configuration.settings().state_dir).await? {
-        action().await
-    } else {
-        foreground::up_and(configuration, action).await
+    match holdings {
+        None => action().await,
+        Some(holdings) => foreground::up_and(configuration, holdings, action).await,
     }
 }
 

@@ -8,9 +8,11 @@ use std::{
 
 use farlan_crypto::NodeId;
 use farlan_netconf::Subnet;
-use farlan_tap::{Address, Card, CardState, ChangeMonitor, Changes, Create, Restored, Route, TapError};
+use farlan_tap::{
+    Address, Card, CardHelper, CardState, ChangeMonitor, Changes, Create, PREFIX, Restored, Route, TapError,
+};
 
-/// The few things the daemon needs privileges for.
+/// The cards of this machine.
 pub trait Cards: fmt::Debug + Send + Sync {
     /// Makes a card called `name` with the hardware address, MTU and addresses given.
     ///
@@ -79,26 +81,39 @@ pub struct NewCard {
     pub accept_router_advertisements: bool,
 }
 
-/// Cards of the kernel, marked as this node's.
+/// Cards of the kernel, marked as this node's. What takes a privilege is asked of the card helper.
 #[derive(Debug)]
 pub struct KernelCards {
     owner: String,
     offloads: bool,
+    helper: CardHelper,
 }
 
 impl KernelCards {
-    /// Cards of the node with this id, with offloads where that is wished and possible.
-    pub fn new(node: NodeId, offloads: bool) -> Self {
-        Self {
-            owner: node.short(),
+    /// Cards of the node with this id, with offloads where that is wished and possible, by a helper that was told of no
+    /// node yet. `names` are those that the cards had before, whoever gave them.
+    ///
+    /// # Errors
+    /// [`TapError::NoHelper`].
+    pub fn new<'a>(
+        node: NodeId,
+        offloads: bool,
+        helper: CardHelper,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, TapError> {
+        let owner = node.short();
+        helper.begin(&owner, names)?;
+        Ok(Self {
+            owner,
             offloads,
-        }
+            helper,
+        })
     }
 }
 
 impl Cards for KernelCards {
     fn create(&self, card: &NewCard) -> Result<Card, TapError> {
-        farlan_tap::create(&Create {
+        self.helper.create(&Create {
             name: card.name.clone(),
             owner: self.owner.clone(),
             mac: card.mac,
@@ -111,7 +126,7 @@ impl Cards for KernelCards {
     }
 
     fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
-        farlan_tap::add_address(
+        self.helper.add_address(
             index,
             &Address {
                 ip: address.into(),
@@ -121,7 +136,7 @@ impl Cards for KernelCards {
     }
 
     fn remove_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), TapError> {
-        farlan_tap::remove_address(
+        self.helper.remove_address(
             index,
             &Address {
                 ip: address.into(),
@@ -135,7 +150,7 @@ impl Cards for KernelCards {
     }
 
     fn restore_addresses(&self, index: u32, addresses: &[(IpAddr, u8)]) -> Result<Restored, TapError> {
-        farlan_tap::restore_addresses(index, &tap_addresses(addresses))
+        self.helper.restore_addresses(index, &tap_addresses(addresses))
     }
 
     fn addresses(&self, index: u32) -> Result<Vec<IpAddr>, TapError> {
@@ -154,7 +169,7 @@ impl Cards for KernelCards {
     }
 
     fn remove_stale(&self) {
-        match farlan_tap::remove_stale(&self.owner) {
+        match self.helper.remove_stale() {
             Ok(removed) => {
                 for name in removed {
                     tracing::info!(
@@ -203,9 +218,6 @@ pub(super) fn names(before: Option<&str>, label: &str, network: &str) -> impl It
         .chain(fresh)
         .filter(move |name| seen.insert(name.clone()))
 }
-
-/// What the name of every card begins with.
-const PREFIX: &str = "fl-";
 
 /// The longest interface name in bytes: IFNAMSIZ of `linux/if.h` less the NUL.
 const NAME_MAX: usize = 15;

@@ -123,6 +123,13 @@ impl Networks {
         Ok(networks)
     }
 
+    /// What the cards of the last run were called.
+    pub(super) fn card_names(&self) -> impl Iterator<Item = &str> {
+        self.dormant
+            .iter()
+            .filter_map(|dormant| dormant.membership.interface.as_deref())
+    }
+
     pub(super) fn save(&self, state: &StateDir) -> Result<(), Failure> {
         let entry = |membership: &Membership| Entry {
             link: Link::Network(membership.link.clone()).to_string(),

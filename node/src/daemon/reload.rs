@@ -129,6 +129,10 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
         names.push("the state directory");
         settings.state_dir.clone_from(&before.state_dir);
     }
+    if settings.user != before.user {
+        names.push("the user");
+        settings.user.clone_from(&before.user);
+    }
     if settings.offloads != before.offloads {
         names.push("what is said of offloads");
         settings.offloads = before.offloads;
@@ -148,6 +152,7 @@ mod tests {
             socket: "/s".into(),
             api_tcp: None,
             port: 9600,
+            user: None,
             supernodes: Vec::new(),
             hide_address: false,
             games: Games::default(),
@@ -159,6 +164,7 @@ mod tests {
         after.socket = "/t".into();
         after.api_tcp = Some("127.0.0.1:9601".to_owned().try_into().unwrap());
         after.state_dir = "/e".into();
+        after.user = Some("farlan".to_owned());
         after.offloads.send = false;
         let names = fixed_settings(&before, &mut after);
         assert_eq!(
@@ -168,12 +174,13 @@ mod tests {
                 "the socket",
                 "where the API is served over TCP",
                 "the state directory",
+                "the user",
                 "what is said of offloads"
             ]
         );
         assert_eq!(
-            (after.port, after.socket, after.state_dir, after.offloads),
-            (9600, "/s".into(), "/d".into(), Offloads::default())
+            (after.port, after.socket, after.state_dir, after.user, after.offloads),
+            (9600, "/s".into(), "/d".into(), None, Offloads::default())
         );
         assert_eq!(after.api_tcp, None);
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, Work, random::SystemRandom};
-use farlan_engine::{Config, Event, Role};
+use farlan_engine::{Config, Event, Limits, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
 use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 mod hand_set;
 mod opened;
 
-use super::{Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
+use super::{Book, Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
     api::Sockets,
     cli::client::Client,
@@ -27,6 +27,7 @@ use crate::{
     games::Games,
     logs::LogFilter,
     notify::Notifier,
+    privileges::Holdings,
     shell::{DataPlane, Request, Snapshot},
     signals::Signals,
     state::StateDir,
@@ -223,6 +224,7 @@ async fn start_with(
         socket: directory.join("farlan.sock"),
         api_tcp: None,
         port: 0,
+        user: None,
         supernodes,
         hide_address: false,
         games: Games::default(),
@@ -235,9 +237,11 @@ async fn start_with(
         identity,
         work: Work::REQUIRED,
         role: Role::Node,
+        limits: Limits::default(),
     };
     let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
-    let daemon = Daemon::new(key, 0, state, data_plane, Box::new(cards.clone())).unwrap();
+    let book = Book::load(&state, Work::REQUIRED).unwrap();
+    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(cards.clone()));
     let client = Client::new(&settings.socket);
     let sockets = Sockets::open(&settings.socket, settings.api_tcp).unwrap();
     (
@@ -722,6 +726,7 @@ impl Met {
             identity: copy(&identities()[1]),
             work: Work::REQUIRED,
             role: Role::Supernode,
+            limits: Limits::default(),
         };
         let underlay = bind(0).unwrap();
         let port = underlay.port().unwrap();
@@ -800,12 +805,13 @@ async fn a_second_daemon_finds_the_directory_locked() {
         socket: directory.path().join("other.sock"),
         api_tcp: None,
         port: 0,
+        user: None,
         supernodes: Vec::new(),
         hide_address: false,
         games: Games::default(),
         offloads: Offloads::default(),
     };
-    let failure = Running::start(settings).await.unwrap_err();
+    let failure = Holdings::take(&settings).unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
     running.stop().await;
 }
@@ -844,6 +850,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         socket: directory.path().join("farlan.sock"),
         api_tcp: None,
         port: 0,
+        user: None,
         supernodes: Vec::new(),
         hide_address: false,
         games: Games::default(),
@@ -868,7 +875,8 @@ async fn the_goodbye_waits_for_nobody() {
     let state = StateDir::open(&directory.path().join("state")).unwrap();
     let (data_plane, mut requests) = DataPlane::channel();
     let key = identities()[0].public();
-    let daemon = Daemon::new(key, 0, state, data_plane, Box::new(FakeCards::default())).unwrap();
+    let book = Book::load(&state, Work::REQUIRED).unwrap();
+    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(FakeCards::default()));
     // Somebody changes networks, which takes long.
     let _book = daemon.book.lock().await;
     let told = async {

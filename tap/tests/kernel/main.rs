@@ -6,6 +6,7 @@
 mod addresses;
 mod device;
 mod frames;
+mod helper;
 mod machine;
 mod offloads;
 mod refusal;

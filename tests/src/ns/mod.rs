@@ -9,6 +9,7 @@
 pub mod avahi;
 pub mod bridge;
 pub mod caller;
+pub mod capabilities;
 pub mod capture;
 pub mod cold;
 pub mod command;

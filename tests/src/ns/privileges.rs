@@ -15,12 +15,12 @@ use super::topology::Lab;
 /// The user and group `nobody`, which every system has.
 pub const NOBODY: u32 = 65534;
 
-/// As the service manager starts a node: another user, and the two capabilities of `packaging/systemd/farlan.service`
+/// As the service manager starts a node: another user, and the capabilities of `packaging/systemd/farlan.service`
 /// alone. `/dev/net/tun` is open to all there, as udev makes it.
 pub fn as_the_service() -> Vec<String> {
-    let only_two = "-all,+net_admin,+net_raw";
+    let only = "-all,+net_admin,+setpcap";
     let user = NOBODY.to_string();
-    let mut words = in_own_mounts("mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200");
+    let mut words = in_own_mounts(PUBLIC_TUN);
     words.extend(
         [
             "setpriv",
@@ -33,15 +33,20 @@ pub fn as_the_service() -> Vec<String> {
             "--clear-groups",
             "--no-new-privs",
             "--inh-caps",
-            only_two,
+            only,
             "--ambient-caps",
-            only_two,
+            only,
             "--bounding-set",
-            only_two,
+            only,
         ]
         .map(str::to_owned),
     );
     words
+}
+
+/// Where `/dev/net/tun` is open to all, as udev makes it.
+pub fn with_public_tun() -> Vec<String> {
+    in_own_mounts(PUBLIC_TUN)
 }
 
 /// As another user without any privilege.
@@ -133,6 +138,9 @@ pub fn at_another_time(shift: &str) -> Result<Vec<String>> {
         format!("FAKETIME={shift}"),
     ])
 }
+
+/// Makes a `/dev/net/tun` that is open to all.
+const PUBLIC_TUN: &str = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200";
 
 /// In a mount namespace of its own, after a shell ran `script` there.
 fn in_own_mounts(script: &str) -> Vec<String> {

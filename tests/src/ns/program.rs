@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::capabilities;
 use super::command::{self, Finished, wait_for};
 use super::namespace::Namespace;
 use super::sys;
@@ -131,6 +132,8 @@ pub struct Supernode {
     name: String,
     state: PathBuf,
     logs: PathBuf,
+    /// Whether it has to be without privileges.
+    unprivileged: bool,
 }
 
 impl Supernode {
@@ -147,10 +150,14 @@ impl Supernode {
     /// # Errors
     /// The program is missing or fails.
     pub fn start_as(lab: &Lab, host: &PublicHost, name: &str) -> Result<Self> {
-        Self::start_program(lab, host, name, released("farlan-supernode")?)
+        let mut supernode = Self::start_program(lab, host, name, released("farlan-supernode")?)?;
+        supernode.unprivileged = true;
+        supernode.ensure_unprivileged()?;
+        Ok(supernode)
     }
 
-    /// As [`start_as`](Self::start_as), by another copy of the program.
+    /// As [`start_as`](Self::start_as), by another copy of the program, which may be of an earlier version: its
+    /// privileges are its own business.
     ///
     /// # Errors
     /// The program fails.
@@ -164,6 +171,13 @@ impl Supernode {
             command::finish(command, CLI_LIMIT, None)?.success()
         };
         cli(&["init", "--port", &port, "--address", &address])?;
+        // What is tested and measured is relaying, not its quota. A program of another time may have none.
+        let config = state.join("supernode.toml");
+        let written = fs::read_to_string(&config)?;
+        fs::write(&config, format!("{written}limits.relay_source_mbit = 0\n"))?;
+        if cli(&["config", "check"]).is_err() {
+            fs::write(&config, written)?;
+        }
         let link = cli(&["link"])?.stdout.trim().to_owned();
         ensure!(
             link.lines().count() == 1,
@@ -179,6 +193,7 @@ impl Supernode {
             name: name.to_owned(),
             state,
             logs,
+            unprivileged: false,
         })
     }
 
@@ -188,7 +203,18 @@ impl Supernode {
     /// It does not come up.
     pub fn restart(&mut self) -> Result<()> {
         self.process = Self::run(&self.program, &self.host, &self.name, &self.state, &self.logs)?;
-        Ok(())
+        self.ensure_unprivileged()
+    }
+
+    /// It gives up its privileges right after its UDP socket is there.
+    fn ensure_unprivileged(&self) -> Result<()> {
+        if !self.unprivileged {
+            return Ok(());
+        }
+        let what = format!("{} to give up its privileges", self.name);
+        wait_for(&what, START_LIMIT, || {
+            capabilities::ensure_none(self.process.pid()).map(Some)
+        })
     }
 
     /// Runs a command of `farlan-supernode` on its state.
@@ -258,6 +284,8 @@ pub struct Node {
     wrapper: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Whether it has to be without privileges.
+    unprivileged: bool,
     process: Option<Process>,
 }
 
@@ -297,6 +325,7 @@ impl Node {
             wrapper: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            unprivileged: true,
             process: None,
         })
     }
@@ -332,10 +361,15 @@ impl Node {
         self.program = program;
     }
 
+    /// Leaves its privileges to the daemon: the program is of an earlier version.
+    pub fn allow_privileges(&mut self) {
+        self.unprivileged = false;
+    }
+
     /// Starts the daemon and waits until `status` answers.
     ///
     /// # Errors
-    /// It ends, or does not answer in time.
+    /// It ends, does not answer in time, or has privileges then.
     pub fn start(&mut self) -> Result<()> {
         self.launch()?;
         self.wait_ready()
@@ -383,7 +417,7 @@ impl Node {
     /// Waits until `status` answers.
     ///
     /// # Errors
-    /// The daemon ends, or does not answer in time.
+    /// The daemon ends, does not answer in time, or has privileges then.
     pub fn wait_ready(&mut self) -> Result<()> {
         let name = self.name.clone();
         wait_for(&format!("{name}'s daemon to answer"), START_LIMIT, || {
@@ -393,6 +427,9 @@ impl Node {
                 .ensure_running()?;
             self.status().map(Some)
         })?;
+        if self.unprivileged {
+            capabilities::ensure_given_up(self.pid()?)?;
+        }
         Ok(())
     }
 

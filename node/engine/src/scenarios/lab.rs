@@ -12,8 +12,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, NetworkHandle, NetworkStatus, OpenPorts, Outbox, Received,
-    Role, Time, Transport,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, OpenPorts, Outbox,
+    Received, Role, Time, Transport,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,
@@ -67,6 +67,14 @@ impl Passing {
     }
 }
 
+/// A datagram that was sent.
+pub(super) struct Sent {
+    pub(super) from: Place,
+    pub(super) to: SocketAddr,
+    pub(super) ttl: Option<u8>,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// A datagram that a node sent past the supernodes.
 pub(super) struct Straight {
     pub(super) at: Time,
@@ -87,6 +95,10 @@ pub(super) struct Lab {
     pub(super) straight: Vec<Straight>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
+    /// Everything that was sent, from when on it is kept.
+    pub(super) log: Option<Vec<Sent>>,
+    /// The limits of engines that are made from now on.
+    pub(super) limits: Limits,
     engines_made: u64,
 }
 
@@ -100,6 +112,8 @@ impl Lab {
             open: false,
             straight: Vec::new(),
             one_by_one: false,
+            log: None,
+            limits: Limits::default(),
             engines_made: 0,
         }
     }
@@ -142,6 +156,7 @@ impl Lab {
             identity,
             work: Work::NONE,
             role,
+            limits: self.limits,
         };
         self.engines_made += 1;
         Engine::new(config, Box::new(ChaCha20Rng::seed_from_u64(self.engines_made)))
@@ -208,6 +223,14 @@ impl Lab {
         let supernodes: Vec<SocketAddr> = supernodes.map(|host| host.address).collect();
         let host = &mut self.hosts[place];
         for (transmit, bytes) in out.datagrams.iter() {
+            if let Some(log) = &mut self.log {
+                log.push(Sent {
+                    from: place,
+                    to: transmit.destination,
+                    ttl: transmit.ttl,
+                    bytes: bytes.to_vec(),
+                });
+            }
             if host.role == Role::Node && !supernodes.contains(&transmit.destination) {
                 self.straight.push(Straight {
                     at: self.now,

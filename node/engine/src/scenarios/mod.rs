@@ -1,12 +1,16 @@
 //! Scenarios: a few whole engines in one process and in virtual time, each test a rule that no single module keeps alone.
 
+mod amplification;
 mod batches;
 mod bent;
+mod caps;
 mod directory;
 mod ethernet;
 mod gate;
 mod handshakes;
+mod hijack;
 mod lab;
+mod limits;
 mod networks;
 mod offloads;
 mod paths;

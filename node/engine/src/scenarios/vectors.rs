@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Batch, Config, Engine, Outbox, Role, Time,
+    Batch, Config, Engine, Limits, Outbox, Role, Time,
     content::Content,
     gate::{open_cookie, put_first_mac, put_second_mac},
     peers::Path,
@@ -102,6 +102,7 @@ fn engine(identity: Identity) -> Engine {
         identity,
         work: Work::REQUIRED,
         role: Role::Node,
+        limits: Limits::default(),
     };
     Engine::new(config, Box::new(ChaCha20Rng::seed_from_u64(1)))
 }

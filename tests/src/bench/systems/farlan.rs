@@ -151,6 +151,7 @@ impl System for Farlan {
         let node = |index: usize, name: &str| -> Result<Node> {
             let mut node = Node::new(rig.lab, name, &rig.hosts[index], Some(supernode.link()))?;
             node.set_program(self.program("farlan")?);
+            node.allow_privileges();
             if let Some(configuration) = self.variant.configuration() {
                 let file = write(rig.lab.directory(), &format!("{name}.toml"), configuration)?;
                 node.set_arguments(&["--config", &file.to_string_lossy()]);

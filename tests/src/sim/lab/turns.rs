@@ -4,7 +4,8 @@ use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use farlan_crypto::{Identity, Seed, Work};
 use farlan_engine::{
-    Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, OpenPorts, Outbox, Received, Role, Time, Transport,
+    Anchor, Batch, Config, Engine, Event, Join, Limits, NetworkHandle, OpenPorts, Outbox, Received, Role, Time,
+    Transport,
 };
 use farlan_netconf::Policy;
 
@@ -88,6 +89,7 @@ impl Lab {
             identity: identity(this.secret),
             work: Work::NONE,
             role: this.role,
+            limits: Limits::default(),
         };
         let mut engine = Engine::new(config, Box::new(random));
         this.starts += 1;

@@ -1,0 +1,376 @@
+//! The card helper: the small process that keeps CAP_NET_ADMIN when the daemon gives everything up.
+//!
+//! It does what [`requests`](crate::requests) names and nothing else, for whoever holds the other end of its socket, and
+//! believes that end as little as it would a stranger: a daemon that was taken over can make farlan's cards, and alter
+//! those that were made here, within the bounds below. It cannot touch another interface, set a route of its own
+//! choice, or have the helper read a file or run a program.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::sockopt::{socket_domain, socket_type};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketType, recvmsg, sendmsg,
+};
+use thiserror::Error;
+
+use crate::addresses::card_addresses;
+use crate::device::{
+    Address, Create, add_address, alias, card_state, check_name, create, remove_address, remove_stale,
+    restore_addresses,
+};
+use crate::error::TapError;
+use crate::netlink::{Link, Netlink};
+use crate::privileges::{Keep, close_memory, give_up_capabilities};
+use crate::process;
+use crate::requests::{Answer, LONGEST, MOST, Made, Request, Wanted};
+use crate::routes::clashing_routes;
+
+/// Why the helper did not begin, or ended early.
+#[derive(Debug, Error)]
+pub enum HelperError {
+    /// Standard input is not the socket of a daemon.
+    #[error("this is the card helper, which farlan starts by itself; it is of no use alone")]
+    Alone,
+    /// The system refused something.
+    #[error("the card helper cannot {what}: {error}")]
+    Refused {
+        /// What, as a verb phrase.
+        what: &'static str,
+        /// Its error.
+        error: io::Error,
+    },
+}
+
+/// Is the helper: gives up all it does not need, and serves at standard input until the other end is closed.
+///
+/// The signals by which a terminal or a service manager ends all processes of a service do not end it; the daemon does,
+/// which still needs it meanwhile.
+///
+/// # Errors
+/// It was started by somebody else, or its privileges cannot be given up.
+pub fn run_helper() -> Result<(), HelperError> {
+    let refused = |what| move |error| HelperError::Refused { what, error };
+    let input = io::stdin();
+    let is_sequenced = socket_type(&input).is_ok_and(|kind| kind == SocketType::SEQPACKET);
+    if !is_sequenced || socket_domain(&input) != Ok(AddressFamily::UNIX) {
+        return Err(HelperError::Alone);
+    }
+    process::name(NAME).map_err(refused("take its name"))?;
+    process::ignore_ending_signals().map_err(refused("ignore signals"))?;
+    process::close_all_but_standard().map_err(refused("close what it inherited"))?;
+    give_up_capabilities(Keep::Cards).map_err(refused("give up its other privileges"))?;
+    close_memory().map_err(refused("close its memory to others"))?;
+    serve(input.as_fd()).map_err(refused("speak with farlan"))
+}
+
+/// Answers requests at a socket of the kind SOCK_SEQPACKET until the other end is closed. Cards are made in the network
+/// namespace of the calling thread.
+///
+/// # Errors
+/// Those of the socket.
+pub fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut helper = Helper::default();
+    let mut room = vec![0; LONGEST];
+    loop {
+        let received = recvmsg(
+            socket,
+            &mut [io::IoSliceMut::new(&mut room)],
+            // Without room for them, descriptors that come along are closed by the kernel.
+            &mut RecvAncillaryBuffer::new(&mut []),
+            RecvFlags::empty(),
+        );
+        let received = match received {
+            Err(rustix::io::Errno::INTR) => continue,
+            // The daemon was killed.
+            Err(rustix::io::Errno::CONNRESET) => return Ok(()),
+            result => result?,
+        };
+        if received.bytes == 0 {
+            return Ok(());
+        }
+        let message = room.get(..received.bytes).unwrap_or_default();
+        let (answer, descriptor) = match Request::parse(message) {
+            Ok(request) if !received.flags.contains(ReturnFlags::TRUNC) => helper.answer(request),
+            _ => (Answer::Error(refuse("do what it cannot read")), None),
+        };
+        match send(socket, &answer, descriptor.as_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result?,
+        }
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, answer: &Answer, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.map(AsFd::as_fd);
+    if descriptor.is_some() {
+        control.push(SendAncillaryMessage::ScmRights(descriptors.as_slice()));
+    }
+    let bytes = answer.to_bytes();
+    sendmsg(socket, &[io::IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// What the helper knows.
+#[derive(Debug, Default)]
+struct Helper {
+    /// Whose cards it makes, once that is said.
+    owner: Option<String>,
+    /// Names that cards may have besides those of farlan's own pattern: what they were called before this start.
+    names: BTreeSet<String>,
+    /// The cards it made.
+    cards: Vec<Made>,
+    /// The subnets that it gave cards outside the private ranges.
+    public: BTreeSet<(Ipv4Addr, u8)>,
+}
+
+impl Helper {
+    /// Does what is asked; the descriptor belongs to a new card.
+    fn answer(&mut self, request: Request) -> (Answer, Option<OwnedFd>) {
+        let done = |result: Result<(), TapError>| result.map_or_else(Answer::Error, |()| Answer::Done);
+        let answer = match request {
+            Request::Begin { owner, names } => done(self.begin(owner, names)),
+            Request::Create(wanted) => match self.create(wanted) {
+                Ok((made, descriptor)) => return (Answer::Card(made), Some(descriptor)),
+                Err(error) => Answer::Error(error),
+            },
+            Request::AddAddress { index, address } => done(
+                self.own(index)
+                    .and_then(|()| self.allow_on(Some(index), &[address]))
+                    .and_then(|()| add_address(index, &address)),
+            ),
+            Request::RemoveAddress { index, address } => {
+                done(self.own(index).and_then(|()| remove_address(index, &address)))
+            }
+            Request::RestoreAddresses { index, addresses } => {
+                let restored = self
+                    .own(index)
+                    .and_then(|()| self.allow_on(Some(index), &addresses))
+                    .and_then(|()| restore_addresses(index, &addresses));
+                self.note_name(index);
+                restored.map_or_else(Answer::Error, Answer::Restored)
+            }
+            Request::RemoveStale => {
+                let removed = self.owner().and_then(|owner| remove_stale(&owner));
+                removed.map_or_else(Answer::Error, Answer::Removed)
+            }
+        };
+        (answer, None)
+    }
+
+    fn begin(&mut self, owner: String, names: Vec<String>) -> Result<(), TapError> {
+        if self.owner.is_some() {
+            return Err(refuse("serve another node"));
+        }
+        alias(&owner)?;
+        names.iter().try_for_each(|name| check_name(name))?;
+        self.owner = Some(owner);
+        self.names = names.into_iter().collect();
+        Ok(())
+    }
+
+    fn owner(&self) -> Result<String, TapError> {
+        self.owner
+            .clone()
+            .ok_or_else(|| refuse("make cards before it knows whose"))
+    }
+
+    fn create(&mut self, wanted: Wanted) -> Result<(Made, OwnedFd), TapError> {
+        let owner = self.owner()?;
+        self.judge(&wanted)?;
+        self.allow_on(None, &wanted.addresses)?;
+        self.cards.retain(|card| matches!(card_state(card.index), Ok(Some(_))));
+        if self.cards.len() >= MOST {
+            return Err(refuse(format!("make more than {MOST} cards")));
+        }
+        let card = create(&Create {
+            name: wanted.name,
+            owner,
+            mac: wanted.mac,
+            mtu: wanted.mtu,
+            addresses: wanted.addresses,
+            tx_queue: wanted.tx_queue,
+            accept_router_advertisements: wanted.accept_router_advertisements,
+            offloads: wanted.offloads,
+        })?;
+        let made = Made {
+            name: card.name,
+            index: card.index,
+            ipv6: card.ipv6,
+            offloads: card.offloads,
+        };
+        self.cards.push(made.clone());
+        Ok((made, card.fd))
+    }
+
+    /// Whether a card is one that farlan makes.
+    fn judge(&self, wanted: &Wanted) -> Result<(), TapError> {
+        check_name(&wanted.name)?;
+        if !wanted.name.starts_with(PREFIX) && !self.names.contains(&wanted.name) {
+            // The daemon then tries the next name.
+            return Err(TapError::BadName {
+                name: wanted.name.clone(),
+            });
+        }
+        if wanted.mac[0] & 0b11 != LOCAL_UNICAST {
+            return Err(refuse("give a card a hardware address that is not farlan's"));
+        }
+        if !MTUS.contains(&wanted.mtu) {
+            return Err(refuse(format!("give a card the MTU {}", wanted.mtu)));
+        }
+        if wanted.tx_queue > LONGEST_QUEUE {
+            return Err(refuse(format!("give a card a queue of {} frames", wanted.tx_queue)));
+        }
+        wanted.addresses.iter().try_for_each(allow)
+    }
+
+    /// Whether a card, new or that with `index`, may get addresses: they must not compete with the routes of others, which
+    /// would draw in traffic that is not for a network. What the card has already is no question.
+    fn allow_on(&mut self, index: Option<u32>, addresses: &[Address]) -> Result<(), TapError> {
+        addresses.iter().try_for_each(allow)?;
+        let present = index.map_or_else(|| Ok(Vec::new()), card_addresses)?;
+        for address in addresses {
+            let IpAddr::V4(ip) = address.ip else { continue };
+            if present.contains(address) {
+                continue;
+            }
+            // Of the card's subnet other routes keep what they cover, for they are narrower; a wider one covers the
+            // address too.
+            let mut routes = clashing_routes((ip, 32), index)?;
+            routes.retain(|route| route.prefix >= *IPV4_PREFIXES.start());
+            if !routes.is_empty() {
+                let own = self.own_interfaces(index)?;
+                routes.retain(|route| !own.contains(&route.interface));
+            }
+            if let Some(route) = routes.first() {
+                return Err(refuse(format!(
+                    "give a card the address {ip}/{}, which the route {}/{} leads elsewhere",
+                    address.prefix, route.destination, route.prefix
+                )));
+            }
+            let hosts = u32::MAX.unbounded_shr(u32::from(address.prefix));
+            let subnet = (Ipv4Addr::from_bits(ip.to_bits() & !hosts), address.prefix);
+            if is_private(ip) || self.public.contains(&subnet) {
+                continue;
+            }
+            if self.public.len() >= MOST_PUBLIC {
+                return Err(refuse(format!(
+                    "hide a further part of the Internet behind a card ({ip}/{}); start farlan again if it should",
+                    address.prefix
+                )));
+            }
+            self.public.insert(subnet);
+        }
+        Ok(())
+    }
+
+    /// The names of the cards that were made here, and of what holds the one with `index`: a bridge has its addresses.
+    fn own_interfaces(&self, index: Option<u32>) -> Result<Vec<String>, TapError> {
+        let names = || -> io::Result<Vec<String>> {
+            let links = Netlink::open()?.links()?;
+            let holder = links
+                .iter()
+                .find(|link| Some(link.index) == index)
+                .and_then(|link| link.master);
+            let is_own =
+                |link: &Link| Some(link.index) == holder || self.cards.iter().any(|card| card.index == link.index);
+            Ok(links.into_iter().filter(is_own).map(|link| link.name).collect())
+        };
+        names().map_err(|error| TapError::refused("list the network interfaces", &error))
+    }
+
+    /// Whether a card was made here.
+    fn own(&self, index: u32) -> Result<(), TapError> {
+        if self.cards.iter().any(|card| card.index == index) {
+            return Ok(());
+        }
+        Err(refuse(format!(
+            "alter the interface with index {index}, which it did not make"
+        )))
+    }
+
+    /// What somebody called a card of ours may be its name again when it has to be made anew.
+    fn note_name(&mut self, index: u32) {
+        let Some(card) = self.cards.iter_mut().find(|card| card.index == index) else {
+            return;
+        };
+        let Ok(Some(state)) = card_state(index) else { return };
+        if state.name != card.name && check_name(&state.name).is_ok() && self.names.len() < MOST {
+            card.name.clone_from(&state.name);
+            self.names.insert(state.name);
+        }
+    }
+}
+
+/// Whether an address is one that farlan gives a card. A card's address brings the route to its subnet with it, so a
+/// short prefix would draw in the machine's traffic to everywhere.
+fn allow(address: &Address) -> Result<(), TapError> {
+    let is_farlans = match address.ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let is_usable = !matches!((first, second), (0 | 127 | 224.., _) | (169, 254));
+            is_usable && IPV4_PREFIXES.contains(&address.prefix)
+        }
+        IpAddr::V6(ip) => {
+            let is_own = ip.octets()[0] == UNIQUE_LOCAL && address.prefix == IPV6_PREFIX;
+            is_own || ip.is_unicast_link_local() && address.prefix == LINK_LOCAL_PREFIX
+        }
+    };
+    if is_farlans {
+        return Ok(());
+    }
+    Err(refuse(format!(
+        "give a card the address {}/{}",
+        address.ip, address.prefix
+    )))
+}
+
+/// Whether an address is in a range that is not routed on the Internet (RFC 1918, RFC 6598).
+fn is_private(ip: Ipv4Addr) -> bool {
+    let [first, second, ..] = ip.octets();
+    ip.is_private() || first == 100 && second & 0b1100_0000 == 64
+}
+
+fn refuse(what: impl Into<String>) -> TapError {
+    TapError::Refused { what: what.into() }
+}
+
+/// What the process is called, so that it can be told from the daemon; the kernel keeps 15 bytes.
+const NAME: &std::ffi::CStr = c"farlan-cards";
+
+/// What the names of farlan's cards begin with. A name that somebody gave one of them counts as well.
+pub const PREFIX: &str = "fl-";
+
+/// The two lowest bits of the first byte of every MAC that farlan derives: locally administered, and no group's.
+const LOCAL_UNICAST: u8 = 0b10;
+
+/// The MTUs that a network can have, in bytes.
+const MTUS: std::ops::RangeInclusive<u16> = 1280..=9000;
+
+/// The longest queue of a card in frames: ten times what the daemon asks for.
+const LONGEST_QUEUE: u32 = 10_000;
+
+/// The prefixes of networks' IPv4 subnets, in bits.
+const IPV4_PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
+
+/// How many subnets outside the private ranges the cards get. A network may have such a one, and hides a part of the Internet
+/// by it; all of them together must not hide all of it.
+const MOST_PUBLIC: usize = 4;
+
+/// The first byte of networks' IPv6 addresses (RFC 4193).
+const UNIQUE_LOCAL: u8 = 0xfd;
+
+/// The prefix of networks' IPv6 subnets, in bits: `fd` and the 40 bits that tell networks apart. The /64 of another card goes
+/// before it.
+const IPV6_PREFIX: u8 = 48;
+
+/// The prefix of link-local IPv6 addresses in bits (RFC 4291 §2.5.6).
+const LINK_LOCAL_PREFIX: u8 = 64;
+
+#[cfg(test)]
+mod tests;
