@@ -4,6 +4,7 @@ pub mod client;
 mod commands;
 pub mod config_check;
 mod foreground;
+mod opening;
 pub mod output;
 mod pinging;
 pub mod presence;
@@ -118,6 +119,29 @@ enum Command {
         /// Its name, label, id or interface
         network: String,
     },
+    /// Let strangers reach ports of this machine, or show what they may reach
+    ///
+    /// On open networks (policy strangers) a filter lets in answers to what this machine began, pings, listed games, and
+    /// what is opened here; it stays open over restarts. Networks of friends have no filter.
+    Open {
+        /// PORT, PORT/tcp, PORT/udp, PORT-PORT/…, or the name of a listed game; without it, what is open is shown
+        ports: Option<String>,
+        /// In which network [default: the only one of strangers]
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+    },
+    /// Close ports that were opened to strangers
+    ///
+    /// Whoever is connected to them is cut off.
+    Close {
+        /// PORT, PORT/tcp, PORT/udp, PORT-PORT/…, or the name of a listed game
+        ports: String,
+        /// In which network [default: the only one of strangers]
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+    },
+    /// Print what the daemon counts, in the text format of Prometheus
+    Metrics,
     /// Stop the daemon; its networks are remembered
     ///
     /// The peers are told, the cards vanish, and the daemon ends. It is in the same networks again when it is started the
@@ -289,6 +313,13 @@ async fn ask(
         Command::Host(host) => commands::host(configuration, holdings, client, output, host).await,
         Command::Join { target } => commands::join(configuration, holdings, client, output, target).await,
         Command::Leave { network } => commands::leave(client, output, network).await,
+        Command::Open { ports: None, network } => opening::show(client, output, network).await,
+        Command::Open {
+            ports: Some(ports),
+            network,
+        } => opening::open(client, output, ports, network).await,
+        Command::Close { ports, network } => opening::close(client, output, ports, network).await,
+        Command::Metrics => commands::metrics(client, output).await,
         Command::Status => commands::status(client, output).await,
         Command::Networks => commands::networks(client, output).await,
         Command::Peers => commands::peers(client, output).await,
@@ -311,6 +342,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         port: global.port.unwrap_or(config.port),
         user: Some(config.user).filter(|user| !user.is_empty()),
         hide_address: config.hide_address,
+        games: config.strangers.games,
         offloads: config.offloads,
         supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),
     }
@@ -379,6 +411,12 @@ mod tests {
             "farlan supernode list",
             "farlan supernode remove abcdefghij",
             "farlan down",
+            "farlan open",
+            "farlan open 25565/tcp",
+            "farlan open 27015-27030/udp --network earth --json",
+            "farlan open minecraft",
+            "farlan close 25565",
+            "farlan metrics",
             "farlan config check --config F --json",
             "farlan --api http://127.0.0.1:9601 status",
             "farlan status --api http://localhost:9601/ --token-file F",
@@ -394,6 +432,8 @@ mod tests {
             "farlan",
             "farlan fly",
             "farlan join",
+            "farlan close",
+            "farlan open 1 2",
             "farlan up --port 70000",
             "farlan up --supernode nonsense",
             "farlan up --log farlan=loud",

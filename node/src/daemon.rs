@@ -6,6 +6,7 @@ mod changes;
 mod contacts;
 mod endpoints;
 mod networks;
+mod opened;
 mod ping;
 mod reload;
 mod resolver;
@@ -38,6 +39,7 @@ use crate::{
     api::{DownReply, LoopbackAddress, SCHEMA, Server, Sockets, daemon_router},
     config::Offloads,
     failure::Failure,
+    games::Games,
     notify::Notifier,
     privileges::Holdings,
     shell::{DataPlane, Request, Snapshot, Underlay},
@@ -67,6 +69,8 @@ pub struct Settings {
     pub supernodes: Vec<World>,
     /// Whether strangers do not learn where this node is.
     pub hide_address: bool,
+    /// Which listed games strangers may reach.
+    pub games: Games,
     /// Which offloads may be used.
     pub offloads: Offloads,
 }
@@ -165,6 +169,7 @@ impl Running {
     ) -> Result<Self, Failure> {
         let hide = settings.hide_address;
         daemon.data_plane.send(Request::SetHideAddress { hide }).await?;
+        daemon.book.lock().await.networks.set_games(&settings.games);
         daemon.restore(settings.supernodes).await?;
         let server = Server::serve(sockets, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));

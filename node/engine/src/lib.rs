@@ -25,6 +25,7 @@ mod direct;
 mod directory;
 mod early;
 mod engine;
+mod filter;
 mod forwarding;
 mod fragments;
 mod gate;
@@ -72,6 +73,7 @@ pub use api::{
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
+pub use filter::{OpenPorts, Transport};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 

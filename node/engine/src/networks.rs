@@ -18,6 +18,7 @@ use crate::{
     addresses::ADDRESSES_ACK,
     claimed::ClaimedAddresses,
     early::{EARLY_KEPT, Message},
+    filter::Filter,
     learned::LearnedMacs,
     multicast::ALL,
     peers::PeerId,
@@ -68,6 +69,8 @@ pub(crate) struct Network {
     pub(crate) learned: LearnedMacs,
     /// Addresses set by hand.
     pub(crate) claimed: ClaimedAddresses,
+    /// What strangers may say to this machine.
+    pub(crate) filter: Filter,
 }
 
 /// This node's IPv4 address in a network.
@@ -143,6 +146,7 @@ impl Network {
             gone: VecDeque::new(),
             learned: LearnedMacs::default(),
             claimed: ClaimedAddresses::default(),
+            filter: Filter::default(),
         }
     }
 

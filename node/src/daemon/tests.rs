@@ -16,6 +16,7 @@ use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapEr
 use serde_json::{Value, json};
 
 mod hand_set;
+mod opened;
 
 use super::{Book, Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     cli::client::Client,
     config::Offloads,
     failure::{Failure, FailureKind},
+    games::Games,
     logs::LogFilter,
     notify::Notifier,
     privileges::Holdings,
@@ -225,6 +227,7 @@ async fn start_with(
         user: None,
         supernodes,
         hide_address: false,
+        games: Games::default(),
         offloads: Offloads::default(),
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
@@ -313,7 +316,7 @@ async fn networks_are_joined_listed_left_and_joined_again() {
     assert_eq!(earth["network"]["interface"], "fl-earth");
     assert_eq!(earth["network"]["policy"], "strangers");
     assert!(
-        earth["network"]["notes"][0].as_str().unwrap().contains("not filtered"),
+        earth["network"]["notes"][0].as_str().unwrap().contains("filter lets"),
         "{earth}"
     );
     let card = cards.lock().made[0].clone();
@@ -805,6 +808,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         user: None,
         supernodes: Vec::new(),
         hide_address: false,
+        games: Games::default(),
         offloads: Offloads::default(),
     };
     let failure = Holdings::take(&settings).unwrap_err();
@@ -849,6 +853,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         user: None,
         supernodes: Vec::new(),
         hide_address: false,
+        games: Games::default(),
         offloads: Offloads::default(),
     };
     let state_dir = settings.state_dir.clone();

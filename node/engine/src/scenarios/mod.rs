@@ -18,6 +18,7 @@ mod offloads;
 mod paths;
 mod replays;
 mod stranger;
+mod strangers;
 mod supernodes;
 mod switch;
 mod twins;
