@@ -213,14 +213,18 @@ fn create_temporary(path: &Path) -> Result<(PathBuf, File), SecretFileError> {
 fn write_line(mut file: File, identity: &Identity) -> io::Result<()> {
     // A umask can have taken bits of the owner away.
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    let digits = Zeroizing::new(HEXLOWER.encode(identity.seed().as_bytes()));
-    let line = Zeroizing::new(format!("{KIND} {}\n", *digits));
-    file.write_all(line.as_bytes())?;
+    file.write_all(line(identity.seed()).as_bytes())?;
     file.sync_all()
 }
 
+/// The text of a secret file.
+pub(crate) fn line(seed: &Seed) -> Zeroizing<String> {
+    let digits = Zeroizing::new(HEXLOWER.encode(seed.as_bytes()));
+    Zeroizing::new(format!("{KIND} {}\n", *digits))
+}
+
 /// The seed in the text of a secret file. The end of the line may be missing, digits may be of either case.
-fn parse(text: &[u8]) -> Option<Seed> {
+pub(crate) fn parse(text: &[u8]) -> Option<Seed> {
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     let digits = line.strip_prefix(KIND.as_bytes())?.strip_prefix(b" ")?;
     let bytes = Zeroizing::new(HEXLOWER_PERMISSIVE.decode(digits).ok()?);

@@ -21,6 +21,8 @@
 mod addresses;
 mod device;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod machine;
 mod monitor;
 mod netlink;

@@ -3,4 +3,6 @@
 pub mod bench;
 pub mod instructions;
 pub mod ns;
+#[cfg(test)]
+mod parsers;
 pub mod sim;

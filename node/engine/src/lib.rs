@@ -23,6 +23,8 @@ mod directory;
 mod engine;
 mod forwarding;
 mod fragments;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod handshakes;
 mod homes;
 mod inbound;
@@ -63,6 +65,10 @@ pub use counters::Counters;
 pub use engine::Engine;
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
+
+// The bodies of the fuzz targets name the crate as their own programs do.
+#[cfg(test)]
+extern crate self as farlan_engine;
 
 #[cfg(test)]
 mod scenarios;

@@ -203,7 +203,7 @@ impl Session {
 pub(crate) struct Sessions(Vec<Session>);
 
 /// Previous, current and next.
-const MAX_SESSIONS: usize = 3;
+pub(crate) const MAX_SESSIONS: usize = 3;
 
 impl Sessions {
     pub(crate) fn is_empty(&self) -> bool {
