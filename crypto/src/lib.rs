@@ -35,7 +35,7 @@ pub mod secret_file;
 pub mod session;
 
 pub use aead::{Aead, KEY, Key, SalsaPoly, TAG};
-pub use hash::{hmac_sha512, sha512};
+pub use hash::{HmacKey, hmac_sha512, sha512};
 pub use identity::{BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, PublicKey, Seed, Signature, Work};
 pub use noise::{HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys};
 pub use random::{RandomError, SystemRandom};

@@ -22,7 +22,7 @@ use std::{
 };
 
 use farlan_crypto::{NodeId, PublicKey, Work};
-use farlan_engine::{Config as EngineConfig, Event, Role};
+use farlan_engine::{Config as EngineConfig, Event, Limits, Role};
 use farlan_netconf::World;
 use tokio::{
     sync::{Mutex, Notify, mpsc},
@@ -123,6 +123,7 @@ impl Running {
             identity,
             work: Work::REQUIRED,
             role: Role::Node,
+            limits: Limits::default(),
         };
         let (data_plane, events) = DataPlane::start(config, underlay)?;
         let cards = Box::new(KernelCards::new(key.node_id(), settings.offloads.card));

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write,
+    num::NonZeroU32,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -15,6 +16,7 @@ use farlan::{
     state::{IDENTITY, StateDir},
 };
 use farlan_crypto::{Identity, NodeId, Work, random::SystemRandom, secret_file};
+use farlan_engine::Limits;
 use farlan_netconf::{Endpoint, Link, Supernode, World, WorldId};
 use serde::Deserialize;
 
@@ -39,7 +41,50 @@ pub(crate) struct Config {
     /// Which offloads may be used.
     #[serde(default)]
     pub(crate) offloads: Offloads,
+    /// How much is done for others.
+    #[serde(default)]
+    pub(crate) limits: LimitsConfig,
 }
+
+/// How much a supernode does for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsConfig {
+    /// Nodes registered at one time.
+    pub(crate) registrations: NonZeroU32,
+    /// Mbit/s relayed for one node; 0 for no limit.
+    pub(crate) relay_source_mbit: u32,
+    /// Mbit/s relayed from one node to one other; 0 for no limit.
+    pub(crate) relay_pair_mbit: u32,
+}
+
+impl LimitsConfig {
+    /// The same as the engine counts.
+    pub(crate) fn limits(&self) -> Limits {
+        let most = Limits::MOST_REGISTRATIONS;
+        Limits {
+            registrations: usize::try_from(self.registrations.get()).unwrap_or(most).min(most),
+            relay_source: u64::from(self.relay_source_mbit) * MBIT,
+            relay_pair: u64::from(self.relay_pair_mbit) * MBIT,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let mbit = |bytes: u64| u32::try_from(bytes / MBIT).unwrap_or(u32::MAX);
+        let registrations = u32::try_from(limits.registrations).ok().and_then(NonZeroU32::new);
+        Self {
+            registrations: registrations.unwrap_or(NonZeroU32::MAX),
+            relay_source_mbit: mbit(limits.relay_source),
+            relay_pair_mbit: mbit(limits.relay_pair),
+        }
+    }
+}
+
+/// Bytes in a megabit.
+const MBIT: u64 = 125_000;
 
 /// Offloads that are used where the system has them, and that can be forbidden where a driver misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -277,6 +322,7 @@ fn half_made(path: &Path) -> Option<Failure> {
 
 fn configuration(port: u16, addresses: &[Endpoint]) -> String {
     let listed: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let limits = LimitsConfig::default();
     format!(
         "# Configuration of this supernode.\n\
          # Its addresses stand in its signed world, which nodes get with its link:\n\
@@ -293,8 +339,18 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
          # driver that misbehaves: many datagrams in one send (UDP_SEGMENT), many in one receive (UDP_GRO). Takes effect at\n\
          # the next start.\n\
          #offloads.send = true\n\
-         #offloads.receive = true\n",
-        listed.join(", ")
+         #offloads.receive = true\n\
+         \n\
+         # How much is done for others. Each registered node takes up to 8 KB of memory; when the places become few, those of\n\
+         # one /24 or /56 get none of the last, and nobody who is registered loses its place. What is relayed is counted as\n\
+         # UDP payload, in Mbit/s for one node and from one node to one other; 0 is no limit. Takes effect at the next start.\n\
+         #limits.registrations = {}\n\
+         #limits.relay_source_mbit = {}\n\
+         #limits.relay_pair_mbit = {}\n",
+        listed.join(", "),
+        limits.registrations,
+        limits.relay_source_mbit,
+        limits.relay_pair_mbit,
     )
 }
 
@@ -346,7 +402,8 @@ mod tests {
             &Config {
                 port: 9601,
                 log: LogFilter::default(),
-                offloads: Offloads::default()
+                offloads: Offloads::default(),
+                limits: LimitsConfig::default()
             }
         );
         let second = Directory::open(&path).unwrap_err();
@@ -391,11 +448,28 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_can_be_set_and_are_those_of_the_engine_otherwise() {
+        let config = |text: &str| {
+            let text = format!("port = 9600\n{text}");
+            config::parse::<Config>(Path::new("supernode.toml"), &text)
+        };
+        assert_eq!(config("").unwrap().limits.limits(), Limits::default());
+        let limits = config("limits.registrations = 7\nlimits.relay_source_mbit = 8\nlimits.relay_pair_mbit = 0\n");
+        let limits = limits.unwrap().limits.limits();
+        assert_eq!((limits.registrations, limits.relay_source, limits.relay_pair), (7, 1_000_000, 0));
+        assert!(config("limits.registrations = 0\n").is_err());
+        assert!(config("limits.unheard_of = 1\n").is_err());
+        let written = configuration(9600, &[]).replace("#limits", "limits");
+        let written = config::parse::<Config>(Path::new("supernode.toml"), &written).unwrap();
+        assert_eq!(written.limits, LimitsConfig::default());
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let text = format!("{}prot = 1\n", configuration(9600, &[]));
         let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
         assert!(
-            failure.message.starts_with("supernode.toml:17: unknown field `prot`"),
+            failure.message.starts_with("supernode.toml:24: unknown field `prot`"),
             "{failure}"
         );
     }

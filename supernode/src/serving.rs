@@ -86,6 +86,7 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
     let path = directory.path().to_owned();
     let (served, current) = watch::channel(directory.world().clone());
     let mut in_force = directory.config().clone();
+    let limits = directory.config().limits.limits();
     // The directory stays locked as long as this runs.
     let (_state, identity) = directory.into_parts();
     let node_id = identity.node_id().to_string();
@@ -93,6 +94,7 @@ pub(crate) async fn run(directory: Directory, log: Option<LogFilter>) -> Result<
         identity,
         work: Work::REQUIRED,
         role: Role::Supernode,
+        limits,
     };
     let (data_plane, mut events) = DataPlane::start(config, underlay)?;
     let serving = Serving {
@@ -149,7 +151,10 @@ fn reload(path: &Path, in_force: &mut directory::Config, log: Option<&LogFilter>
         );
     }
     logs::change(log.unwrap_or(&config.log));
-    // Port and offloads stay those in use, so that a difference is named each time.
+    if config.limits != in_force.limits {
+        tracing::warn!("the limits cannot change while the supernode runs; they take effect at the next start");
+    }
+    // Port, offloads and limits stay those in use, so that a difference is named each time.
     in_force.log = config.log;
     tracing::info!("the configuration is reloaded");
 }

@@ -353,7 +353,7 @@ fn two_machines_with_one_identity_both_say_so() {
 fn initiation_of_version_2(to: (Ipv4Addr, u16)) -> Result<Vec<u8>> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.set_read_timeout(Some(SOON))?;
-    let mut initiation = vec![0; 144];
+    let mut initiation = vec![0; 176];
     initiation[..8].copy_from_slice(&[1, 2, 0, 0, 1, 2, 3, 4]);
     socket.send_to(&initiation, to)?;
     let mut answer = [0; 1500];
@@ -381,7 +381,7 @@ fn a_node_and_a_supernode_of_different_versions_name_them() {
         let newer = thread::spawn(move || {
             let mut buffer = [0; 1500];
             while !stop.load(Ordering::Relaxed) {
-                if let Ok((144, from)) = socket.recv_from(&mut buffer) {
+                if let Ok((176, from)) = socket.recv_from(&mut buffer) {
                     let mut answer = [6, 2, 2, 0, 0, 0, 0, 0];
                     answer[4..].copy_from_slice(&buffer[4..8]);
                     // Lost answers are asked for again.

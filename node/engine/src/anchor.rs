@@ -11,18 +11,22 @@ use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::debug;
 
 use crate::{
-    AnchorStatus, Engine, Outbox, Time,
+    AnchorStatus, Engine, Limits, Outbox, Time,
+    content::Content,
     directory::REFRESH,
     forwarding::Onward,
     handshakes::Via,
     peers::{Path, PeerId},
+    rates::Prefix,
+    relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
     subscriptions::Subscriptions,
     wire::{
-        control::{Control, Membership, NodeRecord, Place, Query},
+        control::{Control, Membership, NodeRecord, PADDING, Place, Query, messages},
         datagram::{
             Datagram, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, Unknown, passed_header, put_hint,
             relay_header,
         },
+        sealed::Sealed,
     },
 };
 
@@ -52,8 +56,14 @@ const SLOT_BITS: u32 = 20;
 /// Memberships of one node; more are ignored.
 const MAX_MEMBERSHIPS: usize = 16;
 
-/// Registrations one is remembered to have relayed to; the memory starts anew when it is full.
-const MAX_SENT_TO: usize = 4096;
+/// Bytes that one batch may bring, which are drawn from a quota at once.
+const BATCH: u64 = 256 << 10;
+
+/// New addresses that are challenged at one time; those that did not answer within [`ANSWER_WITHIN`] make room.
+const MAX_CHALLENGES: usize = 4096;
+
+/// See [`MAX_CHALLENGES`].
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A new address is challenged at most this often.
 const CHALLENGE_PAUSE: Duration = Duration::from_secs(1);
@@ -70,6 +80,9 @@ pub(crate) struct Anchor {
     /// When claims without a registration end.
     claim_ends: BTreeSet<(Time, DirectoryKey)>,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) relaying: RelayLimits,
+    /// New addresses of nodes, registered or about to be, that have to prove themselves.
+    challenges: BTreeMap<PeerId, Challenge>,
 }
 
 /// A registered node.
@@ -82,13 +95,12 @@ struct Registration {
     memberships: Vec<Membership>,
     /// The version it last said to hold of the world it last spoke of.
     version: Option<(WorldId, u32)>,
-    /// Where it relayed something to: those may answer with more than handshakes.
-    sent_to: BTreeSet<(SupernodeTag, RelayIndex)>,
+    /// With whom it has to do, and what it used of its limits.
+    relations: Relations,
     /// The other supernode through which it is reached, and its index there.
     through: Option<(SupernodeTag, RelayIndex)>,
     /// When it ends unless the node shows itself, because that supernode does not know it.
     doubted: Option<Time>,
-    challenge: Option<Challenge>,
 }
 
 /// A new address of a node that has to prove itself.
@@ -117,7 +129,7 @@ struct Indexes {
 }
 
 impl Anchor {
-    pub(crate) fn new(random: u64) -> Self {
+    pub(crate) fn new(random: u64, limits: Limits) -> Self {
         Self {
             registrations: BTreeMap::new(),
             by_index: BTreeMap::new(),
@@ -130,6 +142,8 @@ impl Anchor {
             claims: BTreeMap::new(),
             claim_ends: BTreeSet::new(),
             subscriptions: Subscriptions::default(),
+            relaying: RelayLimits::new(&limits),
+            challenges: BTreeMap::new(),
         }
     }
 
@@ -156,25 +170,33 @@ impl Anchor {
         Some(registration.doubted.map_or(end, |doubted| doubted.min(end)))
     }
 
-    /// Notes where a node relays to.
-    pub(crate) fn note_sent(&mut self, from: PeerId, to: (SupernodeTag, RelayIndex)) {
-        if let Some(registration) = self.registrations.get_mut(&from) {
-            if registration.sent_to.len() >= MAX_SENT_TO {
-                registration.sent_to.clear();
-            }
-            registration.sent_to.insert(to);
-        }
+    /// What a registered node has to do with others, and the limits of what is relayed for it.
+    pub(crate) fn relations(&mut self, id: PeerId) -> Option<(&mut Relations, &mut RelayLimits)> {
+        let registration = self.registrations.get_mut(&id)?;
+        Some((&mut registration.relations, &mut self.relaying))
     }
 
     /// Whether a node has relayed something there.
-    pub(crate) fn has_sent(&self, from: PeerId, to: (SupernodeTag, RelayIndex)) -> bool {
-        self.registrations
-            .get(&from)
-            .is_some_and(|registration| registration.sent_to.contains(&to))
+    fn has_sent(&self, from: PeerId, to: &Far) -> bool {
+        let registration = self.registrations.get(&from);
+        registration.is_some_and(|registration| registration.relations.has_sent(to))
+    }
+
+    /// Takes back what a run of datagrams did not use.
+    pub(crate) fn give_back(&mut self, grant: &Grant) {
+        if let Some((relations, limits)) = self.relations(grant.from()) {
+            limits.give_back(relations, grant);
+        }
     }
 
     pub(crate) fn by_index(&self, index: RelayIndex) -> Option<PeerId> {
         self.by_index.get(&index).copied()
+    }
+
+    /// Where a registered node is reached, as seen from the supernode `own`.
+    fn far(&self, id: PeerId, own: SupernodeTag) -> Option<Far> {
+        let registration = self.registrations.get(&id)?;
+        Some(registration.through.unwrap_or((own, registration.index)))
     }
 
     /// Takes note of the way to a registered node.
@@ -209,13 +231,14 @@ impl Anchor {
         }
     }
 
-    fn share_a_network(&self, one: PeerId, other: PeerId) -> bool {
+    /// Whether two nodes were named to each other by a list of members.
+    fn share_a_list(&self, one: PeerId, other: PeerId) -> bool {
         let (Some(one), Some(other)) = (self.registrations.get(&one), self.registrations.get(&other)) else {
             return false;
         };
-        one.memberships
-            .iter()
-            .any(|a| other.memberships.iter().any(|b| a.member_key == b.member_key))
+        let both = |key: &DirectoryKey| other.memberships.iter().any(|membership| membership.member_key == *key);
+        let mut keys = one.memberships.iter().map(|membership| membership.member_key);
+        keys.any(|key| both(&key) && self.subscriptions.is_pushed(&key))
     }
 }
 
@@ -288,10 +311,9 @@ impl Engine {
                     latest: (local, request),
                     memberships: Vec::new(),
                     version: None,
-                    sent_to: BTreeSet::new(),
+                    relations: Relations::default(),
                     through: None,
                     doubted: None,
-                    challenge: None,
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()
@@ -360,11 +382,8 @@ impl Engine {
         let Some(registration) = self.anchor.registrations.remove(&id) else {
             return;
         };
-        let records_at = registration
-            .sent_to
-            .iter()
-            .filter(|(_, index)| *index == RelayIndex::SUPERNODE);
-        let records_at: Vec<_> = records_at.map(|(supernode, _)| *supernode).collect();
+        self.anchor.relaying.forget(&registration.relations);
+        let records_at: Vec<_> = registration.relations.records_at().collect();
         self.tell_gone(registration.index, &records_at, out);
         self.anchor.by_index.remove(&registration.index);
         self.anchor.indexes.give_back(now, registration.index);
@@ -418,38 +437,20 @@ impl Engine {
 
     /// Something sealed came from a node: its registration lives on, and a sign of life is answered alike. From a new
     /// address it is challenged first.
-    pub(crate) fn anchored_heard(&mut self, now: Time, id: PeerId, via: Via, empty: bool, out: &mut Outbox) {
-        let nonce = self.random_u64();
-        let Some(peer) = self.peers.get(id) else { return };
-        let path = peer.path;
-        let rehomed = Some(via.path()).filter(|came| Some(*came) != path);
-        let Some(registration) = self.anchor.registrations.get_mut(&id) else {
-            // Not registered (any more): the next request brings it back; until then it is told by silence.
-            return;
-        };
-        registration.heard = now;
-        registration.doubted = None;
-        if let Some(came) = rehomed {
-            let lately = |challenge: &Challenge| challenge.path == came && now.since(challenge.sent) < CHALLENGE_PAUSE;
-            if !registration.challenge.as_ref().is_some_and(lately) {
-                registration.challenge = Some(Challenge {
-                    path: came,
-                    nonce,
-                    sent: now,
-                });
-                if let Some(peer) = self.peers.get_mut(id) {
-                    peer.path = Some(came);
-                }
-                let mut messages = vec![Control::Challenge { nonce }];
-                if let Path::Direct(endpoint) = came {
-                    messages.push(Control::Observed { endpoint });
-                }
-                self.send_control(now, id, None, &messages, out);
-                if let Some(peer) = self.peers.get_mut(id) {
-                    peer.path = path;
-                }
+    pub(crate) fn anchored_heard(&mut self, now: Time, id: PeerId, via: Via, message: &[u8], out: &mut Outbox) {
+        let registration = self.anchor.registrations.get_mut(&id);
+        if let Some(registration) = registration {
+            registration.heard = now;
+            registration.doubted = None;
+        }
+        if !self.is_proved(id, via) {
+            // Nothing that is larger than what came.
+            if message.len() >= PADDING {
+                self.challenge_way(now, id, via.path(), out);
             }
-        } else if empty {
+        } else if let Some(registration) = self.anchor.registrations.get(&id)
+            && message.is_empty()
+        {
             // Whoever holds an old list is told so with the answer.
             let older = registration
                 .version
@@ -464,30 +465,84 @@ impl Engine {
         self.arm(id);
     }
 
-    /// A node answered from the address where it was challenged.
-    pub(crate) fn challenge_answered(&mut self, id: PeerId, nonce: u64) {
-        let Some(registration) = self.anchor.registrations.get_mut(&id) else {
+    /// Whether a node has shown that it is where something of it came from.
+    pub(crate) fn is_proved(&self, id: PeerId, via: Via) -> bool {
+        let path = self.peers.get(id).and_then(|peer| peer.path);
+        path == Some(via.path())
+    }
+
+    /// Asks a node to show that it is at the end of a way from which something of it came.
+    fn challenge_way(&mut self, now: Time, id: PeerId, came: Path, out: &mut Outbox) {
+        let nonce = self.random_u64();
+        let challenges = &mut self.anchor.challenges;
+        let lately = |challenge: &Challenge| challenge.path == came && now.since(challenge.sent) < CHALLENGE_PAUSE;
+        if challenges.get(&id).is_some_and(lately) {
+            return;
+        }
+        if challenges.len() >= MAX_CHALLENGES && !challenges.contains_key(&id) {
+            challenges.retain(|_, challenge| now.since(challenge.sent) < ANSWER_WITHIN);
+            if challenges.len() >= MAX_CHALLENGES {
+                return;
+            }
+        }
+        let challenge = Challenge {
+            path: came,
+            nonce,
+            sent: now,
+        };
+        challenges.insert(id, challenge);
+        let mut messages = vec![Control::Challenge { nonce }];
+        if let Path::Direct(endpoint) = came {
+            messages.push(Control::Observed { endpoint });
+        }
+        self.send_along(now, id, (came, None), Content::Control(&messages), out);
+        if planted("registration-moves-without-challenge") {
+            self.way_proved(id, came);
+        }
+    }
+
+    /// Something came from where a node was challenged: its answer may be in it.
+    pub(crate) fn challenge_answered_in(&mut self, id: PeerId, via: Via, message: &[u8]) {
+        let Ok(Sealed::Control(body)) = Sealed::parse(message) else {
             return;
         };
-        if let Some(challenge) = registration.challenge.take_if(|challenge| challenge.nonce == nonce)
-            && let Some(peer) = self.peers.get_mut(id)
-        {
-            peer.path = Some(challenge.path);
-            self.anchor.note_way(id, Some(challenge.path));
+        for message in messages(body) {
+            if let Ok(Some(Control::Answer { nonce })) = message {
+                let answers = |challenge: &mut Challenge| challenge.nonce == nonce && challenge.path == via.path();
+                if let Some(entry) = self.anchor.challenges.get_mut(&id)
+                    && answers(entry)
+                {
+                    self.anchor.challenges.remove(&id);
+                    self.way_proved(id, via.path());
+                }
+            }
+        }
+    }
+
+    fn way_proved(&mut self, id: PeerId, path: Path) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.path = Some(path);
+            if self.anchor.has_registration(id) {
+                self.anchor.note_way(id, Some(path));
+            }
         }
     }
 
     /// The registered node that sends from `address` under a relay index; an unknown one is told so.
-    pub(crate) fn source_of(&mut self, address: SocketAddr, source: RelayIndex, out: &mut Outbox) -> Option<PeerId> {
+    pub(crate) fn source_of(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        source: RelayIndex,
+        out: &mut Outbox,
+    ) -> Option<PeerId> {
         let from = self.anchor.by_index(source).filter(|id| {
             let peer = self.peers.get(*id);
             peer.is_some_and(|peer| peer.path == Some(Path::Direct(address)))
         });
         if from.is_none() {
             self.counters.relay_unknown_source += 1;
-            self.transmit(Path::Direct(address), out, |bytes| {
-                put_hint(bytes, Unknown::Registration(source))
-            });
+            self.hint(now, Via::Direct(address), Unknown::Registration(source), out);
         }
         from
     }
@@ -510,16 +565,18 @@ impl Engine {
 
     /// Whither a datagram goes on, for another registered node, and what stands before it then.
     ///
-    /// Until the destination has sent something to the source, only handshakes pass, unless both are in one network.
+    /// Until the destination has sent something to the source, only handshakes pass, unless both are in one list. Returns
+    /// also how much more may go there in this batch.
     pub(crate) fn relay(
         &mut self,
+        now: Time,
         address: SocketAddr,
-        destination: RelayTarget,
-        source: RelayIndex,
+        (destination, source): (RelayTarget, RelayIndex),
+        datagram: &[u8],
         inner: &[u8],
         out: &mut Outbox,
-    ) -> Option<Onward> {
-        let from = self.source_of(address, source, out)?;
+    ) -> Option<(Onward, Grant)> {
+        let from = self.source_of(now, address, source, out)?;
         let own = SupernodeTag::of(&self.node_id);
         let to = match destination {
             RelayTarget::Remote { .. } => None,
@@ -530,22 +587,18 @@ impl Engine {
         let Some((to, registration)) = registration else {
             self.counters.relay_unknown_destination += 1;
             if let RelayTarget::Index(index) = destination {
-                self.transmit(Path::Direct(address), out, |bytes| {
-                    put_hint(bytes, Unknown::Destination(index))
-                });
+                self.hint(now, Via::Direct(address), Unknown::Destination(index), out);
             }
             return None;
         };
         // A node that is registered through another supernode is reached there.
         let (sibling, index) = registration.through.unwrap_or((own, registration.index));
-        let answered = registration.sent_to.contains(&(own, source));
-        // Even what is refused shows that its source takes an answer.
-        self.anchor.note_sent(from, (sibling, index));
-        let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
-        if !answered && !handshake && !self.anchor.share_a_network(from, to) {
-            self.counters.relay_unanswered += 1;
+        let far = (sibling, index);
+        let asked_for = self.anchor.has_sent(to, &(own, source)) || self.anchor.share_a_list(from, to);
+        if !asked_for && !self.may_begin(now, (from, address), (Some(to), far), inner) {
             return None;
         }
+        let grant = self.grant(now, from, far, datagram.len())?;
         let way = match self.peers.get(to).and_then(|peer| peer.path) {
             Some(Path::Direct(address)) => Some(address),
             Some(Path::Passed { sibling, .. }) => self.siblings.address(sibling),
@@ -556,12 +609,81 @@ impl Engine {
         } else {
             passed_header(own, index, source)
         };
-        Some(Onward { to: way?, header })
+        Some((Onward { to: way?, header }, grant))
+    }
+
+    /// Whether something may go to a destination that has not answered its source: a handshake, if it is not one too many,
+    /// and nothing else. `to` is the destination if it is registered here.
+    pub(crate) fn may_begin(
+        &mut self,
+        now: Time,
+        (from, address): (PeerId, SocketAddr),
+        (to, far): (Option<PeerId>, Far),
+        inner: &[u8],
+    ) -> bool {
+        let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
+        let prefix = Prefix::of(address);
+        let Some((relations, limits)) = self.anchor.relations(from) else {
+            return false;
+        };
+        let introduced = relations.was_introduced(&far);
+        if !handshake && !planted("relay-to-unanswered") {
+            // Even what is refused shows that its source takes an answer.
+            if introduced || relations.may_meet(now, far) {
+                limits.note_sent(now, relations, far);
+            }
+            self.counters.relay_unanswered += 1;
+            return false;
+        }
+        let allowed = match to {
+            _ if introduced || planted("relay-limit-off") => Ok(()),
+            Some(to) => limits.handshake(now, (relations, prefix), (to, far)),
+            None => limits.begin(now, (relations, prefix), far),
+        };
+        match allowed {
+            Ok(()) => return true,
+            Err(refused) => self.count_refused(refused),
+        }
+        false
+    }
+
+    pub(crate) fn count_refused(&mut self, refused: Refused) {
+        let counter = match refused {
+            Refused::Source => &mut self.counters.relay_limited_source,
+            Refused::Prefix => &mut self.counters.relay_limited_prefix,
+            Refused::Destination => &mut self.counters.relay_limited_destination,
+        };
+        *counter += 1;
+    }
+
+    /// Takes note that a registered node relays something, and takes its bytes from its quotas, with what may follow in the
+    /// same batch.
+    pub(crate) fn grant(&mut self, now: Time, from: PeerId, far: Far, bytes: usize) -> Option<Grant> {
+        let (relations, limits) = self.anchor.relations(from)?;
+        limits.note_sent(now, relations, far);
+        let grant = limits.draw(now, (from, relations), far, (bytes, BATCH));
+        if grant.is_none() {
+            self.counters.relay_over_quota += 1;
+        }
+        grant
+    }
+
+    /// Says that something is not known here, in less than caused it and not to anybody as often as he likes.
+    pub(crate) fn hint(&mut self, now: Time, to: Via, unknown: Unknown, out: &mut Outbox) {
+        if self.hints.allow(now, to) {
+            self.transmit(to.path(), out, |bytes| put_hint(bytes, unknown));
+        } else {
+            self.counters.hints_limited += 1;
+        }
     }
 
     /// A look-up: who is it, and an introduction to the other side.
     pub(crate) fn locate_asked(&mut self, now: Time, id: PeerId, request: u32, query: &Query, out: &mut Outbox) {
-        if !self.anchor.has_registration(id) {
+        let Some((relations, _)) = self.anchor.relations(id) else {
+            return;
+        };
+        if !relations.may_look_up(now) {
+            self.counters.lookups_limited += 1;
             return;
         }
         let found = match query {
@@ -575,7 +697,27 @@ impl Engine {
         let found = found.filter(|found| *found != id && self.anchor.has_registration(*found));
         let record = found.and_then(|found| self.node_record(found, Some(id)));
         self.send_control(now, id, None, &[Control::Located { request, found: record }], out);
-        if let (Some(found), Some(record)) = (found, found.and_then(|found| self.node_record(id, Some(found)))) {
+        let (Some(found), Some(record)) = (found, record) else {
+            return;
+        };
+        // Under its index here, and where it is at home.
+        let here = self.anchor.far(found, SupernodeTag::of(&self.node_id));
+        let home = (SupernodeTag::of(&record.home), record.index);
+        if let Some((relations, limits)) = self.anchor.relations(id) {
+            for far in here.into_iter().chain([home]) {
+                limits.note_introduced(now, relations, far);
+            }
+        }
+        // Who is looked up is told of it as often as somebody may call.
+        let way = self.peers.get(id).and_then(|peer| peer.path);
+        let origin = match way {
+            Some(Path::Direct(address)) => Origin::Near(Prefix::of(address)),
+            Some(Path::Passed { sibling, index }) => Origin::Far((sibling, index)),
+            Some(Path::Relay { .. }) | None => return,
+        };
+        if let Err(refused) = self.anchor.relaying.arrive(now, origin, found) {
+            self.count_refused(refused);
+        } else if let Some(record) = self.node_record(id, Some(found)) {
             self.send_control(now, found, None, &[Control::Introduce { record }], out);
         }
     }

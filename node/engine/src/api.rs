@@ -18,6 +18,36 @@ pub struct Config {
     pub work: Work,
     /// What this node does for others.
     pub role: Role,
+    /// How much of it, at a supernode.
+    pub limits: Limits,
+}
+
+/// How much a supernode does for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Registrations held at one time.
+    pub registrations: usize,
+    /// Bytes relayed per second for one registration, counted as UDP payload; 0 for no limit.
+    pub relay_source: u64,
+    /// Bytes relayed per second from one registration to one other; 0 for no limit.
+    pub relay_pair: u64,
+}
+
+impl Limits {
+    /// As many registrations can be numbered, with those whose number rests.
+    pub const MOST_REGISTRATIONS: usize = 1 << 18;
+}
+
+impl Default for Limits {
+    /// 32,768 registrations, which take less than 256 MiB of memory whatever they do, 100 Mbit/s for each, and no further
+    /// limit to one other.
+    fn default() -> Self {
+        Self {
+            registrations: 1 << 15,
+            relay_source: 12_500_000,
+            relay_pair: 0,
+        }
+    }
 }
 
 /// What a node does for others.

@@ -46,6 +46,20 @@ counters! {
     relay_unknown_destination,
     /// Datagrams not relayed: the destination has not answered that source, and it was no handshake.
     relay_unanswered,
+    /// Handshakes not relayed: their source began too many, or with too many others.
+    relay_limited_source,
+    /// Handshakes not relayed: the sources of one /24 or /56 began too many.
+    relay_limited_prefix,
+    /// Handshakes and introductions not passed on: their destination gets too many.
+    relay_limited_destination,
+    /// Datagrams not relayed: their source, or the pair, has used its quota of bytes.
+    relay_over_quota,
+    /// Look-ups not answered, because a node asked too often.
+    lookups_limited,
+    /// Challenges not sent to endpoints that peers named or spoke from, because too many went there already.
+    candidates_limited,
+    /// Hints not sent, because there were too many.
+    hints_limited,
     /// Datagrams too short, of unknown type or otherwise malformed.
     malformed_datagrams,
     /// Datagrams of another protocol version.
@@ -72,8 +86,18 @@ counters! {
     handshakes_done,
     /// Handshake messages refused.
     handshakes_refused,
+    /// Initiations whose sender does not know this node's key.
+    handshakes_keyless,
+    /// Initiations under load whose sender did not prove to be where it says, and was given a cookie.
+    handshakes_unproved,
+    /// Handshake messages dropped because there were too many of their source, or to one handshake.
+    handshakes_limited,
     /// Handshake messages dropped because the queue or the table of half-open ones was full.
     handshakes_overflow,
+    /// Cookies that other nodes under load gave to this one.
+    cookies_received,
+    /// Pieces of public-key work that were taken from the queue.
+    public_key_work,
     /// Lists of supernodes that their operator did not sign.
     worlds_refused,
     /// Frames too short or too long to be Ethernet.

@@ -13,9 +13,13 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::defects::planted;
+use farlan_crypto::{TAG, defects::planted};
 
-use crate::{Time, mtu::PathMtu};
+use crate::{
+    Time,
+    mtu::PathMtu,
+    wire::{control::PADDING, datagram::DATA_HEADER},
+};
 
 /// When challenges go to a candidate, counted from the first of them: dense while both ends open their NATs, then
 /// fewer.
@@ -93,6 +97,9 @@ const MAX_PROBES: usize = 8;
 const BETTER_SHARE: u32 = 5;
 const BETTER_AT_LEAST: Duration = Duration::from_millis(2);
 
+/// A datagram with a challenge, and one with an answer and a challenge, in bytes.
+pub(crate) const CHALLENGE: usize = DATA_HEADER + PADDING + TAG;
+
 /// Endpoints remembered from an ended session.
 const MAX_CACHED: usize = 2;
 
@@ -129,6 +136,10 @@ struct DirectPath {
     step: usize,
     /// Whether it came from nowhere: from a datagram of the peer.
     noticed: bool,
+    /// Whether the peer named it.
+    told: bool,
+    /// What came from there and is not answered yet: before it is proven, no more goes there than came.
+    credit: Credit,
     proven: bool,
     failed: Option<Failed>,
     /// When something sealed last came over it.
@@ -155,6 +166,40 @@ struct Probe {
     sent: Time,
     /// Whether it was not answered in time.
     late: bool,
+}
+
+/// Bytes and datagrams.
+#[derive(Clone, Copy, Debug, Default)]
+struct Credit {
+    bytes: usize,
+    datagrams: usize,
+}
+
+impl Credit {
+    /// What is worth remembering.
+    const MOST: Self = Self {
+        bytes: 64 << 10,
+        datagrams: 64,
+    };
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes = (self.bytes + bytes).min(Self::MOST.bytes);
+        self.datagrams = (self.datagrams + 1).min(Self::MOST.datagrams);
+    }
+
+    /// Whether a challenge may be sent.
+    fn suffices(&self) -> bool {
+        self.bytes >= CHALLENGE && self.datagrams > 0
+    }
+
+    fn spend(&mut self) -> bool {
+        let suffices = self.suffices();
+        if suffices {
+            self.bytes -= CHALLENGE;
+            self.datagrams -= 1;
+        }
+        suffices
+    }
 }
 
 /// What a response to a challenge meant.
@@ -222,8 +267,9 @@ impl Direct {
         self.opening = Some((now, opening));
         for address in candidates {
             match self.paths.iter_mut().find(|path| path.address == *address) {
-                Some(path) if path.proven || now.since(path.since) < AGAIN => {}
+                Some(path) if path.proven || now.since(path.since) < AGAIN => path.told = true,
                 Some(path) => {
+                    path.told = true;
                     path.since = now;
                     path.step = 0;
                 }
@@ -242,10 +288,13 @@ impl Direct {
         self.paths.iter().any(|path| path.address == address)
     }
 
-    /// Something authentic came straight from `address`; `shows` is whether that speaks for the way there, too. Whether
-    /// that was a known path; otherwise it is tried now.
-    pub(crate) fn heard(&mut self, now: Time, address: SocketAddr, shows: bool) -> bool {
+    /// A datagram of `bytes` that is authentic came straight from `address`; `shows` is whether that speaks for the way
+    /// there, too. Whether that was a known path; otherwise it is tried, as far as what comes from there allows.
+    pub(crate) fn heard(&mut self, now: Time, address: SocketAddr, shows: bool, bytes: usize) -> bool {
         if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+            if !path.proven {
+                path.credit.add(bytes);
+            }
             if shows {
                 path.heard = Some(now);
             }
@@ -272,6 +321,8 @@ impl Direct {
             let since = self.opening.map_or(now, |(since, _)| since);
             let mut path = DirectPath::new(address, since, true);
             path.heard = Some(now);
+            path.credit.add(bytes);
+            path.proven = planted("path-without-challenge");
             path.step = SCHEDULE.iter().position(|step| since + *step >= now).unwrap_or(0);
             if path.step == 0 {
                 path.since = now;
@@ -279,6 +330,18 @@ impl Direct {
             self.add(path);
         }
         false
+    }
+
+    /// Whether one more datagram, as long as a challenge, may go to `address` for what came from there; it is noted then.
+    pub(crate) fn spend(&mut self, address: SocketAddr) -> bool {
+        let path = self.paths.iter_mut().find(|path| path.address == address);
+        path.is_some_and(|path| path.credit.spend())
+    }
+
+    /// Whether the peer named `address`, and it has not proved to work.
+    pub(crate) fn is_only_told(&self, address: SocketAddr) -> bool {
+        let mut paths = self.paths.iter();
+        paths.any(|path| path.address == address && path.told && !path.proven)
     }
 
     fn add(&mut self, path: DirectPath) {
@@ -480,6 +543,8 @@ impl DirectPath {
             since,
             step: 0,
             noticed,
+            told: !noticed,
+            credit: Credit::default(),
             proven: false,
             failed: None,
             heard: None,
@@ -492,9 +557,10 @@ impl DirectPath {
         }
     }
 
-    /// When the next challenge of the schedule is due.
+    /// When the next challenge of the schedule is due. Whoever was not named gets one only for what came from there.
     fn next_step(&self) -> Option<Time> {
-        SCHEDULE.get(self.step).map(|step| self.since + *step)
+        let step = SCHEDULE.get(self.step).filter(|_| self.told || self.credit.suffices());
+        step.map(|step| self.since + *step)
     }
 
     /// When a proven path is to be probed next.

@@ -644,7 +644,7 @@ impl Engine {
                 }
                 let overdue = overdue && !unanswered.alive;
                 if overdue && unanswered.count < unanswered.limit {
-                    self.send_keepalive(now, id, Some(unanswered), out);
+                    self.send_keepalive(now, id, Some(unanswered), false, out);
                 }
                 overdue && unanswered.count >= unanswered.limit
             }
@@ -655,7 +655,7 @@ impl Engine {
                     if registration.near && registration.way.through {
                         self.take_way(now, id, false, out);
                     } else {
-                        self.send_keepalive(now, id, None, out);
+                        self.send_keepalive(now, id, None, false, out);
                     }
                 }
                 false

@@ -20,7 +20,9 @@ use crate::{
     directory::Directory,
     forwarding::Siblings,
     fragments::Assemblies,
+    gate::Gate,
     handshakes::Handshakes,
+    hints::Hints,
     lookups::Lookups,
     multicast::Groups,
     networks::Networks,
@@ -51,6 +53,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) peers: Peers,
     pub(crate) handshakes: Handshakes,
+    pub(crate) gate: Gate,
     pub(crate) networks: Networks,
     pub(crate) directory: Directory,
     pub(crate) lookups: Lookups,
@@ -64,6 +67,7 @@ pub struct Engine {
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
+    pub(crate) hints: Hints,
     pub(crate) siblings: Siblings,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
@@ -92,10 +96,11 @@ impl Engine {
     /// system; only simulators pass a reproducible one.
     pub fn new(config: Config, mut random: Box<dyn CryptoRng + Send>) -> Self {
         let groups = Groups::new(random.next_u64());
-        let anchor = Anchor::new(random.next_u64());
+        let anchor = Anchor::new(random.next_u64(), config.limits);
         Self {
             public: config.identity.public(),
             node_id: config.identity.node_id(),
+            gate: Gate::new(&config.identity.public()),
             identity: config.identity,
             work: config.work,
             role: config.role,
@@ -117,6 +122,7 @@ impl Engine {
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
+            hints: Hints::default(),
             siblings: Siblings::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),

@@ -13,9 +13,10 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use farlan_netconf::{World, WorldId};
 
 use crate::{
-    Anchor, Engine, Outbox, Role,
+    Anchor, Engine, Outbox, Role, Time,
     handshakes::Via,
     peers::Path,
+    relay_limits::{Far, Grant},
     wire::datagram::{Datagram, RELAY_HEADER, RelayIndex, RelayTarget, SupernodeTag, Unknown, passed_header, put_hint},
 };
 
@@ -32,7 +33,8 @@ pub(crate) struct Onward {
 pub(crate) enum PassedOn {
     /// What is inside is for this engine, and came so.
     Here(Via),
-    Onward(Onward),
+    /// It goes on, and so much of the same kind may follow it in this batch.
+    Onward(Onward, Option<Grant>),
     Nowhere,
 }
 
@@ -95,12 +97,11 @@ impl Siblings {
 
 impl Engine {
     /// Takes what is forwarded or was passed on.
-    pub(crate) fn passed_on(&mut self, via: Via, datagram: Datagram<'_>, out: &mut Outbox) -> PassedOn {
+    pub(crate) fn passed_on(&mut self, now: Time, via: Via, (bytes, datagram): (usize, Datagram<'_>), out: &mut Outbox) -> PassedOn {
         let Via::Direct(address) = via else {
             self.counters.malformed_datagrams += 1;
             return PassedOn::Nowhere;
         };
-        let onward = |onward: Option<Onward>| onward.map_or(PassedOn::Nowhere, PassedOn::Onward);
         match (self.role, datagram) {
             (
                 Role::Supernode,
@@ -108,9 +109,12 @@ impl Engine {
                     supernode,
                     destination,
                     source,
-                    ..
+                    inner,
                 },
-            ) => onward(self.forward(address, (supernode, destination), source, out)),
+            ) => {
+                let onward = self.forward(now, address, ((supernode, destination), source), (bytes, inner), out);
+                onward.map_or(PassedOn::Nowhere, |(onward, grant)| PassedOn::Onward(onward, Some(grant)))
+            }
             (
                 Role::Supernode,
                 Datagram::Passed {
@@ -130,7 +134,8 @@ impl Engine {
                         source,
                     });
                 }
-                onward(self.deliver_passed(address, (supernode, source), destination, inner, out))
+                let onward = self.deliver_passed(now, address, (supernode, source), destination, inner, out);
+                onward.map_or(PassedOn::Nowhere, |onward| PassedOn::Onward(onward, Grant::UNLIMITED))
             }
             (
                 Role::Node,
@@ -160,29 +165,41 @@ impl Engine {
     /// A node of this supernode has something for another supernode, or for a node there.
     fn forward(
         &mut self,
+        now: Time,
         address: SocketAddr,
-        destination: (SupernodeTag, RelayIndex),
-        source: RelayIndex,
+        (destination, source): (Far, RelayIndex),
+        (bytes, inner): (usize, &[u8]),
         out: &mut Outbox,
-    ) -> Option<Onward> {
-        let from = self.source_of(address, source, out)?;
+    ) -> Option<(Onward, Grant)> {
+        let from = self.source_of(now, address, source, out)?;
         let Some(sibling) = self.siblings.address(destination.0) else {
             self.counters.relay_unknown_destination += 1;
             return None;
         };
-        self.anchor.note_sent(from, destination);
+        // Whether anything but a handshake passes the other supernode knows.
+        let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
+        let (relations, _) = self.anchor.relations(from)?;
+        if handshake
+            && !relations.was_answered(&destination)
+            && !self.may_begin(now, (from, address), (None, destination), inner)
+        {
+            return None;
+        }
+        let grant = self.grant(now, from, destination, bytes)?;
         let own = SupernodeTag::of(&self.node_id);
-        Some(Onward {
+        let onward = Onward {
             to: sibling,
             header: passed_header(own, destination.1, source),
-        })
+        };
+        Some((onward, grant))
     }
 
     /// Another supernode has something for a node of this one. The same rule holds as for what is relayed.
     fn deliver_passed(
         &mut self,
+        now: Time,
         sibling: SocketAddr,
-        source: (SupernodeTag, RelayIndex),
+        source: Far,
         destination: RelayIndex,
         inner: &[u8],
         out: &mut Outbox,
@@ -193,16 +210,21 @@ impl Engine {
             self.counters.relay_unknown_destination += 1;
             // Its records there are of another time.
             if source.1 == RelayIndex::SUPERNODE {
-                self.transmit(Path::Direct(sibling), out, |bytes| {
-                    put_hint(bytes, Unknown::Registration(destination));
-                });
+                self.hint(now, Via::Direct(sibling), Unknown::Registration(destination), out);
             }
             return None;
         };
-        let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
-        if !handshake && !self.anchor.has_sent(to, source) {
-            self.counters.relay_unanswered += 1;
-            return None;
+        let (relations, limits) = self.anchor.relations(to)?;
+        relations.note_answered(&source);
+        if !relations.has_sent(&source) {
+            if !Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake()) {
+                self.counters.relay_unanswered += 1;
+                return None;
+            }
+            if let Err(refused) = limits.arrive_from_afar(now, source, to) {
+                self.count_refused(refused);
+                return None;
+            }
         }
         Some(Onward {
             to: address,

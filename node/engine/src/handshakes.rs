@@ -1,15 +1,16 @@
-//! Making sessions: the handshakes begun and answered, their queue, and what is sent again when.
+//! Making sessions: the handshakes begun and answered, and what is sent again when.
 //!
-//! Public-key work waits in a bounded queue, and [`Engine::work`] does one operation a turn after the data has passed.
+//! What others send comes through the `gate`; all public-key work waits in the queue of `work`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
 
 use farlan_crypto::{
-    Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, PublicKey, Responder, SalsaPoly, Window, sha512,
+    Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, PublicKey, Responder, SalsaPoly, Window, defects::planted,
+    sha512,
 };
 use farlan_netconf::Role as Side;
 use rand_core::Rng as _;
@@ -18,13 +19,17 @@ use zeroize::Zeroizing;
 
 use crate::{
     Engine, Event, Outbox, Role, Time,
+    budget::{Budget, Rate},
+    cookies::{Route, Routes},
     direct::{OPENING_TTL, is_private},
+    gate::{AUTHENTIC, put_first_mac, put_second_mac},
     peers::{Path, PeerId},
     retry::{Retry, Schedule},
     sessions::{Lifetime, Session},
     wire::datagram::{
         Datagram, PROLOGUE, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, VERSION, put_initiation, put_response,
     },
+    work::WorkQueue,
 };
 
 /// The way a datagram came, and its answer goes.
@@ -55,14 +60,17 @@ impl Via {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     state: Initiator<SalsaPoly>,
+    /// The initiation without its second MAC, which depends on the route.
     datagram: Vec<u8>,
     local: SessionIndex,
     begun: Time,
     retry: Retry,
     /// Whether it renews keys that work.
     rekey: bool,
-    /// The underlay endpoints to which it was sent straight, latest last.
-    straight: VecDeque<SocketAddr>,
+    /// Where it was sent.
+    pub(crate) routes: Routes,
+    /// The responses that may still be read.
+    responses: Budget,
 }
 
 impl Outgoing {
@@ -72,6 +80,16 @@ impl Outgoing {
 
     pub(crate) fn deadline(&self) -> Time {
         self.retry.at()
+    }
+
+    /// The initiation without its second MAC.
+    pub(crate) fn datagram(&self) -> &[u8] {
+        &self.datagram
+    }
+
+    /// Appends the initiation as it goes along a path.
+    fn write(&self, now: Time, path: Path, bytes: &mut Vec<u8>) {
+        put_second_mac(self.routes.cookie(now, path.into()), &self.datagram, bytes);
     }
 }
 
@@ -102,33 +120,30 @@ type Digest = [u8; 32];
 /// The queue of public-key work, and the messages answered lately.
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes {
-    queue: VecDeque<Job>,
-    begin_queued: BTreeSet<PeerId>,
+    pub(crate) queue: WorkQueue,
     /// Messages whose answers wait for their first sealed datagram.
     answered: BTreeMap<Digest, PeerId>,
     /// Messages whose sessions stand: a copy that the network made is not answered again.
     settled: VecDeque<Digest>,
 }
 
-#[derive(Debug)]
-enum Job {
-    Begin { peer: PeerId, rekey: bool },
-    Message { via: Via, datagram: Vec<u8> },
-}
-
-/// Length of a datagram with message 1, and of the header in it.
-const INITIATION: usize = INITIATION_HEADER + MESSAGE_1_OVERHEAD + INITIATION_HEADER + 32;
+/// Length of the header of an initiation. What follows up to its MACs is message 1.
 const INITIATION_HEADER: usize = 8;
+const _: () = assert!(AUTHENTIC == INITIATION_HEADER + MESSAGE_1_OVERHEAD + INITIATION_HEADER + 32);
 
 /// Length of a datagram with message 2, and of the header in it.
 const RESPONSE: usize = RESPONSE_HEADER + MESSAGE_2_OVERHEAD + RESPONSE_HEADER + 32;
 const RESPONSE_HEADER: usize = 12;
 
-/// Handshake messages that wait; at 150 µs each they are done within 40 ms.
-const MAX_QUEUED: usize = 256;
+/// Responses read for one handshake. There is one, and one more for each time the initiation was sent again; who saw the
+/// initiation can forge others.
+const RESPONSES: Rate = Rate::new(8, 8);
 
 /// Answered handshakes that wait for their first sealed datagram.
 const MAX_HALF_OPEN: usize = 1024;
+
+/// Those of one peer: over the relay and straight to two endpoints, or one of a recorded message beside the true one.
+const MAX_HALF_OPEN_OF_ONE: usize = 3;
 
 /// Settled messages that are remembered; the oldest gives way.
 const MAX_SETTLED: usize = 256;
@@ -150,9 +165,6 @@ const RESEND: Schedule = Schedule {
 /// A message 1 is sent again byte for byte for so long, then made anew: the other end has forgotten it.
 const RESENT_FOR: Duration = HALF_OPEN_KEPT;
 
-/// Endpoints to which one message 1 went that are remembered: those where the peer was, and where it speaks from now.
-const MAX_STRAIGHT: usize = 4;
-
 /// A handshake goes on while something was to be sent within this time.
 const WANTED: Duration = Duration::from_secs(6);
 
@@ -160,67 +172,52 @@ impl Handshakes {
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }
+
+    /// Initiations whose answers wait for their first sealed datagram.
+    #[cfg(test)]
+    pub(crate) fn answered_lately(&self) -> usize {
+        self.answered.len()
+    }
 }
 
 impl Engine {
     /// Asks for a session with `peer`; nothing happens if a handshake is under way.
     pub(crate) fn begin_handshake(&mut self, peer: PeerId, rekey: bool) {
-        let busy = self.peers.get(peer).is_none_or(|peer| peer.outgoing.is_some());
-        if !busy && self.handshakes.begin_queued.insert(peer) {
-            self.handshakes.queue.push_back(Job::Begin { peer, rekey });
+        if self.peers.get(peer).is_some_and(|peer| peer.outgoing.is_none()) {
+            self.handshakes.queue.begin(peer, rekey);
         }
     }
 
-    /// Puts a received handshake message into the queue.
-    pub(crate) fn queue_handshake(&mut self, via: Via, datagram: &[u8]) {
-        if !matches!(datagram.len(), INITIATION | RESPONSE) {
+    /// A response of this version: lets it into the queue, if it is to a handshake of this node.
+    pub(crate) fn response_received(&mut self, now: Time, via: Via, local: SessionIndex, datagram: &[u8]) {
+        if datagram.len() != RESPONSE {
             self.counters.malformed_datagrams += 1;
             return;
         }
-        if self.handshakes.queue.len() >= MAX_QUEUED {
+        let peer = self.peers.by_session(local).and_then(|id| self.peers.get_mut(id));
+        let outgoing = peer.and_then(|peer| peer.outgoing.as_mut());
+        let Some(outgoing) = outgoing.filter(|outgoing| outgoing.local == local) else {
+            self.counters.unknown_session += 1;
+            return;
+        };
+        if !self.handshakes.queue.takes_response(local) {
             self.counters.handshakes_overflow += 1;
             return;
         }
-        self.handshakes.queue.push_back(Job::Message {
-            via,
-            datagram: datagram.to_vec(),
-        });
-    }
-
-    /// Does one public-key operation from the queue.
-    pub(crate) fn work(&mut self, now: Time, out: &mut Outbox) {
-        match self.handshakes.queue.pop_front() {
-            Some(Job::Begin { peer, rekey }) => {
-                self.handshakes.begin_queued.remove(&peer);
-                self.begin(now, peer, rekey, None, out);
-            }
-            Some(Job::Message { via, datagram }) => match Datagram::parse(&datagram) {
-                Ok(Datagram::Initiation { sender, message, .. }) => {
-                    self.answer(now, via, &datagram, sender, message, out)
-                }
-                Ok(Datagram::Response {
-                    receiver,
-                    sender,
-                    message,
-                    ..
-                }) => {
-                    self.finish(now, via, &datagram, (receiver, sender), message, out);
-                }
-                _ => self.counters.malformed_datagrams += 1,
-            },
-            None => {}
+        if !outgoing.responses.spend(now, RESPONSES) {
+            self.counters.handshakes_limited += 1;
+            return;
         }
+        self.handshakes.queue.add_response(local, (via, datagram.to_vec()));
     }
 
     /// Resends or renews the handshake begun with `peer`, or ends it if nothing is to be sent any more.
     pub(crate) fn tend_handshake(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer
-            .half_open
-            .as_ref()
-            .is_some_and(|half_open| half_open.deadline() <= now)
-        {
-            self.end_half_open(id);
+        let over = peer.half_open.iter().filter(|half_open| half_open.deadline() <= now);
+        let over: Vec<SessionIndex> = over.map(HalfOpen::local).collect();
+        for local in over {
+            self.end_half_open(id, local);
         }
         let Some(peer) = self.peers.get_mut(id) else { return };
         let wanted = self.directory.wants(id) || peer.wanted.is_some_and(|wanted| now.since(wanted) < WANTED);
@@ -241,6 +238,7 @@ impl Engine {
             self.send_initiation(now, id, out);
         } else {
             let (retry, rekey) = (outgoing.retry, outgoing.rekey);
+            let routes = std::mem::take(&mut outgoing.routes).for_the_next();
             let heard = peer.heard.is_some_and(|heard| heard > outgoing.begun);
             self.drop_outgoing(id);
             // Where the pauses are long, every try is a new one, and the way may have to change all the same: the index known
@@ -250,12 +248,19 @@ impl Engine {
             } else {
                 self.try_other_relay(now, id);
             }
-            self.begin(now, id, rekey, Some(retry), out);
+            self.begin(now, id, rekey, Some((retry, routes)), out);
         }
     }
 
     /// Begins a handshake, or begins one anew that was sent as `before` says.
-    fn begin(&mut self, now: Time, id: PeerId, rekey: bool, before: Option<Retry>, out: &mut Outbox) {
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        rekey: bool,
+        before: Option<(Retry, Routes)>,
+        out: &mut Outbox,
+    ) {
         self.find_path(now, id);
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
@@ -276,11 +281,13 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
-        let mut retry = Retry::begin(schedule, now);
-        if let Some(before) = before {
+        put_first_mac(&peer.key, &mut datagram);
+        let (mut retry, mut routes) = (Retry::begin(schedule, now), Routes::default());
+        if let Some((before, known)) = before {
             // The pauses go on from where they were, and the NATs are open.
             retry = before.with(retry);
             retry.again(now);
+            routes = known;
         }
         peer.outgoing = Some(Outgoing {
             state,
@@ -289,7 +296,8 @@ impl Engine {
             begun: now,
             retry,
             rekey,
-            straight: VecDeque::new(),
+            routes,
+            responses: Budget::default(),
         });
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;
@@ -305,32 +313,25 @@ impl Engine {
         let Some(outgoing) = &peer.outgoing else { return };
         let first = outgoing.retry.sent() == 1;
         let active = peer.direct.active();
+        let mut routes: Vec<Route> = Vec::new();
         if let Some(path) = peer.path.filter(|_| active.is_none() || !first) {
-            self.transmit(path, out, |bytes| bytes.extend_from_slice(&outgoing.datagram));
+            self.transmit(path, out, |bytes| outgoing.write(now, path, bytes));
+            routes.push(path.into());
         }
         for address in peer.direct.known() {
+            let path = Path::Direct(address);
             // The first one only opens this end's NAT: see `direct::OPENING`.
             let ttl = (first && active != Some(address) && !is_private(address.ip())).then_some(OPENING_TTL);
-            if let Some(envelope) = self.envelope(Path::Direct(address)) {
+            if let Some(envelope) = self.envelope(path) {
                 let envelope = envelope.with_ttl(ttl);
-                envelope.write(&mut out.datagrams, |bytes| bytes.extend_from_slice(&outgoing.datagram));
+                envelope.write(&mut out.datagrams, |bytes| outgoing.write(now, path, bytes));
             }
+            routes.push(path.into());
         }
-        let known = peer.direct.known();
-        for address in known {
-            self.went_straight(id, address);
-        }
-    }
-
-    /// Message 1 went straight to an endpoint.
-    fn went_straight(&mut self, id: PeerId, address: SocketAddr) {
-        if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut())
-            && !outgoing.straight.contains(&address)
-        {
-            if outgoing.straight.len() >= MAX_STRAIGHT {
-                outgoing.straight.pop_front();
+        if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
+            for route in routes {
+                outgoing.routes.go(route);
             }
-            outgoing.straight.push_back(address);
         }
     }
 
@@ -340,19 +341,25 @@ impl Engine {
         }
     }
 
-    /// Message 1 of another node: answers with message 2.
-    fn answer(&mut self, now: Time, via: Via, datagram: &[u8], remote: SessionIndex, message: &[u8], out: &mut Outbox) {
-        let digest = digest(datagram);
+    /// The initiation of another node, let in by the gate: answers with message 2.
+    pub(crate) fn answer(&mut self, now: Time, via: Via, datagram: &[u8], out: &mut Outbox) {
+        let (Ok(Datagram::Initiation { sender: remote, .. }), Some((authentic, _))) =
+            (Datagram::parse(datagram), datagram.split_at_checked(AUTHENTIC))
+        else {
+            self.counters.malformed_datagrams += 1;
+            return;
+        };
+        let message = authentic.get(INITIATION_HEADER..).unwrap_or_default();
+        // The MACs are none of it: they follow from it and from where it goes.
+        let digest = digest(authentic);
         if let Some(id) = self.handshakes.answered.get(&digest) {
             let id = *id;
-            if let Some(peer) = self.peers.get_mut(id)
-                && let Some(half_open) = &mut peer.half_open
-            {
+            let peer = self.peers.get_mut(id);
+            let answered = peer.and_then(|peer| peer.half_open.iter_mut().find(|half_open| half_open.digest == digest));
+            if let Some(half_open) = answered {
                 half_open.ways |= half_open.via != via;
-            }
-            let half_open = self.peers.get(id).and_then(|peer| peer.half_open.as_ref());
-            if let Some(half_open) = half_open.filter(|half_open| half_open.digest == digest) {
-                self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&half_open.response));
+                let response = half_open.response.clone();
+                self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&response));
             }
             return;
         }
@@ -369,7 +376,7 @@ impl Engine {
             return;
         };
         let key =
-            proved(datagram, INITIATION_HEADER, &payload).and_then(|key| PublicKey::from_bytes(key, self.work).ok());
+            proved(authentic, INITIATION_HEADER, &payload).and_then(|key| PublicKey::from_bytes(key, self.work).ok());
         let Some(key) = key.filter(|key| responder.remote_is(key) && *key != self.public) else {
             self.counters.handshakes_refused += 1;
             return;
@@ -393,12 +400,15 @@ impl Engine {
         let crossing = self.peers.get(id).is_some_and(|peer| peer.outgoing.is_some());
         if crossing && self.node_id < key.node_id() {
             if let Some(outgoing) = self.peers.get(id).and_then(|peer| peer.outgoing.as_ref()) {
-                self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&outgoing.datagram));
+                self.transmit(via.path(), out, |bytes| outgoing.write(now, via.path(), bytes));
+            }
+            if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
+                outgoing.routes.go(via.into());
             }
             return;
         }
         // This node's own handshake goes on until the other's has proved to be alive.
-        self.end_half_open(id);
+        self.make_room_for_half_open(id, via);
 
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
@@ -421,8 +431,8 @@ impl Engine {
         self.peers.bind(local, id);
         self.handshakes.answered.insert(digest, id);
         if let Some(peer) = self.peers.get_mut(id) {
-            let room = peer.sessions.add(session);
-            peer.half_open = Some(HalfOpen {
+            peer.sessions.add(session);
+            peer.half_open.push(HalfOpen {
                 digest,
                 response,
                 local,
@@ -430,38 +440,51 @@ impl Engine {
                 ways: false,
                 since: now,
             });
-            if let Some(ended) = room {
-                self.peers.unbind(ended);
-            }
         }
         self.arm(id);
     }
 
-    /// Ends the wait for the first sealed datagram of the handshake answered last, with its keys if none came.
-    fn end_half_open(&mut self, id: PeerId) {
+    /// Ends the handshake of a peer that a new one takes the place of: one that came the same way, so that what somebody
+    /// else replays from elsewhere does not end the true one.
+    fn make_room_for_half_open(&mut self, id: PeerId, via: Via) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let same_way = peer
+            .half_open
+            .iter()
+            .find(|half_open| half_open.via == via || planted("half-open-displaced"));
+        let oldest = peer.half_open.first();
+        let oldest = oldest.filter(|_| peer.half_open.len() >= MAX_HALF_OPEN_OF_ONE);
+        if let Some(local) = same_way.or(oldest).map(HalfOpen::local) {
+            self.end_half_open(id, local);
+        }
+    }
+
+    /// Ends the wait for the first sealed datagram of a handshake that was answered, with its keys if none came.
+    fn end_half_open(&mut self, id: PeerId, local: SessionIndex) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let Some(half_open) = peer.half_open.take() else { return };
+        let Some(position) = peer.half_open.iter().position(|half_open| half_open.local == local) else {
+            return;
+        };
+        let half_open = peer.half_open.remove(position);
         self.handshakes.answered.remove(&half_open.digest);
-        if peer
-            .sessions
-            .by_index(half_open.local)
-            .is_some_and(|session| !session.confirmed)
-        {
-            peer.sessions.remove(half_open.local);
-            self.peers.unbind(half_open.local);
+        if peer.sessions.by_index(local).is_some_and(|session| !session.confirmed) {
+            peer.sessions.remove(local);
+            self.peers.unbind(local);
         }
     }
 
     /// Message 2 for a handshake this node began: the session stands.
-    fn finish(
-        &mut self,
-        now: Time,
-        via: Via,
-        datagram: &[u8],
-        (local, remote): (SessionIndex, SessionIndex),
-        message: &[u8],
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn finish(&mut self, now: Time, via: Via, datagram: &[u8], out: &mut Outbox) {
+        let Ok(Datagram::Response {
+            receiver: local,
+            sender: remote,
+            message,
+            ..
+        }) = Datagram::parse(datagram)
+        else {
+            self.counters.malformed_datagrams += 1;
+            return;
+        };
         let id = self.peers.by_session(local);
         let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(id)?))) else {
             self.counters.unknown_session += 1;
@@ -491,7 +514,7 @@ impl Engine {
         }
         let straight = match via {
             // What was not asked there proves nothing: its source may be anybody's.
-            Via::Direct(address) => Some(address).filter(|_| !peer.supernode && outgoing.straight.contains(&address)),
+            Via::Direct(address) => Some(address).filter(|_| !peer.supernode && outgoing.routes.went(via.into())),
             _ => None,
         };
         if peer.supernode {
@@ -500,7 +523,8 @@ impl Engine {
         let lifetime = self.lifetime(id);
         let session = Session::new(keys, (local, remote), Side::Initiator, lifetime, self.window(), now);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let room = peer.sessions.add(session);
+        peer.sessions.add(session);
+        let room = peer.sessions.make_room();
         // Where the old keys still work, the new ones carry frames once the other end's networks are known.
         if !outgoing.rekey || peer.supernode {
             peer.sessions.prefer(local, now);
@@ -529,10 +553,16 @@ impl Engine {
         if let Some(session) = peer.sessions.by_index(local) {
             session.confirmed = true;
         }
-        let half_open = peer.half_open.take_if(|half_open| half_open.local == local);
+        let room = peer.sessions.make_room();
+        let position = peer.half_open.iter().position(|half_open| half_open.local == local);
+        let half_open = position.map(|position| peer.half_open.remove(position));
+        if let Some(ended) = room {
+            self.peers.unbind(ended);
+        }
         let proved = half_open
             .as_ref()
             .is_some_and(|half_open| half_open.via == via && !half_open.ways);
+        let Some(peer) = self.peers.get_mut(id) else { return };
         match self.role {
             Role::Supernode => {
                 let newer = peer.sessions.get(local).map(|session| session.remote);
@@ -543,7 +573,7 @@ impl Engine {
                 let replaced = before.map(|session| session.local).zip(peer.path);
                 peer.sessions.prefer(local, now);
                 // Message 2 went there, and who received it answered from there.
-                if proved || peer.path.is_none() {
+                if proved || (peer.path.is_none() && planted("registration-moves-without-challenge")) {
                     peer.path = Some(via.path());
                 }
                 if let (Some(newer), Some(replaced)) = (newer, replaced) {
@@ -616,7 +646,7 @@ impl Engine {
     /// 32 secret bytes: the engine's generator and a block of fresh randomness from outside, hashed together, so that
     /// neither alone decides them. Where more handshakes fall into one turn than there are blocks in store, the generator
     /// decides the others.
-    fn fresh_secret(&mut self) -> Zeroizing<[u8; 32]> {
+    pub(crate) fn fresh_secret(&mut self) -> Zeroizing<[u8; 32]> {
         let mut own = Zeroizing::new([0; 32]);
         self.random.fill_bytes(&mut *own);
         let outside = self.entropy.pop_front().unwrap_or_default();
@@ -635,14 +665,16 @@ fn proof(header: &[u8], key: &PublicKey) -> Vec<u8> {
 /// The key in a payload made by [`proof`], if the datagram begins with the header it was made for.
 fn proved<'a>(datagram: &[u8], header: usize, payload: &'a [u8]) -> Option<&'a [u8; 32]> {
     let (proved, key) = payload.split_at_checked(header)?;
-    let fits = datagram.get(..header) == Some(proved);
+    let fits = datagram.get(..header) == Some(proved) || planted("handshake-header-unchecked");
     <&[u8; 32]>::try_from(key).ok().filter(|_| fits)
 }
 
 /// Whether a handshake message is of this version.
 pub(crate) fn version_fits(datagram: &Datagram<'_>) -> bool {
     match datagram {
-        Datagram::Initiation { version, .. } | Datagram::Response { version, .. } => *version == VERSION,
+        Datagram::Initiation { version, .. }
+        | Datagram::Response { version, .. }
+        | Datagram::Cookie { version, .. } => *version == VERSION,
         _ => true,
     }
 }

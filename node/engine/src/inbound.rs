@@ -1,8 +1,8 @@
 //! From a datagram to a frame. The steps of a batch:
 //!
 //! 1. [`Engine::handle_datagrams`] takes the datagrams in order.
-//! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go into the queue, a supernode passes on what it
-//!    relays, a node takes the relay header off what was relayed to it.
+//! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go through the `gate` into the queue, a supernode passes
+//!    on what it relays, a node takes the relay header off what was relayed to it.
 //! 3. [`Engine::open`] finds the session and opens the datagram in place.
 //! 4. [`Engine::opened`] tells frames, group frames and control messages apart and puts fragments together; what comes before the networks of its
 //!    session are matched waits.
@@ -11,7 +11,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use farlan_crypto::{NodeId, defects::planted, session::OpenError};
+use farlan_crypto::{NodeId, TAG, defects::planted, session::OpenError};
 use farlan_netconf::Policy;
 use farlan_offload::Offload;
 use tracing::trace;
@@ -28,7 +28,7 @@ use crate::{
     switch::{MAX_FRAME, carries_ipv4},
     wire::{
         control::{Control, messages},
-        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown, put_hint},
+        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
         sealed::{FULL, FrameIn, GROUP, GROUP_HEADER, MACS, OWN, PARTIAL, Sealed},
     },
 };
@@ -56,7 +56,15 @@ impl Engine {
                 received.send_on(index, to, skipped);
             }
         }
+        self.settle_onward(&mut lanes);
         self.end_turn(now, out);
+    }
+
+    /// Gives back what the run of datagrams that go on did not use of its quota.
+    fn settle_onward(&mut self, lanes: &mut InLanes) {
+        if let Some(grant) = lanes.leave_onward() {
+            self.anchor.give_back(&grant);
+        }
     }
 
     /// Writes the header with which a datagram goes on over the old one, which is `length` bytes long. Returns whither
@@ -93,7 +101,9 @@ impl Engine {
             return None;
         }
         match parsed {
-            Datagram::Initiation { .. } | Datagram::Response { .. } => self.queue_handshake(via, datagram),
+            Datagram::Initiation { sender, .. } => self.initiation_received(now, via, sender, datagram, out),
+            Datagram::Response { receiver, .. } => self.response_received(now, via, receiver, datagram),
+            Datagram::Cookie { receiver, .. } => self.cookie_received(now, via, receiver, datagram, out),
             Datagram::Data { receiver, counter } => self.open(now, via, (receiver, counter), datagram, lanes, out),
             Datagram::Relay {
                 destination,
@@ -107,9 +117,11 @@ impl Engine {
                 };
                 if self.role == Role::Supernode {
                     let length = datagram.len() - inner.len();
-                    let onward = self.relay(address, destination, source, inner, out)?;
-                    if matches!(destination, RelayTarget::Index(_)) {
-                        lanes.keep_onward(address, datagram, onward);
+                    let (onward, grant) = self.relay(now, address, (destination, source), datagram, inner, out)?;
+                    self.settle_onward(lanes);
+                    let short = matches!(destination, RelayTarget::Index(_));
+                    if !short || !lanes.keep_onward(address, datagram, onward, Some(grant)) {
+                        self.anchor.give_back(&grant);
                     }
                     return self.readdress(datagram, length, onward);
                 }
@@ -127,7 +139,7 @@ impl Engine {
             Datagram::OtherVersion { version, index } => self.other_version_told(via, version, index, out),
             Datagram::Forward { .. } | Datagram::Passed { .. } => {
                 // Where one is within another, it is not to be passed on.
-                match self.passed_on(via, parsed, out) {
+                match self.passed_on(now, via, (datagram.len(), parsed), out) {
                     PassedOn::Here(inside) => {
                         if let Via::Direct(address) = via {
                             lanes.keep_relayed(address, datagram, inside);
@@ -135,9 +147,14 @@ impl Engine {
                         let inner = datagram.get_mut(RELAY_HEADER..)?;
                         return self.handle_datagram(now, inside, inner, lanes, out);
                     }
-                    PassedOn::Onward(onward) => {
-                        if let Via::Direct(address) = via {
-                            lanes.keep_onward(address, datagram, onward);
+                    PassedOn::Onward(onward, grant) => {
+                        self.settle_onward(lanes);
+                        let kept = match via {
+                            Via::Direct(address) => lanes.keep_onward(address, datagram, onward, grant),
+                            _ => false,
+                        };
+                        if let Some(grant) = grant.filter(|_| !kept) {
+                            self.anchor.give_back(&grant);
                         }
                         return self.readdress(datagram, RELAY_HEADER, onward);
                     }
@@ -174,7 +191,7 @@ impl Engine {
             self.counters.unknown_session += 1;
             // A supernode that restarted tells its nodes so, in less than they sent.
             if self.role == Role::Supernode {
-                self.transmit(via.path(), out, |bytes| put_hint(bytes, Unknown::Session(local)));
+                self.hint(now, via, Unknown::Session(local), out);
             }
             return;
         };
@@ -206,6 +223,11 @@ impl Engine {
             return;
         }
         self.heard(now, id, via, message, out);
+        // A supernode does nothing for whoever may be anybody but to challenge him.
+        if self.role == Role::Supernode && !self.is_proved(id, via) {
+            self.challenge_answered_in(id, via, message);
+            return self.arm(id);
+        }
         self.opened(now, id, (local, via), message, out);
         self.arm(id);
         lanes.keep_frames(self.lane_in(id, (local, via), message));
@@ -219,6 +241,10 @@ impl Engine {
             return None;
         };
         let peer = self.peers.get(id)?;
+        // What comes from where nothing is proved yet is counted one by one.
+        if matches!(via, Via::Direct(address) if !peer.direct.is_proven(address)) {
+            return None;
+        }
         let session = peer.sessions.get(local).filter(|session| session.confirmed)?;
         let told = session.networks.known() && session.networks.their_claims_number.is_some();
         let network = self.networks.get(session.networks.at(place).filter(|_| told)?)?;
@@ -283,7 +309,7 @@ impl Engine {
         peer.heard = Some(now);
         peer.unanswered = None;
         if role == Role::Supernode {
-            self.anchored_heard(now, id, via, empty, out);
+            self.anchored_heard(now, id, via, message, out);
         } else if peer.supernode {
             self.anchor_heard(now, id, via);
         } else {
@@ -304,7 +330,10 @@ impl Engine {
                     self.relay_works(supernode);
                 }
                 // Who only asks whether the way works may get nothing over it.
-                Via::Direct(address) => self.direct_heard(now, id, address, !is_challenge(message)),
+                Via::Direct(address) => {
+                    let bytes = DATA_HEADER + message.len() + TAG;
+                    self.direct_heard(now, id, (address, bytes), !is_challenge(message));
+                }
                 _ => {}
             }
         }
@@ -508,7 +537,6 @@ impl Engine {
                 self.members_acknowledged(now, id, *member_key, *version, out);
             }
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
-            Control::Answer { nonce } if !node => self.challenge_answered(id, *nonce),
             _ => self.counters.unknown_messages += 1,
         }
     }

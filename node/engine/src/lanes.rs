@@ -12,6 +12,7 @@ use crate::{
     handshakes::Via,
     mtu,
     peers::PeerId,
+    relay_limits::Grant,
     wire::{
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, SessionIndex},
         sealed::{FrameIn, MACS},
@@ -53,7 +54,17 @@ impl OutLane {
 pub(crate) struct InLanes {
     frames: Option<InLane>,
     relayed: Option<(SocketAddr, [u8; RELAY_HEADER], Via)>,
-    onward: Option<(SocketAddr, [u8; RELAY_HEADER], Onward)>,
+    onward: Option<OnwardLane>,
+}
+
+/// What goes on to one destination, and how much more may.
+#[derive(Debug)]
+struct OnwardLane {
+    source: SocketAddr,
+    header: [u8; RELAY_HEADER],
+    onward: Onward,
+    /// Unset where there is no limit.
+    grant: Option<Grant>,
 }
 
 /// What becomes of frames under one session that came one way.
@@ -97,15 +108,34 @@ impl InLanes {
     }
 
     /// Whither a datagram goes on whose relay header was seen before. Only for data: what a handshake may is judged anew.
-    pub(crate) fn onward(&self, source: SocketAddr, datagram: &[u8]) -> Option<Onward> {
-        let (known, header, onward) = self.onward.as_ref()?;
-        (*known == source && datagram.starts_with(header) && holds_data(datagram)).then_some(*onward)
+    pub(crate) fn onward(&mut self, source: SocketAddr, datagram: &[u8]) -> Option<Onward> {
+        let lane = self.onward.as_mut()?;
+        let same = lane.source == source && datagram.starts_with(&lane.header) && holds_data(datagram);
+        let enough = same && lane.grant.as_mut().is_none_or(|grant| grant.take(datagram.len()));
+        enough.then_some(lane.onward)
     }
 
-    pub(crate) fn keep_onward(&mut self, source: SocketAddr, datagram: &[u8], onward: Onward) {
-        if holds_data(datagram) {
-            self.onward = datagram.first_chunk().map(|header| (source, *header, onward));
-        }
+    /// Keeps the lane of a datagram that goes on; returns whether it has one.
+    pub(crate) fn keep_onward(
+        &mut self,
+        source: SocketAddr,
+        datagram: &[u8],
+        onward: Onward,
+        grant: Option<Grant>,
+    ) -> bool {
+        let header = datagram.first_chunk().filter(|_| holds_data(datagram));
+        self.onward = header.map(|header| OnwardLane {
+            source,
+            header: *header,
+            onward,
+            grant,
+        });
+        self.onward.is_some()
+    }
+
+    /// Leaves the lane of what goes on; returns what it did not use.
+    pub(crate) fn leave_onward(&mut self) -> Option<Grant> {
+        self.onward.take().and_then(|lane| lane.grant)
     }
 }
 

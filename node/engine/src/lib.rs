@@ -11,12 +11,15 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod aims;
 mod anchor;
 mod api;
 mod batch;
 mod bridging;
+mod budget;
 mod claimed;
 mod content;
+mod cookies;
 mod counters;
 mod direct;
 mod directory;
@@ -25,7 +28,9 @@ mod forwarding;
 mod fragments;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod gate;
 mod handshakes;
+mod hints;
 mod homes;
 mod inbound;
 mod lanes;
@@ -40,6 +45,8 @@ mod outbound;
 mod paths;
 mod peers;
 mod ping;
+mod rates;
+mod relay_limits;
 mod relays;
 mod rendezvous;
 mod retry;
@@ -54,10 +61,11 @@ mod twins;
 mod versions;
 mod ways;
 mod wire;
+mod work;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
+    Anchor, AnchorStatus, Config, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};

@@ -79,8 +79,8 @@ pub(crate) struct Peer {
     pub(crate) sessions: Sessions,
     /// The handshake this node has begun with it.
     pub(crate) outgoing: Option<Outgoing>,
-    /// The handshake it began and this node answered.
-    pub(crate) half_open: Option<HalfOpen>,
+    /// The handshakes it began and this node answered, one per way they came, oldest first.
+    pub(crate) half_open: Vec<HalfOpen>,
     /// The relay to it; for a supernode the way to it. Where data goes is [`Peer::way`].
     pub(crate) path: Option<Path>,
     /// The direct paths to it.
@@ -128,7 +128,7 @@ impl Peer {
             supernode: false,
             sessions: Sessions::default(),
             outgoing: None,
-            half_open: None,
+            half_open: Vec::new(),
             path: None,
             direct: Direct::default(),
             relay_mtu: PathMtu::default(),
@@ -195,7 +195,7 @@ impl Peer {
         };
         [
             self.outgoing.as_ref().map(Outgoing::deadline),
-            self.half_open.as_ref().map(HalfOpen::deadline),
+            self.half_open.first().map(HalfOpen::deadline),
             self.owed.map(|since| since + SIGN_OF_LIFE),
             silence,
             Some(&self.direct)
@@ -218,7 +218,7 @@ impl Peer {
         !self.supernode
             && self.sessions.is_empty()
             && self.outgoing.is_none()
-            && self.half_open.is_none()
+            && self.half_open.is_empty()
             && self.waiting.is_empty()
     }
 }
@@ -334,7 +334,7 @@ impl Peers {
             if let Some(outgoing) = &peer.outgoing {
                 self.unbind(outgoing.local());
             }
-            if let Some(half_open) = &peer.half_open {
+            for half_open in &peer.half_open {
                 self.unbind(half_open.local());
             }
         }

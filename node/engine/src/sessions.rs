@@ -202,7 +202,8 @@ impl Session {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions(Vec<Session>);
 
-/// Previous, current and next.
+/// Previous, current and next, of those that the other end has shown to hold. Those that it has not are few by what `handshakes`
+/// keeps half-open.
 pub(crate) const MAX_SESSIONS: usize = 3;
 
 impl Sessions {
@@ -222,15 +223,16 @@ impl Sessions {
         self.0.iter().find(|session| session.local == local)
     }
 
-    /// Adds newer keys; returns the index of a session that had to make room.
-    pub(crate) fn add(&mut self, session: Session) -> Option<SessionIndex> {
-        // An unconfirmed one is worth least, then the oldest.
-        let room = (self.0.len() >= MAX_SESSIONS).then(|| {
-            let position = self.0.iter().position(|session| !session.confirmed).unwrap_or(0);
-            self.0.remove(position).local
-        });
+    /// Adds newer keys.
+    pub(crate) fn add(&mut self, session: Session) {
         self.0.push(session);
-        room
+    }
+
+    /// Ends the oldest session where there are too many; returns its index.
+    pub(crate) fn make_room(&mut self) -> Option<SessionIndex> {
+        let confirmed = self.0.iter().filter(|session| session.confirmed).count();
+        let oldest = self.0.iter().position(|session| session.confirmed)?;
+        (confirmed > MAX_SESSIONS).then(|| self.0.remove(oldest).local)
     }
 
     /// Gives up the places of a network that was left, before its handle can name another.
@@ -248,7 +250,8 @@ impl Sessions {
 
     /// Whether newer keys are due; not while the newest wait for the other end's networks.
     pub(crate) fn wants_rekey(&self, now: Time) -> bool {
-        self.0.last().is_some_and(|session| session.wants_rekey(now))
+        let newest = self.0.iter().rfind(|session| session.confirmed);
+        newest.is_some_and(|session| session.wants_rekey(now))
     }
 
     pub(crate) fn remove(&mut self, local: SessionIndex) {

@@ -145,7 +145,7 @@ impl Engine {
                 .get(id)
                 .is_some_and(|peer| peer.path != before && peer.sessions.current().is_some())
             {
-                self.send_keepalive(now, id, None, out);
+                self.send_keepalive(now, id, None, false, out);
             }
         }
         // Whoever was a spare may be needed now: pauses that have grown begin anew.

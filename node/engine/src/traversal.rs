@@ -21,11 +21,13 @@ use tracing::{debug, info, trace};
 
 use crate::{
     Engine, Event, Outbox, PathKind, Time,
+    aims::Aims,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
     handshakes::Via,
     multicast::ALL,
     peers::{Path, Peer, PeerId},
+    rates::{Meter, Rate},
     retry::{Retry, Schedule},
     wire::{
         control::{Candidate, Control},
@@ -65,6 +67,13 @@ const LATELY: Duration = Duration::from_secs(600);
 const STRANGERS: usize = 30;
 const STRANGERS_WITHIN: Duration = Duration::from_secs(60);
 
+/// Endpoints of one peer that are tried for the first time.
+const NAMED: Rate = Rate {
+    count: 32,
+    within: Duration::from_secs(60),
+    burst: Duration::from_secs(60),
+};
+
 /// Set in the number of an acknowledgement that is for candidates.
 pub(crate) const CANDIDATES_ACK: u32 = 1 << 30;
 
@@ -81,6 +90,8 @@ pub(crate) struct Traversal {
     strangers: Vec<Time>,
     /// Something of the above changed since the last turn.
     changed: bool,
+    /// What was sent to addresses that peers named.
+    aims: Aims,
     /// The cards changed: supernodes are to see the new source address at once.
     moved: bool,
 }
@@ -98,6 +109,8 @@ pub(crate) struct Exchange {
     theirs: Vec<Candidate>,
     /// Whether this peer was counted among the strangers.
     accepted: bool,
+    /// The endpoints it named lately.
+    named: Meter,
     /// When the next round may begin, and how many found nothing.
     next_round: Time,
     rounds: usize,
@@ -113,6 +126,7 @@ impl Exchange {
         *self = Self {
             number: self.number,
             accepted: self.accepted,
+            named: self.named,
             ..Self::default()
         };
     }
@@ -194,6 +208,11 @@ impl Engine {
         let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get(id));
         !self.traversal.hide_address
             || peer.is_some_and(|peer| peer.supernode || peer.direct.known().contains(&address))
+    }
+
+    /// Whether this node's address is hidden from strangers.
+    pub(crate) fn hides(&self) -> bool {
+        self.traversal.hide_address
     }
 
     /// A supernode told where it sees this node.
@@ -427,7 +446,13 @@ impl Engine {
         let opening = peer.rtt.map_or(OPENING, |rtt| (rtt / 2).clamp(OPENING, OPENING_MAX));
         debug!(peer = %self.name(id), candidates = targets.len(), "trying direct paths");
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.direct.try_candidates(now, &targets, opening);
+            let (direct, named) = (&mut peer.direct, &mut peer.exchange.named);
+            let new = |endpoint: &SocketAddr| !direct.has(*endpoint);
+            let targets: Vec<SocketAddr> = targets
+                .into_iter()
+                .filter(|endpoint| !new(endpoint) || named.take(now, &NAMED, 1))
+                .collect();
+            direct.try_candidates(now, &targets, opening);
         }
     }
 
@@ -462,6 +487,15 @@ impl Engine {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
         let ttl = peer.direct.ttl(now, address, peer.exchange.under_way.is_some());
+        let allowed = if peer.direct.is_only_told(address) {
+            self.traversal.aims.may_send(now, address.ip(), ttl.is_some())
+        } else {
+            peer.direct.is_proven(address) || peer.direct.spend(address)
+        };
+        if !allowed {
+            self.counters.candidates_limited += 1;
+            return;
+        }
         peer.direct.challenged(now, address, token);
         trace!(%address, ?ttl, "challenge");
         self.send_along(
@@ -484,21 +518,19 @@ impl Engine {
         if !known && (peer.up.is_empty() || !self.accepts(now, id)) {
             return;
         }
-        let ttl = self.peers.get(id).and_then(|peer| {
-            let unheard = peer.exchange.under_way.is_some();
-            peer.direct.ttl(now, address, unheard)
-        });
-        let response = Control::PathResponse {
+        let back = self.random_u64();
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let ttl = peer.direct.ttl(now, address, peer.exchange.under_way.is_some());
+        let mut messages = vec![Control::PathResponse {
             token,
             observed: address,
-        };
-        self.send_along(
-            now,
-            id,
-            (Path::Direct(address), ttl),
-            Content::Control(&[response]),
-            out,
-        );
+        }];
+        // The own challenge goes along, since nothing more may go there for one datagram.
+        if !known && peer.direct.spend(address) {
+            peer.direct.challenged(now, address, back);
+            messages.push(Control::PathChallenge { token: back });
+        }
+        self.send_along(now, id, (Path::Direct(address), ttl), Content::Control(&messages), out);
     }
 
     /// A challenge was answered.
@@ -507,14 +539,23 @@ impl Engine {
             return;
         };
         match peer.direct.answered(now, address, token) {
-            Answered::Works(_) => self.choose_path(now, id, "it answered", out),
+            Answered::Works(_) => {
+                self.traversal.aims.answered(now, address.ip());
+                self.choose_path(now, id, "it answered", out);
+            }
             // From elsewhere: `heard` has made a candidate of it.
             Answered::Elsewhere | Answered::Unasked => {}
         }
     }
 
     /// Something sealed came straight from `address`; `shows` is whether that speaks for the way there, too.
-    pub(crate) fn direct_heard(&mut self, now: Time, id: PeerId, address: SocketAddr, shows: bool) {
+    pub(crate) fn direct_heard(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (address, bytes): (SocketAddr, usize),
+        shows: bool,
+    ) {
         let Some(peer) = self.peers.get(id).filter(|peer| !peer.up.is_empty()) else {
             return;
         };
@@ -523,7 +564,7 @@ impl Engine {
             return;
         }
         if let Some(peer) = self.peers.get_mut(id)
-            && !peer.direct.heard(now, address, shows)
+            && !peer.direct.heard(now, address, shows, bytes)
         {
             self.arm(id);
         }
@@ -534,6 +575,7 @@ impl Engine {
         let hidden = self.peers.get(id).is_none_or(|peer| self.is_hidden_from(peer));
         if let Some(peer) = self.peers.get_mut(id).filter(|_| !hidden) {
             peer.direct.proved(now, address);
+            self.traversal.aims.answered(now, address.ip());
             self.choose_path(now, id, "a handshake came over it", out);
         }
     }

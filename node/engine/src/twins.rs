@@ -17,7 +17,7 @@ use crate::{
     handshakes::Via,
     peers::{Path, PeerId},
     wire::{
-        control::{Control, messages},
+        control::{Control, PADDING, messages},
         datagram::SessionIndex,
         sealed::Sealed,
     },
@@ -111,7 +111,8 @@ impl Engine {
             return false;
         }
         self.counters.replaced_session += 1;
-        if let Some(newer) = newer {
+        // The question is no larger than what it is asked for.
+        if let Some(newer) = newer.filter(|_| message.len() >= PADDING) {
             self.ask_for_twin(now, id, (local, via.path()), newer, out);
         }
         true

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::{
     Engine, Event, Outbox, Role, Time,
     handshakes::Via,
-    peers::Path,
     wire::datagram::{Datagram, SessionIndex, VERSION, put_other_version},
 };
 
@@ -43,7 +42,10 @@ impl Engine {
         if !self.versions.may_answer(now) {
             return;
         }
-        self.transmit(via.path(), out, |bytes| put_other_version(bytes, *sender));
+        // Who hides is not found by trying all addresses.
+        if !(self.hides() && matches!(via, Via::Direct(_))) {
+            self.transmit(via.path(), out, |bytes| put_other_version(bytes, *sender));
+        }
         out.events.push(Event::OtherVersion {
             node: None,
             address: self.envelope(via.path()).map(|envelope| envelope.destination),
@@ -57,13 +59,11 @@ impl Engine {
         let Some(peer) = self.peers.by_session(index).and_then(|id| self.peers.get(id)) else {
             return;
         };
-        let asked = peer.outgoing.as_ref().is_some_and(|outgoing| outgoing.local() == index);
-        let same_way = match (via, peer.path) {
-            (Via::Direct(address), Some(Path::Direct(known))) => address == known,
-            (Via::Relay { supernode, .. }, Some(Path::Relay { supernode: known, .. })) => supernode == known,
-            _ => false,
-        };
-        if version == VERSION || self.role != Role::Node || !asked || !same_way {
+        let asked = peer
+            .outgoing
+            .as_ref()
+            .is_some_and(|outgoing| outgoing.local() == index && outgoing.routes.went(via.into()));
+        if version == VERSION || self.role != Role::Node || !asked {
             return;
         }
         out.events.push(Event::OtherVersion {

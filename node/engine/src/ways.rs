@@ -86,7 +86,7 @@ impl Engine {
         }
         self.point(id);
         if stands {
-            self.send_keepalive(now, id, None, out);
+            self.send_keepalive(now, id, None, true, out);
         }
     }
 

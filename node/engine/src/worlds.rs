@@ -15,6 +15,7 @@ use crate::{
     peers::PeerId,
     retry::{Retry, Schedule},
     wire::control::Control,
+    work::FetchedList,
 };
 
 /// Bytes of a list in one message: it fits an underlay MTU of 1280.
@@ -250,12 +251,32 @@ impl Engine {
         let Some(fetch) = self.worlds.fetches.remove(&(world, id)) else {
             return;
         };
-        match World::decode(&fetch.bytes, self.work) {
-            Ok(list) if list.id() == world && list.version() == version => self.world_fetched(now, id, list, out),
+        // A sender that is told again of the same list meanwhile is asked again: no harm, and no more at one time than lists
+        // can be fetched.
+        if self.handshakes.queue.lists() < MAX_FETCHES {
+            self.handshakes.queue.add_list(FetchedList {
+                world,
+                version,
+                from: id,
+                bytes: fetch.bytes,
+            });
+        }
+    }
+
+    /// A list that was fetched has its turn to be checked.
+    pub(crate) fn check_list(&mut self, now: Time, list: FetchedList, out: &mut Outbox) {
+        let FetchedList {
+            world,
+            version,
+            from,
+            bytes,
+        } = list;
+        match World::decode(&bytes, self.work) {
+            Ok(list) if list.id() == world && list.version() == version => self.world_fetched(now, from, list, out),
             _ => {
-                debug!(from = %self.name(id), "a list of supernodes that its operator did not sign");
+                debug!(from = %self.name(from), "a list of supernodes that its operator did not sign");
                 self.counters.worlds_refused += 1;
-                self.shun(id, now + DISTRUSTED);
+                self.shun(from, now + DISTRUSTED);
             }
         }
     }

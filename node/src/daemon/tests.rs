@@ -10,7 +10,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, Work, random::SystemRandom};
-use farlan_engine::{Config, Event, Role};
+use farlan_engine::{Config, Event, Limits, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
 use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError};
 use serde_json::{Value, json};
@@ -230,6 +230,7 @@ async fn start_with(
         identity,
         work: Work::REQUIRED,
         role: Role::Node,
+        limits: Limits::default(),
     };
     let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
     let daemon = Daemon::new(key, 0, state, data_plane, Box::new(cards.clone())).unwrap();
@@ -714,6 +715,7 @@ impl Met {
             identity: copy(&identities()[1]),
             work: Work::REQUIRED,
             role: Role::Supernode,
+            limits: Limits::default(),
         };
         let underlay = bind(0).unwrap();
         let port = underlay.port().unwrap();

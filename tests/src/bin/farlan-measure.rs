@@ -1,5 +1,5 @@
 //! Measurements of the released programs in network namespaces: the time to the first answered ping of two cold
-//! nodes, what an idle node costs, and how direct paths come and what they survive.
+//! nodes, what an idle node costs, how direct paths come and what they survive, and what floods of handshakes do.
 
 use std::process::ExitCode;
 use std::thread;
@@ -13,7 +13,7 @@ use farlan_tests::ns::sys::{Offloads, PacketSocket};
 use farlan_tests::ns::topology::INSIDE;
 use farlan_tests::ns::trio::JOIN_LIMIT;
 use farlan_tests::ns::usage::{cpu_seconds, resident_bytes};
-use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit, measure_paths, requirements};
+use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, flood, limit, measure_paths, requirements};
 
 /// How long an idle node is left alone before the count begins, so that joining is not counted.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -45,6 +45,21 @@ enum What {
         #[arg(long, default_value_t = 600)]
         seconds: u64,
     },
+    /// What floods of bogus initiations do to a supernode, to what it relays and to who calls it.
+    Flood {
+        /// How long each kind of flood is watched, in seconds.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Datagrams a second.
+        #[arg(long, default_value_t = 110_000)]
+        rate: u32,
+        /// Calls by new nodes under each kind.
+        #[arg(long, default_value_t = 9)]
+        calls: u64,
+        /// Which kinds; all without.
+        #[arg(long, value_enum)]
+        kind: Vec<flood::Kind>,
+    },
     /// Direct paths: from cold starts, through changes and outages, and with files.
     Direct(measure_paths::Options),
 }
@@ -64,6 +79,22 @@ fn main() -> ExitCode {
         What::Idle { seconds } => {
             let limit = Duration::from_secs(120 + seconds);
             limit::with_lab(limit, |lab| idle(lab, Duration::from_secs(seconds)))
+        }
+        What::Flood {
+            seconds,
+            rate,
+            calls,
+            kind,
+        } => {
+            let kinds = if kind.is_empty() {
+                flood::Kind::ALL.to_vec()
+            } else {
+                kind
+            };
+            let limit = Duration::from_secs(300 + seconds * 12);
+            limit::with_lab(limit, |lab| {
+                flood::measure(lab, &kinds, rate, Duration::from_secs(seconds), calls).map(|_| ())
+            })
         }
         What::Direct(options) => measure_paths::measure(&options),
     });

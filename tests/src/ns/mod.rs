@@ -8,11 +8,13 @@
 
 pub mod avahi;
 pub mod bridge;
+pub mod caller;
 pub mod capture;
 pub mod cold;
 pub mod command;
 pub mod conntrack;
 pub mod echo;
+pub mod flood;
 pub mod flows;
 pub mod limit;
 pub mod measure_paths;

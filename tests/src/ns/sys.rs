@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem;
-use std::net::UdpSocket;
+use std::net::{SocketAddrV4, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -291,6 +291,63 @@ impl PacketSocket {
             )
         })?;
         Ok(())
+    }
+}
+
+/// Sends IPv4 packets whose headers the caller makes, sources included.
+#[derive(Debug)]
+pub struct RawSender(OwnedFd);
+
+impl RawSender {
+    /// Opens one in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// What `socket(2)` reports, for instance that the caller is not root.
+    pub fn open() -> io::Result<Self> {
+        // SAFETY: the call takes no pointers.
+        let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) })?;
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Hands the packets to the kernel in one call, and returns how many it took.
+    ///
+    /// # Errors
+    /// What `sendmmsg(2)` reports of the first one.
+    pub fn send(&self, to: SocketAddrV4, packets: &[Vec<u8>]) -> io::Result<usize> {
+        // SAFETY: sockaddr_in is a plain C structure for which all zeros is valid.
+        let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
+        address.sin_family = libc::AF_INET as u16;
+        address.sin_addr.s_addr = u32::from_ne_bytes(to.ip().octets());
+        let mut parts: Vec<libc::iovec> = packets
+            .iter()
+            .map(|packet| libc::iovec {
+                iov_base: packet.as_ptr().cast_mut().cast(),
+                iov_len: packet.len(),
+            })
+            .collect();
+        let mut messages: Vec<libc::mmsghdr> = parts
+            .iter_mut()
+            .map(|part| {
+                // SAFETY: mmsghdr is a plain C structure for which all zeros is valid.
+                let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+                message.msg_hdr.msg_name = (&raw mut address).cast();
+                message.msg_hdr.msg_namelen = size_of_val(&address) as libc::socklen_t;
+                message.msg_hdr.msg_iov = part;
+                message.msg_hdr.msg_iovlen = 1;
+                message
+            })
+            .collect();
+        // SAFETY: the messages, their parts and the address live until the call returns, which only reads what they point to.
+        let sent = check(unsafe {
+            libc::sendmmsg(
+                self.0.as_raw_fd(),
+                messages.as_mut_ptr(),
+                messages.len() as libc::c_uint,
+                0,
+            )
+        })?;
+        usize::try_from(sent).map_err(io::Error::other)
     }
 }
 

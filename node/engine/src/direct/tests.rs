@@ -52,7 +52,7 @@ impl Peer {
             }
             let now = self.now;
             for (_, address, token) in self.under_way.extract_if(.., |(at, ..)| *at <= now) {
-                self.direct.heard(now, address, true);
+                self.direct.heard(now, address, true, 1400);
                 assert!(matches!(self.direct.answered(now, address, token), Answered::Works(_)));
             }
             self.direct.choose();
@@ -147,7 +147,7 @@ fn what_comes_over_a_path_makes_up_for_a_missed_probe() {
         // A probe now and then is answered.
         let answer = round % 30 == 0;
         peer.run(100 * MILLISECOND, |_| answer.then_some(20 * MILLISECOND));
-        peer.direct.heard(peer.now, outside(1), true);
+        peer.direct.heard(peer.now, outside(1), true, 1400);
     }
     assert_eq!(peer.direct.active(), Some(outside(1)));
 }
@@ -184,7 +184,7 @@ fn the_tables_are_bounded() {
     let mut direct = Direct::default();
     for port in 1..1000 {
         let address = SocketAddr::from(([203, 0, 113, 1], port));
-        direct.heard(start(), address, true);
+        direct.heard(start(), address, true, 1400);
     }
     assert_eq!(direct.paths.len(), MAX_NOTICED);
     let many: Vec<_> = (1..100).map(outside).collect();
@@ -200,7 +200,7 @@ fn the_tables_are_bounded() {
 fn addresses_that_showed_up_and_did_not_answer_make_room_for_the_next() {
     let mut peer = Peer::new(&[]);
     for last in 1..20 {
-        peer.direct.heard(peer.now, outside(last), true);
+        peer.direct.heard(peer.now, outside(last), true, 1400);
         let challenges = peer.run(Duration::from_secs(3), |_| None);
         assert!(challenges.iter().any(|(_, to)| *to == outside(last)), "{last}");
         assert!(peer.direct.paths.len() <= MAX_NOTICED);

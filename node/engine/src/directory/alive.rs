@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use farlan_crypto::defects::planted;
 
-use crate::{Engine, Outbox, Role, Time, handshakes::Via, peers::PeerId, wire::datagram::Unknown};
+use crate::{
+    Engine, Outbox, Role, Time,
+    handshakes::Via,
+    peers::PeerId,
+    wire::{control::Control, datagram::Unknown},
+};
 
 /// An unanswered sign of life is repeated after this time.
 const KEEPALIVE_RETRY: Duration = Duration::from_secs(1);
@@ -36,7 +41,7 @@ impl Engine {
     /// Shows a supernode at once that this node is still there, and from where.
     pub(crate) fn prove_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         if self.directory.relay_index(id).is_some() {
-            self.send_keepalive(now, id, None, out);
+            self.send_keepalive(now, id, None, true, out);
         }
     }
 
@@ -68,11 +73,21 @@ impl Engine {
             limit: URGENT_MISSED,
             alive: false,
         };
-        self.send_keepalive(now, id, Some(urgent), out);
+        self.send_keepalive(now, id, Some(urgent), false, out);
     }
 
-    /// Sends a sign of life: one more of those that wait for an answer, or the first.
-    pub(crate) fn send_keepalive(&mut self, now: Time, id: PeerId, unanswered: Option<Unanswered>, out: &mut Outbox) {
+    /// Sends a sign of life: one more of those that wait for an answer, or the first. Where `long`, and where one was not
+    /// answered, it is as long as a challenge: the supernode may see this node at a new address, and sends nothing there that
+    /// is longer than what came.
+    pub(crate) fn send_keepalive(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        unanswered: Option<Unanswered>,
+        long: bool,
+        out: &mut Outbox,
+    ) {
+        let long = long || unanswered.is_some_and(|unanswered| unanswered.count > 0);
         if let Some(registration) = self.directory.registrations.get_mut(&id) {
             let unanswered = unanswered.unwrap_or(Unanswered {
                 sent: now,
@@ -97,7 +112,12 @@ impl Engine {
         if rekey {
             self.begin_handshake(id, true);
         }
-        self.send_empty(now, id, out);
+        if long {
+            let token = self.random_u64();
+            self.send_control(now, id, None, &[Control::Ping { token }], out);
+        } else {
+            self.send_empty(now, id, out);
+        }
         self.arm(id);
     }
 
@@ -178,7 +198,7 @@ impl Engine {
             Unknown::Registration(_) if registration.unanswered.is_some() => {}
             Unknown::Registration(_) => {
                 registration.hinted = Some(now);
-                self.send_keepalive(now, id, None, out);
+                self.send_keepalive(now, id, None, true, out);
             }
             Unknown::Session(_) => {
                 registration.hinted = Some(now);

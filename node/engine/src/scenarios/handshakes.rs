@@ -1,18 +1,14 @@
 //! How sessions begin, are renewed and end.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use farlan_crypto::{Identity, Initiator, PublicKey, SalsaPoly, Seed, Work};
-
-use super::lab::{Lab, Place, cut, frame, intact, link};
-use crate::{
-    Event, NetworkHandle, Outbox, Role,
-    wire::datagram::{PROLOGUE, SessionIndex, put_initiation},
+use super::{
+    lab::{Lab, Place, cut, frame, intact, link},
+    stranger::{INITIATION, RESPONSE, address, answers, answers_to, initiation, initiation_with, replies},
 };
+use crate::{Event, NetworkHandle, Outbox, Role, wire::datagram::PROLOGUE};
 
-/// Kinds of datagrams, their first byte.
-const INITIATION: u8 = 1;
-const RESPONSE: u8 = 2;
+/// The kind of a relay datagram, its first byte.
 const RELAY: u8 = 4;
 const RELAY_HEADER: usize = 12;
 
@@ -73,40 +69,6 @@ fn both_ends_of_a_session_know_its_round_trip() {
         let key = lab.key(there);
         assert_eq!(lab.peer(here, &key).rtt, Some(Duration::from_millis(80)));
     }
-}
-
-/// Whether a node registers over a wire that turns one bit in the headers of all messages of a kind.
-fn registers_with_flipped(kind: u8, bit: usize) -> bool {
-    let mut lab = Lab::new();
-    let (supernode, node) = (lab.add(Role::Supernode), lab.add(Role::Node));
-    lab.wire = Box::new(move |_, _, bytes| {
-        if bytes[0] == kind {
-            bytes[bit / 8] ^= 1 << (bit % 8);
-        }
-        true
-    });
-    lab.set_world(node, 1, &[supernode]);
-    lab.run_seconds(2);
-    let done = |place: Place| lab.hosts[place].engine.counters().handshakes_done;
-    let registered = lab.hosts[node].engine.supernodes()[0].registered;
-    let stands = done(supernode) + done(node) > 0;
-    assert_eq!(registered, stands, "kind {kind}, bit {bit}");
-    stands
-}
-
-#[test]
-fn a_bit_turned_in_the_header_of_an_initiation_makes_no_session() {
-    for bit in 0..8 * 8 {
-        assert!(!registers_with_flipped(INITIATION, bit), "bit {bit}");
-    }
-}
-
-#[test]
-fn a_bit_turned_in_the_header_of_a_response_makes_no_session() {
-    for bit in 0..12 * 8 {
-        assert!(!registers_with_flipped(RESPONSE, bit), "bit {bit}");
-    }
-    assert!(registers_with_flipped(u8::MAX, 0), "it does over an honest wire");
 }
 
 /// Node `b` calls node `a`, whose id is `lower` than the other's or not, and a stranger records the message 1, which
@@ -264,42 +226,10 @@ fn a_supernode_keeps_no_frames() {
     assert_eq!(sessions.map(|session| session.networks.early.len()).sum::<usize>(), 0);
 }
 
-/// Message 1 to the holder of `key` from the stranger `who`; every `try_number` makes another one.
-fn initiation(who: u16, try_number: u8, key: &PublicKey) -> Vec<u8> {
-    initiation_with(PROLOGUE, who, try_number, key)
-}
-
-fn initiation_with(prologue: &[u8], who: u16, try_number: u8, key: &PublicKey) -> Vec<u8> {
-    let mut seed = [0xee; 32];
-    seed[..2].copy_from_slice(&who.to_be_bytes());
-    let identity = Identity::from_seed(Seed::from_bytes(seed), Work::NONE).unwrap();
-    let mut datagram = Vec::new();
-    put_initiation(&mut datagram, SessionIndex(who.into()));
-    let payload = [&datagram, &identity.public().as_bytes()[..]].concat();
-    let ephemeral = [try_number.wrapping_add(1); 32];
-    Initiator::<SalsaPoly>::start(prologue, &identity, key, ephemeral, &payload, &mut datagram).unwrap();
-    datagram
-}
-
-/// Whether the host at `place` answers message 1 of a stranger, who says nothing else.
-fn answers(lab: &mut Lab, place: Place, who: u16, try_number: u8) -> bool {
-    let datagram = initiation(who, try_number, &lab.key(place));
-    answers_to(lab, place, who, &datagram)
-}
-
-fn answers_to(lab: &mut Lab, place: Place, who: u16, datagram: &[u8]) -> bool {
-    let from = SocketAddr::from(([192, 0, 2, 1], who));
-    lab.deliver(place, from, datagram);
-    lab.settle();
-    lab.passing
-        .drain(..)
-        .any(|passing| passing.to == from && passing.bytes[0] == RESPONSE)
-}
-
 /// Handshakes that the host at `place` answered and that wait for a sign of the other end.
 fn half_open(lab: &Lab, place: Place) -> usize {
     let peers = &lab.hosts[place].engine.peers;
-    let waits = |id| peers.get(id).is_some_and(|peer| peer.half_open.is_some());
+    let waits = |id| peers.get(id).is_some_and(|peer| !peer.half_open.is_empty());
     peers.ids().into_iter().filter(|id| waits(*id)).count()
 }
 
@@ -336,24 +266,108 @@ fn half_open_handshakes_are_bounded_in_number_and_time() {
     assert_eq!(half_open(&lab, supernode), 1);
 }
 
+/// Half-open handshakes of the one peer of a host, and its sessions.
+fn of_one_peer(lab: &Lab, place: Place) -> (usize, usize) {
+    let engine = &lab.hosts[place].engine;
+    let [id] = engine.peers.ids()[..] else {
+        panic!("one peer")
+    };
+    let peer = engine.peers.get(id).unwrap();
+    (peer.half_open.len(), peer.sessions.iter().count())
+}
+
 #[test]
-fn a_peer_has_one_half_open_handshake_the_latest() {
+fn a_peer_has_one_half_open_handshake_per_way_and_three_in_all() {
     let mut lab = Lab::new();
     let supernode = lab.add(Role::Supernode);
     for try_number in 0..20 {
+        lab.run(Duration::from_millis(10));
         assert!(answers(&mut lab, supernode, 1, try_number), "{try_number}");
-        assert_eq!(half_open(&lab, supernode), 1);
-        let engine = &lab.hosts[supernode].engine;
-        let [id] = engine.peers.ids()[..] else {
-            panic!("one peer")
-        };
-        assert_eq!(engine.peers.get(id).unwrap().sessions.iter().count(), 1);
+        assert_eq!(of_one_peer(&lab, supernode), (1, 1));
     }
+    for elsewhere in 2..10 {
+        let other = initiation(1, 100 + u8::try_from(elsewhere).unwrap(), &lab.key(supernode));
+        assert_eq!(replies(&mut lab, supernode, address(elsewhere), &other).len(), 1);
+        let expected = usize::from(elsewhere).min(3);
+        assert_eq!(of_one_peer(&lab, supernode), (expected, expected));
+    }
+    assert_eq!(lab.hosts[supernode].engine.handshakes.answered_lately(), 3);
     lab.run_seconds(6);
     assert_eq!(half_open(&lab, supernode), 0);
+    assert_eq!(lab.hosts[supernode].engine.handshakes.answered_lately(), 0);
     let engine = &lab.hosts[supernode].engine;
     let sessions = |id| engine.peers.get(id).map_or(0, |peer| peer.sessions.iter().count());
     assert_eq!(engine.peers.ids().into_iter().map(sessions).sum::<usize>(), 0);
+}
+
+#[test]
+fn a_replayed_initiation_from_elsewhere_does_not_end_the_true_handshake() {
+    let mut lab = Lab::new();
+    let (supernode, node) = (lab.add(Role::Supernode), lab.add(Role::Node));
+    // What the node sent to the supernode in former times, which the supernode has forgotten.
+    let recorded = Rc::new(RefCell::new(Vec::new()));
+    let record = Rc::clone(&recorded);
+    lab.wire = Box::new(move |_, to, bytes| {
+        if to == supernode && bytes[0] == INITIATION {
+            record.borrow_mut().push(bytes.clone());
+        }
+        to != supernode
+    });
+    for _ in 0..10 {
+        lab.restart(node);
+        lab.set_world(node, 1, &[supernode]);
+        lab.run(Duration::from_millis(100));
+    }
+    lab.wire = intact();
+    lab.passing.clear();
+    lab.restart(node);
+    lab.set_world(node, 1, &[supernode]);
+    // The true initiation has come, and its answer is under way, when the recorded ones come.
+    lab.run(Duration::from_millis(25));
+    let recorded = recorded.borrow();
+    assert!(recorded.len() >= 10);
+    for datagram in recorded.iter() {
+        lab.deliver(supernode, address(1), datagram);
+        lab.settle();
+    }
+    lab.run(Duration::from_millis(100));
+    assert!(lab.hosts[node].engine.supernodes()[0].registered);
+    let id = lab.peer_id(supernode, &lab.key(node));
+    let current = lab.hosts[supernode].engine.peers.get(id).unwrap().sessions.current();
+    assert!(current.is_some());
+}
+
+#[test]
+fn replayed_initiations_end_no_session_that_stands() {
+    let mut lab = Lab::new();
+    let (supernode, node) = (lab.add(Role::Supernode), lab.add(Role::Node));
+    lab.set_world(node, 1, &[supernode]);
+    lab.run_seconds(1);
+    let confirmed = |lab: &Lab| {
+        let peer = lab.peer(supernode, &lab.key(node));
+        peer.sessions.iter().filter(|session| session.confirmed).count()
+    };
+    let recorded = Rc::new(RefCell::new(Vec::new()));
+    let record = Rc::clone(&recorded);
+    lab.wire = Box::new(move |_, to, bytes| {
+        let initiation = to == supernode && bytes[0] == INITIATION;
+        if initiation {
+            record.borrow_mut().push(bytes.clone());
+        }
+        !initiation
+    });
+    let id = lab.peer_id(node, &lab.key(supernode));
+    lab.hosts[node].engine.begin_handshake(id, true);
+    lab.run_seconds(1);
+    assert_eq!(confirmed(&lab), 1);
+    let recorded = recorded.borrow();
+    assert!(!recorded.is_empty());
+    for who in 0..50 {
+        lab.deliver(supernode, address(who), &recorded[0]);
+        lab.settle();
+    }
+    assert_eq!(confirmed(&lab), 1);
+    assert_eq!(lab.hosts[supernode].engine.anchor().registrations, 1);
 }
 
 /// Two nodes that call each other at one moment: the one with the lower id, and the other one.
@@ -395,7 +409,7 @@ impl Crossing {
     /// Whether the handshake that a node began goes on, and whether one that it answered is half-open.
     fn open(&self, who: usize) -> (bool, bool) {
         let peer = self.lab.peer(self.nodes[who], &self.lab.key(self.nodes[1 - who]));
-        (peer.outgoing.is_some(), peer.half_open.is_some())
+        (peer.outgoing.is_some(), !peer.half_open.is_empty())
     }
 
     /// How often the frame of the other end arrived at a node.

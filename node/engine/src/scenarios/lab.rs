@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, NetworkHandle, NetworkStatus, Outbox, Received, Role, Time,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, Outbox, Received, Role, Time,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,
@@ -66,6 +66,14 @@ impl Passing {
     }
 }
 
+/// A datagram that was sent.
+pub(super) struct Sent {
+    pub(super) from: Place,
+    pub(super) to: SocketAddr,
+    pub(super) ttl: Option<u8>,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// A datagram that a node sent past the supernodes.
 pub(super) struct Straight {
     pub(super) at: Time,
@@ -86,6 +94,10 @@ pub(super) struct Lab {
     pub(super) straight: Vec<Straight>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
+    /// Everything that was sent, from when on it is kept.
+    pub(super) log: Option<Vec<Sent>>,
+    /// The limits of engines that are made from now on.
+    pub(super) limits: Limits,
     engines_made: u64,
 }
 
@@ -99,6 +111,8 @@ impl Lab {
             open: false,
             straight: Vec::new(),
             one_by_one: false,
+            log: None,
+            limits: Limits::default(),
             engines_made: 0,
         }
     }
@@ -141,6 +155,7 @@ impl Lab {
             identity,
             work: Work::NONE,
             role,
+            limits: self.limits,
         };
         self.engines_made += 1;
         Engine::new(config, Box::new(ChaCha20Rng::seed_from_u64(self.engines_made)))
@@ -197,6 +212,14 @@ impl Lab {
         let supernodes: Vec<SocketAddr> = supernodes.map(|host| host.address).collect();
         let host = &mut self.hosts[place];
         for (transmit, bytes) in out.datagrams.iter() {
+            if let Some(log) = &mut self.log {
+                log.push(Sent {
+                    from: place,
+                    to: transmit.destination,
+                    ttl: transmit.ttl,
+                    bytes: bytes.to_vec(),
+                });
+            }
             if host.role == Role::Node && !supernodes.contains(&transmit.destination) {
                 self.straight.push(Straight {
                     at: self.now,
@@ -279,10 +302,46 @@ impl Lab {
     pub(super) fn settle(&mut self) {
         for place in 0..self.hosts.len() {
             let mut turns = 0;
-            while self.hosts[place].engine.next_timeout().is_some_and(|at| at <= self.now) {
-                let mut out = Outbox::default();
-                self.hosts[place].engine.handle_timeout(self.now, &mut out);
-                self.take(place, &mut out);
+            while self.tend(place) {
+                turns += 1;
+                assert!(turns < MAX_TURNS, "host {place} runs in circles at {}", self.now);
+            }
+        }
+    }
+
+    /// Does what is due at a host in one turn; whether anything was.
+    fn tend(&mut self, place: Place) -> bool {
+        let due = self.hosts[place].engine.next_timeout().is_some_and(|at| at <= self.now);
+        if due {
+            let mut out = Outbox::default();
+            self.hosts[place].engine.handle_timeout(self.now, &mut out);
+            self.take(place, &mut out);
+        }
+        due
+    }
+
+    /// Lets `time` pass, in which the host at `busy` has one turn: it gets what came for it, `flood` included, and then does
+    /// one piece of work. The others have time for everything.
+    pub(super) fn run_one_turn(&mut self, time: Duration, busy: Place, flood: &[(SocketAddr, &[u8])]) {
+        self.now += time;
+        let mut batch = Batch::default();
+        for (from, datagram) in flood {
+            batch.push(*from, datagram);
+        }
+        while let Some(passing) = self.passing.pop_front_if(|passing| passing.arrives <= self.now) {
+            match self.arrive(passing) {
+                Some((place, from, bytes)) if place == busy => {
+                    batch.push(from, &bytes);
+                }
+                Some((place, from, bytes)) => self.deliver(place, from, &bytes),
+                None => {}
+            }
+        }
+        self.deliver_batch(busy, &mut batch);
+        self.tend(busy);
+        for place in (0..self.hosts.len()).filter(|place| *place != busy) {
+            let mut turns = 0;
+            while self.tend(place) {
                 turns += 1;
                 assert!(turns < MAX_TURNS, "host {place} runs in circles at {}", self.now);
             }

@@ -1,13 +1,18 @@
 //! Scenarios: a few whole engines in one process and in virtual time, each test a rule that no single module keeps alone.
 
+mod amplification;
 mod batches;
+mod bent;
 mod directory;
 mod ethernet;
+mod gate;
 mod handshakes;
 mod lab;
+mod limits;
 mod networks;
 mod offloads;
 mod paths;
+mod stranger;
 mod supernodes;
 mod switch;
 mod twins;

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
 
 use super::lab::{Lab, Place, intact, link};
-use crate::{Event, Role};
+use crate::{Event, Role, wire::control::Control};
 
 const DATA: u8 = 3;
 
@@ -108,7 +108,7 @@ fn a_request_of_a_replaced_machine_does_not_change_the_registration() {
     assert_eq!(lab.status(other, network).members, 1);
 }
 
-/// The node's next data datagram to the supernode is kept back; what it was.
+/// A datagram of the node to the supernode, long enough to be answered with a question, is kept back; what it was.
 fn keep_back_next(lab: &mut Lab, [supernode, node]: [Place; 2], seconds: u64) -> Vec<u8> {
     let kept = Rc::new(RefCell::new(None));
     let keep = Rc::clone(&kept);
@@ -119,6 +119,8 @@ fn keep_back_next(lab: &mut Lab, [supernode, node]: [Place; 2], seconds: u64) ->
         }
         !first
     });
+    let supernode_key = lab.key(supernode);
+    lab.tell(node, &supernode_key, Control::Ping { token: 1 });
     lab.run_seconds(seconds);
     lab.wire = intact();
     kept.take().unwrap()

@@ -9,8 +9,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Batch, Config, Engine, Outbox, Role, Time,
+    Batch, Config, Engine, Limits, Outbox, Role, Time,
     content::Content,
+    gate::{open_cookie, put_first_mac, put_second_mac},
     peers::Path,
     sessions::{Lifetime, Session},
     wire::{
@@ -59,7 +60,7 @@ fn identities() -> [Identity; 2] {
     })
 }
 
-/// The datagram with message 1 of A.5, and what its maker keeps.
+/// The datagram with message 1 of A.5 as far as its MACs, and what its maker keeps.
 fn initiation() -> (Vec<u8>, Initiator<SalsaPoly>) {
     let [initiator, responder] = identities();
     let mut datagram = Vec::new();
@@ -101,6 +102,7 @@ fn engine(identity: Identity) -> Engine {
         identity,
         work: Work::REQUIRED,
         role: Role::Node,
+        limits: Limits::default(),
     };
     Engine::new(config, Box::new(ChaCha20Rng::seed_from_u64(1)))
 }
@@ -132,7 +134,17 @@ fn initiator_engine() -> Engine {
 #[test]
 fn the_handshake_datagrams_of_the_page_are_made() {
     assert_eq!(VERSION, 1);
-    assert_eq!(initiation().0, vector("A.5", "initiation"));
+    let [_, responder] = identities();
+    let (mut with_first, _) = initiation();
+    put_first_mac(&responder.public(), &mut with_first);
+    let mut datagram = Vec::new();
+    put_second_mac(None, &with_first, &mut datagram);
+    assert_eq!(datagram, vector("A.5", "initiation"));
+    let cookie_datagram = vector("A.5", "cookie");
+    let cookie = open_cookie(&responder.public(), &cookie_datagram, &with_first).expect("a cookie for the initiation");
+    datagram.clear();
+    put_second_mac(Some(cookie), &with_first, &mut datagram);
+    assert_eq!(datagram, vector("A.5", "initiation with the cookie"));
     let (response, keys) = response();
     assert_eq!(response, vector("A.5", "response"));
     assert_eq!(keys.handshake_hash.to_vec(), vector("A.5", "handshake hash"));

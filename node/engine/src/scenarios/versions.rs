@@ -113,7 +113,7 @@ fn answers_are_short_and_few() {
     let mut lab = Lab::new();
     let supernode = lab.add(Role::Supernode);
     let stranger = SocketAddr::from(([10, 7, 7, 7], 9600));
-    let mut initiation = vec![0; 144];
+    let mut initiation = vec![0; 176];
     initiation[..8].copy_from_slice(&[INITIATION, 2, 0, 0, 9, 9, 9, 9]);
     for _ in 0..1000 {
         lab.deliver(supernode, stranger, &initiation);

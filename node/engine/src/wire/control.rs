@@ -664,4 +664,4 @@ where
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

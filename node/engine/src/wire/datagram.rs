@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! byte       0        1        2     3     4          8          12
-//! initiation 1        version  0     0     sender     Noise message 1 …
+//! initiation 1        version  0     0     sender     Noise message 1, and two MACs (see `gate`)
 //! response   2        version  0     0     receiver   sender     Noise message 2 …
 //! data       3        flags    0     0     receiver   counter (8 bytes)     sealed …
 //! relay      4        flags    0     0     destination source    inner datagram …
 //! first      5        flags    0     0     destination node id (16 bytes) source inner datagram …
 //! hint       6        what     0     0     index
 //! version    6        2        version 0   index
+//! forward    7        supernode (3 bytes)  destination source     inner datagram …
+//! passed     8        supernode (3 bytes)  destination source     inner datagram …
+//! cookie     9        version  0     0     receiver   nonce, sealed cookie (see `gate`)
 //! ```
 //! *sender* and *receiver* are session indexes, each chosen at random by the end that receives under it; *destination*
 //! and *source* are relay indexes, given out by the supernode. A data datagram's first 16 bytes are authenticated as
@@ -46,6 +49,7 @@ const RELAY_FIRST: u8 = 5;
 const HINT: u8 = 6;
 const FORWARD: u8 = 7;
 const PASSED: u8 = 8;
+const COOKIE: u8 = 9;
 
 const UNKNOWN_REGISTRATION: u8 = 0;
 const UNKNOWN_SESSION: u8 = 1;
@@ -80,7 +84,7 @@ impl SupernodeTag {
 }
 
 /// Whom a relay datagram is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RelayTarget {
     /// A registration.
     Index(RelayIndex),
@@ -107,7 +111,6 @@ pub(crate) enum Datagram<'a> {
     Initiation {
         version: u8,
         sender: SessionIndex,
-        message: &'a [u8],
     },
     Response {
         version: u8,
@@ -115,8 +118,16 @@ pub(crate) enum Datagram<'a> {
         sender: SessionIndex,
         message: &'a [u8],
     },
+    /// The answer of a responder under load.
+    Cookie {
+        version: u8,
+        receiver: SessionIndex,
+    },
     /// The sealed part is all behind [`DATA_HEADER`].
-    Data { receiver: SessionIndex, counter: u64 },
+    Data {
+        receiver: SessionIndex,
+        counter: u64,
+    },
     Relay {
         destination: RelayTarget,
         source: RelayIndex,
@@ -155,7 +166,6 @@ impl<'a> Datagram<'a> {
             INITIATION => Self::Initiation {
                 version: second,
                 sender: SessionIndex(reader.u32()?),
-                message: reader.rest(),
             },
             RESPONSE => Self::Response {
                 version: second,
@@ -199,11 +209,15 @@ impl<'a> Datagram<'a> {
                 source: RelayIndex(reader.u32()?),
                 inner: reader.rest(),
             },
+            COOKIE => Self::Cookie {
+                version: second,
+                receiver: SessionIndex(reader.u32()?),
+            },
             _ => return Err(Malformed),
         })
     }
 
-    /// Whether this is part of a handshake.
+    /// Whether this is a message of a handshake.
     pub(crate) fn is_handshake(&self) -> bool {
         matches!(self, Self::Initiation { .. } | Self::Response { .. })
     }
@@ -218,6 +232,12 @@ pub(crate) fn put_response(bytes: &mut Vec<u8>, receiver: SessionIndex, sender: 
     bytes.extend_from_slice(&[RESPONSE, VERSION, 0, 0]);
     bytes.extend_from_slice(&receiver.0.to_be_bytes());
     bytes.extend_from_slice(&sender.0.to_be_bytes());
+}
+
+/// What a cookie's nonce and the sealed cookie follow.
+pub(crate) fn put_cookie(bytes: &mut Vec<u8>, receiver: SessionIndex) {
+    bytes.extend_from_slice(&[COOKIE, VERSION, 0, 0]);
+    bytes.extend_from_slice(&receiver.0.to_be_bytes());
 }
 
 pub(crate) fn put_data(bytes: &mut Vec<u8>, receiver: SessionIndex, counter: u64) {
@@ -286,9 +306,13 @@ mod tests {
         let expected = Datagram::Initiation {
             version: VERSION,
             sender: SessionIndex(7),
-            message: b"one",
         };
         assert_eq!(Datagram::parse(&bytes), Ok(expected));
+
+        bytes.clear();
+        put_cookie(&mut bytes, SessionIndex(7));
+        let (version, receiver) = (VERSION, SessionIndex(7));
+        assert_eq!(Datagram::parse(&bytes), Ok(Datagram::Cookie { version, receiver }));
 
         bytes.clear();
         put_response(&mut bytes, SessionIndex(7), SessionIndex(8));
@@ -373,7 +397,7 @@ mod tests {
         fn any_bytes_parse_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let parsed = Datagram::parse(&bytes);
             let shortest = match bytes.first() {
-                Some(1) => 8,
+                Some(1 | 9) => 8,
                 Some(6) if bytes.get(1).is_some_and(|what| *what > 3) => usize::MAX,
                 Some(6) => 8,
                 Some(2 | 4 | 7 | 8) => 12,

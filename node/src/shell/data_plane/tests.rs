@@ -7,7 +7,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, Work};
-use farlan_engine::Role;
+use farlan_engine::{Limits, Role};
 use farlan_netconf::{NetworkName, Parameters};
 use socket2::{Domain, Socket, Type};
 
@@ -21,6 +21,7 @@ fn config() -> Config {
         identity: Identity::generate(&mut random, Work::NONE),
         work: Work::NONE,
         role: Role::Node,
+        limits: Limits::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use farlan_crypto::{Identity, Seed, Work};
-use farlan_engine::{Anchor, Batch, Config, Engine, Event, Join, NetworkHandle, Outbox, Received, Role, Time};
+use farlan_engine::{Anchor, Batch, Config, Engine, Event, Join, Limits, NetworkHandle, Outbox, Received, Role, Time};
 use farlan_netconf::Policy;
 
 use super::{
@@ -85,6 +85,7 @@ impl Lab {
             identity: identity(this.secret),
             work: Work::NONE,
             role: this.role,
+            limits: Limits::default(),
         };
         let mut engine = Engine::new(config, Box::new(random));
         this.starts += 1;

@@ -17,7 +17,14 @@ fn place_for_test() -> Place {
     }
 }
 
-fn all() -> Vec<Control> {
+/// The kinds that the parser knows.
+pub(crate) fn known_kinds() -> Vec<u8> {
+    let known = |kind: &u8| Control::decode(*kind, &[]) != Ok(None);
+    (1..=u8::MAX).filter(known).collect()
+}
+
+/// A message of each kind.
+pub(crate) fn all() -> Vec<Control> {
     let member_key = DirectoryKey::from_bytes([1; 16]);
     let world = WorldId::from_bytes([6; 16]);
     let address_key = DirectoryKey::from_bytes([2; 16]);
@@ -138,6 +145,14 @@ fn all() -> Vec<Control> {
             bytes: vec![1, 2, 3],
         },
     ]
+}
+
+#[test]
+fn there_is_an_example_of_each_kind() {
+    let mut kinds: Vec<u8> = all().iter().map(Control::kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, known_kinds());
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! How often this engine says that it does not know something: nothing shows who asked.
+
+use std::time::Duration;
+
+use crate::{
+    Time,
+    handshakes::Via,
+    rates::{Meter, Meters, Prefix, Rate},
+    wire::datagram::SupernodeTag,
+};
+
+/// Hints to one /24 or /56, or over one other supernode.
+const RATE: Rate = Rate::per_second(20, Duration::from_secs(2));
+
+/// Hints in all.
+const RATE_IN_ALL: Rate = Rate::per_second(1000, Duration::from_secs(1));
+
+/// Of those asking, so many are counted at one time.
+const MAX_COUNTED: usize = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Asker {
+    Near(Prefix),
+    Over(SupernodeTag),
+}
+
+/// The hints sent lately.
+#[derive(Debug)]
+pub(crate) struct Hints {
+    all: Meter,
+    askers: Meters<Asker>,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self {
+            all: Meter::default(),
+            askers: Meters::new(RATE, MAX_COUNTED),
+        }
+    }
+}
+
+impl Hints {
+    pub(crate) fn allow(&mut self, now: Time, to: Via) -> bool {
+        let asker = match to {
+            Via::Direct(address) => Asker::Near(Prefix::of(address)),
+            Via::Passed { sibling, .. } => Asker::Over(sibling),
+            // Only supernodes give hints, and nothing is relayed to them.
+            Via::Relay { .. } => return false,
+        };
+        self.askers.take(now, asker) && self.all.take(now, &RATE_IN_ALL, 1)
+    }
+}
