@@ -11,7 +11,10 @@ pub fn secret_file(text: &[u8]) {
     let line = secret_file::line(&seed);
     let again = secret_file::parse(line.as_bytes()).expect("what is written can be read");
     assert_eq!(again.as_bytes(), seed.as_bytes());
-    assert!(line.trim_end().eq_ignore_ascii_case(String::from_utf8_lossy(text).trim_end_matches('\n')));
+    assert!(
+        line.trim_end()
+            .eq_ignore_ascii_case(String::from_utf8_lossy(text).trim_end_matches('\n'))
+    );
 }
 
 #[cfg(test)]

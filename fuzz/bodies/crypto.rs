@@ -42,8 +42,7 @@ pub(crate) fn noise(input: &[u8]) {
     };
     let (initiator, responder) = pair();
     let mut first = Vec::new();
-    let begun =
-        Initiator::<SalsaPoly>::start(PROLOGUE, &initiator, &responder.public(), [7; 32], payload, &mut first);
+    let begun = Initiator::<SalsaPoly>::start(PROLOGUE, &initiator, &responder.public(), [7; 32], payload, &mut first);
     let begun = begun.expect("the keys are good");
     let changed = bend(&mut first, &flaws[..6]);
     let mut received = Vec::new();

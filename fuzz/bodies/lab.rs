@@ -99,7 +99,8 @@ pub(crate) struct Lab<'a> {
 impl<'a> Lab<'a> {
     /// Hosts that know their supernode; a third node where `third` says so. Nothing has been sent yet.
     pub(crate) fn new(third: bool, wire: Wire<'a>) -> Self {
-        let identity = |seed: u8| Identity::from_seed(Seed::from_bytes([seed; 32]), Work::NONE).expect("no work is asked for");
+        let identity =
+            |seed: u8| Identity::from_seed(Seed::from_bytes([seed; 32]), Work::NONE).expect("no work is asked for");
         let now = Time::ZERO + Duration::from_secs(1);
         let mut hosts = Vec::new();
         for place in 0..if third { 4 } else { 3 } {
@@ -171,7 +172,10 @@ impl<'a> Lab<'a> {
 
     /// Everybody joins and speaks to Berta: their sessions stand.
     pub(crate) fn meet(&mut self) {
-        for (place, networks) in [(ALICE, [FRIENDS, STRANGERS, ALICES]), (BERTA, [FRIENDS, STRANGERS, BERTAS])] {
+        for (place, networks) in [
+            (ALICE, [FRIENDS, STRANGERS, ALICES]),
+            (BERTA, [FRIENDS, STRANGERS, BERTAS]),
+        ] {
             for network in networks {
                 self.join(place, network);
             }
@@ -275,7 +279,9 @@ impl<'a> Lab<'a> {
         let mut batch = Batch::default();
         batch.push(source, datagram);
         let mut out = Outbox::default();
-        self.hosts[place].engine.handle_datagrams(self.now, &mut batch, &mut out);
+        self.hosts[place]
+            .engine
+            .handle_datagrams(self.now, &mut batch, &mut out);
         for (transmit, bytes) in batch.onward() {
             assert!(bytes.len() <= datagram.len(), "nothing grows where it is passed on");
             out.datagrams.push(*transmit, bytes);
@@ -398,7 +404,11 @@ impl<'a> Lab<'a> {
             .find(|(_, sender)| frame[6..12] == *plan.mac(&sender.id).as_bytes());
         let (_, sender) = sender.expect("on a network of strangers each speaks for itself");
         if let Some(source) = ipv6_source(frame) {
-            let own = [plan.ipv6(&sender.id), plan.link_local(&sender.id), Ipv6Addr::UNSPECIFIED];
+            let own = [
+                plan.ipv6(&sender.id),
+                plan.link_local(&sender.id),
+                Ipv6Addr::UNSPECIFIED,
+            ];
             assert!(own.contains(&source), "{source} is not its sender's");
         }
     }

@@ -11,25 +11,41 @@ use farlan_netconf::{
 
 /// Input: bytes in the place of each small document. What is read is written as it stood there: there is one encoding.
 pub(crate) fn documents(input: &[u8]) {
-    canonical(input, |reader| Parameters::decode(reader).ok(), |parameters, out| {
-        parameters.encode(out);
-        // Ids and secrets can be made of whatever was taken.
-        assert_eq!(parameters.id(), parameters.clone().id());
-    });
-    canonical(input, |reader| Subnet::decode(reader).ok(), |subnet, out| {
-        subnet.encode(out);
-        assert!(subnet.contains(subnet.address()) && subnet.contains(subnet.broadcast()));
-        assert_eq!(subnet.to_string().parse(), Ok(*subnet));
-    });
-    canonical(input, |reader| Endpoint::decode(reader).ok(), |endpoint, out| {
-        endpoint.encode(out);
-        assert_eq!(endpoint.to_string().parse().as_ref(), Ok(endpoint));
-    });
-    canonical(input, |reader| NodePrefix::decode(reader).ok(), |prefix, out| {
-        prefix.encode(out);
-        let (low, high) = prefix.bounds();
-        assert!(low <= high && prefix.matches(&low) && prefix.matches(&high));
-    });
+    canonical(
+        input,
+        |reader| Parameters::decode(reader).ok(),
+        |parameters, out| {
+            parameters.encode(out);
+            // Ids and secrets can be made of whatever was taken.
+            assert_eq!(parameters.id(), parameters.clone().id());
+        },
+    );
+    canonical(
+        input,
+        |reader| Subnet::decode(reader).ok(),
+        |subnet, out| {
+            subnet.encode(out);
+            assert!(subnet.contains(subnet.address()) && subnet.contains(subnet.broadcast()));
+            assert_eq!(subnet.to_string().parse(), Ok(*subnet));
+        },
+    );
+    canonical(
+        input,
+        |reader| Endpoint::decode(reader).ok(),
+        |endpoint, out| {
+            endpoint.encode(out);
+            assert_eq!(endpoint.to_string().parse().as_ref(), Ok(endpoint));
+        },
+    );
+    canonical(
+        input,
+        |reader| NodePrefix::decode(reader).ok(),
+        |prefix, out| {
+            prefix.encode(out);
+            let (low, high) = prefix.bounds();
+            assert!(low <= high && prefix.matches(&low) && prefix.matches(&high));
+        },
+    );
 }
 
 fn canonical<T>(input: &[u8], read: impl Fn(&mut Reader<'_>) -> Option<T>, write: impl Fn(&T, &mut Vec<u8>)) {
@@ -72,7 +88,9 @@ fn shown<T: FromStr + Display + PartialEq>(text: &str) -> Option<T> {
 /// Input: what a world's operator signs, and how it is bent afterwards. Only what the operator signed is taken, and it has
 /// one encoding.
 pub(crate) fn world(input: &[u8]) {
-    let Some((&how, rest)) = input.split_first() else { return };
+    let Some((&how, rest)) = input.split_first() else {
+        return;
+    };
     let mut bytes = signed(rest);
     let genuine = bytes.clone();
     if how & 1 != 0 {
@@ -95,7 +113,9 @@ pub(crate) fn world(input: &[u8]) {
 /// Input: a text in the place of a link, or the bytes of one without its checksum. What is read is written so that it is
 /// read as the same.
 pub(crate) fn link(input: &[u8]) {
-    let Some((&how, rest)) = input.split_first() else { return };
+    let Some((&how, rest)) = input.split_first() else {
+        return;
+    };
     let text = match how % 3 {
         0 => String::from_utf8_lossy(rest).into_owned(),
         // The begin of the bytes, and a world behind it.
@@ -164,6 +184,7 @@ fn spoken(bytes: &[u8]) -> Vec<u8> {
 fn people() -> &'static [Identity; 4] {
     static PEOPLE: OnceLock<[Identity; 4]> = OnceLock::new();
     PEOPLE.get_or_init(|| {
-        [1, 2, 3, 4].map(|seed| Identity::from_seed(Seed::from_bytes([seed; 32]), Work::NONE).expect("no work is asked for"))
+        [1, 2, 3, 4]
+            .map(|seed| Identity::from_seed(Seed::from_bytes([seed; 32]), Work::NONE).expect("no work is asked for"))
     })
 }

@@ -144,7 +144,11 @@ pub(crate) fn take(lab: &mut Lab<'_>, step: Step, plan: &mut Plan<'_>) -> bool {
 
 fn pair(lab: &Lab<'_>, plan: &mut Plan<'_>) -> (usize, usize) {
     let (from, to) = plan.one_of(&[(ALICE, BERTA), (BERTA, ALICE), (ALICE, BERTA), (3, BERTA)]);
-    if from < lab.hosts.len() { (from, to) } else { (ALICE, BERTA) }
+    if from < lab.hosts.len() {
+        (from, to)
+    } else {
+        (ALICE, BERTA)
+    }
 }
 
 /// Kinds of control messages that nodes send each other, and those between nodes and supernodes; some that nobody knows.
@@ -263,7 +267,16 @@ fn frame(lab: &Lab<'_>, plan: &mut Plan<'_>, (from, to): (usize, usize), network
         foreign,
         mac(to),
     ];
-    let sources = [mac(from), mac(from), mac(from), mac(from), mac(to), foreign, [0xff; 6], mac(from)];
+    let sources = [
+        mac(from),
+        mac(from),
+        mac(from),
+        mac(from),
+        mac(to),
+        foreign,
+        [0xff; 6],
+        mac(from),
+    ];
     let mut frame = destinations[usize::from(choice & 7)].to_vec();
     let source = sources[usize::from(choice >> 3 & 7)];
     frame.extend_from_slice(&source);
@@ -361,7 +374,11 @@ fn parts(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
             continue;
         }
         let bytes = message.chunks(size).nth(usize::from(position)).unwrap_or_default();
-        let count = if flaw & 2 != 0 && step == flaw >> 3 { count + 1 } else { count };
+        let count = if flaw & 2 != 0 && step == flaw >> 3 {
+            count + 1
+        } else {
+            count
+        };
         let part = [&[5, 0, number, position, count][..], bytes].concat();
         said |= lab.say(from, to, &part);
     }
@@ -371,7 +388,11 @@ fn parts(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
 /// Frames of one turn from the card of Alice or a third node, with labels as the kernel gives them or any.
 fn card(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
     let choice = plan.byte();
-    let from = if choice & 1 != 0 && lab.hosts.len() > 3 { 3 } else { ALICE };
+    let from = if choice & 1 != 0 && lab.hosts.len() > 3 {
+        3
+    } else {
+        ALICE
+    };
     let network = usize::from(choice >> 1) % NETWORKS;
     // Nothing of Berta's own network is asked for, so that whatever comes there is wrong.
     if network == BERTAS {
@@ -466,7 +487,11 @@ fn wrapped(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
     let indexes = [alice, berta, 0, u32::from(choice)];
     let mut bytes = vec![plan.one_of(&[4, 4, 4, 5, 7, 8])];
     let tag = *lab.hosts[SUPERNODE].id.as_bytes();
-    bytes.extend_from_slice(&if choice & 1 == 0 { [0; 3] } else { [tag[0], tag[1], tag[2]] });
+    bytes.extend_from_slice(&if choice & 1 == 0 {
+        [0; 3]
+    } else {
+        [tag[0], tag[1], tag[2]]
+    });
     let which = plan.byte();
     match bytes[0] {
         5 => bytes.extend_from_slice(lab.hosts[usize::from(which & 3) % 3].id.as_bytes()),
@@ -479,7 +504,11 @@ fn wrapped(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
         spoken(lab, plan)
     };
     bytes.extend_from_slice(&inner);
-    let (from, to) = if choice & 2 == 0 { (ALICE, SUPERNODE) } else { (SUPERNODE, ALICE) };
+    let (from, to) = if choice & 2 == 0 {
+        (ALICE, SUPERNODE)
+    } else {
+        (SUPERNODE, ALICE)
+    };
     let relayed = |lab: &Lab<'_>| lab.hosts[to].engine.counters().relayed;
     let (before, refused) = (relayed(lab), lab.refused());
     let source = lab.hosts[from].address;
@@ -498,7 +527,11 @@ fn local(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
     match choice & 7 {
         0 => {
             // Each stays in what is its own alone.
-            let allowed = if place == ALICE { network != BERTAS } else { network != 2 };
+            let allowed = if place == ALICE {
+                network != BERTAS
+            } else {
+                network != 2
+            };
             if allowed {
                 lab.join(place, network);
             }
@@ -533,7 +566,9 @@ fn local(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
             if let Some(handle) = lab.hosts[place].handles[network] {
                 let address = IpAddr::from([10, 128, 16, plan.byte()]);
                 let token = u64::from(choice);
-                lab.hosts[place].engine.ping(now, Target::Address(handle, address), token);
+                lab.hosts[place]
+                    .engine
+                    .ping(now, Target::Address(handle, address), token);
             }
         }
         _ => {

@@ -9,6 +9,10 @@
 //! | `POST /v1/join` with [`JoinRequest`] | [`JoinReply`] |
 //! | `POST /v1/host` with [`HostRequest`] | [`HostReply`] |
 //! | `POST /v1/leave` with [`LeaveRequest`] | [`LeaveReply`] |
+//! | `GET /v1/opened` | a list of [`OpenedNetwork`] |
+//! | `POST /v1/open` with [`OpenRequest`] | [`OpenedNetwork`] |
+//! | `POST /v1/close` with [`OpenRequest`] | [`OpenedNetwork`] |
+//! | `GET /metrics` | counters and gauges, in the text format of Prometheus |
 //! | `POST /v1/down` | [`DownReply`]; the daemon ends |
 //! | `POST /v1/ping` with [`PingRequest`] | [`PingReply`] |
 //! | `POST /v1/supernodes/add` with [`AddRequest`] | [`ConfiguredWorld`] |
@@ -18,12 +22,14 @@
 //! it in the header `farlan-schema`, as every answer does. Fields are only ever added within a version, and readers
 //! ignore those they do not know. A failure is an [`ErrorReply`] with a status of 400 or above.
 
+mod metrics;
 mod schema;
 mod server;
 
+pub use metrics::exposition;
 pub use schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, Network, Peer, PeerNetwork, PingReply, PingRequest, RemoveRequest, SCHEMA, Status, Supernode, Twin,
-    WorldSupernode, milliseconds,
+    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork, PingReply, PingRequest, RemoveRequest,
+    SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
 pub use server::{Answer, Server, daemon_router, finish};

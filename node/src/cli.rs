@@ -4,6 +4,7 @@ pub mod client;
 mod commands;
 pub mod config_check;
 mod foreground;
+mod opening;
 pub mod output;
 mod pinging;
 pub mod presence;
@@ -88,6 +89,29 @@ enum Command {
         /// Its name, label, id or interface
         network: String,
     },
+    /// Let strangers reach ports of this machine, or show what they may reach
+    ///
+    /// On open networks (policy strangers) a filter lets in answers to what this machine began, pings, listed games, and
+    /// what is opened here; it stays open over restarts. Networks of friends have no filter.
+    Open {
+        /// PORT, PORT/tcp, PORT/udp, PORT-PORT/…, or the name of a listed game; without it, what is open is shown
+        ports: Option<String>,
+        /// In which network [default: the only one of strangers]
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+    },
+    /// Close ports that were opened to strangers
+    ///
+    /// Whoever is connected to them is cut off.
+    Close {
+        /// PORT, PORT/tcp, PORT/udp, PORT-PORT/…, or the name of a listed game
+        ports: String,
+        /// In which network [default: the only one of strangers]
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+    },
+    /// Print what the daemon counts, in the text format of Prometheus
+    Metrics,
     /// Stop the daemon; its networks are remembered
     ///
     /// The peers are told, the cards vanish, and the daemon ends. It is in the same networks again when it is started the
@@ -228,6 +252,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Host(host) => commands::host(configuration, &client, &mut output, host).await,
             Command::Join { target } => commands::join(configuration, &client, &mut output, target).await,
             Command::Leave { network } => commands::leave(&client, &mut output, network).await,
+            Command::Open { ports: None, network } => opening::show(&client, &mut output, network).await,
+            Command::Open {
+                ports: Some(ports),
+                network,
+            } => opening::open(&client, &mut output, ports, network).await,
+            Command::Close { ports, network } => opening::close(&client, &mut output, ports, network).await,
+            Command::Metrics => commands::metrics(&client, &mut output).await,
             Command::Status => commands::status(&client, &mut output).await,
             Command::Networks => commands::networks(&client, &mut output).await,
             Command::Peers => commands::peers(&client, &mut output).await,
@@ -255,6 +286,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         socket: global.socket.unwrap_or(config.socket),
         port: global.port.unwrap_or(config.port),
         hide_address: config.hide_address,
+        games: config.strangers.games,
         offloads: config.offloads,
         supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),
     }
@@ -323,6 +355,12 @@ mod tests {
             "farlan supernode list",
             "farlan supernode remove abcdefghij",
             "farlan down",
+            "farlan open",
+            "farlan open 25565/tcp",
+            "farlan open 27015-27030/udp --network earth --json",
+            "farlan open minecraft",
+            "farlan close 25565",
+            "farlan metrics",
             "farlan config check --config F --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
@@ -335,6 +373,8 @@ mod tests {
             "farlan",
             "farlan fly",
             "farlan join",
+            "farlan close",
+            "farlan open 1 2",
             "farlan up --port 70000",
             "farlan up --supernode nonsense",
             "farlan up --log farlan=loud",

@@ -9,7 +9,7 @@ use farlan_crypto::Work;
 use farlan_netconf::{Link, World};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{failure::Failure, logs::LogFilter};
+use crate::{failure::Failure, games::Games, logs::LogFilter};
 
 /// Where the configuration is looked for when no other place is named.
 pub const DEFAULT_PATH: &str = "/etc/farlan/farlan.toml";
@@ -28,10 +28,20 @@ pub struct Config {
     pub supernodes: Vec<SupernodeLink>,
     /// Whether strangers, on open networks, reach this node over supernodes only and do not learn where it is.
     pub hide_address: bool,
+    /// What strangers, on open networks, may reach.
+    pub strangers: Strangers,
     /// What is logged.
     pub log: LogFilter,
     /// Which offloads may be used.
     pub offloads: Offloads,
+}
+
+/// What strangers, on open networks, may reach on this machine besides what `farlan open` opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Strangers {
+    /// Listed games.
+    pub games: Games,
 }
 
 /// Offloads that are used where the system has them, and that can be forbidden where a driver misbehaves.
@@ -64,6 +74,7 @@ impl Default for Config {
             state_dir: "/var/lib/farlan".into(),
             supernodes: Vec::new(),
             hide_address: false,
+            strangers: Strangers::default(),
             log: LogFilter::default(),
             offloads: Offloads::default(),
         }
@@ -166,7 +177,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 9, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 10, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 
@@ -186,6 +197,14 @@ mod tests {
                 "c.toml:2: \"farlan:x\"…: the link is mistyped or cut",
             ),
             ("port 9600", "c.toml:1: "),
+            (
+                "[strangers]\ngames = [\"chess\"]\n",
+                "c.toml:2: \"chess\" is neither a port",
+            ),
+            (
+                "[strangers]\ngames = 7\n",
+                "c.toml:2: true, false or a list of names of games",
+            ),
             (
                 "[offloads]\nsend = false\nsent = true\n",
                 "c.toml:3: unknown field `sent`, expected one of `card`, `send`, `receive`",

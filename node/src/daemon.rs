@@ -8,6 +8,7 @@ mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod networks;
+mod opened;
 mod ping;
 mod reload;
 mod resolver;
@@ -38,6 +39,7 @@ use crate::{
     api::{DownReply, SCHEMA, Server, daemon_router},
     config::Offloads,
     failure::Failure,
+    games::Games,
     notify::Notifier,
     shell::{DataPlane, Request, Snapshot, Underlay, UnderlayOffloads},
     signals::{Asked, Signals},
@@ -62,6 +64,8 @@ pub struct Settings {
     pub supernodes: Vec<World>,
     /// Whether strangers do not learn where this node is.
     pub hide_address: bool,
+    /// Which listed games strangers may reach.
+    pub games: Games,
     /// Which offloads may be used.
     pub offloads: Offloads,
 }
@@ -134,6 +138,7 @@ impl Running {
     async fn take_up(daemon: Arc<Daemon>, events: mpsc::Receiver<Event>, settings: Settings) -> Result<Self, Failure> {
         let hide = settings.hide_address;
         daemon.data_plane.send(Request::SetHideAddress { hide }).await?;
+        daemon.book.lock().await.networks.set_games(&settings.games);
         daemon.restore(settings.supernodes).await?;
         let server = Server::start(&settings.socket, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));

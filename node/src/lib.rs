@@ -8,6 +8,7 @@
 //! | [`cli`] | the command line |
 //! | [`config`] | the TOML configuration and its errors |
 //! | [`state`] | the state directory: lock, secrets, files |
+//! | [`games`], [`ports`] | listed games, and what strangers may reach |
 //! | [`failure`] | what can go wrong for a user, with its exit code |
 //! | [`logs`] | logging to standard error |
 //! | [`signals`] | the signals a daemon obeys |
@@ -24,8 +25,10 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod failure;
+pub mod games;
 pub mod logs;
 pub mod notify;
+pub mod ports;
 pub mod shell;
 pub mod signals;
 pub mod state;

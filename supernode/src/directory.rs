@@ -456,7 +456,10 @@ mod tests {
         assert_eq!(config("").unwrap().limits.limits(), Limits::default());
         let limits = config("limits.registrations = 7\nlimits.relay_source_mbit = 8\nlimits.relay_pair_mbit = 0\n");
         let limits = limits.unwrap().limits.limits();
-        assert_eq!((limits.registrations, limits.relay_source, limits.relay_pair), (7, 1_000_000, 0));
+        assert_eq!(
+            (limits.registrations, limits.relay_source, limits.relay_pair),
+            (7, 1_000_000, 0)
+        );
         assert!(config("limits.registrations = 0\n").is_err());
         assert!(config("limits.unheard_of = 1\n").is_err());
         let written = configuration(9600, &[]).replace("#limits", "limits");

@@ -18,7 +18,14 @@ const NAMES: [&str; 7] = [
 ];
 
 /// Where the programs' code is.
-const SOURCES: [&str; 6] = ["crypto/src", "netconf/src", "node", "supernode/src", "tap/src", "tap/offload/src"];
+const SOURCES: [&str; 6] = [
+    "crypto/src",
+    "netconf/src",
+    "node",
+    "supernode/src",
+    "tap/src",
+    "tap/offload/src",
+];
 
 #[test]
 fn every_parser_has_a_fuzz_target() {
@@ -31,7 +38,10 @@ fn every_parser_has_a_fuzz_target() {
     assert!(found.len() > 20, "{found:?}");
     let listed: BTreeSet<String> = rows().into_keys().collect();
     let missing: Vec<_> = found.difference(&listed).collect();
-    assert!(missing.is_empty(), "not in fuzz/README.md, with a target that reaches it: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "not in fuzz/README.md, with a target that reaches it: {missing:?}"
+    );
     let gone: Vec<_> = listed.difference(&found).collect();
     assert!(gone.is_empty(), "in fuzz/README.md, and not in the code: {gone:?}");
 }
@@ -48,10 +58,16 @@ fn every_fuzz_target_is_described_and_has_a_corpus_that_a_test_replays() {
         }
     }
     for target in &targets {
-        assert!(text.contains(&format!("`{target}`")), "fuzz/README.md does not name {target}");
+        assert!(
+            text.contains(&format!("`{target}`")),
+            "fuzz/README.md does not name {target}"
+        );
         let corpus = root().join("fuzz/corpus").join(format!("{target}.hex"));
         assert!(corpus.is_file(), "{} is missing", corpus.display());
-        assert!(tests.contains(&format!("(\"{target}\"")), "no test replays the corpus of {target}");
+        assert!(
+            tests.contains(&format!("(\"{target}\"")),
+            "no test replays the corpus of {target}"
+        );
     }
     for (parser, target) in rows() {
         assert!(targets.contains(&target), "{parser}: there is no target {target}");
@@ -71,7 +87,11 @@ fn rows() -> BTreeMap<String, String> {
 
 /// The parsers of a file, as `Type::name` or `module::name`. Its tests, which stand last, are left out.
 fn parsers(file: &Path) -> Vec<String> {
-    let is_test = |part: &std::ffi::OsStr| ["tests", "tests.rs", "scenarios", "fuzzing.rs"].iter().any(|name| part == *name);
+    let is_test = |part: &std::ffi::OsStr| {
+        ["tests", "tests.rs", "scenarios", "fuzzing.rs"]
+            .iter()
+            .any(|name| part == *name)
+    };
     if file.strip_prefix(root()).unwrap_or(file).iter().any(is_test) {
         return Vec::new();
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use farlan_tests::sim::{
-    BROADCAST, Family, HostId, Kind, LinkQuality, NetId, ReproducibleRandom, Scene, for_each_seed, payload_frame,
+    BROADCAST, Family, HostId, Kind, LinkQuality, NetId, ReproducibleRandom, Scene, for_each_seed,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -132,10 +132,8 @@ fn speak(scene: &mut Scene, state: &State, random: &mut ReproducibleRandom, step
     }
     let (sender, receiver) = (scene.nodes[from], scene.nodes[to]);
     if random.chance(0.3) {
-        let mac = scene.lab.card(sender, network).mac();
-        scene
-            .lab
-            .send(sender, network, payload_frame(BROADCAST, mac, step, 200));
+        let frame = scene.lab.payload(sender, network, BROADCAST, step, 200);
+        scene.lab.send(sender, network, frame);
     }
     for family in [Family::V4, Family::V6] {
         if scene.lab.address(receiver, network, family).is_some() {
@@ -217,12 +215,9 @@ fn a_lan_comes_together_after_any_faults() {
                 "no answer in {network:?} in the end after {log:?}: {silent:?}"
             );
         }
-        let mac = scene.lab.card(scene.nodes[0], scene.network).mac();
-        let frame = scene.lab.send(
-            scene.nodes[0],
-            scene.network,
-            payload_frame(BROADCAST, mac, u64::MAX, 100),
-        );
+        let (first, network) = (scene.nodes[0], scene.network);
+        let frame = scene.lab.payload(first, network, BROADCAST, u64::MAX, 100);
+        let frame = scene.lab.send(first, network, frame);
         scene.lab.run(2 * SECOND);
         let others: Vec<usize> = scene.nodes[1..].iter().map(|node| node.index()).collect();
         assert_eq!(scene.lab.model().reached(frame), others);

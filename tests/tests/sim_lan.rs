@@ -250,8 +250,8 @@ fn two_networks_do_not_mix() {
         }
         // A broadcast in one is seen by its members only; the model panics at one that leaks.
         for (network, sender, expected) in [(first, 0, [1, 2]), (second, 1, [0, 3]), (first, 1, [0, 2])] {
-            let mac = lab.card(nodes[sender], network).mac();
-            let frame = lab.send(nodes[sender], network, payload_frame(BROADCAST, mac, 1, 64));
+            let frame = lab.payload(nodes[sender], network, BROADCAST, 1, 64);
+            let frame = lab.send(nodes[sender], network, frame);
             lab.run(2 * SECOND);
             assert_eq!(lab.model().reached(frame), expected.map(|node| nodes[node].index()));
         }

@@ -87,8 +87,7 @@ impl Aims {
 impl Aim {
     fn is_in_use(&self, now: Time) -> bool {
         let last = self.full.back().max(self.opening.back());
-        last.is_some_and(|at| now.since(*at) < WITHIN)
-            || self.answered.is_some_and(|at| now.since(at) < ANSWER_KEPT)
+        last.is_some_and(|at| now.since(*at) < WITHIN) || self.answered.is_some_and(|at| now.since(at) < ANSWER_KEPT)
     }
 }
 

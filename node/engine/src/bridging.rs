@@ -17,7 +17,7 @@ use crate::{
 impl Engine {
     /// Whether a frame that peer `id` sent into a network goes to the card. What is foreign in it is learned.
     pub(crate) fn let_in(&mut self, now: Time, id: PeerId, handle: NetworkHandle, frame: &[u8]) -> bool {
-        if !self.admits(id, handle, frame) {
+        if !self.admits(now, id, handle, frame) {
             return false;
         }
         let friends = self

@@ -1,17 +1,25 @@
 //! Named counters: drop, count, go on.
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// What happened to packets since the engine was made. Every drop has its reason here.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
         }
 
         impl Counters {
             /// Names and values, in a fixed order.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            /// What a counter counts, in a sentence; nothing if there is none of that name.
+            pub fn meaning(name: &str) -> Option<&'static str> {
+                match name {
+                    $(stringify!($name) => Some(concat!($($doc),*).trim_ascii()),)*
+                    _ => None,
+                }
             }
         }
     };
@@ -120,4 +128,40 @@ counters! {
     foreign_neighbour,
     /// Frames whose source IP was not the sender's own.
     foreign_source_ip,
+    /// Frames of strangers whose headers and lengths do not fit each other.
+    filtered_malformed,
+    /// Frames of strangers behind a VLAN tag.
+    filtered_tagged,
+    /// Frames of strangers that control links and bridges: STP, LLDP, 802.1X, CDP.
+    filtered_link_control,
+    /// Frames of strangers that are neither ARP nor IP.
+    filtered_ethertype,
+    /// Packets of strangers with IPv4 options or IPv6 extension headers that are not let in.
+    filtered_options,
+    /// Packets of strangers that hold another packet, or hide one.
+    filtered_tunnel,
+    /// Packets of strangers that are none of TCP, UDP and ICMP.
+    filtered_protocol,
+    /// IGMP and MLD of strangers.
+    filtered_membership,
+    /// IP fragments of strangers whose first one was not let in, or that overlap it.
+    filtered_fragment,
+    /// Packets of strangers for an IP address that is not this node's in the network.
+    filtered_destination,
+    /// DHCP and DHCPv6 of strangers.
+    filtered_dhcp,
+    /// Router advertisements of strangers.
+    filtered_router_advertisement,
+    /// ICMP redirects of strangers.
+    filtered_redirect,
+    /// ICMP messages of strangers that belong to no flow, or of a kind that is not let in.
+    filtered_icmp,
+    /// Pings of strangers beyond the rate that each may send.
+    filtered_ping_rate,
+    /// Messages of mDNS, LLMNR and NetBIOS names by strangers that nobody here asked for.
+    filtered_name_service,
+    /// Packets of strangers for a port that is not opened, in no flow of this machine's.
+    filtered_not_open,
+    /// Flows of this machine with strangers that had to make room for others.
+    flows_displaced,
 }

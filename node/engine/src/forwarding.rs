@@ -97,7 +97,13 @@ impl Siblings {
 
 impl Engine {
     /// Takes what is forwarded or was passed on.
-    pub(crate) fn passed_on(&mut self, now: Time, via: Via, (bytes, datagram): (usize, Datagram<'_>), out: &mut Outbox) -> PassedOn {
+    pub(crate) fn passed_on(
+        &mut self,
+        now: Time,
+        via: Via,
+        (bytes, datagram): (usize, Datagram<'_>),
+        out: &mut Outbox,
+    ) -> PassedOn {
         let Via::Direct(address) = via else {
             self.counters.malformed_datagrams += 1;
             return PassedOn::Nowhere;
@@ -113,7 +119,9 @@ impl Engine {
                 },
             ) => {
                 let onward = self.forward(now, address, ((supernode, destination), source), (bytes, inner), out);
-                onward.map_or(PassedOn::Nowhere, |(onward, grant)| PassedOn::Onward(onward, Some(grant)))
+                onward.map_or(PassedOn::Nowhere, |(onward, grant)| {
+                    PassedOn::Onward(onward, Some(grant))
+                })
             }
             (
                 Role::Supernode,

@@ -24,7 +24,7 @@ use crate::{
         control::messages,
         datagram::{
             Datagram, RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, SessionIndex, VERSION, passed_header,
-            put_data, put_hint, put_initiation, put_other_version, put_relay, put_response,
+            put_cookie, put_data, put_hint, put_initiation, put_other_version, put_relay, put_response,
         },
         sealed::{FRAGMENT_HEADER, FrameIn, GROUP_HEADER, MAX_PARTS, Sealed},
     },
@@ -38,14 +38,16 @@ pub fn datagram(input: &[u8]) {
     let mut written = Vec::new();
     // Which of the first four bytes are not interpreted.
     let ignored: &[usize] = match parsed {
-        Datagram::Initiation {
-            version,
-            sender,
-            message,
-        } => {
+        Datagram::Initiation { version, sender } => {
             put_initiation(&mut written, sender);
             assert_eq!(std::mem::replace(&mut written[1], version), VERSION);
-            written.extend_from_slice(message);
+            written.extend_from_slice(&input[written.len()..]);
+            &[2, 3]
+        }
+        Datagram::Cookie { version, receiver } => {
+            put_cookie(&mut written, receiver);
+            assert_eq!(std::mem::replace(&mut written[1], version), VERSION);
+            written.extend_from_slice(&input[written.len()..]);
             &[2, 3]
         }
         Datagram::Response {
@@ -299,7 +301,10 @@ pub fn sessions(engine: &Engine, with: &NodeId) -> (usize, usize) {
         .and_then(|id| engine.peers.get(id))
         .map(|peer| &peer.sessions);
     let sessions = || peer.iter().flat_map(|sessions| sessions.iter());
-    (sessions().count(), sessions().filter(|session| session.confirmed).count())
+    (
+        sessions().count(),
+        sessions().filter(|session| session.confirmed).count(),
+    )
 }
 
 /// The nodes with which `engine` has a session.

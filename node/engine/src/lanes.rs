@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use crate::{
     NetworkHandle,
     engine::Envelope,
+    filter::FlowMark,
     forwarding::Onward,
     handshakes::Via,
     mtu,
@@ -38,6 +39,8 @@ pub(crate) struct OutLane {
     pub(crate) noted: usize,
     /// The largest packet that passes, in bytes.
     pub(crate) limit: usize,
+    /// On networks of strangers, the flow that was noted last, where its mark can be told.
+    pub(crate) flow: Option<Option<FlowMark>>,
 }
 
 impl OutLane {

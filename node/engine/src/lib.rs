@@ -24,6 +24,7 @@ mod counters;
 mod direct;
 mod directory;
 mod engine;
+mod filter;
 mod forwarding;
 mod fragments;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -71,6 +72,7 @@ pub use api::{
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
+pub use filter::{OpenPorts, Transport};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 

@@ -30,8 +30,7 @@ const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// RFC 4861 §7.1: with any other hop limit the message came from elsewhere.
 const ND_HOP_LIMIT: u8 = 255;
 
-/// Option types of RFC 4861 §4.6.1.
-const SOURCE_LINK_ADDRESS: u8 = 1;
+/// An option's type (RFC 4861 §4.6.1).
 const TARGET_LINK_ADDRESS: u8 = 2;
 
 /// The question in an untagged group frame, if it is one.
@@ -189,18 +188,6 @@ fn checksum<'a>(parts: impl Iterator<Item = &'a [u8]>) -> u16 {
     !u16::try_from(folded).unwrap_or(u16::MAX)
 }
 
-/// The address that a neighbour message says to be the sender's, and the link-layer address it gives: for a solicitation
-/// of an unspecified source its target, for any other its source; for an advertisement its target.
-pub(crate) fn nd_claim(frame: &[u8]) -> Option<(Ipv6Addr, Option<Mac>)> {
-    let nd = neighbour_message(frame)?;
-    let address = match nd.kind {
-        NEIGHBOUR_SOLICITATION if !nd.source.is_unspecified() => nd.source,
-        NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT => nd.target,
-        _ => return None,
-    };
-    Some((address, nd.link_address))
-}
-
 /// Whether a group frame only tells routers and snooping switches which groups this machine listens to (IGMP, MLD).
 pub(crate) fn is_membership_report(frame: &[u8]) -> bool {
     const QUERY_TO_DONE: std::ops::RangeInclusive<u8> = 130..=132;
@@ -225,7 +212,6 @@ struct NeighbourMessage {
     kind: u8,
     source: Ipv6Addr,
     target: Ipv6Addr,
-    link_address: Option<Mac>,
 }
 
 fn neighbour_message(frame: &[u8]) -> Option<NeighbourMessage> {
@@ -246,20 +232,7 @@ fn neighbour_message(frame: &[u8]) -> Option<NeighbourMessage> {
         kind,
         source: ip.header().source_addr(),
         target,
-        link_address: link_address(message.get(24..)?),
     })
-}
-
-/// The link-layer address among the options of a neighbour message: `type 1 | length in units of 8 bytes 1 | …`.
-fn link_address(mut options: &[u8]) -> Option<Mac> {
-    while let [kind, units, rest @ ..] = options {
-        if matches!(*kind, SOURCE_LINK_ADDRESS | TARGET_LINK_ADDRESS) {
-            return rest.first_chunk::<6>().map(|mac| Mac::from_bytes(*mac));
-        }
-        let length = usize::from(*units) * 8;
-        options = options.get(length..).filter(|_| length > 0)?;
-    }
-    None
 }
 
 fn ethertype(frame: &[u8]) -> Option<EtherType> {
@@ -330,7 +303,7 @@ mod tests {
 
     fn solicitation(source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
         let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 2);
-        let body = [&target.octets()[..], &[SOURCE_LINK_ADDRESS, 1], &ASKER].concat();
+        let body = [&target.octets()[..], &[1, 1], &ASKER].concat();
         let mut frame = Vec::new();
         PacketBuilder::ethernet2(ASKER, [0x33, 0x33, 0xff, 0, 0, 2])
             .ipv6(source.octets(), group.octets(), ND_HOP_LIMIT)
@@ -351,8 +324,6 @@ mod tests {
         let message = Icmpv6Slice::from_slice(&answer[HEADER + 40..]).unwrap();
         assert!(message.is_checksum_valid(target.octets(), source.octets()));
         assert_eq!(message.slice()[4], 0x60);
-        assert_eq!(nd_claim(&answer), Some((target, Some(Mac::from_bytes(OWNER)))));
-        assert_eq!(nd_claim(&frame), Some((source, Some(Mac::from_bytes(ASKER)))));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
     addresses::ADDRESSES_ACK,
     claimed::ClaimedAddresses,
+    filter::Filter,
     handshakes::Via,
     learned::LearnedMacs,
     multicast::ALL,
@@ -69,6 +70,8 @@ pub(crate) struct Network {
     pub(crate) learned: LearnedMacs,
     /// Addresses set by hand.
     pub(crate) claimed: ClaimedAddresses,
+    /// What strangers may say to this machine.
+    pub(crate) filter: Filter,
 }
 
 /// This node's IPv4 address in a network.
@@ -144,6 +147,7 @@ impl Network {
             gone: VecDeque::new(),
             learned: LearnedMacs::default(),
             claimed: ClaimedAddresses::default(),
+            filter: Filter::default(),
         }
     }
 

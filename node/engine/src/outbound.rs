@@ -2,6 +2,7 @@
 //!
 //! 1. [`Engine::handle_frames`] takes the frames of the cards in order.
 //! 2. [`Engine::route`] (in `switch`) decides where each goes: answered here, to one peer, to all, held, or nowhere.
+//!    On networks of strangers its flow is noted ([`Engine::note_flow`]), so that answers are let in.
 //! 3. [`Engine::lane_out`] finds the peer's session and path; frames to the same MACs behind it take the lane too.
 //!    Otherwise [`Engine::send_frame`] does it frame by frame, or lets the frame wait.
 //! 4. [`Engine::send_in_lane`] cuts super-frames and writes
@@ -12,12 +13,14 @@
 //! What the engine has to say for itself takes the short way: [`Engine::send_sealed`] lays out and seals one datagram.
 
 use farlan_crypto::{SealJob, TAG, seal_batch};
+use farlan_netconf::Policy;
 use farlan_offload::{Offload, Segments, complete};
 
 use crate::{
     Batch, Engine, FrameLabel, NetworkHandle, Outbox, Time,
     content::{Content, FRAME_HEADER, PendingSeal},
     engine::Envelope,
+    filter::FlowMark,
     fragments::Part,
     lanes::OutLane,
     mtu,
@@ -37,7 +40,10 @@ impl Engine {
         let mut lane: Option<OutLane> = None;
         for (label, frame) in frames.iter() {
             let known = lane.as_mut().filter(|lane| lane.is_for(label.network, frame));
-            if known.is_some_and(|lane| self.send_in_lane(now, lane, label.offload, frame, out)) {
+            if known.is_some_and(|lane| {
+                self.note_flow_in_lane(now, lane, frame);
+                self.send_in_lane(now, lane, label.offload, frame, out)
+            }) {
                 continue;
             }
             lane = self.handle_frame(now, label, frame, out);
@@ -56,6 +62,9 @@ impl Engine {
             None => frame,
         };
         let route = self.route(now, network, front);
+        if !matches!(route, Route::Answer(_) | Route::Nowhere) {
+            self.note_flow(now, network, frame);
+        }
         if let Route::Peer { peer, own } = route
             && let Some(mut lane) = self.lane_out(now, network, peer, own, frame)
             && self.send_in_lane(now, &mut lane, label.offload, frame, out)
@@ -73,6 +82,7 @@ impl Engine {
 
     /// The lane to a peer, if there is nothing to wait for.
     fn lane_out(&mut self, now: Time, network: NetworkHandle, id: PeerId, own: bool, frame: &[u8]) -> Option<OutLane> {
+        let strangers = self.networks.get(network)?.policy == Policy::Strangers;
         let peer = self.peers.get_mut(id)?;
         let way = peer.way()?;
         let session = peer.sessions.sending().filter(|session| session.ends() > now)?;
@@ -93,6 +103,7 @@ impl Engine {
             envelope: self.envelope(way)?,
             noted: OutLane::ROOM,
             limit: OutLane::ROOM,
+            flow: strangers.then(|| FlowMark::of(frame)),
         })
     }
 
@@ -143,6 +154,18 @@ impl Engine {
         }
         peer.owed = None;
         true
+    }
+
+    /// Takes note of a frame's flow where there is a filter, unless it is that of the frame before: within a batch no time
+    /// passes.
+    fn note_flow_in_lane(&mut self, now: Time, lane: &mut OutLane, frame: &[u8]) {
+        if let Some(flow) = &mut lane.flow {
+            let mark = FlowMark::of(frame);
+            if mark.is_none() || mark != *flow {
+                *flow = mark;
+                self.note_flow(now, lane.network, frame);
+            }
+        }
     }
 
     /// Whether a frame of `length` bytes passes on a lane whole.

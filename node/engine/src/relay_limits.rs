@@ -263,7 +263,9 @@ impl RelayLimits {
             };
             while relations.known.len() >= most {
                 let oldest = relations.known.iter().min_by_key(|(_, relation)| relation.at);
-                let Some(oldest) = oldest.map(|(far, _)| *far) else { break };
+                let Some(oldest) = oldest.map(|(far, _)| *far) else {
+                    break;
+                };
                 relations.known.remove(&oldest);
                 self.relations -= 1;
             }
@@ -464,8 +466,14 @@ mod tests {
             }
             sent
         };
-        assert_eq!([sent(at(0), one), sent(at(0), two), sent(at(0), three)], [1000, 1000, 0]);
-        assert_eq!([sent(at(100), one), sent(at(100), two), sent(at(100), three)], [400, 400, 0]);
+        assert_eq!(
+            [sent(at(0), one), sent(at(0), two), sent(at(0), three)],
+            [1000, 1000, 0]
+        );
+        assert_eq!(
+            [sent(at(100), one), sent(at(100), two), sent(at(100), three)],
+            [400, 400, 0]
+        );
         let unlimited = RelayLimits::new(&Limits {
             relay_source: 0,
             relay_pair: 0,

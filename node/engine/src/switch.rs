@@ -1,12 +1,7 @@
 //! The virtual switch: where a frame of this machine goes, and which frames of others are let in.
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use etherparse::{LaxNetSlice, LaxSlicedPacket};
 use farlan_crypto::{NodeId, defects::planted};
 use farlan_netconf::{Mac, NodePrefix, Policy};
 
@@ -194,7 +189,7 @@ impl Engine {
     }
 
     /// Whether a frame that peer `id` sent into a network may reach the card.
-    pub(crate) fn admits(&mut self, id: PeerId, handle: NetworkHandle, frame: &[u8]) -> bool {
+    pub(crate) fn admits(&mut self, now: Time, id: PeerId, handle: NetworkHandle, frame: &[u8]) -> bool {
         let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
             return false;
         };
@@ -221,26 +216,7 @@ impl Engine {
                 }
                 !taken
             }
-            Policy::Strangers => {
-                if mac_at(frame, 0).is_none_or(|destination| !destination.is_group() && destination != network.mac) {
-                    self.counters.foreign_destination += 1;
-                    return false;
-                }
-                if !own_mac {
-                    self.counters.foreign_source_mac += 1;
-                    return false;
-                }
-                let claim = peer
-                    .claims
-                    .get(&handle)
-                    .copied()
-                    .or_else(|| network.member(&node).and_then(|member| member.ipv4));
-                let ours = own_addresses(network, &node, claim, frame);
-                if !ours {
-                    self.counters.foreign_source_ip += 1;
-                }
-                ours
-            }
+            Policy::Strangers => self.lets_stranger_in(now, id, handle, frame),
         }
     }
 }
@@ -338,49 +314,11 @@ pub(crate) fn target_of(
     })
 }
 
-/// Whether every source address inside a frame is the sender's own: in IPv4, IPv6, ARP and neighbour discovery, behind
-/// VLAN tags too.
-fn own_addresses(network: &Network, node: &NodeId, ipv4: Option<Ipv4Addr>, frame: &[u8]) -> bool {
-    let is_own = |address: IpAddr| match address {
-        IpAddr::V4(address) => Some(address) == ipv4,
-        IpAddr::V6(address) => address == network.plan.ipv6(node) || address == network.plan.link_local(node),
-    };
-    let mac = network.plan.mac(node);
-    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else {
-        return false;
-    };
-    // More tags than are read here could hide an address: a kernel takes any number of tags of VLAN 0 off.
-    let ethertype_is_ip = packet.ether_payload().is_none_or(|payload| {
-        matches!(payload.ether_type.0, IPV4 | IPV6 | ARP) || VLAN_TAGS.contains(&payload.ether_type.0)
-    });
-    match &packet.net {
-        Some(LaxNetSlice::Ipv4(ip)) => is_own(IpAddr::V4(ip.header().source_addr())),
-        Some(LaxNetSlice::Ipv6(ip)) => {
-            let source = ip.header().source_addr();
-            // The unspecified address asks whether an address is free; it must not ask for another's.
-            let unspecified = source.is_unspecified();
-            let names = |address: &Ipv6Addr, link: Option<Mac>| {
-                is_own(IpAddr::V6(*address)) && link.is_none_or(|link| link == mac)
-            };
-            match crate::neighbours::nd_claim(frame) {
-                Some((address, link)) => (unspecified || is_own(IpAddr::V6(source))) && names(&address, link),
-                None => is_own(IpAddr::V6(source)),
-            }
-        }
-        Some(LaxNetSlice::Arp(arp)) => arp.to_packet().try_eth_ipv4().is_ok_and(|arp| {
-            let sender = Ipv4Addr::from(arp.sender_ipv4);
-            let probe = sender.is_unspecified() && ipv4 == Some(Ipv4Addr::from(arp.target_ipv4));
-            arp.sender_mac == *mac.as_bytes() && (is_own(IpAddr::V4(sender)) || probe)
-        }),
-        // What says to be IP but cannot be read as such is not let in; any other protocol is.
-        None => !ethertype_is_ip,
-    }
-}
-
-const IPV4: u16 = 0x0800;
-const ARP: u16 = 0x0806;
-const IPV6: u16 = 0x86dd;
-const VLAN_TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+/// EtherTypes.
+pub(crate) const IPV4: u16 = 0x0800;
+pub(crate) const ARP: u16 = 0x0806;
+pub(crate) const IPV6: u16 = 0x86dd;
+pub(crate) const VLAN_TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 
 /// Whether a frame speaks for an IPv4 address, by what it says from its EtherType on.
 pub(crate) fn carries_ipv4(rest: &[u8]) -> bool {

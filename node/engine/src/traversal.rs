@@ -549,13 +549,7 @@ impl Engine {
     }
 
     /// Something sealed came straight from `address`; `shows` is whether that speaks for the way there, too.
-    pub(crate) fn direct_heard(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        (address, bytes): (SocketAddr, usize),
-        shows: bool,
-    ) {
+    pub(crate) fn direct_heard(&mut self, now: Time, id: PeerId, (address, bytes): (SocketAddr, usize), shows: bool) {
         let Some(peer) = self.peers.get(id).filter(|peer| !peer.up.is_empty()) else {
             return;
         };

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, ports::PortSet};
 
 /// The version of the documents.
 pub const SCHEMA: u32 = 1;
@@ -102,6 +102,9 @@ pub struct Network {
     pub members: u32,
     /// Whether an IPv4 address is still being claimed.
     pub ipv4_pending: bool,
+    /// Ports of this machine opened to the members by hand, on a network of strangers: `25565/tcp`, `27015-27030/udp`.
+    #[serde(default, skip_serializing_if = "PortSet::is_empty")]
+    pub opened: PortSet,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -228,6 +231,32 @@ pub struct LeaveReply {
     pub notes: Vec<String>,
 }
 
+/// Asks to open ports of this machine to strangers, or to close them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenRequest {
+    /// `PORT[-PORT][/tcp|/udp]`, or the name of a listed game.
+    pub ports: String,
+    /// The network's name, label, id or interface; may be left out where there is one network of strangers.
+    #[serde(default)]
+    pub network: Option<String>,
+}
+
+/// What the members of a network of strangers may reach on this machine, besides answers and pings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenedNetwork {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The network's name or label.
+    pub name: String,
+    /// The network's id.
+    pub network_id: String,
+    /// Ports opened by hand.
+    pub opened: PortSet,
+    /// Ports of listed games, by the configuration.
+    pub games: PortSet,
+}
+
 /// The daemon ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DownReply {
@@ -327,6 +356,7 @@ mod tests {
             world: "w".into(),
             members: 1,
             ipv4_pending: true,
+            opened: PortSet::default(),
             notes: Vec::new(),
         };
         let value = serde_json::to_value(&network).unwrap();

@@ -10,16 +10,17 @@ use std::{
 use axum::{
     Json, Router,
     extract::{State, rejection::JsonRejection},
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Serialize;
 use tokio::{net::UnixListener, task::JoinHandle};
 
+use super::metrics::{EXPOSITION, exposition};
 use super::schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, Network, Peer, PingReply, PingRequest, RemoveRequest, SCHEMA, Status,
+    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest, RemoveRequest, SCHEMA, Status,
 };
 use crate::{
     daemon::Daemon,
@@ -119,6 +120,10 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/join", post(join))
         .route("/v1/host", post(host))
         .route("/v1/leave", post(leave))
+        .route("/v1/opened", get(opened))
+        .route("/v1/open", post(open))
+        .route("/v1/close", post(close))
+        .route("/metrics", get(metrics))
         .route("/v1/down", post(down))
         .route("/v1/ping", post(ping))
         .route("/v1/supernodes/add", post(add_supernode))
@@ -172,6 +177,23 @@ async fn host(State(daemon): Shared, body: Body<HostRequest>) -> Answer<HostRepl
 
 async fn leave(State(daemon): Shared, body: Body<LeaveRequest>) -> Answer<LeaveReply> {
     json(daemon.leave(&content(body)?).await)
+}
+
+async fn opened(State(daemon): Shared) -> Answer<Vec<OpenedNetwork>> {
+    Ok(Json(daemon.opened().await))
+}
+
+async fn open(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNetwork> {
+    json(daemon.open(&content(body)?).await)
+}
+
+async fn close(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNetwork> {
+    json(daemon.close(&content(body)?).await)
+}
+
+async fn metrics(State(daemon): Shared) -> Result<impl IntoResponse, Failure> {
+    let status = daemon.status().await?;
+    Ok(([(CONTENT_TYPE, EXPOSITION)], exposition(&status)))
 }
 
 async fn down(State(daemon): Shared) -> Answer<DownReply> {

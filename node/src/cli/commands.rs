@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{
         AddRequest, ConfiguredWorld, DownReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-        LeaveRequest, Network, Peer, RemoveRequest, SCHEMA, Status,
+        LeaveRequest, Network, Peer, RemoveRequest, SCHEMA, Status, exposition,
     },
     daemon::{Configuration, Settings},
     failure::{Failure, FailureKind},
@@ -33,6 +33,16 @@ pub(super) async fn status(client: &Client, output: &mut Output) -> Result<(), F
         output.document(&status)
     } else {
         show::status(output, &status)
+    }
+}
+
+/// `farlan metrics`: what `GET /metrics` answers; with `--json` the counters alone.
+pub(super) async fn metrics(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let status: Status = client.get("/v1/status").await?;
+    if output.json() {
+        output.document(&status.counters)
+    } else {
+        output.line(exposition(&status).trim_end())
     }
 }
 

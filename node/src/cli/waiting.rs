@@ -212,6 +212,7 @@ mod tests {
             world: "w".into(),
             members,
             ipv4_pending: true,
+            opened: Default::default(),
             notes: Vec::new(),
         }
     }

@@ -19,6 +19,7 @@ use super::{Book, Daemon, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
+    ports::PortSet,
     shell::Request,
     state::StateDir,
 };
@@ -30,6 +31,8 @@ pub(super) struct Networks {
     joined: Vec<Joined>,
     /// Networks that could not be joined again at the start; they are kept until somebody leaves them.
     dormant: Vec<Dormant>,
+    /// Ports of listed games, which the members of all networks of strangers may reach.
+    pub(super) games: PortSet,
 }
 
 #[derive(Debug)]
@@ -40,10 +43,12 @@ struct Dormant {
 
 /// What is kept of a network between runs.
 #[derive(Clone, Debug)]
-struct Membership {
-    link: NetworkLink,
+pub(super) struct Membership {
+    pub(super) link: NetworkLink,
     interface: Option<String>,
     ipv4: Option<Ipv4Addr>,
+    /// Ports opened to strangers by hand.
+    pub(super) opened: PortSet,
 }
 
 /// A joined network.
@@ -82,6 +87,9 @@ struct Entry {
     /// The IPv4 address this node had there last.
     #[serde(skip_serializing_if = "Option::is_none")]
     ipv4: Option<Ipv4Addr>,
+    /// Ports opened to strangers by hand.
+    #[serde(default, skip_serializing_if = "PortSet::is_empty")]
+    opened: PortSet,
 }
 
 impl Networks {
@@ -105,6 +113,7 @@ impl Networks {
                 link,
                 interface: entry.interface,
                 ipv4: entry.ipv4,
+                opened: entry.opened,
             };
             networks.dormant.push(Dormant {
                 membership,
@@ -119,15 +128,14 @@ impl Networks {
     }
 
     fn file(&self) -> File {
-        let joined = self.joined.iter().map(|joined| &joined.membership);
-        let dormant = self.dormant.iter().map(|dormant| &dormant.membership);
         let entry = |membership: &Membership| Entry {
             link: Link::Network(membership.link.clone()).to_string(),
             interface: membership.interface.clone(),
             ipv4: membership.ipv4,
+            opened: membership.opened.clone(),
         };
         File {
-            networks: joined.chain(dormant).map(entry).collect(),
+            networks: self.memberships().map(entry).collect(),
         }
     }
 
@@ -136,6 +144,18 @@ impl Networks {
     pub(super) fn rewritten(text: &str) -> Option<String> {
         let networks = Self::of(toml::from_str(text).ok()?, Work::NONE).ok()?;
         toml::to_string(&networks.file()).ok()
+    }
+
+    /// All networks this node is in, those that could not be joined too.
+    pub(super) fn memberships(&self) -> impl Iterator<Item = &Membership> {
+        let joined = self.joined.iter().map(|joined| &joined.membership);
+        joined.chain(self.dormant.iter().map(|dormant| &dormant.membership))
+    }
+
+    pub(super) fn membership_mut(&mut self, id: NetworkId) -> Option<&mut Membership> {
+        let joined = self.joined.iter_mut().map(|joined| &mut joined.membership);
+        let mut all = joined.chain(self.dormant.iter_mut().map(|dormant| &mut dormant.membership));
+        all.find(|membership| membership.link.parameters.id() == id)
     }
 
     pub(super) fn joined(&self) -> impl Iterator<Item = &Joined> {
@@ -169,9 +189,8 @@ impl Networks {
 
     /// The name of a network that meets in `world`, if there is one.
     pub(super) fn in_world(&self, world: WorldId) -> Option<&str> {
-        let joined = self.joined.iter().map(|joined| &joined.membership);
-        let mut all = joined.chain(self.dormant.iter().map(|dormant| &dormant.membership));
-        all.find(|membership| membership.link.world.id() == world)
+        self.memberships()
+            .find(|membership| membership.link.world.id() == world)
             .map(Membership::name)
     }
 
@@ -189,7 +208,7 @@ impl Networks {
 
 impl Membership {
     /// How people call it: its name, else its label, else the first letters of its id.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match &self.link.parameters.kind {
             Kind::Name { name, .. } => name.as_str(),
             Kind::Link { .. } if self.link.label.as_str().is_empty() => "(no name)",
@@ -206,7 +225,7 @@ impl Membership {
     }
 
     /// Whether a user means it by `text`.
-    fn is_called(&self, text: &str) -> bool {
+    pub(super) fn is_called(&self, text: &str) -> bool {
         let id = self.link.parameters.id().to_string();
         let by_id = text.len() >= SHORTEST_PREFIX && id.starts_with(&text.to_ascii_lowercase());
         let by_name = self.name() == text || format!("{}@{}", self.name(), self.link.world.id()) == text;
@@ -227,6 +246,26 @@ impl Joined {
         self.membership.name()
     }
 
+    pub(super) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub(super) fn is_of_strangers(&self) -> bool {
+        self.parameters().policy() == Policy::Strangers
+    }
+
+    /// Said of every network of strangers.
+    fn filter_note(&self) -> String {
+        let opened = match &self.membership.opened {
+            none if none.is_empty() => "nothing is opened by hand (farlan open)".to_owned(),
+            opened => format!("opened by hand: {opened}"),
+        };
+        format!(
+            "anybody who knows the name can join; a filter lets answers, pings, listed games and opened ports in, and \
+             {opened}"
+        )
+    }
+
     pub(super) fn card_index(&self) -> u32 {
         self.card.index
     }
@@ -245,7 +284,7 @@ impl Joined {
         let (policy, subnet) = (self.parameters().policy(), self.parameters().subnet);
         let mut notes = Vec::new();
         if policy == Policy::Strangers {
-            notes.push(UNFILTERED.to_owned());
+            notes.push(self.filter_note());
         }
         if policy == Policy::Friends && !subnet.is_private() {
             notes.push(format!(
@@ -297,6 +336,7 @@ impl Joined {
             world: self.world().to_string(),
             members: status.members,
             ipv4_pending: self.claims_ipv4() && (status.ipv4_pending || status.ipv4 != self.on_card),
+            opened: self.membership.opened.clone(),
             notes: self.notes(),
         }
     }
@@ -363,6 +403,7 @@ impl Daemon {
                 link,
                 interface: None,
                 ipv4: None,
+                opened: PortSet::default(),
             },
         )
         .await?;
@@ -382,9 +423,8 @@ impl Daemon {
         let mut book = self.book.lock().await;
         let book = &mut *book;
         let Book { worlds, networks, .. } = book;
-        let joined = networks.joined.iter().map(|joined| &joined.membership);
-        let all = joined.chain(networks.dormant.iter().map(|dormant| &dormant.membership));
-        let meant: Vec<_> = all
+        let meant: Vec<_> = networks
+            .memberships()
             .filter(|membership| membership.is_called(&request.network))
             .cloned()
             .collect();
@@ -500,6 +540,7 @@ impl Daemon {
             link,
             interface: None,
             ipv4: None,
+            opened: PortSet::default(),
         };
         if target.starts_with("farlan:") {
             return match Link::parse(target, self.work).map_err(Failure::usage)? {
@@ -564,6 +605,12 @@ impl Daemon {
         let joined = self.data_plane.ask(|reply| Request::Join { join, reply }).await?;
         let status = joined.map_err(|error: JoinError| Failure::negative(error))?;
         let handle = status.handle;
+        if parameters.policy() == Policy::Strangers {
+            let ports = book.networks.reached(&membership);
+            self.data_plane
+                .send(Request::SetOpened { network: handle, ports })
+                .await?;
+        }
         let made = match self.make_card(&membership, &status) {
             Ok(card) => self.attach_card(handle, parameters.mtu, card).await,
             Err(error) => Err(error.into()),
@@ -669,10 +716,6 @@ fn overlap(route: (Ipv4Addr, u8), subnet: Subnet) -> bool {
     let mask = u32::MAX.checked_shl(32 - common).unwrap_or(0);
     (route.0.to_bits() ^ subnet.address().to_bits()) & mask == 0
 }
-
-/// Said of every network of strangers.
-const UNFILTERED: &str = "anybody who knows the name can join, and this card is not filtered yet: what listens on this \
-machine can be reached by strangers; use a firewall of your own on it";
 
 /// The file in the state directory.
 const FILE: &str = "networks.toml";

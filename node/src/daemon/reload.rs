@@ -55,7 +55,7 @@ impl Configuration {
 
 impl Daemon {
     /// Reads the configuration again and takes over what can change while the daemon runs: the log filter, supernodes
-    /// that are new, and whether the address is hidden. A configuration that cannot be read changes nothing.
+    /// that are new, whether the address is hidden, and the games that strangers may reach. A configuration that cannot be read changes nothing.
     pub(super) async fn reload(&self, configuration: &mut Configuration) {
         let (mut settings, log) = match (configuration.read)() {
             Ok(read) => read,
@@ -89,6 +89,9 @@ impl Daemon {
         if hide != configuration.settings.hide_address
             && self.data_plane.send(Request::SetHideAddress { hide }).await.is_err()
         {
+            return;
+        }
+        if settings.games != configuration.settings.games && self.take_games(&settings.games).await.is_err() {
             return;
         }
         configuration.settings = settings;
@@ -132,7 +135,7 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Offloads;
+    use crate::{config::Offloads, games::Games};
 
     #[test]
     fn what_cannot_change_is_named_and_stays() {
@@ -142,6 +145,7 @@ mod tests {
             port: 9600,
             supernodes: Vec::new(),
             hide_address: false,
+            games: Games::default(),
             offloads: Offloads::default(),
         };
         let mut after = before.clone();

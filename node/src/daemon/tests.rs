@@ -16,12 +16,14 @@ use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapEr
 use serde_json::{Value, json};
 
 mod hand_set;
+mod opened;
 
 use super::{Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
 use crate::{
     cli::client::Client,
     config::Offloads,
     failure::{Failure, FailureKind},
+    games::Games,
     logs::LogFilter,
     notify::Notifier,
     shell::{DataPlane, Request, Snapshot},
@@ -221,6 +223,7 @@ async fn start_with(
         port: 0,
         supernodes,
         hide_address: false,
+        games: Games::default(),
         offloads: Offloads::default(),
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
@@ -305,7 +308,7 @@ async fn networks_are_joined_listed_left_and_joined_again() {
     assert_eq!(earth["network"]["interface"], "fl-earth");
     assert_eq!(earth["network"]["policy"], "strangers");
     assert!(
-        earth["network"]["notes"][0].as_str().unwrap().contains("not filtered"),
+        earth["network"]["notes"][0].as_str().unwrap().contains("filter lets"),
         "{earth}"
     );
     let card = cards.lock().made[0].clone();
@@ -795,6 +798,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         port: 0,
         supernodes: Vec::new(),
         hide_address: false,
+        games: Games::default(),
         offloads: Offloads::default(),
     };
     let failure = Running::start(settings).await.unwrap_err();
@@ -837,6 +841,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         port: 0,
         supernodes: Vec::new(),
         hide_address: false,
+        games: Games::default(),
         offloads: Offloads::default(),
     };
     let state_dir = settings.state_dir.clone();

@@ -25,7 +25,7 @@ use farlan_crypto::{
 };
 use farlan_engine::{
     Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
-    NetworkStatus, Outbox, PeerStatus, Received, SupernodeStatus, Target, Time,
+    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, SupernodeStatus, Target, Time,
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
@@ -93,6 +93,13 @@ pub enum Request {
         /// The addresses besides those that the engine gave the card.
         addresses: Vec<IpAddr>,
     },
+    /// Let the members of a network of strangers reach these ports of this machine, and no others.
+    SetOpened {
+        /// Which network.
+        network: NetworkHandle,
+        /// The ports.
+        ports: Vec<OpenPorts>,
+    },
     /// Begin sessions with these peers once a supernode of their world answers.
     Greet {
         /// The world in which they were met.
@@ -146,42 +153,50 @@ pub struct Snapshot {
     pub shell: ShellCounters,
 }
 
-/// What the shell dropped and why, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShellCounters {
-    /// Datagrams not sent because the socket's queue was full.
-    pub underlay_full: u64,
-    /// Datagrams that came while the socket's receive buffer was full, as the kernel counts them.
-    pub underlay_overrun: u64,
-    /// Datagrams that the system refused to send: no route, too large for the link.
-    pub underlay_refused: u64,
-    /// Frames that a card did not take: it is down, or they are no frames.
-    pub card_refused: u64,
-    /// Frames for a network whose card does not exist (yet).
-    pub card_missing: u64,
-    /// Frames from a card that were longer than its MTU allows.
-    pub card_overlong: u64,
-    /// Frames from a card whose header said what does not fit them.
-    pub card_malformed: u64,
-    /// Events nobody took in time.
-    pub events_dropped: u64,
+macro_rules! shell_counters {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// What the shell dropped and why, since the start.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct ShellCounters {
+            $($(#[doc = $doc])* pub $name: u64,)*
+        }
+
+        impl ShellCounters {
+            /// Names and values, in a fixed order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            /// What a counter counts, in a sentence; nothing if there is none of that name.
+            pub fn meaning(name: &str) -> Option<&'static str> {
+                match name {
+                    $(stringify!($name) => Some(concat!($($doc),*).trim_ascii()),)*
+                    // The daemon adds what the kernel counts on the present cards.
+                    "card_dropped" => Some("Frames that the kernel dropped on their way from the cards to the daemon."),
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl ShellCounters {
-    /// Names and values, in a fixed order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("underlay_full", self.underlay_full),
-            ("underlay_overrun", self.underlay_overrun),
-            ("underlay_refused", self.underlay_refused),
-            ("card_refused", self.card_refused),
-            ("card_missing", self.card_missing),
-            ("card_overlong", self.card_overlong),
-            ("card_malformed", self.card_malformed),
-            ("events_dropped", self.events_dropped),
-        ]
-        .into_iter()
-    }
+shell_counters! {
+    /// Datagrams not sent because the socket's queue was full.
+    underlay_full,
+    /// Datagrams that came while the socket's receive buffer was full, as the kernel counts them.
+    underlay_overrun,
+    /// Datagrams that the system refused to send: no route, too large for the link.
+    underlay_refused,
+    /// Frames that a card did not take: it is down, or they are no frames.
+    card_refused,
+    /// Frames for a network whose card does not exist (yet).
+    card_missing,
+    /// Frames from a card that were longer than its MTU allows.
+    card_overlong,
+    /// Frames from a card whose header said what does not fit them.
+    card_malformed,
+    /// Events nobody took in time.
+    events_dropped,
 }
 
 /// Why the data plane did not do what was asked.
@@ -515,6 +530,7 @@ impl Loop {
                 let _ = reply.send(());
             }
             Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
+            Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
             Request::SetHideAddress { hide } => self.engine.set_hide_address(hide),

@@ -74,6 +74,7 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// IEEE 802 local experimental EtherType 1: no engine knows what is inside.
 const ETHERTYPE_EXPERIMENTAL: u16 = 0x88b5;
 const ICMP: u8 = 1;
+const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 
 /// `destination 6 | source 6 | EtherType 2 | payload`.
@@ -91,6 +92,30 @@ pub fn payload_frame(destination: MacAddress, source: MacAddress, number: u64, l
     let mut payload = number.to_be_bytes().to_vec();
     payload.extend((0..length).map(|index| (index as u8) ^ (number as u8)));
     ethernet(destination, source, ETHERTYPE_EXPERIMENTAL, &payload)
+}
+
+/// The UDP port of [`datagram_frame`], which the lab opens on networks of strangers.
+pub(super) const DATAGRAM_PORT: u16 = 9;
+
+/// A UDP datagram with a unique number and `length` bytes of filling between the link-local IPv6 addresses that follow from
+/// the MACs; to all nodes if the destination is a group. Strangers are let in with that.
+pub fn datagram_frame(destination: MacAddress, source: MacAddress, number: u64, length: usize) -> Vec<u8> {
+    const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let [from, to] = [source, destination]
+        .map(|[a, b, c, d, e, f]| Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]));
+    let to = if destination[0] & 1 == 1 { ALL_NODES } else { to };
+    let mut message = [DATAGRAM_PORT.to_be_bytes(), DATAGRAM_PORT.to_be_bytes()].concat();
+    message.extend_from_slice(&((16 + length) as u16).to_be_bytes());
+    message.extend_from_slice(&[0, 0]);
+    message.extend_from_slice(&number.to_be_bytes());
+    message.extend((0..length).map(|index| (index as u8) ^ (number as u8)));
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend_from_slice(&(message.len() as u16).to_be_bytes());
+    packet.extend_from_slice(&[UDP, 64]);
+    packet.extend_from_slice(&from.octets());
+    packet.extend_from_slice(&to.octets());
+    packet.extend_from_slice(&message);
+    ethernet(destination, source, ETHERTYPE_IPV6, &packet)
 }
 
 /// An ARP packet in a frame: `1 | 0x0800 | 6 | 4 | operation 2 | sender 6 + 4 | target 6 + 4`.

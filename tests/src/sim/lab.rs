@@ -17,10 +17,11 @@ use farlan_engine::{
     AnchorStatus, Counters, Engine, Event, NetworkHandle, NetworkStatus, Outbox, PeerStatus, Role, SupernodeStatus,
     Target,
 };
-use farlan_netconf::{Mtu, NetworkName, Parameters, Subnet, WorldId};
+use farlan_netconf::{Mtu, NetworkName, Parameters, Policy, Subnet, WorldId};
 
 use super::{
     faults::FaultKind,
+    frames::{MacAddress, datagram_frame, payload_frame},
     kernel::Card,
     model::{Model, SendId},
     nat::NatKind,
@@ -500,6 +501,26 @@ impl Lab {
     /// If it is not in it, or down.
     pub fn card(&self, host: HostId, network: NetId) -> &Card {
         &self.hosts[host.0].cards.get(&network.0).expect("a joined network").1
+    }
+
+    /// A frame from a host with a unique number that members of the network get whatever its policy: of an EtherType that no
+    /// engine knows, or a datagram for an opened port.
+    ///
+    /// # Panics
+    /// If the host is not in the network.
+    pub fn payload(
+        &self,
+        host: HostId,
+        network: NetId,
+        destination: MacAddress,
+        number: u64,
+        length: usize,
+    ) -> Vec<u8> {
+        let make = match self.networks[network.0].policy() {
+            Policy::Friends => payload_frame,
+            Policy::Strangers => datagram_frame,
+        };
+        make(destination, self.card(host, network).mac(), number, length)
     }
 
     /// The card of a host in a network, to look after its kernel.

@@ -30,8 +30,8 @@ mod underlay;
 pub use batch::{FIRED, Report, batch};
 pub use faults::{FaultCounts, FaultKind};
 pub use frames::{
-    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, echo4, echo6, ethernet,
-    neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
+    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, datagram_frame, echo4, echo6,
+    ethernet, neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
 };
 pub use health::{CONVERGENCE, Health, SILENT};
 pub use kernel::{Card, Received};

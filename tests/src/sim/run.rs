@@ -12,7 +12,7 @@ use std::{thread, time::Duration};
 
 use super::{
     faults::FaultCounts,
-    frames::{BROADCAST, payload_frame},
+    frames::BROADCAST,
     health::{CONVERGENCE, SILENT},
     lab::{Family, PingId},
     plan::World,
@@ -306,8 +306,7 @@ impl Run {
         let World {
             lab, nodes, networks, ..
         } = &mut self.world;
-        let mac = lab.card(nodes[from], networks[network]).mac();
-        let frame = payload_frame(BROADCAST, mac, self.frames, 200);
+        let frame = lab.payload(nodes[from], networks[network], BROADCAST, self.frames, 200);
         lab.send(nodes[from], networks[network], frame);
     }
 

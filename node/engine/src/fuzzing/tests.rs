@@ -59,7 +59,10 @@ fn most_get_past(target: &str, body: fn(&[u8]) -> bool) {
     let past = std::cell::Cell::new(0);
     let count = corpus::replay(target, |input| past.set(past.get() + usize::from(body(input))));
     let past = past.get();
-    assert!(2 * past >= count, "{past} of {count} inputs of {target} get past authentication");
+    assert!(
+        2 * past >= count,
+        "{past} of {count} inputs of {target} get past authentication"
+    );
 }
 
 proptest! {

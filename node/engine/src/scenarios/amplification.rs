@@ -79,7 +79,9 @@ impl World {
         let before = self.lab.passing.len();
         send(self);
         let sent = self.lab.passing.drain(before..);
-        sent.filter(|passing| passing.to == address).map(|passing| passing.bytes).collect()
+        sent.filter(|passing| passing.to == address)
+            .map(|passing| passing.bytes)
+            .collect()
     }
 
     /// An authentic message of the first node to `target`; none once it said goodbye.
@@ -97,7 +99,9 @@ impl World {
             addresses: vec![self.lab.hosts[target].address],
         };
         let now = self.lab.now;
-        self.lab.hosts[stranger].engine.set_world(now, world_id(9), vec![anchor]);
+        self.lab.hosts[stranger]
+            .engine
+            .set_world(now, world_id(9), vec![anchor]);
         let caught = self.caught(target, |world| world.lab.settle());
         self.lab.hosts[stranger].engine.remove_world(self.lab.now, world_id(9));
         caught.into_iter().next().unwrap()
@@ -125,12 +129,24 @@ impl World {
 fn check(what: &str, world: &World, from: SocketAddr, datagrams: &[Vec<u8>], sent: &[Sent]) {
     let received: usize = datagrams.iter().map(Vec::len).sum();
     let known = world.addresses();
-    let back: Vec<usize> = sent.iter().filter(|sent| sent.to == from).map(|sent| sent.bytes.len()).collect();
+    let back: Vec<usize> = sent
+        .iter()
+        .filter(|sent| sent.to == from)
+        .map(|sent| sent.bytes.len())
+        .collect();
     let bytes: usize = back.iter().sum();
     assert!(bytes <= received, "{what}: {bytes} bytes for {received}");
-    assert!(back.len() <= datagrams.len(), "{what}: {} for {}", back.len(), datagrams.len());
+    assert!(
+        back.len() <= datagrams.len(),
+        "{what}: {} for {}",
+        back.len(),
+        datagrams.len()
+    );
     let others: BTreeSet<SocketAddr> = sent.iter().map(|sent| sent.to).collect();
-    for other in others.into_iter().filter(|other| *other != from && !known.contains(other)) {
+    for other in others
+        .into_iter()
+        .filter(|other| *other != from && !known.contains(other))
+    {
         let arriving = sent.iter().filter(|sent| sent.to == other && sent.ttl.is_none());
         assert!(arriving.count() <= 10, "{what}: {other}");
     }
@@ -157,7 +173,10 @@ fn the_parser_knows_no_kind_that_is_not_sent_here() {
     assert_eq!(kinds, BTreeSet::from(KINDS));
     let sealed = |kind: &u8| {
         let message = [&[*kind][..], &[0; 100]].concat();
-        !matches!(crate::wire::sealed::Sealed::parse(&message), Ok(crate::wire::sealed::Sealed::Unknown))
+        !matches!(
+            crate::wire::sealed::Sealed::parse(&message),
+            Ok(crate::wire::sealed::Sealed::Unknown)
+        )
     };
     let sealed: Vec<u8> = (0..0x80).filter(sealed).collect();
     assert_eq!(sealed, SEALED);
@@ -315,7 +334,13 @@ fn authentic_frames_and_signs_of_life_from_an_unproved_address_bring_no_more_bac
                 }
                 assert!(datagrams.len() >= usize::from(count));
                 let sent = world.deliver(target, VICTIM, &datagrams);
-                check(&format!("{count} × {length} bytes, group: {group}"), &world, VICTIM, &datagrams, &sent);
+                check(
+                    &format!("{count} × {length} bytes, group: {group}"),
+                    &world,
+                    VICTIM,
+                    &datagrams,
+                    &sent,
+                );
             }
         }
     }
@@ -356,7 +381,11 @@ fn a_session_whose_first_message_comes_from_elsewhere_brings_nobody_a_list() {
         }
     }
     let sent = lab.log.take().unwrap();
-    let to_victim: Vec<usize> = sent.iter().filter(|sent| sent.to == VICTIM).map(|sent| sent.bytes.len()).collect();
+    let to_victim: Vec<usize> = sent
+        .iter()
+        .filter(|sent| sent.to == VICTIM)
+        .map(|sent| sent.bytes.len())
+        .collect();
     assert!(received > 1000 && packets > 5, "{packets} datagrams were taken");
     assert!(to_victim.iter().sum::<usize>() <= received && to_victim.len() <= packets);
     assert!(to_victim.iter().all(|bytes| *bytes <= CHALLENGE), "challenges alone");
@@ -394,5 +423,9 @@ fn an_authenticated_peer_that_names_a_victim_again_and_again_aims_ten_datagrams_
     let aimed = || sent.iter().filter(|sent| sent.from == target && sent.to.ip() == victim);
     let arriving = aimed().filter(|sent| sent.ttl.is_none()).count();
     assert!((1..=10).contains(&arriving), "{arriving} of 58 orders in 58 s");
-    assert!(aimed().count() <= 34, "{} with those that die on the way", aimed().count());
+    assert!(
+        aimed().count() <= 34,
+        "{} with those that die on the way",
+        aimed().count()
+    );
 }

@@ -52,6 +52,14 @@ impl Town {
             .iter()
             .map(|node| networks.map(|parameters| lab.join(*node, parameters)))
             .collect();
+        // Every other node, so that some frames are refused and others are answers.
+        for (node, networks) in nodes
+            .iter()
+            .zip::<&Vec<[NetworkHandle; NETWORKS]>>(&networks)
+            .step_by(2)
+        {
+            networks.iter().for_each(|network| lab.open_all(*node, *network));
+        }
         lab.run_seconds(5);
         lab.one_by_one = one_by_one;
         Self { lab, nodes, networks }

@@ -48,7 +48,7 @@ fn a_member_cannot_register_the_address_of_another() {
     lab.tell(liar, &key, register);
     lab.run_seconds(2);
     let (to, from) = (lab.mac(other, other1), lab.mac(liar, liar1));
-    let frame = udp(to, from, 0, address);
+    let frame = udp(to, from, 0, [address, lab.status(other, other1).ipv4.unwrap()]);
     lab.send(liar, liar1, &frame);
     lab.run_seconds(1);
     assert_eq!(lab.received(other, other1, &frame), 0);
@@ -297,14 +297,16 @@ fn the_first_frame_of_an_unlisted_stranger_waits_for_its_address() {
     }
     let (a1, b1) = (lab.join(a, &name()), lab.join(b, &name()));
     lab.run_seconds(3);
+    lab.open_all(b, b1);
     // As in a network whose list is too long.
     for (node, handle) in [(a, a1), (b, b1)] {
         let network = lab.hosts[node].engine.networks.get_mut(handle).unwrap();
         network.listings.clear();
     }
     let (from, to) = (lab.mac(a, a1), lab.mac(b, b1));
-    let own = udp(to, from, 0, lab.status(a, a1).ipv4.unwrap());
-    let foreign = udp(to, from, 0, lab.status(b, b1).ipv4.unwrap());
+    let there = lab.status(b, b1).ipv4.unwrap();
+    let own = udp(to, from, 0, [lab.status(a, a1).ipv4.unwrap(), there]);
+    let foreign = udp(to, from, 0, [there, there]);
     lab.send(a, a1, &own);
     lab.send(a, a1, &foreign);
     lab.run_seconds(1);

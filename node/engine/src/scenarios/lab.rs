@@ -12,7 +12,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use crate::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, Outbox, Received, Role, Time,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, OpenPorts, Outbox,
+    Received, Role, Time, Transport,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,
@@ -200,6 +201,16 @@ impl Lab {
             greet: greet.to_vec(),
         };
         self.hosts[place].engine.join(self.now, join).unwrap()
+    }
+
+    /// Opens all ports of the machine at `place` to strangers.
+    pub(super) fn open_all(&mut self, place: Place, network: NetworkHandle) {
+        let all = [Transport::Tcp, Transport::Udp].map(|transport| OpenPorts {
+            transport,
+            first: 0,
+            last: u16::MAX,
+        });
+        self.hosts[place].engine.set_opened(network, &all);
     }
 
     pub(super) fn leave(&mut self, place: Place, network: NetworkHandle) {
@@ -460,12 +471,28 @@ pub(super) fn frame(to: Mac, from: Mac, mark: u8) -> Vec<u8> {
     [&to.as_bytes()[..], from.as_bytes(), &[0x88, 0xb5], &[mark; 60]].concat()
 }
 
-/// A frame with `tags` VLAN tags and an empty UDP datagram from `source`.
-pub(super) fn udp(to: Mac, from: Mac, tags: usize, source: Ipv4Addr) -> Vec<u8> {
+/// A UDP datagram over IPv6 between the link-local addresses that follow from two MACs, which strangers may send to opened
+/// ports.
+pub(super) fn datagram(to: Mac, from: Mac, payload: &[u8]) -> Vec<u8> {
+    let link_local = |mac: Mac| {
+        let [a, b, c, d, e, f] = *mac.as_bytes();
+        [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]
+    };
+    let length = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
+    let header = [&[0x60, 0, 0, 0], &length[..], &[17, 64]].concat();
+    let ports = [&[0, 9, 0, 9], &length[..], &[0, 0]].concat();
+    let addresses = [link_local(from), link_local(to)].concat();
+    let macs = [*to.as_bytes(), *from.as_bytes()].concat();
+    [&macs[..], &[0x86, 0xdd], &header, &addresses, &ports, payload].concat()
+}
+
+/// A frame with `tags` VLAN tags and an empty UDP datagram from one address to another.
+pub(super) fn udp(to: Mac, from: Mac, tags: usize, [source, destination]: [Ipv4Addr; 2]) -> Vec<u8> {
     let mut frame = [&to.as_bytes()[..], from.as_bytes()].concat();
     frame.extend([0x81, 0, 0, 0].repeat(tags));
     frame.extend([0x08, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
     frame.extend(source.octets());
-    frame.extend([10, 64, 0, 1, 0, 1, 0, 2, 0, 8, 0, 0]);
+    frame.extend(destination.octets());
+    frame.extend([0, 1, 0, 2, 0, 8, 0, 0]);
     frame
 }

@@ -11,8 +11,8 @@ use crate::{
     wire::{
         control::{Control, Query},
         datagram::{
-            DATA_HEADER, Datagram, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, put_data,
-            put_initiation, put_relay,
+            DATA_HEADER, Datagram, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, put_data, put_initiation,
+            put_relay,
         },
     },
 };
@@ -78,9 +78,18 @@ fn nothing_but_handshakes_reaches_whoever_has_not_answered() {
         assert!(!relayed(&mut lab, there.0, supernode, there.1, &data(100)));
     }
     assert!(relayed(&mut lab, there.0, supernode, there.1, &handshake()));
-    assert!(!relayed(&mut lab, there.0, supernode, there.1, &data(100)), "a handshake is no answer");
-    assert!(relayed(&mut lab, back.0, supernode, back.1, &data(100)), "it takes answers");
-    assert!(relayed(&mut lab, there.0, supernode, there.1, &data(100)), "it was answered");
+    assert!(
+        !relayed(&mut lab, there.0, supernode, there.1, &data(100)),
+        "a handshake is no answer"
+    );
+    assert!(
+        relayed(&mut lab, back.0, supernode, back.1, &data(100)),
+        "it takes answers"
+    );
+    assert!(
+        relayed(&mut lab, there.0, supernode, there.1, &data(100)),
+        "it was answered"
+    );
 }
 
 #[test]
@@ -95,7 +104,10 @@ fn a_source_begins_ten_handshakes_a_second() {
         lab.now += Duration::from_millis(10);
     }
     assert!((100..=120).contains(&passed), "{passed} of 10,000 in 10 s");
-    assert_eq!(lab.hosts[supernode].engine.counters().relay_limited_source, 10_000 - passed as u64);
+    assert_eq!(
+        lab.hosts[supernode].engine.counters().relay_limited_source,
+        10_000 - passed as u64
+    );
 }
 
 #[test]
@@ -119,7 +131,11 @@ fn a_source_turns_to_100_new_destinations_a_minute() {
         }
         lab.now += Duration::from_millis(100);
     }
-    assert!((100..=150).contains(&passed.len()), "{} of 600 in a minute", passed.len());
+    assert!(
+        (100..=150).contains(&passed.len()),
+        "{} of 600 in a minute",
+        passed.len()
+    );
     // Whom it turned to before is nobody new.
     lab.now += Duration::from_millis(100);
     assert!(relayed(&mut lab, node, supernodes[0], target(passed[0]), &handshake()));
@@ -163,13 +179,18 @@ fn a_node_that_many_sources_flood_is_still_reached_by_a_stranger() {
         }
         if step == 50 {
             let now = lab.now;
-            lab.hosts[stranger].engine.greet(now, super::lab::world_id(1), &[victim_key]);
+            lab.hosts[stranger]
+                .engine
+                .greet(now, super::lab::world_id(1), &[victim_key]);
         }
         lab.run(Duration::from_millis(50));
     }
     assert!(arrived <= 6 * 200, "{arrived} of 8,000 in 5 s");
     assert!(lab.hosts[supernode].engine.counters().relay_limited_destination > 2000);
-    assert!(!lab.peer(stranger, &victim_key).sessions.is_empty(), "the stranger got through");
+    assert!(
+        !lab.peer(stranger, &victim_key).sessions.is_empty(),
+        "the stranger got through"
+    );
 }
 
 #[test]
@@ -187,7 +208,10 @@ fn whoever_the_supernode_named_is_not_charged() {
     for other in others {
         let target = to(&lab, *other, supernode);
         assert!(relayed(&mut lab, asker, supernode, target, &handshake()));
-        assert!(!relayed(&mut lab, asker, supernode, target, &data(100)), "named is not answered");
+        assert!(
+            !relayed(&mut lab, asker, supernode, target, &data(100)),
+            "named is not answered"
+        );
     }
     let stranger = nodes[1];
     let passed = others.iter().filter(|other| {
@@ -245,7 +269,10 @@ fn a_quota_bounds_what_is_relayed_for_one_and_leaves_others_alone() {
         let macs: Vec<_> = (0..3).map(|place| lab.mac(nodes[place], networks[place])).collect();
         let big = [&frame(macs[1], macs[0], 1)[..], &[1; 900]].concat();
         let small = frame(macs[0], macs[2], 2);
-        let before = [lab.received(nodes[1], networks[1], &big), lab.received(nodes[0], networks[0], &small)];
+        let before = [
+            lab.received(nodes[1], networks[1], &big),
+            lab.received(nodes[0], networks[0], &small),
+        ];
         for _ in 0..400 {
             // In batches, which a lane handles.
             let batch = [(networks[0].into(), &big[..]); 10];
@@ -256,7 +283,10 @@ fn a_quota_bounds_what_is_relayed_for_one_and_leaves_others_alone() {
         lab.run(4 * DELAY);
         let bytes = (lab.received(nodes[1], networks[1], &big) - before[0]) * (big.len() + 60);
         let most = expected * 4 + expected / 4;
-        assert!((expected * 3..=most + 20_000).contains(&bytes), "{bytes} in 4 s of {expected}/s");
+        assert!(
+            (expected * 3..=most + 20_000).contains(&bytes),
+            "{bytes} in 4 s of {expected}/s"
+        );
         assert!(lab.hosts[supernode].engine.counters().relay_over_quota > 1000);
         assert_eq!(lab.received(nodes[0], networks[0], &small) - before[1], 400);
     }
@@ -279,7 +309,11 @@ fn hints_are_small_and_few() {
         } else {
             SocketAddr::from(([203, (step >> 8) as u8, step as u8, 1], 1))
         };
-        let datagram = if step % 3 == 0 { relay.clone() } else { data(DATA_HEADER) };
+        let datagram = if step % 3 == 0 {
+            relay.clone()
+        } else {
+            data(DATA_HEADER)
+        };
         received += datagram.len();
         lab.deliver(supernode, source, &datagram);
         let hints = lab.passing.drain(..).filter(|passing| passing.to == source);
@@ -323,7 +357,11 @@ fn a_flood_of_hints_makes_a_node_ask_once_a_second() {
             lab.deliver(nodes[0], from, &hint);
         }
         lab.run(Duration::from_millis(10));
-        sent += lab.passing.iter().filter(|passing| passing.from == lab.hosts[nodes[0]].address).count();
+        sent += lab
+            .passing
+            .iter()
+            .filter(|passing| passing.from == lab.hosts[nodes[0]].address)
+            .count();
         lab.passing.clear();
     }
     assert!((1..=4).contains(&sent), "{sent} datagrams for 25,000 hints in 2.5 s");

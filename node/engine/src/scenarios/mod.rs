@@ -13,6 +13,7 @@ mod networks;
 mod offloads;
 mod paths;
 mod stranger;
+mod strangers;
 mod supernodes;
 mod switch;
 mod twins;

@@ -23,7 +23,11 @@ impl Two {
     /// Registered, and not in touch yet.
     fn unmet(parameters: &Parameters) -> Self {
         let (mut lab, [supernode, one, other]) = Lab::with_two_nodes();
-        let networks = [one, other].map(|node| lab.join(node, parameters));
+        let networks = [one, other].map(|node| {
+            let network = lab.join(node, parameters);
+            lab.open_all(node, network);
+            network
+        });
         lab.run_seconds(3);
         Self {
             lab,

@@ -2,11 +2,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use farlan_netconf::Policy;
+
 use crate::{
     Event, NetworkHandle, PathKind,
     direct::{OPENING, OPENING_TTL},
     peers::SILENCE,
-    scenarios::lab::{DELAY, Lab, Place, Straight, cut, frame, intact, link, name},
+    scenarios::lab::{DELAY, Lab, Place, Straight, cut, datagram, frame, intact, link, name},
     wire::{control::Control, datagram::RELAY_HEADER},
 };
 
@@ -37,7 +39,11 @@ impl Pair {
             lab.set_world(node, 1, &[supernode]);
         }
         lab.open = true;
-        let networks = [one, other].map(|node| lab.join(node, parameters));
+        let networks = [one, other].map(|node| {
+            let network = lab.join(node, parameters);
+            lab.open_all(node, network);
+            network
+        });
         lab.run_seconds(3);
         Self {
             lab,
@@ -52,8 +58,11 @@ impl Pair {
     fn send(&mut self, from: usize) -> Vec<u8> {
         self.marks = self.marks.wrapping_add(1);
         let macs = [0, 1].map(|at| self.lab.mac(self.nodes[at], self.networks[at]));
-        let mut frame = frame(macs[1 - from], macs[from], self.marks);
-        frame.extend(self.lab.now.as_nanos().to_be_bytes());
+        let now = self.lab.now.as_nanos().to_be_bytes();
+        let frame = match self.lab.status(self.nodes[from], self.networks[from]).policy {
+            Policy::Friends => [&frame(macs[1 - from], macs[from], self.marks)[..], &now].concat(),
+            Policy::Strangers => datagram(macs[1 - from], macs[from], &[&[self.marks; 60][..], &now].concat()),
+        };
         self.lab.send(self.nodes[from], self.networks[from], &frame);
         frame
     }

@@ -3,11 +3,15 @@
 use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use farlan_crypto::{Identity, Seed, Work};
-use farlan_engine::{Anchor, Batch, Config, Engine, Event, Join, Limits, NetworkHandle, Outbox, Received, Role, Time};
+use farlan_engine::{
+    Anchor, Batch, Config, Engine, Event, Join, Limits, NetworkHandle, OpenPorts, Outbox, Received, Role, Time,
+    Transport,
+};
 use farlan_netconf::Policy;
 
 use super::{
     super::{
+        frames::DATAGRAM_PORT,
         kernel::Card,
         model::{NetworkKey, Rules},
         random::ReproducibleRandom,
@@ -142,6 +146,14 @@ impl Lab {
             .into_iter()
             .find(|status| status.handle == handle)
             .expect("its status");
+        engine.set_opened(
+            handle,
+            &[OpenPorts {
+                transport: Transport::Udp,
+                first: DATAGRAM_PORT,
+                last: DATAGRAM_PORT,
+            }],
+        );
         let mac = *status.mac.as_bytes();
         this.cards.insert(
             network,

@@ -1,0 +1,100 @@
+//! `farlan open` and `farlan close`: what strangers may reach on this machine.
+
+use std::time::Duration;
+
+use super::{client::Client, output::Output};
+use crate::{
+    api::{OpenRequest, OpenedNetwork},
+    failure::Failure,
+    games::{self, Game},
+    ports::PortSet,
+};
+
+/// Without ports: what is open, network by network.
+pub(super) async fn show(client: &Client, output: &mut Output, network: Option<String>) -> Result<(), Failure> {
+    let mut networks: Vec<OpenedNetwork> = client.get("/v1/opened").await?;
+    if let Some(name) = &network {
+        networks.retain(|network| network.name == *name || network.network_id.starts_with(name.as_str()));
+        if networks.is_empty() {
+            return Err(Failure::negative(format_args!(
+                "this node is in no network of strangers called {name:?}; networks of friends have no filter"
+            )));
+        }
+    }
+    if output.json() {
+        return output.document(&networks);
+    }
+    if networks.is_empty() {
+        return output.line(
+            "this node is in no network of strangers, and on networks of friends the members reach whatever listens on \
+             the card",
+        );
+    }
+    for network in &networks {
+        let opened = if network.opened.is_empty() {
+            "nothing".to_owned()
+        } else {
+            network.opened.to_string()
+        };
+        output.line(format_args!("{}: opened by hand: {opened}", network.name))?;
+    }
+    // The configuration is the same for all.
+    let games = networks.first().map(|network| &network.games);
+    let rows: Vec<_> = games::all()
+        .into_iter()
+        .map(|game| {
+            let state = if games.is_some_and(|ports| is_within(&game, ports)) {
+                "yes"
+            } else {
+                "no"
+            };
+            [game.name, game.ports.to_string(), state.to_owned(), game.title]
+        })
+        .collect();
+    output.line("")?;
+    output.table(["LISTED GAME", "PORTS", "LET IN", "TITLE"], &rows)
+}
+
+fn is_within(game: &Game, ports: &PortSet) -> bool {
+    game.ports.without(ports).is_empty()
+}
+
+pub(super) async fn open(
+    client: &Client,
+    output: &mut Output,
+    ports: String,
+    network: Option<String>,
+) -> Result<(), Failure> {
+    change(client, output, "open", ports, network).await
+}
+
+pub(super) async fn close(
+    client: &Client,
+    output: &mut Output,
+    ports: String,
+    network: Option<String>,
+) -> Result<(), Failure> {
+    change(client, output, "close", ports, network).await
+}
+
+async fn change(
+    client: &Client,
+    output: &mut Output,
+    verb: &str,
+    ports: String,
+    network: Option<String>,
+) -> Result<(), Failure> {
+    // A mistyped port is found before a missing daemon is.
+    let meant = games::ports(&ports)?;
+    let request = OpenRequest { ports, network };
+    let reply: OpenedNetwork = client.post(&format!("/v1/{verb}"), &request, Duration::ZERO).await?;
+    if output.json() {
+        return output.document(&reply);
+    }
+    let rest = match &reply.opened {
+        none if none.is_empty() => "nothing is open by hand now".to_owned(),
+        opened => format!("open by hand now: {opened}"),
+    };
+    let done = if verb == "open" { "opened" } else { "closed" };
+    output.line(format_args!("{done} {meant} in {}; {rest}", reply.name))
+}
