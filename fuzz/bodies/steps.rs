@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use farlan_engine::{Batch, FrameLabel, NetworkHandle, Target, fuzzing};
+use farlan_engine::{Batch, FrameLabel, NetworkHandle, OpenPorts, Target, Transport, fuzzing};
 use farlan_offload::{Offload, VNET_HEADER, read_vnet};
 
 use super::lab::{ALICE, BERTA, BERTAS, ELSEWHERE, FRIENDS, Lab, NETWORKS, NOBODY, STRANGERS, SUPERNODE};
@@ -569,6 +569,14 @@ fn local(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
                 lab.hosts[place]
                     .engine
                     .ping(now, Target::Address(handle, address), token);
+            }
+        }
+        _ if choice & 8 != 0 => {
+            let transport = plan.one_of(&[Transport::Tcp, Transport::Udp]);
+            let (first, last) = (u16::from(plan.byte()), plan.number());
+            if let Some(handle) = lab.hosts[place].handles[network] {
+                let ports = OpenPorts { transport, first, last };
+                lab.hosts[place].engine.set_opened(handle, &[ports]);
             }
         }
         _ => {

@@ -6,17 +6,20 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::OnceLock,
     time::Duration,
 };
 
-use farlan_crypto::NodeId;
+use farlan_crypto::{Identity, NodeId, PublicKey, Seed, Work};
 use farlan_netconf::Mac;
 
 use crate::{
     Engine, Outbox, Time,
     content::Content,
+    filter::{FlowMark, PacketContent, StrangersPacket},
     fragments::{Assemblies, MAX_IN_ALL, MAX_OF_PEER, Part},
-    neighbours::{Asked, announcement, answer, is_membership_report, nd_claim, question, spoken_for},
+    gate::{AUTHENTIC, COOKIE_DATAGRAM, INITIATION, WITH_FIRST_MAC, open_cookie, put_first_mac, put_second_mac},
+    neighbours::{Asked, announcement, answer, is_membership_report, question, spoken_for},
     peers::{MAX_WAITING, PeerId},
     sessions::{MAX_EARLY, MAX_SESSIONS},
     switch::{MAX_FRAME, carries_ipv4, mac_at},
@@ -45,6 +48,9 @@ pub fn datagram(input: &[u8]) {
             &[2, 3]
         }
         Datagram::Cookie { version, receiver } => {
+            // Nobody sealed this one.
+            let (datagram, initiation) = input.split_at(input.len().min(COOKIE_DATAGRAM));
+            assert!(open_cookie(responder(), datagram, initiation).is_none());
             put_cookie(&mut written, receiver);
             assert_eq!(std::mem::replace(&mut written[1], version), VERSION);
             written.extend_from_slice(&input[written.len()..]);
@@ -121,6 +127,15 @@ pub fn datagram(input: &[u8]) {
     assert_eq!(written, expected);
 }
 
+/// Somebody who could have made a cookie.
+fn responder() -> &'static PublicKey {
+    static KEY: OnceLock<PublicKey> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let identity = Identity::from_seed(Seed::from_bytes([1; 32]), Work::NONE);
+        identity.expect("no work is asked for").public()
+    })
+}
+
 /// Input: an opened message. Both readers of frames agree, and nothing is left out or invented.
 pub fn sealed(input: &[u8]) {
     let frame = FrameIn::of(input);
@@ -182,18 +197,15 @@ pub fn frame(input: &[u8]) {
     let mac = Mac::from_bytes(*mac);
     let asked = question(frame);
     let spoken = spoken_for(frame);
-    let claim = nd_claim(frame);
     if is_membership_report(frame) {
-        assert!(asked.is_none() && spoken.is_none() && claim.is_none());
+        assert!(asked.is_none() && spoken.is_none());
     }
     let rest = frame.get(12..).unwrap_or_default();
     if matches!(spoken, Some(Asked::Ipv4(_))) {
-        assert!(carries_ipv4(rest) && claim.is_none());
-    }
-    if let (Some(Asked::Ipv6(address)), Some((claimed, _))) = (spoken, claim) {
-        assert_eq!(address, claimed);
+        assert!(carries_ipv4(rest));
     }
     assert_eq!(mac_at(frame, 6).is_some(), frame.len() >= 12);
+    strangers_frame(frame);
     let Some(asked) = asked else { return };
     if let Some(asker) = asked.asker {
         assert_eq!(spoken, Some(asker));
@@ -209,6 +221,43 @@ pub fn frame(input: &[u8]) {
     says(&announcement(address, mac), asked.target, mac);
 }
 
+/// What a member of a network of strangers is understood to say stands in the frame, and is what others read there.
+fn strangers_frame(frame: &[u8]) {
+    let mark = FlowMark::of(frame);
+    let Ok(packet) = StrangersPacket::parse(frame) else { return };
+    match packet {
+        StrangersPacket::Arp(arp) => {
+            assert!(mark.is_none());
+            let spoken = Some(Asked::Ipv4(arp.sender)).filter(|_| !arp.sender.is_unspecified());
+            assert_eq!(spoken_for(frame), spoken);
+            assert_eq!(question(frame).is_some(), arp.is_request);
+        }
+        StrangersPacket::Neighbour(neighbour) => {
+            let said = match (neighbour.is_solicitation, neighbour.source.is_unspecified()) {
+                (true, true) => None,
+                (true, false) => Some(Asked::Ipv6(neighbour.source)),
+                (false, _) => Some(Asked::Ipv6(neighbour.target)),
+            };
+            assert_eq!(spoken_for(frame), said);
+            let asked = question(frame).map(|asked| asked.target);
+            assert_eq!(asked, Some(Asked::Ipv6(neighbour.target)).filter(|_| neighbour.is_solicitation));
+        }
+        StrangersPacket::Ip(packet) => {
+            let at = |v4: usize, v6: usize| match packet.source {
+                IpAddr::V4(_) => IpAddr::from(*frame[14 + v4..].first_chunk::<4>().expect("it was read")),
+                IpAddr::V6(_) => IpAddr::from(*frame[14 + v6..].first_chunk::<16>().expect("it was read")),
+            };
+            assert_eq!((packet.source, packet.destination), (at(12, 8), at(16, 24)));
+            assert_eq!(spoken_for(frame), None);
+            if let Some(fragment) = packet.fragment {
+                assert!(mark.is_none() && fragment.offset + fragment.length <= 0xffff);
+            }
+            let is_flow = matches!(packet.content, PacketContent::Tcp { .. } | PacketContent::Udp { .. });
+            assert!(is_flow || mark.is_none());
+        }
+    }
+}
+
 /// An answer or announcement of ours that says `address` to be at `mac`, as the same code reads it.
 fn says(frame: &[u8], address: Asked, mac: Mac) {
     assert_eq!(mac_at(frame, 6), Some(mac));
@@ -219,7 +268,6 @@ fn says(frame: &[u8], address: Asked, mac: Mac) {
     }
     if let Asked::Ipv6(target) = address {
         assert_eq!(frame.len(), 14 + 40 + 32);
-        assert_eq!(nd_claim(frame), Some((target, Some(mac))));
         assert_eq!(internet_sum(frame, target), 0xffff);
     } else {
         assert_eq!(frame.len(), 14 + 28);
@@ -316,7 +364,7 @@ pub fn met(engine: &Engine) -> Vec<NodeId> {
 /// Checks the bounds that hold of every engine at every time.
 pub fn bounds(engine: &Engine) {
     for (_, peer) in engine.peers.iter() {
-        assert!(peer.sessions.iter().count() <= MAX_SESSIONS);
+        assert!(peer.sessions.iter().filter(|session| session.confirmed).count() <= MAX_SESSIONS);
         assert!(peer.waiting.len() <= MAX_WAITING);
         for session in peer.sessions.iter() {
             assert!(session.networks.early.len() <= MAX_EARLY);
@@ -351,6 +399,24 @@ pub fn innermost(datagram: &[u8]) -> &[u8] {
 /// Whether a datagram of the own or a relayed one is of a handshake.
 pub fn is_handshake(datagram: &[u8]) -> bool {
     Datagram::parse(innermost(datagram)).is_ok_and(|parsed| parsed.is_handshake())
+}
+
+/// What of a handshake message makes it what it is: the second MAC of an initiation only says where it came from.
+pub fn essence(message: &[u8]) -> &[u8] {
+    match message {
+        [1, ..] if message.len() == INITIATION => &message[..WITH_FIRST_MAC],
+        _ => message,
+    }
+}
+
+/// Gives an initiation, whatever is left of it, the first MAC with which `responder` looks at it.
+pub fn let_pass(responder: &PublicKey, initiation: &mut Vec<u8>) {
+    if initiation.first() == Some(&1) {
+        initiation.resize(AUTHENTIC, 0);
+        put_first_mac(responder, initiation);
+        let with_first = initiation.clone();
+        put_second_mac(None, &with_first, initiation);
+    }
 }
 
 #[cfg(test)]
