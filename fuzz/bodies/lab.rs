@@ -10,7 +10,8 @@ use std::{
 
 use farlan_crypto::{Identity, NodeId, PublicKey, Seed, Work};
 use farlan_engine::{
-    Anchor, Batch, Config, Engine, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, Outbox, Role, Target, Time, fuzzing,
+    Anchor, Batch, Config, Engine, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, Outbox, Role, Target, Time,
+    fuzzing,
 };
 use farlan_netconf::{AddressPlan, Mtu, NetworkName, Parameters, Policy, Subnet, Supernode, World};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
@@ -392,7 +393,10 @@ impl<'a> Lab<'a> {
             return;
         }
         let ethertype = [frame[12], frame[13]];
-        assert!([[8, 0], [8, 6], [0x86, 0xdd]].contains(&ethertype), "strangers send ARP and IP");
+        assert!(
+            [[8, 0], [8, 6], [0x86, 0xdd]].contains(&ethertype),
+            "strangers send ARP and IP"
+        );
         let plan = self.plan(network);
         let to = &frame[..6];
         assert!(frame[0] & 1 == 1 || to == plan.mac(&host.id).as_bytes());

@@ -6,7 +6,8 @@ use std::{fmt::Display, str::FromStr, sync::OnceLock};
 use data_encoding::BASE64URL_NOPAD;
 use farlan_crypto::{Identity, NodeId, Seed, Work, sha512};
 use farlan_netconf::{
-    Endpoint, Label, Link, NetworkId, NetworkName, NodePrefix, Parameters, Reader, Subnet, Supernode, World, WorldId,
+    Endpoint, Label, Link, LinkError, NetworkId, NetworkName, NodePrefix, Parameters, Reader, Subnet, World,
+    WorldError, WorldId,
 };
 
 /// Input: bytes in the place of each small document. What is read is written as it stood there: there is one encoding.
@@ -85,22 +86,42 @@ fn shown<T: FromStr + Display + PartialEq>(text: &str) -> Option<T> {
     Some(value)
 }
 
-/// Input: what a world's operator signs, and how it is bent afterwards. Only what the operator signed is taken, and it has
-/// one encoding.
+/// Input: version and supernodes of a world. What is read is written as it stood there, and keeps the rules.
 pub(crate) fn world(input: &[u8]) {
-    let Some((&how, rest)) = input.split_first() else {
+    let bytes = [people()[0].public().as_bytes(), &spoken(input)[..], &[0x51; 64]].concat();
+    if let Ok(world) = World::unverified(&bytes, Work::NONE) {
+        keeps_the_rules(&world, &bytes);
+    }
+}
+
+/// Input: how something is bent that an operator signed, what it is, and what is signed. Only what was signed is taken, and
+/// it has one encoding.
+pub(crate) fn signed(input: &[u8]) {
+    let Some((&[how, kind], rest)) = input.split_first_chunk::<2>() else {
         return;
     };
-    let mut bytes = signed(rest);
-    let genuine = bytes.clone();
+    let genuine = signed_world(rest);
+    let mut bytes = genuine.clone();
     if how & 1 != 0 {
         let at = usize::from(how >> 1) * bytes.len() / 128;
         bytes[at] ^= 1 << (how >> 5);
     }
-    let Ok(world) = World::decode(&bytes, Work::NONE) else {
-        return;
-    };
-    assert_eq!(bytes, genuine, "a world was taken that nobody signed");
+    let is_genuine = bytes == genuine;
+    match World::decode(&bytes, Work::NONE) {
+        Ok(world) => {
+            assert!(is_genuine, "a world was taken that nobody signed");
+            keeps_the_rules(&world, &bytes);
+        }
+        Err(error) => assert!(!is_genuine || !matches!(error, WorldError::Signature(_)), "{error}"),
+    }
+    let link = encoded(&[before_world(kind % 4), bytes].concat());
+    if let Ok(link) = shown_link(&link) {
+        assert!(is_genuine, "a link was taken whose world nobody signed");
+        assert_eq!(matches!(link, Link::Supernode(_)), kind % 4 == 0);
+    }
+}
+
+fn keeps_the_rules(world: &World, bytes: &[u8]) {
     assert_eq!(world.encode(), bytes);
     assert_eq!(world.operator(), &people()[0].public());
     assert_eq!(world.id(), WorldId::of(world.operator()));
@@ -110,32 +131,28 @@ pub(crate) fn world(input: &[u8]) {
     }
 }
 
-/// Input: a text in the place of a link, or the bytes of one without its checksum. What is read is written so that it is
-/// read as the same.
+/// Input: a text in the place of a link, or the bytes of one without its checksum and its world. What is read is written
+/// so that it is read as the same.
 pub(crate) fn link(input: &[u8]) {
     let Some((&how, rest)) = input.split_first() else {
         return;
     };
-    let text = match how % 3 {
+    let text = match how & 1 {
         0 => String::from_utf8_lossy(rest).into_owned(),
-        // The begin of the bytes, and a world behind it.
-        1 => encoded(&[rest, &valid_world()].concat()),
-        _ => {
-            let mut bytes = spoken(rest);
-            if how & 0x80 != 0 {
-                bytes.extend_from_slice(&signed(&rest[rest.len() / 2..]));
-            }
-            encoded(&bytes)
-        }
+        _ => encoded(&spoken(rest)),
     };
-    let Ok(link) = Link::parse(&text, Work::NONE) else {
-        return;
-    };
+    _ = shown_link(&text);
+}
+
+/// Reads a link; if it is one, it has one text.
+fn shown_link(text: &str) -> Result<Link, LinkError> {
+    let link = Link::parse(text, Work::NONE)?;
     let shown = link.to_string();
     assert!(shown.len() <= Link::MAX_TEXT + 7);
-    assert_eq!(Link::parse(&shown, Work::NONE), Ok(link));
+    assert_eq!(Link::parse(&shown, Work::NONE).as_ref(), Ok(&link));
     let plain: String = text.split_whitespace().collect();
     assert_eq!(shown, plain, "a link has one text");
+    Ok(link)
 }
 
 /// The text of a link of these bytes, with a good checksum.
@@ -145,7 +162,7 @@ fn encoded(bytes: &[u8]) -> String {
 }
 
 /// A world of the operator with these bytes in the place of version and supernodes.
-fn signed(rest: &[u8]) -> Vec<u8> {
+fn signed_world(rest: &[u8]) -> Vec<u8> {
     let operator = &people()[0];
     let mut bytes = operator.public().as_bytes().to_vec();
     bytes.extend_from_slice(&spoken(rest));
@@ -154,17 +171,20 @@ fn signed(rest: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn valid_world() -> Vec<u8> {
-    static WORLD: OnceLock<Vec<u8>> = OnceLock::new();
-    let make = || {
-        let supernode = Supernode {
-            key: people()[1].public(),
-            endpoints: vec!["203.0.113.5:9600".parse().expect("it is one")],
-        };
-        let world = World::sign(&people()[0], 1, vec![supernode]);
-        world.expect("it keeps the rules").encode()
-    };
-    WORLD.get_or_init(make).clone()
+/// What stands before the world in a link: format and kind; for networks parameters, label and peers.
+fn before_world(kind: u8) -> Vec<u8> {
+    let id = WorldId::of(&people()[0].public());
+    match kind {
+        0 => vec![1, 1],
+        1 => b"\x01\x02\x02\x01\x05\x5c\x0a\x80\x10\x00\x14................\x03lan\x00".to_vec(),
+        2 => spoken(b"\x01\x02\x02\x01\x05\x5c\x0a\x80\x10\x00\x14................\x00\x01\xe1"),
+        _ => [
+            b"\x01\x02\x01\x02\x05\x5c\x0a\x40\x00\x00\x0a",
+            &id.as_bytes()[..],
+            b"\x05earth\x00\x00",
+        ]
+        .concat(),
+    }
 }
 
 /// The bytes, but that 0xe0 to 0xe3 stand for keys that are some, and 0xe4 for an endpoint.

@@ -9,6 +9,7 @@ use farlan::{
     config::{self, Config, SupernodeLink},
     daemon::fuzzing,
     logs::LogFilter,
+    ports::PortSet,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -28,6 +29,16 @@ pub(crate) fn options(input: &[u8]) {
         // What was taken once, without the blanks around its parts, is taken again.
         let trimmed: Vec<&str> = text.split(',').map(str::trim).collect();
         assert_eq!(LogFilter::from_str(&trimmed.join(",")), Ok(filter));
+    }
+    if let Ok(ports) = PortSet::from_str(text) {
+        assert!(ports.ranges().iter().all(|range| 0 < range.first && range.first <= range.last));
+        assert!(ports.without(&ports).is_empty() && ports.with(&ports) == ports);
+        // Each range is written so that it is read as the same.
+        for range in ports.to_string().split(", ") {
+            let range = PortSet::from_str(range).expect("it is one");
+            assert_eq!(range.ranges().len(), 1);
+            assert_eq!(ports.with(&range), ports);
+        }
     }
     if let Ok(link) = SupernodeLink::from_str(text) {
         assert!(!link.0.supernodes().is_empty());

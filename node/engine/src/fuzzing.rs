@@ -224,7 +224,9 @@ pub fn frame(input: &[u8]) {
 /// What a member of a network of strangers is understood to say stands in the frame, and is what others read there.
 fn strangers_frame(frame: &[u8]) {
     let mark = FlowMark::of(frame);
-    let Ok(packet) = StrangersPacket::parse(frame) else { return };
+    let Ok(packet) = StrangersPacket::parse(frame) else {
+        return;
+    };
     match packet {
         StrangersPacket::Arp(arp) => {
             assert!(mark.is_none());
@@ -240,7 +242,10 @@ fn strangers_frame(frame: &[u8]) {
             };
             assert_eq!(spoken_for(frame), said);
             let asked = question(frame).map(|asked| asked.target);
-            assert_eq!(asked, Some(Asked::Ipv6(neighbour.target)).filter(|_| neighbour.is_solicitation));
+            assert_eq!(
+                asked,
+                Some(Asked::Ipv6(neighbour.target)).filter(|_| neighbour.is_solicitation)
+            );
         }
         StrangersPacket::Ip(packet) => {
             let at = |v4: usize, v6: usize| match packet.source {
@@ -288,7 +293,7 @@ fn internet_sum(frame: &[u8], source: Ipv6Addr) -> u32 {
     sum
 }
 
-/// Input: rows of `what 1 | message 1 | position 1 | count 1 | length 2`, parts of messages that three peers send; *what* says
+/// Input: rows of `what 1 | message 1 | position 1 | count 1 | length 2`, parts of messages that four peers send; *what* says
 /// whose, under which session, and how long after the one before. What is put together is what was sent, in order.
 pub fn fragments(input: &[u8]) {
     let mut assemblies = Assemblies::default();
@@ -312,7 +317,7 @@ pub fn fragments(input: &[u8]) {
         let (whole, gone) = assemblies.take(now, PeerId::for_test(peer), SessionIndex(session), part);
         lost += gone;
         let parts = model.entry((peer, session, message.into())).or_default();
-        if position < count && length > 0 {
+        if (2..=MAX_PARTS).contains(&usize::from(count)) && position < count && length > 0 {
             parts.insert(position, bytes);
         }
         if let Some(whole) = whole {
@@ -323,7 +328,7 @@ pub fn fragments(input: &[u8]) {
             *parts = BTreeMap::new();
         }
         let (held, ordered) = assemblies.held();
-        assert!(held <= 3 * MAX_OF_PEER + MAX_OF_PEER && held <= MAX_IN_ALL && ordered <= 4 * MAX_IN_ALL + 1);
+        assert!(held <= 4 * MAX_OF_PEER && held <= MAX_IN_ALL && ordered <= 4 * MAX_IN_ALL + 1);
         assert!(assemblies.deadline().is_none_or(|deadline| deadline > now));
     }
     now += Duration::from_secs(1);

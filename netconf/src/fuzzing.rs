@@ -23,6 +23,11 @@ fn the_corpus_of_netconf_world() {
 }
 
 #[test]
+fn the_corpus_of_netconf_signed() {
+    corpus::replay("netconf_signed", bodies::signed);
+}
+
+#[test]
 fn the_corpus_of_netconf_link() {
     corpus::replay("netconf_link", bodies::link);
 }
@@ -33,6 +38,7 @@ proptest! {
         bodies::documents(&input);
         bodies::texts(text.as_bytes());
         bodies::world(&input);
+        bodies::signed(&input);
         bodies::link(&input);
         bodies::link(format!("\u{0}farlan:{text}").as_bytes());
     }
