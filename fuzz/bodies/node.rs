@@ -31,7 +31,12 @@ pub(crate) fn options(input: &[u8]) {
         assert_eq!(LogFilter::from_str(&trimmed.join(",")), Ok(filter));
     }
     if let Ok(ports) = PortSet::from_str(text) {
-        assert!(ports.ranges().iter().all(|range| 0 < range.first && range.first <= range.last));
+        assert!(
+            ports
+                .ranges()
+                .iter()
+                .all(|range| 0 < range.first && range.first <= range.last)
+        );
         assert!(ports.without(&ports).is_empty() && ports.with(&ports) == ports);
         // Each range is written so that it is read as the same.
         for range in ports.to_string().split(", ") {
