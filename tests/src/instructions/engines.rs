@@ -2,12 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use farlan_engine::{Batch, Engine, FrameLabel, NetworkHandle, NetworkStatus, Outbox, PathKind, Received, Time};
+use farlan_engine::{
+    Batch, Engine, FrameLabel, NetworkHandle, NetworkStatus, OpenPorts, Outbox, PathKind, Received, Time, Transport,
+};
 
 use farlan_netconf::Mtu;
 
 use super::packets;
-use crate::sim::{Family, HostId, Lab, NetId, ethernet, payload_frame};
+use crate::sim::{Family, HostId, Lab, NetId, ethernet};
 
 /// One engine taken out of a lab.
 pub(super) struct End {
@@ -36,13 +38,34 @@ impl Trio {
     /// # Panics
     /// If they do not.
     pub(super) fn new(path: PathKind) -> Self {
+        Self::in_network(path, Lab::add_link_network)
+    }
+
+    /// The same in a network of strangers, where frames of [`Member::frame`] are for an opened port.
+    ///
+    /// # Panics
+    /// If they do not find each other.
+    pub(super) fn of_strangers() -> Self {
+        let mut trio = Self::in_network(PathKind::Direct, |lab| lab.add_name_network("earth"));
+        for member in [&mut trio.a, &mut trio.b] {
+            let port = OpenPorts {
+                transport: Transport::Udp,
+                first: packets::PORT,
+                last: packets::PORT,
+            };
+            member.end.engine.set_opened(member.network.handle, &[port]);
+        }
+        trio
+    }
+
+    fn in_network(path: PathKind, make: impl FnOnce(&mut Lab) -> NetId) -> Self {
         let mut lab = Lab::new(1);
         let supernode = lab.add_supernode();
         let nodes = [lab.add_node(None), lab.add_node(None)];
         if path == PathKind::Relay {
             lab.set_cut(nodes[0], nodes[1], true);
         }
-        let network = lab.add_link_network();
+        let network = make(&mut lab);
         for node in nodes {
             lab.join(node, network);
         }
@@ -53,7 +76,8 @@ impl Trio {
             // Only large frames make an end find out what a path carries.
             for [from, to] in [[nodes[0], nodes[1]], [nodes[1], nodes[0]]] {
                 let macs = [to, from].map(|node| lab.card(node, network).mac());
-                lab.send(from, network, payload_frame(macs[0], macs[1], 0, LARGE));
+                let frame = lab.payload(from, network, macs[0], 0, LARGE);
+                lab.send(from, network, frame);
             }
             lab.run(Duration::from_secs(1));
         }
@@ -131,5 +155,5 @@ impl Member {
 /// Seconds after which a direct path stands, its room is known and nothing is under way.
 const SETTLING: u32 = 10;
 
-/// Payload of an experimental frame as large as the network's MTU allows.
-const LARGE: usize = Mtu::DEFAULT.bytes() as usize - 8;
+/// Filling of a frame as large as the network's MTU allows, if it is a datagram.
+const LARGE: usize = Mtu::DEFAULT.bytes() as usize - 56;

@@ -19,10 +19,14 @@ pub(super) const SUPER: Offload = Offload {
     segment: Some(SEGMENT),
 };
 
+/// Where datagrams go.
+pub(super) const PORT: u16 = 0x303a;
+
 /// A UDP datagram over IPv4 of `length` bytes in all.
 pub(super) fn udp(from: Ipv4Addr, to: Ipv4Addr, length: usize) -> Vec<u8> {
     let mut packet = ipv4(from, to, UDP, length);
-    packet.extend_from_slice(&[0x30, 0x39, 0x30, 0x3a]);
+    packet.extend_from_slice(&[0x30, 0x39]);
+    packet.extend_from_slice(&PORT.to_be_bytes());
     packet.extend_from_slice(&((length - IPV4) as u16).to_be_bytes());
     packet.resize(length, 0);
     packet

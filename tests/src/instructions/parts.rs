@@ -25,6 +25,9 @@ pub fn measure_all(mut begun: impl FnMut(&'static str, u32)) {
         part.outbound(outbound, &mut direct, count, length);
         part.inbound(inbound, &mut direct, count, length);
     }
+    let mut strangers = Trio::of_strangers();
+    part.outbound("outbound_64_strangers_of_32", &mut strangers, 32, 64);
+    part.inbound("inbound_64_strangers_of_32", &mut strangers, 32, 64);
     part.outbound_super("outbound_super_of_45", &mut direct);
     part.offloads(&direct);
     part.relay("relay_1440_of_45", &mut Trio::new(PathKind::Relay));

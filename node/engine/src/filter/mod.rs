@@ -210,9 +210,11 @@ impl Speaker {
     fn of(network: &Network, peer: &Peer, handle: NetworkHandle) -> Self {
         let node = peer.key.node_id();
         let told = peer.claims.get(&handle).copied();
+        let ipv4 = told.or_else(|| network.member(&node).and_then(|member| member.ipv4));
         Self(Addresses {
             mac: network.plan.mac(&node),
-            ipv4: told.or_else(|| network.member(&node).and_then(|member| member.ipv4)),
+            // Two nodes can have a candidate in common. Whatever is claimed: nobody speaks for this machine.
+            ipv4: ipv4.filter(|address| network.ipv4_held() != Some(*address)),
             ipv6: network.plan.ipv6(&node),
             link_local: network.plan.link_local(&node),
         })

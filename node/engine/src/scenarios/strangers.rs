@@ -439,6 +439,25 @@ fn of_a_million_frames_with_forged_sources_none_is_delivered() {
     assert!(counters.filtered_malformed < 10_000, "{counters:?}");
 }
 
+#[test]
+fn nobody_speaks_for_this_machine_by_claiming_its_address() {
+    let mut street = Street::new(&name());
+    street.lab.open_all(street.victim.place, street.victim.network);
+    let (liar, victim) = (street.liar, street.victim);
+    let id = street.lab.peer_id(victim.place, &street.lab.key(liar.place));
+    let peer = street.lab.hosts[victim.place].engine.peers.get_mut(id).unwrap();
+    peer.claims.insert(victim.network, victim.ipv4);
+    let disguised = Party {
+        ipv4: victim.ipv4,
+        ..liar
+    };
+    assert!(!street.passes(&udp(disguised, victim, (1, 2))));
+    let target = (Mac::BROADCAST, victim.ipv4);
+    assert!(!street.passes(&arp(victim.mac, liar.mac, 2, (liar.mac, victim.ipv4), target)));
+    let counters = street.counters();
+    assert_eq!((counters.foreign_source_ip, counters.foreign_neighbour), (1, 1));
+}
+
 /// The attacks known of LANs, each with the counter that tells of it.
 fn attacks(liar: Party, victim: Party, other: Party) -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let to_all = |destination: Ipv4Addr, mac: [u8; 6], protocol, payload: &[u8]| {

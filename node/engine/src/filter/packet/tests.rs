@@ -145,7 +145,7 @@ fn what_is_no_plain_ip_is_refused_with_its_reason() {
         Refused::Membership
     );
     // A strict source route: one that names nobody, but who knows what reads it.
-    let mut routed = plain.clone();
+    let mut routed = plain;
     routed[HEADER] = 0x46;
     routed[HEADER + 3] += 4;
     routed.splice(HEADER + 20..HEADER + 20, [137, 3, 4, 0]);
