@@ -17,6 +17,7 @@ use crate::{
     forwarding::Onward,
     handshakes::Via,
     peers::{Path, PeerId},
+    places::Places,
     rates::Prefix,
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
     subscriptions::Subscriptions,
@@ -47,8 +48,8 @@ const INDEX_RESTS: Duration = Duration::from_secs(600);
 /// An IPv4 claim outlives its registration for so long, so that a node that comes back finds its address free.
 const CLAIM_KEPT: Duration = Duration::from_secs(600);
 
-/// Registrations one supernode holds.
-pub(crate) const MAX_REGISTRATIONS: usize = 1 << SLOT_BITS;
+/// IPv4 claims there is room for, in times of the registrations: twice as many as there are memberships.
+const CLAIMS: usize = 4;
 
 /// Low bits of a relay index: the slot. The others count its uses.
 const SLOT_BITS: u32 = 20;
@@ -81,6 +82,7 @@ pub(crate) struct Anchor {
     claim_ends: BTreeSet<(Time, DirectoryKey)>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) relaying: RelayLimits,
+    pub(crate) places: Places,
     /// New addresses of nodes, registered or about to be, that have to prove themselves.
     challenges: BTreeMap<PeerId, Challenge>,
 }
@@ -95,6 +97,8 @@ struct Registration {
     memberships: Vec<Membership>,
     /// The version it last said to hold of the world it last spoke of.
     version: Option<(WorldId, u32)>,
+    /// Whose places it takes.
+    prefix: Option<Prefix>,
     /// With whom it has to do, and what it used of its limits.
     relations: Relations,
     /// The other supernode through which it is reached, and its index there.
@@ -125,7 +129,8 @@ struct Indexes {
     /// How often each slot was used, starting at random so that the indexes of an earlier run mean nothing.
     uses: Vec<u32>,
     first_use: u64,
-    resting: VecDeque<(Time, u32)>,
+    /// Since when which rests, and whose place it was.
+    resting: VecDeque<(Time, u32, Option<Prefix>)>,
 }
 
 impl Anchor {
@@ -143,6 +148,7 @@ impl Anchor {
             claim_ends: BTreeSet::new(),
             subscriptions: Subscriptions::default(),
             relaying: RelayLimits::new(&limits),
+            places: Places::new(limits.registrations.clamp(1, Limits::MOST_REGISTRATIONS)),
             challenges: BTreeMap::new(),
         }
     }
@@ -220,6 +226,35 @@ impl Anchor {
         [claim, self.subscriptions.deadline()].into_iter().flatten().min()
     }
 
+    /// A relay index for a node whose place is of a prefix, if there is one for it.
+    fn take_index(&mut self, now: Time, prefix: Option<Prefix>) -> Option<RelayIndex> {
+        if !self.places.take(prefix) {
+            return None;
+        }
+        let Some((index, rested)) = self.indexes.take(now, self.places.numbers()) else {
+            self.places.untake(prefix);
+            return None;
+        };
+        if let Some(of) = rested {
+            self.places.rested(of);
+        }
+        Some(index)
+    }
+
+    /// Those kept for nodes that are gone make room when there are too many, those that end first before all.
+    fn drop_claims(&mut self) {
+        while self.claims.len() > self.places.most() * CLAIMS
+            && let Some((_, key)) = self.claim_ends.pop_first()
+        {
+            self.claims.remove(&key);
+        }
+    }
+
+    /// Nothing is expected of a node any more.
+    pub(crate) fn forget_challenge(&mut self, id: PeerId) {
+        self.challenges.remove(&id);
+    }
+
     pub(crate) fn index_of(&self, id: PeerId) -> Option<RelayIndex> {
         self.registrations.get(&id).map(|registration| registration.index)
     }
@@ -243,17 +278,17 @@ impl Anchor {
 }
 
 impl Indexes {
-    fn take(&mut self, now: Time) -> Option<RelayIndex> {
+    /// Gives out one of `most`; says also whose it was, if it has rested.
+    fn take(&mut self, now: Time, most: usize) -> Option<(RelayIndex, Option<Option<Prefix>>)> {
         let rested = self
             .resting
-            .pop_front_if(|(since, _)| now.since(*since) >= INDEX_RESTS || planted("index-reused"))
-            .map(|(_, slot)| slot);
+            .pop_front_if(|(since, ..)| now.since(*since) >= INDEX_RESTS || planted("index-reused"));
         let slot = match rested {
-            Some(slot) => slot,
+            Some((_, slot, _)) => slot,
             None => {
                 let slot = u32::try_from(self.uses.len())
                     .ok()
-                    .filter(|_| self.uses.len() < MAX_REGISTRATIONS)?;
+                    .filter(|_| self.uses.len() < most.min(1 << SLOT_BITS))?;
                 // Slots of an earlier run began elsewhere.
                 let first = self.first_use.wrapping_mul(u64::from(slot) | 1) >> 40;
                 self.uses.push(u32::try_from(first).unwrap_or_default());
@@ -266,11 +301,11 @@ impl Indexes {
         if index == 0 {
             *uses = uses.wrapping_add(1);
         }
-        Some(RelayIndex((*uses << SLOT_BITS) | slot))
+        Some((RelayIndex((*uses << SLOT_BITS) | slot), rested.map(|(.., of)| of)))
     }
 
-    fn give_back(&mut self, now: Time, index: RelayIndex) {
-        self.resting.push_back((now, index.0 & ((1 << SLOT_BITS) - 1)));
+    fn give_back(&mut self, now: Time, index: RelayIndex, of: Option<Prefix>) {
+        self.resting.push_back((now, index.0 & ((1 << SLOT_BITS) - 1), of));
     }
 }
 
@@ -300,7 +335,12 @@ impl Engine {
                 std::mem::take(&mut registration.memberships)
             }
             None => {
-                let Some(index) = self.anchor.indexes.take(now) else {
+                let prefix = match path {
+                    Some(Path::Direct(address)) => Some(Prefix::of(address)),
+                    _ => None,
+                };
+                let Some(index) = self.anchor.take_index(now, prefix) else {
+                    self.counters.registrations_refused += 1;
                     return;
                 };
                 self.anchor.by_index.insert(index, id);
@@ -310,6 +350,7 @@ impl Engine {
                     heard: now,
                     latest: (local, request),
                     memberships: Vec::new(),
+                    prefix,
                     version: None,
                     relations: Relations::default(),
                     through: None,
@@ -322,6 +363,19 @@ impl Engine {
         // Claims first: who comes first holds an address.
         let mut refused = Vec::new();
         let mut memberships: Vec<Membership> = memberships.iter().copied().take(MAX_MEMBERSHIPS).collect();
+        let prefix = self
+            .anchor
+            .registrations
+            .get(&id)
+            .and_then(|registration| registration.prefix);
+        let room = self
+            .anchor
+            .places
+            .take_memberships(prefix, before.len(), memberships.len());
+        if room < memberships.len() {
+            self.counters.registrations_refused += 1;
+            memberships.truncate(room);
+        }
         for (position, membership) in memberships.iter_mut().enumerate() {
             if membership.ipv4.is_some() && !self.claim(membership.address_key, node) {
                 membership.ipv4 = None;
@@ -383,10 +437,15 @@ impl Engine {
             return;
         };
         self.anchor.relaying.forget(&registration.relations);
+        self.anchor
+            .places
+            .leave(registration.prefix, registration.memberships.len());
         let records_at: Vec<_> = registration.relations.records_at().collect();
         self.tell_gone(registration.index, &records_at, out);
         self.anchor.by_index.remove(&registration.index);
-        self.anchor.indexes.give_back(now, registration.index);
+        self.anchor
+            .indexes
+            .give_back(now, registration.index, registration.prefix);
         let node = self.peers.get(id).map(|peer| peer.key.node_id());
         for membership in registration
             .memberships
@@ -399,6 +458,7 @@ impl Engine {
                     let ends = now + CLAIM_KEPT;
                     claim.ends = Some(ends);
                     self.anchor.claim_ends.insert((ends, key));
+                    self.anchor.drop_claims();
                 }
                 (true, _) => {
                     if let Some(node) = node {
@@ -445,7 +505,7 @@ impl Engine {
         }
         if !self.is_proved(id, via) {
             // Nothing that is larger than what came.
-            if message.len() >= PADDING {
+            if message.len() >= PADDING || planted("amplified-challenge") {
                 self.challenge_way(now, id, via.path(), out);
             }
         } else if let Some(registration) = self.anchor.registrations.get(&id)
@@ -757,11 +817,11 @@ mod tests {
             first_use: 0x1234_5678_9abc_def0,
             resting: VecDeque::new(),
         };
-        let first = indexes.take(Time::ZERO).unwrap();
-        indexes.give_back(Time::ZERO, first);
-        let second = indexes.take(Time::ZERO).unwrap();
+        let first = indexes.take(Time::ZERO, 100).unwrap().0;
+        indexes.give_back(Time::ZERO, first, None);
+        let second = indexes.take(Time::ZERO, 100).unwrap().0;
         assert_ne!(first.0 & 0xf_ffff, second.0 & 0xf_ffff);
-        let third = indexes.take(Time::ZERO + INDEX_RESTS).unwrap();
+        let third = indexes.take(Time::ZERO + INDEX_RESTS, 100).unwrap().0;
         assert_eq!(third.0 & 0xf_ffff, first.0 & 0xf_ffff);
         assert_ne!(third, first);
     }
@@ -771,8 +831,8 @@ mod tests {
         let mut indexes = Indexes {
             uses: vec![u32::MAX],
             first_use: 0,
-            resting: VecDeque::from([(Time::ZERO, 0)]),
+            resting: VecDeque::from([(Time::ZERO, 0, None)]),
         };
-        assert_ne!(indexes.take(Time::ZERO + INDEX_RESTS), Some(RelayIndex(0)));
+        assert_ne!(indexes.take(Time::ZERO + INDEX_RESTS, 100).unwrap().0, RelayIndex(0));
     }
 }

@@ -92,6 +92,12 @@ counters! {
     handshakes_begun,
     /// Handshakes completed.
     handshakes_done,
+    /// Peers that made room for others.
+    peers_displaced,
+    /// Peers there was no room for.
+    peers_refused,
+    /// Registrations and memberships there was no place for.
+    registrations_refused,
     /// Handshake messages refused.
     handshakes_refused,
     /// Initiations whose sender does not know this node's key.

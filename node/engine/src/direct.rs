@@ -189,14 +189,14 @@ impl Credit {
 
     /// Whether a challenge may be sent.
     fn suffices(&self) -> bool {
-        self.bytes >= CHALLENGE && self.datagrams > 0
+        (self.bytes >= CHALLENGE && self.datagrams > 0) || planted("amplified-challenge")
     }
 
     fn spend(&mut self) -> bool {
         let suffices = self.suffices();
         if suffices {
-            self.bytes -= CHALLENGE;
-            self.datagrams -= 1;
+            self.bytes = self.bytes.saturating_sub(CHALLENGE);
+            self.datagrams = self.datagrams.saturating_sub(1);
         }
         suffices
     }

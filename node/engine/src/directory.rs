@@ -36,6 +36,9 @@ use crate::{
 /// Supernodes of one world that a node takes note of, as many as a world lists.
 const MAX_ANCHORS: usize = farlan_netconf::World::MAX_SUPERNODES;
 
+/// Peers that wait to be greeted; more are found when they are needed.
+const MAX_GREETINGS: usize = 1024;
+
 /// Versions of lists that go with one request.
 const MAX_TOLD: usize = 2;
 
@@ -411,7 +414,10 @@ impl Engine {
 
     /// Begins sessions with peers known from before, as soon as a supernode of their world has registered this node.
     pub fn greet(&mut self, now: Time, world: WorldId, peers: &[PublicKey]) {
-        self.directory.greetings.extend(peers.iter().map(|key| (world, *key)));
+        let room = MAX_GREETINGS.saturating_sub(self.directory.greetings.len());
+        self.directory
+            .greetings
+            .extend(peers.iter().take(room).map(|key| (world, *key)));
         self.send_greetings(now, world);
     }
 
@@ -426,7 +432,7 @@ impl Engine {
             .collect();
         let own = self.public;
         for (_, key) in due.into_iter().filter(|(_, key)| *key != own) {
-            if let Some(id) = self.peers.pin(key) {
+            if let Some(id) = self.pin(now, key) {
                 self.want(now, id);
             }
         }

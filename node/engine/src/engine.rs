@@ -18,6 +18,7 @@ use crate::{
     anchor::Anchor,
     content::PendingSeal,
     directory::Directory,
+    early::Early,
     forwarding::Siblings,
     fragments::Assemblies,
     gate::Gate,
@@ -68,6 +69,7 @@ pub struct Engine {
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
     pub(crate) hints: Hints,
+    pub(crate) early: Early,
     pub(crate) siblings: Siblings,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
@@ -87,6 +89,9 @@ impl std::fmt::Debug for Engine {
 
 /// A peer without session, not heard for so long, is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// Timers that may go off for nothing before they are sorted out.
+const IDLE_TIMERS: usize = 1024;
 
 /// Blocks of fresh randomness the engine keeps in store, one a handshake.
 const ENTROPY_KEPT: usize = 64;
@@ -123,6 +128,7 @@ impl Engine {
             twins: Twins::default(),
             versions: Versions::default(),
             hints: Hints::default(),
+            early: Early::default(),
             siblings: Siblings::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
@@ -208,6 +214,7 @@ impl Engine {
         }
         self.tend_held(now);
         self.counters.fragments_lost += self.assemblies.expire(now);
+        self.early.expire(now);
         self.tend_groups(now, out);
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
@@ -233,6 +240,7 @@ impl Engine {
             self.timers.peek().map(|Reverse((at, _))| *at),
             self.held.deadline(),
             self.assemblies.deadline(),
+            self.early.deadline(),
             self.groups.deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
@@ -303,6 +311,12 @@ impl Engine {
         if peer.timer.is_none_or(|timer| deadline < timer) {
             peer.timer = Some(deadline);
             self.timers.push(Reverse((deadline, id)));
+            // Those of peers that are gone, and those that an earlier one took the place of, go off for nothing.
+            if self.timers.len() > 4 * self.peers.len() + IDLE_TIMERS {
+                let peers = &self.peers;
+                let set = |(at, id): (Time, PeerId)| peers.get(id).is_some_and(|peer| peer.timer == Some(at));
+                self.timers.retain(|Reverse(timer)| set(*timer));
+            }
         }
     }
 
@@ -329,9 +343,7 @@ impl Engine {
         let Some(peer) = self.peers.get(id) else { return };
         let quiet = peer.heard.is_none_or(|heard| now.since(heard) >= FORGET_AFTER);
         if peer.forgettable() && quiet && !self.anchor.has_registration(id) {
-            self.pings.forget(id);
-            self.forget_foreign(id);
-            self.peers.forget(id);
+            self.forget_peer(id);
         }
     }
 

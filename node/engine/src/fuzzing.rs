@@ -21,7 +21,7 @@ use crate::{
     gate::{AUTHENTIC, COOKIE_DATAGRAM, INITIATION, WITH_FIRST_MAC, open_cookie, put_first_mac, put_second_mac},
     neighbours::{Asked, announcement, answer, is_membership_report, question, spoken_for},
     peers::{MAX_WAITING, PeerId},
-    sessions::{MAX_EARLY, MAX_SESSIONS},
+    sessions::MAX_SESSIONS,
     switch::{MAX_FRAME, carries_ipv4, mac_at},
     wire::{
         control::messages,
@@ -371,9 +371,6 @@ pub fn bounds(engine: &Engine) {
     for (_, peer) in engine.peers.iter() {
         assert!(peer.sessions.iter().filter(|session| session.confirmed).count() <= MAX_SESSIONS);
         assert!(peer.waiting.len() <= MAX_WAITING);
-        for session in peer.sessions.iter() {
-            assert!(session.networks.early.len() <= MAX_EARLY);
-        }
     }
     let (held, ordered) = engine.assemblies.held();
     assert!(held <= MAX_IN_ALL && ordered <= 4 * MAX_IN_ALL + 1);

@@ -151,9 +151,6 @@ const MAX_SETTLED: usize = 256;
 /// How long an answered handshake waits for it.
 const HALF_OPEN_KEPT: Duration = Duration::from_secs(5);
 
-/// Peers a node keeps in memory.
-const MAX_PEERS: usize = 8192;
-
 /// The pauses after which an unanswered message 1 is sent again. The first leaves room for a relayed round trip around
 /// the globe.
 const RESEND: Schedule = Schedule {
@@ -387,11 +384,7 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         }
-        if self.peers.len() >= self.max_peers() && self.peers.by_node(&key.node_id()).is_none() {
-            self.counters.handshakes_overflow += 1;
-            return;
-        }
-        let Some(id) = self.peers.pin(key) else {
+        let Some(id) = self.pin(now, key) else {
             self.counters.handshakes_refused += 1;
             return;
         };
@@ -460,7 +453,7 @@ impl Engine {
     }
 
     /// Ends the wait for the first sealed datagram of a handshake that was answered, with its keys if none came.
-    fn end_half_open(&mut self, id: PeerId, local: SessionIndex) {
+    pub(crate) fn end_half_open(&mut self, id: PeerId, local: SessionIndex) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(position) = peer.half_open.iter().position(|half_open| half_open.local == local) else {
             return;
@@ -624,13 +617,6 @@ impl Engine {
         match self.role {
             Role::Node => Window::Node,
             Role::Supernode => Window::Supernode,
-        }
-    }
-
-    fn max_peers(&self) -> usize {
-        match self.role {
-            Role::Node => MAX_PEERS,
-            Role::Supernode => crate::anchor::MAX_REGISTRATIONS,
         }
     }
 

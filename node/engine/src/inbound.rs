@@ -24,12 +24,11 @@ use crate::{
     lanes::{InLane, InLanes},
     networks::Network,
     peers::{Path, PeerId},
-    sessions::MAX_EARLY,
-    switch::{MAX_FRAME, carries_ipv4},
+    switch::carries_ipv4,
     wire::{
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
-        sealed::{FULL, FrameIn, GROUP, GROUP_HEADER, MACS, OWN, PARTIAL, Sealed},
+        sealed::{FULL, FrameIn, GROUP, MACS, OWN, PARTIAL, Sealed},
     },
 };
 
@@ -427,10 +426,7 @@ impl Engine {
             }
             return handle;
         }
-        let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
-        if session.networks.early.len() < MAX_EARLY && message.len() <= MAX_FRAME + GROUP_HEADER {
-            session.networks.early.push_back((now, via, message.to_vec()));
-        } else {
+        if !self.early.push(now, (id, local), via, message) {
             self.counters.queue_dropped += 1;
         }
         None

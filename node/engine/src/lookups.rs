@@ -215,7 +215,7 @@ impl Engine {
             place: record.place(),
             ipv4,
         });
-        self.peers.pin(key);
+        self.pin(now, key);
         self.place_told(&key, record.place());
         self.try_held_again(now, handle, out);
     }

@@ -147,10 +147,11 @@ impl Engine {
             return;
         };
         let listed: Vec<_> = network.listed().take(ALL).map(|member| member.key).collect();
+        let own = self.public;
         let mut members: Vec<PeerId> = listed
             .into_iter()
-            .filter(|key| *key != self.public)
-            .filter_map(|key| self.peers.pin(key))
+            .filter(|key| *key != own)
+            .filter_map(|key| self.pin(now, key))
             .collect();
         // Those that no list names (yet, or any more) but that proved to be in.
         let proved = self

@@ -17,13 +17,12 @@ use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
     addresses::ADDRESSES_ACK,
     claimed::ClaimedAddresses,
+    early::{EARLY_KEPT, Message},
     filter::Filter,
-    handshakes::Via,
     learned::LearnedMacs,
     multicast::ALL,
     peers::PeerId,
     retry::{Retry, Schedule},
-    sessions::EARLY_KEPT,
     traversal::CANDIDATES_ACK,
     wire::{
         control::{Control, Place, TAG, TAG_PADDING},
@@ -403,7 +402,7 @@ impl Engine {
         }
         session.networks.their_tags = tags.to_vec();
         session.networks.their_number = Some(number);
-        let early = std::mem::take(&mut session.networks.early);
+        let early = self.early.take((id, local));
         peer.sessions.prefer(local, now);
         self.match_networks(id, local);
         self.tell_claims(now, id, local, out);
@@ -415,14 +414,7 @@ impl Engine {
     }
 
     /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
-    fn open_early(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        local: SessionIndex,
-        early: VecDeque<(Time, Via, Vec<u8>)>,
-        out: &mut Outbox,
-    ) {
+    fn open_early(&mut self, now: Time, id: PeerId, local: SessionIndex, early: VecDeque<Message>, out: &mut Outbox) {
         for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, (local, via), &message, out);
         }
@@ -549,7 +541,7 @@ impl Engine {
                     None => peer.claims.remove(&handle),
                 };
             }
-            let early = std::mem::take(&mut session.networks.early);
+            let early = self.early.take((id, local));
             self.open_early(now, id, local, early, out);
         }
         self.send_control(

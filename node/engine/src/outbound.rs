@@ -185,6 +185,7 @@ impl Engine {
     fn frames_left(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.wanted = Some(now);
+        peer.served = Some((peer.served.map_or(now, |(first, _)| first), now));
         let rekey = peer.sessions.wants_rekey(now);
         self.expect_answer(now, id);
         self.note_use(now, id, out);

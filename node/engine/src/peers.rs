@@ -107,6 +107,8 @@ pub(crate) struct Peer {
     pub(crate) owed: Option<Time>,
     /// When something was last to be sent to it.
     pub(crate) wanted: Option<Time>,
+    /// When frames of this machine first and last went to it alone.
+    pub(crate) served: Option<(Time, Time)>,
     pub(crate) rtt: Option<Duration>,
     pub(crate) waiting: VecDeque<Waiting>,
     /// The IPv4 addresses it told in session.
@@ -142,6 +144,7 @@ impl Peer {
             unanswered: None,
             owed: None,
             wanted: None,
+            served: None,
             rtt: None,
             waiting: VecDeque::new(),
             claims: BTreeMap::new(),
@@ -256,7 +259,8 @@ impl SeenSequences {
 /// All peers, by number, id and session index.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    peers: BTreeMap<PeerId, Peer>,
+    /// In boxes, so that a table of many is no larger than they are.
+    peers: BTreeMap<PeerId, Box<Peer>>,
     by_node: BTreeMap<NodeId, PeerId>,
     by_session: BTreeMap<SessionIndex, PeerId>,
     next: u64,
@@ -270,11 +274,11 @@ const MAX_PARTED: usize = 32;
 
 impl Peers {
     pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
-        self.peers.get(&id)
+        self.peers.get(&id).map(|peer| &**peer)
     }
 
     pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
-        self.peers.get_mut(&id)
+        self.peers.get_mut(&id).map(|peer| &mut **peer)
     }
 
     pub(crate) fn by_node(&self, node: &NodeId) -> Option<PeerId> {
@@ -302,7 +306,7 @@ impl Peers {
         let mut peer = Peer::new(key);
         let parted = self.parted.iter().position(|(parted, _)| *parted == node);
         peer.seen = parted.and_then(|at| self.parted.remove(at)).map(|(_, seen)| seen);
-        self.peers.insert(id, peer);
+        self.peers.insert(id, Box::new(peer));
         self.by_node.insert(node, id);
         Some(id)
     }
@@ -345,7 +349,7 @@ impl Peers {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
-        self.peers.iter().map(|(id, peer)| (*id, peer))
+        self.peers.iter().map(|(id, peer)| (*id, &**peer))
     }
 
     pub(crate) fn ids(&self) -> Vec<PeerId> {

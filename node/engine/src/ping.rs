@@ -50,7 +50,7 @@ impl Engine {
     /// Sends a ping as soon as a session stands; `token` comes back in the event.
     pub fn ping(&mut self, now: Time, target: Target, token: u64) {
         let found = self
-            .ping_target(target)
+            .ping_target(now, target)
             .filter(|id| self.peers.get(*id).is_some_and(|peer| peer.key != self.public));
         let Some(peer) = found else {
             self.events.push(Event::PingFailed {
@@ -80,7 +80,7 @@ impl Engine {
         }
     }
 
-    fn ping_target(&mut self, target: Target) -> Option<PeerId> {
+    fn ping_target(&mut self, now: Time, target: Target) -> Option<PeerId> {
         let key = match target {
             Target::Node(node) => {
                 if let Some(id) = self.peers.by_node(&node) {
@@ -102,7 +102,7 @@ impl Engine {
                 }
             }
         };
-        self.peers.pin(key)
+        self.pin(now, key)
     }
 
     /// Sends the pings that waited for a session with `id`.

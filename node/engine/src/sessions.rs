@@ -1,6 +1,6 @@
 //! A pair's encryption state, and which session a node sends under.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use farlan_crypto::defects::planted;
 use farlan_crypto::{
@@ -11,7 +11,6 @@ use farlan_netconf::Role;
 
 use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
-    handshakes::Via,
     retry::Retry,
     wire::{control::TAG, datagram::SessionIndex},
 };
@@ -42,12 +41,6 @@ impl Lifetime {
         end: Duration::from_secs(3660),
     };
 }
-
-/// Frames that arrived before the networks of their session were matched; more are dropped.
-pub(crate) const MAX_EARLY: usize = 32;
-
-/// A frame waits for the match no longer than this: its sender tells its networks again after 0.7 s.
-pub(crate) const EARLY_KEPT: Duration = Duration::from_secs(2);
 
 /// The previous keys only open, and no longer than this after newer ones are in use.
 pub(crate) const PREVIOUS_KEPT: Duration = Duration::from_secs(60);
@@ -102,8 +95,6 @@ pub(crate) struct Networks {
     pub(crate) addresses_number: u32,
     pub(crate) addresses_retry: Option<Retry>,
     pub(crate) their_addresses_number: Option<u32>,
-    /// Opened messages that wait for the other end's list, or for its claims.
-    pub(crate) early: VecDeque<(Time, Via, Vec<u8>)>,
 }
 
 impl Networks {
@@ -225,6 +216,8 @@ impl Sessions {
 
     /// Adds newer keys.
     pub(crate) fn add(&mut self, session: Session) {
+        // Most peers have one, and there may be many peers.
+        self.0.reserve_exact(1);
         self.0.push(session);
     }
 

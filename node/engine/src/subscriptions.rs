@@ -45,11 +45,11 @@ struct List {
     /// Who knows the list up to a change before this one needs it whole.
     floor: u64,
     /// The latest change of each member, by number.
-    changes: BTreeMap<u64, MemberEntry>,
+    changes: BTreeMap<u64, Box<MemberEntry>>,
     /// Where each member's latest change stands.
     members: BTreeMap<NodeId, u64>,
     present: usize,
-    subscribers: BTreeMap<PeerId, Subscriber>,
+    subscribers: BTreeMap<PeerId, Box<Subscriber>>,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +88,7 @@ impl List {
         let was = old.is_some_and(|old| old.present);
         self.version += 1;
         self.members.insert(node, self.version);
-        self.changes.insert(self.version, entry);
+        self.changes.insert(self.version, Box::new(entry));
         match (was, entry.present) {
             (false, true) => self.present += 1,
             (true, false) => self.present -= 1,
@@ -174,7 +174,8 @@ impl Engine {
                 record,
                 ipv4: membership.ipv4,
             };
-            let known = list.members.get(&node).and_then(|version| list.changes.get(version)) == Some(&entry);
+            let known = list.members.get(&node).and_then(|version| list.changes.get(version));
+            let known = known.is_some_and(|known| **known == entry);
             if !known {
                 list.change(node, entry);
             }
@@ -203,7 +204,7 @@ impl Engine {
                 .members
                 .get(&node)
                 .and_then(|version| list.changes.get(version))
-                .copied();
+                .map(|entry| **entry);
             if let Some(entry) = latest.filter(|entry| entry.present) {
                 list.change(
                     node,
@@ -230,7 +231,7 @@ impl Engine {
         let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
             return;
         };
-        let behind = |(_, subscriber): &(&PeerId, &Subscriber)| {
+        let behind = |(_, subscriber): &(&PeerId, &Box<Subscriber>)| {
             subscriber.under_way.is_none() && subscriber.acknowledged < list.version
         };
         let many = list.present > ALL;
@@ -272,7 +273,7 @@ impl Engine {
             .changes
             .range(from + 1..)
             .take(MEMBERS_AT_ONCE)
-            .map(|(version, entry)| (*version, *entry))
+            .map(|(version, entry)| (*version, **entry))
             .collect();
         let last = changes.last().map_or(list.version, |(version, _)| *version);
         let more = list.changes.range(last + 1..).next().is_some();

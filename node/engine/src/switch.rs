@@ -127,7 +127,7 @@ impl Engine {
         let known = || self.peers.by_prefix(&prefix).filter(|id| self.shares(*id, handle));
         let own_source = mac_at(frame, 6) == Some(network.mac);
         let peer = match member {
-            Some(key) => self.peers.by_node(&key.node_id()).or_else(|| self.peers.pin(key)),
+            Some(key) => self.peers.by_node(&key.node_id()).or_else(|| self.pin(now, key)),
             None => known(),
         };
         let peer = match peer {
@@ -138,7 +138,9 @@ impl Engine {
         match peer {
             Some(peer) => {
                 let node = self.peers.get(peer).map(|peer| peer.key.node_id());
-                let own = own_source && node.is_some_and(|node| network.plan.mac(&node) == destination);
+                let plan = self.networks.get(handle).map(|network| &network.plan);
+                let derived = plan.zip(node).map(|(plan, node)| plan.mac(&node));
+                let own = own_source && derived == Some(destination);
                 Route::Peer { peer, own }
             }
             None => self.foreign_route(now, handle, destination, Some(prefix)),

@@ -7,6 +7,7 @@ mod directory;
 mod ethernet;
 mod gate;
 mod handshakes;
+mod hijack;
 mod lab;
 mod limits;
 mod networks;
