@@ -110,10 +110,7 @@ pub(crate) fn take(lab: &mut Lab<'_>, step: Step, plan: &mut Plan<'_>) -> bool {
             let message = plan.bytes().to_vec();
             lab.say(from, to, &message)
         }
-        Step::Card => {
-            card(lab, plan);
-            false
-        }
+        Step::Card => card(lab, plan),
         Step::Spoilt => {
             spoilt(lab, plan);
             return false;
@@ -385,8 +382,9 @@ fn parts(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
     said
 }
 
-/// Frames of one turn from the card of Alice or a third node, with labels as the kernel gives them or any.
-fn card(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
+/// Frames of one turn from the card of Alice or a third node, with labels as the kernel gives them or any. Returns whether
+/// some left under a session.
+fn card(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
     let choice = plan.byte();
     let from = if choice & 1 != 0 && lab.hosts.len() > 3 {
         3
@@ -396,7 +394,7 @@ fn card(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
     let network = usize::from(choice >> 1) % NETWORKS;
     // Nothing of Berta's own network is asked for, so that whatever comes there is wrong.
     if network == BERTAS {
-        return;
+        return false;
     }
     let handle = lab.hosts[from].handles[network].unwrap_or(NetworkHandle::from_u8(choice >> 4));
     let mut frames = Batch::default();
@@ -425,7 +423,13 @@ fn card(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
             &frame,
         );
     }
+    let sealed = |lab: &Lab<'_>| {
+        let counters = lab.hosts[from].engine.counters();
+        counters.frames_sent + counters.group_copies_sent
+    };
+    let before = sealed(lab);
     lab.send(from, network, &mut frames);
+    sealed(lab) > before
 }
 
 /// A genuine datagram that was bent, cut or mixed with another is never opened: no frame, no session, no way learned.

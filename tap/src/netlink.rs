@@ -6,8 +6,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    DecodeError, Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, parse_u32,
+    DecodeError, Emitable, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, parse_u32,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkMessage};
@@ -197,8 +197,8 @@ impl Answer {
             self.interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {
                 NetlinkPayload::InnerMessage(reply) => self.replies.push(reply),
-                NetlinkPayload::Error(error) if error.code.is_some() => {
-                    return Err(error.to_io());
+                NetlinkPayload::Error(ErrorMessage { code: Some(code), .. }) => {
+                    return Err(io::Error::from_raw_os_error(code.get().saturating_abs()));
                 }
                 NetlinkPayload::Done(done) if done.code != 0 => {
                     return Err(io::Error::from_raw_os_error(done.code.saturating_abs()));
