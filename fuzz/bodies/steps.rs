@@ -396,7 +396,7 @@ fn card(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
     if network == BERTAS {
         return false;
     }
-    let handle = lab.hosts[from].handles[network].unwrap_or(NetworkHandle::from_u8(choice >> 4));
+    let handle = lab.hosts[from].handles[network].unwrap_or_else(|| NetworkHandle::from_u8(choice >> 4));
     let mut frames = Batch::default();
     for _ in 0..(choice >> 3) % 4 + 1 {
         let mut frame = frame(lab, plan, (from, BERTA), network);
