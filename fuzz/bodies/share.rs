@@ -19,7 +19,7 @@ pub(crate) fn note(counts: bool) {
     static COUNTED: AtomicU64 = AtomicU64::new(0);
     let inputs = INPUTS.fetch_add(1, Ordering::Relaxed) + 1;
     let counted = COUNTED.fetch_add(u64::from(counts), Ordering::Relaxed) + u64::from(counts);
-    if inputs % EVERY == 0
+    if inputs.is_multiple_of(EVERY)
         && let Some(file) = FILE.get_or_init(|| env::var("FARLAN_FUZZ_SHARE").ok())
     {
         fs::write(file, format!("{inputs} {counted}\n")).expect("the script made the directory");
