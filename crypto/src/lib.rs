@@ -17,8 +17,14 @@
 //! Apart from [`secret_file`], [`private_file`] and [`random`] nothing here touches the operating system; time never occurs, and
 //! randomness is always an argument.
 
+// The bodies of the fuzz targets name the crate as their own programs do.
+#[cfg(test)]
+extern crate self as farlan_crypto;
+
 pub mod aead;
 pub mod defects;
+#[cfg(all(unix, any(test, feature = "fuzzing")))]
+pub mod fuzzing;
 pub mod hash;
 pub mod identity;
 #[cfg(test)]

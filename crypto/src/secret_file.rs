@@ -43,13 +43,7 @@ pub fn load(path: &Path, work: Work) -> Result<Identity, SecretFileError> {
 /// # Errors
 /// [`SecretFileError::Exists`] if there is anything at `path`, which is left as it is.
 pub fn create(path: &Path, identity: &Identity) -> Result<(), SecretFileError> {
-    // A text that grows would leave its beginnings behind.
-    let mut line = Zeroizing::new(String::with_capacity(LINE));
-    line.push_str(KIND);
-    line.push(' ');
-    HEXLOWER.encode_append(identity.seed().as_bytes(), &mut line);
-    line.push('\n');
-    private_file::create(path, line.as_bytes()).map_err(|error| match error.kind() {
+    private_file::create(path, line(identity.seed()).as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => SecretFileError::Exists { path: path.into() },
         _ => in_file(path, "write", error),
     })
@@ -174,8 +168,19 @@ fn refused(path: &Path, error: OpenError) -> SecretFileError {
     }
 }
 
+/// The text of a secret file.
+pub(crate) fn line(seed: &Seed) -> Zeroizing<String> {
+    // A text that grows would leave its beginnings behind.
+    let mut line = Zeroizing::new(String::with_capacity(LINE));
+    line.push_str(KIND);
+    line.push(' ');
+    HEXLOWER.encode_append(seed.as_bytes(), &mut line);
+    line.push('\n');
+    line
+}
+
 /// The seed in the text of a secret file. The end of the line may be missing, digits may be of either case.
-fn parse(text: &[u8]) -> Option<Seed> {
+pub(crate) fn parse(text: &[u8]) -> Option<Seed> {
     let line = text.strip_suffix(b"\n").unwrap_or(text);
     let digits = line.strip_prefix(KIND.as_bytes())?.strip_prefix(b" ")?;
     if digits.len() != 64 {

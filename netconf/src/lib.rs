@@ -10,10 +10,16 @@
 
 #![forbid(unsafe_code)]
 
+// The bodies of the fuzz targets name the crate as their own programs do.
+#[cfg(test)]
+extern crate self as farlan_netconf;
+
 mod addresses;
 mod base32;
 mod codec;
 mod endpoint;
+#[cfg(test)]
+mod fuzzing;
 mod link;
 mod name;
 mod network;

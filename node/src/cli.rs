@@ -333,6 +333,12 @@ async fn ask(
     }
 }
 
+/// Whether these arguments, the program's name before them, are a command line of the program.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn takes(arguments: &[&str]) -> bool {
+    Cli::try_parse_from(arguments).is_ok()
+}
+
 /// The configuration, where the command line does not say otherwise; its supernodes come first.
 fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settings {
     Settings {

@@ -5,6 +5,8 @@ mod cards;
 mod changes;
 mod contacts;
 mod endpoints;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod networks;
 mod opened;
 mod ping;

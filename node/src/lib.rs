@@ -17,6 +17,10 @@
 //!
 //! `farlan-supernode` is built from the same parts.
 
+// The bodies of the fuzz targets name the crate as their own programs do.
+#[cfg(test)]
+extern crate self as farlan;
+
 pub mod api;
 pub mod cli;
 pub mod config;

@@ -25,6 +25,8 @@ mod addresses;
 mod client;
 mod device;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod helper;
 mod machine;
 mod monitor;

@@ -6,8 +6,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    DecodeError, Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, parse_u32,
+    DecodeError, Emitable, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, parse_u32,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkMessage};
@@ -145,39 +145,9 @@ impl Netlink {
         request.serialize(&mut bytes);
         self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
 
-        let mut replies = Vec::new();
-        let mut interrupted = false;
-        loop {
-            let datagram = self.receive()?;
-            let mut rest = datagram.as_slice();
-            while !rest.is_empty() {
-                let length = message_length(rest)?;
-                let message = NetlinkMessage::<Reply>::deserialize(&rest[..length]).map_err(malformed)?;
-                // Messages are padded to 4 bytes, except that the last one of a datagram may not be.
-                rest = &rest[length.next_multiple_of(4).min(rest.len())..];
-                if message.header.sequence_number != self.sequence {
-                    continue;
-                }
-                interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
-                match message.payload {
-                    NetlinkPayload::InnerMessage(reply) => replies.push(reply),
-                    NetlinkPayload::Error(error) if error.code.is_some() => {
-                        return Err(error.to_io());
-                    }
-                    NetlinkPayload::Done(done) if done.code != 0 => {
-                        return Err(io::Error::from_raw_os_error(done.code.saturating_abs()));
-                    }
-                    NetlinkPayload::Overrun(_) => {
-                        return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
-                    }
-                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) if interrupted => {
-                        return Err(io::Error::from_raw_os_error(libc::EINTR));
-                    }
-                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(replies),
-                    _ => {}
-                }
-            }
-        }
+        let mut answer = Answer::to(self.sequence);
+        while !answer.take(&self.receive()?)? {}
+        Ok(answer.replies)
     }
 
     /// The next datagram that the kernel itself sent.
@@ -197,8 +167,58 @@ impl Netlink {
     }
 }
 
+/// The answer to one request, as far as it has come.
+pub(crate) struct Answer {
+    sequence: u32,
+    pub(crate) replies: Vec<Reply>,
+    interrupted: bool,
+}
+
+impl Answer {
+    pub(crate) fn to(sequence: u32) -> Self {
+        Self {
+            sequence,
+            replies: Vec::new(),
+            interrupted: false,
+        }
+    }
+
+    /// Takes the messages of a datagram in. Returns whether the answer is complete.
+    pub(crate) fn take(&mut self, datagram: &[u8]) -> io::Result<bool> {
+        let mut rest = datagram;
+        while !rest.is_empty() {
+            let length = message_length(rest)?;
+            let message = NetlinkMessage::<Reply>::deserialize(&rest[..length]).map_err(malformed)?;
+            // Messages are padded to 4 bytes, except that the last one of a datagram may not be.
+            rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+            if message.header.sequence_number != self.sequence {
+                continue;
+            }
+            self.interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
+            match message.payload {
+                NetlinkPayload::InnerMessage(reply) => self.replies.push(reply),
+                NetlinkPayload::Error(ErrorMessage { code: Some(code), .. }) => {
+                    return Err(io::Error::from_raw_os_error(code.get().saturating_abs()));
+                }
+                NetlinkPayload::Done(done) if done.code != 0 => {
+                    return Err(io::Error::from_raw_os_error(done.code.saturating_abs()));
+                }
+                NetlinkPayload::Overrun(_) => {
+                    return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+                }
+                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) if self.interrupted => {
+                    return Err(io::Error::from_raw_os_error(libc::EINTR));
+                }
+                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(true),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+}
+
 impl Link {
-    fn read(reply: &Reply) -> io::Result<Self> {
+    pub(crate) fn read(reply: &Reply) -> io::Result<Self> {
         let header = LinkHeader::parse(&reply.body).map_err(malformed)?;
         let mut link = Self {
             index: header.index,

@@ -76,7 +76,7 @@ fn list(subnet: (Ipv4Addr, u8), except_index: Option<u32>) -> io::Result<Vec<Rou
 }
 
 /// One entry of a routing table, as listed.
-struct Entry {
+pub(crate) struct Entry {
     table: u32,
     kind: RouteType,
     destination: Ipv4Addr,
@@ -85,7 +85,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn read(reply: &Reply) -> io::Result<Self> {
+    pub(crate) fn read(reply: &Reply) -> io::Result<Self> {
         let header = RouteHeader::parse(reply.body()).map_err(malformed)?;
         let mut entry = Self {
             table: u32::from(header.table),

@@ -4,4 +4,6 @@ pub mod bench;
 pub mod fakes;
 pub mod instructions;
 pub mod ns;
+#[cfg(test)]
+mod parsers;
 pub mod sim;

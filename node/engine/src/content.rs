@@ -47,6 +47,9 @@ pub(crate) enum Content<'a> {
     },
     /// A part of another message.
     Part(Part<'a>),
+    /// Whatever a fuzzer says.
+    #[cfg(any(test, feature = "fuzzing"))]
+    Raw(&'a [u8]),
 }
 
 impl Content<'_> {
@@ -56,6 +59,8 @@ impl Content<'_> {
             Self::Frame { frame, own, .. } => Some(FRAME_HEADER + frame.len() - if *own { MACS } else { 0 }),
             Self::Group { frame, .. } => Some(GROUP_HEADER + frame.len()),
             Self::Empty | Self::Control(_) | Self::Padded { .. } | Self::Part(_) => None,
+            #[cfg(any(test, feature = "fuzzing"))]
+            Self::Raw(_) => None,
         }
     }
 
@@ -97,6 +102,8 @@ impl Content<'_> {
                 bytes.extend_from_slice(&[part.position, part.count]);
                 bytes.extend_from_slice(part.bytes);
             }
+            #[cfg(any(test, feature = "fuzzing"))]
+            Self::Raw(message) => bytes.extend_from_slice(message),
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::{
 const KEPT: Duration = Duration::from_secs(1);
 
 /// Messages of one peer, and of all, being put together: with the longest message about 4.5 MB. The oldest gives way.
-const MAX_OF_PEER: usize = 8;
-const MAX_IN_ALL: usize = 512;
+pub(crate) const MAX_OF_PEER: usize = 8;
+pub(crate) const MAX_IN_ALL: usize = 512;
 
 /// Of the last half one peer has this part of those that are free.
 const LAST_SHARE: usize = 32;
@@ -121,6 +121,12 @@ impl Assemblies {
 
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.order.front().map(|(since, _)| *since + KEPT)
+    }
+
+    /// How many messages are being put together, and how many of them are named in order.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.messages.len(), self.order.len())
     }
 
     fn remove_if_old(&mut self, now: Time, key: &Key) -> u64 {

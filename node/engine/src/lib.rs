@@ -28,6 +28,8 @@ mod engine;
 mod filter;
 mod forwarding;
 mod fragments;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gate;
 mod handshakes;
 mod hints;
@@ -76,6 +78,10 @@ pub use engine::Engine;
 pub use filter::{OpenPorts, Transport};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
+
+// The bodies of the fuzz targets name the crate as their own programs do.
+#[cfg(test)]
+extern crate self as farlan_engine;
 
 #[cfg(test)]
 mod scenarios;

@@ -27,7 +27,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerId(u64);
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl PeerId {
     /// A number for a table's own test.
     pub(crate) const fn for_test(number: u64) -> Self {

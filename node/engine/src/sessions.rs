@@ -195,7 +195,7 @@ pub(crate) struct Sessions(Vec<Session>);
 
 /// Previous, current and next, of those that the other end has shown to hold. Those that it has not are few by what `handshakes`
 /// keeps half-open.
-const MAX_SESSIONS: usize = 3;
+pub(crate) const MAX_SESSIONS: usize = 3;
 
 impl Sessions {
     pub(crate) fn is_empty(&self) -> bool {

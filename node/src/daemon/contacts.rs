@@ -41,11 +41,25 @@ impl Contacts {
                 File::default()
             }
         };
-        let contacts: BTreeMap<_, _> = file.contacts.iter().filter_map(|entry| entry.read(work)).collect();
-        if contacts.len() < file.contacts.len() {
+        let contacts = Self::of(&file, work);
+        if contacts.contacts.len() < file.contacts.len() {
             tracing::warn!(file = FILE, "left out cached contacts that are damaged");
         }
-        Self { contacts }
+        contacts
+    }
+
+    /// The contacts of a file, without those that are damaged.
+    fn of(file: &File, work: Work) -> Self {
+        Self {
+            contacts: file.contacts.iter().filter_map(|entry| entry.read(work)).collect(),
+        }
+    }
+
+    /// A text taken for the file, as it would be written again.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn rewritten(text: &str) -> Option<String> {
+        let contacts = Self::of(&toml::from_str(text).ok()?, Work::NONE).contacts;
+        toml::to_string(&File::of(&contacts)).ok()
     }
 
     /// The contacts of each world.
@@ -78,14 +92,19 @@ impl Contacts {
         if contacts == self.contacts {
             return Ok(());
         }
-        let entry = |(key, world): (&PublicKey, &WorldId)| Entry::write(key, *world);
-        let content = File {
-            contacts: contacts.iter().map(entry).collect(),
-        };
         // What could not be written is tried again.
-        state.save(FILE, &content)?;
+        state.save(FILE, &File::of(&contacts))?;
         self.contacts = contacts;
         Ok(())
+    }
+}
+
+impl File {
+    fn of(contacts: &BTreeMap<PublicKey, WorldId>) -> Self {
+        let entry = |(key, world): (&PublicKey, &WorldId)| Entry::write(key, *world);
+        Self {
+            contacts: contacts.iter().map(entry).collect(),
+        }
     }
 }
 

@@ -95,15 +95,15 @@ struct Entry {
 impl Networks {
     /// Reads the memberships of the last run; none of them is joined yet.
     pub(super) fn load(state: &StateDir, work: Work) -> Result<Self, Failure> {
+        let file = state.load::<File>(FILE)?.unwrap_or_default();
+        Self::of(file, work).map_err(|reason| state.damaged(FILE, reason))
+    }
+
+    /// The memberships of a file, or what is wrong with it.
+    fn of(file: File, work: Work) -> Result<Self, String> {
         let mut networks = Self::default();
-        for (i, entry) in state
-            .load::<File>(FILE)?
-            .unwrap_or_default()
-            .networks
-            .into_iter()
-            .enumerate()
-        {
-            let damaged = |reason: &dyn Display| state.damaged(FILE, format_args!("network {}: {reason}", i + 1));
+        for (i, entry) in file.networks.into_iter().enumerate() {
+            let damaged = |reason: &dyn Display| format!("network {}: {reason}", i + 1);
             let link = match Link::parse(&entry.link, work) {
                 Ok(Link::Network(link)) => link,
                 Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
@@ -131,18 +131,26 @@ impl Networks {
     }
 
     pub(super) fn save(&self, state: &StateDir) -> Result<(), Failure> {
+        state.save(FILE, &self.file())
+    }
+
+    fn file(&self) -> File {
         let entry = |membership: &Membership| Entry {
             link: Link::Network(membership.link.clone()).to_string(),
             interface: membership.interface.clone(),
             ipv4: membership.ipv4,
             opened: membership.opened.clone(),
         };
-        state.save(
-            FILE,
-            &File {
-                networks: self.memberships().map(entry).collect(),
-            },
-        )
+        File {
+            networks: self.memberships().map(entry).collect(),
+        }
+    }
+
+    /// A text taken for the file, as it would be written again.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn rewritten(text: &str) -> Option<String> {
+        let networks = Self::of(toml::from_str(text).ok()?, Work::NONE).ok()?;
+        toml::to_string(&networks.file()).ok()
     }
 
     /// All networks this node is in, those that could not be joined too.

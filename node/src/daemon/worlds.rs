@@ -48,10 +48,15 @@ struct Entry {
 
 impl Worlds {
     pub(super) fn load(state: &StateDir, work: Work) -> Result<Self, Failure> {
+        let file = state.load::<File>(FILE)?.unwrap_or_default();
+        Self::of(&file, work).map_err(|reason| state.damaged(FILE, reason))
+    }
+
+    /// The worlds of a file, or what is wrong with it.
+    fn of(file: &File, work: Work) -> Result<Self, String> {
         let mut worlds = Self::default();
-        for (i, entry) in state.load::<File>(FILE)?.unwrap_or_default().worlds.iter().enumerate() {
-            let damaged =
-                |reason: &dyn std::fmt::Display| state.damaged(FILE, format_args!("world {}: {reason}", i + 1));
+        for (i, entry) in file.worlds.iter().enumerate() {
+            let damaged = |reason: &dyn std::fmt::Display| format!("world {}: {reason}", i + 1);
             match Link::parse(&entry.link, work) {
                 Ok(Link::Supernode(world)) => {
                     worlds.worlds.push(Known {
@@ -68,16 +73,24 @@ impl Worlds {
     }
 
     pub(super) fn save(&self, state: &StateDir) -> Result<(), Failure> {
+        state.save(FILE, &self.file())
+    }
+
+    fn file(&self) -> File {
         let entry = |known: &Known| Entry {
             link: Link::Supernode(known.world.clone()).to_string(),
             configured: known.configured,
         };
-        state.save(
-            FILE,
-            &File {
-                worlds: self.worlds.iter().map(entry).collect(),
-            },
-        )
+        File {
+            worlds: self.worlds.iter().map(entry).collect(),
+        }
+    }
+
+    /// A text taken for the file, as it would be written again.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn rewritten(text: &str) -> Option<String> {
+        let worlds = Self::of(&toml::from_str(text).ok()?, Work::NONE).ok()?;
+        toml::to_string(&worlds.file()).ok()
     }
 
     /// Makes all worlds known to the data plane.

@@ -25,6 +25,8 @@ use farlan_netconf::{Mac, Policy, Subnet};
 
 pub use open::{OpenPorts, Transport};
 pub(crate) use packet::FlowMark;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use packet::{Content as PacketContent, Packet as StrangersPacket};
 
 use crate::{
     Counters, Engine, NetworkHandle, Time,

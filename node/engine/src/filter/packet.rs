@@ -100,6 +100,14 @@ pub(crate) struct Fragment {
     pub(crate) length: usize,
 }
 
+impl Fragment {
+    /// A packet has 65,535 bytes at most (RFC 8200 §4.5): what is said to be behind them overflows who puts it together.
+    fn fits(self) -> Result<(), Refused> {
+        let end = self.offset + self.length;
+        (end <= usize::from(u16::MAX)).then_some(()).ok_or(Refused::Malformed)
+    }
+}
+
 /// What an IP packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
@@ -224,6 +232,7 @@ fn ipv4(bytes: &[u8]) -> Result<IpPacket, Refused> {
         offset,
         length: payload.len(),
     });
+    fragment.map_or(Ok(()), Fragment::fits)?;
     if header.protocol() == IpNumber::IPV6_ICMP {
         return Err(Refused::Protocol);
     }
@@ -264,6 +273,7 @@ fn ipv6(bytes: &[u8]) -> Result<Packet, Refused> {
                     offset,
                     length: payload.len(),
                 });
+                fragment.map_or(Ok(()), Fragment::fits)?;
                 if offset > 0 {
                     break;
                 }

@@ -215,6 +215,20 @@ fn fragments_are_read_as_first_and_later_ones() {
 }
 
 #[test]
+fn a_fragment_ends_within_the_longest_packet() {
+    // The last offset there is, in units of 8 bytes, and what is behind it.
+    const LAST: u16 = 0x1fff;
+    assert_eq!(content_of(&ipv4_packet(17, LAST, &[0; 7])), Content::Later);
+    assert_eq!(refused(&ipv4_packet(17, LAST, &[0; 8])), Refused::Malformed);
+    let six = |payload: &[u8]| {
+        let header = [&[17, 0][..], &(LAST << 3).to_be_bytes(), &[0, 0, 0, 7]].concat();
+        ipv6_packet(44, 255, &[&header[..], payload].concat())
+    };
+    assert_eq!(content_of(&six(&[0; 7])), Content::Later);
+    assert_eq!(refused(&six(&[0; 8])), Refused::Malformed);
+}
+
+#[test]
 fn flags_that_make_no_sense_are_refused() {
     let segment = |flags| {
         let mut tcp = vec![0; 20];

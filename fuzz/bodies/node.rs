@@ -1,0 +1,77 @@
+//! What must hold of what users, files and programs on the own machine say to the daemon.
+#![allow(dead_code, reason = "each target uses a part")]
+
+use std::{path::Path, str::FromStr as _};
+
+use farlan::{
+    api::{AddRequest, HostRequest, JoinRequest, LeaveRequest, PingRequest, RemoveRequest},
+    cli,
+    config::{self, Config, SupernodeLink},
+    daemon::fuzzing,
+    logs::LogFilter,
+    ports::PortSet,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Input: a text in the place of the configuration and of the files of the state directory.
+pub(crate) fn files(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Err(failure) = config::parse::<Config>(Path::new("farlan.toml"), text) {
+        assert!(failure.message.starts_with("farlan.toml:"), "{failure}");
+    }
+    fuzzing::state_files(text);
+}
+
+/// Input: a text in the place of the values of options.
+pub(crate) fn options(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(filter) = LogFilter::from_str(text) {
+        // What was taken once, without the blanks around its parts, is taken again.
+        let trimmed: Vec<&str> = text.split(',').map(str::trim).collect();
+        assert_eq!(LogFilter::from_str(&trimmed.join(",")), Ok(filter));
+    }
+    if let Ok(ports) = PortSet::from_str(text) {
+        assert!(
+            ports
+                .ranges()
+                .iter()
+                .all(|range| 0 < range.first && range.first <= range.last)
+        );
+        assert!(ports.without(&ports).is_empty() && ports.with(&ports) == ports);
+        // Each range is written so that it is read as the same.
+        for range in ports.to_string().split(", ") {
+            let range = PortSet::from_str(range).expect("it is one");
+            assert_eq!(range.ranges().len(), 1);
+            assert_eq!(ports.with(&range), ports);
+        }
+    }
+    if let Ok(link) = SupernodeLink::from_str(text) {
+        assert!(!link.0.supernodes().is_empty());
+    }
+}
+
+/// Input: arguments, one a line.
+pub(crate) fn arguments(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let mut arguments = vec!["farlan"];
+    arguments.extend(text.lines().take(12));
+    cli::takes(&arguments);
+}
+
+/// Input: the body of a request to the API. What is read and written is read as the same.
+pub(crate) fn requests(input: &[u8]) {
+    json::<JoinRequest>(input);
+    json::<HostRequest>(input);
+    json::<LeaveRequest>(input);
+    json::<PingRequest>(input);
+    json::<AddRequest>(input);
+    json::<RemoveRequest>(input);
+}
+
+fn json<T: Serialize + DeserializeOwned + PartialEq>(input: &[u8]) {
+    let Ok(request) = serde_json::from_slice::<T>(input) else {
+        return;
+    };
+    let written = serde_json::to_vec(&request).expect("texts and numbers can be written");
+    assert!(serde_json::from_slice::<T>(&written).is_ok_and(|again| again == request));
+}
