@@ -7,3 +7,5 @@ pub mod ns;
 #[cfg(test)]
 mod parsers;
 pub mod sim;
+#[cfg(test)]
+mod threats;
