@@ -725,4 +725,4 @@ fn overlap(route: (Ipv4Addr, u8), subnet: Subnet) -> bool {
 }
 
 /// The file in the state directory.
-const FILE: &str = "networks.toml";
+pub(super) const FILE: &str = "networks.toml";
