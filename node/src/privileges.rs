@@ -99,6 +99,15 @@ pub fn give_up(state_dir: &Path, remedy: Option<&str>) -> Result<(), Failure> {
         .map_err(|error| unwritable(state_dir, remedy, error.into()))
 }
 
+/// Closes the process's memory to others, for a command that handles keys and keeps no privileges.
+///
+/// # Errors
+/// The kernel refused.
+pub fn close_to_others() -> Result<(), Failure> {
+    close_memory()
+        .map_err(|error| Failure::negative(format_args!("cannot close the program's memory to others: {error}")))
+}
+
 /// What concerns the calling thread, and the memory.
 fn give_up_of_this_thread() -> Result<(), Failure> {
     if !planted("capabilities-kept") {

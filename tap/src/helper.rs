@@ -6,8 +6,8 @@
 //! choice by the helper, or have it read a file or run a program.
 //!
 //! One way to routes it has without the helper: the frames that it writes to a card come from the network for the kernel.
-//! A card that was made to take router advertisements takes such from the daemon too, with the routes that they announce,
-//! a default route among them.
+//! A card that was made to take router advertisements takes such from the daemon too, and with them a default route and
+//! routes to subnets: IPv6 traffic that no narrower route leads elsewhere.
 
 use std::collections::BTreeSet;
 use std::io;
