@@ -375,6 +375,8 @@ const BACKLOG: i32 = 32;
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
     use super::*;
 
     #[test]
@@ -529,6 +531,30 @@ mod tests {
         assert_eq!(set_up(&own, Some(65_534)).unwrap().1, Some(65_534));
         let metadata = fs::metadata(&inner).unwrap();
         assert_eq!((metadata.gid(), metadata.mode() & 0o7777), (65_534, 0o660));
+    }
+
+    #[test]
+    fn what_is_the_groups_already_is_given_where_a_service_may_not_change_owners() {
+        let directory = tempfile::tempdir().unwrap();
+        let service = || {
+            // As the unit's SystemCallFilter does; it is the thread's own.
+            let calls = [libc::SYS_fchown, libc::SYS_fchownat].map(|call| (call, Vec::new()));
+            let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+            let here = std::env::consts::ARCH.try_into().unwrap();
+            let filter = SeccompFilter::new(calls.into(), SeccompAction::Allow, refuse, here).unwrap();
+            seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+            let own = rustix::process::getegid().as_raw();
+            for (group, is_given) in [(own, true), (own + 1, false)] {
+                let (path, token) = (directory.path().join("s"), directory.path().join("t"));
+                let socket = UnixSocket::open(&path, Some(group)).unwrap();
+                assert_eq!(socket.group.is_some(), is_given, "{group}");
+                let _file = TokenFile::write(token.clone(), &Token::new().unwrap(), Some(group)).unwrap();
+                let metadata = fs::metadata(&token).unwrap();
+                let expected = if is_given { 0o640 } else { 0o600 };
+                assert_eq!((metadata.gid(), metadata.mode() & 0o777), (own, expected), "{group}");
+            }
+        };
+        std::thread::scope(|scope| scope.spawn(service).join().unwrap());
     }
 
     #[test]
