@@ -123,6 +123,8 @@ pub(crate) struct Handshakes {
     pub(crate) queue: WorkQueue,
     /// Messages whose answers wait for their first sealed datagram.
     answered: BTreeMap<Digest, PeerId>,
+    /// The same, the oldest first, with some that are over.
+    answered_in_order: VecDeque<(PeerId, Digest)>,
     /// Messages whose sessions stand: a copy that the network made is not answered again.
     settled: VecDeque<Digest>,
 }
@@ -370,10 +372,6 @@ impl Engine {
         if self.handshakes.settled.contains(&digest) {
             return;
         }
-        if self.handshakes.answered.len() >= MAX_HALF_OPEN {
-            self.counters.handshakes_overflow += 1;
-            return;
-        }
         let mut payload = Vec::new();
         let Ok(responder) = Responder::<SalsaPoly>::read(PROLOGUE, &self.identity, message, &mut payload) else {
             self.counters.handshakes_refused += 1;
@@ -409,6 +407,7 @@ impl Engine {
         }
         // This node's own handshake goes on until the other's has proved to be alive.
         self.make_room_for_half_open(id, via);
+        self.make_room_for_answer();
 
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
@@ -430,6 +429,7 @@ impl Engine {
         self.transmit(via.path(), out, |bytes| bytes.extend_from_slice(&response));
         self.peers.bind(local, id);
         self.handshakes.answered.insert(digest, id);
+        self.handshakes.answered_in_order.push_back((id, digest));
         if let Some(peer) = self.peers.get_mut(id) {
             peer.sessions.add(session);
             peer.half_open.push(HalfOpen {
@@ -456,6 +456,28 @@ impl Engine {
         let oldest = oldest.filter(|_| peer.half_open.len() >= MAX_HALF_OPEN_OF_ONE);
         if let Some(local) = same_way.or(oldest).map(HalfOpen::local) {
             self.end_half_open(id, local);
+        }
+    }
+
+    /// Where too many handshakes wait for their first sealed datagram, the oldest gives way: a true one waits for a round trip.
+    fn make_room_for_answer(&mut self) {
+        let Handshakes {
+            answered,
+            answered_in_order: order,
+            ..
+        } = &mut self.handshakes;
+        if order.len() >= 2 * MAX_HALF_OPEN {
+            order.retain(|(_, digest)| answered.contains_key(digest));
+        }
+        while self.handshakes.answered.len() >= MAX_HALF_OPEN
+            && let Some((id, digest)) = self.handshakes.answered_in_order.pop_front()
+        {
+            let peer = self.peers.get(id);
+            let waits = peer.and_then(|peer| peer.half_open.iter().find(|half_open| half_open.digest == digest));
+            if let Some(local) = waits.map(HalfOpen::local) {
+                self.end_half_open(id, local);
+                self.counters.handshakes_overflow += 1;
+            }
         }
     }
 

@@ -215,13 +215,14 @@ impl Engine {
             return self.frame_in_lane(now, &lane, frame, out);
         }
         session.heard = now;
+        session.answered = true;
         if !session.confirmed {
             self.confirmed(now, id, local, via, out);
         }
         if self.replaced_session_heard(now, id, local, via, message, out) {
             return;
         }
-        self.heard(now, id, via, message, out);
+        self.heard(now, id, (local, via), message, out);
         // A supernode does nothing for whoever may be anybody but to challenge him.
         if self.role == Role::Supernode && !self.is_proved(id, via) {
             self.challenge_answered_in(id, via, message);
@@ -302,11 +303,13 @@ impl Engine {
     }
 
     /// Something sealed came from a peer: it is alive, and that is a way to it.
-    fn heard(&mut self, now: Time, id: PeerId, via: Via, message: &[u8], out: &mut Outbox) {
+    fn heard(&mut self, now: Time, id: PeerId, (local, via): (SessionIndex, Via), message: &[u8], out: &mut Outbox) {
         let (role, empty) = (self.role, message.is_empty());
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.heard = Some(now);
-        peer.unanswered = None;
+        if peer.sessions.answers_for_use(local) {
+            peer.unanswered = None;
+        }
         if role == Role::Supernode {
             self.anchored_heard(now, id, via, message, out);
         } else if peer.supernode {

@@ -64,6 +64,8 @@ pub(crate) struct Session {
     /// Whether this session may be sent under although an older one is known to work: the other end's networks are known,
     /// or nothing was heard under the older one.
     pub(crate) preferred: bool,
+    /// Whether anything came under it. Message 2 alone does not show that the other end still holds the keys.
+    pub(crate) answered: bool,
     /// When newer keys took over.
     pub(crate) superseded: Option<Time>,
     /// When the other end used it last.
@@ -162,6 +164,7 @@ impl Session {
             established: now,
             confirmed: role == Role::Initiator,
             preferred: false,
+            answered: false,
             superseded: None,
             heard: now,
             networks: Networks::default(),
@@ -275,6 +278,16 @@ impl Sessions {
             .iter()
             .rposition(|session| session.confirmed && session.preferred);
         preferred.or_else(|| self.0.iter().rposition(|session| session.confirmed))
+    }
+
+    /// Whether what came under the session `local` shows that the other end holds the one to send under: that one itself
+    /// and newer ones do, an older one only where something came under that one, too. After handshakes that crossed each
+    /// end may send under its own.
+    pub(crate) fn answers_for_use(&self, local: SessionIndex) -> bool {
+        let used = self
+            .in_use()
+            .map_or(&[][..], |used| self.0.get(used..).unwrap_or_default());
+        used.first().is_none_or(|session| session.answered) || used.iter().any(|session| session.local == local)
     }
 
     /// Marks the session `local` as the one to send under and all before it as previous.

@@ -525,13 +525,16 @@ impl Engine {
         }
         let back = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
+        // One datagram there for one that came from there, however many challenges are in it.
+        if !known && !peer.direct.spend(address) {
+            return;
+        }
         let ttl = peer.direct.ttl(now, address, peer.exchange.under_way.is_some());
         let mut messages = vec![Control::PathResponse {
             token,
             observed: address,
         }];
-        // The own challenge goes along, since nothing more may go there for one datagram.
-        if !known && peer.direct.spend(address) {
+        if !known {
             peer.direct.challenged(now, address, back);
             messages.push(Control::PathChallenge { token: back });
         }

@@ -111,7 +111,14 @@ impl Flows {
     /// Takes note of a packet that this machine sends. Returns how many flows had to give way.
     ///
     /// What comes from an opened port needs no flow, and makes none: others decide how many of those there are.
-    pub(crate) fn sent(&mut self, now: Time, packet: &IpPacket, to_group: bool, opened: &Opened) -> u64 {
+    /// From a port that was opened before, only a TCP SYN begins one.
+    pub(crate) fn sent(
+        &mut self,
+        now: Time,
+        packet: &IpPacket,
+        to_group: bool,
+        (opened, opened_once): (&Opened, &Opened),
+    ) -> u64 {
         let adopting = *self.adopting.get_or_insert(now + ADOPTING) > now;
         let (protocol, local_port, remote_port) = match packet.content {
             Content::Tcp { from, to, .. } => (Protocol::Tcp, from, to),
@@ -125,7 +132,8 @@ impl Flows {
         if to_group {
             let only_from = NAME_SERVICES.contains(&remote_port).then_some(remote_port);
             let tells = matches!(packet.content, Content::Udp { is_name_answer, .. } if is_name_answer);
-            if protocol == Protocol::Tcp || (only_from.is_some() && tells) {
+            let announces = opened_once.contains(protocol, local_port);
+            if protocol == Protocol::Tcp || (only_from.is_some() && tells) || announces {
                 return 0;
             }
             let question = Question {
@@ -149,6 +157,7 @@ impl Flows {
         }
         match packet.content {
             Content::Tcp { flags, .. } if flags.asks() => self.begin(now, key, State::Asked, TCP_ASKED),
+            _ if opened_once.contains(protocol, local_port) => 0,
             Content::Tcp { flags, .. } if adopting && flags.goes_on() => {
                 self.begin(now, key, State::Answered, TCP_IDLE)
             }

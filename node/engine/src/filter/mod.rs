@@ -44,6 +44,8 @@ use pings::PingRates;
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     opened: Opened,
+    /// What was opened before: there others began, and what their ports' servers go on sending begins nothing.
+    opened_once: Opened,
     flows: Flows,
     pieces: Pieces,
     pings: PingRates,
@@ -74,6 +76,7 @@ impl Engine {
     /// a network of friends carries pass in any case.
     pub fn set_opened(&mut self, network: NetworkHandle, ports: &[OpenPorts]) {
         if let Some(network) = self.networks.get_mut(network) {
+            network.filter.opened_once.add(&network.filter.opened);
             network.filter.opened = Opened::new(ports);
         }
     }
@@ -129,8 +132,13 @@ impl Engine {
         // What has a foreign source goes nowhere, and answers to it would not come here.
         if here.addresses.has(packet.source) {
             let to_group = here.is_group(packet.destination);
-            let Filter { flows, opened, .. } = &mut network.filter;
-            self.counters.flows_displaced += flows.sent(now, &packet, to_group, opened);
+            let Filter {
+                flows,
+                opened,
+                opened_once,
+                ..
+            } = &mut network.filter;
+            self.counters.flows_displaced += flows.sent(now, &packet, to_group, (opened, opened_once));
         }
     }
 }

@@ -44,19 +44,20 @@ impl Opened {
                 .filter(|ports| ports.transport == transport && ports.first <= ports.last)
                 .map(|ports| (ports.first, ports.last))
                 .collect();
-            ranges.sort_unstable();
-            ranges.dedup_by(|next, before| {
-                let joined = next.0 <= before.1.saturating_add(1);
-                if joined {
-                    before.1 = before.1.max(next.1);
-                }
-                joined
-            });
+            join(&mut ranges);
             ranges
         };
         Self {
             tcp: of(Transport::Tcp),
             udp: of(Transport::Udp),
+        }
+    }
+
+    /// Adds all of `other`.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (own, other) in [(&mut self.tcp, &other.tcp), (&mut self.udp, &other.udp)] {
+            own.extend_from_slice(other);
+            join(own);
         }
     }
 
@@ -72,6 +73,18 @@ impl Opened {
             .and_then(|at| ranges.get(at))
             .is_some_and(|(_, last)| port <= *last)
     }
+}
+
+/// Sorts ranges, and makes one of those that touch.
+fn join(ranges: &mut Vec<(u16, u16)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let joined = next.0 <= before.1.saturating_add(1);
+        if joined {
+            before.1 = before.1.max(next.1);
+        }
+        joined
+    });
 }
 
 #[cfg(test)]

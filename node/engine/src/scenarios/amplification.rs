@@ -432,3 +432,28 @@ fn an_authenticated_peer_that_names_a_victim_again_and_again_aims_ten_datagrams_
         aimed().count()
     );
 }
+
+#[test]
+fn many_challenges_in_one_datagram_are_no_more_than_one() {
+    let mut world = World::new();
+    let [a, b] = world.nodes;
+    let key = world.lab.key(b);
+    let caught = world.caught(b, |world| {
+        let id = world.lab.peer_id(a, &key);
+        let messages: Vec<Control> = (0..100).map(|token| Control::PathChallenge { token }).collect();
+        let mut out = crate::Outbox::default();
+        world.lab.hosts[a]
+            .engine
+            .send_control(world.lab.now, id, None, &messages, &mut out);
+        world.lab.take(a, &mut out);
+    });
+    eprintln!("{:?}", caught.iter().map(Vec::len).collect::<Vec<_>>());
+    let sent = world.deliver(b, VICTIM, &caught);
+    let back: Vec<usize> = sent
+        .iter()
+        .filter(|sent| sent.to == VICTIM)
+        .map(|sent| sent.bytes.len())
+        .collect();
+    eprintln!("{} datagrams, {} bytes", back.len(), back.iter().sum::<usize>());
+    check("many", &world, VICTIM, &caught, &sent);
+}

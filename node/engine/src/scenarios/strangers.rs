@@ -331,6 +331,26 @@ fn opened_ports_are_reached_until_they_are_closed() {
 }
 
 #[test]
+fn a_closed_port_stays_closed_whatever_its_server_goes_on_sending() {
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let mut street = Street::new(&name());
+        let (liar, victim) = (street.liar, street.victim);
+        street.open(transport, 80);
+        let (there, back) = match transport {
+            Transport::Tcp => (tcp(liar, victim, (4000, 80), ACK), tcp(victim, liar, (80, 4000), ACK)),
+            Transport::Udp => (udp(liar, victim, (4000, 80)), udp(victim, liar, (80, 4000))),
+        };
+        assert!(street.passes(&there));
+        street.speak(&back);
+        let engine = &mut street.lab.hosts[victim.place].engine;
+        engine.set_opened(victim.network, &[]);
+        assert!(!street.passes(&there));
+        street.speak(&back);
+        assert!(!street.passes(&there), "{transport:?}");
+    }
+}
+
+#[test]
 fn fragments_pass_behind_a_first_one_that_did() {
     let mut street = Street::new(&name());
     let (liar, victim) = (street.liar, street.victim);

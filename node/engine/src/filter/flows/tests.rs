@@ -81,8 +81,8 @@ fn nobody_else_begins_a_flow() {
     for bits in [SYN, ACK, SYN_ACK, FIN, RST] {
         assert!(!flows.came(at(1), &back(1, tcp(80, 4000, bits))));
         // What a kernel says to a segment that came in by mistake.
-        flows.sent(at(1), &out(1, tcp(4000, 80, RST)), false, &none());
-        flows.sent(at(1), &out(1, tcp(4000, 80, SYN_ACK)), false, &none());
+        flows.sent(at(1), &out(1, tcp(4000, 80, RST)), false, (&none(), &none()));
+        flows.sent(at(1), &out(1, tcp(4000, 80, SYN_ACK)), false, (&none(), &none()));
         assert!(!flows.came(at(1), &back(1, tcp(80, 4000, bits))));
     }
     assert!(!flows.came(at(1), &back(1, udp(53, 4000))));
@@ -93,7 +93,7 @@ fn nobody_else_begins_a_flow() {
 #[test]
 fn a_connection_lives_from_its_first_segment_to_30_seconds_after_its_end() {
     let mut flows = table();
-    flows.sent(at(1), &out(1, tcp(4000, 80, SYN)), false, &none());
+    flows.sent(at(1), &out(1, tcp(4000, 80, SYN)), false, (&none(), &none()));
     assert!(!flows.came(at(2), &back(1, tcp(80, 4000, SYN))), "asked for from there");
     assert!(!flows.came(at(2), &back(2, tcp(80, 4000, SYN_ACK))), "of another");
     assert!(
@@ -101,16 +101,16 @@ fn a_connection_lives_from_its_first_segment_to_30_seconds_after_its_end() {
         "from another port"
     );
     assert!(flows.came(at(2), &back(1, tcp(80, 4000, SYN_ACK))));
-    flows.sent(at(3), &out(1, tcp(4000, 80, ACK)), false, &none());
+    flows.sent(at(3), &out(1, tcp(4000, 80, ACK)), false, (&none(), &none()));
     let idle = at(3) + TCP_IDLE;
     assert!(flows.came(at(7200), &back(1, tcp(80, 4000, ACK))));
-    flows.sent(at(7200), &out(1, tcp(4000, 80, ACK)), false, &none());
+    flows.sent(at(7200), &out(1, tcp(4000, 80, ACK)), false, (&none(), &none()));
     assert!(flows.came(idle, &back(1, tcp(80, 4000, ACK))));
-    flows.sent(at(8000), &out(1, tcp(4000, 80, FIN)), false, &none());
+    flows.sent(at(8000), &out(1, tcp(4000, 80, FIN)), false, (&none(), &none()));
     assert!(flows.came(at(8100), &back(1, tcp(80, 4000, ACK))), "it may send on");
-    flows.sent(at(8200), &out(1, tcp(4000, 80, ACK)), false, &none());
+    flows.sent(at(8200), &out(1, tcp(4000, 80, ACK)), false, (&none(), &none()));
     assert!(flows.came(at(8400), &back(1, tcp(80, 4000, FIN))));
-    flows.sent(at(8410), &out(1, tcp(4000, 80, ACK)), false, &none());
+    flows.sent(at(8410), &out(1, tcp(4000, 80, ACK)), false, (&none(), &none()));
     assert!(flows.came(at(8429), &back(1, tcp(80, 4000, FIN))), "once more");
     assert!(!flows.came(at(8430), &back(1, tcp(80, 4000, FIN))));
 }
@@ -118,14 +118,14 @@ fn a_connection_lives_from_its_first_segment_to_30_seconds_after_its_end() {
 #[test]
 fn a_connection_that_is_not_answered_ends_after_60_seconds_and_one_broken_off_after_30() {
     let mut flows = table();
-    flows.sent(at(1), &out(1, tcp(4000, 80, SYN)), false, &none());
+    flows.sent(at(1), &out(1, tcp(4000, 80, SYN)), false, (&none(), &none()));
     assert!(flows.came(at(60), &back(1, tcp(80, 4000, SYN_ACK))));
     assert!(!flows.came(at(61), &back(1, tcp(80, 4000, SYN_ACK))));
-    flows.sent(at(100), &out(1, tcp(4000, 80, SYN)), false, &none());
+    flows.sent(at(100), &out(1, tcp(4000, 80, SYN)), false, (&none(), &none()));
     flows.came(at(101), &back(1, tcp(80, 4000, SYN_ACK)));
-    flows.sent(at(102), &out(1, tcp(4000, 80, ACK)), false, &none());
+    flows.sent(at(102), &out(1, tcp(4000, 80, ACK)), false, (&none(), &none()));
     assert!(flows.came(at(110), &back(1, tcp(80, 4000, RST))));
-    flows.sent(at(111), &out(1, tcp(4000, 80, ACK)), false, &none());
+    flows.sent(at(111), &out(1, tcp(4000, 80, ACK)), false, (&none(), &none()));
     assert!(flows.came(at(139), &back(1, tcp(80, 4000, ACK))));
     assert!(!flows.came(at(140), &back(1, tcp(80, 4000, ACK))));
 }
@@ -133,8 +133,8 @@ fn a_connection_that_is_not_answered_ends_after_60_seconds_and_one_broken_off_af
 #[test]
 fn the_other_end_cannot_keep_a_flow_alive() {
     let mut flows = table();
-    flows.sent(at(0), &out(1, udp(4000, 9)), false, &none());
-    flows.sent(at(0), &out(1, tcp(4000, 9, SYN)), false, &none());
+    flows.sent(at(0), &out(1, udp(4000, 9)), false, (&none(), &none()));
+    flows.sent(at(0), &out(1, tcp(4000, 9, SYN)), false, (&none(), &none()));
     for second in 0..10_000 {
         let datagram = flows.came(at(second), &back(1, udp(9, 4000)));
         assert_eq!(datagram, second < 180, "after {second} s");
@@ -146,12 +146,12 @@ fn the_other_end_cannot_keep_a_flow_alive() {
 #[test]
 fn connections_of_before_the_join_are_taken_up_for_ten_minutes() {
     let mut flows = Flows::default();
-    flows.sent(at(100), &out(1, tcp(4000, 22, ACK)), false, &none());
+    flows.sent(at(100), &out(1, tcp(4000, 22, ACK)), false, (&none(), &none()));
     assert!(flows.came(at(101), &back(1, tcp(22, 4000, ACK))));
-    flows.sent(at(699), &out(1, tcp(4001, 22, ACK)), false, &none());
+    flows.sent(at(699), &out(1, tcp(4001, 22, ACK)), false, (&none(), &none()));
     assert!(flows.came(at(700), &back(1, tcp(22, 4001, ACK))));
     for bits in [ACK, FIN, RST, SYN_ACK] {
-        flows.sent(at(700), &out(1, tcp(4002, 22, bits)), false, &none());
+        flows.sent(at(700), &out(1, tcp(4002, 22, bits)), false, (&none(), &none()));
         assert!(!flows.came(at(700), &back(1, tcp(22, 4002, ACK))));
     }
 }
@@ -167,8 +167,8 @@ fn what_leaves_an_opened_port_makes_no_flow() {
     let opened = Opened::new(&opened);
     let mut flows = Flows::default();
     for port in 1..=u16::MAX {
-        flows.sent(at(1), &out(1, tcp(80, port, ACK)), false, &opened);
-        flows.sent(at(1), &out(1, udp(80, port)), false, &opened);
+        flows.sent(at(1), &out(1, tcp(80, port, ACK)), false, (&opened, &none()));
+        flows.sent(at(1), &out(1, udp(80, port)), false, (&opened, &none()));
     }
     assert!(flows.flows.is_empty());
 }
@@ -182,13 +182,18 @@ fn a_question_to_all_is_answered_by_anybody_for_30_seconds() {
         fragment: None,
         content,
     };
-    flows.sent(at(0), &question(udp(4000, 27960)), true, &none());
+    flows.sent(at(0), &question(udp(4000, 27960)), true, (&none(), &none()));
     assert!(flows.came(at(29), &back(9, udp(1, 4000))));
     assert!(!flows.came(at(29), &back(9, udp(27960, 4001))), "to another port");
     assert!(!flows.came(at(30), &back(9, udp(27960, 4000))));
-    flows.sent(at(40), &question(Content::EchoRequest { identifier: 5 }), true, &none());
+    flows.sent(
+        at(40),
+        &question(Content::EchoRequest { identifier: 5 }),
+        true,
+        (&none(), &none()),
+    );
     assert!(flows.came(at(41), &back(8, Content::EchoReply { identifier: 5 })));
-    flows.sent(at(40), &question(tcp(4000, 80, SYN)), true, &none());
+    flows.sent(at(40), &question(tcp(4000, 80, SYN)), true, (&none(), &none()));
     assert!(!flows.came(at(41), &back(8, tcp(80, 4000, SYN_ACK))));
 }
 
@@ -206,12 +211,12 @@ fn name_services_are_answered_from_their_own_port_and_only_if_asked() {
                 is_name_answer,
             },
         };
-        flows.sent(at(0), &said(true), true, &none());
+        flows.sent(at(0), &said(true), true, (&none(), &none()));
         assert!(
             !flows.came(at(0), &back(1, udp(port, port))),
             "an announcement is no question"
         );
-        flows.sent(at(0), &said(false), true, &none());
+        flows.sent(at(0), &said(false), true, (&none(), &none()));
         assert!(flows.came(at(0), &back(1, udp(port, port))));
         assert!(!flows.came(at(0), &back(1, udp(port + 1, port))));
     }
@@ -226,7 +231,7 @@ fn an_error_is_let_in_for_a_flow_that_lives() {
         destination: there(host),
         ports,
     };
-    flows.sent(at(0), &out(1, udp(4000, 9)), false, &none());
+    flows.sent(at(0), &out(1, udp(4000, 9)), false, (&none(), &none()));
     assert!(flows.has(at(29), &quoted(1, (4000, 9))));
     assert!(!flows.has(at(30), &quoted(1, (4000, 9))));
     for other in [quoted(2, (4000, 9)), quoted(1, (4001, 9)), quoted(1, (4000, 8))] {
@@ -237,18 +242,18 @@ fn an_error_is_let_in_for_a_flow_that_lives() {
 #[test]
 fn whoever_has_most_flows_loses_the_idlest() {
     let mut flows = table();
-    flows.sent(at(0), &out(1, tcp(1, 80, SYN)), false, &none());
+    flows.sent(at(0), &out(1, tcp(1, 80, SYN)), false, (&none(), &none()));
     flows.came(at(0), &back(1, tcp(80, 1, SYN_ACK)));
-    flows.sent(at(0), &out(1, tcp(1, 80, ACK)), false, &none());
+    flows.sent(at(0), &out(1, tcp(1, 80, ACK)), false, (&none(), &none()));
     let mut displaced = 0;
     for port in 1..=2000 {
-        displaced += flows.sent(at(1), &out(2, tcp(port, 80, SYN)), false, &none());
+        displaced += flows.sent(at(1), &out(2, tcp(port, 80, SYN)), false, (&none(), &none()));
     }
     assert_eq!(displaced, 2000 - MAX_FLOWS_OF_ONE as u64);
     assert_eq!(flows.flows.len(), MAX_FLOWS_OF_ONE + 1);
     for host in 3..=200 {
         for port in 1..=100 {
-            flows.sent(at(2), &out(host, udp(port, 9)), false, &none());
+            flows.sent(at(2), &out(host, udp(port, 9)), false, (&none(), &none()));
         }
     }
     assert_eq!(flows.flows.len(), MAX_FLOWS);
@@ -258,7 +263,7 @@ fn whoever_has_most_flows_loses_the_idlest() {
     );
     assert_eq!(flows.of_one.values().sum::<usize>(), MAX_FLOWS);
     // Ended ones give way without a loss.
-    let more = flows.sent(at(300), &out(250, udp(1, 9)), false, &none());
+    let more = flows.sent(at(300), &out(250, udp(1, 9)), false, (&none(), &none()));
     assert_eq!(more, 0);
 }
 
@@ -272,7 +277,7 @@ fn questions_are_few() {
         content: udp(port, 9),
     };
     for port in 0..1000 {
-        flows.sent(at(u64::from(port) / 100), &question(port), true, &none());
+        flows.sent(at(u64::from(port) / 100), &question(port), true, (&none(), &none()));
     }
     assert_eq!(flows.asked.len(), MAX_ASKED);
     assert!(flows.came(at(10), &back(1, udp(9, 999))));
@@ -360,7 +365,7 @@ proptest! {
             now += passed;
             let history = histories.entry((host, port)).or_default();
             if from_here {
-                flows.sent(at(now), &out(host, udp(4000 + port, 9)), false, &none());
+                flows.sent(at(now), &out(host, udp(4000 + port, 9)), false, (&none(), &none()));
             } else {
                 let let_in = flows.came(at(now), &back(host, udp(9, 4000 + port)));
                 prop_assert_eq!(let_in, datagram_expected(history, now));
@@ -385,7 +390,7 @@ proptest! {
             now += passed;
             let history = histories.entry(host).or_default();
             if from_here {
-                flows.sent(at(now), &out(host, tcp(4000, 9, bits)), false, &none());
+                flows.sent(at(now), &out(host, tcp(4000, 9, bits)), false, (&none(), &none()));
             } else {
                 let let_in = flows.came(at(now), &back(host, tcp(9, 4000, bits)));
                 let expected = bits != SYN && segment_expected(history, now);
@@ -404,7 +409,7 @@ proptest! {
         for (host, port, passed, datagram) in steps {
             now += passed;
             let content = if datagram { udp(port, 9) } else { tcp(port, 9, SYN) };
-            flows.sent(at(now), &out(host, content), false, &none());
+            flows.sent(at(now), &out(host, content), false, (&none(), &none()));
             let answer = if datagram { udp(9, port) } else { tcp(9, port, SYN_ACK) };
             prop_assert!(flows.came(at(now), &back(host, answer)), "the newest flow lives");
         }
