@@ -57,6 +57,7 @@ impl Holdings {
             become_user(name, settings)?;
         }
         let state = StateDir::open(&settings.state_dir)?;
+        refuse_anothers(&settings.state_dir)?;
         let underlay = bind(settings.port)?.with_offloads(UnderlayOffloads {
             segment: settings.offloads.send,
             coalesce: settings.offloads.receive,
@@ -71,7 +72,7 @@ impl Holdings {
             };
             Failure::negative(format_args!("cannot start the card helper: {error}{remedy}"))
         })?;
-        give_up(&settings.state_dir, Some("say `user = \"NAME\"` in the configuration"))?;
+        give_up(&settings.state_dir, Some(REMEDY))?;
         Ok(Self {
             state,
             underlay,
@@ -81,6 +82,23 @@ impl Holdings {
         })
     }
 }
+
+/// Refuses root a state directory that closes itself to root without privileges, before anything beside it, like the
+/// socket's directory, is found to be that user's as well.
+fn refuse_anothers(state_dir: &Path) -> Result<(), Failure> {
+    let owner = fs::metadata(state_dir).map_or(0, |metadata| metadata.uid());
+    if geteuid().is_root() && owner != 0 {
+        return Err(unwritable(
+            state_dir,
+            Some(REMEDY),
+            io::ErrorKind::PermissionDenied.into(),
+        ));
+    }
+    Ok(())
+}
+
+/// What a node's user can do about a state directory of another user.
+const REMEDY: &str = "say `user = \"NAME\"` in the configuration";
 
 /// Gives up every capability, closes the process's memory to others, and makes sure that the state directory can be
 /// written without. `remedy` says what else than starting the program as another user helps against a directory that is
@@ -384,6 +402,30 @@ mod tests {
         for bad in ["", "x", "x:y", "x:y:1", "x:y:z:1", ":::"] {
             assert_eq!(Account::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn root_is_told_to_become_the_user_whose_state_and_socket_these_are() {
+        let (place, state) = roots(0o700, &[]);
+        let run = place.path().join("run");
+        fs::create_dir(&run).unwrap();
+        for path in [&state, &run] {
+            lchown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+        let settings = Settings {
+            state_dir: state,
+            socket: run.join("s"),
+            api_tcp: None,
+            port: 0,
+            user: None,
+            supernodes: Vec::new(),
+            hide_address: false,
+            games: crate::games::Games::default(),
+            offloads: crate::config::Offloads::default(),
+        };
+        let failure = Holdings::take(&settings).unwrap_err();
+        assert!(failure.message.contains("say `user = \"nobody\"`"), "{failure}");
+        assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
     }
 
     #[test]

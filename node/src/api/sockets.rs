@@ -327,7 +327,7 @@ fn refuse_shared(directory: &Path) -> Result<(), Failure> {
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return Err(Failure::permission(format_args!(
             "the directory of the socket, {}, belongs to the user with the id {owner}, who could put another one in its \
-             place: give another path with --socket",
+             place: give another path with --socket, or start farlan as that user",
             directory.display()
         )));
     }
