@@ -37,7 +37,7 @@ use crate::{
 /// bytes that this version does not interpret.
 pub fn datagram(input: &[u8]) {
     let Ok(parsed) = Datagram::parse(input) else { return };
-    assert_eq!(parsed.is_handshake(), matches!(input[0], 1 | 2));
+    assert_eq!(parsed.is_handshake(), matches!(input[0], 1 | 2 | 9));
     let mut written = Vec::new();
     // Which of the first four bytes are not interpreted.
     let ignored: &[usize] = match parsed {
