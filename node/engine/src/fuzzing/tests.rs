@@ -79,7 +79,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn any_bytes_are_parsed_or_refused(input in vec(any::<u8>(), 0..300), kind in 0..9u8) {
+    fn any_bytes_are_parsed_or_refused(input in vec(any::<u8>(), 0..300), kind in 0..10u8) {
         datagram(&input);
         sealed(&input);
         control(&input);
