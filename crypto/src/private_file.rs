@@ -162,7 +162,10 @@ fn write(mut file: File, bytes: &[u8], readers: Readers) -> io::Result<()> {
     let mode = match readers {
         Readers::Owner => 0o600,
         Readers::Group(group) => {
-            fchown(&file, None, Some(group))?;
+            // The sandbox of a service forbids the call, even where it changes nothing.
+            if file.metadata()?.gid() != group {
+                fchown(&file, None, Some(group))?;
+            }
             0o640
         }
     };
@@ -220,7 +223,7 @@ fn check(path: &Path, metadata: &fs::Metadata) -> Result<(), OpenError> {
 }
 
 /// Whether this is the name of a temporary file: `.NAME.PROCESS-ATTEMPT.new`.
-fn is_temporary(name: &[u8]) -> bool {
+pub fn is_temporary(name: &[u8]) -> bool {
     let numbers = || {
         let rest = name.strip_prefix(b".")?.strip_suffix(TEMPORARY.as_bytes())?;
         let dot = rest.iter().rposition(|&byte| byte == b'.')?;

@@ -51,6 +51,6 @@ pub use schema::{
     SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
 pub use server::Server;
-pub(crate) use sockets::{GROUP, group_id};
+pub(crate) use sockets::{GROUP, group_id, is_leftover, is_making_place, refuse_answered};
 pub use sockets::{LoopbackAddress, Sockets};
 pub use token::{Token, token_path};

@@ -24,6 +24,7 @@ use crate::{
     failure::Failure,
     logs::{self, LogFilter},
     privileges::{self, Holdings},
+    secret_text::SecretText,
 };
 use client::Client;
 use output::Output;
@@ -112,7 +113,7 @@ enum Command {
     Join {
         /// A link, the name of an open network, NAME@WORLDID, or - to read one from standard input
         #[arg(value_name = "LINK|NAME")]
-        target: String,
+        target: SecretText,
     },
     /// Leave a network and forget it
     Leave {
@@ -217,7 +218,7 @@ enum Supernode {
     /// Meet at this supernode
     Add {
         /// The link that `farlan-supernode link` prints, or - to read it from standard input
-        link: String,
+        link: SecretText,
     },
     /// Show the supernodes known here
     List,

@@ -46,7 +46,7 @@ use crate::{
     privileges::Holdings,
     shell::{DataPlane, Request, Snapshot, Underlay},
     signals::{Asked, Signals},
-    state::StateDir,
+    state::{IDENTITY, LOCK, StateDir},
 };
 use contacts::Contacts;
 use networks::Networks;
@@ -430,6 +430,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// How long stopping may take; whoever sent the signal expects the end within 2 s.
 const STOPPING: Duration = Duration::from_millis(1500);
+
+/// The names of all files in a node's state directory, but for those that are being written.
+pub(crate) const STATE_FILES: [&str; 5] = [LOCK, IDENTITY, networks::FILE, worlds::FILE, contacts::FILE];
 
 #[cfg(test)]
 mod tests;

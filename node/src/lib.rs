@@ -12,6 +12,7 @@
 //! | [`failure`] | what can go wrong for a user, with its exit code |
 //! | [`logs`] | logging to standard error |
 //! | [`privileges`] | what is taken hold of with privileges, and giving them up |
+//! | [`secret_text`] | text that debugging output does not show |
 //! | [`signals`] | the signals a daemon obeys |
 //! | [`notify`] | what the service manager is told |
 //!
@@ -31,6 +32,7 @@ pub mod logs;
 pub mod notify;
 pub mod ports;
 pub mod privileges;
+pub mod secret_text;
 pub mod shell;
 pub mod signals;
 pub mod state;

@@ -5,15 +5,20 @@
 //! descriptors of its cards. What else cards take, the card helper does.
 
 use std::{
-    fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, lchown},
-    path::Path,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io,
+    os::unix::{
+        ffi::OsStringExt,
+        fs::{DirBuilderExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
 };
 
-use farlan_crypto::defects::planted;
+use farlan_crypto::{defects::planted, private_file};
 use farlan_tap::{CardHelper, Keep, close_memory, give_up_capabilities};
 use rustix::{
-    fs::{Access, AtFlags, CWD, accessat},
+    fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, chownat, fchown, statat},
     process::{Gid, Uid, geteuid},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_thread_groups,
@@ -22,11 +27,11 @@ use rustix::{
 };
 
 use crate::{
-    api::{GROUP, Sockets, group_id},
-    daemon::{Settings, bind},
+    api::{GROUP, Sockets, group_id, is_leftover, is_making_place, refuse_answered},
+    daemon::{STATE_FILES, Settings, bind},
     failure::Failure,
     shell::{Underlay, UnderlayOffloads},
-    state::StateDir,
+    state::{IDENTITY, StateDir},
 };
 
 /// What a daemon holds once it has no privileges any more.
@@ -94,6 +99,15 @@ pub fn give_up(state_dir: &Path, remedy: Option<&str>) -> Result<(), Failure> {
         .map_err(|error| unwritable(state_dir, remedy, error.into()))
 }
 
+/// Closes the process's memory to others, for a command that handles keys and keeps no privileges.
+///
+/// # Errors
+/// The kernel refused.
+pub fn close_to_others() -> Result<(), Failure> {
+    close_memory()
+        .map_err(|error| Failure::negative(format_args!("cannot close the program's memory to others: {error}")))
+}
+
 /// What concerns the calling thread, and the memory.
 fn give_up_of_this_thread() -> Result<(), Failure> {
     if !planted("capabilities-kept") {
@@ -139,15 +153,8 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
             "only root can become the user {name} of the configuration: start farlan as root, or as {name}"
         )));
     }
-    hand_over(&settings.state_dir, &account, 0o700)?;
-    if let Some(directory) = settings.socket.parent().filter(|path| !path.as_os_str().is_empty()) {
-        // One that an earlier run of root left is known by being empty and closed to others.
-        let is_empty = fs::read_dir(directory).map(|mut entries| entries.next().is_none());
-        let is_open = fs::metadata(directory).is_ok_and(|metadata| metadata.mode() & 0o022 != 0);
-        if is_empty.unwrap_or(true) && !is_open {
-            hand_over(directory, &account, 0o755)?;
-        }
-    }
+    hand_over_state(&settings.state_dir, &account)?;
+    hand_over_socket(&settings.socket, &account)?;
     let groups: Vec<Gid> = group_id(GROUP).map(Gid::from_raw).into_iter().collect();
     let change = || -> io::Result<()> {
         let (user, group) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
@@ -168,27 +175,127 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
     change().map_err(|error| Failure::permission(format_args!("cannot become the user {name}: {error}")))
 }
 
-/// Makes a directory of `account`, or gives it one of root's with the files in it.
-fn hand_over(path: &Path, account: &Account, mode: u32) -> Result<(), Failure> {
-    let make = || {
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
-        path.canonicalize()
+/// Makes the state directory of `account`, or gives it one of root's with farlan's files in it.
+///
+/// # Errors
+/// Others can write there, or it holds something else than farlan's state; everything stays root's then. Another farlan
+/// uses it.
+fn hand_over_state(path: &Path, account: &Account) -> Result<(), Failure> {
+    let Some(directory) = RootsDirectory::make(path, 0o700)? else {
+        return Ok(());
     };
-    let path = &make().map_err(|error| Failure::file("make the directory", path, &error))?;
-    let failed = |error| Failure::file("hand over", path, &error);
-    let owner = fs::symlink_metadata(path).map_err(failed)?.uid();
-    // In a directory of somebody else that somebody could put files of root's.
-    if owner != 0 {
+    let shown = directory.path.display();
+    if directory.is_open {
+        return Err(Failure::permission(format_args!(
+            "other users can write the state directory {shown}, which is root's, so its files are not handed over to the \
+             user {}: run `chmod 700 {shown}`, or give another directory with --state-dir",
+            account.name
+        )));
+    }
+    let is_own = |name: &OsStr| {
+        let is_state = STATE_FILES.iter().any(|own| name == *own);
+        is_state || private_file::is_temporary(name.as_encoded_bytes())
+    };
+    let names = directory.entries()?;
+    let foreign = names.iter().find(|(name, _)| !is_own(name));
+    if let Some((name, _)) = foreign
+        && !names.iter().any(|(name, _)| name == IDENTITY)
+    {
+        return Err(Failure::permission(format_args!(
+            "{shown} holds {} and no state of farlan, so it is not handed over to the user {}: give an empty directory \
+             with --state-dir",
+            name.display(),
+            account.name
+        )));
+    }
+    // A daemon that uses it goes on writing there.
+    let locked = StateDir::open(&directory.path)?;
+    directory.give(account, |name, kind| kind.is_file() && is_own(name))?;
+    drop(locked);
+    Ok(())
+}
+
+/// Makes the directory of the socket for `account`, or gives it one of root's in which there is nothing but what an earlier
+/// daemon with this socket left. Any other stays what it is.
+fn hand_over_socket(socket: &Path, account: &Account) -> Result<(), Failure> {
+    let Some(path) = socket.parent().filter(|path| !path.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let Some(directory) = RootsDirectory::make(path, 0o755)? else {
+        return Ok(());
+    };
+    let is_left = |(name, kind): &(OsString, FileType)| is_leftover(socket, name, *kind);
+    if directory.is_open || !directory.entries()?.iter().all(is_left) {
         return Ok(());
     }
-    let (uid, gid) = (Some(account.uid), Some(account.gid));
-    for entry in fs::read_dir(path).map_err(failed)? {
-        lchown(entry.map_err(failed)?.path(), uid, gid).map_err(failed)?;
+    refuse_answered(socket)?;
+    // The files in it are replaced or removed by whom the directory belongs to.
+    directory.give(account, |name, kind| kind.is_dir() && is_making_place(name))
+}
+
+/// A directory that belongs to root, held open.
+struct RootsDirectory {
+    path: PathBuf,
+    directory: File,
+    /// Whether others can write there, and so put files of root's there that are not meant.
+    is_open: bool,
+}
+
+impl RootsDirectory {
+    /// Makes the directory, with this mode, if it is missing. Nothing if it is somebody else's: in such a directory that
+    /// somebody could have put files of root's.
+    fn make(path: &Path, mode: u32) -> Result<Option<Self>, Failure> {
+        let make = || {
+            let builder = |mode| {
+                let mut builder = fs::DirBuilder::new();
+                builder.recursive(true).mode(mode);
+                builder
+            };
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                builder(0o755).create(parent)?;
+            }
+            builder(mode).create(path)?;
+            let path = path.canonicalize()?;
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+            let directory = File::from(rustix::fs::open(&path, flags, Mode::empty())?);
+            let metadata = directory.metadata()?;
+            Ok((metadata.uid() == 0).then_some(Self {
+                path,
+                directory,
+                is_open: metadata.mode() & 0o022 != 0,
+            }))
+        };
+        make().map_err(|error| Failure::file("make the directory", path, &error))
     }
-    lchown(path, uid, gid).map_err(failed)
+
+    /// Names and kinds of what is in it.
+    fn entries(&self) -> Result<Vec<(OsString, FileType)>, Failure> {
+        let list = || -> io::Result<_> {
+            let mut entries = Vec::new();
+            for entry in Dir::read_from(&self.directory)? {
+                let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
+                if name != "." && name != ".." {
+                    let there = statat(&self.directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    entries.push((name, FileType::from_raw_mode(there.st_mode)));
+                }
+            }
+            Ok(entries)
+        };
+        list().map_err(|error| Failure::file("list", &self.path, &error))
+    }
+
+    /// Gives it to `account` with those of its entries that `is_given` names. Links are not followed.
+    fn give(&self, account: &Account, is_given: impl Fn(&OsStr, FileType) -> bool) -> Result<(), Failure> {
+        let entries = self.entries()?;
+        let give = || -> io::Result<()> {
+            let (user, group) = (Some(Uid::from_raw(account.uid)), Some(Gid::from_raw(account.gid)));
+            for (name, _) in entries.iter().filter(|(name, kind)| is_given(name, *kind)) {
+                chownat(&self.directory, name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            Ok(fchown(&self.directory, user, group)?)
+        };
+        give().map_err(|error| Failure::file("hand over", &self.path, &error))
+    }
 }
 
 /// A line of `/etc/passwd` (passwd(5): `name:password:uid:gid:…`).
@@ -231,7 +338,13 @@ pub(crate) const HELPER: &str = "card-helper";
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{
+        os::unix::{
+            fs::{PermissionsExt, lchown, symlink},
+            net::UnixListener,
+        },
+        thread,
+    };
 
     use super::*;
 
@@ -296,5 +409,138 @@ mod tests {
         assert!(failure.message.contains(remedy), "{failure}");
         let failure = unwritable(directory.path(), None, refused());
         assert!(failure.message.contains("write there: start it as"), "{failure}");
+    }
+
+    fn nobody() -> Account {
+        Account {
+            name: "nobody".into(),
+            uid: 65_534,
+            gid: 65_534,
+        }
+    }
+
+    fn owner(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().uid()
+    }
+
+    /// A directory of root's with these files, in a directory that goes with the first.
+    fn roots(mode: u32, names: &[&str]) -> (tempfile::TempDir, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("d");
+        fs::create_dir(&path).unwrap();
+        for name in names {
+            fs::write(path.join(name), "").unwrap();
+        }
+        lchown(&path, Some(0), Some(0)).expect("this test needs root");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (place, path)
+    }
+
+    #[test]
+    fn a_directory_of_roots_that_others_can_write_stays_roots_with_all_that_is_in_it() {
+        for mode in [0o1777, 0o777, 0o770, 0o720, 0o702] {
+            for names in [&["precious"][..], &["identity.secret", "lock"], &[]] {
+                let (_place, path) = roots(mode, names);
+                let refused = hand_over_state(&path, &nobody()).unwrap_err();
+                assert!(refused.message.contains("other users can write"), "{refused}");
+                hand_over_socket(&path.join("s"), &nobody()).unwrap();
+                assert_eq!(owner(&path), 0, "{mode:o}");
+                for name in names {
+                    assert_eq!(owner(&path.join(name)), 0, "{mode:o} {name}");
+                }
+                assert_eq!(fs::read_dir(&path).unwrap().count(), names.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_that_holds_something_else_than_farlans_state_stays_roots() {
+        for names in [&["shadow"][..], &["lock", "shadow"], &["other.toml"], &["my.secret"]] {
+            let (_place, path) = roots(0o755, names);
+            let refused = hand_over_state(&path, &nobody()).unwrap_err();
+            assert!(refused.message.contains("no state of farlan"), "{refused}");
+            assert_eq!(owner(&path), 0);
+            for name in names {
+                assert_eq!(owner(&path.join(name)), 0, "{name}");
+            }
+            assert_eq!(fs::read_dir(&path).unwrap().count(), names.len());
+        }
+    }
+
+    #[test]
+    fn of_the_state_of_roots_only_farlans_own_files_are_handed_over() {
+        let own = [
+            "identity.secret",
+            "lock",
+            "networks.toml",
+            "worlds.toml",
+            "contacts.toml",
+        ];
+        let (place, path) = roots(0o700, &own);
+        let temporary = path.join(".networks.toml.12-0.new");
+        fs::write(&temporary, "").unwrap();
+        fs::write(path.join("precious"), "").unwrap();
+        let elsewhere = place.path().join("elsewhere");
+        fs::write(&elsewhere, "").unwrap();
+        fs::remove_file(path.join("worlds.toml")).unwrap();
+        symlink(&elsewhere, path.join("worlds.toml")).unwrap();
+        hand_over_state(&path, &nobody()).unwrap();
+        assert_eq!(owner(&path), 65_534);
+        for name in own.iter().filter(|name| **name != "worlds.toml") {
+            assert_eq!(owner(&path.join(name)), 65_534, "{name}");
+        }
+        for kept in [path.join("precious"), elsewhere] {
+            assert_eq!(owner(&kept), 0, "{}", kept.display());
+        }
+        assert!(!temporary.exists());
+        // Once it is the user's, root's files in it are not given away any more.
+        fs::write(path.join("lock"), "").unwrap();
+        lchown(path.join("lock"), Some(0), Some(0)).unwrap();
+        hand_over_state(&path, &nobody()).unwrap();
+        assert_eq!(owner(&path.join("lock")), 0);
+    }
+
+    #[test]
+    fn a_state_directory_is_handed_over_empty_or_new_and_not_while_it_is_used() {
+        let (place, path) = roots(0o755, &[]);
+        let used = StateDir::open(&path).unwrap();
+        let refused = hand_over_state(&path, &nobody()).unwrap_err();
+        assert!(
+            refused.message.contains("in use by another running farlan"),
+            "{refused}"
+        );
+        assert_eq!(owner(&path), 0);
+        drop(used);
+        let new = place.path().join("a/b");
+        for path in [&path, &new] {
+            hand_over_state(path, &nobody()).unwrap();
+            assert_eq!((owner(path), owner(&path.join("lock"))), (65_534, 65_534));
+        }
+        assert_eq!(owner(&place.path().join("a")), 0);
+        assert_eq!(fs::metadata(&new).unwrap().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn what_a_killed_daemon_left_beside_its_socket_does_not_keep_the_directory_from_the_user() {
+        let (_place, path) = roots(0o755, &["farlan.token", ".farlan.token.12-0.new"]);
+        let socket = path.join("farlan.sock");
+        let making = path.join(format!(".{}", std::process::id()));
+        fs::create_dir(&making).unwrap();
+        let listener = UnixListener::bind(&socket).unwrap();
+        let refused = hand_over_socket(&socket, &nobody()).unwrap_err();
+        assert!(refused.message.contains("another farlan answers"), "{refused}");
+        assert_eq!(owner(&path), 0);
+        drop(listener);
+        hand_over_socket(&socket, &nobody()).unwrap();
+        assert_eq!((owner(&path), owner(&making)), (65_534, 65_534));
+    }
+
+    #[test]
+    fn a_directory_with_anothers_files_beside_the_socket_stays_roots() {
+        for name in ["precious", "farlan.sock", ".12"] {
+            let (_place, path) = roots(0o755, &[name]);
+            hand_over_socket(&path.join("farlan.sock"), &nobody()).unwrap();
+            assert_eq!((owner(&path), owner(&path.join(name))), (0, 0), "{name}");
+        }
     }
 }

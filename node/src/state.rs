@@ -21,6 +21,9 @@ use crate::{config, failure::Failure};
 /// Name of the file that holds the identity of a node or supernode.
 pub const IDENTITY: &str = "identity.secret";
 
+/// Name of the file whose lock its user holds.
+pub const LOCK: &str = "lock";
+
 /// A state directory, locked for this process.
 #[derive(Debug)]
 pub struct StateDir {
@@ -51,7 +54,7 @@ impl StateDir {
                 mode & 0o7777
             )));
         }
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let lock = OpenOptions::new()
             .create(true)
             .write(true)

@@ -143,6 +143,10 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
+    // No core file of these gets a world's key.
+    if matches!(command, Command::Init(_) | Command::World { .. }) {
+        privileges::close_to_others()?;
+    }
     match command {
         Command::Init(Init { place, port, addresses }) => init(&place, port, addresses),
         Command::Run { place, log } => {

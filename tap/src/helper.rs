@@ -3,7 +3,11 @@
 //! It does what [`requests`](crate::requests) names and nothing else, for whoever holds the other end of its socket, and
 //! believes that end as little as it would a stranger: a daemon that was taken over can make farlan's cards, and alter
 //! those that were made here, within the bounds below. It cannot touch another interface, set a route of its own
-//! choice, or have the helper read a file or run a program.
+//! choice by the helper, or have it read a file or run a program.
+//!
+//! One way to routes it has without the helper: the frames that it writes to a card come from the network for the kernel.
+//! A card that was made to take router advertisements takes such from the daemon too, and with them a default route and
+//! routes to subnets: IPv6 traffic that no narrower route leads elsewhere.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,7 +31,7 @@ use crate::netlink::{Link, Netlink};
 use crate::privileges::{Keep, close_memory, give_up_capabilities};
 use crate::process;
 use crate::requests::{Answer, LONGEST, MOST, Made, Request, Wanted};
-use crate::routes::clashing_routes;
+use crate::routes::routes_over;
 
 /// Why the helper did not begin, or ended early.
 #[derive(Debug, Error)]
@@ -235,24 +239,30 @@ impl Helper {
         addresses.iter().try_for_each(allow)?;
         let present = index.map_or_else(|| Ok(Vec::new()), card_addresses)?;
         for address in addresses {
-            let IpAddr::V4(ip) = address.ip else { continue };
             if present.contains(address) {
                 continue;
             }
+            let shortest = match address.ip {
+                IpAddr::V4(_) => *IPV4_PREFIXES.start(),
+                // Every card has the subnet of these.
+                IpAddr::V6(ip) if ip.is_unicast_link_local() => continue,
+                IpAddr::V6(_) => SHORTEST_IPV6_ROUTE,
+            };
             // Of the card's subnet other routes keep what they cover, for they are narrower; a wider one covers the
             // address too.
-            let mut routes = clashing_routes((ip, 32), index)?;
-            routes.retain(|route| route.prefix >= *IPV4_PREFIXES.start());
+            let mut routes = routes_over(address.ip, index)?;
+            routes.retain(|route| route.prefix >= shortest);
             if !routes.is_empty() {
                 let own = self.own_interfaces(index)?;
                 routes.retain(|route| !own.contains(&route.interface));
             }
             if let Some(route) = routes.first() {
                 return Err(refuse(format!(
-                    "give a card the address {ip}/{}, which the route {}/{} leads elsewhere",
-                    address.prefix, route.destination, route.prefix
+                    "give a card the address {}/{}, which the route {}/{} leads elsewhere",
+                    address.ip, address.prefix, route.destination, route.prefix
                 )));
             }
+            let IpAddr::V4(ip) = address.ip else { continue };
             let hosts = u32::MAX.unbounded_shr(u32::from(address.prefix));
             let subnet = (Ipv4Addr::from_bits(ip.to_bits() & !hosts), address.prefix);
             if is_private(ip) || self.public.contains(&subnet) {
@@ -368,6 +378,10 @@ const UNIQUE_LOCAL: u8 = 0xfd;
 /// The prefix of networks' IPv6 subnets, in bits: `fd` and the 40 bits that tell networks apart. The /64 of another card goes
 /// before it.
 const IPV6_PREFIX: u8 = 48;
+
+/// The shortest prefix of a route that an IPv6 address may compete with: no wider one is a site's (RFC 4193 gives it 48
+/// bits), and whoever leads all of fd00::/8 somewhere can be in a network all the same.
+const SHORTEST_IPV6_ROUTE: u8 = 16;
 
 /// The prefix of link-local IPv6 addresses in bits (RFC 4291 §2.5.6).
 const LINK_LOCAL_PREFIX: u8 = 64;

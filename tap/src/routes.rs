@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{Emitable, parse_u32};
 use netlink_packet_route::route::{RouteHeader, RouteMessage, RouteType};
@@ -40,13 +40,42 @@ pub fn clashing_routes(subnet: (Ipv4Addr, u8), except_index: Option<u32>) -> Res
             prefix,
         });
     }
-    list(subnet, except_index).map_err(|error| TapError::refused("list the routes", &error))
+    let routes = list((address.into(), prefix), except_index);
+    let routes = routes.map_err(|error| TapError::refused("list the routes", &error))?;
+    let as_ipv4 = |route: AnyRoute| match route.destination {
+        IpAddr::V4(destination) => Some(Route {
+            destination,
+            prefix: route.prefix,
+            interface: route.interface,
+        }),
+        IpAddr::V6(_) => None,
+    };
+    Ok(routes.into_iter().filter_map(as_ipv4).collect())
 }
 
-fn list(subnet: (Ipv4Addr, u8), except_index: Option<u32>) -> io::Result<Vec<Route>> {
+/// A route of either family, with the fields of [`Route`].
+pub(crate) struct AnyRoute {
+    pub(crate) destination: IpAddr,
+    pub(crate) prefix: u8,
+    pub(crate) interface: String,
+}
+
+/// The routes of the main and local tables that cover an address, with the exceptions of [`clashing_routes`].
+///
+/// # Errors
+/// [`TapError::Kernel`] when the list cannot be had.
+pub(crate) fn routes_over(ip: IpAddr, except_index: Option<u32>) -> Result<Vec<AnyRoute>, TapError> {
+    let prefix = if ip.is_ipv4() { 32 } else { 128 };
+    list((ip, prefix), except_index).map_err(|error| TapError::refused("list the routes", &error))
+}
+
+fn list(subnet: (IpAddr, u8), except_index: Option<u32>) -> io::Result<Vec<AnyRoute>> {
     let mut netlink = Netlink::open()?;
     let mut request = RouteMessage::default();
-    request.header.address_family = AddressFamily::Inet;
+    request.header.address_family = match subnet.0 {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
     let replies = netlink.dump(&RouteNetlinkMessage::GetRoute(request))?;
     let names: BTreeMap<u32, String> = netlink
         .links()?
@@ -66,7 +95,7 @@ fn list(subnet: (Ipv4Addr, u8), except_index: Option<u32>) -> io::Result<Vec<Rou
             // A device can vanish between the two lists.
             names.get(index).cloned().unwrap_or_else(|| format!("if{index}"))
         });
-        routes.push(Route {
+        routes.push(AnyRoute {
             destination: entry.destination,
             prefix: entry.prefix,
             interface,
@@ -79,7 +108,7 @@ fn list(subnet: (Ipv4Addr, u8), except_index: Option<u32>) -> io::Result<Vec<Rou
 pub(crate) struct Entry {
     table: u32,
     kind: RouteType,
-    destination: Ipv4Addr,
+    destination: IpAddr,
     prefix: u8,
     interfaces: Vec<u32>,
 }
@@ -90,7 +119,10 @@ impl Entry {
         let mut entry = Self {
             table: u32::from(header.table),
             kind: header.kind,
-            destination: Ipv4Addr::UNSPECIFIED,
+            destination: match header.address_family {
+                AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+                _ => Ipv4Addr::UNSPECIFIED.into(),
+            },
             prefix: header.destination_prefix_length,
             interfaces: Vec::new(),
         };
@@ -106,10 +138,10 @@ impl Entry {
     fn take(&mut self, kind: u16, value: &[u8]) -> io::Result<()> {
         match kind {
             libc::RTA_DST => {
-                let octets: [u8; 4] = value
-                    .try_into()
+                let ipv4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
+                self.destination = ipv4
+                    .or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from))
                     .map_err(|_| io::Error::from_raw_os_error(libc::EBADMSG))?;
-                self.destination = Ipv4Addr::from(octets);
             }
             libc::RTA_OIF => self.interfaces.push(parse_u32(value).map_err(malformed)?),
             libc::RTA_TABLE => self.table = parse_u32(value).map_err(malformed)?,
@@ -145,18 +177,21 @@ fn next_hops(mut value: &[u8]) -> Vec<u32> {
     interfaces
 }
 
-/// Whether two subnets share an address: they do exactly when they agree in the bits both fix.
-fn overlap(a: (Ipv4Addr, u8), b: (Ipv4Addr, u8)) -> bool {
-    let common = u32::from(a.1.min(b.1));
-    let mask = u32::MAX.checked_shl(32 - common).unwrap_or(0);
-    (a.0.to_bits() ^ b.0.to_bits()) & mask == 0
+/// Whether two subnets share an address: they do exactly when they are of one family and agree in the bits both fix.
+fn overlap(a: (IpAddr, u8), b: (IpAddr, u8)) -> bool {
+    let differing = match (a.0, b.0) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        _ => return false,
+    };
+    differing >= u32::from(a.1.min(b.1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn subnet(text: &str) -> (Ipv4Addr, u8) {
+    fn subnet(text: &str) -> (IpAddr, u8) {
         let (address, prefix) = text.split_once('/').unwrap();
         (address.parse().unwrap(), prefix.parse().unwrap())
     }
@@ -173,6 +208,11 @@ mod tests {
             ("255.0.0.0/8", "0.0.0.0/1", false),
             ("1.2.3.4/32", "1.2.3.5/32", false),
             ("1.2.3.4/0", "200.2.3.5/32", true),
+            ("fd00:1:2::/48", "fd00:1:2:3::1/128", true),
+            ("fd00:1:2::/48", "fd00:1:3::1/128", false),
+            ("fd00::/8", "fd12:3456:789a::1/128", true),
+            ("::/0", "fd12::/16", true),
+            ("0.0.0.0/0", "::/0", false),
         ] {
             assert_eq!(overlap(subnet(a), subnet(b)), expected, "{a} and {b}");
             assert_eq!(overlap(subnet(b), subnet(a)), expected, "{b} and {a}");

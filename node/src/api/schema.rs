@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::Failure, ports::PortSet};
+use crate::{failure::Failure, ports::PortSet, secret_text::SecretText};
 
 /// The version of the documents.
 pub const SCHEMA: u32 = 1;
@@ -172,7 +172,7 @@ pub struct WorldSupernode {
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {
     /// A link, a name, or `NAME@WORLDID`.
-    pub target: String,
+    pub target: SecretText,
 }
 
 /// The network as joined; its supernode may not have answered yet.
@@ -204,7 +204,7 @@ pub struct HostReply {
     /// [`SCHEMA`].
     pub schema: u32,
     /// The link; whoever holds it is in.
-    pub link: String,
+    pub link: SecretText,
     /// The network.
     pub network: Network,
 }
@@ -295,7 +295,7 @@ pub struct PingReply {
 #[serde(deny_unknown_fields)]
 pub struct AddRequest {
     /// The supernode's link.
-    pub link: String,
+    pub link: SecretText,
 }
 
 /// Asks to forget a world.

@@ -1,12 +1,20 @@
 //! The sockets of the API: made before anybody is served, and gone when they are dropped.
 
 use std::{
-    fmt, fs, io,
+    ffi::OsStr,
+    fmt,
+    fs::{self, File},
+    io,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
+use farlan_crypto::private_file;
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, chmodat, chownat, statat},
+    process::Gid,
+};
 use serde::Deserialize;
 use socket2::{Domain, Socket, Type};
 
@@ -117,12 +125,7 @@ impl UnixSocket {
                 path.display()
             )));
         }
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(Failure::negative(format_args!(
-                "another farlan answers at the socket {}; stop that one first, or give this one another with --socket",
-                path.display()
-            )));
-        }
+        refuse_answered(path)?;
         let (listener, file, given) =
             bind(path, directory, group).map_err(|error| Failure::file("make the socket", path, &error))?;
         match (group, given) {
@@ -232,26 +235,26 @@ fn bind(
     group: Option<u32>,
 ) -> io::Result<(std::os::unix::net::UnixListener, FileId, Option<u32>)> {
     let own = directory.join(format!(".{}", std::process::id()));
-    let inner = own.join("s");
+    let inner = own.join(INNER);
     let make = || fs::DirBuilder::new().mode(0o700).create(&own);
-    if let Err(error) = make() {
-        let there = fs::symlink_metadata(&own)?;
-        if !there.is_dir() || there.uid() != rustix::process::geteuid().as_raw() {
-            return Err(error);
+    match make() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let there = fs::symlink_metadata(&own)?;
+            if !there.is_dir() || there.uid() != rustix::process::geteuid().as_raw() {
+                return Err(error);
+            }
+            // A killed daemon with this process id left it.
+            let _ = fs::remove_file(&inner);
+            fs::remove_dir(&own)?;
+            make()?;
         }
-        // A killed daemon with this process id left it.
-        let _ = fs::remove_file(&inner);
-        fs::remove_dir(&own)?;
-        make()?;
+        made => made?,
     }
     let placed = || {
         let listener = std::os::unix::net::UnixListener::bind(&inner)?;
         listener.set_nonblocking(true)?;
-        // Refused to those who are neither root nor in the group.
-        let given = group.filter(|&group| std::os::unix::fs::chown(&inner, None, Some(group)).is_ok());
-        fs::set_permissions(&inner, fs::Permissions::from_mode(0o660))?;
+        let (file, given) = set_up(&own, group)?;
         // Moving keeps device and inode.
-        let file = FileId::of(&inner)?;
         fs::rename(&inner, path)?;
         Ok((listener, file, given))
     };
@@ -263,11 +266,71 @@ fn bind(
     placed
 }
 
+/// Gives the socket in the directory `own` its group, as far as that may be, and its mode. Nothing else than a socket in a
+/// directory that nobody else can enter is changed.
+fn set_up(own: &Path, group: Option<u32>) -> io::Result<(FileId, Option<u32>)> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let own = File::from(rustix::fs::open(own, flags, Mode::empty())?);
+    let directory = own.metadata()?;
+    let named = statat(&own, INNER, AtFlags::SYMLINK_NOFOLLOW)?;
+    let is_own = directory.uid() == rustix::process::geteuid().as_raw() && directory.mode() & 0o077 == 0;
+    if !is_own || FileType::from_raw_mode(named.st_mode) != FileType::Socket {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let given = group.filter(|&group| {
+        // The sandbox of a service forbids the call, even where it changes nothing. Otherwise it is refused to those who
+        // are neither root nor in the group.
+        let gid = Gid::from_raw(group);
+        named.st_gid == group || chownat(&own, INNER, None, Some(gid), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    });
+    chmodat(&own, INNER, Mode::from_raw_mode(0o660), AtFlags::empty())?;
+    let file = FileId {
+        device: named.st_dev,
+        inode: named.st_ino,
+    };
+    Ok((file, given))
+}
+
+/// Whether a file of the kind `kind`, called `name` in the directory of the socket `path`, is one that a daemon with this
+/// socket makes there and may have left.
+pub(crate) fn is_leftover(path: &Path, name: &OsStr, kind: FileType) -> bool {
+    if path.file_name() == Some(name) {
+        return kind.is_socket();
+    }
+    if token_path(path).file_name() == Some(name) || private_file::is_temporary(name.as_encoded_bytes()) {
+        return kind.is_file();
+    }
+    kind.is_dir() && is_making_place(name)
+}
+
+/// Whether this is the name of a directory in which a daemon makes its socket.
+pub(crate) fn is_making_place(name: &OsStr) -> bool {
+    let digits = name.as_encoded_bytes().strip_prefix(b".").unwrap_or_default();
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// Refuses to take the place of a daemon that serves the socket.
+pub(crate) fn refuse_answered(path: &Path) -> Result<(), Failure> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(Failure::negative(format_args!(
+            "another farlan answers at the socket {}; stop that one first, or give this one another with --socket",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses a directory in which others could put their own socket in the place of this one.
 fn refuse_shared(directory: &Path) -> Result<(), Failure> {
-    let mode = fs::metadata(directory)
-        .map_err(|error| Failure::file("examine", directory, &error))?
-        .mode();
+    let metadata = fs::metadata(directory).map_err(|error| Failure::file("examine", directory, &error))?;
+    let (mode, owner) = (metadata.mode(), metadata.uid());
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(Failure::permission(format_args!(
+            "the directory of the socket, {}, belongs to the user with the id {owner}, who could put another one in its \
+             place: give another path with --socket",
+            directory.display()
+        )));
+    }
     // In a sticky directory, like /tmp, only owners take their files away.
     if mode & 0o022 != 0 && mode & 0o1000 == 0 {
         return Err(Failure::permission(format_args!(
@@ -299,6 +362,9 @@ pub(crate) fn group_id(name: &str) -> Option<u32> {
 /// The group whose members may use the API.
 pub(crate) const GROUP: &str = "farlan";
 
+/// The socket's name where it is made.
+const INNER: &str = "s";
+
 /// The kernel's card for packets of a machine to itself.
 const LOOPBACK_CARD: &[u8] = b"lo";
 
@@ -307,6 +373,10 @@ const BACKLOG: i32 = 32;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
     use super::*;
 
     #[test]
@@ -407,6 +477,134 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_refused_however_closed_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(65_534), None).expect("this test needs root");
+        for mode in [0o700, 0o755, 0o1777] {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let refused = Sockets::open(&directory.path().join("s"), None).unwrap_err();
+            assert!(
+                refused.message.contains("belongs to the user with the id 65534"),
+                "{refused}"
+            );
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn only_a_socket_in_a_directory_of_ones_own_gets_the_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let (own, inner) = (directory.path().join("own"), directory.path().join("own/s"));
+        let precious = directory.path().join("precious");
+        fs::write(&precious, "text").unwrap();
+        fs::set_permissions(&precious, fs::Permissions::from_mode(0o600)).unwrap();
+        let untouched = || {
+            let metadata = fs::metadata(&precious).unwrap();
+            (metadata.gid(), metadata.mode() & 0o7777) == (rustix::process::getegid().as_raw(), 0o600)
+        };
+        let close = |mode| fs::set_permissions(&own, fs::Permissions::from_mode(mode)).unwrap();
+        fs::create_dir(&own).unwrap();
+        close(0o700);
+        // In the socket's place: a link, another name of a file, the file itself; nothing.
+        std::os::unix::fs::symlink(&precious, &inner).unwrap();
+        assert!(set_up(&own, Some(65_534)).is_err() && untouched());
+        fs::remove_file(&inner).unwrap();
+        fs::hard_link(&precious, &inner).unwrap();
+        assert!(set_up(&own, Some(65_534)).is_err() && untouched());
+        fs::remove_file(&inner).unwrap();
+        assert!(set_up(&own, Some(65_534)).is_err());
+        // A socket, where others come in, by a link, or as another's.
+        drop(std::os::unix::net::UnixListener::bind(&inner).unwrap());
+        close(0o755);
+        assert!(set_up(&own, Some(65_534)).is_err());
+        close(0o700);
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&own, &link).unwrap();
+        assert!(set_up(&link, Some(65_534)).is_err());
+        std::os::unix::fs::chown(&own, Some(65_534), None).expect("this test needs root");
+        assert!(set_up(&own, Some(65_534)).is_err());
+        std::os::unix::fs::chown(&own, Some(0), None).unwrap();
+        assert_ne!(fs::metadata(&inner).unwrap().gid(), 65_534);
+        assert_eq!(set_up(&own, Some(65_534)).unwrap().1, Some(65_534));
+        let metadata = fs::metadata(&inner).unwrap();
+        assert_eq!((metadata.gid(), metadata.mode() & 0o7777), (65_534, 0o660));
+    }
+
+    #[test]
+    fn what_is_the_groups_already_is_given_where_a_service_may_not_change_owners() {
+        let directory = tempfile::tempdir().unwrap();
+        let service = || {
+            // As the unit's SystemCallFilter does; it is the thread's own.
+            let calls = [libc::SYS_fchown, libc::SYS_fchownat].map(|call| (call, Vec::new()));
+            let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+            let here = std::env::consts::ARCH.try_into().unwrap();
+            let filter = SeccompFilter::new(calls.into(), SeccompAction::Allow, refuse, here).unwrap();
+            seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+            let own = rustix::process::getegid().as_raw();
+            for (group, is_given) in [(own, true), (own + 1, false)] {
+                let (path, token) = (directory.path().join("s"), directory.path().join("t"));
+                let socket = UnixSocket::open(&path, Some(group)).unwrap();
+                assert_eq!(socket.group.is_some(), is_given, "{group}");
+                let _file = TokenFile::write(token.clone(), &Token::new().unwrap(), Some(group)).unwrap();
+                let metadata = fs::metadata(&token).unwrap();
+                let expected = if is_given { 0o640 } else { 0o600 };
+                assert_eq!((metadata.gid(), metadata.mode() & 0o777), (own, expected), "{group}");
+            }
+        };
+        std::thread::scope(|scope| scope.spawn(service).join().unwrap());
+    }
+
+    #[test]
+    fn why_the_socket_cannot_be_made_is_said() {
+        let nowhere = tempfile::tempdir().unwrap().path().to_owned();
+        let error = bind(&nowhere.join("s"), &nowhere, None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        // What stops the first step is what is told, and not that nothing is there to be cleaned up.
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = bind(&file.join("s"), &file, None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+        std::thread::scope(|scope| {
+            let denied = scope.spawn(|| {
+                // Users belong to threads.
+                let nobody = rustix::process::Uid::from_raw(65_534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("this test needs root");
+                bind(&directory.path().join("s"), directory.path(), None).unwrap_err()
+            });
+            assert_eq!(denied.join().unwrap().kind(), io::ErrorKind::PermissionDenied);
+        });
+    }
+
+    #[test]
+    fn what_a_daemon_leaves_is_told_from_what_others_put_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("farlan.sock");
+        let is_own = |name: &str| {
+            let there = directory.path().join(name);
+            let mode = fs::symlink_metadata(there).unwrap().mode();
+            is_leftover(&path, OsStr::new(name), FileType::from_raw_mode(mode))
+        };
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        for name in ["farlan.token", ".farlan.token.12-0.new", "other.token", ".new", "12"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        for name in [".12", ".1x", "12.d"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        for name in ["farlan.sock", "farlan.token", ".farlan.token.12-0.new", ".12"] {
+            assert!(is_own(name), "{name}");
+        }
+        for name in ["other.token", ".new", "12", ".1x", "12.d"] {
+            assert!(!is_own(name), "{name}");
+        }
+        // The name alone does not do.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "text").unwrap();
+        assert!(!is_own("farlan.sock"));
     }
 
     #[test]

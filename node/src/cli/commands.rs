@@ -8,6 +8,7 @@ use farlan_crypto::{
     secret_file::{self, SecretFileError},
 };
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::{
     Host,
@@ -25,6 +26,7 @@ use crate::{
     daemon::{Configuration, Settings},
     failure::{Failure, FailureKind},
     privileges::Holdings,
+    secret_text::SecretText,
     state::IDENTITY,
 };
 
@@ -87,7 +89,7 @@ pub(super) async fn host(
         if output.json() {
             output.document(&reply)?;
         } else {
-            output.line(&reply.link)?;
+            output.line(&*reply.link)?;
         }
         for note in &reply.network.notes {
             say(format_args!("note: {note}"));
@@ -118,7 +120,7 @@ pub(super) async fn join(
     holdings: Option<Holdings>,
     client: &Client,
     output: &mut Output,
-    target: String,
+    target: SecretText,
 ) -> Result<(), Failure> {
     let request = JoinRequest {
         target: argument(target)?,
@@ -225,7 +227,7 @@ pub(super) async fn id(settings: &Settings, client: &Client, output: &mut Output
     output.line(format_args!("public key  {}", id.public_key))
 }
 
-pub(super) async fn add_supernode(client: &Client, output: &mut Output, link: String) -> Result<(), Failure> {
+pub(super) async fn add_supernode(client: &Client, output: &mut Output, link: SecretText) -> Result<(), Failure> {
     let request = AddRequest { link: argument(link)? };
     let world: ConfiguredWorld = client.post("/v1/supernodes/add", &request, Duration::ZERO).await?;
     if output.json() {
@@ -256,18 +258,18 @@ pub(super) async fn remove_supernode(client: &Client, output: &mut Output, id: S
 }
 
 /// An argument, or for `-` what standard input holds.
-fn argument(argument: String) -> Result<String, Failure> {
-    if argument != "-" {
+fn argument(argument: SecretText) -> Result<SecretText, Failure> {
+    if &*argument != "-" {
         return Ok(argument);
     }
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     let read = std::io::stdin().lock().take(LONGEST_INPUT).read_to_string(&mut text);
     read.map_err(|error| Failure::usage(format_args!("cannot read standard input: {error}")))?;
     match text.trim() {
         "" => Err(Failure::usage(
             "standard input is empty; it should hold a link or a name",
         )),
-        text => Ok(text.to_owned()),
+        text => Ok(text.to_owned().into()),
     }
 }
 

@@ -124,7 +124,7 @@ impl Entry {
 }
 
 /// The file in the state directory.
-const FILE: &str = "contacts.toml";
+pub(super) const FILE: &str = "contacts.toml";
 
 /// Peers heard within this time are contacts: as long as their sessions with the last run can live.
 const RECENT: Duration = Duration::from_secs(180);

@@ -20,6 +20,7 @@ use crate::{
     api::{HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
     ports::PortSet,
+    secret_text::SecretText,
     shell::Request,
     state::StateDir,
 };
@@ -80,7 +81,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     /// Everything about the network, as its link.
-    link: String,
+    link: SecretText,
     /// The name its card had last.
     #[serde(skip_serializing_if = "Option::is_none")]
     interface: Option<String>,
@@ -136,7 +137,7 @@ impl Networks {
 
     fn file(&self) -> File {
         let entry = |membership: &Membership| Entry {
-            link: Link::Network(membership.link.clone()).to_string(),
+            link: Link::Network(membership.link.clone()).to_string().into(),
             interface: membership.interface.clone(),
             ipv4: membership.ipv4,
             opened: membership.opened.clone(),
@@ -417,7 +418,7 @@ impl Daemon {
         self.write_down(book);
         Ok(HostReply {
             schema: SCHEMA,
-            link: text,
+            link: text.into(),
             network: self.view_of(book, id).await?,
         })
     }
@@ -725,4 +726,42 @@ fn overlap(route: (Ipv4Addr, u8), subnet: Subnet) -> bool {
 }
 
 /// The file in the state directory.
-const FILE: &str = "networks.toml";
+pub(super) const FILE: &str = "networks.toml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::AddRequest;
+
+    #[test]
+    fn debug_shows_no_link() {
+        // As it would be in a message of a state that was not expected.
+        let link = "farlan:abcdefghijklmnopqrstuvwxyz234567";
+        let file: File = toml::from_str(&format!("[[network]]\nlink = \"{link}\"\n")).unwrap();
+        let join = JoinRequest {
+            target: link.to_owned().into(),
+        };
+        let add = AddRequest {
+            link: link.to_owned().into(),
+        };
+        let joined = r#"{"name":"lan","network_id":"n","interface":"fl-lan","ipv6":null,"policy":"friends",
+            "mac":"02:00:00:00:00:01","mtu":1372,"subnet":"10.128.0.0/20","world":"w","members":1,"ipv4_pending":false,"notes":[]}"#;
+        let host: HostReply =
+            serde_json::from_str(&format!(r#"{{"schema":1,"link":"{link}","network":{joined}}}"#)).unwrap();
+        for text in [
+            format!("{file:?} {file:#?}"),
+            format!("{join:?} {join:#?}"),
+            format!("{add:?} {add:#?}"),
+            format!("{host:?} {host:#?}"),
+        ] {
+            assert!(text.contains("SecretText(..)"), "{text}");
+            assert!(!text.contains("farlan:") && !text.contains("abcd"), "{text}");
+        }
+        // What is written and sent is the text itself.
+        assert!(toml::to_string(&file).unwrap().contains(link));
+        assert_eq!(
+            serde_json::to_string(&join).unwrap(),
+            format!("{{\"target\":\"{link}\"}}")
+        );
+    }
+}

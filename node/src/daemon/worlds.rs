@@ -306,7 +306,7 @@ farlan-supernode run --state-dir /var/lib/farlan-supernode\n  \
 farlan-supernode link --state-dir /var/lib/farlan-supernode";
 
 /// The file in the state directory.
-const FILE: &str = "worlds.toml";
+pub(super) const FILE: &str = "worlds.toml";
 
 /// Fewest letters of an id that stand for it: 50 bits, which do not collide by chance.
 pub(super) const SHORTEST_PREFIX: usize = 10;

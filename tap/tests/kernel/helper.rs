@@ -188,6 +188,56 @@ fn no_card_draws_in_what_the_machine_sends_elsewhere() {
 }
 
 #[test]
+fn no_card_draws_in_what_the_machine_sends_elsewhere_by_ipv6() {
+    in_namespace(|| {
+        leftover("eth7", None);
+        ip(&["link", "set", "eth7", "up"]);
+        ip(&["address", "add", "fd77:1:2:3::1/64", "dev", "eth7", "nodad"]);
+        ip(&["-6", "route", "add", "fd88:1:2::/48", "dev", "eth7"]);
+        ip(&["-6", "route", "add", "fd99:1::/32", "dev", "eth7"]);
+        ip(&["-6", "route", "add", "fdaa::/16", "dev", "eth7"]);
+        ip(&["-6", "route", "add", "fd00::/8", "dev", "eth7"]);
+        let helper = begun();
+        // All of fd00::/8 led elsewhere keeps nobody from a network.
+        let card = helper.create(&wanted("fl-lan")).unwrap();
+        for clashing in [
+            "fd77:1:2:3::2",
+            "fd77:1:2:3::1",
+            "fd88:1:2::1",
+            "fd99:1:2::1",
+            "fdaa:1:2::1",
+        ] {
+            let clashing = address(clashing, 48);
+            let mut other = wanted("fl-other");
+            other.addresses = vec![clashing];
+            for refused in [
+                helper.add_address(card.index, &clashing),
+                helper.restore_addresses(card.index, &[clashing]).map(drop),
+                helper.create(&other).map(drop),
+            ] {
+                assert!(
+                    matches!(refused, Err(TapError::Refused { .. })),
+                    "{clashing:?}: {refused:?}"
+                );
+            }
+        }
+        // Around what is another's, its narrower route goes first.
+        helper.add_address(card.index, &address("fd77:1:2::1", 48)).unwrap();
+        let way = ip(&["route", "get", "fd77:1:2:3::9"]);
+        assert!(way.contains("dev eth7"), "{way}");
+        // The routes of cards made here are not another's, nor those of what holds the card.
+        helper.create(&wanted("games0")).unwrap();
+        ip(&["link", "add", "br0", "type", "bridge"]);
+        ip(&["link", "set", "br0", "up"]);
+        ip(&["address", "add", "fdbb:1:2::1/48", "dev", "br0", "nodad"]);
+        let own = address("fdbb:1:2::2", 48);
+        assert!(helper.add_address(card.index, &own).is_err());
+        ip(&["link", "set", "fl-lan", "master", "br0"]);
+        helper.add_address(card.index, &own).unwrap();
+    });
+}
+
+#[test]
 fn on_a_bridge_the_cards_subnet_may_be_the_bridges() {
     in_namespace(|| {
         let helper = begun();
