@@ -4,22 +4,25 @@
 use std::{path::Path, str::FromStr as _};
 
 use farlan::{
-    api::{AddRequest, HostRequest, JoinRequest, LeaveRequest, PingRequest, RemoveRequest},
+    api::{self, AddRequest, HostRequest, JoinRequest, LeaveRequest, OpenRequest, PingRequest, RemoveRequest},
     cli,
     config::{self, Config, SupernodeLink},
     daemon::fuzzing,
     logs::LogFilter,
     ports::PortSet,
+    privileges,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Input: a text in the place of the configuration and of the files of the state directory.
+/// Input: a text in the place of the configuration, of the files of the state directory, of a token's and of accounts.
 pub(crate) fn files(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Err(failure) = config::parse::<Config>(Path::new("farlan.toml"), text) {
         assert!(failure.message.starts_with("farlan.toml:"), "{failure}");
     }
     fuzzing::state_files(text);
+    api::fuzzing::access(text);
+    text.lines().for_each(privileges::account_line);
 }
 
 /// Input: a text in the place of the values of options.
@@ -48,6 +51,8 @@ pub(crate) fn options(input: &[u8]) {
     if let Ok(link) = SupernodeLink::from_str(text) {
         assert!(!link.0.supernodes().is_empty());
     }
+    cli::api_url(text);
+    api::fuzzing::access(text);
 }
 
 /// Input: arguments, one a line.
@@ -63,6 +68,7 @@ pub(crate) fn requests(input: &[u8]) {
     json::<JoinRequest>(input);
     json::<HostRequest>(input);
     json::<LeaveRequest>(input);
+    json::<OpenRequest>(input);
     json::<PingRequest>(input);
     json::<AddRequest>(input);
     json::<RemoveRequest>(input);

@@ -32,6 +32,15 @@ fn the_corpus_of_netconf_link() {
     corpus::replay("netconf_link", bodies::link);
 }
 
+#[test]
+fn documents_and_texts_of_networks_stand_a_quarter_of_a_million_mutations() {
+    let made = corpus::mutate("netconf_documents", 80_000, bodies::documents)
+        + corpus::mutate("netconf_texts", 80_000, bodies::texts)
+        + corpus::mutate("netconf_world", 40_000, bodies::world)
+        + corpus::mutate("netconf_link", 50_000, bodies::link);
+    assert_eq!(made, 250_000);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(input in vec(any::<u8>(), 0..120), text in "\\PC{0,40}") {

@@ -34,6 +34,8 @@
 
 mod admission;
 mod callers;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod metrics;
 mod routes;
 mod schema;

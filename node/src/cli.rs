@@ -340,6 +340,18 @@ pub fn takes(arguments: &[&str]) -> bool {
     Cli::try_parse_from(arguments).is_ok()
 }
 
+/// Where the URL of an API leads, for the fuzz targets: an address that is written in one way.
+///
+/// # Panics
+/// It is read otherwise when it is written anew.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn api_url(text: &str) {
+    let Ok(ApiUrl(address)) = text.parse() else { return };
+    assert!(address.address().ip().is_loopback());
+    let again = format!("http://{address}/").parse();
+    assert!(again.is_ok_and(|ApiUrl(again)| again == address));
+}
+
 /// The configuration, where the command line does not say otherwise; its supernodes come first.
 fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settings {
     Settings {

@@ -338,6 +338,19 @@ impl Account {
     }
 }
 
+/// Input: a line of `/etc/passwd`. Who is found in it is found in it when it is written anew.
+///
+/// # Panics
+/// It is not.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn account_line(line: &str) {
+    let Some(account) = Account::parse(line) else { return };
+    let Account { name, uid, gid } = &account;
+    assert!(line.starts_with(name.as_str()) && !name.contains(':'));
+    let again = Account::parse(&format!("{name}:x:{uid}:{gid}::/:/bin/false"));
+    assert_eq!(again, Some(account));
+}
+
 /// The hidden subcommand by which `farlan` becomes the card helper.
 pub(crate) const HELPER: &str = "card-helper";
 

@@ -71,6 +71,10 @@ fn every_fuzz_target_is_described_and_has_a_corpus_that_a_test_replays() {
     }
     for (parser, target) in rows() {
         assert!(targets.contains(&target), "{parser}: there is no target {target}");
+        assert!(
+            tests.contains(&format!("mutate(\"{target}\"")),
+            "{parser}: no test gives it mutations of the corpus of {target}"
+        );
     }
 }
 

@@ -17,6 +17,11 @@ fn the_corpus_of_crypto_noise() {
     corpus::replay("crypto_noise", bodies::noise);
 }
 
+#[test]
+fn keys_and_their_files_stand_a_hundred_thousand_mutations() {
+    assert_eq!(corpus::mutate("crypto_keys", 100_000, bodies::keys), 100_000);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_keys_or_refused(input in vec(any::<u8>(), 0..120), digits in "[0-9a-fA-F]{62,66}\n?") {

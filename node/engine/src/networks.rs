@@ -517,29 +517,26 @@ impl Engine {
         (number, claims): (u32, &[(u8, Option<Ipv4Addr>)]),
         out: &mut Outbox,
     ) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        let node = peer.key.node_id();
-        let Some(session) = peer.sessions.by_index(local) else {
-            return;
-        };
-        if !session.networks.known() {
+        let session = self.peers.get(id).and_then(|peer| peer.sessions.get(local));
+        let Some(session) = session.filter(|session| session.networks.known()) else {
             // Its list was overtaken; both come again.
             return;
-        }
+        };
         if session.networks.their_claims_number.is_none_or(|last| number > last) {
-            session.networks.their_claims_number = Some(number);
-            for (position, address) in claims {
-                let Some(handle) = session.networks.at(*position) else {
-                    continue;
-                };
-                let Some(network) = self.networks.get(handle) else {
-                    continue;
-                };
-                let fits = |address: &Ipv4Addr| network.may_hold(&node, *address);
-                match address.filter(fits) {
+            let told = claims.iter().filter_map(|(position, address)| {
+                let handle = session.networks.at(*position)?;
+                Some((handle, address.filter(|address| self.may_claim(id, handle, *address))))
+            });
+            let told: Vec<_> = told.collect();
+            let Some(peer) = self.peers.get_mut(id) else { return };
+            for (handle, address) in told {
+                match address {
                     Some(address) => peer.claims.insert(handle, address),
                     None => peer.claims.remove(&handle),
                 };
+            }
+            if let Some(session) = peer.sessions.by_index(local) {
+                session.networks.their_claims_number = Some(number);
             }
             let early = self.early.take((id, local));
             self.open_early(now, id, local, early, out);
@@ -553,6 +550,24 @@ impl Engine {
             }],
             out,
         );
+    }
+
+    /// Whether an IPv4 address that a peer tells counts as its own. Among strangers nobody gets one by telling that the
+    /// directory knows as another's, or that another peer told before: many made-up members find one whose candidates
+    /// hold it.
+    pub(crate) fn may_claim(&self, id: PeerId, handle: NetworkHandle, address: Ipv4Addr) -> bool {
+        let (Some(network), Some(peer)) = (self.networks.get(handle), self.peers.get(id)) else {
+            return false;
+        };
+        let node = peer.key.node_id();
+        let is_anothers = || {
+            let listed = network.member_by_ipv4(address);
+            let mut others = self.peers.iter().filter(|(other, _)| *other != id);
+            listed.is_some_and(|member| member.key.node_id() != node)
+                || others.any(|(_, other)| other.claims.get(&handle) == Some(&address))
+        };
+        let exclusive = network.policy == Policy::Strangers && !planted("anothers-address-claimed");
+        network.may_hold(&node, address) && !(exclusive && is_anothers())
     }
 
     /// The other end has a list or claims of this node. How long that took tells the round trip to whoever began no handshake.

@@ -51,14 +51,19 @@ impl Token {
                 )),
                 _ => Failure::file("read the token", path, &error),
             })?;
-        let digits = text.trim_end();
-        if digits.len() != DIGITS || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(Failure::negative(format_args!(
+        Self::parse(&text).ok_or_else(|| {
+            Failure::negative(format_args!(
                 "{} holds no token of farlan: it should be {DIGITS} hexadecimal digits",
                 path.display()
-            )));
-        }
-        Ok(Self(Zeroizing::new(digits.to_owned())))
+            ))
+        })
+    }
+
+    /// The token in the `text` of a file.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let digits = text.trim_end();
+        let is_token = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_token.then(|| Self(Zeroizing::new(digits.to_owned())))
     }
 
     /// Whether this is what was `shown`, in a time that tells nothing of where it differs.

@@ -54,6 +54,16 @@ fn the_corpus_of_engine_handshake() {
     corpus::replay("engine_handshake", |input| _ = engine::handshake(input));
 }
 
+#[test]
+fn what_comes_over_the_wire_stands_a_quarter_of_a_million_mutations() {
+    let made = corpus::mutate("wire_datagram", 50_000, datagram)
+        + corpus::mutate("wire_sealed", 50_000, sealed)
+        + corpus::mutate("wire_control", 50_000, control)
+        + corpus::mutate("wire_frame", 50_000, frame)
+        + corpus::mutate("wire_fragments", 50_000, fragments);
+    assert_eq!(made, 250_000);
+}
+
 /// Replays a corpus of which half and more gets past authentication: what is refused there shows little.
 fn most_get_past(target: &str, body: fn(&[u8]) -> bool) {
     let past = std::cell::Cell::new(0);

@@ -1,4 +1,8 @@
-//! The committed inputs of the fuzz targets.
+//! The committed inputs of the fuzz targets, and others made of them.
+
+use std::cell::Cell;
+
+use crate::api;
 
 #[path = "../../../../fuzz/bodies/node.rs"]
 mod bodies;
@@ -23,4 +27,35 @@ fn the_corpus_of_node_arguments() {
 #[test]
 fn the_corpus_of_node_requests() {
     corpus::replay("node_requests", bodies::requests);
+}
+
+#[test]
+fn the_corpus_of_node_heads() {
+    let admitted = Cell::new([0; 2]);
+    let count = corpus::replay("node_heads", |input| {
+        let [socket, tcp] = admitted.get();
+        let [at_socket, over_tcp] = api::fuzzing::head(input).map(usize::from);
+        admitted.set([socket + at_socket, tcp + over_tcp]);
+    });
+    // Both verdicts are among them.
+    let [socket, tcp] = admitted.get();
+    assert!(
+        socket >= 3 && tcp >= 3 && socket + tcp < count,
+        "{socket} and {tcp} of {count}"
+    );
+}
+
+#[test]
+fn what_users_files_and_programs_say_stands_a_quarter_of_a_million_mutations() {
+    let admitted = Cell::new(0);
+    let made = corpus::mutate("node_heads", 120_000, |input| {
+        let [_, over_tcp] = api::fuzzing::head(input);
+        admitted.set(admitted.get() + usize::from(over_tcp));
+    }) + corpus::mutate("node_options", 70_000, bodies::options)
+        + corpus::mutate("node_requests", 50_000, bodies::requests)
+        + corpus::mutate("node_files", 8_000, bodies::files)
+        + corpus::mutate("node_arguments", 2_000, bodies::arguments);
+    assert_eq!(made, 250_000);
+    // Some of the heads are admitted still, so not all is refused for its first line.
+    assert!(admitted.get() > 1_000, "{} are admitted", admitted.get());
 }

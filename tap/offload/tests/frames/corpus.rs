@@ -14,3 +14,10 @@ fn offload_segments() {
 fn offload_run() {
     inputs::replay("offload_run", bodies::run);
 }
+
+#[test]
+fn frames_with_offloads_stand_fifty_thousand_mutations() {
+    let made = inputs::mutate("offload_segments", 25_000, bodies::segments)
+        + inputs::mutate("offload_run", 25_000, bodies::run);
+    assert_eq!(made, 50_000);
+}

@@ -237,3 +237,24 @@ fn nobody_speaks_for_this_machine_by_claiming_its_address() {
     let counters = street.counters();
     assert_eq!((counters.foreign_source_ip, counters.foreign_neighbour), (1, 1));
 }
+
+#[test]
+fn nobody_gets_an_address_by_telling_it_that_another_member_told_before() {
+    let mut street = Street::new(&name());
+    let (liar, victim, other) = (street.liar, street.victim, street.other);
+    let lab = &mut street.lab;
+    let (liar_key, other_key) = (lab.key(liar.place), lab.key(other.place));
+    let (liar_id, other_id) = (
+        lab.peer_id(victim.place, &liar_key),
+        lab.peer_id(victim.place, &other_key),
+    );
+    let engine = &mut lab.hosts[victim.place].engine;
+    let network = engine.networks.get(victim.network).unwrap();
+    let candidates = network.plan.ipv4_candidates(&liar_key.node_id());
+    let wanted = candidates.into_iter().find(|address| *address != liar.ipv4).unwrap();
+    assert!(engine.may_claim(liar_id, victim.network, wanted));
+    assert!(engine.may_claim(liar_id, victim.network, liar.ipv4), "its own again");
+    let peer = engine.peers.get_mut(other_id).unwrap();
+    peer.claims.insert(victim.network, wanted);
+    assert!(!engine.may_claim(liar_id, victim.network, wanted));
+}
