@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::addresses::card_addresses;
 use crate::device::{
-    Address, Create, add_address, alias, card_state, check_name, create, remove_address, remove_stale,
+    Address, Create, MARK, add_address, alias, card_state, check_name, create, remove_address, remove_stale,
     restore_addresses,
 };
 use crate::error::TapError;
@@ -279,7 +279,7 @@ impl Helper {
         Ok(())
     }
 
-    /// The names of the cards that were made here, and of what holds the one with `index`: a bridge has its addresses.
+    /// The names of farlan's cards, and of what holds the one with `index`: a bridge has its addresses.
     fn own_interfaces(&self, index: Option<u32>) -> Result<Vec<String>, TapError> {
         let names = || -> io::Result<Vec<String>> {
             let links = Netlink::open()?.links()?;
@@ -287,8 +287,12 @@ impl Helper {
                 .iter()
                 .find(|link| Some(link.index) == index)
                 .and_then(|link| link.master);
-            let is_own =
-                |link: &Link| Some(link.index) == holder || self.cards.iter().any(|card| card.index == link.index);
+            // Several nodes may run on one machine, in one network, too.
+            let is_own = |link: &Link| {
+                Some(link.index) == holder
+                    || self.cards.iter().any(|card| card.index == link.index)
+                    || link.alias.as_ref().is_some_and(|alias| alias.starts_with(MARK))
+            };
             Ok(links.into_iter().filter(is_own).map(|link| link.name).collect())
         };
         names().map_err(|error| TapError::refused("list the network interfaces", &error))

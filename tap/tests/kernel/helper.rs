@@ -225,8 +225,12 @@ fn no_card_draws_in_what_the_machine_sends_elsewhere_by_ipv6() {
         helper.add_address(card.index, &address("fd77:1:2::1", 48)).unwrap();
         let way = ip(&["route", "get", "fd77:1:2:3::9"]);
         assert!(way.contains("dev eth7"), "{way}");
-        // The routes of cards made here are not another's, nor those of what holds the card.
+        // The routes of cards made here are not another's, nor those of other nodes' cards and of what holds the card.
         helper.create(&wanted("games0")).unwrap();
+        leftover("fl-theirs", Some("farlan:another"));
+        ip(&["link", "set", "fl-theirs", "up"]);
+        ip(&["address", "add", "fdcc:1:2::1/48", "dev", "fl-theirs", "nodad"]);
+        helper.add_address(card.index, &address("fdcc:1:2::2", 48)).unwrap();
         ip(&["link", "add", "br0", "type", "bridge"]);
         ip(&["link", "set", "br0", "up"]);
         ip(&["address", "add", "fdbb:1:2::1/48", "dev", "br0", "nodad"]);
