@@ -14,11 +14,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use farlan_crypto::{Identity, Seed, Work};
 use farlan_engine::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, Outbox, Received, Role, Time,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, OpenPorts, Outbox, Received, Role,
+    Time, Transport,
 };
 use farlan_netconf::{Mtu, NetworkName, Parameters, Subnet, WorldId};
 
-use crate::sim::ReproducibleRandom;
+use crate::sim::{DATAGRAM_PORT, ReproducibleRandom, datagram_frame};
 
 /// What the made-up nodes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +190,7 @@ impl Street {
             .collect();
         let [one, other] = macs[..] else { return };
         for (place, (from, to)) in [(1, (one, other)), (2, (other, one))] {
-            let frame = [&to[..], &from, &[0x88, 0xb5], &[1; 60]].concat();
+            let frame = datagram_frame(to, from, 0, 40);
             let mut batch: Batch<FrameLabel> = Batch::default();
             if let Some(network) = self.networks[place - 1] {
                 batch.push(network, &frame);
@@ -243,7 +244,14 @@ pub fn measure(doing: Doing, fakes: u64, limits: Limits, mut told: impl FnMut(u6
         let join = join(earth()?, Vec::new());
         let now = street.now;
         let host = street.hosts.get_mut(place).context("a real node")?;
-        street.networks[place - 1] = Some(host.engine.join(now, join)?);
+        let network = host.engine.join(now, join)?;
+        let port = OpenPorts {
+            transport: Transport::Udp,
+            first: DATAGRAM_PORT,
+            last: DATAGRAM_PORT,
+        };
+        host.engine.set_opened(network, &[port]);
+        street.networks[place - 1] = Some(network);
     }
     street.run(Duration::from_secs(4));
     // Long enough to be old acquaintances.

@@ -95,7 +95,7 @@ pub fn payload_frame(destination: MacAddress, source: MacAddress, number: u64, l
 }
 
 /// The UDP port of [`datagram_frame`], which the lab opens on networks of strangers.
-pub(super) const DATAGRAM_PORT: u16 = 9;
+pub(crate) const DATAGRAM_PORT: u16 = 9;
 
 /// A UDP datagram with a unique number and `length` bytes of filling between the link-local IPv6 addresses that follow from
 /// the MACs; to all nodes if the destination is a group. Strangers are let in with that.

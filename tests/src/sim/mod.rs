@@ -29,6 +29,7 @@ mod underlay;
 
 pub use batch::{FIRED, Report, batch};
 pub use faults::{FaultCounts, FaultKind};
+pub(crate) use frames::DATAGRAM_PORT;
 pub use frames::{
     ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, datagram_frame, echo4, echo6,
     ethernet, neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
