@@ -270,7 +270,7 @@ impl Engine {
         self.deliver(now, lane.peer, (lane.network, &lane.macs), frame, out);
     }
 
-    /// Hands a frame to its card, if the network's policy lets it in; whether it did.
+    /// Hands a frame to its card, if the network's policy lets it in.
     fn deliver(
         &mut self,
         now: Time,
@@ -278,7 +278,7 @@ impl Engine {
         (network, macs): (NetworkHandle, &[u8; MACS]),
         frame: FrameIn<'_>,
         out: &mut Outbox,
-    ) -> bool {
+    ) {
         let label = FrameLabel {
             network,
             offload: Offload {
@@ -293,15 +293,13 @@ impl Engine {
             bytes.extend_from_slice(frame.bytes);
         });
         let Some(written) = out.frames.slice_mut(range) else {
-            return false;
+            return;
         };
-        let let_in = self.let_in(now, id, network, written);
-        if let_in {
+        if self.let_in(now, id, network, written) {
             self.counters.frames_received += 1;
         } else {
             out.frames.pop();
         }
-        let_in
     }
 
     /// Something sealed came from a peer: it is alive, and that is a way to it.
@@ -366,10 +364,8 @@ impl Engine {
                 let network = handle.and_then(|handle| self.networks.get(handle));
                 if let (Some(network), Some(peer), Some(frame)) = (network, self.peers.get(id), FrameIn::of(message)) {
                     let macs = macs_between(network, &peer.key.node_id());
-                    // What nobody here wants to have is no use of the peer.
-                    if self.deliver(now, id, (network.handle, &macs), frame, out) {
-                        self.note_use(now, id, out);
-                    }
+                    self.deliver(now, id, (network.handle, &macs), frame, out);
+                    self.note_use(now, id, out);
                 }
             }
             Sealed::Group {
