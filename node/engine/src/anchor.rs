@@ -268,14 +268,15 @@ impl Anchor {
         }
     }
 
-    /// Whether two nodes were named to each other by a list of members.
+    /// Whether two nodes are members of one network. What a list of members named before it grew too long stays known to them,
+    /// and a broadcast to all of these must not use up what first contacts may cost.
     fn share_a_list(&self, one: PeerId, other: PeerId) -> bool {
         let (Some(one), Some(other)) = (self.registrations.get(&one), self.registrations.get(&other)) else {
             return false;
         };
         let both = |key: &DirectoryKey| other.memberships.iter().any(|membership| membership.member_key == *key);
         let mut keys = one.memberships.iter().map(|membership| membership.member_key);
-        keys.any(|key| both(&key) && self.subscriptions.is_pushed(&key))
+        keys.any(|key| both(&key))
     }
 }
 

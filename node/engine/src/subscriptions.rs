@@ -133,11 +133,6 @@ impl Subscriptions {
         self.lists.len()
     }
 
-    /// Whether a list is short enough that all its members are told of each other.
-    pub(crate) fn is_pushed(&self, key: &DirectoryKey) -> bool {
-        self.lists.get(key).is_some_and(|list| list.present <= ALL)
-    }
-
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.due.first().map(|(at, ..)| *at)
     }
