@@ -270,7 +270,7 @@ impl Anchor {
 
     /// Whether two nodes are members of one network. What a list of members named before it grew too long stays known to them,
     /// and a broadcast to all of these must not use up what first contacts may cost.
-    fn share_a_list(&self, one: PeerId, other: PeerId) -> bool {
+    fn share_a_network(&self, one: PeerId, other: PeerId) -> bool {
         let (Some(one), Some(other)) = (self.registrations.get(&one), self.registrations.get(&other)) else {
             return false;
         };
@@ -661,7 +661,7 @@ impl Engine {
         // A node that is registered through another supernode is reached there.
         let (sibling, index) = registration.through.unwrap_or((own, registration.index));
         let far = (sibling, index);
-        let asked_for = self.anchor.has_sent(to, &(own, source)) || self.anchor.share_a_list(from, to);
+        let asked_for = self.anchor.has_sent(to, &(own, source)) || self.anchor.share_a_network(from, to);
         if !asked_for && !self.may_begin(now, (from, address), (Some(to), far), inner) {
             return None;
         }
