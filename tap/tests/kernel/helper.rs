@@ -145,18 +145,7 @@ fn no_card_draws_in_what_the_machine_sends_elsewhere() {
             address("10.200.1.1", 24),
             address("10.200.1.1", 8),
         ] {
-            let mut other = wanted("fl-other");
-            other.addresses = vec![clashing];
-            for refused in [
-                helper.add_address(card.index, &clashing),
-                helper.restore_addresses(card.index, &[clashing]).map(drop),
-                helper.create(&other).map(drop),
-            ] {
-                assert!(
-                    matches!(refused, Err(TapError::Refused { .. })),
-                    "{clashing:?}: {refused:?}"
-                );
-            }
+            assert_refused(&helper, card.index, clashing);
         }
         // Around what is another's, its narrower route goes first.
         helper.add_address(card.index, &address("192.168.0.1", 16)).unwrap();
@@ -208,18 +197,7 @@ fn no_card_draws_in_what_the_machine_sends_elsewhere_by_ipv6() {
             "fdaa:1:2::1",
         ] {
             let clashing = address(clashing, 48);
-            let mut other = wanted("fl-other");
-            other.addresses = vec![clashing];
-            for refused in [
-                helper.add_address(card.index, &clashing),
-                helper.restore_addresses(card.index, &[clashing]).map(drop),
-                helper.create(&other).map(drop),
-            ] {
-                assert!(
-                    matches!(refused, Err(TapError::Refused { .. })),
-                    "{clashing:?}: {refused:?}"
-                );
-            }
+            assert_refused(&helper, card.index, clashing);
         }
         // Around what is another's, its narrower route goes first.
         helper.add_address(card.index, &address("fd77:1:2::1", 48)).unwrap();
@@ -323,4 +301,20 @@ fn nonsense_does_not_end_it() {
         assert!(served.join().unwrap().is_ok(), "it ends with its daemon");
         assert!(!exists("fl-lan"));
     });
+}
+
+/// No card gets the address: neither the one with `index`, in either way, nor a new one.
+fn assert_refused(helper: &CardHelper, index: u32, clashing: Address) {
+    let mut other = wanted("fl-other");
+    other.addresses = vec![clashing];
+    for refused in [
+        helper.add_address(index, &clashing),
+        helper.restore_addresses(index, &[clashing]).map(drop),
+        helper.create(&other).map(drop),
+    ] {
+        assert!(
+            matches!(refused, Err(TapError::Refused { .. })),
+            "{clashing:?}: {refused:?}"
+        );
+    }
 }
