@@ -14,6 +14,7 @@ use crate::{
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     addresses::Contests,
     anchor::Anchor,
+    behaviour::Detection,
     content::PendingSeal,
     directory::Directory,
     early::Early,
@@ -27,6 +28,7 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    sockets::ExtraSockets,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
@@ -63,6 +65,8 @@ pub struct Engine {
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) detection: Detection,
+    pub(crate) sockets: ExtraSockets,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -124,6 +128,8 @@ impl Engine {
             pings: Pings::default(),
             anchor,
             traversal: Traversal::default(),
+            detection: Detection::default(),
+            sockets: ExtraSockets::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -223,6 +229,7 @@ impl Engine {
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
+        self.tend_detection(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -248,6 +255,7 @@ impl Engine {
             self.contests.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
+            self.detection.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -279,6 +287,7 @@ impl Engine {
         self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
+        out.closed.append(&mut self.sockets.take_closed());
         if self.peers.take_keys_ended() {
             wipe_stack();
         }
