@@ -28,6 +28,7 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    search::Searches,
     sockets::ExtraSockets,
     switch::HeldFrames,
     traversal::Traversal,
@@ -67,6 +68,7 @@ pub struct Engine {
     pub(crate) traversal: Traversal,
     pub(crate) detection: Detection,
     pub(crate) sockets: ExtraSockets,
+    pub(crate) searches: Searches,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -130,6 +132,7 @@ impl Engine {
             traversal: Traversal::default(),
             detection: Detection::default(),
             sockets: ExtraSockets::default(),
+            searches: Searches::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -230,6 +233,7 @@ impl Engine {
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
         self.tend_detection(now, out);
+        self.tend_search(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -256,6 +260,7 @@ impl Engine {
             self.anchor.deadline(),
             self.directory.review_deadline(),
             self.detection.deadline(),
+            self.searches.deadline(),
         ]
         .into_iter()
         .flatten()

@@ -19,6 +19,7 @@ mod networks;
 mod offloads;
 mod paths;
 mod replays;
+mod searches;
 mod stranger;
 mod strangers;
 mod supernodes;
