@@ -11,7 +11,7 @@ use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::debug;
 
 use crate::{
-    AnchorStatus, Engine, Limits, Outbox, Time,
+    AnchorStatus, Engine, Leg, Limits, Outbox, Time,
     content::Content,
     directory::REFRESH,
     forwarding::Onward,
@@ -326,7 +326,7 @@ impl Engine {
         let node = peer.key.node_id();
         let path = peer.path;
         let observed = match path {
-            Some(Path::Direct(observed)) => observed,
+            Some(Path::Direct(leg)) => leg.endpoint,
             Some(Path::Passed { .. }) => SocketAddr::from(([0, 0, 0, 0], 0)),
             Some(Path::Relay { .. }) | None => return,
         };
@@ -339,7 +339,7 @@ impl Engine {
             }
             None => {
                 let prefix = match path {
-                    Some(Path::Direct(address)) => Some(Prefix::of(address)),
+                    Some(Path::Direct(leg)) => Some(Prefix::of(leg)),
                     _ => None,
                 };
                 let Some(index) = self.anchor.take_index(now, prefix) else {
@@ -556,8 +556,8 @@ impl Engine {
         };
         challenges.insert(id, challenge);
         let mut messages = vec![Control::Challenge { nonce }];
-        if let Path::Direct(endpoint) = came {
-            messages.push(Control::Observed { endpoint });
+        if let Path::Direct(leg) = came {
+            messages.push(Control::Observed { endpoint: leg.endpoint });
         }
         self.send_along(now, id, (came, None), Content::Control(&messages), out);
         if planted("registration-moves-without-challenge") {
@@ -592,28 +592,22 @@ impl Engine {
         }
     }
 
-    /// The registered node that sends from `address` under a relay index; an unknown one is told so.
-    pub(crate) fn source_of(
-        &mut self,
-        now: Time,
-        address: SocketAddr,
-        source: RelayIndex,
-        out: &mut Outbox,
-    ) -> Option<PeerId> {
+    /// The registered node that sends from `leg` under a relay index; an unknown one is told so.
+    pub(crate) fn source_of(&mut self, now: Time, leg: Leg, source: RelayIndex, out: &mut Outbox) -> Option<PeerId> {
         let from = self.anchor.by_index(source).filter(|id| {
             let peer = self.peers.get(*id);
-            peer.is_some_and(|peer| peer.path == Some(Path::Direct(address)))
+            peer.is_some_and(|peer| peer.path == Some(Path::Direct(leg)))
         });
         if from.is_none() {
             self.counters.relay_unknown_source += 1;
-            self.hint(now, Via::Direct(address), Unknown::Registration(source), out);
+            self.hint(now, Via::Direct(leg), Unknown::Registration(source), out);
         }
         from
     }
 
     /// Another supernode does not know a node that is registered here through it. Anybody could say so: the node is asked.
-    pub(crate) fn doubted(&mut self, now: Time, address: SocketAddr, index: RelayIndex, out: &mut Outbox) {
-        let sibling = self.siblings.at(address);
+    pub(crate) fn doubted(&mut self, now: Time, leg: Leg, index: RelayIndex, out: &mut Outbox) {
+        let sibling = self.siblings.at(leg);
         let id = sibling.and_then(|sibling| self.anchor.passed.get(&(sibling, index)).copied());
         let nonce = self.random_u64();
         let Some((id, registration)) = id.and_then(|id| Some((id, self.anchor.registrations.get_mut(&id)?))) else {
@@ -637,13 +631,13 @@ impl Engine {
     pub(crate) fn relay(
         &mut self,
         now: Time,
-        address: SocketAddr,
+        leg: Leg,
         (destination, source): (RelayTarget, RelayIndex),
         datagram: &[u8],
         inner: &[u8],
         out: &mut Outbox,
     ) -> Option<(Onward, Grant)> {
-        let from = self.source_of(now, address, source, out)?;
+        let from = self.source_of(now, leg, source, out)?;
         let own = SupernodeTag::of(&self.node_id);
         let to = match destination {
             RelayTarget::Remote { .. } => None,
@@ -654,7 +648,7 @@ impl Engine {
         let Some((to, registration)) = registration else {
             self.counters.relay_unknown_destination += 1;
             if let RelayTarget::Index(index) = destination {
-                self.hint(now, Via::Direct(address), Unknown::Destination(index), out);
+                self.hint(now, Via::Direct(leg), Unknown::Destination(index), out);
             }
             return None;
         };
@@ -662,13 +656,13 @@ impl Engine {
         let (sibling, index) = registration.through.unwrap_or((own, registration.index));
         let far = (sibling, index);
         let asked_for = self.anchor.has_sent(to, &(own, source)) || self.anchor.share_a_network(from, to);
-        if !asked_for && !self.may_begin(now, (from, address), (Some(to), far), inner) {
+        if !asked_for && !self.may_begin(now, (from, leg), (Some(to), far), inner) {
             return None;
         }
         let grant = self.grant(now, from, far, datagram.len())?;
         let way = match self.peers.get(to).and_then(|peer| peer.path) {
-            Some(Path::Direct(address)) => Some(address),
-            Some(Path::Passed { sibling, .. }) => self.siblings.address(sibling),
+            Some(Path::Direct(leg)) => Some(leg),
+            Some(Path::Passed { sibling, .. }) => self.siblings.leg(sibling),
             Some(Path::Relay { .. }) | None => None,
         };
         let header = if sibling == own {
@@ -684,12 +678,12 @@ impl Engine {
     pub(crate) fn may_begin(
         &mut self,
         now: Time,
-        (from, address): (PeerId, SocketAddr),
+        (from, leg): (PeerId, Leg),
         (to, far): (Option<PeerId>, Far),
         inner: &[u8],
     ) -> bool {
         let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
-        let prefix = Prefix::of(address);
+        let prefix = Prefix::of(leg);
         let Some((relations, limits)) = self.anchor.relations(from) else {
             return false;
         };
@@ -778,7 +772,7 @@ impl Engine {
         // Who is looked up is told of it as often as somebody may call.
         let way = self.peers.get(id).and_then(|peer| peer.path);
         let origin = match way {
-            Some(Path::Direct(address)) => Origin::Near(Prefix::of(address)),
+            Some(Path::Direct(leg)) => Origin::Near(Prefix::of(leg)),
             Some(Path::Passed { sibling, index }) => Origin::Far((sibling, index)),
             Some(Path::Relay { .. }) | None => return,
         };

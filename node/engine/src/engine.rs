@@ -3,7 +3,6 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -11,7 +10,7 @@ use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work, wipe_stack};
 use rand_core::{CryptoRng, Rng as _};
 
 use crate::{
-    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
+    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     addresses::Contests,
     anchor::Anchor,
@@ -384,7 +383,7 @@ impl Engine {
                 relay: None,
             }),
             Path::Passed { sibling, index } => Some(Envelope {
-                destination: self.siblings.address(sibling)?,
+                destination: self.siblings.leg(sibling)?,
                 ttl: None,
                 relay: Some(RelayHeader::Passed {
                     origin: SupernodeTag::of(&self.node_id),
@@ -461,7 +460,7 @@ impl Engine {
             }),
             address: path
                 .and_then(|path| self.envelope(path))
-                .map(|envelope| envelope.destination),
+                .map(|envelope| envelope.destination.endpoint),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
             networks: networks.collect(),
@@ -486,7 +485,7 @@ const IPV6_UDP: usize = 48;
 /// Where a datagram goes and what stands before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
-    pub(crate) destination: SocketAddr,
+    pub(crate) destination: Leg,
     /// The time to live, where it is not the system's.
     ttl: Option<u8>,
     relay: Option<RelayHeader>,

@@ -345,14 +345,14 @@ impl Engine {
     fn source_bytes(&self, via: Via) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(32);
         match via {
-            Via::Direct(address) => {
-                let ip = match address.ip() {
-                    IpAddr::V4(address) => address.to_ipv6_mapped(),
-                    IpAddr::V6(address) => address,
+            Via::Direct(leg) => {
+                let ip = match leg.ip() {
+                    IpAddr::V4(leg) => leg.to_ipv6_mapped(),
+                    IpAddr::V6(leg) => leg,
                 };
                 bytes.push(1);
                 bytes.extend_from_slice(&ip.octets());
-                bytes.extend_from_slice(&address.port().to_be_bytes());
+                bytes.extend_from_slice(&leg.endpoint.port().to_be_bytes());
             }
             Via::Relay { supernode, source } => {
                 bytes.push(2);
@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn sources_are_addresses_and_ipv6_networks() {
-        let of = |address: &str| Source::of(Via::Direct(address.parse().unwrap()));
+        let of = |address: &str| Source::of(Via::Direct(address.parse::<std::net::SocketAddr>().unwrap().into()));
         assert_eq!(of("192.0.2.1:1"), of("192.0.2.1:2"));
         assert_ne!(of("192.0.2.1:1"), of("192.0.2.2:1"));
         assert_eq!(of("[2001:db8:0:1::1]:1"), of("[2001:db8:0:1:f::2]:1"));

@@ -9,7 +9,7 @@
 //! 5. [`Engine::let_in`] (in `bridging`) checks the sources and learns foreign ones, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use farlan_crypto::{NodeId, TAG, defects::planted, session::OpenError};
 use farlan_netconf::Policy;
@@ -17,7 +17,7 @@ use farlan_offload::Offload;
 use tracing::trace;
 
 use crate::{
-    Batch, Engine, FrameLabel, NetworkHandle, Outbox, Received, Role, Time,
+    Batch, Engine, FrameLabel, Leg, NetworkHandle, Outbox, Received, Role, Time,
     forwarding::{Onward, PassedOn},
     fragments::Part,
     handshakes::{Via, version_fits},
@@ -68,7 +68,7 @@ impl Engine {
 
     /// Writes the header with which a datagram goes on over the old one, which is `length` bytes long. Returns whither
     /// it goes, and how many of its bytes stay behind.
-    fn readdress(&mut self, datagram: &mut [u8], length: usize, onward: Onward) -> Option<(SocketAddr, usize)> {
+    fn readdress(&mut self, datagram: &mut [u8], length: usize, onward: Onward) -> Option<(Leg, usize)> {
         let skipped = length.checked_sub(RELAY_HEADER)?;
         let header = datagram.get_mut(skipped..length)?;
         header.copy_from_slice(&onward.header);
@@ -84,9 +84,9 @@ impl Engine {
         datagram: &mut [u8],
         lanes: &mut InLanes,
         out: &mut Outbox,
-    ) -> Option<(SocketAddr, usize)> {
-        if let Via::Direct(address) = via
-            && let Some(via) = lanes.relayed(address, datagram)
+    ) -> Option<(Leg, usize)> {
+        if let Via::Direct(leg) = via
+            && let Some(via) = lanes.relayed(leg, datagram)
         {
             let inner = datagram.get_mut(RELAY_HEADER..)?;
             return self.handle_datagram(now, via, inner, lanes, out);
@@ -109,29 +109,29 @@ impl Engine {
                 source,
                 inner,
             } => {
-                let Via::Direct(address) = via else {
+                let Via::Direct(leg) = via else {
                     // A relayed datagram holds no other.
                     self.counters.malformed_datagrams += 1;
                     return None;
                 };
                 if self.role == Role::Supernode {
                     let length = datagram.len() - inner.len();
-                    let (onward, grant) = self.relay(now, address, (destination, source), datagram, inner, out)?;
+                    let (onward, grant) = self.relay(now, leg, (destination, source), datagram, inner, out)?;
                     self.settle_onward(lanes);
                     let short = matches!(destination, RelayTarget::Index(_));
-                    if !short || !lanes.keep_onward(address, datagram, onward, Some(grant)) {
+                    if !short || !lanes.keep_onward(leg, datagram, onward, Some(grant)) {
                         self.anchor.give_back(&grant);
                     }
                     return self.readdress(datagram, length, onward);
                 }
-                let supernode = self.supernode_at(address);
+                let supernode = self.supernode_at(leg);
                 let (Some(supernode), RelayTarget::Index(_)) = (supernode, destination) else {
                     self.counters.foreign_relay += 1;
                     return None;
                 };
                 let source = RelayTarget::Index(source);
                 let via = Via::Relay { supernode, source };
-                lanes.keep_relayed(address, datagram, via);
+                lanes.keep_relayed(leg, datagram, via);
                 let inner = datagram.get_mut(RELAY_HEADER..)?;
                 return self.handle_datagram(now, via, inner, lanes, out);
             }
@@ -140,8 +140,8 @@ impl Engine {
                 // Where one is within another, it is not to be passed on.
                 match self.passed_on(now, via, (datagram.len(), parsed), out) {
                     PassedOn::Here(inside) => {
-                        if let Via::Direct(address) = via {
-                            lanes.keep_relayed(address, datagram, inside);
+                        if let Via::Direct(leg) = via {
+                            lanes.keep_relayed(leg, datagram, inside);
                         }
                         let inner = datagram.get_mut(RELAY_HEADER..)?;
                         return self.handle_datagram(now, inside, inner, lanes, out);
@@ -149,7 +149,7 @@ impl Engine {
                     PassedOn::Onward(onward, grant) => {
                         self.settle_onward(lanes);
                         let kept = match via {
-                            Via::Direct(address) => lanes.keep_onward(address, datagram, onward, grant),
+                            Via::Direct(leg) => lanes.keep_onward(leg, datagram, onward, grant),
                             _ => false,
                         };
                         if let Some(grant) = grant.filter(|_| !kept) {
@@ -165,12 +165,12 @@ impl Engine {
         None
     }
 
-    /// The supernode of this node that is reached at `address`.
-    pub(crate) fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
+    /// The supernode of this node that is reached by `leg`.
+    pub(crate) fn supernode_at(&self, leg: Leg) -> Option<PeerId> {
         self.directory.wanted().find(|id| {
             self.peers
                 .get(*id)
-                .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
+                .is_some_and(|peer| peer.path == Some(Path::Direct(leg)))
         })
     }
 
@@ -242,7 +242,7 @@ impl Engine {
         };
         let peer = self.peers.get(id)?;
         // What comes from where nothing is proved yet is counted one by one.
-        if matches!(via, Via::Direct(address) if !peer.direct.is_proven(address)) {
+        if matches!(via, Via::Direct(leg) if !peer.direct.is_proven(leg)) {
             return None;
         }
         let session = peer.sessions.get(local).filter(|session| session.confirmed)?;
@@ -332,9 +332,9 @@ impl Engine {
                     self.relay_works(supernode);
                 }
                 // Who only asks whether the way works may get nothing over it.
-                Via::Direct(address) => {
+                Via::Direct(leg) => {
                     let bytes = DATA_HEADER + message.len() + TAG;
-                    self.direct_heard(now, id, (address, bytes), !is_challenge(message));
+                    self.direct_heard(now, id, (leg, bytes), !is_challenge(message));
                 }
                 _ => {}
             }

@@ -37,6 +37,7 @@ mod homes;
 mod inbound;
 mod lanes;
 mod learned;
+mod leg;
 mod lookups;
 mod members;
 mod mtu;
@@ -76,6 +77,7 @@ pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use filter::{OpenPorts, Transport};
+pub use leg::{Leg, Socket};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 

@@ -1,12 +1,8 @@
 //! How often something may happen: rates with a burst, and bounded tables of them for whoever is not known.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::Time;
+use crate::{Leg, Time};
 
 /// So many a second, and at once as many as come within `burst`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +115,8 @@ pub(crate) enum Prefix {
 }
 
 impl Prefix {
-    pub(crate) fn of(address: SocketAddr) -> Self {
-        match address.ip().to_canonical() {
+    pub(crate) fn of(leg: Leg) -> Self {
+        match leg.ip().to_canonical() {
             IpAddr::V4(address) => {
                 let [a, b, c, _] = address.octets();
                 Self::V4([a, b, c])
@@ -188,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_prefix_holds_a_household_and_nothing_more() {
-        let of = |text: &str| Prefix::of(text.parse().unwrap());
+        let of = |text: &str| Prefix::of(text.parse::<std::net::SocketAddr>().unwrap().into());
         assert_eq!(of("192.0.2.1:1"), of("192.0.2.255:2"));
         assert_ne!(of("192.0.2.1:1"), of("192.0.3.1:1"));
         assert_eq!(of("192.0.2.1:1"), of("[::ffff:192.0.2.7]:1"));

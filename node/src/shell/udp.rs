@@ -232,8 +232,8 @@ impl AttachedUnderlay {
         let Some(transmit) = group.transmit() else { return };
         let datagrams = group.datagrams();
         let mut refused = None;
-        if datagrams.len() > 1 && self.is_segmented(transmit.destination) {
-            match self.send_segments(transmit.destination, group) {
+        if datagrams.len() > 1 && self.is_segmented(transmit.destination.endpoint) {
+            match self.send_segments(transmit.destination.endpoint, group) {
                 Ok(()) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     counters.underlay_full += datagrams.len() as u64;
@@ -247,7 +247,7 @@ impl AttachedUnderlay {
                 // The first is as long as any, so it is not their length that was refused.
                 Ok(()) if index == 0 => {
                     if let Some(error) = refused.take_if(|error| !is_shortage(error)) {
-                        let destination = transmit.destination;
+                        let destination = transmit.destination.endpoint;
                         tracing::debug!(%destination, %error, "segmentation offload refused");
                         self.refusals.note(destination, Instant::now());
                     }
@@ -277,13 +277,13 @@ impl AttachedUnderlay {
     /// Those of the system; `WouldBlock` when its queue is full. None of them concerns later datagrams.
     fn send(&self, transmit: &Transmit, datagram: &[u8]) -> io::Result<()> {
         let Some(ttl) = transmit.ttl else {
-            let destination = self.family.to_socket(transmit.destination)?;
+            let destination = self.family.to_socket(transmit.destination.endpoint)?;
             return SockRef::from(&self.socket)
                 .send_to(datagram, &destination.into())
                 .map(|_| ());
         };
-        let control = ControlMessage::ttl(ttl, transmit.destination.is_ipv4());
-        self.send_message(transmit.destination, &[IoSlice::new(datagram)], &control)
+        let control = ControlMessage::ttl(ttl, !transmit.destination.is_ipv6());
+        self.send_message(transmit.destination.endpoint, &[IoSlice::new(datagram)], &control)
     }
 
     fn send_message(&self, destination: SocketAddr, data: &[IoSlice<'_>], control: &ControlMessage) -> io::Result<()> {

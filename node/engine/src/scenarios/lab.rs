@@ -226,16 +226,16 @@ impl Lab {
             if let Some(log) = &mut self.log {
                 log.push(Sent {
                     from: place,
-                    to: transmit.destination,
+                    to: transmit.destination.endpoint,
                     ttl: transmit.ttl,
                     bytes: bytes.to_vec(),
                 });
             }
-            if host.role == Role::Node && !supernodes.contains(&transmit.destination) {
+            if host.role == Role::Node && !supernodes.contains(&transmit.destination.endpoint) {
                 self.straight.push(Straight {
                     at: self.now,
                     from: place,
-                    to: transmit.destination,
+                    to: transmit.destination.endpoint,
                     ttl: transmit.ttl,
                     bytes: bytes.to_vec(),
                 });
@@ -246,7 +246,7 @@ impl Lab {
                     Some(inside) if is_private(transmit.destination.ip()) => inside,
                     _ => host.address,
                 },
-                to: transmit.destination,
+                to: transmit.destination.endpoint,
                 ttl: transmit.ttl,
                 bytes: bytes.to_vec(),
             });
@@ -287,7 +287,7 @@ impl Lab {
     fn deliver_batch(&mut self, place: Place, batch: &mut Batch<Received>) {
         if self.one_by_one && batch.len() > 1 {
             for (label, datagram) in batch.iter() {
-                self.deliver(place, label.source, datagram);
+                self.deliver(place, label.source.endpoint, datagram);
             }
             return;
         }

@@ -565,7 +565,7 @@ fn who_only_claims_to_be_there_gets_no_data_for_long() {
         pair.lab.hosts[other].engine.send_along(
             now,
             id,
-            (crate::peers::Path::Direct(to), None),
+            (crate::peers::Path::Direct(to.into()), None),
             crate::content::Content::Empty,
             &mut out,
         );
@@ -603,7 +603,7 @@ fn a_hidden_address_answers_nothing_that_comes_straight_from_strangers() {
     pair.lab.hosts[other].engine.send_along(
         now,
         id,
-        (crate::peers::Path::Direct(to), None),
+        (crate::peers::Path::Direct(to.into()), None),
         crate::content::Content::Empty,
         &mut out,
     );

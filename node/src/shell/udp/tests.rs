@@ -32,7 +32,10 @@ fn loopback(ipv4: bool, port: u16) -> SocketAddr {
 }
 
 fn transmit(destination: SocketAddr, ttl: Option<u8>) -> Transmit {
-    Transmit { destination, ttl }
+    Transmit {
+        destination: destination.into(),
+        ttl,
+    }
 }
 
 /// Waits for `count` datagrams, lost ones of which fail the test; and returns how many calls it took.

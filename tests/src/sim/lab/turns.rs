@@ -363,11 +363,11 @@ impl Lab {
     /// Does what the engine of a host wants done.
     pub(super) fn deliver(&mut self, host: usize, out: &mut Outbox) {
         for (transmit, bytes) in out.datagrams.iter() {
-            let details = format!("{host} {} {:?}", transmit.destination, transmit.ttl);
+            let details = format!("{host} {} {:?}", transmit.destination.endpoint, transmit.ttl);
             self.trace.record(self.now, "sent", details.as_bytes(), bytes);
             match self
                 .underlay
-                .send(self.now, host, transmit.destination, transmit.ttl, bytes.len())
+                .send(self.now, host, transmit.destination.endpoint, transmit.ttl, bytes.len())
             {
                 Ok(parcels) => {
                     for parcel in parcels {
