@@ -27,6 +27,7 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    reach::Reach,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
@@ -61,6 +62,7 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
+    pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
     pub(crate) assemblies: Assemblies,
@@ -122,6 +124,7 @@ impl Engine {
             groups,
             contests: Contests::default(),
             pings: Pings::default(),
+            reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
             assemblies: Assemblies::default(),
@@ -220,6 +223,7 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_reach(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
@@ -233,6 +237,7 @@ impl Engine {
             || !self.events.is_empty()
             || self.directory.is_dirty()
             || self.pings.is_fresh()
+            || self.is_reach_fresh()
             || self.traversal.is_fresh()
         {
             return Some(Time::ZERO);
@@ -246,6 +251,7 @@ impl Engine {
             self.lookups.deadline(),
             self.worlds.deadline(),
             self.contests.deadline(),
+            self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
         ]
