@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use farlan_tests::ns::command::{Finished, wait_for};
-use farlan_tests::ns::ping::Report;
+use farlan_tests::ns::ping::PingReport;
 use farlan_tests::ns::program::PORT;
 use farlan_tests::ns::trio::JOIN_LIMIT;
 use farlan_tests::ns::upnp::{Protocols, Upnp};
@@ -60,7 +60,7 @@ fn joins(node: &Node, link: &str, host: &Node) -> Result<()> {
 fn pings(node: &Node, there: Ipv4Addr) -> Result<()> {
     let target = there.to_string();
     let words = ["-c", "5", "-i", "0.2", "-W", "5", &target];
-    let report = Report::run(node.namespace(), &words, JOIN_LIMIT)?;
+    let report = PingReport::run(node.namespace(), &words, JOIN_LIMIT)?;
     ensure!(report.answered() > 0, "no answer: {}", report.finished);
     Ok(())
 }

@@ -92,8 +92,11 @@ impl Hosting {
 
     /// Stops serving, if it does.
     pub(super) async fn stop(&self) {
-        let serving = self.inner.lock().await.serving.take();
-        if let Some(serving) = serving {
+        // Whoever is finding out about reachability does not hold the end up.
+        let Ok(mut inner) = tokio::time::timeout(STOPPING, self.inner.lock()).await else {
+            return;
+        };
+        if let Some(serving) = inner.serving.take() {
             serving.stop().await;
         }
     }
@@ -319,7 +322,8 @@ impl Daemon {
             }
             let outside = self.outside_now(&stored);
             let lan = lan_endpoints(stored.port);
-            if store::differs(&stored, &outside, &lan) {
+            // With the cable out nothing is known of where it will be in again.
+            if !own_addresses().is_empty() && store::differs(&stored, &outside, &lan) {
                 let before = inner.stored.take();
                 let (reach, kept_open) = (stored.reach, stored.kept_open);
                 let signed = store::sign(&self.state, before, stored.port, outside, &lan, reach, kept_open)?;
@@ -483,5 +487,8 @@ const MAPPED_WITHIN: Duration = Duration::from_secs(8);
 
 /// So long after its start the daemon may not be registered yet.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long stopping may wait for whoever alters something.
+const STOPPING: Duration = Duration::from_millis(300);
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
