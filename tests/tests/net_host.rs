@@ -43,7 +43,12 @@ fn says(hosted: &Hosted, words: &str) -> Result<()> {
     Ok(())
 }
 
-fn node(lab: &Lab, name: &str, namespace: &std::sync::Arc<farlan_tests::ns::Namespace>, supernode: Option<&str>) -> Result<Node> {
+fn node(
+    lab: &Lab,
+    name: &str,
+    namespace: &std::sync::Arc<farlan_tests::ns::Namespace>,
+    supernode: Option<&str>,
+) -> Result<Node> {
     let mut node = Node::new(lab, name, namespace, supernode)?;
     node.start()?;
     Ok(node)
@@ -78,7 +83,9 @@ fn serves(node: &Node) -> Result<bool> {
 fn worlds(node: &Node) -> Result<Vec<String>> {
     let worlds = node.json(&["supernode", "list"])?;
     let worlds = worlds.as_array().context("no list")?.iter();
-    Ok(worlds.filter_map(|world| world["world"].as_str().map(str::to_owned)).collect())
+    Ok(worlds
+        .filter_map(|world| world["world"].as_str().map(str::to_owned))
+        .collect())
 }
 
 #[test]
@@ -90,7 +97,10 @@ fn at_the_address_that_is_given_and_after_a_restart_too_until_it_is_left() {
         let mut a = node(lab, "a", &public.namespace, None)?;
         let address = format!("{}:{HOSTING}", public.address);
         let hosted = host(&a, &["--address", &address])?;
-        says(&hosted, &format!("the others meet at this machine, at {address}, as you say"))?;
+        says(
+            &hosted,
+            &format!("the others meet at this machine, at {address}, as you say"),
+        )?;
         let view = hosting(&a)?;
         ensure!(view["reach"] == "address" && view["port"] == HOSTING, "{view}");
         let b = node(lab, "b", &home.host, None)?;
@@ -105,7 +115,9 @@ fn at_the_address_that_is_given_and_after_a_restart_too_until_it_is_left() {
         }
         let c = node(lab, "c", &other.host, None)?;
         joins(&c, &hosted.link, &a)?;
-        let both = wait_for("b again", JOIN_LIMIT, || Ok((hosting(&a)?["registrations"] == 3).then_some(())));
+        let both = wait_for("b again", JOIN_LIMIT, || {
+            Ok((hosting(&a)?["registrations"] == 3).then_some(()))
+        });
         both.with_context(|| format!("{:?}", hosting(&a)))?;
 
         let left = a.cli(&["leave", "lan"])?.success()?;
@@ -152,7 +164,10 @@ fn both_families_are_proved() {
         a.wait_registered(JOIN_LIMIT)?;
         let hosted = host(&a, &[])?;
         let own = public.ipv6.context("no IPv6")?;
-        says(&hosted, &format!("at {}:{HOSTING} and [{own}]:{HOSTING}", public.address))
+        says(
+            &hosted,
+            &format!("at {}:{HOSTING} and [{own}]:{HOSTING}", public.address),
+        )
     });
 }
 
@@ -205,8 +220,14 @@ fn behind_an_ordinary_router_the_others_meet_at_the_configured_supernode() {
         let a = node(lab, "a", &home.host, Some(supernode.link()))?;
         a.wait_registered(JOIN_LIMIT)?;
         let hosted = host(&a, &[])?;
-        says(&hosted, "this machine cannot be reached from outside (UDP 9601 is closed to strangers")?;
-        says(&hosted, "so the others meet at the configured supernodes; to host without them forward UDP 9601 or give --address")?;
+        says(
+            &hosted,
+            "this machine cannot be reached from outside (UDP 9601 is closed to strangers",
+        )?;
+        says(
+            &hosted,
+            "so the others meet at the configured supernodes; to host without them forward UDP 9601 or give --address",
+        )?;
         ensure!(hosting(&a)?.is_null() && !serves(&a)?, "it serves all the same");
         let b = node(lab, "b", &far.host, None)?;
         joins(&b, &hosted.link, &a)?;
@@ -219,7 +240,9 @@ fn behind_an_ordinary_router_the_others_meet_at_the_configured_supernode() {
 fn without_any_supernode_the_machines_of_the_lan_can_join() {
     limit::test(LIMIT, |lab| {
         let homes = lab.shared_home(&["a", "b"], Nat::Port, Wire::PLAIN)?;
-        let [first, second] = &homes[..] else { anyhow::bail!("two hosts") };
+        let [first, second] = &homes[..] else {
+            anyhow::bail!("two hosts")
+        };
         let mut a = node(lab, "a", &first.host, None)?;
         let hosted = host(&a, &[])?;
         says(
@@ -253,7 +276,10 @@ fn without_any_supernode_a_mapping_is_a_perhaps() {
         says(&hosted, "the others meet at this machine, perhaps: the router ")?;
         says(
             &hosted,
-            &format!("lets UDP {HOSTING} in at {}:{HOSTING}, and nobody has tried", home.outside),
+            &format!(
+                "lets UDP {HOSTING} in at {}:{HOSTING}, and nobody has tried",
+                home.outside
+            ),
         )?;
         let b = node(lab, "b", &far.host, None)?;
         joins(&b, &hosted.link, &a)

@@ -46,7 +46,9 @@ fn mapped(node: &Node, upnp: &Upnp) -> Result<Value> {
 /// Whether what nobody has asked for reaches the daemon: it counts what it can make nothing of.
 fn gets_in(node: &Node, stranger: &PublicHost, to: SocketAddr) -> Result<bool> {
     let before = node.counter("malformed_datagrams")?;
-    let socket = stranger.namespace.inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+    let socket = stranger
+        .namespace
+        .inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
     socket.send_to(&[0xff; 40], to)?;
     let arrived = wait_for("a datagram", Duration::from_secs(2), || {
         Ok((node.counter("malformed_datagrams")? > before).then_some(()))
@@ -122,8 +124,10 @@ fn a_router_that_starts_anew_is_asked_again() {
         home.reboot_router()?;
         upnp.restart()?;
         // Long before the mapping is due: the router announces itself.
-        wait_for("another mapping", MAPPED, || Ok((upnp.mappings()?.len() == 1).then_some(())))
-            .with_context(|| format!("{}\n{}", node.log(), upnp.log()))?;
+        wait_for("another mapping", MAPPED, || {
+            Ok((upnp.mappings()?.len() == 1).then_some(()))
+        })
+        .with_context(|| format!("{}\n{}", node.log(), upnp.log()))?;
         let place = SocketAddr::from((home.outside, PORT));
         ensure!(gets_in(&node, &stranger, place)?, "nothing gets in\n{}", upnp.log());
         node.stop()?;

@@ -348,9 +348,7 @@ impl Engine {
         // First what is open to everybody: behind a NAT that maps by destination the others are of no use.
         let mut outside: Vec<SocketAddr> = self.traversal.outside().into_iter().collect();
         outside.sort_by_key(|endpoint| !mapped.contains(endpoint));
-        let outside = outside
-            .into_iter()
-            .map(|endpoint| Candidate { local: false, endpoint });
+        let outside = outside.into_iter().map(|endpoint| Candidate { local: false, endpoint });
         capped(outside.chain(local))
     }
 

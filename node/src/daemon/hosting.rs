@@ -117,8 +117,9 @@ impl Daemon {
         let mut inner = self.hosting.inner.lock().await;
         let configured = self.book.lock().await.worlds.first_configured().ok().cloned();
         if !told.is_empty() {
+            let port = self.make_place(&mut inner).await?;
             let text = words::told(&told);
-            return self.serve_at(&mut inner, told, Reach::Address, None, text).await;
+            return self.serve_at(&mut inner, port, told, Reach::Address, None, text).await;
         }
         if request.no_serve {
             return match configured {
@@ -164,7 +165,8 @@ impl Daemon {
                 let kept_open = closing.map(|(_, supernode)| *supernode);
                 let outside = listed(&endpoints);
                 let text = words::proved(&outside);
-                self.serve_at(inner, outside, Reach::Proved, kept_open, text).await
+                self.serve_at(inner, port, outside, Reach::Proved, kept_open, text)
+                    .await
             }
             Err(reason) => {
                 tracing::info!(%reason, port, "not reachable from outside");
@@ -181,16 +183,16 @@ impl Daemon {
         if let Some((external, router)) = mapped.filter(|(external, _)| !is_behind_another_nat(*external)) {
             let outside = listed(&[external]);
             let text = words::mapped(&outside, port, &router);
-            return self.serve_at(inner, outside, Reach::Perhaps, None, text).await;
+            return self.serve_at(inner, port, outside, Reach::Perhaps, None, text).await;
         }
         let public = public_addresses().into_iter().map(|ip| SocketAddr::new(ip, port));
         let outside = listed(&public.collect::<Vec<_>>());
         if !outside.is_empty() {
             let text = words::public(&outside, port);
-            return self.serve_at(inner, outside, Reach::Perhaps, None, text).await;
+            return self.serve_at(inner, port, outside, Reach::Perhaps, None, text).await;
         }
         let text = words::lan(port, mapped_report(self, port).as_deref());
-        self.serve_at(inner, Vec::new(), Reach::Lan, None, text).await
+        self.serve_at(inner, port, Vec::new(), Reach::Lan, None, text).await
     }
 
     /// Makes the files of the supernode, if there are none, and says which port it has.
@@ -215,7 +217,10 @@ impl Daemon {
         let said = |report: &crate::portmap::Report| {
             report.endpoints(port).next().is_some() || (report.settled && report.is_about(port))
         };
-        let report = tokio::time::timeout(MAPPED_WITHIN, reports.wait_for(said)).await.ok()?.ok()?;
+        let report = tokio::time::timeout(MAPPED_WITHIN, reports.wait_for(said))
+            .await
+            .ok()?
+            .ok()?;
         let mut routers = report.routers.iter().flat_map(|router| {
             let mapped = router.ports.iter().filter(|mapped| mapped.port == port);
             mapped.filter_map(|mapped| Some((mapped.lease?, router.gateway)))
@@ -244,12 +249,12 @@ impl Daemon {
     async fn serve_at(
         &self,
         inner: &mut Inner,
+        port: u16,
         outside: Vec<Endpoint>,
         reach: Reach,
         kept_open: Option<SocketAddr>,
         text: String,
     ) -> Result<Meeting, Failure> {
-        let port = self.make_place(inner).await?;
         let lan = lan_endpoints(port);
         if outside.is_empty() && lan.is_empty() {
             return Err(Failure::negative(
@@ -334,7 +339,12 @@ impl Daemon {
                     world: stored.world.id(),
                     addresses: local_endpoints(stored.port),
                 };
-                self.book.lock().await.worlds.set_own(&self.data_plane, Some(own)).await?;
+                self.book
+                    .lock()
+                    .await
+                    .worlds
+                    .set_own(&self.data_plane, Some(own))
+                    .await?;
             }
             Ok::<(), Failure>(())
         };
@@ -354,7 +364,9 @@ impl Daemon {
             None => Vec::new(),
         };
         let mapped = mapped.into_iter().filter(|external| !is_behind_another_nat(*external));
-        let public = public_addresses().into_iter().map(|ip| SocketAddr::new(ip, stored.port));
+        let public = public_addresses()
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, stored.port));
         let now = listed(&mapped.chain(public).collect::<Vec<_>>());
         if now.is_empty() { stored.outside.clone() } else { now }
     }
@@ -397,7 +409,10 @@ impl Daemon {
             let inner = self.hosting.inner.try_lock().ok()?;
             (inner.stored.clone()?, inner.serving.as_ref()?.data_plane().clone())
         };
-        let registrations = serving.snapshot().await.map_or(0, |snapshot| snapshot.anchor.registrations);
+        let registrations = serving
+            .snapshot()
+            .await
+            .map_or(0, |snapshot| snapshot.anchor.registrations);
         let supernode = stored.world.supernodes().first()?;
         Some(HostingStatus {
             node_id: supernode.key.node_id().to_string(),
@@ -476,7 +491,10 @@ fn local_endpoints(port: u16) -> Vec<SocketAddr> {
 }
 
 fn listed(endpoints: &[SocketAddr]) -> Vec<Endpoint> {
-    endpoints.iter().filter_map(|endpoint| Endpoint::try_from(*endpoint).ok()).collect()
+    endpoints
+        .iter()
+        .filter_map(|endpoint| Endpoint::try_from(*endpoint).ok())
+        .collect()
 }
 
 /// Of a world's eight places, so many are of the local network, so that there is room for those outside.

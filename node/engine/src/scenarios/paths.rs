@@ -635,17 +635,28 @@ fn where_the_router_lets_in_is_tried_first_and_by_everybody() {
     pair.lab.open = false;
     let mapped = SocketAddr::from(([203, 0, 113, 77], 7777));
     let now = pair.lab.now;
-    pair.lab.hosts[pair.nodes[0]].engine.set_mapped_endpoints(now, vec![mapped]);
+    pair.lab.hosts[pair.nodes[0]]
+        .engine
+        .set_mapped_endpoints(now, vec![mapped]);
     pair.converse(Duration::from_secs(2));
-    let tried: Vec<_> = pair.lab.straight.iter().filter(|sent| sent.from == pair.nodes[1]).collect();
+    let tried: Vec<_> = pair
+        .lab
+        .straight
+        .iter()
+        .filter(|sent| sent.from == pair.nodes[1])
+        .collect();
     assert_eq!(tried.first().map(|sent| sent.to), Some(mapped));
     // Until it is gone.
     let now = pair.lab.now;
-    pair.lab.hosts[pair.nodes[0]].engine.set_mapped_endpoints(now, Vec::new());
+    pair.lab.hosts[pair.nodes[0]]
+        .engine
+        .set_mapped_endpoints(now, Vec::new());
     pair.converse(Duration::from_secs(60));
     let before = pair.lab.straight.len();
     pair.converse(Duration::from_secs(60));
-    let later = pair.lab.straight[before..].iter().filter(|sent| sent.from == pair.nodes[1]);
+    let later = pair.lab.straight[before..]
+        .iter()
+        .filter(|sent| sent.from == pair.nodes[1]);
     assert!(later.clone().count() > 0);
     assert!(later.clone().all(|sent| sent.to != mapped));
 }
