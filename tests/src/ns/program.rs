@@ -105,6 +105,24 @@ impl Process {
         self.wait(limit)
     }
 
+    /// Lets it and its children sleep, as when a lid is closed.
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub fn sleep(&mut self) -> Result<()> {
+        self.ensure_running()?;
+        Ok(sys::group_stands_still(self.pid())?)
+    }
+
+    /// Wakes what [sleeps](Self::sleep).
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub fn wake(&mut self) -> Result<()> {
+        self.ensure_running()?;
+        Ok(sys::group_goes_on(self.pid())?)
+    }
+
     /// Ends it at once, as a crash would.
     ///
     /// # Errors
