@@ -82,6 +82,8 @@ counters! {
     search_probes,
     /// Hints not sent, because there were too many.
     hints_limited,
+    /// Questions whether strangers get through that were not answered, because there were too many.
+    reach_limited,
     /// Datagrams too short, of unknown type or otherwise malformed.
     malformed_datagrams,
     /// Datagrams of another protocol version.

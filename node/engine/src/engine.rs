@@ -28,6 +28,7 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    reach::Reach,
     search::Searches,
     sockets::ExtraSockets,
     switch::HeldFrames,
@@ -64,6 +65,7 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
+    pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
     pub(crate) detection: Detection,
@@ -128,6 +130,7 @@ impl Engine {
             groups,
             contests: Contests::default(),
             pings: Pings::default(),
+            reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
             detection: Detection::default(),
@@ -229,6 +232,7 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_reach(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
@@ -244,6 +248,7 @@ impl Engine {
             || !self.events.is_empty()
             || self.directory.is_dirty()
             || self.pings.is_fresh()
+            || self.is_reach_fresh()
             || self.traversal.is_fresh()
         {
             return Some(Time::ZERO);
@@ -257,6 +262,7 @@ impl Engine {
             self.lookups.deadline(),
             self.worlds.deadline(),
             self.contests.deadline(),
+            self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
             self.detection.deadline(),

@@ -564,6 +564,8 @@ impl Engine {
                 self.search_seen(now, id, (*token, *observed), out);
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
+            Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),
+            Control::Reach { nonce, port } if !node => self.reach_asked(now, id, via, (*nonce, *port), out),
             Control::Twin { other } if node => self.twin_told(id, *other, out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);

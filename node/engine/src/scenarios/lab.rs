@@ -102,6 +102,8 @@ pub(super) struct Lab {
     pub(super) open: bool,
     /// What nodes sent straight to each other, or to nowhere.
     pub(super) straight: Vec<Straight>,
+    /// Behind a NAT that lets in nothing from extra sockets, since it saw nothing go there.
+    pub(super) closed: Vec<Place>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
     /// Everything that was sent, from when on it is kept.
@@ -158,6 +160,7 @@ impl Lab {
             passing: VecDeque::new(),
             open: false,
             straight: Vec::new(),
+            closed: Vec::new(),
             one_by_one: false,
             log: None,
             limits: Limits::default(),
@@ -474,7 +477,8 @@ impl Lab {
             return self.comes_back(to, passing);
         }
         // What has a time to live dies on the way.
-        let passes = passing.ttl.is_none() && (self.open || !straight);
+        let unasked = passing.from.port() >= FIRST_EXTRA && self.closed.contains(&to);
+        let passes = passing.ttl.is_none() && (self.open || !straight) && !unasked;
         let arrives = passes && (self.wire)(from, to, &mut passing.bytes);
         let socket = arrives.then(|| self.hosts[to].comes_in(passing.from, passing.to))??;
         let leg = Leg {

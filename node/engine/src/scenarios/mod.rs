@@ -18,6 +18,7 @@ mod nats;
 mod networks;
 mod offloads;
 mod paths;
+mod reach;
 mod replays;
 mod searches;
 mod stranger;
