@@ -25,6 +25,20 @@ pub(crate) enum Technique {
     Predicted,
     /// Both ends aim at the port that the other's NAT is likely to pick.
     BothPredicted,
+    /// One end is hard, and nobody knows which: both do what either end of a birthday search does.
+    Either,
+}
+
+impl Technique {
+    /// Whether it goes by what the hard end's NAT is expected to pick.
+    pub(crate) fn predicts(self) -> bool {
+        matches!(self, Self::Predicted | Self::BothPredicted)
+    }
+
+    /// Whether both ends do the same.
+    pub(crate) fn is_alike(self) -> bool {
+        matches!(self, Self::BothPredicted | Self::Either)
+    }
 }
 
 /// What can be done about two NATs.
@@ -46,9 +60,10 @@ pub(crate) enum Plan {
 /// were predicted were not those that were picked.
 pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, rounds: usize, mispredicted: bool) -> Plan {
     let sequential = |behaviour: &Behaviour| matches!(behaviour.ports, Ports::Sequential { .. }) && !mispredicted;
-    // Where nothing else helped, a mapping of which nothing is known may be a dependent one.
+    // A mapping of which nothing is known may be a dependent one. Whoever keeps the inside port seldom is.
     let doubtful = |behaviour: &Behaviour| {
-        rounds > 1 && behaviour.mapping == Mapping::Unknown && behaviour.translated != Some(false)
+        let kept = behaviour.ports == Ports::Kept && rounds < 2;
+        behaviour.mapping == Mapping::Unknown && behaviour.translated != Some(false) && !kept
     };
     let hard = |behaviour: &Behaviour| behaviour.mapping.is_dependent();
     let (hard_end, easy_end, own_is_hard) = match (hard(own), hard(theirs)) {
@@ -62,6 +77,13 @@ pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, rounds: usize, mispredic
         (true, true) => return Plan::Relay,
         (true, false) => (own, theirs, true),
         (false, true) => (theirs, own, false),
+        (false, false) if doubtful(own) && doubtful(theirs) => {
+            return Plan::Search {
+                technique: Technique::Either,
+                hard: true,
+                at_once: false,
+            };
+        }
         (false, false) if doubtful(own) => (own, theirs, true),
         (false, false) if doubtful(theirs) => (theirs, own, false),
         (false, false) => return Plan::Open,
@@ -76,7 +98,7 @@ pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, rounds: usize, mispredic
             Technique::Birthday
         },
         hard: own_is_hard,
-        at_once: easy_end.filtering == Filtering::ByPort,
+        at_once: easy_end.filtering == Filtering::ByPort && hard(hard_end),
     }
 }
 
@@ -187,19 +209,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_hard_only_when_all_else_has_failed() {
+    fn what_is_not_known_may_be_hard_once_opening_has_failed() {
+        let last = |technique, hard| Plan::Search {
+            technique,
+            hard,
+            at_once: false,
+        };
         let unknown = Behaviour::default();
-        assert_eq!(plan(&unknown, &EASY, 1, false), Plan::Open);
-        assert_eq!(plan(&unknown, &EASY, 2, false), search(Technique::Birthday, true));
-        assert_eq!(plan(&EASY, &unknown, 2, false), search(Technique::Birthday, false));
-        assert_eq!(
-            plan(&unknown, &HARD, 0, false),
-            Plan::Search {
-                technique: Technique::Birthday,
-                hard: false,
-                at_once: false
-            }
-        );
+        assert_eq!(plan(&unknown, &EASY, 0, false), last(Technique::Birthday, true));
+        assert_eq!(plan(&EASY, &unknown, 0, false), last(Technique::Birthday, false));
+        assert_eq!(plan(&unknown, &unknown, 0, false), last(Technique::Either, true));
+        assert_eq!(plan(&unknown, &HARD, 0, false), last(Technique::Birthday, false));
+        let kept = Behaviour {
+            ports: Ports::Kept,
+            ..unknown
+        };
+        assert_eq!(plan(&kept, &EASY, 1, false), Plan::Open);
+        assert_eq!(plan(&kept, &unknown, 1, false), last(Technique::Birthday, false));
+        assert_eq!(plan(&kept, &kept, 2, false), last(Technique::Either, true));
+        let public = Behaviour {
+            translated: Some(false),
+            ..kept
+        };
+        assert_eq!(plan(&public, &EASY, 9, false), Plan::Open);
     }
 
     #[test]

@@ -80,7 +80,7 @@ const OTHER_TECHNIQUE: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_millis(400);
 
 /// Other candidates have so long before a search begins that may not be needed, and a round trip.
-const OTHERS_FIRST: Duration = Duration::from_millis(700);
+const OTHERS_FIRST: Duration = Duration::from_millis(450);
 
 /// Sockets that no path uses any more are looked for this often.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -211,7 +211,7 @@ impl SearchHistory {
     }
 
     fn failed(&mut self, now: Time, technique: Technique) {
-        if technique != Technique::Birthday && !self.mispredicted {
+        if technique.predicts() && !self.mispredicted {
             self.mispredicted = true;
             self.not_before = Some(now + OTHER_TECHNIQUE);
         } else {
@@ -308,7 +308,7 @@ impl Engine {
         else {
             return;
         };
-        if technique == Technique::BothPredicted && self.node_id > node {
+        if technique.is_alike() && self.node_id > node {
             return;
         }
         // Whatever else there is may do as well, and costs less.
@@ -397,12 +397,12 @@ impl Engine {
         let early = history.not_before.is_some_and(|at| at > now);
         let fits = match technique {
             Technique::BothPredicted => matches!(own.ports, crate::Ports::Sequential { .. }),
-            Technique::Birthday | Technique::Predicted => !own.mapping.is_dependent(),
+            Technique::Birthday | Technique::Predicted | Technique::Either => !own.mapping.is_dependent(),
         };
         let settled = peer.direct.active().is_some();
         let step = match supernode {
             Some(supernode) if takes && fits && !early && !settled => {
-                let hard = technique == Technique::BothPredicted;
+                let hard = technique.is_alike();
                 self.begin_search(now, id, (number, supernode), (technique, hard, false), out);
                 Step::Yes
             }
@@ -510,9 +510,11 @@ impl Engine {
         if search.granted.is_none() {
             return self.ask_for_search(now, out);
         }
-        if search.hard {
+        let (hard, either) = (search.hard, search.technique == Technique::Either);
+        if hard {
             self.open_ports(now, out);
-        } else {
+        }
+        if !hard || either {
             self.probe_ports(now, out);
         }
     }
@@ -547,7 +549,7 @@ impl Engine {
     /// The hard end: finds out what port is next, opens ports, and says so.
     fn open_ports(&mut self, now: Time, out: &mut Outbox) {
         let Some(search) = &self.searches.current else { return };
-        if search.technique != Technique::Birthday && search.picked.is_none() {
+        if search.technique.predicts() && search.picked.is_none() {
             return self.look_for_port(now, out);
         }
         if search.technique == Technique::BothPredicted {
@@ -622,10 +624,10 @@ impl Engine {
             _ => peer.exchange.named_addresses().find(|named| named.ip() == address),
         };
         let Some(towards) = towards else { return false };
-        let count = if search.technique == Technique::Birthday {
-            BIRTHDAY_SOCKETS
-        } else {
+        let count = if search.technique.predicts() {
             PREDICTED_SOCKETS
+        } else {
+            BIRTHDAY_SOCKETS
         };
         let sockets = (0..count).map_while(|_| self.sockets.open(Purpose::Search)).collect();
         search.opening = Some(Opening {
@@ -724,7 +726,7 @@ impl Engine {
             .unwrap_or(OPENING_MAX);
         let probes = Duration::from_secs(1) * MOST_PROBES / PROBE_RATE;
         let rest = match search.technique {
-            Technique::Birthday => probes,
+            Technique::Birthday | Technique::Either => probes,
             Technique::Predicted => OPENING_MAX,
             Technique::BothPredicted => Duration::from_secs(2),
         };
@@ -850,7 +852,7 @@ impl Engine {
             return None;
         }
         Some(match search.technique {
-            Technique::Birthday => {
+            Technique::Birthday | Technique::Either => {
                 self.counters.searches_found += 1;
                 "found by search"
             }

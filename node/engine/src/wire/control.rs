@@ -15,7 +15,7 @@
 //!                 | behaviour 1 (bits 0-1: mapping; 2-3: filter; 4-5: ports)
 //!  9 path challenge  token 8
 //! 10 path response   token 8 | endpoint the challenge came from 18
-//! 12 search offer number 4 | supernode's node id 16 | technique 1 (1: birthday, 2: predicted, 3: both)
+//! 12 search offer number 4 | supernode's node id 16 | technique 1 (1: birthday, 2: predicted, 3: both predicted, 4: either)
 //! 13 search step  number 4 | step 1 (0: no, 1: yes, 2: open) | port 2 | stride 2
 //! 15 twin         observed endpoint 18
 //! 11 addresses    number 4 | count 1 | count × (network 1 | address 16)
@@ -412,6 +412,7 @@ impl Control {
                     Technique::Birthday => 1,
                     Technique::Predicted => 2,
                     Technique::BothPredicted => 3,
+                    Technique::Either => 4,
                 });
             }
             Self::SearchStep { number, step } => {
@@ -603,6 +604,7 @@ impl Control {
                     1 => Technique::Birthday,
                     2 => Technique::Predicted,
                     3 => Technique::BothPredicted,
+                    4 => Technique::Either,
                     _ => return Err(Malformed),
                 },
             },
