@@ -139,26 +139,7 @@ impl Change {
         }
         let at = talk.lab.now();
         self.happen(&mut talk, router, next);
-        let (mut direct, mut straight) = (None, 0);
-        while talk.lab.now() < at + AFTER {
-            let [a, b] = talk.nodes;
-            let passed = |talk: &Talk| [talk.lab.straight(a, b), talk.lab.straight(b, a)];
-            let before = passed(&talk);
-            talk.step();
-            // What was under way at the change still arrives, and challenges go straight as well.
-            let grown = passed(&talk)
-                .into_iter()
-                .zip(before)
-                .all(|(after, before)| after > before);
-            straight = if grown && talk.lab.now() > at + pair.round_trip {
-                straight + 1
-            } else {
-                0
-            };
-            if direct.is_none() && straight >= STEADY {
-                direct = Some(talk.lab.now() - at - STEADY * talk.interval);
-            }
-        }
+        let direct = speak_on(&mut talk, pair.round_trip);
         let end = talk.lab.now();
         talk.faults();
         Cost {
@@ -177,6 +158,29 @@ impl Change {
             Self::Sleep | Self::Idle | Self::ShortTimer => {}
         }
     }
+}
+
+/// Speaks for [`AFTER`] from now on, and tells after how long frames went straight both ways.
+fn speak_on(talk: &mut Talk, round_trip: Duration) -> Option<Duration> {
+    let at = talk.lab.now();
+    let (mut direct, mut straight) = (None, 0);
+    while talk.lab.now() < at + AFTER {
+        let [a, b] = talk.nodes;
+        let passed = |talk: &Talk| [talk.lab.straight(a, b), talk.lab.straight(b, a)];
+        let before = passed(talk);
+        talk.step();
+        // What was under way at the change still arrives, and challenges go straight as well.
+        let grown = passed(talk)
+            .into_iter()
+            .zip(before)
+            .all(|(after, before)| after > before);
+        let late = talk.lab.now() > at + round_trip;
+        straight = if grown && late { straight + 1 } else { 0 };
+        if direct.is_none() && straight >= STEADY {
+            direct = Some((talk.lab.now() - at).saturating_sub(STEADY * talk.interval));
+        }
+    }
+    direct
 }
 
 /// Nobody speaks for long; then one of the two pings once.
@@ -205,8 +209,7 @@ fn sleep(talk: &mut Talk, counted: bool) -> Cost {
     talk.lab.run(LONG - BEFORE);
     talk.lab.wake(sleeper, counted);
     let at = talk.lab.now();
-    talk.speak(AFTER);
-    let direct = talk.says_direct().then(|| talk.lab.now() - at);
+    let direct = speak_on(talk, Duration::ZERO);
     talk.faults();
     let first = |end: usize| {
         let mut answered = answered(talk, end).filter(|&sent| sent >= at);
@@ -252,6 +255,8 @@ pub struct ChangeReport {
     pub costs: Vec<Cost>,
     /// Seeds of those that never came back or that failed otherwise, with the reason.
     pub failed: Vec<(u64, String)>,
+    /// Seeds of those that stayed relayed.
+    pub relayed: Vec<u64>,
 }
 
 impl ChangeReport {
@@ -261,6 +266,7 @@ impl ChangeReport {
             change,
             costs: Vec::new(),
             failed: Vec::new(),
+            relayed: Vec::new(),
         };
         let one = |seed| panic::catch_unwind(|| change.run(seed)).map_err(|reason| first_line(reason.as_ref()));
         spread(seeds, threads, None, one, |seed, cost| match cost {
@@ -271,10 +277,12 @@ impl ChangeReport {
                 } else if change.is_lossless() && cost.lost > 0 {
                     report.failed.push((seed, "the first ping was lost".to_owned()));
                 }
+                report.relayed.extend(cost.direct.is_none().then_some(seed));
                 report.costs.push(cost);
             }
         });
         report.failed.sort();
+        report.relayed.sort_unstable();
         report
     }
 
@@ -308,7 +316,7 @@ impl fmt::Display for ChangeReport {
             .collect();
         write!(
             f,
-            "{:<11} {:>5} runs: gap median {} ms, p95 {} ms, longest {} ms (p95 may be {} ms); pings lost: median {}, most {}; {} direct again after {} ms (median), {} ms (p95); {} failed",
+            "{:<11} {:>5} runs: gap median {} ms, p95 {} ms, longest {} ms (p95 may be {} ms); pings lost: median {}, most {}; {} straight again after {} ms (median), {} ms (p95), {} ms at most; {} failed",
             format!("{:?}", self.change),
             self.costs.len(),
             of(0.5),
@@ -320,8 +328,12 @@ impl fmt::Display for ChangeReport {
             back.len(),
             quantile(&back, 0.5).unwrap_or_default(),
             quantile(&back, 0.95).unwrap_or_default(),
+            quantile(&back, 1.0).unwrap_or_default(),
             self.failed.len()
         )?;
+        if !self.relayed.is_empty() {
+            write!(f, "\n  relayed after {} s: seeds {:?}", AFTER.as_secs(), self.relayed)?;
+        }
         for (seed, reason) in self.failed.iter().take(10) {
             write!(f, "\n  seed {seed}: {reason}")?;
         }
