@@ -15,6 +15,7 @@ mod aims;
 mod anchor;
 mod api;
 mod batch;
+mod behaviour;
 mod bridging;
 mod claimed;
 mod content;
@@ -57,6 +58,7 @@ mod retry;
 mod room;
 mod sessions;
 mod sizes;
+mod sockets;
 mod subscriptions;
 mod supernodes;
 mod switch;
@@ -74,6 +76,7 @@ pub use api::{
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
+pub use behaviour::{Behaviour, Filtering, Mapping, Ports};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use filter::{OpenPorts, Transport};

@@ -143,6 +143,21 @@ impl Traversal {
         self.aims.len()
     }
 
+    /// Those of this machine's cards.
+    pub(crate) fn local(&self) -> &[SocketAddr] {
+        &self.local
+    }
+
+    /// Where its supernodes see this node.
+    pub(crate) fn observed(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
+        self.observed.iter().map(|(id, endpoint)| (*id, *endpoint))
+    }
+
+    /// More is known of how the NAT behaves: peers are to know it, too.
+    pub(crate) fn behaviour_changed(&mut self) {
+        self.changed = true;
+    }
+
     pub(crate) fn is_fresh(&self) -> bool {
         self.changed || self.moved
     }
@@ -173,7 +188,7 @@ impl Peer {
 impl Engine {
     /// This machine's own underlay endpoints: the addresses of its cards, farlan's own left out, with the underlay's
     /// port. Call it at the start and whenever they change; paths are tried anew then.
-    pub fn set_local_endpoints(&mut self, _now: Time, mut endpoints: Vec<SocketAddr>) {
+    pub fn set_local_endpoints(&mut self, now: Time, mut endpoints: Vec<SocketAddr>) {
         endpoints.retain(|endpoint| is_usable(*endpoint));
         endpoints.sort_unstable();
         endpoints.dedup();
@@ -181,6 +196,7 @@ impl Engine {
             self.traversal.moved |= !self.traversal.local.is_empty();
             self.traversal.local = endpoints;
             self.traversal.changed = true;
+            self.detection.want(now, true);
         }
     }
 
@@ -239,13 +255,16 @@ impl Engine {
     }
 
     /// A supernode told where it sees this node.
-    pub(crate) fn observed_told(&mut self, supernode: PeerId, endpoint: SocketAddr) {
-        // Nobody else has a say in where this node is tried.
-        if !self.directory.anchors().any(|anchor| anchor == supernode) {
+    pub(crate) fn observed_told(&mut self, now: Time, supernode: PeerId, endpoint: SocketAddr) {
+        // Nobody else has a say in where this node is tried; and one that is reached through another does not see it.
+        if endpoint.ip().is_unspecified() || !self.directory.anchors().any(|anchor| anchor == supernode) {
             return;
         }
-        if self.traversal.observed.insert(supernode, endpoint) != Some(endpoint) {
+        let before = self.traversal.observed.insert(supernode, endpoint);
+        if before != Some(endpoint) {
             self.traversal.changed = true;
+            let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
+            self.detection.want(now, elsewhere);
         }
     }
 
