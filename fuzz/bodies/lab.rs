@@ -336,12 +336,12 @@ impl<'a> Lab<'a> {
     fn take(&mut self, place: usize, out: &mut Outbox) {
         fuzzing::bounds(&self.hosts[place].engine);
         for (transmit, bytes) in out.datagrams.iter() {
-            if [NOBODY, ELSEWHERE].contains(&transmit.destination) {
-                let (from, to) = self.unproved.entry(transmit.destination).or_default();
+            if [NOBODY, ELSEWHERE].contains(&transmit.destination.endpoint) {
+                let (from, to) = self.unproved.entry(transmit.destination.endpoint).or_default();
                 *to += bytes.len();
                 assert!(to <= from, "an unproved address gets more than came from it");
             }
-            if transmit.destination == self.hosts[SUPERNODE].address
+            if transmit.destination.endpoint == self.hosts[SUPERNODE].address
                 && let Some((_, source)) = fuzzing::relay_indexes(bytes)
             {
                 self.indexes.insert(place, source);
@@ -355,7 +355,7 @@ impl<'a> Lab<'a> {
             let passing = Passing {
                 arrives: self.now + DELAY,
                 from: self.hosts[place].address,
-                to: transmit.destination,
+                to: transmit.destination.endpoint,
                 bytes: bytes.to_vec(),
             };
             if self.kept.len() == KEPT {

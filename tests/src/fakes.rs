@@ -129,7 +129,7 @@ impl Street {
         let Some(host) = self.hosts.get_mut(place) else { return };
         for (transmit, bytes) in out.datagrams.iter().filter(|(transmit, _)| transmit.ttl.is_none()) {
             self.passing
-                .push_back((host.address, transmit.destination, bytes.to_vec()));
+                .push_back((host.address, transmit.destination.endpoint, bytes.to_vec()));
         }
         host.frames += out.frames.len() as u64;
         host.events.append(&mut out.events);

@@ -11,14 +11,15 @@ use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::debug;
 
 use crate::{
-    AnchorStatus, Engine, Limits, Outbox, Time,
+    AnchorStatus, Engine, Leg, Limits, Outbox, Time,
+    behaviour::MAX_PACKETS,
     content::Content,
     directory::REFRESH,
     forwarding::Onward,
     handshakes::Via,
     peers::{Path, PeerId},
     places::Places,
-    rates::Prefix,
+    rates::{Meter, Prefix, Rate},
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
     subscriptions::Subscriptions,
     wire::{
@@ -69,6 +70,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A new address is challenged at most this often.
 const CHALLENGE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Questions where they are seen that one node may ask: two runs of them at once.
+const LOOKS: Rate = Rate {
+    count: 2 * MAX_PACKETS as u64,
+    within: Duration::from_secs(60),
+    burst: Duration::from_secs(60),
+};
+
 /// What a supernode keeps.
 #[derive(Debug)]
 pub(crate) struct Anchor {
@@ -85,6 +93,8 @@ pub(crate) struct Anchor {
     pub(crate) places: Places,
     /// New addresses of nodes, registered or about to be, that have to prove themselves.
     challenges: BTreeMap<PeerId, Challenge>,
+    /// The port of the second socket, if there is one.
+    pub(crate) second_port: Option<u16>,
 }
 
 /// A registered node.
@@ -107,6 +117,8 @@ struct Registration {
     doubted: Option<Time>,
     /// When that was last so.
     doubted_at: Option<Time>,
+    /// What it asked of where it is seen.
+    looks: Meter,
 }
 
 /// A new address of a node that has to prove itself.
@@ -152,6 +164,7 @@ impl Anchor {
             relaying: RelayLimits::new(&limits),
             places: Places::new(limits.registrations.clamp(1, Limits::MOST_REGISTRATIONS)),
             challenges: BTreeMap::new(),
+            second_port: None,
         }
     }
 
@@ -165,6 +178,12 @@ impl Anchor {
 
     pub(crate) fn has_registration(&self, id: PeerId) -> bool {
         self.registrations.contains_key(&id)
+    }
+
+    /// Whether a node may ask once more where it is seen.
+    pub(crate) fn may_look(&mut self, now: Time, id: PeerId) -> bool {
+        let registration = self.registrations.get_mut(&id);
+        registration.is_some_and(|registration| registration.looks.take(now, &LOOKS, 1))
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
@@ -326,7 +345,7 @@ impl Engine {
         let node = peer.key.node_id();
         let path = peer.path;
         let observed = match path {
-            Some(Path::Direct(observed)) => observed,
+            Some(Path::Direct(leg)) => leg.endpoint,
             Some(Path::Passed { .. }) => SocketAddr::from(([0, 0, 0, 0], 0)),
             Some(Path::Relay { .. }) | None => return,
         };
@@ -339,7 +358,7 @@ impl Engine {
             }
             None => {
                 let prefix = match path {
-                    Some(Path::Direct(address)) => Some(Prefix::of(address)),
+                    Some(Path::Direct(leg)) => Some(Prefix::of(leg)),
                     _ => None,
                 };
                 let Some(index) = self.anchor.take_index(now, prefix) else {
@@ -359,6 +378,7 @@ impl Engine {
                     through: None,
                     doubted: None,
                     doubted_at: None,
+                    looks: Meter::default(),
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()
@@ -556,8 +576,8 @@ impl Engine {
         };
         challenges.insert(id, challenge);
         let mut messages = vec![Control::Challenge { nonce }];
-        if let Path::Direct(endpoint) = came {
-            messages.push(Control::Observed { endpoint });
+        if let Path::Direct(leg) = came {
+            messages.push(Control::Observed { endpoint: leg.endpoint });
         }
         self.send_along(now, id, (came, None), Content::Control(&messages), out);
         if planted("registration-moves-without-challenge") {
@@ -592,28 +612,22 @@ impl Engine {
         }
     }
 
-    /// The registered node that sends from `address` under a relay index; an unknown one is told so.
-    pub(crate) fn source_of(
-        &mut self,
-        now: Time,
-        address: SocketAddr,
-        source: RelayIndex,
-        out: &mut Outbox,
-    ) -> Option<PeerId> {
+    /// The registered node that sends from `leg` under a relay index; an unknown one is told so.
+    pub(crate) fn source_of(&mut self, now: Time, leg: Leg, source: RelayIndex, out: &mut Outbox) -> Option<PeerId> {
         let from = self.anchor.by_index(source).filter(|id| {
             let peer = self.peers.get(*id);
-            peer.is_some_and(|peer| peer.path == Some(Path::Direct(address)))
+            peer.is_some_and(|peer| peer.path == Some(Path::Direct(leg)))
         });
         if from.is_none() {
             self.counters.relay_unknown_source += 1;
-            self.hint(now, Via::Direct(address), Unknown::Registration(source), out);
+            self.hint(now, Via::Direct(leg), Unknown::Registration(source), out);
         }
         from
     }
 
     /// Another supernode does not know a node that is registered here through it. Anybody could say so: the node is asked.
-    pub(crate) fn doubted(&mut self, now: Time, address: SocketAddr, index: RelayIndex, out: &mut Outbox) {
-        let sibling = self.siblings.at(address);
+    pub(crate) fn doubted(&mut self, now: Time, leg: Leg, index: RelayIndex, out: &mut Outbox) {
+        let sibling = self.siblings.at(leg);
         let id = sibling.and_then(|sibling| self.anchor.passed.get(&(sibling, index)).copied());
         let nonce = self.random_u64();
         let Some((id, registration)) = id.and_then(|id| Some((id, self.anchor.registrations.get_mut(&id)?))) else {
@@ -637,13 +651,13 @@ impl Engine {
     pub(crate) fn relay(
         &mut self,
         now: Time,
-        address: SocketAddr,
+        leg: Leg,
         (destination, source): (RelayTarget, RelayIndex),
         datagram: &[u8],
         inner: &[u8],
         out: &mut Outbox,
     ) -> Option<(Onward, Grant)> {
-        let from = self.source_of(now, address, source, out)?;
+        let from = self.source_of(now, leg, source, out)?;
         let own = SupernodeTag::of(&self.node_id);
         let to = match destination {
             RelayTarget::Remote { .. } => None,
@@ -654,7 +668,7 @@ impl Engine {
         let Some((to, registration)) = registration else {
             self.counters.relay_unknown_destination += 1;
             if let RelayTarget::Index(index) = destination {
-                self.hint(now, Via::Direct(address), Unknown::Destination(index), out);
+                self.hint(now, Via::Direct(leg), Unknown::Destination(index), out);
             }
             return None;
         };
@@ -662,13 +676,13 @@ impl Engine {
         let (sibling, index) = registration.through.unwrap_or((own, registration.index));
         let far = (sibling, index);
         let asked_for = self.anchor.has_sent(to, &(own, source)) || self.anchor.share_a_network(from, to);
-        if !asked_for && !self.may_begin(now, (from, address), (Some(to), far), inner) {
+        if !asked_for && !self.may_begin(now, (from, leg), (Some(to), far), inner) {
             return None;
         }
         let grant = self.grant(now, from, far, datagram.len())?;
         let way = match self.peers.get(to).and_then(|peer| peer.path) {
-            Some(Path::Direct(address)) => Some(address),
-            Some(Path::Passed { sibling, .. }) => self.siblings.address(sibling),
+            Some(Path::Direct(leg)) => Some(leg),
+            Some(Path::Passed { sibling, .. }) => self.siblings.leg(sibling),
             Some(Path::Relay { .. }) | None => None,
         };
         let header = if sibling == own {
@@ -684,12 +698,12 @@ impl Engine {
     pub(crate) fn may_begin(
         &mut self,
         now: Time,
-        (from, address): (PeerId, SocketAddr),
+        (from, leg): (PeerId, Leg),
         (to, far): (Option<PeerId>, Far),
         inner: &[u8],
     ) -> bool {
         let handshake = Datagram::parse(inner).is_ok_and(|inner| inner.is_handshake());
-        let prefix = Prefix::of(address);
+        let prefix = Prefix::of(leg);
         let Some((relations, limits)) = self.anchor.relations(from) else {
             return false;
         };
@@ -778,7 +792,7 @@ impl Engine {
         // Who is looked up is told of it as often as somebody may call.
         let way = self.peers.get(id).and_then(|peer| peer.path);
         let origin = match way {
-            Some(Path::Direct(address)) => Origin::Near(Prefix::of(address)),
+            Some(Path::Direct(leg)) => Origin::Near(Prefix::of(leg)),
             Some(Path::Passed { sibling, index }) => Origin::Far((sibling, index)),
             Some(Path::Relay { .. }) | None => return,
         };

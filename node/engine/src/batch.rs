@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::Range};
 
 use farlan_offload::Offload;
 
-use crate::{Event, NetworkHandle};
+use crate::{Event, Leg, NetworkHandle, Socket};
 
 /// Packets that lie one behind the other in one arena, each with a small label `M`.
 ///
@@ -190,8 +190,8 @@ impl From<NetworkHandle> for FrameLabel {
 /// Where a datagram goes, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// The underlay endpoint.
-    pub destination: SocketAddr,
+    /// The way it leaves.
+    pub destination: Leg,
     /// The IP time to live (hop limit) of this datagram, where it differs from the system's.
     pub ttl: Option<u8>,
 }
@@ -199,22 +199,29 @@ pub struct Transmit {
 /// Where a datagram came from, and where it goes on to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// The underlay endpoint it came from.
-    pub source: SocketAddr,
+    /// The way it came.
+    pub source: Leg,
     /// Set by a supernode's engine where the datagram is to be passed on as it now lies in the batch. The caller sends it
     /// before it clears the batch.
     pub onward: Option<Transmit>,
 }
 
-impl From<SocketAddr> for Received {
-    fn from(source: SocketAddr) -> Self {
+impl From<Leg> for Received {
+    fn from(source: Leg) -> Self {
         Self { source, onward: None }
+    }
+}
+
+impl From<SocketAddr> for Received {
+    /// By the main socket.
+    fn from(source: SocketAddr) -> Self {
+        Leg::from(source).into()
     }
 }
 
 impl Batch<Received> {
     /// Lets the packet at position `index` go on to `destination` without its first `skipped` bytes.
-    pub(crate) fn send_on(&mut self, index: usize, destination: SocketAddr, skipped: usize) {
+    pub(crate) fn send_on(&mut self, index: usize, destination: Leg, skipped: usize) {
         if let Some(entry) = self.entries.get_mut(index) {
             entry.label.onward = Some(Transmit { destination, ttl: None });
             entry.range.start = (entry.range.start + skipped).min(entry.range.end);
@@ -237,6 +244,8 @@ pub struct Outbox {
     pub frames: Batch<FrameLabel>,
     /// What happened, in order.
     pub events: Vec<Event>,
+    /// Sockets that are of no use any more. They may be named again later, and are then opened anew.
+    pub closed: Vec<Socket>,
 }
 
 impl Outbox {
@@ -245,6 +254,7 @@ impl Outbox {
         self.datagrams.clear();
         self.frames.clear();
         self.events.clear();
+        self.closed.clear();
     }
 }
 

@@ -3,10 +3,10 @@
 //! A responder under load sees where an initiation comes from and gives a cookie for that; the same node is seen elsewhere on
 //! another way, and gets another cookie there.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::collections::VecDeque;
 
 use crate::{
-    Engine, Outbox, Time,
+    Engine, Leg, Outbox, Time,
     gate::{COOKIE_DATAGRAM, COOKIE_USED, Cookie, open_cookie, put_second_mac},
     handshakes::Via,
     peers::{Path, PeerId},
@@ -16,7 +16,7 @@ use crate::{
 /// A way to a peer, as far as it decides where the peer sees this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    Direct(SocketAddr),
+    Direct(Leg),
     /// Over a supernode of this node at which the peer is registered, too.
     Relay(PeerId),
     /// Over a supernode of this node and another one.
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn only_where_it_went_a_handshake_takes_cookies() {
-        let route = |port| Route::Direct(SocketAddr::from(([192, 0, 2, 1], port)));
+        let route = |port| Route::Direct(std::net::SocketAddr::from(([192, 0, 2, 1], port)).into());
         let mut routes = Routes::default();
         let cookie = Cookie::for_test(1);
         let now = Time::ZERO + Duration::from_secs(1);

@@ -7,16 +7,12 @@
 //!
 //! Nothing here sends: [`Direct::due`] says what is to be sent now, and `traversal` sends it.
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use farlan_crypto::{TAG, defects::planted};
 
 use crate::{
-    Time,
+    Leg, Time,
     mtu::PathMtu,
     wire::{control::PADDING, datagram::DATA_HEADER},
 };
@@ -119,9 +115,9 @@ pub(crate) enum Use {
 pub(crate) struct Direct {
     paths: Vec<DirectPath>,
     /// The proven path that carries data; without one, the relay does.
-    active: Option<SocketAddr>,
+    active: Option<Leg>,
     /// Where the peer was reached in an earlier session, latest first.
-    cached: Vec<SocketAddr>,
+    cached: Vec<Leg>,
     /// When this end last began to open its NAT towards the peer, and for how long it does.
     opening: Option<(Time, Duration)>,
 }
@@ -129,7 +125,7 @@ pub(crate) struct Direct {
 /// One endpoint of the peer.
 #[derive(Debug)]
 struct DirectPath {
-    address: SocketAddr,
+    leg: Leg,
     /// When the first challenge of this round was due.
     since: Time,
     /// The next one of the schedule.
@@ -207,7 +203,7 @@ impl Credit {
 pub(crate) enum Answered {
     /// Nothing was asked with that token.
     Unasked,
-    /// It came from another address than the challenge went to.
+    /// It came from another leg than the challenge went to.
     Elsewhere,
     /// The path works; the round trip.
     Works(Duration),
@@ -215,28 +211,28 @@ pub(crate) enum Answered {
 
 impl Direct {
     /// The endpoint that carries data, if one does.
-    pub(crate) fn active(&self) -> Option<SocketAddr> {
+    pub(crate) fn active(&self) -> Option<Leg> {
         self.active
     }
 
     /// The smoothed round trip of the path that carries data.
     pub(crate) fn active_rtt(&self) -> Option<Duration> {
         let active = self.active?;
-        self.paths.iter().find(|path| path.address == active)?.rtt
+        self.paths.iter().find(|path| path.leg == active)?.rtt
     }
 
     /// The path MTU towards an endpoint.
-    pub(crate) fn mtu(&mut self, address: SocketAddr) -> Option<&mut PathMtu> {
-        let path = self.paths.iter_mut().find(|path| path.address == address);
+    pub(crate) fn mtu(&mut self, leg: Leg) -> Option<&mut PathMtu> {
+        let path = self.paths.iter_mut().find(|path| path.leg == leg);
         path.map(|path| &mut path.mtu)
     }
 
     /// The padded pings that are due, as endpoint and size of the IP packet.
-    pub(crate) fn sizes_due(&mut self, now: Time) -> Vec<(SocketAddr, usize)> {
+    pub(crate) fn sizes_due(&mut self, now: Time) -> Vec<(Leg, usize)> {
         let of_path = |path: &mut DirectPath| {
-            let (address, patience) = (path.address, Some(path.patience()));
+            let (leg, patience) = (path.leg, Some(path.patience()));
             let due = path.mtu.due(now, patience, path.heard);
-            due.into_iter().map(move |size| (address, size))
+            due.into_iter().map(move |size| (leg, size))
         };
         self.paths
             .iter_mut()
@@ -251,47 +247,47 @@ impl Direct {
     }
 
     /// Where the peer answered before, in this session or an earlier one: worth a handshake where nothing else is left.
-    pub(crate) fn known(&self) -> Vec<SocketAddr> {
-        let proven = self.paths.iter().filter(|path| path.proven).map(|path| path.address);
-        let mut known: Vec<SocketAddr> = self.active.into_iter().collect();
-        for address in proven.chain(self.cached.iter().copied()) {
-            if !known.contains(&address) && known.len() < MAX_CACHED {
-                known.push(address);
+    pub(crate) fn known(&self) -> Vec<Leg> {
+        let proven = self.paths.iter().filter(|path| path.proven).map(|path| path.leg);
+        let mut known: Vec<Leg> = self.active.into_iter().collect();
+        for leg in proven.chain(self.cached.iter().copied()) {
+            if !known.contains(&leg) && known.len() < MAX_CACHED {
+                known.push(leg);
             }
         }
         known
     }
 
     /// Begins to try candidates; `opening` is how long datagrams to outside endpoints are to die on the way.
-    pub(crate) fn try_candidates(&mut self, now: Time, candidates: &[SocketAddr], opening: Duration) {
+    pub(crate) fn try_candidates(&mut self, now: Time, candidates: &[Leg], opening: Duration) {
         self.opening = Some((now, opening));
-        for address in candidates {
-            match self.paths.iter_mut().find(|path| path.address == *address) {
+        for leg in candidates {
+            match self.paths.iter_mut().find(|path| path.leg == *leg) {
                 Some(path) if path.proven || now.since(path.since) < AGAIN => path.told = true,
                 Some(path) => {
                     path.told = true;
                     path.since = now;
                     path.step = 0;
                 }
-                None => self.add(DirectPath::new(*address, now, false)),
+                None => self.add(DirectPath::new(*leg, now, false)),
             }
         }
     }
 
-    /// Whether a path to `address` has proved to work.
-    pub(crate) fn is_proven(&self, address: SocketAddr) -> bool {
-        self.paths.iter().any(|path| path.address == address && path.proven)
+    /// Whether a path to `leg` has proved to work.
+    pub(crate) fn is_proven(&self, leg: Leg) -> bool {
+        self.paths.iter().any(|path| path.leg == leg && path.proven)
     }
 
-    /// Whether `address` is known as a path, one that works or a candidate.
-    pub(crate) fn has(&self, address: SocketAddr) -> bool {
-        self.paths.iter().any(|path| path.address == address)
+    /// Whether `leg` is known as a path, one that works or a candidate.
+    pub(crate) fn has(&self, leg: Leg) -> bool {
+        self.paths.iter().any(|path| path.leg == leg)
     }
 
-    /// A datagram of `bytes` that is authentic came straight from `address`; `shows` is whether that speaks for the way
+    /// A datagram of `bytes` that is authentic came straight from `leg`; `shows` is whether that speaks for the way
     /// there, too. Whether that was a known path; otherwise it is tried, as far as what comes from there allows.
-    pub(crate) fn heard(&mut self, now: Time, address: SocketAddr, shows: bool, bytes: usize) -> bool {
-        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+    pub(crate) fn heard(&mut self, now: Time, leg: Leg, shows: bool, bytes: usize) -> bool {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.leg == leg) {
             if !path.proven {
                 path.credit.add(bytes);
             }
@@ -319,7 +315,7 @@ impl Direct {
         if self.paths.iter().filter(|path| noticed(path)).count() < MAX_NOTICED {
             // Where this end has been opening its NAT for long enough, there is nothing to wait for.
             let since = self.opening.map_or(now, |(since, _)| since);
-            let mut path = DirectPath::new(address, since, true);
+            let mut path = DirectPath::new(leg, since, true);
             path.heard = Some(now);
             path.credit.add(bytes);
             path.proven = planted("path-without-challenge");
@@ -332,16 +328,16 @@ impl Direct {
         false
     }
 
-    /// Whether one more datagram, as long as a challenge, may go to `address` for what came from there; it is noted then.
-    pub(crate) fn spend(&mut self, address: SocketAddr) -> bool {
-        let path = self.paths.iter_mut().find(|path| path.address == address);
+    /// Whether one more datagram, as long as a challenge, may go to `leg` for what came from there; it is noted then.
+    pub(crate) fn spend(&mut self, leg: Leg) -> bool {
+        let path = self.paths.iter_mut().find(|path| path.leg == leg);
         path.is_some_and(|path| path.credit.spend())
     }
 
-    /// Whether the peer named `address`, and it has not proved to work.
-    pub(crate) fn is_only_told(&self, address: SocketAddr) -> bool {
+    /// Whether the peer named `leg`, and it has not proved to work.
+    pub(crate) fn is_only_told(&self, leg: Leg) -> bool {
         let mut paths = self.paths.iter();
-        paths.any(|path| path.address == address && path.told && !path.proven)
+        paths.any(|path| path.leg == leg && path.told && !path.proven)
     }
 
     fn add(&mut self, path: DirectPath) {
@@ -358,10 +354,10 @@ impl Direct {
         self.paths.push(path);
     }
 
-    /// The time to live of a datagram to `address` now, if it is not the system's; `unheard` says whether the other end may
+    /// The time to live of a datagram to `leg` now, if it is not the system's; `unheard` says whether the other end may
     /// not have this end's candidates yet, and so not have begun to open its own NAT.
-    pub(crate) fn ttl(&self, now: Time, address: SocketAddr, unheard: bool) -> Option<u8> {
-        if is_private(address.ip()) || self.paths.iter().any(|path| path.address == address && path.proven) {
+    pub(crate) fn ttl(&self, now: Time, leg: Leg, unheard: bool) -> Option<u8> {
+        if is_private(leg.ip()) || self.paths.iter().any(|path| path.leg == leg && path.proven) {
             return None;
         }
         let (since, opening) = self.opening?;
@@ -370,14 +366,14 @@ impl Direct {
     }
 
     /// The endpoints to be challenged now.
-    pub(crate) fn due(&mut self, now: Time, used: Use) -> Vec<SocketAddr> {
+    pub(crate) fn due(&mut self, now: Time, used: Use) -> Vec<Leg> {
         let active = self.active;
         let settled = active.is_some();
         let mut due = Vec::new();
         for path in &mut self.paths {
             if path.proven {
                 if path.next_probe(active, used).is_some_and(|at| at <= now) {
-                    due.push(path.address);
+                    due.push(path.leg);
                 }
             } else if path.next_step().is_some_and(|at| at <= now) {
                 path.step = SCHEDULE
@@ -385,17 +381,17 @@ impl Direct {
                     .position(|step| path.since + *step > now)
                     .unwrap_or(SCHEDULE.len());
                 // Where a path works, later challenges only look for one on the own LAN.
-                if !settled || is_private(path.address.ip()) || path.noticed {
-                    due.push(path.address);
+                if !settled || is_private(path.leg.ip()) || path.noticed {
+                    due.push(path.leg);
                 }
             }
         }
         due
     }
 
-    /// A challenge with this token was sent to `address`.
-    pub(crate) fn challenged(&mut self, now: Time, address: SocketAddr, token: u64) {
-        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+    /// A challenge with this token was sent to `leg`.
+    pub(crate) fn challenged(&mut self, now: Time, leg: Leg, token: u64) {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.leg == leg) {
             if path.probes.len() >= MAX_PROBES {
                 path.probes.pop_front();
             }
@@ -405,8 +401,8 @@ impl Direct {
         }
     }
 
-    /// A response came straight from `address`.
-    pub(crate) fn answered(&mut self, now: Time, address: SocketAddr, token: u64) -> Answered {
+    /// A response came straight from `leg`.
+    pub(crate) fn answered(&mut self, now: Time, leg: Leg, token: u64) -> Answered {
         let asked = |path: &DirectPath| {
             let mut probes = path.probes.iter();
             probes.any(|probe| probe.token == token && now.since(probe.sent) < ANSWERED_WITHIN)
@@ -414,7 +410,7 @@ impl Direct {
         let Some(path) = self.paths.iter_mut().find(|path| asked(path)) else {
             return Answered::Unasked;
         };
-        if path.address != address {
+        if path.leg != leg {
             return Answered::Elsewhere;
         }
         let position = path.probes.iter().position(|probe| probe.token == token);
@@ -428,12 +424,12 @@ impl Direct {
         Answered::Works(sample)
     }
 
-    /// A handshake went and came over `address`, which shows the same as a challenge.
-    pub(crate) fn proved(&mut self, now: Time, address: SocketAddr) {
-        if !self.paths.iter().any(|path| path.address == address) {
-            self.add(DirectPath::new(address, now, true));
+    /// A handshake went and came over `leg`, which shows the same as a challenge.
+    pub(crate) fn proved(&mut self, now: Time, leg: Leg) {
+        if !self.paths.iter().any(|path| path.leg == leg) {
+            self.add(DirectPath::new(leg, now, true));
         }
-        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.leg == leg) {
             // What failed under the old session may have been the session's fault.
             path.failed = None;
             path.works(now);
@@ -468,8 +464,8 @@ impl Direct {
             |path: &mut DirectPath| path.failed.is_some_and(|failed| now.since(failed.since) >= FAILED_KEPT);
         for path in self.paths.extract_if(.., forgotten) {
             // Where no supernode helps, it is all that is known.
-            self.cached.retain(|cached| *cached != path.address);
-            self.cached.insert(0, path.address);
+            self.cached.retain(|cached| *cached != path.leg);
+            self.cached.insert(0, path.leg);
             self.cached.truncate(MAX_CACHED);
         }
         failed
@@ -478,7 +474,7 @@ impl Direct {
     /// The path in use brought nothing for too long while data was sent over it.
     pub(crate) fn active_fell_silent(&mut self, now: Time) {
         let active = self.active;
-        if let Some(path) = self.paths.iter_mut().find(|path| Some(path.address) == active)
+        if let Some(path) = self.paths.iter_mut().find(|path| Some(path.leg) == active)
             && !planted("stale-path")
         {
             path.fail(now);
@@ -487,13 +483,13 @@ impl Direct {
 
     /// Chooses the path that carries data: on the own LAN before any other, then by round trip. Returns the choice if
     /// it is another than before.
-    pub(crate) fn choose(&mut self) -> Option<Option<SocketAddr>> {
+    pub(crate) fn choose(&mut self) -> Option<Option<Leg>> {
         let usable = || self.paths.iter().filter(|path| path.proven && path.failed.is_none());
         let best = usable().min_by_key(|path| path.rank());
-        let current = usable().find(|path| Some(path.address) == self.active);
+        let current = usable().find(|path| Some(path.leg) == self.active);
         let choice = match (best, current) {
-            (Some(best), Some(current)) if !best.clearly_better_than(current) => Some(current.address),
-            (best, _) => best.map(|best| best.address),
+            (Some(best), Some(current)) if !best.clearly_better_than(current) => Some(current.leg),
+            (best, _) => best.map(|best| best.leg),
         };
         (choice != self.active).then(|| {
             self.active = choice;
@@ -537,9 +533,9 @@ impl Direct {
 }
 
 impl DirectPath {
-    fn new(address: SocketAddr, since: Time, noticed: bool) -> Self {
+    fn new(leg: Leg, since: Time, noticed: bool) -> Self {
         Self {
-            address,
+            leg,
             since,
             step: 0,
             noticed,
@@ -564,7 +560,7 @@ impl DirectPath {
     }
 
     /// When a proven path is to be probed next.
-    fn next_probe(&self, active: Option<SocketAddr>, used: Use) -> Option<Time> {
+    fn next_probe(&self, active: Option<Leg>, used: Use) -> Option<Time> {
         if used == Use::Idle {
             return None;
         }
@@ -577,11 +573,11 @@ impl DirectPath {
             return Some(probed + PROBE_MISSED);
         }
         let shown = self.heard.map_or(probed, |heard| heard.max(probed));
-        if used == Use::Busy && active == Some(self.address) {
+        if used == Use::Busy && active == Some(self.leg) {
             let measure = if self.unanswered > 0 { PROBE_BUSY } else { MEASURE };
             return Some((shown + PROBE_BUSY).min(probed + measure));
         }
-        let spread = u64::from(self.address.port()) * 97 % PROBE_SPREAD;
+        let spread = u64::from(self.leg.endpoint.port()) * 97 % PROBE_SPREAD;
         Some(probed + PROBE_KEPT + Duration::from_millis(spread))
     }
 
@@ -613,7 +609,7 @@ impl DirectPath {
 
     /// What is preferred sorts first.
     fn rank(&self) -> (bool, Duration) {
-        (!is_private(self.address.ip()), self.rtt.unwrap_or(Duration::MAX))
+        (!is_private(self.leg.ip()), self.rtt.unwrap_or(Duration::MAX))
     }
 
     fn clearly_better_than(&self, other: &Self) -> bool {

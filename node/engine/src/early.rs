@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn many_who_want_all_leave_room_for_one_more_and_nothing_stays() {
         let mut early = Early::default();
-        let via = Via::Direct(([192, 0, 2, 1], 1).into());
+        let via = Via::Direct(std::net::SocketAddr::from(([192, 0, 2, 1], 1)).into());
         let at = |millis| Time::ZERO + Duration::from_secs(1) + Duration::from_millis(millis);
         for peer in 0..80 {
             let of = (PeerId::for_test(peer), SessionIndex(1));

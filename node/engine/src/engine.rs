@@ -3,7 +3,6 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -11,10 +10,11 @@ use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work, wipe_stack};
 use rand_core::{CryptoRng, Rng as _};
 
 use crate::{
-    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, NetworkHandle, NetworkStatus, Outbox, PathKind,
+    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     addresses::Contests,
     anchor::Anchor,
+    behaviour::Detection,
     content::PendingSeal,
     directory::Directory,
     early::Early,
@@ -28,6 +28,8 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    reach::Reach,
+    sockets::ExtraSockets,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
@@ -62,8 +64,11 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
+    pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) detection: Detection,
+    pub(crate) sockets: ExtraSockets,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -123,8 +128,11 @@ impl Engine {
             groups,
             contests: Contests::default(),
             pings: Pings::default(),
+            reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
+            detection: Detection::default(),
+            sockets: ExtraSockets::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -221,9 +229,11 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_reach(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
+        self.tend_detection(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -234,6 +244,7 @@ impl Engine {
             || !self.events.is_empty()
             || self.directory.is_dirty()
             || self.pings.is_fresh()
+            || self.is_reach_fresh()
             || self.traversal.is_fresh()
         {
             return Some(Time::ZERO);
@@ -247,8 +258,10 @@ impl Engine {
             self.lookups.deadline(),
             self.worlds.deadline(),
             self.contests.deadline(),
+            self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
+            self.detection.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -280,6 +293,7 @@ impl Engine {
         self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
+        out.closed.append(&mut self.sockets.take_closed());
         if self.peers.take_keys_ended() {
             wipe_stack();
         }
@@ -384,7 +398,7 @@ impl Engine {
                 relay: None,
             }),
             Path::Passed { sibling, index } => Some(Envelope {
-                destination: self.siblings.address(sibling)?,
+                destination: self.siblings.leg(sibling)?,
                 ttl: None,
                 relay: Some(RelayHeader::Passed {
                     origin: SupernodeTag::of(&self.node_id),
@@ -461,7 +475,7 @@ impl Engine {
             }),
             address: path
                 .and_then(|path| self.envelope(path))
-                .map(|envelope| envelope.destination),
+                .map(|envelope| envelope.destination.endpoint),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
             networks: networks.collect(),
@@ -486,7 +500,7 @@ const IPV6_UDP: usize = 48;
 /// Where a datagram goes and what stands before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
-    pub(crate) destination: SocketAddr,
+    pub(crate) destination: Leg,
     /// The time to live, where it is not the system's.
     ttl: Option<u8>,
     relay: Option<RelayHeader>,

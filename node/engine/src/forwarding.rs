@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use farlan_netconf::{World, WorldId};
 
 use crate::{
-    Anchor, Engine, Outbox, Role, Time,
+    Anchor, Engine, Leg, Outbox, Role, Socket, Time,
     handshakes::Via,
     peers::Path,
     relay_limits::{Far, Grant},
@@ -23,7 +23,7 @@ use crate::{
 /// A datagram that goes on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Onward {
-    pub(crate) to: SocketAddr,
+    pub(crate) to: Leg,
     /// What stands before the inner datagram from here on.
     pub(crate) header: [u8; RELAY_HEADER],
 }
@@ -76,22 +76,23 @@ impl Siblings {
         }
     }
 
-    pub(crate) fn address(&self, supernode: SupernodeTag) -> Option<SocketAddr> {
-        self.addresses.get(&supernode)?.first().copied()
-    }
-
-    /// Whether a supernode sends from an address.
-    fn is_at(&self, supernode: SupernodeTag, address: SocketAddr) -> bool {
+    /// The way to a supernode.
+    pub(crate) fn leg(&self, supernode: SupernodeTag) -> Option<Leg> {
         self.addresses
-            .get(&supernode)
-            .is_some_and(|addresses| addresses.contains(&address))
+            .get(&supernode)?
+            .first()
+            .map(|address| Leg::from(*address))
     }
 
-    /// The supernode that sends from an address.
-    pub(crate) fn at(&self, address: SocketAddr) -> Option<SupernodeTag> {
-        let mut all = self.addresses.iter();
-        all.find(|(_, addresses)| addresses.contains(&address))
-            .map(|(tag, _)| *tag)
+    /// Whether what came by a leg came from a supernode.
+    fn is_at(&self, supernode: SupernodeTag, leg: Leg) -> bool {
+        let addresses = self.addresses.get(&supernode).filter(|_| leg.socket == Socket::Main);
+        addresses.is_some_and(|addresses| addresses.contains(&leg.endpoint))
+    }
+
+    /// The supernode from which comes what comes by a leg.
+    pub(crate) fn at(&self, leg: Leg) -> Option<SupernodeTag> {
+        self.addresses.keys().copied().find(|tag| self.is_at(*tag, leg))
     }
 }
 
@@ -104,7 +105,7 @@ impl Engine {
         (bytes, datagram): (usize, Datagram<'_>),
         out: &mut Outbox,
     ) -> PassedOn {
-        let Via::Direct(address) = via else {
+        let Via::Direct(leg) = via else {
             self.counters.malformed_datagrams += 1;
             return PassedOn::Nowhere;
         };
@@ -118,7 +119,7 @@ impl Engine {
                     inner,
                 },
             ) => {
-                let onward = self.forward(now, address, ((supernode, destination), source), (bytes, inner), out);
+                let onward = self.forward(now, leg, ((supernode, destination), source), (bytes, inner), out);
                 onward.map_or(PassedOn::Nowhere, |(onward, grant)| {
                     PassedOn::Onward(onward, Some(grant))
                 })
@@ -132,7 +133,7 @@ impl Engine {
                     inner,
                 },
             ) => {
-                if !self.siblings.is_at(supernode, address) {
+                if !self.siblings.is_at(supernode, leg) {
                     self.counters.foreign_relay += 1;
                     return PassedOn::Nowhere;
                 }
@@ -142,7 +143,7 @@ impl Engine {
                         source,
                     });
                 }
-                let onward = self.deliver_passed(now, address, (supernode, source), destination, inner, out);
+                let onward = self.deliver_passed(now, leg, (supernode, source), destination, inner, out);
                 onward.map_or(PassedOn::Nowhere, |onward| PassedOn::Onward(onward, Grant::UNLIMITED))
             }
             (
@@ -153,7 +154,7 @@ impl Engine {
                     ..
                 },
             ) => {
-                let Some(supernode) = self.supernode_at(address) else {
+                let Some(supernode) = self.supernode_at(leg) else {
                     self.counters.foreign_relay += 1;
                     return PassedOn::Nowhere;
                 };
@@ -174,13 +175,13 @@ impl Engine {
     fn forward(
         &mut self,
         now: Time,
-        address: SocketAddr,
+        leg: Leg,
         (destination, source): (Far, RelayIndex),
         (bytes, inner): (usize, &[u8]),
         out: &mut Outbox,
     ) -> Option<(Onward, Grant)> {
-        let from = self.source_of(now, address, source, out)?;
-        let Some(sibling) = self.siblings.address(destination.0) else {
+        let from = self.source_of(now, leg, source, out)?;
+        let Some(sibling) = self.siblings.leg(destination.0) else {
             self.counters.relay_unknown_destination += 1;
             return None;
         };
@@ -189,7 +190,7 @@ impl Engine {
         let (relations, _) = self.anchor.relations(from)?;
         if handshake
             && !relations.was_answered(&destination)
-            && !self.may_begin(now, (from, address), (None, destination), inner)
+            && !self.may_begin(now, (from, leg), (None, destination), inner)
         {
             return None;
         }
@@ -206,7 +207,7 @@ impl Engine {
     fn deliver_passed(
         &mut self,
         now: Time,
-        sibling: SocketAddr,
+        sibling: Leg,
         source: Far,
         destination: RelayIndex,
         inner: &[u8],
@@ -214,7 +215,7 @@ impl Engine {
     ) -> Option<Onward> {
         let to = self.anchor.by_index(destination);
         let path = to.and_then(|to| self.peers.get(to)?.path);
-        let (Some(to), Some(Path::Direct(address))) = (to, path) else {
+        let (Some(to), Some(Path::Direct(leg))) = (to, path) else {
             self.counters.relay_unknown_destination += 1;
             // Its records there are of another time.
             if source.1 == RelayIndex::SUPERNODE {
@@ -235,15 +236,15 @@ impl Engine {
             }
         }
         Some(Onward {
-            to: address,
+            to: leg,
             header: passed_header(source.0, destination, source.1),
         })
     }
 
     /// Tells the supernodes at which a node has records through this one that it is not registered any more.
     pub(crate) fn tell_gone(&self, index: RelayIndex, records_at: &[SupernodeTag], out: &mut Outbox) {
-        for address in records_at.iter().filter_map(|tag| self.siblings.address(*tag)) {
-            self.transmit(Path::Direct(address), out, |bytes| {
+        for leg in records_at.iter().filter_map(|tag| self.siblings.leg(*tag)) {
+            self.transmit(Path::Direct(leg), out, |bytes| {
                 put_hint(bytes, Unknown::Registration(index));
             });
         }
@@ -269,19 +270,19 @@ mod tests {
         let world = WorldId::from_bytes([1; 16]);
         let other = anchor(2, &["[2001:db8::2]:9600", "192.0.2.2:9600"]);
         let tag = SupernodeTag::of(&other.key.node_id());
-        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let at = |text: &str| Leg::from(text.parse::<SocketAddr>().unwrap());
         let mut siblings = Siblings::default();
         siblings.set(world, &[anchor(1, &["192.0.2.1:9600"])], vec![other.clone()]);
-        assert_eq!(siblings.address(tag), Some(at("192.0.2.2:9600")));
+        assert_eq!(siblings.leg(tag), Some(at("192.0.2.2:9600")));
         assert!(siblings.is_at(tag, at("[2001:db8::2]:9600")));
         assert_eq!(siblings.at(at("[2001:db8::2]:9600")), Some(tag));
         assert!(!siblings.is_at(tag, at("192.0.2.2:9601")));
         // A name that is not looked up (again) yet changes nothing.
         siblings.set(world, &[], vec![anchor(2, &[])]);
-        assert_eq!(siblings.address(tag), Some(at("192.0.2.2:9600")));
+        assert_eq!(siblings.leg(tag), Some(at("192.0.2.2:9600")));
         siblings.set(world, &[], vec![other]);
-        assert_eq!(siblings.address(tag), Some(at("[2001:db8::2]:9600")));
+        assert_eq!(siblings.leg(tag), Some(at("[2001:db8::2]:9600")));
         siblings.forget(&world);
-        assert_eq!(siblings.address(tag), None);
+        assert_eq!(siblings.leg(tag), None);
     }
 }

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -18,12 +17,12 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::{
-    Engine, Event, Outbox, Role, Time,
-    budget::{Budget, Rate},
+    Engine, Event, Leg, Outbox, Role, Time,
     cookies::{Route, Routes},
     direct::{OPENING_TTL, is_private},
     gate::{AUTHENTIC, put_first_mac, put_second_mac},
     peers::{Path, PeerId},
+    rates::{Meter, Rate},
     retry::{Retry, Schedule},
     sessions::{Lifetime, Session},
     wire::datagram::{
@@ -35,8 +34,8 @@ use crate::{
 /// The way a datagram came, and its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// Straight from an underlay endpoint.
-    Direct(SocketAddr),
+    /// Straight over the underlay.
+    Direct(Leg),
     /// Relayed by a supernode of this node; the source is where an answer goes.
     Relay { supernode: PeerId, source: RelayTarget },
     /// Passed on by another supernode to this one.
@@ -70,7 +69,7 @@ pub(crate) struct Outgoing {
     /// Where it was sent.
     pub(crate) routes: Routes,
     /// The responses that may still be read.
-    responses: Budget,
+    responses: Meter,
 }
 
 impl Outgoing {
@@ -139,7 +138,7 @@ const RESPONSE_HEADER: usize = 12;
 
 /// Responses read for one handshake. There is one, and one more for each time the initiation was sent again; who saw the
 /// initiation can forge others.
-const RESPONSES: Rate = Rate::new(8, 8);
+const RESPONSES: Rate = Rate::each_second(8);
 
 /// Answered handshakes that wait for their first sealed datagram.
 const MAX_HALF_OPEN: usize = 1024;
@@ -203,7 +202,7 @@ impl Engine {
             self.counters.handshakes_overflow += 1;
             return;
         }
-        if !outgoing.responses.spend(now, RESPONSES) {
+        if !outgoing.responses.take(now, &RESPONSES, 1) {
             self.counters.handshakes_limited += 1;
             return;
         }
@@ -303,7 +302,7 @@ impl Engine {
             retry,
             rekey,
             routes,
-            responses: Budget::default(),
+            responses: Meter::default(),
         });
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;
@@ -324,10 +323,10 @@ impl Engine {
             self.transmit(path, out, |bytes| outgoing.write(now, path, bytes));
             routes.push(path.into());
         }
-        for address in peer.direct.known() {
-            let path = Path::Direct(address);
+        for leg in peer.direct.known() {
+            let path = Path::Direct(leg);
             // The first one only opens this end's NAT: see `direct::OPENING`.
-            let ttl = (first && active != Some(address) && !is_private(address.ip())).then_some(OPENING_TTL);
+            let ttl = (first && active != Some(leg) && !is_private(leg.ip())).then_some(OPENING_TTL);
             if let Some(envelope) = self.envelope(path) {
                 let envelope = envelope.with_ttl(ttl);
                 envelope.write(&mut out.datagrams, |bytes| outgoing.write(now, path, bytes));
@@ -383,8 +382,8 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
-        if let Via::Direct(address) = via
-            && !self.may_answer_straight(&key, address)
+        if let Via::Direct(leg) = via
+            && !self.may_answer_straight(&key, leg)
         {
             self.counters.handshakes_refused += 1;
             return;
@@ -536,7 +535,7 @@ impl Engine {
         }
         let straight = match via {
             // What was not asked there proves nothing: its source may be anybody's.
-            Via::Direct(address) => Some(address).filter(|_| !peer.supernode && outgoing.routes.went(via.into())),
+            Via::Direct(leg) => Some(leg).filter(|_| !peer.supernode && outgoing.routes.went(via.into())),
             _ => None,
         };
         if peer.supernode {
@@ -556,8 +555,8 @@ impl Engine {
             self.peers.unbind(ended);
         }
         debug!(peer = %self.name(id), "session stands");
-        if let Some(address) = straight {
-            self.direct_proved(now, id, address, out);
+        if let Some(leg) = straight {
+            self.direct_proved(now, id, leg, out);
         }
         if supernode {
             self.register(now, id, out);
@@ -603,10 +602,10 @@ impl Engine {
                 }
             }
             Role::Node => {
-                if let Via::Direct(address) = via
+                if let Via::Direct(leg) = via
                     && proved
                 {
-                    self.direct_proved(now, id, address, out);
+                    self.direct_proved(now, id, leg, out);
                 }
                 self.offer_networks(now, id, local, out);
             }

@@ -43,7 +43,7 @@ impl Default for Hints {
 impl Hints {
     pub(crate) fn allow(&mut self, now: Time, to: Via) -> bool {
         let asker = match to {
-            Via::Direct(address) => Asker::Near(Prefix::of(address)),
+            Via::Direct(leg) => Asker::Near(Prefix::of(leg)),
             Via::Passed { sibling, .. } => Asker::Over(sibling),
             // Only supernodes give hints, and nothing is relayed to them.
             Via::Relay { .. } => return false,

@@ -9,7 +9,7 @@
 //! 5. [`Engine::let_in`] (in `bridging`) checks the sources and learns foreign ones, and the frame leaves for its card.
 //! 6. [`Engine::end_turn`] acknowledges what is to be acknowledged.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use farlan_crypto::{NodeId, TAG, defects::planted, session::OpenError};
 use farlan_netconf::Policy;
@@ -17,7 +17,7 @@ use farlan_offload::Offload;
 use tracing::trace;
 
 use crate::{
-    Batch, Engine, FrameLabel, NetworkHandle, Outbox, Received, Role, Time,
+    Batch, Engine, FrameLabel, Leg, NetworkHandle, Outbox, Received, Role, Socket, Time,
     forwarding::{Onward, PassedOn},
     fragments::Part,
     handshakes::{Via, version_fits},
@@ -68,7 +68,7 @@ impl Engine {
 
     /// Writes the header with which a datagram goes on over the old one, which is `length` bytes long. Returns whither
     /// it goes, and how many of its bytes stay behind.
-    fn readdress(&mut self, datagram: &mut [u8], length: usize, onward: Onward) -> Option<(SocketAddr, usize)> {
+    fn readdress(&mut self, datagram: &mut [u8], length: usize, onward: Onward) -> Option<(Leg, usize)> {
         let skipped = length.checked_sub(RELAY_HEADER)?;
         let header = datagram.get_mut(skipped..length)?;
         header.copy_from_slice(&onward.header);
@@ -84,9 +84,9 @@ impl Engine {
         datagram: &mut [u8],
         lanes: &mut InLanes,
         out: &mut Outbox,
-    ) -> Option<(SocketAddr, usize)> {
-        if let Via::Direct(address) = via
-            && let Some(via) = lanes.relayed(address, datagram)
+    ) -> Option<(Leg, usize)> {
+        if let Via::Direct(leg) = via
+            && let Some(via) = lanes.relayed(leg, datagram)
         {
             let inner = datagram.get_mut(RELAY_HEADER..)?;
             return self.handle_datagram(now, via, inner, lanes, out);
@@ -109,29 +109,29 @@ impl Engine {
                 source,
                 inner,
             } => {
-                let Via::Direct(address) = via else {
+                let Via::Direct(leg) = via else {
                     // A relayed datagram holds no other.
                     self.counters.malformed_datagrams += 1;
                     return None;
                 };
                 if self.role == Role::Supernode {
                     let length = datagram.len() - inner.len();
-                    let (onward, grant) = self.relay(now, address, (destination, source), datagram, inner, out)?;
+                    let (onward, grant) = self.relay(now, leg, (destination, source), datagram, inner, out)?;
                     self.settle_onward(lanes);
                     let short = matches!(destination, RelayTarget::Index(_));
-                    if !short || !lanes.keep_onward(address, datagram, onward, Some(grant)) {
+                    if !short || !lanes.keep_onward(leg, datagram, onward, Some(grant)) {
                         self.anchor.give_back(&grant);
                     }
                     return self.readdress(datagram, length, onward);
                 }
-                let supernode = self.supernode_at(address);
+                let supernode = self.supernode_at(leg);
                 let (Some(supernode), RelayTarget::Index(_)) = (supernode, destination) else {
                     self.counters.foreign_relay += 1;
                     return None;
                 };
                 let source = RelayTarget::Index(source);
                 let via = Via::Relay { supernode, source };
-                lanes.keep_relayed(address, datagram, via);
+                lanes.keep_relayed(leg, datagram, via);
                 let inner = datagram.get_mut(RELAY_HEADER..)?;
                 return self.handle_datagram(now, via, inner, lanes, out);
             }
@@ -140,8 +140,8 @@ impl Engine {
                 // Where one is within another, it is not to be passed on.
                 match self.passed_on(now, via, (datagram.len(), parsed), out) {
                     PassedOn::Here(inside) => {
-                        if let Via::Direct(address) = via {
-                            lanes.keep_relayed(address, datagram, inside);
+                        if let Via::Direct(leg) = via {
+                            lanes.keep_relayed(leg, datagram, inside);
                         }
                         let inner = datagram.get_mut(RELAY_HEADER..)?;
                         return self.handle_datagram(now, inside, inner, lanes, out);
@@ -149,7 +149,7 @@ impl Engine {
                     PassedOn::Onward(onward, grant) => {
                         self.settle_onward(lanes);
                         let kept = match via {
-                            Via::Direct(address) => lanes.keep_onward(address, datagram, onward, grant),
+                            Via::Direct(leg) => lanes.keep_onward(leg, datagram, onward, grant),
                             _ => false,
                         };
                         if let Some(grant) = grant.filter(|_| !kept) {
@@ -165,12 +165,12 @@ impl Engine {
         None
     }
 
-    /// The supernode of this node that is reached at `address`.
-    pub(crate) fn supernode_at(&self, address: SocketAddr) -> Option<PeerId> {
+    /// The supernode of this node that is reached by `leg`.
+    pub(crate) fn supernode_at(&self, leg: Leg) -> Option<PeerId> {
         self.directory.wanted().find(|id| {
             self.peers
                 .get(*id)
-                .is_some_and(|peer| peer.path == Some(Path::Direct(address)))
+                .is_some_and(|peer| peer.path == Some(Path::Direct(leg)))
         })
     }
 
@@ -187,6 +187,11 @@ impl Engine {
         let peer = id.and_then(|id| Some((id, self.peers.get_mut(id)?)));
         let session = peer.and_then(|(id, peer)| Some((id, peer.sessions.by_index(local)?)));
         let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
+            if let Via::Direct(leg) = via
+                && self.mirrored(now, leg, local, counter)
+            {
+                return;
+            }
             self.counters.unknown_session += 1;
             // A supernode that restarted tells its nodes so, in less than they sent.
             if self.role == Role::Supernode {
@@ -222,6 +227,9 @@ impl Engine {
         if self.replaced_session_heard(now, id, local, via, message, out) {
             return;
         }
+        if self.role == Role::Supernode && self.looked(now, id, via, message, out) {
+            return self.arm(id);
+        }
         self.heard(now, id, (local, via), message, out);
         // A supernode does nothing for whoever may be anybody but to challenge him.
         if self.role == Role::Supernode && !self.is_proved(id, via) {
@@ -242,7 +250,7 @@ impl Engine {
         };
         let peer = self.peers.get(id)?;
         // What comes from where nothing is proved yet is counted one by one.
-        if matches!(via, Via::Direct(address) if !peer.direct.is_proven(address)) {
+        if matches!(via, Via::Direct(leg) if !peer.direct.is_proven(leg)) {
             return None;
         }
         let session = peer.sessions.get(local).filter(|session| session.confirmed)?;
@@ -313,7 +321,10 @@ impl Engine {
         if role == Role::Supernode {
             self.anchored_heard(now, id, via, message, out);
         } else if peer.supernode {
-            self.anchor_heard(now, id, via);
+            // What came by an extra socket says nothing of the way in use.
+            if !matches!(via, Via::Direct(leg) if leg.socket != Socket::Main) {
+                self.anchor_heard(now, id, via);
+            }
         } else {
             if !empty && peer.owed.is_none() {
                 peer.owed = Some(now);
@@ -332,9 +343,9 @@ impl Engine {
                     self.relay_works(supernode);
                 }
                 // Who only asks whether the way works may get nothing over it.
-                Via::Direct(address) => {
+                Via::Direct(leg) => {
                     let bytes = DATA_HEADER + message.len() + TAG;
-                    self.direct_heard(now, id, (address, bytes), !is_challenge(message));
+                    self.direct_heard(now, id, (leg, bytes), !is_challenge(message));
                 }
                 _ => {}
             }
@@ -492,7 +503,7 @@ impl Engine {
             } if node => self.candidates_told(now, id, local, (*number, *ask, candidates), out),
             Control::PathChallenge { token } if node => self.path_challenged(now, id, via, *token, out),
             Control::PathResponse { token, .. } if node => self.path_answered(now, id, via, *token, out),
-            Control::Observed { endpoint } if node => self.observed_told(id, *endpoint),
+            Control::Observed { endpoint } if node => self.observed_told(now, id, *endpoint),
             Control::Registered {
                 request,
                 index,
@@ -527,7 +538,14 @@ impl Engine {
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
             }
+            Control::Seen {
+                token,
+                observed,
+                second,
+            } if node => self.seen_told(now, id, (*token, *observed, *second)),
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
+            Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),
+            Control::Reach { nonce, port } if !node => self.reach_asked(now, id, via, (*nonce, *port), out),
             Control::Twin { other } if node => self.twin_told(id, *other, out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);

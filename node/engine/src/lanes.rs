@@ -3,10 +3,8 @@
 //! A lane holds decisions, no state: whoever uses one looks its peer and session up again, and goes the long way when
 //! they are gone. None outlives the call that handles its batch, within which the time and the paths do not change.
 
-use std::net::SocketAddr;
-
 use crate::{
-    NetworkHandle,
+    Leg, NetworkHandle,
     engine::Envelope,
     filter::FlowMark,
     forwarding::Onward,
@@ -56,14 +54,14 @@ impl OutLane {
 #[derive(Debug, Default)]
 pub(crate) struct InLanes {
     frames: Option<InLane>,
-    relayed: Option<(SocketAddr, [u8; RELAY_HEADER], Via)>,
+    relayed: Option<(Leg, [u8; RELAY_HEADER], Via)>,
     onward: Option<OnwardLane>,
 }
 
 /// What goes on to one destination, and how much more may.
 #[derive(Debug)]
 struct OnwardLane {
-    source: SocketAddr,
+    source: Leg,
     header: [u8; RELAY_HEADER],
     onward: Onward,
     /// Unset where there is no limit.
@@ -101,17 +99,17 @@ impl InLanes {
     }
 
     /// By which way a datagram came whose relay header was seen before.
-    pub(crate) fn relayed(&self, source: SocketAddr, datagram: &[u8]) -> Option<Via> {
+    pub(crate) fn relayed(&self, source: Leg, datagram: &[u8]) -> Option<Via> {
         let (known, header, via) = self.relayed.as_ref()?;
         (*known == source && datagram.starts_with(header)).then_some(*via)
     }
 
-    pub(crate) fn keep_relayed(&mut self, source: SocketAddr, datagram: &[u8], via: Via) {
+    pub(crate) fn keep_relayed(&mut self, source: Leg, datagram: &[u8], via: Via) {
         self.relayed = datagram.first_chunk().map(|header| (source, *header, via));
     }
 
     /// Whither a datagram goes on whose relay header was seen before. Only for data: what a handshake may is judged anew.
-    pub(crate) fn onward(&mut self, source: SocketAddr, datagram: &[u8]) -> Option<Onward> {
+    pub(crate) fn onward(&mut self, source: Leg, datagram: &[u8]) -> Option<Onward> {
         let lane = self.onward.as_mut()?;
         let same = lane.source == source && datagram.starts_with(&lane.header) && holds_data(datagram);
         let enough = same && lane.grant.as_mut().is_none_or(|grant| grant.take(datagram.len()));
@@ -119,13 +117,7 @@ impl InLanes {
     }
 
     /// Keeps the lane of a datagram that goes on; returns whether it has one.
-    pub(crate) fn keep_onward(
-        &mut self,
-        source: SocketAddr,
-        datagram: &[u8],
-        onward: Onward,
-        grant: Option<Grant>,
-    ) -> bool {
+    pub(crate) fn keep_onward(&mut self, source: Leg, datagram: &[u8], onward: Onward, grant: Option<Grant>) -> bool {
         let header = datagram.first_chunk().filter(|_| holds_data(datagram));
         self.onward = header.map(|header| OnwardLane {
             source,

@@ -5,9 +5,9 @@
 //! flow the limit is confirmed every second, so that a path that carries less than before is noticed although nobody
 //! tells.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use crate::Time;
+use crate::{Leg, Time};
 
 /// The sizes that are tried, in bytes of IP packets: what is left of Ethernet's 1500 behind PPPoE (1492), common tunnels
 /// (1470 to 1400), jumbo frames. The first stands for paths on which even the second does not pass.
@@ -52,7 +52,7 @@ const PATIENCE_UNKNOWN: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct PathMtu {
     /// The underlay endpoint it was found for; another begins anew.
-    destination: Option<SocketAddr>,
+    destination: Option<Leg>,
     /// The largest size known to pass, as a place in [`RUNGS`]; unset means [`BASE`].
     rung: Option<usize>,
     /// The largest size asked for.
@@ -94,7 +94,7 @@ impl PathMtu {
     }
 
     /// The path leads to `destination`.
-    pub(crate) fn lead_to(&mut self, destination: SocketAddr) {
+    pub(crate) fn lead_to(&mut self, destination: Leg) {
         if self.destination.is_some_and(|known| known != destination) {
             *self = Self::default();
         }
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn another_destination_begins_anew() {
         let mut path = Path::new();
-        let [one, other] = [1, 2].map(|last| SocketAddr::from(([192, 0, 2, last], 9600)));
+        let [one, other] = [1, 2].map(|last| Leg::from(std::net::SocketAddr::from(([192, 0, 2, last], 9600))));
         path.mtu.lead_to(one);
         path.run(Duration::from_secs(5), 1494, 1500);
         path.mtu.lead_to(one);

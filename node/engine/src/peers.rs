@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use farlan_crypto::{NodeId, PublicKey, defects::planted};
 use farlan_netconf::NodePrefix;
 
 use crate::{
-    NetworkHandle, Time,
+    Leg, NetworkHandle, Time,
     direct::{Direct, Use},
     handshakes::{HalfOpen, Outgoing},
     mtu::PathMtu,
@@ -38,8 +38,8 @@ impl PeerId {
 /// One way to reach a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
-    /// Straight to an underlay endpoint.
-    Direct(SocketAddr),
+    /// Straight over the underlay.
+    Direct(Leg),
     /// Through a supernode of this node.
     Relay { supernode: PeerId, target: RelayTarget },
     /// From a supernode through another one, at which the node is registered under the index.

@@ -157,7 +157,7 @@ impl Engine {
                 node,
                 rtt,
                 path: kind,
-                address: envelope.destination,
+                address: envelope.destination.endpoint,
             });
         }
     }

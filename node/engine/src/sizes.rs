@@ -19,7 +19,7 @@ impl Engine {
         let patience = peer.patience();
         let relayed = peer.relay_mtu.due(now, patience, peer.heard);
         let relay = peer.path;
-        let direct = direct.into_iter().map(|(address, size)| (Path::Direct(address), size));
+        let direct = direct.into_iter().map(|(leg, size)| (Path::Direct(leg), size));
         let relayed = relayed.into_iter().filter_map(|size| Some((relay?, size)));
         for (path, size) in direct.chain(relayed).collect::<Vec<_>>() {
             self.try_size(now, id, path, size, out);
@@ -31,8 +31,8 @@ impl Engine {
         let Some(envelope) = self.envelope(path) else { return };
         let Some(peer) = self.peers.get_mut(id) else { return };
         match path {
-            Path::Direct(address) => {
-                if let Some(mtu) = peer.direct.mtu(address) {
+            Path::Direct(leg) => {
+                if let Some(mtu) = peer.direct.mtu(leg) {
                     mtu.tried(size, token);
                 }
             }

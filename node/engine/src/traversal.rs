@@ -20,7 +20,7 @@ use farlan_netconf::Policy;
 use tracing::{debug, info, trace};
 
 use crate::{
-    Engine, Event, Outbox, PathKind, Time,
+    Engine, Event, Leg, Outbox, PathKind, Time,
     aims::Aims,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
@@ -40,6 +40,9 @@ const MAX_CANDIDATES: usize = 8;
 
 /// Of those, so many with one address: two NAT mappings are seen by two supernodes.
 const MAX_PORTS: usize = 2;
+
+/// Mapped endpoints that are taken note of: one per router.
+const MAX_MAPPED: usize = 4;
 
 /// Unacknowledged candidates are sent again after these pauses.
 const RESEND: Schedule = Schedule {
@@ -82,6 +85,8 @@ pub(crate) const CANDIDATES_ACK: u32 = 1 << 30;
 pub(crate) struct Traversal {
     /// Those of its own cards.
     local: Vec<SocketAddr>,
+    /// Where its home's router lets datagrams in to it.
+    mapped: Vec<SocketAddr>,
     /// Where its supernodes see it.
     observed: BTreeMap<PeerId, SocketAddr>,
     /// Strangers are not told where this node is.
@@ -138,6 +143,21 @@ impl Traversal {
         self.aims.len()
     }
 
+    /// Those of this machine's cards.
+    pub(crate) fn local(&self) -> &[SocketAddr] {
+        &self.local
+    }
+
+    /// Where its supernodes see this node.
+    pub(crate) fn observed(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
+        self.observed.iter().map(|(id, endpoint)| (*id, *endpoint))
+    }
+
+    /// More is known of how the NAT behaves: peers are to know it, too.
+    pub(crate) fn behaviour_changed(&mut self) {
+        self.changed = true;
+    }
+
     pub(crate) fn is_fresh(&self) -> bool {
         self.changed || self.moved
     }
@@ -149,7 +169,8 @@ impl Traversal {
     /// The endpoints by which others may reach this node from outside.
     fn outside(&self) -> BTreeSet<SocketAddr> {
         let global = self.local.iter().filter(|endpoint| is_global(endpoint.ip()));
-        self.observed.values().chain(global).copied().collect()
+        let mapped = self.mapped.iter().filter(|endpoint| is_global(endpoint.ip()));
+        self.observed.values().chain(global).chain(mapped).copied().collect()
     }
 }
 
@@ -167,13 +188,27 @@ impl Peer {
 impl Engine {
     /// This machine's own underlay endpoints: the addresses of its cards, farlan's own left out, with the underlay's
     /// port. Call it at the start and whenever they change; paths are tried anew then.
-    pub fn set_local_endpoints(&mut self, _now: Time, mut endpoints: Vec<SocketAddr>) {
+    pub fn set_local_endpoints(&mut self, now: Time, mut endpoints: Vec<SocketAddr>) {
         endpoints.retain(|endpoint| is_usable(*endpoint));
         endpoints.sort_unstable();
         endpoints.dedup();
         if self.traversal.local != endpoints {
             self.traversal.moved |= !self.traversal.local.is_empty();
             self.traversal.local = endpoints;
+            self.traversal.changed = true;
+            self.detection.want(now, true);
+        }
+    }
+
+    /// Where the home's router lets datagrams in to this node from outside, by mappings. Those with an address that means
+    /// nothing to everybody, behind another NAT, are told to neighbours only. Call it whenever they change.
+    pub fn set_mapped_endpoints(&mut self, _now: Time, mut endpoints: Vec<SocketAddr>) {
+        endpoints.retain(|endpoint| is_usable(*endpoint));
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        endpoints.truncate(MAX_MAPPED);
+        if self.traversal.mapped != endpoints {
+            self.traversal.mapped = endpoints;
             self.traversal.changed = true;
         }
     }
@@ -195,7 +230,7 @@ impl Engine {
             self.events.push(Event::PathChanged {
                 node,
                 path: PathKind::Relay,
-                address: relay.map(|envelope| envelope.destination),
+                address: relay.map(|envelope| envelope.destination.endpoint),
                 reason: "this node's address is hidden",
             });
         }
@@ -207,12 +242,11 @@ impl Engine {
         self.traversal.hide_address && !peer.supernode && shared.all(|network| network.policy == Policy::Strangers)
     }
 
-    /// Whether a handshake that came straight from `address` may be answered from there. Who hides does not let himself be
+    /// Whether a handshake that came straight by `leg` may be answered from there. Who hides does not let himself be
     /// found by trying all addresses; friends find him over the relay.
-    pub(crate) fn may_answer_straight(&self, key: &PublicKey, address: SocketAddr) -> bool {
+    pub(crate) fn may_answer_straight(&self, key: &PublicKey, leg: Leg) -> bool {
         let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get(id));
-        !self.traversal.hide_address
-            || peer.is_some_and(|peer| peer.supernode || peer.direct.known().contains(&address))
+        !self.traversal.hide_address || peer.is_some_and(|peer| peer.supernode || peer.direct.known().contains(&leg))
     }
 
     /// Whether this node's address is hidden from strangers.
@@ -221,13 +255,16 @@ impl Engine {
     }
 
     /// A supernode told where it sees this node.
-    pub(crate) fn observed_told(&mut self, supernode: PeerId, endpoint: SocketAddr) {
-        // Nobody else has a say in where this node is tried.
-        if !self.directory.anchors().any(|anchor| anchor == supernode) {
+    pub(crate) fn observed_told(&mut self, now: Time, supernode: PeerId, endpoint: SocketAddr) {
+        // Nobody else has a say in where this node is tried; and one that is reached through another does not see it.
+        if endpoint.ip().is_unspecified() || !self.directory.anchors().any(|anchor| anchor == supernode) {
             return;
         }
-        if self.traversal.observed.insert(supernode, endpoint) != Some(endpoint) {
+        let before = self.traversal.observed.insert(supernode, endpoint);
+        if before != Some(endpoint) {
             self.traversal.changed = true;
+            let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
+            self.detection.want(now, elsewhere);
         }
     }
 
@@ -320,20 +357,17 @@ impl Engine {
             .peers
             .get(id)
             .is_some_and(|peer| self.may_be_near(&peer.exchange.theirs));
-        let local = self
-            .traversal
-            .local
-            .iter()
-            .filter(|endpoint| near && !is_global(endpoint.ip()));
+        let mapped = &self.traversal.mapped;
+        let local = self.traversal.local.iter().chain(mapped);
+        let local = local.filter(|endpoint| near && !is_global(endpoint.ip()));
         let local = local.map(|endpoint| Candidate {
             local: true,
             endpoint: *endpoint,
         });
-        let outside = self
-            .traversal
-            .outside()
-            .into_iter()
-            .map(|endpoint| Candidate { local: false, endpoint });
+        // First what is open to everybody: behind a NAT that maps by destination the others are of no use.
+        let mut outside: Vec<SocketAddr> = self.traversal.outside().into_iter().collect();
+        outside.sort_by_key(|endpoint| !mapped.contains(endpoint));
+        let outside = outside.into_iter().map(|endpoint| Candidate { local: false, endpoint });
         capped(outside.chain(local))
     }
 
@@ -452,10 +486,11 @@ impl Engine {
         debug!(peer = %self.name(id), candidates = targets.len(), "trying direct paths");
         if let Some(peer) = self.peers.get_mut(id) {
             let (direct, named) = (&mut peer.direct, &mut peer.exchange.named);
-            let new = |endpoint: &SocketAddr| !direct.has(*endpoint);
-            let targets: Vec<SocketAddr> = targets
+            let new = |leg: &Leg| !direct.has(*leg);
+            let targets: Vec<Leg> = targets
                 .into_iter()
-                .filter(|endpoint| !new(endpoint) || named.take(now, &NAMED, 1))
+                .map(Leg::from)
+                .filter(|leg| !new(leg) || named.take(now, &NAMED, 1))
                 .collect();
             direct.try_candidates(now, &targets, opening);
         }
@@ -488,25 +523,25 @@ impl Engine {
         self.consider_round(now, id, out);
     }
 
-    fn challenge(&mut self, now: Time, id: PeerId, address: SocketAddr, out: &mut Outbox) {
+    fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let ttl = peer.direct.ttl(now, address, peer.exchange.under_way.is_some());
-        let allowed = if peer.direct.is_only_told(address) {
-            self.traversal.aims.may_send(now, address.ip(), ttl.is_some())
+        let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
+        let allowed = if peer.direct.is_only_told(leg) {
+            self.traversal.aims.may_send(now, leg.ip(), ttl.is_some())
         } else {
-            peer.direct.is_proven(address) || peer.direct.spend(address)
+            peer.direct.is_proven(leg) || peer.direct.spend(leg)
         };
         if !allowed {
             self.counters.candidates_limited += 1;
             return;
         }
-        peer.direct.challenged(now, address, token);
-        trace!(%address, ?ttl, "challenge");
+        peer.direct.challenged(now, leg, token);
+        trace!(%leg, ?ttl, "challenge");
         self.send_along(
             now,
             id,
-            (Path::Direct(address), ttl),
+            (Path::Direct(leg), ttl),
             Content::Control(&[Control::PathChallenge { token }]),
             out,
         );
@@ -514,41 +549,41 @@ impl Engine {
 
     /// The other end asks whether a path works: it is answered to where it came from.
     pub(crate) fn path_challenged(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
-        let (Via::Direct(address), Some(peer)) = (via, self.peers.get(id)) else {
+        let (Via::Direct(leg), Some(peer)) = (via, self.peers.get(id)) else {
             return;
         };
         // Who is not to know where this node is gets no answer from there. Where the handshake went and came this way the
         // other end knows, and it may have no other way to tell the networks that it is in.
-        let known = peer.direct.is_proven(address);
+        let known = peer.direct.is_proven(leg);
         if !known && (peer.up.is_empty() || !self.accepts(now, id)) {
             return;
         }
         let back = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
         // One datagram there for one that came from there, however many challenges are in it.
-        if !known && !peer.direct.spend(address) {
+        if !known && !peer.direct.spend(leg) {
             return;
         }
-        let ttl = peer.direct.ttl(now, address, peer.exchange.under_way.is_some());
+        let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
         let mut messages = vec![Control::PathResponse {
             token,
-            observed: address,
+            observed: leg.endpoint,
         }];
         if !known {
-            peer.direct.challenged(now, address, back);
+            peer.direct.challenged(now, leg, back);
             messages.push(Control::PathChallenge { token: back });
         }
-        self.send_along(now, id, (Path::Direct(address), ttl), Content::Control(&messages), out);
+        self.send_along(now, id, (Path::Direct(leg), ttl), Content::Control(&messages), out);
     }
 
     /// A challenge was answered.
     pub(crate) fn path_answered(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
-        let (Via::Direct(address), Some(peer)) = (via, self.peers.get_mut(id)) else {
+        let (Via::Direct(leg), Some(peer)) = (via, self.peers.get_mut(id)) else {
             return;
         };
-        match peer.direct.answered(now, address, token) {
+        match peer.direct.answered(now, leg, token) {
             Answered::Works(_) => {
-                self.traversal.aims.answered(now, address.ip());
+                self.traversal.aims.answered(now, leg.ip());
                 self.choose_path(now, id, "it answered", out);
             }
             // From elsewhere: `heard` has made a candidate of it.
@@ -556,28 +591,28 @@ impl Engine {
         }
     }
 
-    /// Something sealed came straight from `address`; `shows` is whether that speaks for the way there, too.
-    pub(crate) fn direct_heard(&mut self, now: Time, id: PeerId, (address, bytes): (SocketAddr, usize), shows: bool) {
+    /// Something sealed came straight from `leg`; `shows` is whether that speaks for the way there, too.
+    pub(crate) fn direct_heard(&mut self, now: Time, id: PeerId, (leg, bytes): (Leg, usize), shows: bool) {
         let Some(peer) = self.peers.get(id).filter(|peer| !peer.up.is_empty()) else {
             return;
         };
-        // A challenge to an address that is new tells who is there where this node is.
-        if self.is_hidden_from(peer) || (!peer.direct.has(address) && !self.accepts(now, id)) {
+        // A challenge to an leg that is new tells who is there where this node is.
+        if self.is_hidden_from(peer) || (!peer.direct.has(leg) && !self.accepts(now, id)) {
             return;
         }
         if let Some(peer) = self.peers.get_mut(id)
-            && !peer.direct.heard(now, address, shows, bytes)
+            && !peer.direct.heard(now, leg, shows, bytes)
         {
             self.arm(id);
         }
     }
 
     /// A handshake went and came straight: that shows what a challenge shows.
-    pub(crate) fn direct_proved(&mut self, now: Time, id: PeerId, address: SocketAddr, out: &mut Outbox) {
+    pub(crate) fn direct_proved(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let hidden = self.peers.get(id).is_none_or(|peer| self.is_hidden_from(peer));
         if let Some(peer) = self.peers.get_mut(id).filter(|_| !hidden) {
-            peer.direct.proved(now, address);
-            self.traversal.aims.answered(now, address.ip());
+            peer.direct.proved(now, leg);
+            self.traversal.aims.answered(now, leg.ip());
             self.choose_path(now, id, "a handshake came over it", out);
         }
     }
@@ -599,10 +634,10 @@ impl Engine {
             peer.rtt = Some(rtt);
         }
         let (kind, address) = match choice {
-            Some(address) => (PathKind::Direct, Some(address)),
+            Some(leg) => (PathKind::Direct, Some(leg.endpoint)),
             None => {
                 let relay = peer.path.and_then(|path| self.envelope(path));
-                (PathKind::Relay, relay.map(|envelope| envelope.destination))
+                (PathKind::Relay, relay.map(|envelope| envelope.destination.endpoint))
             }
         };
         info!(peer = %node.short(), path = %kind, reason, "path changed");

@@ -214,7 +214,7 @@ impl Engine {
 /// Where the machine at the end of a way is seen: nowhere, if that leads through another supernode.
 fn seen_at(path: Path) -> SocketAddr {
     match path {
-        Path::Direct(address) => address,
+        Path::Direct(leg) => leg.endpoint,
         Path::Relay { .. } | Path::Passed { .. } => SocketAddr::from(([0, 0, 0, 0], 0)),
     }
 }

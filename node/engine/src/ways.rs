@@ -52,7 +52,7 @@ impl Engine {
         let path = if registration.way.through {
             self.way_through(id)
         } else {
-            registration.in_use().map(Path::Direct)
+            registration.in_use().map(|address| Path::Direct(address.into()))
         };
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = path;
@@ -117,7 +117,7 @@ impl Engine {
             return;
         };
         match via {
-            Via::Direct(address) => registration.use_address(address),
+            Via::Direct(leg) => registration.use_address(leg.endpoint),
             _ => registration.way.through |= through,
         }
         self.point(id);

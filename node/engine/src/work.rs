@@ -290,7 +290,7 @@ mod tests {
     fn own_work_goes_before_that_of_strangers_and_does_not_keep_it_out() {
         let mut queue = WorkQueue::default();
         let peer = |number| PeerId::for_test(number);
-        let via = Via::Direct(std::net::SocketAddr::from(([192, 0, 2, 1], 1)));
+        let via = Via::Direct(std::net::SocketAddr::from(([192, 0, 2, 1], 1)).into());
         for number in 0..200 {
             queue.begin(peer(number), false);
             queue.begin(peer(number), false);

@@ -127,7 +127,7 @@ mod tests {
 
     fn to(port: u16) -> Transmit {
         Transmit {
-            destination: SocketAddr::new([192, 0, 2, 1].into(), port),
+            destination: SocketAddr::new([192, 0, 2, 1].into(), port).into(),
             ttl: None,
         }
     }
@@ -174,10 +174,10 @@ mod tests {
     fn a_refusal_concerns_one_destination_and_ends() {
         let now = Instant::now();
         let mut refusals = Refusals::default();
-        refusals.note(to(1).destination, now);
-        assert!(!refusals.permit(to(1).destination, now));
-        assert!(refusals.permit(to(2).destination, now));
-        assert!(refusals.permit(to(1).destination, now + REFUSAL));
+        refusals.note(to(1).destination.endpoint, now);
+        assert!(!refusals.permit(to(1).destination.endpoint, now));
+        assert!(refusals.permit(to(2).destination.endpoint, now));
+        assert!(refusals.permit(to(1).destination.endpoint, now + REFUSAL));
         assert!(refusals.is_empty());
     }
 
@@ -186,10 +186,10 @@ mod tests {
         let now = Instant::now();
         let mut refusals = Refusals::default();
         for port in 0..1000 {
-            refusals.note(to(port).destination, now);
+            refusals.note(to(port).destination.endpoint, now);
         }
         assert_eq!(refusals.destinations.len(), MAX_REFUSALS);
-        assert!(!refusals.permit(to(5000).destination, now));
-        assert!(refusals.permit(to(5000).destination, now + REFUSAL));
+        assert!(!refusals.permit(to(5000).destination.endpoint, now));
+        assert!(refusals.permit(to(5000).destination.endpoint, now + REFUSAL));
     }
 }

@@ -1,13 +1,15 @@
+use std::net::SocketAddr;
+
 use super::*;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-fn outside(last: u8) -> SocketAddr {
-    SocketAddr::from(([203, 0, 113, last], 9600))
+fn outside(last: u8) -> Leg {
+    SocketAddr::from(([203, 0, 113, last], 9600)).into()
 }
 
-fn inside(last: u8) -> SocketAddr {
-    SocketAddr::from(([192, 168, 1, last], 9600))
+fn inside(last: u8) -> Leg {
+    SocketAddr::from(([192, 168, 1, last], 9600)).into()
 }
 
 fn start() -> Time {
@@ -19,12 +21,12 @@ struct Peer {
     direct: Direct,
     now: Time,
     tokens: u64,
-    under_way: Vec<(Time, SocketAddr, u64)>,
+    under_way: Vec<(Time, Leg, u64)>,
     used: Use,
 }
 
 impl Peer {
-    fn new(candidates: &[SocketAddr]) -> Self {
+    fn new(candidates: &[Leg]) -> Self {
         let mut direct = Direct::default();
         direct.try_candidates(start(), candidates, OPENING);
         Self {
@@ -37,7 +39,7 @@ impl Peer {
     }
 
     /// Lets time pass; `rtt` says how long an endpoint takes to answer. Returns the challenges with their moments.
-    fn run(&mut self, time: Duration, rtt: impl Fn(SocketAddr) -> Option<Duration>) -> Vec<(Duration, SocketAddr)> {
+    fn run(&mut self, time: Duration, rtt: impl Fn(Leg) -> Option<Duration>) -> Vec<(Duration, Leg)> {
         let (begun, mut challenges) = (self.now, Vec::new());
         while self.now.since(begun) < time {
             self.direct.judge(self.now);
@@ -183,7 +185,7 @@ fn an_answer_from_elsewhere_proves_nothing() {
 fn the_tables_are_bounded() {
     let mut direct = Direct::default();
     for port in 1..1000 {
-        let address = SocketAddr::from(([203, 0, 113, 1], port));
+        let address = SocketAddr::from(([203, 0, 113, 1], port)).into();
         direct.heard(start(), address, true, 1400);
     }
     assert_eq!(direct.paths.len(), MAX_NOTICED);

@@ -167,8 +167,8 @@ impl Engine {
     /// A supernode says that it does not know this node's registration or session. Anybody could say so: it is asked,
     /// sealed, or a new session is made beside the old one, at most once a second.
     pub(crate) fn hinted(&mut self, now: Time, via: Via, unknown: Unknown, out: &mut Outbox) {
-        if let (Role::Supernode, Via::Direct(address), Unknown::Registration(index)) = (self.role, via, unknown) {
-            return self.doubted(now, address, index, out);
+        if let (Role::Supernode, Via::Direct(leg), Unknown::Registration(index)) = (self.role, via, unknown) {
+            return self.doubted(now, leg, index, out);
         }
         if let Unknown::Destination(index) = unknown {
             if let Some(supernode) = self.registered_by(via) {

@@ -141,7 +141,7 @@ fn a_registration_does_not_move_to_where_its_datagrams_are_sent_from() {
         assert_eq!(relayed, 0, "what is relayed to the node goes where it is");
         let id = lab.peer_id(supernode, &lab.key(nodes[1]));
         let path = lab.hosts[supernode].engine.peers.get(id).unwrap().path;
-        assert_eq!(path, Some(crate::peers::Path::Direct(from)));
+        assert_eq!(path, Some(crate::peers::Path::Direct(from.into())));
     }
 }
 
@@ -153,9 +153,12 @@ fn a_node_that_moved_is_followed_once_it_answered_from_there() {
     speak(&mut lab, (nodes, networks), 500, |_, _| ());
     let id = lab.peer_id(supernode, &lab.key(nodes[0]));
     let path = lab.hosts[supernode].engine.peers.get(id).unwrap().path;
-    assert_eq!(path, Some(crate::peers::Path::Direct(lab.hosts[nodes[0]].address)));
+    assert_eq!(
+        path,
+        Some(crate::peers::Path::Direct(lab.hosts[nodes[0]].address.into()))
+    );
     let active = lab.peer(nodes[1], &lab.key(nodes[0])).direct.active();
-    assert_eq!(active, Some(lab.hosts[nodes[0]].address));
+    assert_eq!(active, Some(lab.hosts[nodes[0]].address.into()));
     let received = lab.hosts[nodes[0]].frames.len() - before;
     assert!(received >= 250, "{received} of 500 frames while it moved");
 }

@@ -94,7 +94,7 @@ impl Street {
         let [source, destination] = [self.liar, self.victim].map(|party| self.lab.hosts[party.place].address);
         let mut batch = Batch::default();
         for (transmit, bytes) in out.datagrams.iter() {
-            assert_eq!(transmit.destination, destination, "there is a direct path");
+            assert_eq!(transmit.destination.endpoint, destination, "there is a direct path");
             batch.push(source, bytes);
         }
         let mut out = Outbox::default();

@@ -99,7 +99,7 @@ fn insert(engine: &mut Engine, peer: PublicKey, session: Session) {
     let id = engine.peers.pin(peer).unwrap();
     engine.peers.bind(session.local, id);
     let peer = engine.peers.get_mut(id).unwrap();
-    peer.path = Some(Path::Direct(address()));
+    peer.path = Some(Path::Direct(address().into()));
     peer.sessions.add(session);
 }
 
@@ -148,7 +148,7 @@ fn the_initiation_of_the_page_is_answered() {
     engine.handle_datagrams(Time::ZERO, &mut batch, &mut out);
     engine.handle_timeout(Time::ZERO, &mut out);
     let (transmit, response) = out.datagrams.packet(0).unwrap();
-    assert_eq!(transmit.destination, address());
+    assert_eq!(transmit.destination, address().into());
     assert_eq!(response.len(), vector("A.5", "response").len());
     let Ok(Datagram::Response { receiver, message, .. }) = Datagram::parse(response) else {
         panic!("not a response");
