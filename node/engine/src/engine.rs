@@ -29,6 +29,7 @@ use crate::{
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
     reach::Reach,
+    search::Searches,
     sockets::ExtraSockets,
     switch::HeldFrames,
     traversal::Traversal,
@@ -69,6 +70,7 @@ pub struct Engine {
     pub(crate) traversal: Traversal,
     pub(crate) detection: Detection,
     pub(crate) sockets: ExtraSockets,
+    pub(crate) searches: Searches,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -133,6 +135,7 @@ impl Engine {
             traversal: Traversal::default(),
             detection: Detection::default(),
             sockets: ExtraSockets::default(),
+            searches: Searches::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -234,6 +237,7 @@ impl Engine {
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
         self.tend_detection(now, out);
+        self.tend_search(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -262,6 +266,7 @@ impl Engine {
             self.anchor.deadline(),
             self.directory.review_deadline(),
             self.detection.deadline(),
+            self.searches.deadline(),
         ]
         .into_iter()
         .flatten()
