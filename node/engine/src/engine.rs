@@ -27,6 +27,7 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    streams::Streams,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
@@ -71,6 +72,7 @@ pub struct Engine {
     pub(crate) max_peers: usize,
     pub(crate) early: Early,
     pub(crate) siblings: Siblings,
+    pub(crate) streams: Streams,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -131,6 +133,7 @@ impl Engine {
             max_peers: config.limits.peers.max(1),
             early: Early::default(),
             siblings: Siblings::default(),
+            streams: Streams::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
@@ -223,6 +226,7 @@ impl Engine {
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
+        self.streams.tend(now);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -248,6 +252,7 @@ impl Engine {
             self.contests.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
+            self.streams.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -278,6 +283,7 @@ impl Engine {
         self.flush_registrations(now, out);
         self.flush_contests(now, out);
         self.flush_acks(now, out);
+        self.streams.flush(out);
         out.events.append(&mut self.events);
         if self.peers.take_keys_ended() {
             wipe_stack();
@@ -293,6 +299,7 @@ impl Engine {
         self.tend_networks(now, id, out);
         self.tend_addresses(now, id, out);
         self.tend_registration(now, id, out);
+        self.tend_stream(now, id, out);
         self.tend_anchored(now, id, out);
         self.forget_if_idle(now, id);
         self.arm(id);
@@ -302,12 +309,13 @@ impl Engine {
     pub(crate) fn arm(&mut self, id: PeerId) {
         let registration = self.directory.registration_deadline(id);
         let anchored = self.anchor.registration_deadline(id);
+        let stream = self.stream_deadline(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let forgotten = peer
             .heard
             .filter(|_| anchored.is_none() && peer.forgettable())
             .map(|heard| heard + FORGET_AFTER);
-        let deadline = [peer.deadline(), registration, anchored, forgotten]
+        let deadline = [peer.deadline(), registration, stream, anchored, forgotten]
             .into_iter()
             .flatten()
             .min();
@@ -451,6 +459,7 @@ impl Engine {
                     .or_else(|| member.and_then(|member| member.ipv4)),
             })
         });
+        let envelope = path.and_then(|path| self.envelope(path));
         PeerStatus {
             node,
             key,
@@ -458,9 +467,8 @@ impl Engine {
                 Path::Direct(_) => PathKind::Direct,
                 Path::Relay { .. } | Path::Passed { .. } => PathKind::Relay,
             }),
-            address: path
-                .and_then(|path| self.envelope(path))
-                .map(|envelope| envelope.destination.endpoint),
+            address: envelope.map(|envelope| envelope.destination.endpoint),
+            tcp: envelope.is_some_and(|envelope| envelope.destination.is_stream()),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
             networks: networks.collect(),

@@ -57,6 +57,7 @@ mod retry;
 mod room;
 mod sessions;
 mod sizes;
+mod streams;
 mod subscriptions;
 mod supernodes;
 mod switch;

@@ -636,6 +636,9 @@ impl Engine {
             let anchors: Vec<PeerId> = self.directory.anchors().collect();
             for id in anchors {
                 self.prove_registration(now, id, out);
+                if let Some(registration) = self.directory.registrations.get_mut(&id) {
+                    registration.stream.try_udp_now(now);
+                }
             }
             for id in self.peers.ids() {
                 if let Some(peer) = self.peers.get_mut(id) {

@@ -19,6 +19,7 @@ mod paths;
 mod replays;
 mod stranger;
 mod strangers;
+mod streams;
 mod supernodes;
 mod switch;
 mod twins;

@@ -28,6 +28,8 @@
 //! 25 observed     endpoint 18
 //! 32 twin question nonce 8 | session index 4
 //! 33 twin answer  nonce 8
+//! 38 way probe    token 8
+//! 39 way answer   token 8 | endpoint the probe came from 18
 //! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
 //! 27 world        world id 16 | version 4
 //! 28 world wanted world id 16 | version 4 | offset 2
@@ -221,6 +223,14 @@ pub(crate) enum Control {
     TwinAnswer {
         nonce: u64,
     },
+    /// Whether datagrams of this length come and go this way.
+    WayProbe {
+        token: u64,
+    },
+    WayAnswer {
+        token: u64,
+        observed: SocketAddr,
+    },
     Homes {
         places: Vec<Place>,
     },
@@ -280,6 +290,8 @@ impl Control {
             Self::Twin { .. } => 15,
             Self::TwinQuestion { .. } => 32,
             Self::TwinAnswer { .. } => 33,
+            Self::WayProbe { .. } => 38,
+            Self::WayAnswer { .. } => 39,
             Self::Homes { .. } => 26,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
@@ -403,6 +415,11 @@ impl Control {
                 put_u32(bytes, newer.0);
             }
             Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
+            Self::WayProbe { token } => put_u64(bytes, *token),
+            Self::WayAnswer { token, observed } => {
+                put_u64(bytes, *token);
+                put_endpoint(bytes, *observed);
+            }
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
             Self::World { world, version } => {
                 bytes.extend_from_slice(world.as_bytes());
@@ -534,6 +551,11 @@ impl Control {
                 newer: SessionIndex(reader.u32()?),
             },
             33 => Self::TwinAnswer { nonce: reader.u64()? },
+            38 => Self::WayProbe { token: reader.u64()? },
+            39 => Self::WayAnswer {
+                token: reader.u64()?,
+                observed: endpoint(reader)?,
+            },
             26 => Self::Homes {
                 places: list(reader, |reader| place(reader)?.ok_or(Malformed))?,
             },

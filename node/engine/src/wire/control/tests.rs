@@ -128,6 +128,11 @@ pub(crate) fn all() -> Vec<Control> {
             newer: SessionIndex(8),
         },
         Control::TwinAnswer { nonce: 7 },
+        Control::WayProbe { token: 9 },
+        Control::WayAnswer {
+            token: 9,
+            observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
+        },
         Control::Homes {
             places: vec![place_for_test(); 2],
         },
