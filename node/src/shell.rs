@@ -5,6 +5,8 @@
 
 mod cards;
 mod data_plane;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod peer_groups;
 mod poller;
 mod scheduling;
