@@ -24,12 +24,14 @@ const OVER_UDP: Duration = Duration::from_secs(90);
 /// What a hotel lets out: no UDP, and of TCP two ports.
 fn block_udp(home: &Home) -> Result<()> {
     home.router.nft(&format!(
-        "table ip blocked {{ chain forward {{
-            type filter hook forward priority -10;
-            oifname {OUTSIDE} meta l4proto udp drop
-            iifname {OUTSIDE} meta l4proto udp drop
-            oifname {OUTSIDE} tcp dport != {{ 80, 443 }} drop
-        }} }}"
+        "table ip blocked {{
+            chain forward {{
+                type filter hook forward priority -10;
+                oifname {OUTSIDE} meta l4proto udp drop
+                iifname {OUTSIDE} meta l4proto udp drop
+                oifname {OUTSIDE} tcp dport != {{ 80, 443 }} drop
+            }}
+        }}"
     ))
 }
 

@@ -76,7 +76,7 @@ const SOON: Duration = Duration::from_secs(300);
 /// While registered over UDP, it is measured this often at the most.
 const MEASURED_FOR: Duration = Duration::from_secs(30);
 
-/// The IP packets of probes: what every path carries, and large enough for all that is not tried before.
+/// The IP packets of a measurement: what every path carries, and large enough for all that is not tried before.
 const PROBE_SIZE: usize = 1280;
 
 /// A supernode's streams.
@@ -635,14 +635,16 @@ impl Engine {
         let token = self.random_u64();
         let path = Path::Direct(endpoint.into());
         let Some(envelope) = self.envelope(path) else { return };
-        let trial = self
-            .directory
-            .registrations
-            .get_mut(&id)
-            .and_then(|registration| registration.stream.trial.as_mut());
-        let Some(trial) = trial else { return };
+        let registration = self.directory.registrations.get_mut(&id);
+        let Some(trial) = registration.and_then(|registration| registration.stream.trial.as_mut()) else {
+            return;
+        };
         trial.waiting.push((token, endpoint));
-        let length = PROBE_SIZE.saturating_sub(envelope.overhead() + DATA_HEADER + TAG);
+        // Those that go into the blue for days are short.
+        let packet = if trial.measuring { PROBE_SIZE } else { 0 };
+        let length = packet
+            .saturating_sub(envelope.overhead() + DATA_HEADER + TAG)
+            .max(PADDING);
         let message = &Control::WayProbe { token };
         self.send_along(now, id, (path, None), Content::Padded { message, length }, out);
     }

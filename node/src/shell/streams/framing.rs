@@ -154,6 +154,10 @@ impl Outgoing {
 }
 
 #[cfg(test)]
+#[path = "../../../../crypto/tests/page/mod.rs"]
+mod page;
+
+#[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
@@ -185,6 +189,17 @@ mod tests {
         );
         assert!(!incoming.awaits_preface());
         assert_eq!(taken(&mut incoming, b"\x02yz"), (vec![b"yz".to_vec()], Ok(())));
+    }
+
+    #[test]
+    fn the_stream_of_the_page_is_made_and_read() {
+        let page = page::Block::of("A.9", 0);
+        let hints = page.bytes("hints");
+        let mut outgoing = Outgoing::with_preface();
+        assert!(hints.chunks(8).all(|hint| outgoing.push(hint)));
+        assert_eq!(outgoing.waiting(), page.bytes("stream"));
+        let (came, result) = taken(&mut Incoming::with_preface(), outgoing.waiting());
+        assert_eq!((came.concat(), result), (hints, Ok(())));
     }
 
     #[test]
