@@ -37,6 +37,3 @@ pub fn stream(input: &[u8]) {
         assert!(bytes.starts_with(outgoing.waiting()));
     }
 }
-
-#[cfg(test)]
-mod tests;
