@@ -79,10 +79,15 @@ struct Serving {
 /// The port is taken or not permitted.
 pub(crate) fn underlay(directory: &Directory) -> Result<Underlay, Failure> {
     let offloads = directory.config().offloads;
-    let underlay = listen(directory.config().port)?.with_offloads(UnderlayOffloads {
+    let mut underlay = listen(directory.config().port)?.with_offloads(UnderlayOffloads {
         segment: offloads.send,
         coalesce: offloads.receive,
     });
+    if let Some(port) = directory.config().second_port()
+        && let Err(error) = underlay.bind_second(port)
+    {
+        tracing::warn!(port, %error, "no second UDP port: nodes learn less of how their NATs behave");
+    }
     let listeners = directory
         .config()
         .tcp

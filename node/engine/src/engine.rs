@@ -14,6 +14,7 @@ use crate::{
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     addresses::Contests,
     anchor::Anchor,
+    behaviour::Detection,
     content::PendingSeal,
     directory::Directory,
     early::Early,
@@ -27,6 +28,8 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    reach::Reach,
+    sockets::ExtraSockets,
     streams::Streams,
     switch::HeldFrames,
     traversal::Traversal,
@@ -62,8 +65,11 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
+    pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) detection: Detection,
+    pub(crate) sockets: ExtraSockets,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -124,8 +130,11 @@ impl Engine {
             groups,
             contests: Contests::default(),
             pings: Pings::default(),
+            reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
+            detection: Detection::default(),
+            sockets: ExtraSockets::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -223,10 +232,12 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_reach(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
         self.streams.tend(now);
+        self.tend_detection(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -237,6 +248,7 @@ impl Engine {
             || !self.events.is_empty()
             || self.directory.is_dirty()
             || self.pings.is_fresh()
+            || self.is_reach_fresh()
             || self.traversal.is_fresh()
         {
             return Some(Time::ZERO);
@@ -250,9 +262,11 @@ impl Engine {
             self.lookups.deadline(),
             self.worlds.deadline(),
             self.contests.deadline(),
+            self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
             self.streams.deadline(),
+            self.detection.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -285,6 +299,7 @@ impl Engine {
         self.flush_acks(now, out);
         self.streams.flush(out);
         out.events.append(&mut self.events);
+        out.closed.append(&mut self.sockets.take_closed());
         if self.peers.take_keys_ended() {
             wipe_stack();
         }

@@ -624,7 +624,7 @@ impl Engine {
                 stream.starved |= !in_use;
                 if in_use && verdict == Verdict::Silent {
                     // Nobody is reached where the supernode saw this node before.
-                    self.observed_told(id, SocketAddr::from(([0, 0, 0, 0], 0)));
+                    self.seen_nowhere(id);
                 }
             }
         }
@@ -667,7 +667,7 @@ impl Engine {
         } else {
             *trial = Trial::of(vec![endpoint], now, true, ENOUGH_TO_RETURN);
         }
-        self.observed_told(id, observed);
+        self.observed_told(now, id, observed);
         self.arm(id);
     }
 

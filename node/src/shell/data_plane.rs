@@ -20,7 +20,7 @@ use std::{
 };
 
 use farlan_crypto::{
-    PublicKey,
+    NodeId, PublicKey,
     random::{self, SystemRandom},
 };
 use farlan_engine::{
@@ -113,6 +113,25 @@ pub enum Request {
         /// All of them, with the underlay's port.
         endpoints: Vec<SocketAddr>,
     },
+    /// Take note of where the home's router lets datagrams in to this machine.
+    SetMappedEndpoints {
+        /// All of them.
+        endpoints: Vec<SocketAddr>,
+    },
+    /// Ask a supernode whether strangers get through; the answer comes as an event.
+    ProveReach {
+        /// Which.
+        supernode: NodeId,
+        /// To which port; 0 for the one at which the supernode sees this node.
+        port: u16,
+        /// The number by which the answer is recognised.
+        token: u64,
+    },
+    /// Keep a NAT's port open by what is sent towards an endpoint.
+    KeepOpen {
+        /// Where to; nowhere any more.
+        endpoint: Option<SocketAddr>,
+    },
     /// Hide this machine's address from strangers, or do not.
     SetHideAddress {
         /// Whether to.
@@ -188,6 +207,8 @@ shell_counters! {
     underlay_overrun,
     /// Datagrams that the system refused to send: no route, too large for the link.
     underlay_refused,
+    /// Datagrams not sent because no further socket could be opened.
+    underlay_no_socket,
     /// Streams accepted.
     streams_accepted,
     /// Streams not accepted because there are enough, in all or of one /24 or /56.
@@ -243,6 +264,7 @@ impl DataPlane {
         let (poller, waker) = Poller::new()?;
         let mut underlay = underlay;
         let streams = Streams::new(underlay.take_listeners(), &poller)?;
+        let second = underlay.second_port();
         let underlay = underlay.attach()?;
         poller.add(&underlay, UNDERLAY)?;
         let (mut data_plane, requests) = Self::channel();
@@ -250,7 +272,8 @@ impl DataPlane {
         let (events, received) = mpsc::channel(EVENTS);
         thread::Builder::new().name("data-plane".into()).spawn(move || {
             ask_for_short_turns();
-            let engine = Engine::new(config, Box::new(random));
+            let mut engine = Engine::new(config, Box::new(random));
+            engine.set_second_port(second);
             Loop::new(engine, poller, (underlay, streams), requests, events).run();
         })?;
         Ok((data_plane, received))
@@ -321,6 +344,8 @@ struct Loop {
 #[derive(Debug, Default)]
 struct Sources {
     underlay: bool,
+    /// The readable extra sockets.
+    extras: Vec<u16>,
     requests: bool,
     /// The readable cards, and whether each reports an error.
     cards: Vec<(NetworkHandle, bool)>,
@@ -393,12 +418,17 @@ impl Loop {
             timers.chain(self.streams.deadline()).min()
         };
         self.ready.underlay = false;
+        self.ready.extras.clear();
         self.ready.cards.clear();
         self.ready.streams.clear();
+        self.watch_opened();
         for ready in self.poller.wait(now, until)? {
             match *ready {
                 Ready::Woken => self.ready.requests = true,
                 Ready::Readable(UNDERLAY) | Ready::Broken(UNDERLAY) => self.ready.underlay = true,
+                Ready::Readable(extra @ FIRST_EXTRA..=LAST_EXTRA) | Ready::Broken(extra @ FIRST_EXTRA..=LAST_EXTRA) => {
+                    self.ready.extras.extend(u16::try_from(extra - FIRST_EXTRA));
+                }
                 Ready::Readable(number) | Ready::Broken(number) | Ready::Writable(number)
                     if let Some(source) = Source::of(number) =>
                 {
@@ -419,14 +449,35 @@ impl Loop {
         Ok(())
     }
 
+    /// Waits for the extra sockets that were opened, too.
+    fn watch_opened(&mut self) {
+        for number in self.underlay.take_opened() {
+            let added = self
+                .underlay
+                .extra(number)
+                .is_some_and(|extra| self.poller.add(extra, FIRST_EXTRA + u64::from(number)).is_ok());
+            if !added {
+                self.underlay.close(Socket::Extra(number));
+            }
+        }
+    }
+
     /// Step 2.
     fn receive_datagrams(&mut self) {
-        if !self.ready.underlay {
-            return;
+        if self.ready.underlay {
+            self.receive_by(Socket::Main);
         }
+        let mut extras = std::mem::take(&mut self.ready.extras);
+        for number in extras.drain(..) {
+            self.receive_by(Socket::Extra(number));
+        }
+        self.ready.extras = extras;
+    }
+
+    fn receive_by(&mut self, socket: Socket) {
         for _ in 0..RECEIVES_PER_TURN {
             // An error belongs to one datagram; the others stay readable.
-            let more = self.underlay.receive(&mut self.datagrams).unwrap_or(false);
+            let more = self.underlay.receive(socket, &mut self.datagrams).unwrap_or(false);
             if !more || self.datagrams.bytes() >= BYTES_PER_TURN || self.datagrams.len() >= DATAGRAMS_PER_TURN {
                 break;
             }
@@ -579,15 +630,16 @@ impl Loop {
         for (number, address) in self.outbox.opens.drain(..) {
             self.streams.open(number, address, &self.poller);
         }
-        for socket in self.outbox.closed.drain(..) {
-            if let Socket::Stream(number) = socket {
-                self.streams.close(number);
-            }
-        }
         self.cards.write_all(&self.outbox.frames, &mut self.counters);
         for event in self.outbox.events.drain(..) {
             if self.events.try_send(event).is_err() {
                 self.counters.events_dropped += 1;
+            }
+        }
+        for socket in self.outbox.closed.drain(..) {
+            match socket {
+                Socket::Stream(number) => self.streams.close(number),
+                Socket::Main | Socket::Extra(_) => self.underlay.close(socket),
             }
         }
         self.outbox.clear();
@@ -620,6 +672,9 @@ impl Loop {
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
+            Request::SetMappedEndpoints { endpoints } => self.engine.set_mapped_endpoints(now, endpoints),
+            Request::ProveReach { supernode, port, token } => self.engine.prove_reach(now, supernode, port, token),
+            Request::KeepOpen { endpoint } => self.engine.keep_open(now, endpoint),
             Request::SetHideAddress { hide } => self.engine.set_hide_address(hide),
             Request::Ping { target, token } => self.engine.ping(now, target, token),
             Request::Snapshot { reply } => {
@@ -708,6 +763,12 @@ fn send_all<'a>(
 
 /// The underlay's number in the poller; a card's is that of its network.
 const UNDERLAY: u64 = 1 << 32;
+
+/// The numbers of the extra sockets, of which [`Socket::Extra`] counts.
+const FIRST_EXTRA: u64 = 2 << 32;
+
+/// See [`FIRST_EXTRA`].
+const LAST_EXTRA: u64 = FIRST_EXTRA + u16::MAX as u64;
 
 /// System calls that receive datagrams before the engine gets them: where nothing is coalesced, some 32 datagrams,
 /// and at 1,400 bytes about 0.1 ms of work.

@@ -6,11 +6,13 @@
 //!
 //! Everything here needs root. What the machine lacks is named by [`requirements`]; nothing is skipped.
 
+pub mod api;
 pub mod avahi;
 pub mod bridge;
 pub mod caller;
 pub mod capabilities;
 pub mod capture;
+pub mod changes;
 pub mod cold;
 pub mod command;
 pub mod conntrack;
@@ -18,6 +20,8 @@ pub mod eavesdropper;
 pub mod echo;
 pub mod flood;
 pub mod flows;
+pub mod home;
+pub mod impairment;
 pub mod keys;
 pub mod limit;
 pub mod measure_paths;
@@ -40,9 +44,15 @@ pub mod topology;
 pub mod traffic;
 pub mod transfer;
 pub mod trio;
+pub mod upnp;
 pub mod usage;
+pub mod wire;
+pub mod world;
 
 pub use command::run;
+pub use home::Home;
 pub use namespace::Namespace;
+pub use nat::{Access, Nat};
 pub use program::{Node, Supernode};
-pub use topology::{Home, Lab, Nat, Wire};
+pub use topology::Lab;
+pub use wire::Wire;

@@ -254,7 +254,7 @@ fn the_endpoint_of_a_stream_is_never_told_as_one_of_udp() {
     let mut pair = Pair::with(Udp::AllBlocked, true);
     pair.talk(Duration::from_secs(30));
     let straight: Vec<SocketAddr> = pair.lab.straight.iter().map(|straight| straight.to).collect();
-    let streams = |address: &&SocketAddr| address.port() == 40_000 || address.port() == 443;
+    let streams = |address: &&SocketAddr| address.port() == 4_000 || address.port() == 443;
     assert_eq!(straight.iter().find(streams), None);
     // Once a probe comes through, others are told what it shows.
     pair.udp.set(Udp::Open);
@@ -342,7 +342,7 @@ fn a_supernode_closes_what_nobody_proves_to_be_at_the_end_of() {
     let supernode = lab.add(Role::Supernode);
     let stream = Leg {
         socket: Socket::Stream(7),
-        endpoint: SocketAddr::from(([203, 0, 113, 9], 40_000)),
+        endpoint: SocketAddr::from(([203, 0, 113, 9], 4_000)),
     };
     lab.hosts[supernode].engine.stream_opened(lab.now, 7);
     let mut closed = None;
