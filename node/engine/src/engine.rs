@@ -29,6 +29,7 @@ use crate::{
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
     reach::Reach,
+    search::Searches,
     sockets::ExtraSockets,
     streams::Streams,
     switch::HeldFrames,
@@ -70,6 +71,7 @@ pub struct Engine {
     pub(crate) traversal: Traversal,
     pub(crate) detection: Detection,
     pub(crate) sockets: ExtraSockets,
+    pub(crate) searches: Searches,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -135,6 +137,7 @@ impl Engine {
             traversal: Traversal::default(),
             detection: Detection::default(),
             sockets: ExtraSockets::default(),
+            searches: Searches::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -238,6 +241,7 @@ impl Engine {
         self.tend_traversal(now, out);
         self.streams.tend(now);
         self.tend_detection(now, out);
+        self.tend_search(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -267,6 +271,7 @@ impl Engine {
             self.directory.review_deadline(),
             self.streams.deadline(),
             self.detection.deadline(),
+            self.searches.deadline(),
         ]
         .into_iter()
         .flatten()

@@ -197,7 +197,7 @@ impl Engine {
         let session = peer.and_then(|(id, peer)| Some((id, peer.sessions.by_index(local)?)));
         let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
             if let Via::Direct(leg) = via
-                && self.mirrored(now, leg, local, counter)
+                && self.mirrored(leg, local, counter)
             {
                 return;
             }
@@ -515,7 +515,24 @@ impl Engine {
                 number,
                 ask,
                 candidates,
-            } if node => self.candidates_told(now, id, local, (*number, *ask, candidates), out),
+                behaviour,
+            } if node => self.candidates_told(now, id, local, (*number, *ask, candidates, behaviour), out),
+            Control::SearchOffer {
+                number,
+                supernode,
+                technique,
+            } if node => self.search_offered(now, id, (*number, supernode), *technique, out),
+            Control::SearchStep { number, step } if node => self.search_stepped(now, id, *number, *step, out),
+            Control::SearchGranted {
+                number,
+                node: whom,
+                address,
+            } if node => {
+                self.search_granted(now, id, (*number, whom, *address), out);
+            }
+            Control::SearchWanted { number, node: whom } if !node => {
+                self.search_asked(now, id, (*number, *whom), out);
+            }
             Control::PathChallenge { token } if node => self.path_challenged(now, id, via, *token, out),
             Control::PathResponse { token, .. } if node => self.path_answered(now, id, via, *token, out),
             Control::Observed { endpoint } if node => self.observed_told(now, id, *endpoint),
@@ -558,7 +575,10 @@ impl Engine {
                 token,
                 observed,
                 second,
-            } if node => self.seen_told(now, id, (*token, *observed, *second)),
+            } if node => {
+                self.seen_told(id, (*token, *observed, *second));
+                self.search_seen(now, id, (*token, *observed), out);
+            }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),
             Control::Reach { nonce, port } if !node => self.reach_asked(now, id, via, (*nonce, *port), out),
