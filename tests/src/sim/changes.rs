@@ -44,6 +44,9 @@ const AFTER: Duration = Duration::from_secs(20);
 /// The time between two pings of each node.
 const PING: Duration = Duration::from_millis(50);
 
+/// So many runs with something remarkable are shown.
+const SHOWN: usize = 10;
+
 /// So many intervals in a row in which something went straight both ways show that frames do.
 const STEADY: u32 = 4;
 
@@ -100,11 +103,8 @@ impl Change {
         matches!(self, Self::Idle | Self::ShortTimer)
     }
 
-    /// Runs the change of a seed.
-    ///
-    /// # Panics
-    /// If the two do not come to a direct path in the first place.
-    pub fn run(self, seed: u64) -> Cost {
+    /// The pair of a seed, and the home that the first of the two moves to if it does.
+    pub fn draw(self, seed: u64) -> (Pair, Home) {
         let mut random = ReproducibleRandom::new(seed, "change", 0);
         let mut easy = || -> Home {
             let name = EASY[random.below(EASY.len() as u64) as usize];
@@ -120,6 +120,15 @@ impl Change {
             supernodes: 1 + random.below(2) as usize,
             ..Pair::new(seed, homes.map(|home| home.map_router(|kind| kind.lifetime(lifetime))))
         };
+        (pair, next)
+    }
+
+    /// Runs the change of a seed.
+    ///
+    /// # Panics
+    /// If the two do not come to a direct path in the first place.
+    pub fn run(self, seed: u64) -> Cost {
+        let (pair, next) = self.draw(seed);
         let (mut lab, network, nodes, places) = pair.build();
         let next = next.build(&mut lab);
         let mut talk = Talk::new(lab, network, nodes);
@@ -134,7 +143,7 @@ impl Change {
         let router = places[0].expect("a home with a router");
         match self {
             Self::Idle | Self::ShortTimer => return silence(&mut talk, (seed % 2) as usize),
-            Self::Sleep => return sleep(&mut talk, random.chance(0.5)),
+            Self::Sleep => return sleep(&mut talk, seed % 2 == 0),
             Self::Reboot | Self::Rebind | Self::WanAddress | Self::Roam => {}
         }
         let at = talk.lab.now();
@@ -255,7 +264,7 @@ pub struct ChangeReport {
     pub costs: Vec<Cost>,
     /// Seeds of those that never came back or that failed otherwise, with the reason.
     pub failed: Vec<(u64, String)>,
-    /// Seeds of those that stayed relayed.
+    /// Those that stayed relayed.
     pub relayed: Vec<u64>,
 }
 
@@ -331,10 +340,15 @@ impl fmt::Display for ChangeReport {
             quantile(&back, 1.0).unwrap_or_default(),
             self.failed.len()
         )?;
-        if !self.relayed.is_empty() {
-            write!(f, "\n  relayed after {} s: seeds {:?}", AFTER.as_secs(), self.relayed)?;
+        for &seed in self.relayed.iter().take(SHOWN) {
+            let (pair, next) = self.change.draw(seed);
+            write!(
+                f,
+                "\n  relayed after {} s: seed {seed}, {pair}, next {next}",
+                AFTER.as_secs()
+            )?;
         }
-        for (seed, reason) in self.failed.iter().take(10) {
+        for (seed, reason) in self.failed.iter().take(SHOWN) {
             write!(f, "\n  seed {seed}: {reason}")?;
         }
         Ok(())
