@@ -489,7 +489,7 @@ impl Engine {
         exchange.their_behaviour = *behaviour;
         exchange.searches.candidates_came(now, elsewhere, changed);
         self.try_candidates(now, id);
-        self.tend_search(now, out);
+        self.searches.wake();
         // What both know now may make them neighbours, which is worth another message.
         let current = self.own_candidates(id);
         let Some(peer) = self.peers.get(id) else { return };
@@ -566,7 +566,7 @@ impl Engine {
         }
         self.consider_round(now, id, out);
         let used = self.peers.get(id).and_then(|peer| peer.used);
-        self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED), out);
+        self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED));
     }
 
     fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
@@ -643,7 +643,7 @@ impl Engine {
             self.traversal.aims.answered(now, leg.ip());
             let reason = self.found_by(id, leg).unwrap_or("it answered");
             self.choose_path(now, id, reason, out);
-            self.tend_search(now, out);
+            self.searches.wake();
         }
     }
 
