@@ -337,7 +337,7 @@ impl Engine {
             self.anchored_heard(now, id, via, message, out);
         } else if peer.supernode {
             // What came by an extra socket says nothing of the way in use.
-            if !matches!(via, Via::Direct(leg) if leg.socket != Socket::Main) {
+            if !matches!(via, Via::Direct(leg) if matches!(leg.socket, Socket::Extra(_))) {
                 self.anchor_heard(now, id, via);
             }
         } else {
