@@ -61,6 +61,9 @@ const OTHERS_FIRST: Duration = Duration::from_millis(450);
 /// What was tried for so long is tried in vain: what is not known may be the worst.
 const IN_VAIN: Duration = Duration::from_secs(8);
 
+/// And after so long that counts as a first try again.
+const FORGOTTEN: Duration = Duration::from_secs(120);
+
 /// Sockets that no path uses any more are looked for this often.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -152,7 +155,9 @@ impl SearchHistory {
         if elsewhere || self.tried.is_none_or(|tried| now.since(tried) >= AGAIN) {
             self.tried = Some(now);
         }
-        self.since.get_or_insert(now);
+        if self.since.is_none_or(|since| now.since(since) >= FORGOTTEN) {
+            self.since = Some(now);
+        }
         self.consider = Some(now);
     }
 

@@ -6,8 +6,7 @@
 //! path. Rounds are repeated with growing pauses as long as the peer is used; a failed one costs nothing but its
 //! datagrams, since frames go over the relay meanwhile.
 //!
-//! This is where port prediction, the birthday search, port mappings and TCP belong: they are further sources of
-//! candidates, or further ways to try them.
+//! Where that cannot suffice, since one end's NAT gives every far end another port, `search` tries many ports.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -680,7 +679,10 @@ impl Engine {
         let Some(choice) = peer.direct.choose() else { return };
         let node = peer.key.node_id();
         match choice {
-            Some(_) => peer.exchange.rounds = 0,
+            Some(_) => {
+                peer.exchange.rounds = 0;
+                peer.exchange.searches.found();
+            }
             // The endpoints may have changed with whatever broke the path: they are exchanged anew.
             None => {
                 peer.exchange.next_round = now;
