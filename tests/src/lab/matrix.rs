@@ -152,8 +152,9 @@ impl Plan {
         for line in BufReader::new(output).lines() {
             let row: Row = line?.parse()?;
             ensure!(row.kinds == job.kinds, "a row of another pair: {row}");
-            println!("{row}");
+            let shown = row.to_string();
             lock(rows).add(row)?;
+            println!("{shown}");
             written += 1;
         }
         let status = child.wait()?;
