@@ -181,6 +181,38 @@ fn reaches(home: &Home, host: &PublicHost) -> Result<()> {
     Ok(())
 }
 
+/// Guests of one router reach each other by their outside endpoints if it hairpins, and not otherwise.
+#[test]
+fn isolated_neighbours_have_nothing_but_the_hairpin() {
+    limit::test(LIMIT, |lab| {
+        let s = lab.public_host("s", Wire::PLAIN)?;
+        for (names, access) in [(["a", "b"], "port"), (["c", "d"], "full~"), (["e", "f"], "port~")] {
+            let access: Access = access.parse()?;
+            let homes = lab.shared_home(&names, access, Wire::PLAIN)?;
+            let public = socket(&s.namespace, s.address, 0)?;
+            let mut ends = Vec::new();
+            for home in &homes {
+                home.isolate()?;
+                let own = socket(&home.host, home.inside, 0)?;
+                let outside = seen(&own, &public)?;
+                ends.push((own, outside));
+            }
+            let [(one, one_outside), (other, other_outside)] = &ends[..] else {
+                anyhow::bail!("not two hosts");
+            };
+            one.send_to(b"knock", other.local_addr()?)?;
+            ensure!(source(other).is_none(), "{access}: through the LAN");
+            one.send_to(b"knock", other_outside)?;
+            let arrived = source(other);
+            ensure!(
+                arrived == access.hairpins.then_some(*one_outside),
+                "{access}: {arrived:?}"
+            );
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn blocked_udp_passes_in_neither_direction_and_tcp_does() {
     limit::test(LIMIT, |lab| {
