@@ -12,8 +12,10 @@ use rand_core::{CryptoRng, Rng as _};
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    acquaintances::{Acquaintances, answered_at},
     addresses::Contests,
     anchor::Anchor,
+    beacons::Beacons,
     content::PendingSeal,
     directory::Directory,
     early::Early,
@@ -63,6 +65,8 @@ pub struct Engine {
     pub(crate) pings: Pings,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) beacons: Beacons,
+    pub(crate) acquaintances: Acquaintances,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -124,6 +128,8 @@ impl Engine {
             pings: Pings::default(),
             anchor,
             traversal: Traversal::default(),
+            beacons: Beacons::default(),
+            acquaintances: Acquaintances::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -169,7 +175,8 @@ impl Engine {
             return Err(JoinError::UnknownWorld(join.world));
         }
         let (world, greet) = (join.world, join.greet.clone());
-        let handle = self.networks.add(join, &self.node_id)?;
+        let handle = self.networks.add(now, join, &self.node_id)?;
+        self.begin_beacons(now);
         self.memberships_changed(&world);
         self.offer_everywhere(now);
         self.greet(now, world, &greet);
@@ -223,6 +230,9 @@ impl Engine {
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
+        self.tend_islands(now, out);
+        self.tend_acquaintances(now);
+        self.tend_beacons(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -248,6 +258,9 @@ impl Engine {
             self.contests.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
+            self.beacons.deadline(),
+            self.islands_deadline(),
+            self.acquaintances.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -421,6 +434,10 @@ impl Engine {
             for member in network.listed() {
                 found.entry(member.key.node_id()).or_insert(member.key);
             }
+            let met = Some(network).filter(|network| !network.list_complete());
+            for member in met.iter().flat_map(|network| network.met.members().values()) {
+                found.entry(member.key.node_id()).or_insert(member.key);
+            }
         }
         for (_, peer) in self
             .peers
@@ -463,6 +480,7 @@ impl Engine {
                 .map(|envelope| envelope.destination.endpoint),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
+            endpoints: peer.map(answered_at).unwrap_or_default(),
             networks: networks.collect(),
         }
     }

@@ -10,11 +10,13 @@
 
 #![forbid(unsafe_code)]
 
+mod acquaintances;
 mod addresses;
 mod aims;
 mod anchor;
 mod api;
 mod batch;
+mod beacons;
 mod bridging;
 mod budget;
 mod claimed;
@@ -35,6 +37,7 @@ mod handshakes;
 mod hints;
 mod homes;
 mod inbound;
+mod islands;
 mod lanes;
 mod learned;
 mod leg;
@@ -70,10 +73,11 @@ mod work;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
-    PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
+    Anchor, AnchorStatus, Config, Contact, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus,
+    PathKind, PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
+pub use beacons::{BeaconCard, Cast};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use filter::{OpenPorts, Transport};
