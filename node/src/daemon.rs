@@ -309,9 +309,12 @@ impl Daemon {
         book.worlds.put_first(&first);
         self.rejoin(book).await?;
         self.write_down(book);
-        for (world, peers) in book.contacts.by_world() {
+        for (world, contacts) in book.contacts.by_world() {
             if book.worlds.find(world).is_some() {
+                let lately = contacts.iter().filter(|contact| contact.lately);
+                let peers = lately.map(|contact| contact.key).collect();
                 self.data_plane.send(Request::Greet { world, peers }).await?;
+                self.data_plane.send(Request::Remember { world, contacts }).await?;
             }
         }
         Ok(())

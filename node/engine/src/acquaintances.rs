@@ -21,8 +21,10 @@ const MAX_KNOWN: usize = 256;
 /// Endpoints of one.
 pub(crate) const MAX_ENDPOINTS: usize = 2;
 
-/// As long as their world has no supernode that answers, they are tried after these pauses, the last one repeated.
-const PAUSES: [Duration; 5] = [
+/// As long as their world has no supernode that answers, they are tried after these pauses, the last one repeated. After the
+/// first, in which this machine's own addresses become known, those heard lately are tried in any case.
+const PAUSES: [Duration; 6] = [
+    Duration::from_millis(200),
     Duration::from_secs(2),
     Duration::from_secs(10),
     Duration::from_secs(20),
@@ -44,6 +46,8 @@ struct Acquaintance {
     /// The world at whose supernodes it is met; none for one whom this run has forgotten meanwhile.
     world: Option<WorldId>,
     legs: Vec<Leg>,
+    /// Whether it is called in any case, once.
+    lately: bool,
 }
 
 impl Acquaintances {
@@ -75,14 +79,10 @@ impl Engine {
                 key: contact.key,
                 world: Some(world),
                 legs: legs.map(Leg::from).take(MAX_ENDPOINTS).collect(),
+                lately: contact.lately,
             };
-            if acquaintance.legs.is_empty() {
-                continue;
-            }
-            let lately = contact.lately;
-            self.acquaintances.insert(acquaintance.clone());
-            if lately {
-                self.call_acquaintance(now, &acquaintance);
+            if !acquaintance.legs.is_empty() {
+                self.acquaintances.insert(acquaintance);
             }
         }
         if !self.acquaintances.known.is_empty() {
@@ -101,18 +101,19 @@ impl Engine {
         let pause = PAUSES.get(tries + 1).or(PAUSES.last()).copied();
         self.acquaintances.next = pause.map(|pause| now + pause);
         let lost = |world: &WorldId| self.directory.registered(world).next().is_none();
-        let known = self.acquaintances.known.values();
-        let due: Vec<Acquaintance> = known
-            .filter(|acquaintance| acquaintance.world.as_ref().is_some_and(lost))
-            .cloned()
-            .collect();
-        for acquaintance in due {
-            self.call_acquaintance(now, &acquaintance);
+        let due = |acquaintance: &mut Acquaintance| {
+            let lately = std::mem::take(&mut acquaintance.lately);
+            let due = lately || (tries > 0 && acquaintance.world.as_ref().is_some_and(lost));
+            due.then_some(acquaintance.key)
+        };
+        let due: Vec<PublicKey> = self.acquaintances.known.values_mut().filter_map(due).collect();
+        for key in due {
+            self.call_acquaintance(now, key);
         }
     }
 
-    fn call_acquaintance(&mut self, now: Time, acquaintance: &Acquaintance) {
-        if let Some(id) = self.pin(now, acquaintance.key) {
+    fn call_acquaintance(&mut self, now: Time, key: PublicKey) {
+        if let Some(id) = self.pin(now, key) {
             self.recall(id);
             let stands = |peer: &Peer| peer.sessions.current().is_some();
             if !self.peers.get(id).is_some_and(stands) {
@@ -147,7 +148,13 @@ impl Engine {
         let node = peer.key.node_id();
         let world = self.acquaintances.known.get(&node).and_then(|known| known.world);
         let key = peer.key;
-        self.acquaintances.insert(Acquaintance { key, world, legs });
+        let lately = false;
+        self.acquaintances.insert(Acquaintance {
+            key,
+            world,
+            legs,
+            lately,
+        });
     }
 }
 

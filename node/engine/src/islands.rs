@@ -98,11 +98,11 @@ impl Network {
     }
 
     /// When an address is to be held without a supernode's word, if one is.
-    fn holds_alone_at(&self) -> Option<Time> {
+    fn holds_alone_at(&self, silent_since: Time) -> Option<Time> {
         let Ipv4Claim::Candidate { held: Held::Not, .. } = self.ipv4 else {
             return None;
         };
-        let waited = self.joined + WAITED;
+        let waited = self.joined.max(silent_since) + WAITED;
         let met = self.met.since.map(|since| waited.max(since + ASKED_AROUND));
         if self.held_before { Some(waited) } else { met }
     }
@@ -179,11 +179,8 @@ impl Engine {
 
     /// When an address is to be held without a supernode's word.
     pub(crate) fn islands_deadline(&self) -> Option<Time> {
-        let waiting = self
-            .networks
-            .iter()
-            .filter(|network| self.directory.registered(&network.world).next().is_none());
-        waiting.filter_map(Network::holds_alone_at).min()
+        let at = |network: &Network| network.holds_alone_at(self.directory.silent_since(&network.world)?);
+        self.networks.iter().filter_map(at).min()
     }
 
     /// Holds addresses provisionally where no supernode answers.
@@ -191,18 +188,14 @@ impl Engine {
         if self.islands_deadline().is_none_or(|at| at > now) {
             return;
         }
-        let mut changed = false;
         let directory = &self.directory;
         for network in self.networks.iter_mut() {
-            let due = network.holds_alone_at().is_some_and(|at| at <= now);
-            if due && directory.registered(&network.world).next().is_none() {
+            let at = directory.silent_since(&network.world);
+            if at.and_then(|at| network.holds_alone_at(at)).is_some_and(|at| at <= now) {
                 self.events.extend(hold_provisionally(network));
-                changed = true;
             }
         }
-        if changed {
-            self.tell_claims_everywhere(now, out);
-        }
+        self.tell_claims_everywhere(now, out);
     }
 
     /// A peer told an address. If it is the one that this node holds provisionally, one of the two has to move; whether this

@@ -1,12 +1,16 @@
 //! This machine's own underlay endpoints: the data plane is told at the start and after every change, so that a node that
 //! moves to another network shows itself there at once.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use farlan_tap::{ChangeMonitor, Changes, TapError, underlay_addresses};
+use farlan_tap::{ChangeMonitor, Changes, UnderlayCard, underlay_cards};
 
 use super::changes::Changed;
-use crate::shell::{DataPlane, DataPlaneError, Request};
+use crate::shell::{DataPlane, DataPlaneError, LinkCard, Request};
 
 /// Tells the data plane of this machine's endpoints as long as it lives. `port` is the underlay's.
 pub(super) async fn follow(data_plane: DataPlane, port: u16) {
@@ -36,8 +40,14 @@ fn watch() -> io::Result<Changed> {
 }
 
 async fn tell(data_plane: &DataPlane, port: u16) -> Result<(), DataPlaneError> {
-    match endpoints(port) {
-        Ok(endpoints) => data_plane.send(Request::SetLocalEndpoints { endpoints }).await,
+    match underlay_cards() {
+        Ok(cards) => {
+            let addresses = cards.iter().flat_map(|card| &card.addresses);
+            let endpoints = addresses.map(|address| SocketAddr::new(*address, port)).collect();
+            data_plane.send(Request::SetLocalEndpoints { endpoints }).await?;
+            let cards = cards.iter().filter(|card| card.reaches_groups).map(link_card).collect();
+            data_plane.send(Request::SetLinkCards { cards }).await
+        }
         Err(error) => {
             tracing::warn!(%error, "this machine's addresses are not known");
             Ok(())
@@ -45,12 +55,17 @@ async fn tell(data_plane: &DataPlane, port: u16) -> Result<(), DataPlaneError> {
     }
 }
 
-fn endpoints(port: u16) -> Result<Vec<SocketAddr>, TapError> {
-    let addresses = underlay_addresses()?;
-    Ok(addresses
-        .into_iter()
-        .map(|address| SocketAddr::new(address, port))
-        .collect())
+/// A card as far as beacons are concerned.
+fn link_card(card: &UnderlayCard) -> LinkCard {
+    let mut addresses = card.addresses.iter();
+    LinkCard {
+        index: card.index,
+        ipv4: addresses.clone().find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        }),
+        ipv6: addresses.any(|address| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())),
+    }
 }
 
 /// How long changes are gathered before they are looked at: an address that is new may not be used yet.

@@ -40,6 +40,8 @@ pub(super) struct Host {
     pub(super) address: SocketAddr,
     /// Its address on a LAN it shares with every other host that has one.
     pub(super) inside: Option<SocketAddr>,
+    /// The link on which it hears the beacons of all others on it.
+    pub(super) link: Option<u8>,
     pub(super) frames: Vec<(NetworkHandle, Vec<u8>)>,
     /// Their labels.
     pub(super) labels: Vec<FrameLabel>,
@@ -141,6 +143,7 @@ impl Lab {
             engine,
             address: SocketAddr::from(([10, 0, 0, u8::try_from(place + 1).unwrap()], 9600)),
             inside: None,
+            link: None,
             frames: Vec::new(),
             labels: Vec::new(),
             events: Vec::new(),
@@ -203,6 +206,20 @@ impl Lab {
         self.hosts[place].engine.join(self.now, join).unwrap()
     }
 
+    /// Puts a host on a link, where it sends beacons.
+    pub(super) fn plug(&mut self, place: Place, link: u8) {
+        self.hosts[place].link = Some(link);
+        let card = crate::BeaconCard {
+            index: 2,
+            ipv4: true,
+            ipv6: false,
+        };
+        let (now, address) = (self.now, self.hosts[place].address);
+        let engine = &mut self.hosts[place].engine;
+        engine.set_local_endpoints(now, vec![address]);
+        engine.set_beacon_cards(now, vec![card]);
+    }
+
     /// Opens all ports of the machine at `place` to strangers.
     pub(super) fn open_all(&mut self, place: Place, network: NetworkHandle) {
         let all = [Transport::Tcp, Transport::Udp].map(|transport| OpenPorts {
@@ -251,6 +268,23 @@ impl Lab {
                 bytes: bytes.to_vec(),
             });
         }
+        let (from, link) = (host.address, host.link);
+        let others = |host: &&Host| link.is_some() && host.link == link && host.address != from;
+        let others: Vec<SocketAddr> = self.hosts.iter().filter(others).map(|host| host.address).collect();
+        for ((_, beacon), to) in out
+            .beacons
+            .iter()
+            .flat_map(|beacon| others.iter().map(move |to| (beacon, *to)))
+        {
+            self.passing.push_back(Passing {
+                arrives: self.now + DELAY,
+                from,
+                to,
+                ttl: None,
+                bytes: beacon.to_vec(),
+            });
+        }
+        let host = &mut self.hosts[place];
         for (label, frame) in out.frames.iter() {
             host.frames.push((label.network, frame.to_vec()));
             host.labels.push(*label);
@@ -292,6 +326,17 @@ impl Lab {
             return;
         }
         let mut out = Outbox::default();
+        let (mut beacons, mut datagrams) = (Batch::default(), Batch::default());
+        for (label, datagram) in batch.iter() {
+            let is_beacon = datagram.first() == Some(&10) && self.hosts[place].link.is_some();
+            let batch = if is_beacon { &mut beacons } else { &mut datagrams };
+            batch.push(*label, datagram);
+        }
+        if !beacons.is_empty() {
+            self.hosts[place].engine.handle_beacons(self.now, &beacons, &mut out);
+            self.take(place, &mut out);
+        }
+        let batch = if beacons.is_empty() { batch } else { &mut datagrams };
         self.hosts[place].engine.handle_datagrams(self.now, batch, &mut out);
         for (transmit, bytes) in batch.onward() {
             out.datagrams.push(*transmit, bytes);
