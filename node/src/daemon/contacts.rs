@@ -208,9 +208,9 @@ mod tests {
             lately: true,
         };
         let other = Known {
+            world,
             endpoints: Vec::new(),
             lately: false,
-            ..known.clone()
         };
         let mut entries = vec![Entry::write(&first, &known), Entry::write(&second, &other)];
         state
