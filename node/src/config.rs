@@ -33,6 +33,8 @@ pub struct Config {
     pub supernodes: Vec<SupernodeLink>,
     /// Whether strangers, on open networks, reach this node over supernodes only and do not learn where it is.
     pub hide_address: bool,
+    /// Whether members of its networks find this node by beacons on its own links.
+    pub beacon: bool,
     /// What strangers, on open networks, may reach.
     pub strangers: Strangers,
     /// What is logged.
@@ -100,6 +102,7 @@ impl Default for Config {
             user: String::new(),
             supernodes: Vec::new(),
             hide_address: false,
+            beacon: true,
             strangers: Strangers::default(),
             log: LogFilter::default(),
             api: Api::default(),
@@ -204,7 +207,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 12, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 13, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 

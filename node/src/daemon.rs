@@ -71,6 +71,8 @@ pub struct Settings {
     pub supernodes: Vec<World>,
     /// Whether strangers do not learn where this node is.
     pub hide_address: bool,
+    /// Whether members of its networks find this node by beacons on its own links.
+    pub beacon: bool,
     /// Which listed games strangers may reach.
     pub games: Games,
     /// Which offloads may be used.
@@ -176,7 +178,11 @@ impl Running {
         let server = Server::serve(sockets, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
-        let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port));
+        let endpoints = tokio::spawn(endpoints::follow(
+            daemon.data_plane.clone(),
+            daemon.port,
+            settings.beacon,
+        ));
         let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {

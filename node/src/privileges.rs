@@ -433,6 +433,7 @@ mod tests {
             user: None,
             supernodes: Vec::new(),
             hide_address: false,
+            beacon: false,
             games: crate::games::Games::default(),
             offloads: crate::config::Offloads::default(),
         };

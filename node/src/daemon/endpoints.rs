@@ -12,18 +12,19 @@ use farlan_tap::{ChangeMonitor, Changes, UnderlayCard, underlay_cards};
 use super::changes::Changed;
 use crate::shell::{DataPlane, DataPlaneError, LinkCard, Request};
 
-/// Tells the data plane of this machine's endpoints as long as it lives. `port` is the underlay's.
-pub(super) async fn follow(data_plane: DataPlane, port: u16) {
+/// Tells the data plane of this machine's endpoints as long as it lives, and of the cards for beacons, if there are to be
+/// any. `port` is the underlay's.
+pub(super) async fn follow(data_plane: DataPlane, port: u16, beacon: bool) {
     let changed = watch();
     // At least what there is now is told.
-    if tell(&data_plane, port).await.is_err() {
+    if tell(&data_plane, port, beacon).await.is_err() {
         return;
     }
     let told = async {
         let changed = changed?;
         loop {
             changed.next(SETTLING).await?;
-            if tell(&data_plane, port).await.is_err() {
+            if tell(&data_plane, port, beacon).await.is_err() {
                 return Ok(());
             }
         }
@@ -39,13 +40,14 @@ fn watch() -> io::Result<Changed> {
     Changed::new(monitor.map_err(io::Error::other)?)
 }
 
-async fn tell(data_plane: &DataPlane, port: u16) -> Result<(), DataPlaneError> {
+async fn tell(data_plane: &DataPlane, port: u16, beacon: bool) -> Result<(), DataPlaneError> {
     match underlay_cards() {
         Ok(cards) => {
             let addresses = cards.iter().flat_map(|card| &card.addresses);
             let endpoints = addresses.map(|address| SocketAddr::new(*address, port)).collect();
             data_plane.send(Request::SetLocalEndpoints { endpoints }).await?;
-            let cards = cards.iter().filter(|card| card.reaches_groups).map(link_card).collect();
+            let cards = cards.iter().filter(|card| beacon && card.reaches_groups);
+            let cards = cards.map(link_card).collect();
             data_plane.send(Request::SetLinkCards { cards }).await
         }
         Err(error) => {

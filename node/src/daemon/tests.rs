@@ -227,6 +227,7 @@ async fn start_with(
         user: None,
         supernodes,
         hide_address: false,
+        beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
     };
@@ -808,6 +809,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         user: None,
         supernodes: Vec::new(),
         hide_address: false,
+        beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
     };
@@ -853,6 +855,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         user: None,
         supernodes: Vec::new(),
         hide_address: false,
+        beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
     };
