@@ -46,9 +46,9 @@ mod token;
 pub use metrics::exposition;
 pub use routes::{Answer, daemon_router, finish};
 pub use schema::{
-    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork, PingReply, PingRequest, RemoveRequest,
-    SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
+    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReach, HostReply, HostRequest, Hosting, JoinReply,
+    JoinRequest, LeaveReply, LeaveRequest, MappedPort, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork,
+    PingReply, PingRequest, PortMapping, RemoveRequest, SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
 pub use server::Server;
 pub(crate) use sockets::{GROUP, group_id, is_leftover, is_making_place, refuse_answered};

@@ -31,6 +31,8 @@ pub struct Config {
     pub user: String,
     /// Supernodes to meet at, as their links; the first one's world is that of bare network names.
     pub supernodes: Vec<SupernodeLink>,
+    /// Whether the home's router is asked to let others in.
+    pub port_mapping: bool,
     /// Whether strangers, on open networks, reach this node over supernodes only and do not learn where it is.
     pub hide_address: bool,
     /// Whether members of its networks find this node by beacons on its own links.
@@ -101,6 +103,7 @@ impl Default for Config {
             state_dir: "/var/lib/farlan".into(),
             user: String::new(),
             supernodes: Vec::new(),
+            port_mapping: true,
             hide_address: false,
             beacon: true,
             strangers: Strangers::default(),
@@ -217,6 +220,10 @@ mod tests {
             ("port = 9600\nprot = 1\n", "c.toml:2: unknown field `prot`"),
             ("\n\nport = 70000\n", "c.toml:3: invalid value: integer `70000`"),
             ("port = \"x\"\n", "c.toml:1: invalid type: string \"x\""),
+            (
+                "port = 1\nport_mapping = \"yes\"\n",
+                "c.toml:2: invalid type: string \"yes\", expected a boolean",
+            ),
             ("log = \"loud=\"\nlog = 1", "c.toml:2: duplicate key"),
             (
                 "port = 1\nlog = \"farlan=loud\"\n",

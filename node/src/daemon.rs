@@ -7,6 +7,8 @@ mod contacts;
 mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod hosting;
+mod mappings;
 mod networks;
 mod opened;
 mod ping;
@@ -49,6 +51,8 @@ use crate::{
     state::{IDENTITY, LOCK, StateDir},
 };
 use contacts::Contacts;
+use hosting::Hosting;
+use mappings::Mappings;
 use networks::Networks;
 use ping::Pings;
 use troubles::Troubles;
@@ -69,6 +73,8 @@ pub struct Settings {
     pub user: Option<String>,
     /// Supernodes from the configuration and the command line, the one of bare names first.
     pub supernodes: Vec<World>,
+    /// Whether the home's router is asked to let others in.
+    pub port_mapping: bool,
     /// Whether strangers do not learn where this node is.
     pub hide_address: bool,
     /// Whether members of its networks find this node by beacons on its own links.
@@ -91,6 +97,8 @@ pub struct Daemon {
     cards: Box<dyn Cards>,
     pings: Pings,
     troubles: Troubles,
+    mappings: Mappings,
+    hosting: Hosting,
     /// Told when somebody asks over the API that the daemon ends.
     down: Notify,
     book: Mutex<Book>,
@@ -123,6 +131,8 @@ pub struct Running {
     events: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     endpoints: JoinHandle<()>,
+    mappings: JoinHandle<()>,
+    hosting: JoinHandle<()>,
     watch: JoinHandle<()>,
     /// Ends with the card helper.
     helper: Option<pipe::Receiver>,
@@ -158,7 +168,7 @@ impl Running {
         let names = book.networks.card_names();
         let cards = KernelCards::new(key.node_id(), settings.offloads.card, helper, names)?;
         let (data_plane, events) = DataPlane::start(config, underlay)?;
-        let daemon = Daemon::new(key, port, state, book, data_plane, Box::new(cards));
+        let daemon = Daemon::new(key, port, state, book, data_plane, Box::new(cards), settings.offloads);
         let mut running = Self::take_up(Arc::new(daemon), events, sockets, settings).await?;
         let helper = pipe::Receiver::from_owned_fd(helper_ended.into());
         running.helper = Some(helper.map_err(Failure::negative)?);
@@ -178,11 +188,20 @@ impl Running {
         let server = Server::serve(sockets, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
+        let told = Arc::clone(&daemon);
+        let changed = move || {
+            told.mappings.look_again();
+            told.hosting.moved();
+        };
         let endpoints = tokio::spawn(endpoints::follow(
             daemon.data_plane.clone(),
             daemon.port,
             settings.beacon,
+            changed,
         ));
+        daemon.mappings.switch(settings.port_mapping);
+        let mappings = tokio::spawn(Arc::clone(&daemon).follow_mappings());
+        let hosting = tokio::spawn(Arc::clone(&daemon).follow_hosting());
         let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
@@ -191,6 +210,8 @@ impl Running {
             events,
             upkeep,
             endpoints,
+            mappings,
+            hosting,
             watch,
             helper: None,
         })
@@ -234,10 +255,13 @@ impl Running {
         self.events.abort();
         self.upkeep.abort();
         self.endpoints.abort();
+        self.mappings.abort();
+        self.hosting.abort();
         self.watch.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
-        if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
+        let stop = async { tokio::join!(self.daemon.stop(), self.daemon.mappings.end()) };
+        if tokio::time::timeout(STOPPING, stop).await.is_err() {
             tracing::warn!("stopping took too long; ending at once");
         }
     }
@@ -281,6 +305,7 @@ impl Daemon {
         book: Book,
         data_plane: DataPlane,
         cards: Box<dyn Cards>,
+        offloads: Offloads,
     ) -> Self {
         Self {
             key,
@@ -292,6 +317,8 @@ impl Daemon {
             cards,
             pings: Pings::default(),
             troubles: Troubles::default(),
+            mappings: Mappings::new(port),
+            hosting: Hosting::new(offloads),
             down: Notify::new(),
             book: Mutex::new(book),
         }
@@ -305,6 +332,7 @@ impl Daemon {
     /// Takes up where the last run ended: worlds, networks, contacts.
     async fn restore(&self, supernodes: Vec<World>) -> Result<(), Failure> {
         self.cards.remove_stale();
+        self.resume_hosting().await?;
         let mut book = self.book.lock().await;
         let book = &mut *book;
         book.worlds.start(&self.data_plane).await?;
@@ -341,6 +369,8 @@ impl Daemon {
             } => {
                 self.troubles.version_fits(supernode);
                 tracing::debug!(%observed, "seen by the supernode");
+                // It may be a router that started anew, or whose address outside is another one now.
+                self.mappings.look_again();
             }
             Event::RegistrationLost { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
@@ -368,6 +398,8 @@ impl Daemon {
                 path,
                 address,
             } => self.pings.answered(token, node, rtt, path, address),
+            // Asked for a supernode in this daemon, by a data plane of its own.
+            Event::Reached { .. } => {}
             Event::PingFailed { token, reason } => self.pings.failed(token, reason),
             Event::Twin { supernode, other } => self.troubles.twin(&self.state, supernode, other),
             Event::OtherVersion { node, address, version } => self.other_version_seen(node, address, version),
@@ -404,6 +436,7 @@ impl Daemon {
         // What follows takes the book itself.
         drop(book);
         self.tell_hand_set().await;
+        self.tend_hosting().await;
     }
 
     async fn save_contacts(&self, snapshot: &Snapshot) {
@@ -428,6 +461,7 @@ impl Daemon {
         if let Ok(snapshot) = snapshot {
             self.save_contacts(&snapshot).await;
         }
+        self.hosting.stop().await;
         // Whatever still holds the daemon must not keep the next one from the directory.
         self.state.release();
     }
@@ -441,7 +475,16 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 const STOPPING: Duration = Duration::from_millis(1500);
 
 /// The names of all files in a node's state directory, but for those that are being written.
-pub(crate) const STATE_FILES: [&str; 5] = [LOCK, IDENTITY, networks::FILE, worlds::FILE, contacts::FILE];
+pub(crate) const STATE_FILES: [&str; 8] = [
+    LOCK,
+    IDENTITY,
+    networks::FILE,
+    worlds::FILE,
+    contacts::FILE,
+    hosting::FILES[0],
+    hosting::FILES[1],
+    hosting::FILES[2],
+];
 
 #[cfg(test)]
 mod tests;

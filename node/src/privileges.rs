@@ -432,6 +432,7 @@ mod tests {
             port: 0,
             user: None,
             supernodes: Vec::new(),
+            port_mapping: false,
             hide_address: false,
             beacon: false,
             games: crate::games::Games::default(),

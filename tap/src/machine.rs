@@ -58,7 +58,7 @@ fn list() -> io::Result<Vec<UnderlayCard>> {
 }
 
 /// The cards that lead out of this machine, still without addresses.
-fn leading_out(replies: &[Reply]) -> io::Result<Vec<UnderlayCard>> {
+pub(crate) fn leading_out(replies: &[Reply]) -> io::Result<Vec<UnderlayCard>> {
     /// A device, what it is built on, and what holds it.
     struct Card {
         index: u32,

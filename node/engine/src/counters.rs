@@ -74,8 +74,12 @@ counters! {
     lookups_limited,
     /// Challenges not sent to endpoints that peers named or spoke from, because too many went there already.
     candidates_limited,
+    /// Questions of nodes where they are seen that were not answered, because there were too many.
+    looks_limited,
     /// Hints not sent, because there were too many.
     hints_limited,
+    /// Questions whether strangers get through that were not answered, because there were too many.
+    reach_limited,
     /// Datagrams too short, of unknown type or otherwise malformed.
     malformed_datagrams,
     /// Datagrams of another protocol version.

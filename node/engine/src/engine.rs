@@ -16,6 +16,7 @@ use crate::{
     addresses::Contests,
     anchor::Anchor,
     beacons::Beacons,
+    behaviour::Detection,
     content::PendingSeal,
     directory::Directory,
     early::Early,
@@ -29,6 +30,8 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    reach::Reach,
+    sockets::ExtraSockets,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
@@ -63,10 +66,13 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
+    pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
     pub(crate) beacons: Beacons,
     pub(crate) acquaintances: Acquaintances,
+    pub(crate) detection: Detection,
+    pub(crate) sockets: ExtraSockets,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -126,10 +132,13 @@ impl Engine {
             groups,
             contests: Contests::default(),
             pings: Pings::default(),
+            reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
             beacons: Beacons::default(),
             acquaintances: Acquaintances::default(),
+            detection: Detection::default(),
+            sockets: ExtraSockets::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -227,12 +236,14 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_reach(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
         self.tend_islands(now, out);
         self.tend_acquaintances(now);
         self.tend_beacons(now, out);
+        self.tend_detection(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -243,6 +254,7 @@ impl Engine {
             || !self.events.is_empty()
             || self.directory.is_dirty()
             || self.pings.is_fresh()
+            || self.is_reach_fresh()
             || self.traversal.is_fresh()
         {
             return Some(Time::ZERO);
@@ -256,11 +268,13 @@ impl Engine {
             self.lookups.deadline(),
             self.worlds.deadline(),
             self.contests.deadline(),
+            self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
             self.beacons.deadline(),
             self.islands_deadline(),
             self.acquaintances.deadline(),
+            self.detection.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -292,6 +306,7 @@ impl Engine {
         self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
+        out.closed.append(&mut self.sockets.take_closed());
         if self.peers.take_keys_ended() {
             wipe_stack();
         }

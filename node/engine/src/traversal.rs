@@ -41,6 +41,9 @@ const MAX_CANDIDATES: usize = 8;
 /// Of those, so many with one address: two NAT mappings are seen by two supernodes.
 const MAX_PORTS: usize = 2;
 
+/// Mapped endpoints that are taken note of: one per router.
+const MAX_MAPPED: usize = 4;
+
 /// Unacknowledged candidates are sent again after these pauses.
 const RESEND: Schedule = Schedule {
     first: Duration::from_millis(400),
@@ -82,6 +85,8 @@ pub(crate) const CANDIDATES_ACK: u32 = 1 << 30;
 pub(crate) struct Traversal {
     /// Those of its own cards.
     local: Vec<SocketAddr>,
+    /// Where its home's router lets datagrams in to it.
+    mapped: Vec<SocketAddr>,
     /// Where its supernodes see it.
     observed: BTreeMap<PeerId, SocketAddr>,
     /// Strangers are not told where this node is.
@@ -138,6 +143,21 @@ impl Traversal {
         self.aims.len()
     }
 
+    /// Those of this machine's cards.
+    pub(crate) fn local(&self) -> &[SocketAddr] {
+        &self.local
+    }
+
+    /// Where its supernodes see this node.
+    pub(crate) fn observed(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
+        self.observed.iter().map(|(id, endpoint)| (*id, *endpoint))
+    }
+
+    /// More is known of how the NAT behaves: peers are to know it, too.
+    pub(crate) fn behaviour_changed(&mut self) {
+        self.changed = true;
+    }
+
     pub(crate) fn is_fresh(&self) -> bool {
         self.changed || self.moved
     }
@@ -159,7 +179,8 @@ impl Traversal {
     /// The endpoints by which others may reach this node from outside.
     fn outside(&self) -> BTreeSet<SocketAddr> {
         let global = self.local.iter().filter(|endpoint| is_global(endpoint.ip()));
-        self.observed.values().chain(global).copied().collect()
+        let mapped = self.mapped.iter().filter(|endpoint| is_global(endpoint.ip()));
+        self.observed.values().chain(global).chain(mapped).copied().collect()
     }
 }
 
@@ -177,13 +198,27 @@ impl Peer {
 impl Engine {
     /// This machine's own underlay endpoints: the addresses of its cards, farlan's own left out, with the underlay's
     /// port. Call it at the start and whenever they change; paths are tried anew then.
-    pub fn set_local_endpoints(&mut self, _now: Time, mut endpoints: Vec<SocketAddr>) {
+    pub fn set_local_endpoints(&mut self, now: Time, mut endpoints: Vec<SocketAddr>) {
         endpoints.retain(|endpoint| is_usable(*endpoint));
         endpoints.sort_unstable();
         endpoints.dedup();
         if self.traversal.local != endpoints {
             self.traversal.moved |= !self.traversal.local.is_empty();
             self.traversal.local = endpoints;
+            self.traversal.changed = true;
+            self.detection.want(now, true);
+        }
+    }
+
+    /// Where the home's router lets datagrams in to this node from outside, by mappings. Those with an address that means
+    /// nothing to everybody, behind another NAT, are told to neighbours only. Call it whenever they change.
+    pub fn set_mapped_endpoints(&mut self, _now: Time, mut endpoints: Vec<SocketAddr>) {
+        endpoints.retain(|endpoint| is_usable(*endpoint));
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        endpoints.truncate(MAX_MAPPED);
+        if self.traversal.mapped != endpoints {
+            self.traversal.mapped = endpoints;
             self.traversal.changed = true;
         }
     }
@@ -234,13 +269,16 @@ impl Engine {
     }
 
     /// A supernode told where it sees this node.
-    pub(crate) fn observed_told(&mut self, supernode: PeerId, endpoint: SocketAddr) {
-        // Nobody else has a say in where this node is tried.
-        if !self.directory.anchors().any(|anchor| anchor == supernode) {
+    pub(crate) fn observed_told(&mut self, now: Time, supernode: PeerId, endpoint: SocketAddr) {
+        // Nobody else has a say in where this node is tried; and one that is reached through another does not see it.
+        if endpoint.ip().is_unspecified() || !self.directory.anchors().any(|anchor| anchor == supernode) {
             return;
         }
-        if self.traversal.observed.insert(supernode, endpoint) != Some(endpoint) {
+        let before = self.traversal.observed.insert(supernode, endpoint);
+        if before != Some(endpoint) {
             self.traversal.changed = true;
+            let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
+            self.detection.want(now, elsewhere);
         }
     }
 
@@ -333,20 +371,17 @@ impl Engine {
             .peers
             .get(id)
             .is_some_and(|peer| self.may_be_near(&peer.exchange.theirs));
-        let local = self
-            .traversal
-            .local
-            .iter()
-            .filter(|endpoint| near && !is_global(endpoint.ip()));
+        let mapped = &self.traversal.mapped;
+        let local = self.traversal.local.iter().chain(mapped);
+        let local = local.filter(|endpoint| near && !is_global(endpoint.ip()));
         let local = local.map(|endpoint| Candidate {
             local: true,
             endpoint: *endpoint,
         });
-        let outside = self
-            .traversal
-            .outside()
-            .into_iter()
-            .map(|endpoint| Candidate { local: false, endpoint });
+        // First what is open to everybody: behind a NAT that maps by destination the others are of no use.
+        let mut outside: Vec<SocketAddr> = self.traversal.outside().into_iter().collect();
+        outside.sort_by_key(|endpoint| !mapped.contains(endpoint));
+        let outside = outside.into_iter().map(|endpoint| Candidate { local: false, endpoint });
         capped(outside.chain(local))
     }
 

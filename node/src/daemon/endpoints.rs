@@ -12,9 +12,9 @@ use farlan_tap::{ChangeMonitor, Changes, UnderlayCard, underlay_cards};
 use super::changes::Changed;
 use crate::shell::{DataPlane, DataPlaneError, LinkCard, Request};
 
-/// Tells the data plane of this machine's endpoints as long as it lives, and of the cards for beacons, if there are to be
-/// any. `port` is the underlay's.
-pub(super) async fn follow(data_plane: DataPlane, port: u16, beacon: bool) {
+/// Tells the data plane of this machine's endpoints as long as it lives, of the cards for beacons, if there are to be
+/// any, and `others` of each change. `port` is the underlay's.
+pub(super) async fn follow(data_plane: DataPlane, port: u16, beacon: bool, others: impl Fn()) {
     let changed = watch();
     // At least what there is now is told.
     if tell(&data_plane, port, beacon).await.is_err() {
@@ -24,6 +24,7 @@ pub(super) async fn follow(data_plane: DataPlane, port: u16, beacon: bool) {
         let changed = changed?;
         loop {
             changed.next(SETTLING).await?;
+            others();
             if tell(&data_plane, port, beacon).await.is_err() {
                 return Ok(());
             }

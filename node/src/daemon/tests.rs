@@ -226,6 +226,7 @@ async fn start_with(
         port: 0,
         user: None,
         supernodes,
+        port_mapping: false,
         hide_address: false,
         beacon: false,
         games: Games::default(),
@@ -242,7 +243,15 @@ async fn start_with(
     };
     let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
     let book = Book::load(&state, Work::REQUIRED).unwrap();
-    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(cards.clone()));
+    let daemon = Daemon::new(
+        key,
+        0,
+        state,
+        book,
+        data_plane,
+        Box::new(cards.clone()),
+        Offloads::default(),
+    );
     let client = Client::new(&settings.socket);
     let sockets = Sockets::open(&settings.socket, settings.api_tcp).unwrap();
     (
@@ -282,7 +291,10 @@ async fn a_fresh_daemon_answers_and_says_what_is_missing() {
     assert_eq!(status["supernodes"], json!([]));
     assert_eq!(get(&client, "/v1/networks").await, json!([]));
     assert_eq!(get(&client, "/v1/peers").await, json!([]));
-    for (path, body) in [("/v1/join", json!({ "target": "earth" })), ("/v1/host", json!({}))] {
+    for (path, body) in [
+        ("/v1/join", json!({ "target": "earth" })),
+        ("/v1/host", json!({ "no_serve": true })),
+    ] {
         let failure = post(&client, path, body).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Negative);
         assert!(failure.message.contains("farlan supernode add LINK"), "{failure}");
@@ -738,7 +750,9 @@ impl Met {
         let (first, first_client) = start_as(&identities()[0], directories[0].path(), &cards[0]).await;
         let (second, second_client) = start_as(&identities()[2], directories[1].path(), &cards[1]).await;
         add(&first_client, world_at(port)).await;
-        let hosted = post(&first_client, "/v1/host", json!({})).await.unwrap();
+        let hosted = post(&first_client, "/v1/host", json!({ "no_serve": true }))
+            .await
+            .unwrap();
         post(&second_client, "/v1/join", json!({ "target": hosted["link"] }))
             .await
             .unwrap();
@@ -808,6 +822,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         port: 0,
         user: None,
         supernodes: Vec::new(),
+        port_mapping: false,
         hide_address: false,
         beacon: false,
         games: Games::default(),
@@ -854,6 +869,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         port: 0,
         user: None,
         supernodes: Vec::new(),
+        port_mapping: false,
         hide_address: false,
         beacon: false,
         games: Games::default(),
@@ -879,7 +895,15 @@ async fn the_goodbye_waits_for_nobody() {
     let (data_plane, mut requests) = DataPlane::channel();
     let key = identities()[0].public();
     let book = Book::load(&state, Work::REQUIRED).unwrap();
-    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(FakeCards::default()));
+    let daemon = Daemon::new(
+        key,
+        0,
+        state,
+        book,
+        data_plane,
+        Box::new(FakeCards::default()),
+        Offloads::default(),
+    );
     // Somebody changes networks, which takes long.
     let _book = daemon.book.lock().await;
     let told = async {

@@ -21,7 +21,7 @@ use farlan_engine::{Batch, BeaconCard, Cast, Received};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 /// Where beacons go.
-pub(super) const PORT: u16 = 9601;
+pub(super) const PORT: u16 = 9620;
 
 /// The IPv4 group: "`" is the first letter of the default port's number in ASCII, 96.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 96, 1);

@@ -21,7 +21,7 @@ use std::{
 };
 
 use farlan_crypto::{
-    PublicKey,
+    NodeId, PublicKey,
     random::{self, SystemRandom},
 };
 use farlan_engine::{
@@ -125,6 +125,25 @@ pub enum Request {
         world: WorldId,
         /// Who, and where.
         contacts: Vec<Contact>,
+    },
+    /// Take note of where the home's router lets datagrams in to this machine.
+    SetMappedEndpoints {
+        /// All of them.
+        endpoints: Vec<SocketAddr>,
+    },
+    /// Ask a supernode whether strangers get through; the answer comes as an event.
+    ProveReach {
+        /// Which.
+        supernode: NodeId,
+        /// To which port; 0 for the one at which the supernode sees this node.
+        port: u16,
+        /// The number by which the answer is recognised.
+        token: u64,
+    },
+    /// Keep a NAT's port open by what is sent towards an endpoint.
+    KeepOpen {
+        /// Where to; nowhere any more.
+        endpoint: Option<SocketAddr>,
     },
     /// Hide this machine's address from strangers, or do not.
     SetHideAddress {
@@ -246,6 +265,7 @@ impl DataPlane {
     pub fn start(config: Config, underlay: Underlay) -> Result<(Self, mpsc::Receiver<Event>), DataPlaneError> {
         let random = SystemRandom::from_os()?;
         let (poller, waker) = Poller::new()?;
+        let second = underlay.second_port();
         let underlay = underlay.attach()?;
         poller.add(&underlay, UNDERLAY)?;
         let (mut data_plane, requests) = Self::channel();
@@ -253,7 +273,8 @@ impl DataPlane {
         let (events, received) = mpsc::channel(EVENTS);
         thread::Builder::new().name("data-plane".into()).spawn(move || {
             ask_for_short_turns();
-            let engine = Engine::new(config, Box::new(random));
+            let mut engine = Engine::new(config, Box::new(random));
+            engine.set_second_port(second);
             Loop::new(engine, poller, underlay, requests, events).run();
         })?;
         Ok((data_plane, received))
@@ -620,6 +641,9 @@ impl Loop {
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
             Request::SetLinkCards { cards } => self.set_link_cards(now, &cards),
             Request::Remember { world, contacts } => self.engine.remember(now, world, &contacts),
+            Request::SetMappedEndpoints { endpoints } => self.engine.set_mapped_endpoints(now, endpoints),
+            Request::ProveReach { supernode, port, token } => self.engine.prove_reach(now, supernode, port, token),
+            Request::KeepOpen { endpoint } => self.engine.keep_open(now, endpoint),
             Request::SetHideAddress { hide } => self.engine.set_hide_address(hide),
             Request::Ping { target, token } => self.engine.ping(now, target, token),
             Request::Snapshot { reply } => {

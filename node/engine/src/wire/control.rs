@@ -26,12 +26,16 @@
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
 //! 25 observed     endpoint 18
+//! 30 look         token 8 | flags 1 (1: answer from the second port)
+//! 31 seen         token 8 | observed endpoint 18 | second port 2
 //! 32 twin question nonce 8 | session index 4
 //! 33 twin answer  nonce 8
 //! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
 //! 27 world        world id 16 | version 4
 //! 28 world wanted world id 16 | version 4 | offset 2
 //! 29 world piece  world id 16 | version 4 | length of the list 2 | offset 2 | length of the piece 2 | piece
+//! 40 reach        nonce 8 | port 2
+//! 41 reached      nonce 8 | endpoint 18
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
 //! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
@@ -68,6 +72,9 @@ const LOCAL: u8 = 2;
 
 /// The flag of candidates that asks for the other end's.
 const ASK: u8 = 1;
+
+/// The flag of a look that asks for the answer from the supernode's second port.
+pub(crate) const FROM_SECOND: u8 = 1;
 
 /// How a node is reached: its key, its home supernode and its relay index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +216,17 @@ pub(crate) enum Control {
     Observed {
         endpoint: SocketAddr,
     },
+    /// Where do you see me?
+    Look {
+        token: u64,
+        flags: u8,
+    },
+    Seen {
+        token: u64,
+        observed: SocketAddr,
+        /// The supernode's second port; 0 if it has none.
+        second: u16,
+    },
     /// Another machine uses the receiver's key, and is seen there.
     Twin {
         other: SocketAddr,
@@ -220,6 +238,16 @@ pub(crate) enum Control {
     },
     TwinAnswer {
         nonce: u64,
+    },
+    /// Whether strangers get through to the sender, at its address and this port; 0 for the one it is seen at.
+    Reach {
+        nonce: u64,
+        port: u16,
+    },
+    /// They do: this was sent to that endpoint by a stranger.
+    Reached {
+        nonce: u64,
+        endpoint: SocketAddr,
     },
     Homes {
         places: Vec<Place>,
@@ -277,9 +305,13 @@ impl Control {
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
             Self::Observed { .. } => 25,
+            Self::Look { .. } => 30,
+            Self::Seen { .. } => 31,
             Self::Twin { .. } => 15,
             Self::TwinQuestion { .. } => 32,
             Self::TwinAnswer { .. } => 33,
+            Self::Reach { .. } => 40,
+            Self::Reached { .. } => 41,
             Self::Homes { .. } => 26,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
@@ -397,12 +429,33 @@ impl Control {
             }
             Self::Introduce { record } => put_record(bytes, record),
             Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+            Self::Look { token, flags } => {
+                put_u64(bytes, *token);
+                bytes.push(*flags);
+            }
+            Self::Seen {
+                token,
+                observed,
+                second,
+            } => {
+                put_u64(bytes, *token);
+                put_endpoint(bytes, *observed);
+                put_u16(bytes, *second);
+            }
             Self::Twin { other } => put_endpoint(bytes, *other),
             Self::TwinQuestion { nonce, newer } => {
                 put_u64(bytes, *nonce);
                 put_u32(bytes, newer.0);
             }
             Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
+            Self::Reach { nonce, port } => {
+                put_u64(bytes, *nonce);
+                put_u16(bytes, *port);
+            }
+            Self::Reached { nonce, endpoint } => {
+                put_u64(bytes, *nonce);
+                put_endpoint(bytes, *endpoint);
+            }
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
             Self::World { world, version } => {
                 bytes.extend_from_slice(world.as_bytes());
@@ -526,6 +579,15 @@ impl Control {
             25 => Self::Observed {
                 endpoint: endpoint(reader)?,
             },
+            30 => Self::Look {
+                token: reader.u64()?,
+                flags: reader.u8()?,
+            },
+            31 => Self::Seen {
+                token: reader.u64()?,
+                observed: endpoint(reader)?,
+                second: reader.u16()?,
+            },
             15 => Self::Twin {
                 other: endpoint(reader)?,
             },
@@ -534,6 +596,14 @@ impl Control {
                 newer: SessionIndex(reader.u32()?),
             },
             33 => Self::TwinAnswer { nonce: reader.u64()? },
+            40 => Self::Reach {
+                nonce: reader.u64()?,
+                port: reader.u16()?,
+            },
+            41 => Self::Reached {
+                nonce: reader.u64()?,
+                endpoint: endpoint(reader)?,
+            },
             26 => Self::Homes {
                 places: list(reader, |reader| place(reader)?.ok_or(Malformed))?,
             },

@@ -120,6 +120,12 @@ pub(crate) fn all() -> Vec<Control> {
         Control::Observed {
             endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
         },
+        Control::Look { token: 9, flags: 1 },
+        Control::Seen {
+            token: 9,
+            observed: SocketAddr::from(([192, 0, 2, 3], 9602)),
+            second: 9601,
+        },
         Control::Twin {
             other: SocketAddr::from(([192, 0, 2, 2], 9601)),
         },
@@ -128,6 +134,11 @@ pub(crate) fn all() -> Vec<Control> {
             newer: SessionIndex(8),
         },
         Control::TwinAnswer { nonce: 7 },
+        Control::Reach { nonce: 8, port: 9601 },
+        Control::Reached {
+            nonce: 8,
+            endpoint: SocketAddr::from(([192, 0, 2, 3], 9601)),
+        },
         Control::Homes {
             places: vec![place_for_test(); 2],
         },
