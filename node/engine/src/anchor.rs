@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -16,11 +15,13 @@ use crate::{
     content::Content,
     directory::REFRESH,
     forwarding::Onward,
+    grants::{ASKED, Asking, Grants},
     handshakes::Via,
     peers::{Path, PeerId},
     places::Places,
     rates::{Meter, Prefix, Rate},
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
+    streams::{observed_by, probe_in},
     subscriptions::Subscriptions,
     wire::{
         control::{Control, Membership, NodeRecord, PADDING, Place, Query, messages},
@@ -95,6 +96,7 @@ pub(crate) struct Anchor {
     challenges: BTreeMap<PeerId, Challenge>,
     /// The port of the second socket, if there is one.
     pub(crate) second_port: Option<u16>,
+    pub(crate) grants: Grants,
 }
 
 /// A registered node.
@@ -119,6 +121,8 @@ struct Registration {
     doubted_at: Option<Time>,
     /// What it asked of where it is seen.
     looks: Meter,
+    /// What it asked of searches.
+    searches: Asking,
 }
 
 /// A new address of a node that has to prove itself.
@@ -165,6 +169,7 @@ impl Anchor {
             places: Places::new(limits.registrations.clamp(1, Limits::MOST_REGISTRATIONS)),
             challenges: BTreeMap::new(),
             second_port: None,
+            grants: Grants::default(),
         }
     }
 
@@ -184,6 +189,12 @@ impl Anchor {
     pub(crate) fn may_look(&mut self, now: Time, id: PeerId) -> bool {
         let registration = self.registrations.get_mut(&id);
         registration.is_some_and(|registration| registration.looks.take(now, &LOOKS, 1))
+    }
+
+    /// Whether a node may ask once more for a search.
+    pub(crate) fn may_ask_for_search(&mut self, now: Time, id: PeerId) -> bool {
+        let registration = self.registrations.get_mut(&id);
+        registration.is_some_and(|registration| registration.searches.take(now, &ASKED, 1))
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
@@ -345,8 +356,7 @@ impl Engine {
         let node = peer.key.node_id();
         let path = peer.path;
         let observed = match path {
-            Some(Path::Direct(leg)) => leg.endpoint,
-            Some(Path::Passed { .. }) => SocketAddr::from(([0, 0, 0, 0], 0)),
+            Some(path @ (Path::Direct(_) | Path::Passed { .. })) => observed_by(path),
             Some(Path::Relay { .. }) | None => return,
         };
         let before = match self.anchor.registrations.get_mut(&id) {
@@ -379,6 +389,7 @@ impl Engine {
                     doubted: None,
                     doubted_at: None,
                     looks: Meter::default(),
+                    searches: Asking::default(),
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()
@@ -529,7 +540,9 @@ impl Engine {
         }
         if !self.is_proved(id, via) {
             // Nothing that is larger than what came.
-            if message.len() >= PADDING || planted("amplified-challenge") {
+            // A probe is answered as such.
+            let probe = probe_in(message).is_some();
+            if (message.len() >= PADDING && !probe) || planted("amplified-challenge") {
                 self.challenge_way(now, id, via.path(), out);
             }
         } else if let Some(registration) = self.anchor.registrations.get(&id)
@@ -576,7 +589,9 @@ impl Engine {
         };
         challenges.insert(id, challenge);
         let mut messages = vec![Control::Challenge { nonce }];
-        if let Path::Direct(leg) = came {
+        if let Path::Direct(leg) = came
+            && !leg.is_stream()
+        {
             messages.push(Control::Observed { endpoint: leg.endpoint });
         }
         self.send_along(now, id, (came, None), Content::Control(&messages), out);

@@ -56,6 +56,10 @@ counters! {
     beacons_limited,
     /// Datagrams relayed for others.
     relayed,
+    /// Datagrams that came by a stream and were not for the supernode at its end to send.
+    foreign_stream,
+    /// Streams not opened because there are enough.
+    streams_refused,
     /// Datagrams not relayed: the source has no registration or another address.
     relay_unknown_source,
     /// Datagrams not relayed: the destination has no registration.
@@ -76,6 +80,18 @@ counters! {
     candidates_limited,
     /// Questions of nodes where they are seen that were not answered, because there were too many.
     looks_limited,
+    /// Searches that nodes asked for too often.
+    searches_limited,
+    /// Searches for which two nodes were told each other's address.
+    searches_granted,
+    /// Searches of this node that began, and for which a supernode told the other end's address.
+    searches_begun,
+    /// Ways that were found by trying many ports.
+    searches_found,
+    /// Ways that were found by trying the ports that the NAT was expected to pick.
+    ports_predicted,
+    /// Datagrams that tried a port in a search.
+    search_probes,
     /// Hints not sent, because there were too many.
     hints_limited,
     /// Questions whether strangers get through that were not answered, because there were too many.

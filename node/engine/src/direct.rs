@@ -12,7 +12,7 @@ use std::{collections::VecDeque, net::IpAddr, time::Duration};
 use farlan_crypto::{TAG, defects::planted};
 
 use crate::{
-    Leg, Time,
+    Leg, Socket, Time,
     mtu::PathMtu,
     wire::{control::PADDING, datagram::DATA_HEADER},
 };
@@ -41,7 +41,7 @@ pub(crate) const OPENING_TTL: u8 = 5;
 
 /// A candidate is not tried again sooner than this, however often the peer names it: it may be somebody who has nothing to
 /// do with it.
-const AGAIN: Duration = Duration::from_secs(4);
+pub(crate) const AGAIN: Duration = Duration::from_secs(4);
 
 /// Paths kept to one peer, candidates included; a candidate that did not answer makes room.
 const MAX_PATHS: usize = 16;
@@ -134,6 +134,8 @@ struct DirectPath {
     noticed: bool,
     /// Whether the peer named it.
     told: bool,
+    /// Whether it was challenged since the opening is over.
+    opened: bool,
     /// What came from there and is not answered yet: before it is proven, no more goes there than came.
     credit: Credit,
     proven: bool,
@@ -269,7 +271,7 @@ impl Direct {
 
     /// Begins to try candidates; `opening` is how long datagrams to outside endpoints are to die on the way.
     pub(crate) fn try_candidates(&mut self, now: Time, candidates: &[Leg], opening: Duration) {
-        self.opening = Some((now, opening));
+        let mut begun = false;
         for leg in candidates {
             match self.paths.iter_mut().find(|path| path.leg == *leg) {
                 Some(path) if path.proven || now.since(path.since) < AGAIN => path.told = true,
@@ -277,10 +279,30 @@ impl Direct {
                     path.told = true;
                     path.since = now;
                     path.step = 0;
+                    path.opened = false;
+                    begun = true;
                 }
-                None => self.add(DirectPath::new(*leg, now, false)),
+                None => {
+                    self.add(DirectPath::new(*leg, now, false));
+                    begun = true;
+                }
             }
         }
+        // What was being tried already goes on as it was.
+        if begun || self.opening.is_none() {
+            self.opening = Some((now, opening));
+        }
+    }
+
+    /// When this end's opening is over, if it has begun one.
+    pub(crate) fn opening_ends(&self) -> Option<Time> {
+        self.opening.map(|(since, opening)| since + opening)
+    }
+
+    /// The extra sockets that paths use, or may.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = Socket> {
+        let sockets = self.paths.iter().map(|path| path.leg.socket);
+        sockets.filter(|socket| matches!(socket, Socket::Extra(_)))
     }
 
     /// Whether a path to `leg` has proved to work.
@@ -378,13 +400,15 @@ impl Direct {
     pub(crate) fn due(&mut self, now: Time, used: Use) -> Vec<Leg> {
         let active = self.active;
         let settled = active.is_some();
+        let ends = self.opening_ends();
         let mut due = Vec::new();
         for path in &mut self.paths {
             if path.proven {
                 if path.next_probe(active, used).is_some_and(|at| at <= now) {
                     due.push(path.leg);
                 }
-            } else if path.next_step().is_some_and(|at| at <= now) {
+            } else if path.next_step(ends).is_some_and(|at| at <= now) {
+                path.opened |= ends.is_none_or(|ends| ends <= now);
                 path.step = SCHEDULE
                     .iter()
                     .position(|step| path.since + *step > now)
@@ -473,9 +497,12 @@ impl Direct {
             |path: &mut DirectPath| path.failed.is_some_and(|failed| now.since(failed.since) >= FAILED_KEPT);
         for path in self.paths.extract_if(.., forgotten) {
             // Where no supernode helps, it is all that is known.
-            self.cached.retain(|cached| *cached != path.leg);
-            self.cached.insert(0, path.leg);
-            self.cached.truncate(MAX_CACHED);
+            // An extra socket does not outlive its path.
+            if path.leg.socket == Socket::Main {
+                self.cached.retain(|cached| *cached != path.leg);
+                self.cached.insert(0, path.leg);
+                self.cached.truncate(MAX_CACHED);
+            }
         }
         failed
     }
@@ -509,6 +536,7 @@ impl Direct {
     /// The last session ended: what worked is remembered for the next one.
     pub(crate) fn session_ended(&mut self) {
         self.cached = self.known();
+        self.cached.retain(|leg| leg.socket == Socket::Main);
         self.paths.clear();
         self.active = None;
         self.opening = None;
@@ -529,7 +557,7 @@ impl Direct {
             let next = if path.proven {
                 path.next_probe(self.active, used)
             } else {
-                path.next_step()
+                path.next_step(self.opening_ends())
             };
             let waiting = path.probes.iter().find(|probe| !probe.late);
             let missed = waiting.map(|probe| probe.sent + path.patience());
@@ -549,6 +577,7 @@ impl DirectPath {
             step: 0,
             noticed,
             told: !noticed,
+            opened: false,
             credit: Credit::default(),
             proven: false,
             failed: None,
@@ -562,10 +591,13 @@ impl DirectPath {
         }
     }
 
-    /// When the next challenge of the schedule is due. Whoever was not named gets one only for what came from there.
-    fn next_step(&self) -> Option<Time> {
+    /// When the next challenge of the schedule is due, or the one at the end of the opening. Whoever was not named gets one
+    /// only for what came from there.
+    fn next_step(&self, opening_ends: Option<Time>) -> Option<Time> {
         let step = SCHEDULE.get(self.step).filter(|_| self.told || self.credit.suffices());
-        step.map(|step| self.since + *step)
+        let step = step.map(|step| self.since + *step);
+        let first = opening_ends.filter(|ends| self.told && !self.opened && *ends > self.since);
+        [step, first].into_iter().flatten().min()
     }
 
     /// When a proven path is to be probed next.

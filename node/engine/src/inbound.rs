@@ -99,6 +99,14 @@ impl Engine {
             self.other_version_received(now, via, &parsed, out);
             return None;
         }
+        if let Via::Direct(leg) = via
+            && self.role == Role::Node
+            && leg.is_stream()
+            && !self.may_come_by(leg, &parsed)
+        {
+            self.counters.foreign_stream += 1;
+            return None;
+        }
         match parsed {
             Datagram::Initiation { sender, .. } => self.initiation_received(now, via, sender, datagram, out),
             Datagram::Response { receiver, .. } => self.response_received(now, via, receiver, datagram),
@@ -170,9 +178,10 @@ impl Engine {
     /// The supernode of this node that is reached by `leg`.
     pub(crate) fn supernode_at(&self, leg: Leg) -> Option<PeerId> {
         self.directory.wanted().find(|id| {
-            self.peers
-                .get(*id)
-                .is_some_and(|peer| peer.path == Some(Path::Direct(leg)))
+            let peer = self.peers.get(*id);
+            let registration = self.directory.registrations.get(id);
+            peer.is_some_and(|peer| peer.path == Some(Path::Direct(leg)))
+                || registration.is_some_and(|registration| registration.is_also_at(leg))
         })
     }
 
@@ -190,7 +199,7 @@ impl Engine {
         let session = peer.and_then(|(id, peer)| Some((id, peer.sessions.by_index(local)?)));
         let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
             if let Via::Direct(leg) = via
-                && self.mirrored(now, leg, local, counter)
+                && self.mirrored(leg, local, counter)
             {
                 return;
             }
@@ -229,10 +238,16 @@ impl Engine {
         if self.replaced_session_heard(now, id, local, via, message, out) {
             return;
         }
+        if let (Role::Supernode, Via::Direct(leg)) = (self.role, via) {
+            self.streams.heard(now, leg);
+        }
         if self.role == Role::Supernode && self.looked(now, id, via, message, out) {
             return self.arm(id);
         }
         self.heard(now, id, (local, via), message, out);
+        if self.role == Role::Supernode && self.way_probed(now, id, via, message, out) {
+            return self.arm(id);
+        }
         // A supernode does nothing for whoever may be anybody but to challenge him.
         if self.role == Role::Supernode && !self.is_proved(id, via) {
             self.challenge_answered_in(id, via, message);
@@ -502,7 +517,24 @@ impl Engine {
                 number,
                 ask,
                 candidates,
-            } if node => self.candidates_told(now, id, local, (*number, *ask, candidates), out),
+                behaviour,
+            } if node => self.candidates_told(now, id, local, (*number, *ask, candidates, behaviour), out),
+            Control::SearchOffer {
+                number,
+                supernode,
+                technique,
+            } if node => self.search_offered(now, id, (*number, supernode), *technique, out),
+            Control::SearchStep { number, step } if node => self.search_stepped(now, id, *number, *step, out),
+            Control::SearchGranted {
+                number,
+                node: whom,
+                address,
+            } if node => {
+                self.search_granted(now, id, (*number, whom, *address), out);
+            }
+            Control::SearchWanted { number, node: whom } if !node => {
+                self.search_asked(now, id, (*number, *whom), out);
+            }
             Control::PathChallenge { token } if node => self.path_challenged(now, id, via, *token, out),
             Control::PathResponse { token, .. } if node => self.path_answered(now, id, via, *token, out),
             Control::Observed { endpoint } if node => self.observed_told(now, id, *endpoint),
@@ -537,14 +569,18 @@ impl Engine {
             } => self.world_piece(now, id, (*world, *version, *length, *offset), bytes, out),
             Control::Homes { places } if node => self.homes_told(now, id, places, out),
             Control::Introduce { record } if node => self.introduced(id, record),
-            Control::Challenge { nonce } if node => {
-                self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
-            }
+            Control::Challenge { nonce } if node => self.challenged(now, id, via, *nonce, out),
+            Control::WayAnswer { token, observed } if node => self.way_answer_told(now, id, via, (*token, *observed)),
+            // A copy of one that counted.
+            Control::Answer { .. } if !node => {}
             Control::Seen {
                 token,
                 observed,
                 second,
-            } if node => self.seen_told(now, id, (*token, *observed, *second)),
+            } if node => {
+                self.seen_told(id, (*token, *observed, *second));
+                self.search_seen(now, id, (*token, *observed), out);
+            }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),
             Control::Reach { nonce, port } if !node => self.reach_asked(now, id, via, (*nonce, *port), out),

@@ -26,7 +26,7 @@ use farlan_crypto::{
 };
 use farlan_engine::{
     Anchor, AnchorStatus, Batch, Config, Contact, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
-    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Target, Time,
+    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Target, Time, Transmit,
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
@@ -40,6 +40,7 @@ use super::{
     cards::{AttachedCard, CUT_PER_READ, Cards, FRAMES_PER_READ},
     poller::{Poller, Ready, Waker},
     scheduling::ask_for_short_turns,
+    streams::{Source, Streams},
     udp::{AttachedUnderlay, Underlay},
 };
 
@@ -222,6 +223,16 @@ shell_counters! {
     underlay_refused,
     /// Datagrams not sent because no further socket could be opened.
     underlay_no_socket,
+    /// Streams accepted.
+    streams_accepted,
+    /// Streams not accepted because there are enough, in all or of one /24 or /56.
+    streams_over_limit,
+    /// Streams ended because what came was no stream of datagrams, or nothing at all.
+    streams_malformed,
+    /// Streams ended because the other end took nothing.
+    streams_stalled,
+    /// Datagrams not sent because too much waited in their stream.
+    stream_full,
     /// Frames that a card did not take: it is down, or they are no frames.
     card_refused,
     /// Frames for a network whose card does not exist (yet).
@@ -265,6 +276,8 @@ impl DataPlane {
     pub fn start(config: Config, underlay: Underlay) -> Result<(Self, mpsc::Receiver<Event>), DataPlaneError> {
         let random = SystemRandom::from_os()?;
         let (poller, waker) = Poller::new()?;
+        let mut underlay = underlay;
+        let streams = Streams::new(underlay.take_listeners(), &poller)?;
         let second = underlay.second_port();
         let underlay = underlay.attach()?;
         poller.add(&underlay, UNDERLAY)?;
@@ -275,7 +288,7 @@ impl DataPlane {
             ask_for_short_turns();
             let mut engine = Engine::new(config, Box::new(random));
             engine.set_second_port(second);
-            Loop::new(engine, poller, underlay, requests, events).run();
+            Loop::new(engine, poller, (underlay, streams), requests, events).run();
         })?;
         Ok((data_plane, received))
     }
@@ -324,6 +337,7 @@ struct Loop {
     poller: Poller,
     underlay: AttachedUnderlay,
     beacons: BeaconSockets,
+    streams: Streams,
     cards: Cards,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Sender<Event>,
@@ -331,6 +345,8 @@ struct Loop {
     ready: Sources,
     /// Datagrams received in this turn.
     datagrams: Batch<Received>,
+    /// Datagrams received by streams.
+    streamed: Batch<Received>,
     /// Frames read from one card.
     frames: Batch<FrameLabel>,
     outbox: Outbox,
@@ -349,6 +365,8 @@ struct Sources {
     requests: bool,
     /// The readable cards, and whether each reports an error.
     cards: Vec<(NetworkHandle, bool)>,
+    /// The streams and listeners that are ready, and whether to be written to.
+    streams: Vec<(Source, bool)>,
     /// Cards of which more may be expected than one frame.
     busy: Vec<NetworkHandle>,
 }
@@ -357,7 +375,7 @@ impl Loop {
     fn new(
         engine: Engine,
         poller: Poller,
-        underlay: AttachedUnderlay,
+        (underlay, streams): (AttachedUnderlay, Streams),
         requests: mpsc::Receiver<Request>,
         events: mpsc::Sender<Event>,
     ) -> Self {
@@ -365,8 +383,10 @@ impl Loop {
             engine,
             poller,
             datagrams: underlay.batch(RECEIVES_PER_TURN),
+            streamed: Batch::default(),
             underlay,
             beacons: BeaconSockets::default(),
+            streams,
             cards: Cards::default(),
             requests,
             events,
@@ -402,6 +422,7 @@ impl Loop {
     fn turn(&mut self) -> Option<Option<oneshot::Sender<()>>> {
         self.receive_datagrams();
         self.receive_beacons();
+        self.receive_by_streams();
         self.read_cards();
         self.take_requests()
     }
@@ -411,12 +432,14 @@ impl Loop {
         let until = if self.ready.requests {
             Some(now)
         } else {
-            self.engine.next_timeout()
+            let timers = self.engine.next_timeout().into_iter();
+            timers.chain(self.streams.deadline()).min()
         };
         self.ready.underlay = false;
         self.ready.beacons = false;
         self.ready.extras.clear();
         self.ready.cards.clear();
+        self.ready.streams.clear();
         self.watch_opened();
         for ready in self.poller.wait(now, until)? {
             match *ready {
@@ -426,6 +449,13 @@ impl Loop {
                 Ready::Readable(extra @ FIRST_EXTRA..=LAST_EXTRA) | Ready::Broken(extra @ FIRST_EXTRA..=LAST_EXTRA) => {
                     self.ready.extras.extend(u16::try_from(extra - FIRST_EXTRA));
                 }
+                Ready::Readable(number) | Ready::Broken(number) | Ready::Writable(number)
+                    if let Some(source) = Source::of(number) =>
+                {
+                    let writable = matches!(ready, Ready::Writable(_));
+                    self.ready.streams.push((source, writable));
+                }
+                Ready::Writable(_) => {}
                 Ready::Readable(card) => self
                     .ready
                     .cards
@@ -475,11 +505,9 @@ impl Loop {
         if !self.datagrams.is_empty() {
             self.engine
                 .handle_datagrams(self.now(), &mut self.datagrams, &mut self.outbox);
-            let onward = self
-                .datagrams
-                .onward()
-                .map(|(transmit, datagram)| (*transmit, datagram));
-            self.underlay.send_all(onward, &mut self.counters);
+            let onward = self.datagrams.onward();
+            let onward = onward.map(|(transmit, datagram)| (*transmit, datagram));
+            send_all(onward, (&mut self.underlay, &mut self.streams), &mut self.counters);
             self.flush();
             self.datagrams.clear();
         }
@@ -509,6 +537,56 @@ impl Loop {
         }
         let possible = self.beacons.set_cards(cards);
         self.engine.set_beacon_cards(now, possible);
+    }
+
+    /// Step 2 for streams: the same, and those that are new, stand now or have ended.
+    fn receive_by_streams(&mut self) {
+        if self.ready.streams.is_empty() {
+            return;
+        }
+        let mut ready = std::mem::take(&mut self.ready.streams);
+        let now = self.now();
+        for (source, writable) in ready.drain(..) {
+            match source {
+                Source::Listener(position) => {
+                    self.streams.accept(now, position, &self.poller, &mut self.counters);
+                }
+                Source::Stream(number) if writable => self.streams.writable(now, number, &self.poller),
+                Source::Stream(number) => self.streams.receive(number, &mut self.streamed, &mut self.counters),
+            }
+            if self.streamed.bytes() >= BYTES_PER_TURN {
+                self.take_streamed();
+            }
+        }
+        self.ready.streams = ready;
+        self.take_streamed();
+    }
+
+    fn take_streamed(&mut self) {
+        self.tell_of_streams();
+        if self.streamed.is_empty() {
+            return;
+        }
+        self.engine
+            .handle_datagrams(self.now(), &mut self.streamed, &mut self.outbox);
+        let onward = self.streamed.onward();
+        let onward = onward.map(|(transmit, datagram)| (*transmit, datagram));
+        send_all(onward, (&mut self.underlay, &mut self.streams), &mut self.counters);
+        self.flush();
+        self.streamed.clear();
+    }
+
+    /// Tells the engine which streams stand and which have ended.
+    fn tell_of_streams(&mut self) {
+        let now = self.now();
+        for (number, stands) in self.streams.take_news() {
+            if stands {
+                self.engine.stream_opened(now, number);
+            } else {
+                self.engine.stream_closed(now, number);
+            }
+            self.requested = true;
+        }
     }
 
     /// Step 3: each card's frames leave before the next card is read, while they are in the processor's cache.
@@ -579,6 +657,8 @@ impl Loop {
 
     /// Step 5, if it is time: timers, retries, queued public-key work.
     fn chores(&mut self, now: Time) {
+        self.streams.tend(now, &self.poller, &mut self.counters);
+        self.tell_of_streams();
         if self.requested || self.engine.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.requested = false;
             self.engine.handle_timeout(now, &mut self.outbox);
@@ -590,10 +670,12 @@ impl Loop {
     /// Datagrams to the underlay, frames to the cards, events to whoever listens.
     fn flush(&mut self) {
         let datagrams = self.outbox.datagrams.iter();
-        self.underlay.send_all(
-            datagrams.map(|(transmit, datagram)| (*transmit, datagram)),
-            &mut self.counters,
-        );
+        let datagrams = datagrams.map(|(transmit, datagram)| (*transmit, datagram));
+        send_all(datagrams, (&mut self.underlay, &mut self.streams), &mut self.counters);
+        self.streams.flush(self.now(), &self.poller);
+        for (number, address) in self.outbox.opens.drain(..) {
+            self.streams.open(number, address, &self.poller);
+        }
         self.cards.write_all(&self.outbox.frames, &mut self.counters);
         for (cast, beacon) in self.outbox.beacons.iter() {
             if let Err(error) = self.beacons.send(self.underlay.as_fd(), *cast, beacon) {
@@ -607,7 +689,10 @@ impl Loop {
             }
         }
         for socket in self.outbox.closed.drain(..) {
-            self.underlay.close(socket);
+            match socket {
+                Socket::Stream(number) => self.streams.close(number),
+                Socket::Main | Socket::Extra(_) => self.underlay.close(socket),
+            }
         }
         self.outbox.clear();
     }
@@ -684,6 +769,7 @@ impl Loop {
             counters: self.engine.counters(),
             shell: ShellCounters {
                 underlay_overrun: self.underlay.overrun().into(),
+                stream_full: self.streams.full(),
                 ..self.counters
             },
         }
@@ -711,6 +797,22 @@ impl Loop {
     fn now(&self) -> Time {
         Time::ZERO + self.origin.elapsed()
     }
+}
+
+/// Hands datagrams over to the socket or stream by which each leaves.
+fn send_all<'a>(
+    datagrams: impl Iterator<Item = (Transmit, &'a [u8])>,
+    (underlay, streams): (&mut AttachedUnderlay, &mut Streams),
+    counters: &mut ShellCounters,
+) {
+    let underlaid = datagrams.filter(|(transmit, datagram)| match transmit.destination.socket {
+        Socket::Stream(number) => {
+            streams.send(number, datagram);
+            false
+        }
+        Socket::Main | Socket::Extra(_) => true,
+    });
+    underlay.send_all(underlaid, counters);
 }
 
 /// The underlay's number in the poller; a card's is that of its network.

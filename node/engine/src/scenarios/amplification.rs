@@ -100,6 +100,7 @@ impl World {
         let anchor = Anchor {
             key: self.lab.key(target),
             addresses: vec![self.lab.hosts[target].address],
+            streams: Vec::new(),
         };
         let now = self.lab.now;
         self.lab.hosts[stranger]
@@ -279,6 +280,7 @@ fn each_control(world: &World) -> Vec<Control> {
             number: 1000,
             ask: true,
             candidates: vec![named; 1],
+            behaviour: crate::Behaviour::default(),
         },
         Control::MembersAck {
             member_key: network.member_key,
@@ -419,6 +421,7 @@ fn an_authenticated_peer_that_names_a_victim_again_and_again_aims_ten_datagrams_
             number: 5000 + round,
             ask: true,
             candidates: candidates.collect(),
+            behaviour: crate::Behaviour::default(),
         };
         world.lab.tell(hostile, &key, message);
         world.lab.run_seconds(1);
