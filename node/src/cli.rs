@@ -375,6 +375,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         user: Some(config.user).filter(|user| !user.is_empty()),
         port_mapping: config.port_mapping,
         hide_address: config.hide_address,
+        beacon: config.beacon,
         games: config.strangers.games,
         offloads: config.offloads,
         supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),

@@ -77,6 +77,8 @@ pub struct Settings {
     pub port_mapping: bool,
     /// Whether strangers do not learn where this node is.
     pub hide_address: bool,
+    /// Whether members of its networks find this node by beacons on its own links.
+    pub beacon: bool,
     /// Which listed games strangers may reach.
     pub games: Games,
     /// Which offloads may be used.
@@ -191,7 +193,12 @@ impl Running {
             told.mappings.look_again();
             told.hosting.moved();
         };
-        let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port, changed));
+        let endpoints = tokio::spawn(endpoints::follow(
+            daemon.data_plane.clone(),
+            daemon.port,
+            settings.beacon,
+            changed,
+        ));
         daemon.mappings.switch(settings.port_mapping);
         let mappings = tokio::spawn(Arc::clone(&daemon).follow_mappings());
         let hosting = tokio::spawn(Arc::clone(&daemon).follow_hosting());
@@ -336,9 +343,12 @@ impl Daemon {
         book.worlds.put_first(&first);
         self.rejoin(book).await?;
         self.write_down(book);
-        for (world, peers) in book.contacts.by_world() {
+        for (world, contacts) in book.contacts.by_world() {
             if book.worlds.find(world).is_some() {
+                let lately = contacts.iter().filter(|contact| contact.lately);
+                let peers = lately.map(|contact| contact.key).collect();
                 self.data_plane.send(Request::Greet { world, peers }).await?;
+                self.data_plane.send(Request::Remember { world, contacts }).await?;
             }
         }
         Ok(())

@@ -110,6 +110,17 @@ pub enum JoinError {
     UnknownWorld(WorldId),
 }
 
+/// A peer of an earlier run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Its key.
+    pub key: PublicKey,
+    /// Where it answered straight, the latest first.
+    pub endpoints: Vec<SocketAddr>,
+    /// Whether it was heard in the last minutes of that run.
+    pub lately: bool,
+}
+
 /// A supernode with its addresses resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
@@ -300,7 +311,7 @@ pub struct NetworkStatus {
     pub ipv4: Option<Ipv4Addr>,
     /// Whether an IPv4 address is still being claimed.
     pub ipv4_pending: bool,
-    /// How many members the supernode counts, this node among them; 0 until it answered.
+    /// How many members the supernode counts, or were met where it does not tell all, this node among them; 0 until one of both is known.
     pub members: u32,
 }
 
@@ -321,6 +332,8 @@ pub struct PeerStatus {
     pub rtt: Option<Duration>,
     /// How long ago something sealed came from it, if ever.
     pub heard: Option<Duration>,
+    /// Where it answered straight, the latest first, as far as that may be so again later.
+    pub endpoints: Vec<SocketAddr>,
     /// The common networks, with its addresses there.
     pub networks: Vec<PeerNetwork>,
 }

@@ -46,6 +46,14 @@ counters! {
     messages_cut,
     /// Messages given up because fragments of them did not come in time or did not fit together.
     fragments_lost,
+    /// Beacons sent, one a link and family.
+    beacons_sent,
+    /// Beacons of members of networks in common.
+    beacons_recognised,
+    /// Beacons in which there is no network of this node.
+    beacons_foreign,
+    /// Beacons not looked at, or not answered, because there were too many.
+    beacons_limited,
     /// Datagrams relayed for others.
     relayed,
     /// Datagrams that came by a stream and were not for the supernode at its end to send.

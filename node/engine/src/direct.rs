@@ -260,6 +260,15 @@ impl Direct {
         known
     }
 
+    /// Takes note of where the peer answered before, of an earlier run or before it was forgotten.
+    pub(crate) fn recall(&mut self, legs: &[Leg]) {
+        for leg in legs {
+            if !self.cached.contains(leg) && self.cached.len() < MAX_CACHED {
+                self.cached.push(*leg);
+            }
+        }
+    }
+
     /// Begins to try candidates; `opening` is how long datagrams to outside endpoints are to die on the way.
     pub(crate) fn try_candidates(&mut self, now: Time, candidates: &[Leg], opening: Duration) {
         let mut begun = false;

@@ -318,6 +318,14 @@ impl Directory {
         list.filter(|id| self.relay_index(*id).is_some())
     }
 
+    /// Since when no supernode of a world answers: none while one has registered this node and keeps it not waiting.
+    pub(crate) fn silent_since(&self, world: &WorldId) -> Option<Time> {
+        let requests = self.registered(world).filter_map(|id| self.registrations.get(&id));
+        let since = requests.map(|registration| registration.request.as_ref().map(|request| request.since));
+        // The least is one that keeps nobody waiting.
+        since.min().unwrap_or(Some(Time::ZERO))
+    }
+
     pub(crate) fn request_number(&mut self) -> u32 {
         self.next_request = self.next_request.wrapping_add(1);
         self.next_request

@@ -12,8 +12,10 @@ use rand_core::{CryptoRng, Rng as _};
 use crate::{
     AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox, PathKind,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    acquaintances::{Acquaintances, answered_at},
     addresses::Contests,
     anchor::Anchor,
+    beacons::Beacons,
     behaviour::Detection,
     content::PendingSeal,
     directory::Directory,
@@ -69,6 +71,8 @@ pub struct Engine {
     pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) beacons: Beacons,
+    pub(crate) acquaintances: Acquaintances,
     pub(crate) detection: Detection,
     pub(crate) sockets: ExtraSockets,
     pub(crate) searches: Searches,
@@ -135,6 +139,8 @@ impl Engine {
             reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
+            beacons: Beacons::default(),
+            acquaintances: Acquaintances::default(),
             detection: Detection::default(),
             sockets: ExtraSockets::default(),
             searches: Searches::default(),
@@ -184,7 +190,8 @@ impl Engine {
             return Err(JoinError::UnknownWorld(join.world));
         }
         let (world, greet) = (join.world, join.greet.clone());
-        let handle = self.networks.add(join, &self.node_id)?;
+        let handle = self.networks.add(now, join, &self.node_id)?;
+        self.begin_beacons(now);
         self.memberships_changed(&world);
         self.offer_everywhere(now);
         self.greet(now, world, &greet);
@@ -239,6 +246,9 @@ impl Engine {
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
+        self.tend_islands(now, out);
+        self.tend_acquaintances(now);
+        self.tend_beacons(now, out);
         self.streams.tend(now);
         self.tend_detection(now, out);
         self.tend_search(now, out);
@@ -269,6 +279,9 @@ impl Engine {
             self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
+            self.beacons.deadline(),
+            self.islands_deadline(),
+            self.acquaintances.deadline(),
             self.streams.deadline(),
             self.detection.deadline(),
             self.searches.deadline(),
@@ -449,6 +462,10 @@ impl Engine {
             for member in network.listed() {
                 found.entry(member.key.node_id()).or_insert(member.key);
             }
+            let met = Some(network).filter(|network| !network.list_complete());
+            for member in met.iter().flat_map(|network| network.met.members().values()) {
+                found.entry(member.key.node_id()).or_insert(member.key);
+            }
         }
         for (_, peer) in self
             .peers
@@ -491,6 +508,7 @@ impl Engine {
             tcp: envelope.is_some_and(|envelope| envelope.destination.is_stream()),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
+            endpoints: peer.map(answered_at).unwrap_or_default(),
             networks: networks.collect(),
         }
     }

@@ -169,6 +169,8 @@ impl Engine {
                 }
             }
             Datagram::Hint(unknown) => self.hinted(now, via, unknown, out),
+            // Those that count come to the group (`handle_beacons`).
+            Datagram::Beacon(_) => self.counters.beacons_foreign += 1,
         }
         None
     }
@@ -604,6 +606,9 @@ impl Engine {
             return;
         }
         self.end_sessions(id, out);
+        if let Some(node) = self.peers.get(id).map(|peer| peer.key.node_id()) {
+            self.note_left(&node, &[]);
+        }
         if self.role == Role::Supernode {
             self.end_registration(now, id, true, out);
         } else if self.peers.get(id).is_some_and(|peer| peer.supernode) {

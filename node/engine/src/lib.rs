@@ -10,11 +10,13 @@
 
 #![forbid(unsafe_code)]
 
+mod acquaintances;
 mod addresses;
 mod aims;
 mod anchor;
 mod api;
 mod batch;
+mod beacons;
 mod behaviour;
 mod bridging;
 mod claimed;
@@ -36,6 +38,7 @@ mod handshakes;
 mod hints;
 mod homes;
 mod inbound;
+mod islands;
 mod lanes;
 mod learned;
 mod leg;
@@ -76,10 +79,11 @@ mod work;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
-    PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
+    Anchor, AnchorStatus, Config, Contact, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus,
+    PathKind, PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
+pub use beacons::{BeaconCard, Cast};
 pub use behaviour::{Behaviour, Filtering, Mapping, Ports};
 pub use counters::Counters;
 pub use engine::Engine;

@@ -12,6 +12,7 @@ use farlan_netconf::NodePrefix;
 
 use crate::{
     Leg, NetworkHandle, Time,
+    beacons::Near,
     direct::{Direct, Use},
     handshakes::{HalfOpen, Outgoing},
     mtu::PathMtu,
@@ -86,6 +87,8 @@ pub(crate) struct Peer {
     pub(crate) path: Option<Path>,
     /// The direct paths to it.
     pub(crate) direct: Direct,
+    /// Where it is on a link of this machine, as its beacons say.
+    pub(crate) near: Option<Near>,
     /// The path MTU over the relay.
     pub(crate) relay_mtu: PathMtu,
     /// The number of the message cut last.
@@ -134,6 +137,7 @@ impl Peer {
             half_open: Vec::new(),
             path: None,
             direct: Direct::default(),
+            near: None,
             relay_mtu: PathMtu::default(),
             cut: 0,
             exchange: Exchange::default(),

@@ -195,6 +195,16 @@ impl Traversal {
         self.observed.remove(&supernode);
     }
 
+    /// Whether a private address may be of a local network that this machine is in, as far as its own addresses tell:
+    /// a network is seldom larger than the first 16 bits of an IPv4 address and the first 64 of an IPv6 address say.
+    pub(crate) fn is_like_own(&self, address: IpAddr) -> bool {
+        self.local.iter().any(|own| match (own.ip(), address) {
+            (IpAddr::V4(own), IpAddr::V4(address)) => own.octets()[..2] == address.octets()[..2],
+            (IpAddr::V6(own), IpAddr::V6(address)) => own.octets()[..8] == address.octets()[..8],
+            _ => false,
+        })
+    }
+
     /// The endpoints by which others may reach this node from outside.
     fn outside(&self) -> BTreeSet<SocketAddr> {
         let global = self.local.iter().filter(|endpoint| is_global(endpoint.ip()));
@@ -268,14 +278,18 @@ impl Engine {
     /// Whether a peer is not to know where this node is.
     fn is_hidden_from(&self, peer: &Peer) -> bool {
         let mut shared = peer.up.iter().filter_map(|handle| self.networks.get(*handle));
-        self.traversal.hide_address && !peer.supernode && shared.all(|network| network.policy == Policy::Strangers)
+        let near_friend = peer.up.is_empty() && peer.near.is_some_and(|near| near.friend);
+        let strangers = !near_friend && shared.all(|network| network.policy == Policy::Strangers);
+        self.traversal.hide_address && !peer.supernode && strangers
     }
 
     /// Whether a handshake that came straight by `leg` may be answered from there. Who hides does not let himself be
     /// found by trying all addresses; friends find him over the relay.
     pub(crate) fn may_answer_straight(&self, key: &PublicKey, leg: Leg) -> bool {
         let peer = self.peers.by_node(&key.node_id()).and_then(|id| self.peers.get(id));
-        !self.traversal.hide_address || peer.is_some_and(|peer| peer.supernode || peer.direct.known().contains(&leg))
+        let near = |peer: &Peer| peer.near.is_some_and(|near| near.friend && near.leg == leg);
+        let may = |peer: &Peer| peer.supernode || near(peer) || peer.direct.known().contains(&leg);
+        !self.traversal.hide_address || peer.is_some_and(may)
     }
 
     /// Whether this node's address is hidden from strangers.

@@ -14,6 +14,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     sync::Arc,
     thread,
     time::Instant,
@@ -24,7 +25,7 @@ use farlan_crypto::{
     random::{self, SystemRandom},
 };
 use farlan_engine::{
-    Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
+    Anchor, AnchorStatus, Batch, Config, Contact, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
     NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Target, Time, Transmit,
 };
 use farlan_netconf::{World, WorldId};
@@ -35,6 +36,7 @@ use tokio::sync::{
 };
 
 use super::{
+    beacon::{BeaconSockets, LinkCard},
     cards::{AttachedCard, CUT_PER_READ, Cards, FRAMES_PER_READ},
     poller::{Poller, Ready, Waker},
     scheduling::ask_for_short_turns,
@@ -112,6 +114,18 @@ pub enum Request {
     SetLocalEndpoints {
         /// All of them, with the underlay's port.
         endpoints: Vec<SocketAddr>,
+    },
+    /// Send and hear beacons by these cards.
+    SetLinkCards {
+        /// All that there are.
+        cards: Vec<LinkCard>,
+    },
+    /// Call peers of an earlier run where they answered.
+    Remember {
+        /// The world in which they were met.
+        world: WorldId,
+        /// Who, and where.
+        contacts: Vec<Contact>,
     },
     /// Take note of where the home's router lets datagrams in to this machine.
     SetMappedEndpoints {
@@ -322,6 +336,7 @@ struct Loop {
     engine: Engine,
     poller: Poller,
     underlay: AttachedUnderlay,
+    beacons: BeaconSockets,
     streams: Streams,
     cards: Cards,
     requests: mpsc::Receiver<Request>,
@@ -344,6 +359,7 @@ struct Loop {
 #[derive(Debug, Default)]
 struct Sources {
     underlay: bool,
+    beacons: bool,
     /// The readable extra sockets.
     extras: Vec<u16>,
     requests: bool,
@@ -369,6 +385,7 @@ impl Loop {
             datagrams: underlay.batch(RECEIVES_PER_TURN),
             streamed: Batch::default(),
             underlay,
+            beacons: BeaconSockets::default(),
             streams,
             cards: Cards::default(),
             requests,
@@ -404,6 +421,7 @@ impl Loop {
     /// Steps 2 to 4. When the thread is to end, returns who wants to be told, if anybody.
     fn turn(&mut self) -> Option<Option<oneshot::Sender<()>>> {
         self.receive_datagrams();
+        self.receive_beacons();
         self.receive_by_streams();
         self.read_cards();
         self.take_requests()
@@ -418,6 +436,7 @@ impl Loop {
             timers.chain(self.streams.deadline()).min()
         };
         self.ready.underlay = false;
+        self.ready.beacons = false;
         self.ready.extras.clear();
         self.ready.cards.clear();
         self.ready.streams.clear();
@@ -426,6 +445,7 @@ impl Loop {
             match *ready {
                 Ready::Woken => self.ready.requests = true,
                 Ready::Readable(UNDERLAY) | Ready::Broken(UNDERLAY) => self.ready.underlay = true,
+                Ready::Readable(BEACONS) | Ready::Broken(BEACONS) => self.ready.beacons = true,
                 Ready::Readable(extra @ FIRST_EXTRA..=LAST_EXTRA) | Ready::Broken(extra @ FIRST_EXTRA..=LAST_EXTRA) => {
                     self.ready.extras.extend(u16::try_from(extra - FIRST_EXTRA));
                 }
@@ -491,6 +511,32 @@ impl Loop {
             self.flush();
             self.datagrams.clear();
         }
+    }
+
+    /// The beacons that have come.
+    fn receive_beacons(&mut self) {
+        if !self.ready.beacons {
+            return;
+        }
+        self.beacons.receive(&mut self.datagrams);
+        self.engine
+            .handle_beacons(self.now(), &self.datagrams, &mut self.outbox);
+        self.datagrams.clear();
+        self.flush();
+    }
+
+    /// Sends beacons by these cards from now on, and hears them. The sockets are opened when there are cards first.
+    fn set_link_cards(&mut self, now: Time, cards: &[LinkCard]) {
+        if self.beacons.descriptors().next().is_none() && !cards.is_empty() {
+            self.beacons = BeaconSockets::open();
+            for socket in self.beacons.descriptors() {
+                if let Err(error) = self.poller.add(socket, BEACONS) {
+                    tracing::debug!(%error, "cannot wait for beacons");
+                }
+            }
+        }
+        let possible = self.beacons.set_cards(cards);
+        self.engine.set_beacon_cards(now, possible);
     }
 
     /// Step 2 for streams: the same, and those that are new, stand now or have ended.
@@ -631,6 +677,12 @@ impl Loop {
             self.streams.open(number, address, &self.poller);
         }
         self.cards.write_all(&self.outbox.frames, &mut self.counters);
+        for (cast, beacon) in self.outbox.beacons.iter() {
+            if let Err(error) = self.beacons.send(self.underlay.as_fd(), *cast, beacon) {
+                tracing::debug!(?cast, %error, "a beacon was not sent");
+                self.counters.underlay_refused += 1;
+            }
+        }
         for event in self.outbox.events.drain(..) {
             if self.events.try_send(event).is_err() {
                 self.counters.events_dropped += 1;
@@ -672,6 +724,8 @@ impl Loop {
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
+            Request::SetLinkCards { cards } => self.set_link_cards(now, &cards),
+            Request::Remember { world, contacts } => self.engine.remember(now, world, &contacts),
             Request::SetMappedEndpoints { endpoints } => self.engine.set_mapped_endpoints(now, endpoints),
             Request::ProveReach { supernode, port, token } => self.engine.prove_reach(now, supernode, port, token),
             Request::KeepOpen { endpoint } => self.engine.keep_open(now, endpoint),
@@ -763,6 +817,9 @@ fn send_all<'a>(
 
 /// The underlay's number in the poller; a card's is that of its network.
 const UNDERLAY: u64 = 1 << 32;
+
+/// The number of the sockets of beacons.
+const BEACONS: u64 = UNDERLAY + 1;
 
 /// The numbers of the extra sockets, of which [`Socket::Extra`] counts.
 const FIRST_EXTRA: u64 = 2 << 32;

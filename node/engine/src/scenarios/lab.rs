@@ -44,6 +44,8 @@ pub(super) struct Host {
     pub(super) address: SocketAddr,
     /// Its address on a LAN it shares with every other host that has one.
     pub(super) inside: Option<SocketAddr>,
+    /// The link on which it hears the beacons of all others on it.
+    pub(super) link: Option<u8>,
     /// The NAT behind which it is; its address is the NAT's then.
     pub(super) nat: Option<Nat>,
     /// Its extra sockets that are open.
@@ -211,6 +213,7 @@ impl Lab {
             engine,
             address: SocketAddr::from(([10, 0, 0, u8::try_from(place + 1).unwrap()], 9600)),
             inside: None,
+            link: None,
             nat: None,
             extras: BTreeSet::new(),
             frames: Vec::new(),
@@ -279,6 +282,20 @@ impl Lab {
             greet: greet.to_vec(),
         };
         self.hosts[place].engine.join(self.now, join).unwrap()
+    }
+
+    /// Puts a host on a link, where it sends beacons.
+    pub(super) fn plug(&mut self, place: Place, link: u8) {
+        self.hosts[place].link = Some(link);
+        let card = crate::BeaconCard {
+            index: 2,
+            ipv4: true,
+            ipv6: false,
+        };
+        let (now, address) = (self.now, self.hosts[place].address);
+        let engine = &mut self.hosts[place].engine;
+        engine.set_local_endpoints(now, vec![address]);
+        engine.set_beacon_cards(now, vec![card]);
     }
 
     /// Opens all ports of the machine at `place` to strangers.
@@ -358,6 +375,24 @@ impl Lab {
                 bytes: bytes.to_vec(),
             });
         }
+        let (from, link) = (host.address, host.link);
+        let others = |host: &&Host| link.is_some() && host.link == link && host.address != from;
+        let others: Vec<SocketAddr> = self.hosts.iter().filter(others).map(|host| host.address).collect();
+        for ((_, beacon), to) in out
+            .beacons
+            .iter()
+            .flat_map(|beacon| others.iter().map(move |to| (beacon, *to)))
+        {
+            self.passing.push_back(Passing {
+                arrives: self.now + DELAY,
+                from,
+                to,
+                ttl: None,
+                stream: None,
+                bytes: beacon.to_vec(),
+            });
+        }
+        let host = &mut self.hosts[place];
         for (label, frame) in out.frames.iter() {
             host.frames.push((label.network, frame.to_vec()));
             host.labels.push(*label);
@@ -469,6 +504,17 @@ impl Lab {
             return;
         }
         let mut out = Outbox::default();
+        let (mut beacons, mut datagrams) = (Batch::default(), Batch::default());
+        for (label, datagram) in batch.iter() {
+            let is_beacon = datagram.first() == Some(&10) && self.hosts[place].link.is_some();
+            let batch = if is_beacon { &mut beacons } else { &mut datagrams };
+            batch.push(*label, datagram);
+        }
+        if !beacons.is_empty() {
+            self.hosts[place].engine.handle_beacons(self.now, &beacons, &mut out);
+            self.take(place, &mut out);
+        }
+        let batch = if beacons.is_empty() { batch } else { &mut datagrams };
         self.hosts[place].engine.handle_datagrams(self.now, batch, &mut out);
         for (transmit, bytes) in batch.onward() {
             out.datagrams.push(*transmit, bytes);

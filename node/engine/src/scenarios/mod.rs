@@ -10,6 +10,7 @@ mod ethernet;
 mod gate;
 mod handshakes;
 mod hijack;
+mod islands;
 mod lab;
 mod limits;
 mod memory;
