@@ -637,7 +637,7 @@ impl Underlay {
                 Some(&Place::Nat(index)) => {
                     let nat = &mut self.nats[index];
                     let inside = if hairpin == Some(index) {
-                        nat.hairpin(at, destination.port())
+                        nat.hairpin(at, destination.port(), source)
                     } else {
                         nat.inbound(at, destination.port(), source)
                     };
