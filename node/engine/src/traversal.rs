@@ -133,11 +133,6 @@ impl Exchange {
         self.their_number.map(|_| self.their_behaviour)
     }
 
-    /// How many rounds found nothing.
-    pub(crate) fn fruitless(&self) -> usize {
-        self.rounds.saturating_sub(1)
-    }
-
     /// What the other end told.
     pub(crate) fn theirs(&self) -> &[Candidate] {
         &self.theirs
@@ -484,11 +479,13 @@ impl Engine {
         exchange.their_number = Some((local, number));
         let usable = candidates.iter().filter(|candidate| is_usable(candidate.endpoint));
         let theirs = capped(usable.copied());
-        let changed = exchange.theirs != theirs || exchange.their_behaviour != *behaviour;
+        let elsewhere = exchange.theirs != theirs;
+        let changed = elsewhere || exchange.their_behaviour != *behaviour;
         exchange.theirs = theirs;
         exchange.their_behaviour = *behaviour;
-        exchange.searches.candidates_came(now, changed);
+        exchange.searches.candidates_came(now, elsewhere, changed);
         self.try_candidates(now, id);
+        self.tend_search(now, out);
         // What both know now may make them neighbours, which is worth another message.
         let current = self.own_candidates(id);
         let Some(peer) = self.peers.get(id) else { return };

@@ -12,7 +12,7 @@
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
 //!  8 candidates   number 4 | flags 1 (1: send yours) | count 1 | count × (kind 1 (1: outside; 2: local) | endpoint 18)
-//!                 | behaviour 1 (bits 0-1: mapping; 2-3: filter; 4-5: ports)
+//!                 | behaviour 1 (bits 0-1: mapping; 2-3: filter; 4-6: ports)
 //!  9 path challenge  token 8
 //! 10 path response   token 8 | endpoint the challenge came from 18
 //! 12 search offer number 4 | supernode's node id 16 | technique 1 (1: birthday, 2: predicted, 3: both predicted, 4: either)
@@ -789,10 +789,11 @@ pub(crate) fn behaviour_code(behaviour: &Behaviour) -> u8 {
         Filtering::ByPort => 2,
     };
     let ports = match behaviour.ports {
-        Ports::Unknown | Ports::Changed => 0,
+        Ports::Unknown => 0,
         Ports::Kept => 1,
         Ports::Sequential { .. } => 2,
         Ports::Random => 3,
+        Ports::Changed => 4,
     };
     mapping | filtering << 2 | ports << 4
 }
@@ -810,10 +811,11 @@ fn behaviour_of(code: u8) -> Behaviour {
             2 => Filtering::ByPort,
             _ => Filtering::Unknown,
         },
-        ports: match code >> 4 & 3 {
+        ports: match code >> 4 & 7 {
             1 => Ports::Kept,
             2 => Ports::Sequential { stride: 1 },
             3 => Ports::Random,
+            4 => Ports::Changed,
             _ => Ports::Unknown,
         },
         ..Behaviour::default()
