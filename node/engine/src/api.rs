@@ -115,8 +115,10 @@ pub enum JoinError {
 pub struct Anchor {
     /// Its key.
     pub key: PublicKey,
-    /// Where it can be reached, in order of preference.
+    /// Where it can be reached over UDP, in order of preference.
     pub addresses: Vec<SocketAddr>,
+    /// Where it takes streams, in order of preference.
+    pub streams: Vec<SocketAddr>,
 }
 
 /// Whom to ping.
@@ -269,6 +271,8 @@ pub struct SupernodeStatus {
     pub world: WorldId,
     /// The endpoint in use.
     pub address: Option<SocketAddr>,
+    /// Whether the way there leads over a stream, because UDP is blocked or starved.
+    pub tcp: bool,
     /// Whether it registered this node.
     pub registered: bool,
     /// Whether it is the home: where others reach this node.
@@ -311,6 +315,8 @@ pub struct PeerStatus {
     pub path: Option<PathKind>,
     /// The underlay endpoint in use, on a relay the supernode's.
     pub address: Option<SocketAddr>,
+    /// Whether the way to that supernode leads over a stream.
+    pub tcp: bool,
     /// Smoothed round trip, once measured.
     pub rtt: Option<Duration>,
     /// How long ago something sealed came from it, if ever.

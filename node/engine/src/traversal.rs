@@ -298,6 +298,11 @@ impl Engine {
         }
     }
 
+    /// A supernode does not see this node any more, since nothing gets through to it over UDP.
+    pub(crate) fn seen_nowhere(&mut self, supernode: PeerId) {
+        self.traversal.changed |= self.traversal.observed.remove(&supernode).is_some();
+    }
+
     /// A frame or ping went to a peer or came from it: a direct path is worth having.
     pub(crate) fn note_use(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
@@ -723,6 +728,9 @@ impl Engine {
             let anchors: Vec<PeerId> = self.directory.anchors().collect();
             for id in anchors {
                 self.prove_registration(now, id, out);
+                if let Some(registration) = self.directory.registrations.get_mut(&id) {
+                    registration.stream.try_udp_now(now);
+                }
             }
             for id in self.peers.ids() {
                 if let Some(peer) = self.peers.get_mut(id) {

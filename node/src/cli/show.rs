@@ -138,7 +138,10 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
             let networks: Vec<_> = peer.networks.iter().map(|network| network.name.as_str()).collect();
             [
                 short(&peer.node_id),
-                peer.path.clone().unwrap_or_else(nothing),
+                match &peer.path {
+                    Some(path) if peer.tcp => format!("{path}, tcp"),
+                    path => path.clone().unwrap_or_else(nothing),
+                },
                 peer.address.map_or_else(nothing, |address| address.to_string()),
                 rtt(peer.rtt_ms),
                 peer.ipv4.map_or_else(nothing, |address| address.to_string()),

@@ -190,6 +190,7 @@ mod tests {
         let state = StateDir::open(directory.path()).unwrap();
         let key = key();
         let peer = PeerStatus {
+            tcp: false,
             node: key.node_id(),
             key,
             path: None,

@@ -23,6 +23,7 @@ mod replays;
 mod searches;
 mod stranger;
 mod strangers;
+mod streams;
 mod supernodes;
 mod switch;
 mod twins;

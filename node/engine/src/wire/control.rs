@@ -35,6 +35,8 @@
 //! 35 search granted number 4 | node id 16 | address 16
 //! 32 twin question nonce 8 | session index 4
 //! 33 twin answer  nonce 8
+//! 38 way probe    token 8
+//! 39 way answer   token 8 | endpoint the probe came from 18
 //! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
 //! 27 world        world id 16 | version 4
 //! 28 world wanted world id 16 | version 4 | offset 2
@@ -282,6 +284,14 @@ pub(crate) enum Control {
     TwinAnswer {
         nonce: u64,
     },
+    /// Whether datagrams of this length come and go this way.
+    WayProbe {
+        token: u64,
+    },
+    WayAnswer {
+        token: u64,
+        observed: SocketAddr,
+    },
     /// Whether strangers get through to the sender, at its address and this port; 0 for the one it is seen at.
     Reach {
         nonce: u64,
@@ -357,6 +367,8 @@ impl Control {
             Self::Twin { .. } => 15,
             Self::TwinQuestion { .. } => 32,
             Self::TwinAnswer { .. } => 33,
+            Self::WayProbe { .. } => 38,
+            Self::WayAnswer { .. } => 39,
             Self::Reach { .. } => 40,
             Self::Reached { .. } => 41,
             Self::Homes { .. } => 26,
@@ -532,6 +544,11 @@ impl Control {
                 put_u32(bytes, newer.0);
             }
             Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
+            Self::WayProbe { token } => put_u64(bytes, *token),
+            Self::WayAnswer { token, observed } => {
+                put_u64(bytes, *token);
+                put_endpoint(bytes, *observed);
+            }
             Self::Reach { nonce, port } => {
                 put_u64(bytes, *nonce);
                 put_u16(bytes, *port);
@@ -715,6 +732,11 @@ impl Control {
                 newer: SessionIndex(reader.u32()?),
             },
             33 => Self::TwinAnswer { nonce: reader.u64()? },
+            38 => Self::WayProbe { token: reader.u64()? },
+            39 => Self::WayAnswer {
+                token: reader.u64()?,
+                observed: endpoint(reader)?,
+            },
             40 => Self::Reach {
                 nonce: reader.u64()?,
                 port: reader.u16()?,
