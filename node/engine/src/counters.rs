@@ -66,6 +66,8 @@ counters! {
     lookups_limited,
     /// Challenges not sent to endpoints that peers named or spoke from, because too many went there already.
     candidates_limited,
+    /// Questions of peers for this node's observations that were not answered, because there were too many.
+    questions_limited,
     /// Hints not sent, because there were too many.
     hints_limited,
     /// Datagrams too short, of unknown type or otherwise malformed.

@@ -10,13 +10,14 @@ use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work, wipe_stack};
 use rand_core::{CryptoRng, Rng as _};
 
 use crate::{
-    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox, PathKind,
+    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     addresses::Contests,
     anchor::Anchor,
     content::PendingSeal,
     directory::Directory,
     early::Early,
+    examinations::Examinations,
     forwarding::Siblings,
     fragments::Assemblies,
     gate::Gate,
@@ -61,6 +62,7 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
+    pub(crate) examinations: Examinations,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
     pub(crate) assemblies: Assemblies,
@@ -122,6 +124,7 @@ impl Engine {
             groups,
             contests: Contests::default(),
             pings: Pings::default(),
+            examinations: Examinations::default(),
             anchor,
             traversal: Traversal::default(),
             assemblies: Assemblies::default(),
@@ -220,6 +223,7 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_examinations(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
@@ -245,6 +249,7 @@ impl Engine {
             self.groups.deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
+            self.examinations.deadline(),
             self.contests.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
@@ -433,7 +438,7 @@ impl Engine {
         found.into_values().map(|key| self.peer_status(now, key)).collect()
     }
 
-    fn peer_status(&self, now: Time, key: PublicKey) -> PeerStatus {
+    pub(crate) fn peer_status(&self, now: Time, key: PublicKey) -> PeerStatus {
         let node = key.node_id();
         let peer = self.peers.by_node(&node).and_then(|id| self.peers.get(id));
         let path = peer
@@ -451,16 +456,16 @@ impl Engine {
                     .or_else(|| member.and_then(|member| member.ipv4)),
             })
         });
+        let leg = path
+            .and_then(|path| self.envelope(path))
+            .map(|envelope| envelope.destination);
         PeerStatus {
             node,
             key,
-            path: path.map(|path| match path {
-                Path::Direct(_) => PathKind::Direct,
-                Path::Relay { .. } | Path::Passed { .. } => PathKind::Relay,
-            }),
-            address: path
-                .and_then(|path| self.envelope(path))
-                .map(|envelope| envelope.destination.endpoint),
+            path: path.map(Path::kind),
+            address: leg.map(|leg| leg.endpoint),
+            supernode: path.and_then(|path| self.supernode_on(path)),
+            over_tcp: leg.is_some_and(|leg| leg.is_stream()),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
             networks: networks.collect(),

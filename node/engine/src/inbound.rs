@@ -304,7 +304,7 @@ impl Engine {
 
     /// Something sealed came from a peer: it is alive, and that is a way to it.
     fn heard(&mut self, now: Time, id: PeerId, (local, via): (SessionIndex, Via), message: &[u8], out: &mut Outbox) {
-        let (role, empty) = (self.role, message.is_empty());
+        let (role, empty, mut moved) = (self.role, message.is_empty(), false);
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.heard = Some(now);
         if peer.sessions.answers_for_use(local) {
@@ -324,12 +324,20 @@ impl Engine {
                     // The way over one supernode wins over the way over two.
                     let detour = matches!(source, RelayTarget::Remote { .. });
                     if !detour || peer.one_hop.is_none_or(|at| now.since(at) >= ONE_HOP_KEPT) {
+                        let over = |path: Option<Path>| match path {
+                            Some(Path::Relay { supernode, .. }) => Some(supernode),
+                            _ => None,
+                        };
+                        moved = peer.reported.is_none() || over(peer.path) != Some(supernode);
                         peer.path = Some(via.path());
                     }
                     if matches!(source, RelayTarget::Index(_)) {
                         peer.one_hop = Some(now);
                     }
                     self.relay_works(supernode);
+                    if moved {
+                        self.report_path(id, "the peer took it");
+                    }
                 }
                 // Who only asks whether the way works may get nothing over it.
                 Via::Direct(leg) => {
@@ -522,13 +530,17 @@ impl Engine {
                 offset,
                 bytes,
             } => self.world_piece(now, id, (*world, *version, *length, *offset), bytes, out),
+            Control::ObservationsWanted { request } if node => {
+                self.observations_wanted(now, id, local, *request, out);
+            }
+            Control::Observations { request, told } if node => self.observations_told(now, id, *request, told),
             Control::Homes { places } if node => self.homes_told(now, id, places, out),
             Control::Introduce { record } if node => self.introduced(id, record),
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
-            Control::Twin { other } if node => self.twin_told(id, *other, out),
+            Control::Twin { other } if node => self.twin_told(now, id, *other, out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);
             }

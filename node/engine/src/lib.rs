@@ -25,6 +25,7 @@ mod direct;
 mod directory;
 mod early;
 mod engine;
+mod examinations;
 mod filter;
 mod forwarding;
 mod fragments;
@@ -33,6 +34,7 @@ pub mod fuzzing;
 mod gate;
 mod handshakes;
 mod hints;
+mod history;
 mod homes;
 mod inbound;
 mod lanes;
@@ -44,6 +46,7 @@ mod mtu;
 mod multicast;
 mod neighbours;
 mod networks;
+mod observations;
 mod outbound;
 mod paths;
 mod peers;
@@ -59,6 +62,7 @@ mod sessions;
 mod sizes;
 mod subscriptions;
 mod supernodes;
+mod surroundings;
 mod switch;
 mod time;
 mod traversal;
@@ -76,8 +80,13 @@ pub use api::{
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
 pub use counters::Counters;
 pub use engine::Engine;
+pub use examinations::{Examination, Standing, Theirs};
 pub use filter::{OpenPorts, Transport};
 pub use leg::{Leg, Socket};
+pub use observations::{
+    Endpoints, Filtering, Finding, Mapping, Observations, Openness, PortMapping, Ports, Search, Seconds, Way,
+};
+pub use surroundings::{Reached, Surroundings};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 

@@ -11,10 +11,12 @@ use farlan_crypto::{NodeId, PublicKey, defects::planted};
 use farlan_netconf::NodePrefix;
 
 use crate::{
-    Leg, NetworkHandle, Time,
+    Leg, NetworkHandle, PathKind, Time,
     direct::{Direct, Use},
     handshakes::{HalfOpen, Outgoing},
+    history::History,
     mtu::PathMtu,
+    paths::Reported,
     sessions::Sessions,
     traversal::Exchange,
     wire::{
@@ -44,6 +46,16 @@ pub(crate) enum Path {
     Relay { supernode: PeerId, target: RelayTarget },
     /// From a supernode through another one, at which the node is registered under the index.
     Passed { sibling: SupernodeTag, index: RelayIndex },
+}
+
+impl Path {
+    /// What kind of way it is.
+    pub(crate) fn kind(self) -> PathKind {
+        match self {
+            Self::Direct(_) => PathKind::Direct,
+            Self::Relay { .. } | Self::Passed { .. } => PathKind::Relay,
+        }
+    }
 }
 
 /// A frame that waits for a session.
@@ -84,6 +96,8 @@ pub(crate) struct Peer {
     pub(crate) half_open: Vec<HalfOpen>,
     /// The relay to it; for a supernode the way to it. Where data goes is [`Peer::way`].
     pub(crate) path: Option<Path>,
+    /// The way of data that was last reported.
+    pub(crate) reported: Option<Reported>,
     /// The direct paths to it.
     pub(crate) direct: Direct,
     /// The path MTU over the relay.
@@ -92,6 +106,8 @@ pub(crate) struct Peer {
     pub(crate) cut: u16,
     /// What was told of endpoints.
     pub(crate) exchange: Exchange,
+    /// What came of trying to reach it straight.
+    pub(crate) history: History,
     /// When a frame or ping last went to it or came from it.
     pub(crate) used: Option<Time>,
     /// How much it was used when last looked at.
@@ -133,10 +149,12 @@ impl Peer {
             outgoing: None,
             half_open: Vec::new(),
             path: None,
+            reported: None,
             direct: Direct::default(),
             relay_mtu: PathMtu::default(),
             cut: 0,
             exchange: Exchange::default(),
+            history: History::default(),
             used: None,
             usage: Use::Idle,
             homes: Vec::new(),
@@ -173,6 +191,8 @@ impl Peer {
         self.up.clear();
         self.direct.session_ended();
         self.exchange.session_ended();
+        self.history.session_ended();
+        self.reported = None;
         self.relay_mtu.session_ended();
     }
 

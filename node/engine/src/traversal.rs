@@ -17,15 +17,16 @@ use std::{
 
 use farlan_crypto::PublicKey;
 use farlan_netconf::Policy;
-use tracing::{debug, info, trace};
+use tracing::{debug, trace};
 
 use crate::{
-    Engine, Event, Leg, Outbox, PathKind, Time,
+    Engine, Leg, Outbox, Time,
     aims::Aims,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
     handshakes::Via,
     multicast::ALL,
+    observations::{Endpoints, Openness},
     peers::{Path, Peer, PeerId},
     rates::{Meter, Rate},
     retry::{Retry, Schedule},
@@ -121,6 +122,19 @@ impl Exchange {
         self.under_way.as_ref().map(|(_, retry, _)| retry.at())
     }
 
+    /// What was told last, by kinds.
+    pub(crate) fn told(&self) -> Endpoints {
+        let count = |local| {
+            let told = self.told.iter().filter(|candidate| candidate.local == local).count();
+            u8::try_from(told).unwrap_or(u8::MAX)
+        };
+        Endpoints {
+            outside: count(false),
+            local: count(true),
+            mapped: 0,
+        }
+    }
+
     /// What was told to the other end is void: it holds no session any more.
     pub(crate) fn session_ended(&mut self) {
         *self = Self {
@@ -144,6 +158,14 @@ impl Traversal {
 
     pub(crate) fn forget(&mut self, supernode: PeerId) {
         self.observed.remove(&supernode);
+    }
+
+    /// The endpoints of the own cards, and where supernodes see this node.
+    pub(crate) fn endpoints(&self) -> (&[SocketAddr], impl Iterator<Item = (PeerId, SocketAddr)>) {
+        (
+            &self.local,
+            self.observed.iter().map(|(supernode, seen)| (*supernode, *seen)),
+        )
     }
 
     /// The endpoints by which others may reach this node from outside.
@@ -190,14 +212,7 @@ impl Engine {
             if std::mem::take(&mut peer.direct).active().is_none() {
                 continue;
             }
-            let (node, relay) = (peer.key.node_id(), peer.path);
-            let relay = relay.and_then(|path| self.envelope(path));
-            self.events.push(Event::PathChanged {
-                node,
-                path: PathKind::Relay,
-                address: relay.map(|envelope| envelope.destination.endpoint),
-                reason: "this node's address is hidden",
-            });
+            self.report_path(id, "this node's address is hidden");
         }
     }
 
@@ -267,35 +282,51 @@ impl Engine {
             let pause = ROUND_PAUSES.get(exchange.rounds).or(ROUND_PAUSES.last());
             exchange.next_round = now + Duration::from_secs(pause.copied().unwrap_or_default());
             exchange.rounds += 1;
+            peer.history.round_began(now);
         }
     }
 
     /// Whether a peer may learn where this node is, and may make it send to the endpoints it tells.
-    fn accepts(&mut self, now: Time, id: PeerId) -> bool {
+    pub(crate) fn accepts(&mut self, now: Time, id: PeerId) -> bool {
         let Some(peer) = self.peers.get(id) else {
             return false;
         };
         let shared = || peer.up.iter().filter_map(|handle| self.networks.get(*handle));
-        if shared().next().is_none() || self.is_hidden_from(peer) {
+        if shared().next().is_none() || self.openness(now, peer) != Openness::Open {
             return false;
         }
-        let small = |network: &crate::networks::Network| {
-            let members = network.status().members;
-            // A list that has not come yet tells nothing.
-            usize::try_from(members).is_ok_and(|members| (1..=ALL).contains(&members))
-        };
-        if !peer.exchange.accepted && !shared().any(small) {
+        if self.is_stranger(peer) {
             let strangers = &mut self.traversal.strangers;
             strangers.retain(|at| now.since(*at) < STRANGERS_WITHIN);
-            if strangers.len() >= STRANGERS {
-                return false;
-            }
             strangers.push(now);
         }
         if let Some(peer) = self.peers.get_mut(id) {
             peer.exchange.accepted = true;
         }
         true
+    }
+
+    /// How far this node opens itself to a peer with which it shares a network.
+    pub(crate) fn openness(&self, now: Time, peer: &Peer) -> Openness {
+        let lately = |at: &&Time| now.since(**at) < STRANGERS_WITHIN;
+        if self.is_hidden_from(peer) {
+            Openness::Hidden
+        } else if self.is_stranger(peer) && self.traversal.strangers.iter().filter(lately).count() >= STRANGERS {
+            Openness::TooManyStrangers
+        } else {
+            Openness::Open
+        }
+    }
+
+    /// Whether a peer has not been accepted yet and is in none but large networks with this node.
+    fn is_stranger(&self, peer: &Peer) -> bool {
+        let small = |network: &crate::networks::Network| {
+            let members = network.status().members;
+            // A list that has not come yet tells nothing.
+            usize::try_from(members).is_ok_and(|members| (1..=ALL).contains(&members))
+        };
+        let mut shared = peer.up.iter().filter_map(|handle| self.networks.get(*handle));
+        !peer.exchange.accepted && !shared.any(small)
     }
 
     /// Whether this node and a peer are in one local network, as far as the endpoints tell: seen from the same outside
@@ -499,8 +530,10 @@ impl Engine {
         };
         if !allowed {
             self.counters.candidates_limited += 1;
+            peer.history.limited = true;
             return;
         }
+        peer.history.sent += 1;
         peer.direct.challenged(now, leg, token);
         trace!(%leg, ?ttl, "challenge");
         self.send_along(
@@ -548,6 +581,7 @@ impl Engine {
         };
         match peer.direct.answered(now, leg, token) {
             Answered::Works(_) => {
+                peer.history.answered += 1;
                 self.traversal.aims.answered(now, leg.ip());
                 self.choose_path(now, id, "it answered", out);
             }
@@ -565,10 +599,11 @@ impl Engine {
         if self.is_hidden_from(peer) || (!peer.direct.has(leg) && !self.accepts(now, id)) {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(id)
-            && !peer.direct.heard(now, leg, shows, bytes)
-        {
-            self.arm(id);
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.history.came += 1;
+            if !peer.direct.heard(now, leg, shows, bytes) {
+                self.arm(id);
+            }
         }
     }
 
@@ -586,7 +621,7 @@ impl Engine {
     pub(crate) fn choose_path(&mut self, now: Time, id: PeerId, reason: &'static str, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(choice) = peer.direct.choose() else { return };
-        let node = peer.key.node_id();
+        peer.history.path_changed(now, choice.is_some());
         match choice {
             Some(_) => peer.exchange.rounds = 0,
             // The endpoints may have changed with whatever broke the path: they are exchanged anew.
@@ -598,20 +633,12 @@ impl Engine {
         if let Some(rtt) = peer.direct.active_rtt() {
             peer.rtt = Some(rtt);
         }
-        let (kind, address) = match choice {
-            Some(leg) => (PathKind::Direct, Some(leg.endpoint)),
-            None => {
-                let relay = peer.path.and_then(|path| self.envelope(path));
-                (PathKind::Relay, relay.map(|envelope| envelope.destination.endpoint))
-            }
-        };
-        info!(peer = %node.short(), path = %kind, reason, "path changed");
-        out.events.push(Event::PathChanged {
-            node,
-            path: kind,
-            address,
-            reason,
-        });
+        if choice.is_none() {
+            self.find_relay(now, id);
+        }
+        self.report_path(id, reason);
+        // In order with what else this turn brought.
+        out.events.append(&mut self.events);
         self.arm(id);
     }
 

@@ -5,4 +5,5 @@
 pub(crate) mod control;
 pub(crate) mod datagram;
 pub(crate) mod endpoint;
+mod observations;
 pub(crate) mod sealed;
