@@ -97,7 +97,7 @@ LAB_PROGRAMS=(ip:iproute2 ss:iproute2 nft:nftables ping:iputils-ping nsenter:uti
 TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" unshare:util-linux mount:mount rsync:rsync arping:arping faketime:faketime
     dbus-daemon:dbus-daemon avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils
     keepalived:keepalived dnsmasq:dnsmasq-base udhcpc:udhcpc radvd:radvd busybox:busybox iperf3:iperf3
-    strace:strace ethtool:ethtool)
+    strace:strace ethtool:ethtool miniupnpd:miniupnpd-nftables)
 # What the benchmark needs; the systems that it compares are not among it.
 # shellcheck disable=SC2034  # used by scripts that source this file
 BENCH_PROGRAMS=("${LAB_PROGRAMS[@]}" iperf3:iperf3 ethtool:ethtool)

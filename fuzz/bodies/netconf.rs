@@ -187,13 +187,14 @@ fn before_world(kind: u8) -> Vec<u8> {
     }
 }
 
-/// The bytes, but that 0xe0 to 0xe3 stand for keys that are some, and 0xe4 for an endpoint.
+/// The bytes, but that 0xe0 to 0xe3 stand for keys that are some, 0xe4 for an endpoint and 0xe5 for one over TCP.
 fn spoken(bytes: &[u8]) -> Vec<u8> {
     let mut spoken = Vec::new();
     for byte in bytes {
         match byte {
             0xe0..=0xe3 => spoken.extend_from_slice(people()[usize::from(byte & 3)].public().as_bytes()),
-            0xe4 => spoken.extend_from_slice(b"\x0b203.0.113.5\x25\x80"),
+            0xe4 => spoken.extend_from_slice(b"\x11\x0b203.0.113.5\x25\x80"),
+            0xe5 => spoken.extend_from_slice(b"\x06\x0b203.0.113.5\x01\xbb"),
             _ => spoken.push(*byte),
         }
     }

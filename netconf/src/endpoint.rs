@@ -8,12 +8,15 @@ use thiserror::Error;
 
 use crate::codec::{CodecError, Reader};
 
-/// A host and a UDP port: `HOST:PORT` or `[IPv6]:PORT`, where the host is an IP address or a DNS name.
+/// A host and a UDP or TCP port: `HOST:PORT` or `[IPv6]:PORT`, where the host is an IP address or a DNS name; a TCP port is
+/// written with `tcp/` in front.
 ///
 /// The host is kept in canonical form: names in lower case, IPv6 addresses as in RFC 5952.
-/// Bytes: `length of the host 1 | host, 1 to 253 bytes of ASCII, IPv6 without brackets | port 2`.
+/// Bytes: `protocol 1 | length of the host 1 | host, 1 to 253 bytes of ASCII, IPv6 without brackets | port 2`, the protocol
+/// being the number that IP gives it: 17 for UDP, 6 for TCP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
+    tcp: bool,
     host: String,
     port: u16,
 }
@@ -42,13 +45,23 @@ pub enum EndpointError {
     /// The host is not written in its canonical form.
     #[error("the host {0:?} is not in its canonical form")]
     Form(String),
+    /// The encoded endpoint is for neither UDP nor TCP.
+    #[error("an endpoint is for UDP or TCP, and this one for protocol {0}")]
+    Protocol(u8),
 }
+
+/// What stands before the text of a TCP endpoint.
+const TCP_PREFIX: &str = "tcp/";
+
+/// The protocols' numbers in IP headers.
+const UDP: u8 = 17;
+const TCP: u8 = 6;
 
 impl Endpoint {
     /// Most bytes of a host: the longest DNS name (RFC 1035 §2.3.4, as text).
     pub const MAX_HOST: usize = 253;
 
-    /// The endpoint at `host`, an IP address without brackets or a DNS name, and `port`.
+    /// The endpoint at `host`, an IP address without brackets or a DNS name, and UDP `port`.
     ///
     /// # Errors
     /// A port of 0, a host that is neither an address nor a name, or an address at which nobody can be.
@@ -62,7 +75,19 @@ impl Endpoint {
             Err(_) if is_dns_name(host) => host.to_ascii_lowercase(),
             Err(_) => return Err(EndpointError::Host(host.to_owned())),
         };
-        Ok(Self { host, port })
+        Ok(Self { tcp: false, host, port })
+    }
+
+    /// The endpoint at the TCP port of the same number on the same host.
+    #[must_use]
+    pub fn over_tcp(self) -> Self {
+        Self { tcp: true, ..self }
+    }
+
+    /// Whether its port is one of TCP, not of UDP.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        self.tcp
     }
 
     /// The IP address, without brackets, or the DNS name.
@@ -71,7 +96,7 @@ impl Endpoint {
         &self.host
     }
 
-    /// The UDP port, never 0.
+    /// The port, never 0.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -86,6 +111,7 @@ impl Endpoint {
 
     /// Appends the bytes drawn at the type.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(if self.tcp { TCP } else { UDP });
         // A host has at most 253 bytes.
         out.push(self.host.len() as u8);
         out.extend_from_slice(self.host.as_bytes());
@@ -97,8 +123,16 @@ impl Endpoint {
     /// # Errors
     /// Anything that `encode` would not have written.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, EndpointError> {
+        let tcp = match reader.u8()? {
+            UDP => false,
+            TCP => true,
+            other => return Err(EndpointError::Protocol(other)),
+        };
         let host = String::from_utf8_lossy(reader.short_bytes()?);
-        let endpoint = Self::new(&host, reader.u16()?)?;
+        let endpoint = Self {
+            tcp,
+            ..Self::new(&host, reader.u16()?)?
+        };
         if endpoint.host != host {
             return Err(EndpointError::Form(host.into_owned()));
         }
@@ -109,7 +143,7 @@ impl Endpoint {
 impl TryFrom<SocketAddr> for Endpoint {
     type Error = EndpointError;
 
-    /// The endpoint at this address; a scope id is dropped, since it means nothing on another machine.
+    /// The UDP endpoint at this address; a scope id is dropped, since it means nothing on another machine.
     fn try_from(address: SocketAddr) -> Result<Self, EndpointError> {
         Self::new(&address.ip().to_string(), address.port())
     }
@@ -117,10 +151,11 @@ impl TryFrom<SocketAddr> for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = if self.tcp { TCP_PREFIX } else { "" };
         if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
+            write!(f, "{protocol}[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "{}:{}", self.host, self.port)
+            write!(f, "{protocol}{}:{}", self.host, self.port)
         }
     }
 }
@@ -129,32 +164,40 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        if text.parse::<Ipv6Addr>().is_ok() {
-            return Err(EndpointError::Brackets);
+        if let Some(rest) = text.strip_prefix(TCP_PREFIX) {
+            return host_and_port(rest).map(Self::over_tcp);
         }
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (host, rest) = rest
-                    .split_once(']')
-                    .ok_or_else(|| EndpointError::Host(text.to_owned()))?;
-                if host.parse::<Ipv6Addr>().is_err() {
-                    return Err(EndpointError::Host(host.to_owned()));
-                }
-                (host, rest.strip_prefix(':').ok_or(EndpointError::NoPort)?)
-            }
-            None => {
-                let (host, port) = text.rsplit_once(':').ok_or(EndpointError::NoPort)?;
-                if host.parse::<Ipv6Addr>().is_ok() {
-                    return Err(EndpointError::Brackets);
-                }
-                (host, port)
-            }
-        };
-        // `u16::from_str` takes a plus sign, which is not part of the syntax.
-        let digits = port.bytes().all(|b| b.is_ascii_digit());
-        let number = port.parse().ok().filter(|_| digits);
-        Self::new(host, number.ok_or_else(|| EndpointError::Port(port.to_owned()))?)
+        host_and_port(text)
     }
+}
+
+/// The UDP endpoint of a text.
+fn host_and_port(text: &str) -> Result<Endpoint, EndpointError> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(EndpointError::Brackets);
+    }
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest
+                .split_once(']')
+                .ok_or_else(|| EndpointError::Host(text.to_owned()))?;
+            if host.parse::<Ipv6Addr>().is_err() {
+                return Err(EndpointError::Host(host.to_owned()));
+            }
+            (host, rest.strip_prefix(':').ok_or(EndpointError::NoPort)?)
+        }
+        None => {
+            let (host, port) = text.rsplit_once(':').ok_or(EndpointError::NoPort)?;
+            if host.parse::<Ipv6Addr>().is_ok() {
+                return Err(EndpointError::Brackets);
+            }
+            (host, port)
+        }
+    };
+    // `u16::from_str` takes a plus sign, which is not part of the syntax.
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    let number = port.parse().ok().filter(|_| digits);
+    Endpoint::new(host, number.ok_or_else(|| EndpointError::Port(port.to_owned()))?)
 }
 
 /// Whether a host can have the address.
@@ -195,6 +238,9 @@ mod tests {
             ("localhost:9600", "localhost:9600"),
             ("xn--mnchen-3ya.de:9600", "xn--mnchen-3ya.de:9600"),
             ("1and1.com:80", "1and1.com:80"),
+            ("tcp/203.0.113.5:443", "tcp/203.0.113.5:443"),
+            ("tcp/[2001:DB8::5]:443", "tcp/[2001:db8::5]:443"),
+            ("tcp/Super.Example.org:443", "tcp/super.example.org:443"),
             (&long, &long),
         ] {
             let endpoint: Endpoint = text.parse().unwrap();
@@ -272,7 +318,7 @@ mod tests {
     #[test]
     fn other_encodings_are_refused() {
         let decode = |host: &[u8], port: u16| {
-            let mut bytes = vec![host.len() as u8];
+            let mut bytes = vec![UDP, host.len() as u8];
             bytes.extend_from_slice(host);
             bytes.extend_from_slice(&port.to_be_bytes());
             Endpoint::decode(&mut Reader::new(&bytes))
@@ -284,13 +330,17 @@ mod tests {
         assert_eq!(decode(b"[::1]", 1), Err(EndpointError::Host("[::1]".to_owned())));
         assert!(matches!(decode(b"\xff", 1), Err(EndpointError::Host(_))));
         assert!(matches!(decode(b"", 1), Err(EndpointError::Host(_))));
+        let sctp = [132, 5, b'a', b'.', b'o', b'r', b'g', 0, 1];
+        let refused = Endpoint::decode(&mut Reader::new(&sctp));
+        assert_eq!(refused, Err(EndpointError::Protocol(132)));
     }
 
     proptest! {
         #[test]
         fn bytes_and_text_round_trip(host in "[a-z0-9]{1,9}(\\.[a-z][a-z0-9]{0,9}){1,3}", port in 1u16.., v6: u128, v4: u32) {
             let hosts = [host, Ipv6Addr::from_bits(v6).to_string(), Ipv4Addr::from_bits(v4).to_string()];
-            for endpoint in hosts.iter().filter_map(|h| Endpoint::new(h, port).ok()) {
+            let udp = hosts.iter().filter_map(|h| Endpoint::new(h, port).ok());
+            for endpoint in udp.flat_map(|endpoint| [endpoint.clone(), endpoint.over_tcp()]) {
                 prop_assert_eq!(endpoint.to_string().parse(), Ok(endpoint.clone()));
                 let mut bytes = Vec::new();
                 endpoint.encode(&mut bytes);

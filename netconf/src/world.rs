@@ -21,7 +21,7 @@ const SIGNATURE_DOMAIN: &[u8] = b"farlan world 1";
 /// Bytes:
 /// ```text
 /// operator key 32 | version 4 | number of supernodes 1 |
-///     for each: key 32 | number of endpoints 1 | for each: length of the host 1 | host | port 2
+///     for each: key 32 | number of endpoints 1 | for each: protocol 1 | length of the host 1 | host | port 2
 /// | signature 64
 /// ```
 /// The signature is the operator's, in the domain `"farlan world 1"`, over all bytes before it. The supernodes stand in
@@ -39,7 +39,7 @@ pub struct World {
 pub struct Supernode {
     /// The key by which it is recognised.
     pub key: PublicKey,
-    /// 1 to 8 places where it can be reached, the preferred one first.
+    /// 1 to 8 places where it can be reached, the preferred one first, at least one of them over UDP.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -76,6 +76,9 @@ pub enum WorldError {
     /// A supernode has no endpoints, or more than 8.
     #[error("a supernode has 1 to 8 endpoints, not {0}")]
     Endpoints(usize),
+    /// A supernode has no endpoint over UDP.
+    #[error("a supernode has an endpoint over UDP; streams over TCP are for those whose UDP is blocked")]
+    NoUdp,
     /// An endpoint is not acceptable.
     #[error(transparent)]
     Endpoint(EndpointError),
@@ -288,6 +291,9 @@ fn check(version: u32, supernodes: &[Supernode]) -> Result<(), WorldError> {
         if !(1..=World::MAX_ENDPOINTS).contains(&supernode.endpoints.len()) {
             return Err(WorldError::Endpoints(supernode.endpoints.len()));
         }
+        if supernode.endpoints.iter().all(Endpoint::is_tcp) {
+            return Err(WorldError::NoUdp);
+        }
     }
     Ok(())
 }
@@ -323,8 +329,8 @@ mod tests {
 
     fn small() -> World {
         let supernodes = vec![
-            supernode(2, &["203.0.113.5:9600", "[2001:db8::5]:9600"]),
-            supernode(3, &["super.example.org:443"]),
+            supernode(2, &["203.0.113.5:9600", "[2001:db8::5]:9600", "tcp/203.0.113.5:443"]),
+            supernode(3, &["super.example.org:443", "tcp/super.example.org:443"]),
         ];
         World::sign(&identity(1), 7, supernodes).unwrap()
     }
@@ -408,6 +414,7 @@ mod tests {
             (1, vec![one(), one()], WorldError::Repeated),
             (1, vec![supernode(2, &[])], WorldError::Endpoints(0)),
             (1, vec![supernode(2, &nine)], WorldError::Endpoints(9)),
+            (1, vec![supernode(2, &["tcp/a.org:1"])], WorldError::NoUdp),
         ];
         for (version, supernodes, error) in cases {
             let bytes = signed(version, &supernodes, &[]);

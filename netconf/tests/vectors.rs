@@ -103,8 +103,8 @@ fn world() -> World {
         endpoints: endpoints.iter().map(|text| text.parse().unwrap()).collect(),
     };
     let supernodes = vec![
-        supernode(2, &["203.0.113.5:9600", "[2001:db8::5]:9600"]),
-        supernode(3, &["super.example.org:443"]),
+        supernode(2, &["203.0.113.5:9600", "[2001:db8::5]:9600", "tcp/203.0.113.5:443"]),
+        supernode(3, &["super.example.org:443", "tcp/super.example.org:443"]),
     ];
     World::sign(&identity(1), 7, supernodes).unwrap()
 }

@@ -39,7 +39,7 @@ fn delayed_wires_keep_large_transfers_whole() {
     limit::test(LIMIT, |lab| {
         let wire = Wire {
             delay: Duration::from_millis(2),
-            loss: 0.0,
+            ..Wire::PLAIN
         };
         let s = lab.public_host("s", wire)?;
         let a = lab.home("a", Nat::Port, wire)?;
@@ -63,8 +63,8 @@ fn a_lossy_wire_loses_its_share() {
         let t = lab.public_host(
             "t",
             Wire {
-                delay: Duration::ZERO,
                 loss: 0.3,
+                ..Wire::PLAIN
             },
         )?;
         let target = t.address.to_string();
@@ -139,7 +139,7 @@ fn nothing_is_left_behind() {
             Nat::Port,
             Wire {
                 delay: Duration::from_millis(1),
-                loss: 0.0,
+                ..Wire::PLAIN
             },
         )?;
         names = [&a.host, &a.router]

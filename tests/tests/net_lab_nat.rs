@@ -1,17 +1,18 @@
 //! The lab's routers and its core, without farlan: NATs translate as their kind says, links are cut and healed, small
 //! TTLs expire, and the judges of the path tests see what happens.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use farlan_tests::ns::capture::Capture;
 use farlan_tests::ns::command::{DEFAULT_LIMIT, wait_for};
 use farlan_tests::ns::echo::EchoStream;
+use farlan_tests::ns::nat::classify::Classifier;
 use farlan_tests::ns::ping::PingReport;
-use farlan_tests::ns::topology::{Home, INSIDE, OUTSIDE, PublicHost};
+use farlan_tests::ns::topology::{Home, INSIDE, OUTSIDE};
 use farlan_tests::ns::traffic::Count;
-use farlan_tests::ns::{Lab, Namespace, Nat, Wire, limit};
+use farlan_tests::ns::{Access, Lab, Namespace, Nat, Wire, limit};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -28,6 +29,13 @@ fn socket(namespace: &Namespace, address: impl Into<IpAddr>, port: u16) -> Resul
     Ok(socket)
 }
 
+/// The kinds that translate UDP.
+fn translating() -> Vec<Access> {
+    let all = Access::ALL.into_iter();
+    all.filter(|access| access.router != Nat::Absent && access.behaviour().is_some())
+        .collect()
+}
+
 fn inside(home: &Home) -> Result<UdpSocket> {
     socket(&home.host, home.inside, PORT)
 }
@@ -37,48 +45,54 @@ fn source(socket: &UdpSocket) -> Option<SocketAddr> {
     Some(socket.recv_from(&mut [0; 16]).ok()?.1)
 }
 
-/// Mapping and filtering as RFC 4787 defines them.
+/// Each kind does what its name says, as packets between two addresses with two ports each show.
 #[test]
 fn routers_translate_as_their_kind_says() {
+    limit::test(LIMIT * 2, |lab| {
+        let (s, t) = (lab.public_host("s", Wire::PLAIN)?, lab.public_host("t", Wire::PLAIN)?);
+        for (number, access) in Access::ALL.into_iter().enumerate() {
+            let home = lab.home(&format!("n{number}"), access, Wire::PLAIN)?;
+            let measured = Classifier::new(&home, [&s, &t]).measure();
+            let measured = measured.with_context(|| access.to_string())?;
+            println!("{access}: {measured:?}");
+            ensure!(
+                measured == access.behaviour(),
+                "{access} should be {:?}, but is {measured:?}",
+                access.behaviour()
+            );
+        }
+        Ok(())
+    });
+}
+
+/// What a home is seen as outside is one address whatever the port, and for carried ones the carrier's.
+#[test]
+fn homes_are_seen_by_their_outside_address() {
     limit::test(LIMIT, |lab| {
         let s = lab.public_host("s", Wire::PLAIN)?;
-        let t = lab.public_host("t", Wire::PLAIN)?;
-        for (number, nat) in Nat::ALL.into_iter().enumerate() {
-            let home = lab.home(&format!("n{number}"), nat, Wire::PLAIN)?;
-            let own = inside(&home)?;
-            let public = |host: &PublicHost, port| socket(&host.namespace, host.address, port);
-            let (s1, s2, t1) = (public(&s, 5000)?, public(&s, 5001)?, public(&t, 5000)?);
-            own.send_to(b"out", (s.address, 5000))?;
-            let seen = source(&s1).with_context(|| format!("{nat:?}: nothing gets out"))?;
-            ensure!(seen.ip() == home.outside, "{nat:?}: seen as {seen}");
-            let keeps_port = !matches!(nat, Nat::PortShuffled | Nat::Symmetric);
-            ensure!((seen.port() == PORT) == keeps_port, "{nat:?}: seen as {seen}");
+        for (number, access) in Access::ALL.into_iter().enumerate() {
+            let home = lab.home(&format!("n{number}"), access, Wire::PLAIN)?;
+            if access.behaviour().is_some() {
+                let public = socket(&s.namespace, s.address, 5000)?;
+                inside(&home)?.send_to(b"out", public.local_addr()?)?;
+                let seen = source(&public).with_context(|| format!("{access}: nothing gets out"))?;
+                ensure!(seen.ip() == home.outside, "{access}: seen as {seen}");
+            }
+        }
+        Ok(())
+    });
+}
 
-            // Who gets in before the home has sent there.
-            s1.send_to(b"answer", seen)?;
-            ensure!(source(&own).is_some(), "{nat:?}: an answer did not get in");
-            t1.send_to(b"unasked", seen)?;
-            let anybody = nat == Nat::FullCone;
-            ensure!(
-                source(&own).is_some() == anybody,
-                "{nat:?}: another address got in or not"
-            );
-            s2.send_to(b"unasked", seen)?;
-            let any_port = anybody || nat == Nat::AddressRestricted;
-            ensure!(
-                source(&own).is_some() == any_port,
-                "{nat:?}: another port got in or not"
-            );
-
-            // A router that takes strangers' packets for itself keeps them in mind; the second destination is new.
-            let second = if nat == Nat::Poison { public(&t, 5001)? } else { t1 };
-            own.send_to(b"out", second.local_addr()?)?;
-            let seen_there = source(&second).with_context(|| format!("{nat:?}: nothing gets out"))?;
-            let is_same = seen == seen_there;
-            ensure!(
-                is_same != nat.maps_by_destination(),
-                "{nat:?}: seen as {seen} and {seen_there}"
-            );
+#[test]
+fn a_router_that_blocks_udp_lets_out_the_tcp_of_the_web() {
+    limit::test(LIMIT, |lab| {
+        let s = lab.public_host("s", Wire::PLAIN)?;
+        let home = lab.home("a", Nat::UdpBlocked, Wire::PLAIN)?;
+        for (port, passes) in [(80, true), (443, true), (444, false)] {
+            let address = SocketAddr::from((s.address, port));
+            let _listener = s.namespace.inside(|| TcpListener::bind(address))??;
+            let connected = home.host.inside(|| TcpStream::connect_timeout(&address, PATIENCE))?;
+            ensure!(connected.is_ok() == passes, "port {port}: {connected:?}");
         }
         Ok(())
     });
@@ -206,27 +220,28 @@ fn hosts_of_one_home_share_a_switch_and_an_address() {
 fn a_rebooted_router_forgets_and_a_rebound_one_uses_other_ports() {
     limit::test(LIMIT, |lab| {
         let s = lab.public_host("s", Wire::PLAIN)?;
-        for (number, nat) in Nat::ALL.into_iter().enumerate() {
-            let home = lab.home(&format!("n{number}"), nat, Wire::PLAIN)?;
+        for (number, access) in translating().into_iter().enumerate() {
+            let home = lab.home(&format!("n{number}"), access, Wire::PLAIN)?;
             let (own, public) = (inside(&home)?, socket(&s.namespace, s.address, 5000)?);
             let seen = || -> Result<SocketAddr> {
                 own.send_to(b"out", public.local_addr()?)?;
-                source(&public).with_context(|| format!("{nat:?}: nothing gets out"))
+                source(&public).with_context(|| format!("{access}: nothing gets out"))
             };
             let before = seen()?;
             home.reboot_router()?;
             public.send_to(b"answer", before)?;
-            ensure!(source(&own).is_none(), "{nat:?}: the router has not forgotten");
+            ensure!(source(&own).is_none(), "{access}: the router has not forgotten");
             let after = seen()?;
-            // Ports follow from the sender's, but for the random one; what the poisoned router has kept of the answer
-            // takes the port.
-            let is_same = !matches!(nat, Nat::Symmetric | Nat::Poison);
-            ensure!((before == after) == is_same, "{nat:?}: {before}, then {after}");
+            // Ports follow from the sender's or begin anew, but for the random one; what the poisoned router has kept of
+            // the answer takes the port.
+            let is_random = [access.router, access.carrier.unwrap_or(Nat::Port)].contains(&Nat::Symmetric);
+            let is_same = !is_random && access.router != Nat::Poison;
+            ensure!((before == after) == is_same, "{access}: {before}, then {after}");
             home.rebind_router(40_000..=49_999)?;
             let rebound = seen()?;
-            ensure!((40_000..=49_999).contains(&rebound.port()), "{nat:?}: {rebound}");
+            ensure!((40_000..=49_999).contains(&rebound.port()), "{access}: {rebound}");
             public.send_to(b"answer", rebound)?;
-            ensure!(source(&own).is_some(), "{nat:?}: an answer did not get in");
+            ensure!(source(&own).is_some(), "{access}: an answer did not get in");
         }
         Ok(())
     });

@@ -279,6 +279,7 @@ fn fetch_with_loss(loss: f64, relayed: usize, most_handshakes: u64) {
         let wire = Wire {
             delay: Duration::from_millis(2),
             loss,
+            ..Wire::PLAIN
         };
         let pair = Pair::start_apart(lab, [wire, Wire::PLAIN], Wire::PLAIN)?;
         for (path, bytes) in [("relay", relayed), ("direct", 10_000_000)] {

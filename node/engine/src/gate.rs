@@ -21,9 +21,9 @@ use rand_core::Rng as _;
 
 use crate::{
     Engine, Outbox, Time,
-    budget::{Budget, Rate},
     handshakes::Via,
     peers::PeerId,
+    rates::{Meter, Rate},
     wire::datagram::{RelayIndex, RelayTarget, SessionIndex, SupernodeTag, put_cookie},
     work::MAX_INITIATIONS,
 };
@@ -43,14 +43,14 @@ const COOKIE_HEADER: usize = 8;
 const NONCE: usize = 16;
 
 /// Initiations from nobody knows where, above which cookies are asked for: 3 % of a processor.
-const UNPROVED: Rate = Rate::new(200, 200);
+const UNPROVED: Rate = Rate::each_second(200);
 
 /// Initiations of one proved source under load: WireGuard's figure, for a household and for a carrier's NAT alike.
-const FROM_ONE: Rate = Rate::new(20, 20);
+const FROM_ONE: Rate = Rate::each_second(20);
 
 /// Cookies given out, and second MACs checked: each takes some 5 µs with what the system does for it, so half a processor. Who
 /// is not served asks again.
-const COOKIES: Rate = Rate::new(150_000, 15_000);
+const COOKIES: Rate = Rate::per_second(150_000, Duration::from_millis(100));
 
 /// Proved sources whose budgets are remembered; the first one met gives way.
 const MAX_SOURCES: usize = 4096;
@@ -120,12 +120,12 @@ impl Cookie {
 pub(crate) struct Gate {
     first_mac: HmacKey,
     cookie_key: HmacKey,
-    unproved: Budget,
-    cookies: Budget,
+    unproved: Meter,
+    cookies: Meter,
     /// The secret in use and since when, and the one before it.
     secret: Option<(Time, HmacKey)>,
     former_secret: Option<(Time, HmacKey)>,
-    sources: BTreeMap<Source, Budget>,
+    sources: BTreeMap<Source, Meter>,
     /// The same, the first one met first.
     sources_met: VecDeque<Source>,
 }
@@ -136,8 +136,8 @@ impl Gate {
         Self {
             first_mac: first_mac_key(own),
             cookie_key: cookie_key(own),
-            unproved: Budget::default(),
-            cookies: Budget::default(),
+            unproved: Meter::default(),
+            cookies: Meter::default(),
             secret: None,
             former_secret: None,
             sources: BTreeMap::new(),
@@ -177,17 +177,17 @@ impl Gate {
     /// Takes one of the budget of a proved source.
     fn admits(&mut self, now: Time, source: Source) -> bool {
         if let Some(budget) = self.sources.get_mut(&source) {
-            return budget.spend(now, FROM_ONE);
+            return budget.take(now, &FROM_ONE, 1);
         }
         // A budget that is whole again tells nothing.
         while let Some(first) = self.sources_met.front()
-            && (self.sources.len() >= MAX_SOURCES || self.sources.get(first).is_none_or(|budget| budget.is_whole(now)))
+            && (self.sources.len() >= MAX_SOURCES || self.sources.get(first).is_none_or(|budget| budget.is_idle(now)))
         {
             self.sources.remove(first);
             self.sources_met.pop_front();
         }
-        let mut budget = Budget::default();
-        budget.spend(now, FROM_ONE);
+        let mut budget = Meter::default();
+        budget.take(now, &FROM_ONE, 1);
         self.sources.insert(source, budget);
         self.sources_met.push_back(source);
         true
@@ -287,10 +287,10 @@ impl Engine {
         }
         let source = Source::of(via);
         let loaded =
-            self.gate.unproved.is_spent(now, UNPROVED) || self.handshakes.queue.initiations() > MAX_INITIATIONS / 2;
+            self.gate.unproved.is_spent(now, &UNPROVED) || self.handshakes.queue.initiations() > MAX_INITIATIONS / 2;
         let mut proved = false;
         if loaded && !planted("cookie-not-demanded") {
-            if !self.gate.cookies.spend(now, COOKIES) {
+            if !self.gate.cookies.take(now, &COOKIES, 1) {
                 self.counters.handshakes_limited += 1;
                 return;
             }
@@ -301,7 +301,7 @@ impl Engine {
             let source_bytes = self.source_bytes(via);
             proved = self.gate.is_proved(now, &source_bytes, initiation);
             if !proved {
-                self.gate.unproved.owe(now, UNPROVED);
+                self.gate.unproved.owe(now, &UNPROVED);
                 self.give_cookie(via, (sender, &source_bytes), initiation, out);
                 return;
             }
@@ -310,7 +310,7 @@ impl Engine {
                 return;
             }
         } else {
-            self.gate.unproved.owe(now, UNPROVED);
+            self.gate.unproved.owe(now, &UNPROVED);
         }
         let dropped = self
             .handshakes

@@ -18,11 +18,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     Engine, Event, Leg, Outbox, Role, Time,
-    budget::{Budget, Rate},
     cookies::{Route, Routes},
     direct::{OPENING_TTL, is_private},
     gate::{AUTHENTIC, put_first_mac, put_second_mac},
     peers::{Path, PeerId},
+    rates::{Meter, Rate},
     retry::{Retry, Schedule},
     sessions::{Lifetime, Session},
     wire::datagram::{
@@ -69,7 +69,7 @@ pub(crate) struct Outgoing {
     /// Where it was sent.
     pub(crate) routes: Routes,
     /// The responses that may still be read.
-    responses: Budget,
+    responses: Meter,
 }
 
 impl Outgoing {
@@ -138,7 +138,7 @@ const RESPONSE_HEADER: usize = 12;
 
 /// Responses read for one handshake. There is one, and one more for each time the initiation was sent again; who saw the
 /// initiation can forge others.
-const RESPONSES: Rate = Rate::new(8, 8);
+const RESPONSES: Rate = Rate::each_second(8);
 
 /// Answered handshakes that wait for their first sealed datagram.
 const MAX_HALF_OPEN: usize = 1024;
@@ -202,7 +202,7 @@ impl Engine {
             self.counters.handshakes_overflow += 1;
             return;
         }
-        if !outgoing.responses.spend(now, RESPONSES) {
+        if !outgoing.responses.take(now, &RESPONSES, 1) {
             self.counters.handshakes_limited += 1;
             return;
         }
@@ -302,7 +302,7 @@ impl Engine {
             retry,
             rekey,
             routes,
-            responses: Budget::default(),
+            responses: Meter::default(),
         });
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;

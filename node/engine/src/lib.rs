@@ -16,7 +16,6 @@ mod anchor;
 mod api;
 mod batch;
 mod bridging;
-mod budget;
 mod claimed;
 mod content;
 mod cookies;

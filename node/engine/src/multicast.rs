@@ -8,6 +8,7 @@ use crate::{
     Engine, NetworkHandle, Outbox, Time,
     content::Content,
     peers::PeerId,
+    rates::{Meter, Rate},
     retry::{Retry, Schedule},
     wire::control::Control,
 };
@@ -35,8 +36,7 @@ const KEPT: Duration = Duration::from_secs(5);
 const MAX_UNDER_WAY: usize = 512;
 
 /// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
-const COPIES_PER_SECOND: u64 = 2000;
-const COPIES_AT_ONCE: u64 = 4000;
+const COPIES: Rate = Rate::per_second(2000, Duration::from_secs(2));
 
 /// Acknowledgements in one message: they fill one padded block.
 const ACKS_AT_ONCE: usize = 7;
@@ -48,7 +48,8 @@ pub(crate) struct Groups {
     under_way: VecDeque<UnderWay>,
     /// When a copy is due, or earlier: kept, since every turn asks for it.
     due: Option<Time>,
-    bucket: Bucket,
+    /// What was used of [`COPIES`].
+    copies: Meter,
 }
 
 #[derive(Debug)]
@@ -80,10 +81,7 @@ impl Groups {
             next: start,
             under_way: VecDeque::new(),
             due: None,
-            bucket: Bucket {
-                tokens: COPIES_AT_ONCE,
-                filled: Time::ZERO,
-            },
+            copies: Meter::default(),
         }
     }
 
@@ -116,30 +114,6 @@ impl Groups {
     }
 }
 
-/// A token bucket.
-#[derive(Debug)]
-struct Bucket {
-    tokens: u64,
-    filled: Time,
-}
-
-impl Bucket {
-    /// Takes `count` tokens if there are any left; a big frame may overdraw a full bucket, never an empty one.
-    fn take(&mut self, now: Time, count: u64) -> bool {
-        let elapsed = now.since(self.filled).as_nanos();
-        let fresh = u64::try_from(elapsed * u128::from(COPIES_PER_SECOND) / 1_000_000_000).unwrap_or(u64::MAX);
-        if fresh > 0 {
-            self.tokens = self.tokens.saturating_add(fresh).min(COPIES_AT_ONCE);
-            self.filled = now;
-        }
-        let enough = self.tokens >= count.min(COPIES_AT_ONCE);
-        if enough {
-            self.tokens = self.tokens.saturating_sub(count);
-        }
-        enough
-    }
-}
-
 impl Engine {
     /// Sends a frame to all members of a network.
     pub(crate) fn send_group(&mut self, now: Time, handle: NetworkHandle, frame: &[u8], out: &mut Outbox) {
@@ -166,7 +140,7 @@ impl Engine {
             return;
         }
         let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
-        if !self.groups.bucket.take(now, count) {
+        if !self.groups.copies.take(now, &COPIES, count) {
             self.counters.group_rate_limited += 1;
             return;
         }
@@ -376,20 +350,6 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_bucket_holds_a_burst_and_fills_again() {
-        let mut bucket = Bucket {
-            tokens: COPIES_AT_ONCE,
-            filled: Time::ZERO,
-        };
-        assert!(bucket.take(Time::ZERO, COPIES_AT_ONCE));
-        assert!(!bucket.take(Time::ZERO, 1));
-        let later = Time::ZERO + Duration::from_millis(1);
-        assert!(bucket.take(later, 2));
-        assert!(!bucket.take(later, 1));
-        assert!(bucket.take(Time::ZERO + Duration::from_secs(10), COPIES_AT_ONCE));
-    }
 
     #[test]
     fn sequences_skip_zero() {

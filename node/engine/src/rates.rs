@@ -23,6 +23,11 @@ impl Rate {
         }
     }
 
+    /// `count` a second, and as many at once as come in a second.
+    pub(crate) const fn each_second(count: u64) -> Self {
+        Self::per_second(count, Duration::from_secs(1))
+    }
+
     /// The time that `count` take.
     fn time_of(&self, count: u64) -> Duration {
         let nanoseconds = u128::from(count) * self.within.as_nanos() / u128::from(self.count.max(1));
@@ -63,6 +68,17 @@ impl Meter {
     pub(crate) fn give_back(&mut self, rate: &Rate, count: u64) {
         let nanoseconds = u64::try_from(rate.time_of(count).as_nanos()).unwrap_or(u64::MAX);
         self.0 = Time::from_nanos(self.0.as_nanos().saturating_sub(nanoseconds));
+    }
+
+    /// Takes one whether it is left or not, and owes at most as much as comes in a second.
+    pub(crate) fn owe(&mut self, now: Time, rate: &Rate) {
+        let most = now + rate.burst + Duration::from_secs(1);
+        self.0 = (self.0.max(now) + rate.time_of(1)).min(most);
+    }
+
+    /// Whether there is none left.
+    pub(crate) fn is_spent(&self, now: Time, rate: &Rate) -> bool {
+        self.0.since(now) + rate.time_of(1) > rate.burst
     }
 
     /// Whether nothing of it is in use.
@@ -146,6 +162,22 @@ mod tests {
             .map(|step| usize::from(meter.take(start + Duration::from_millis(10) * step, &TEN, 1)))
             .sum();
         assert_eq!(taken, 100);
+    }
+
+    #[test]
+    fn what_is_owed_is_bounded() {
+        const RATE: Rate = Rate::per_second(20, Duration::from_millis(250));
+        let at = |milliseconds| Time::ZERO + Duration::from_millis(milliseconds);
+        let mut meter = Meter::default();
+        for _ in 0..5 {
+            assert!(!meter.is_spent(at(0), &RATE));
+            meter.owe(at(0), &RATE);
+        }
+        for _ in 0..1_000_000 {
+            meter.owe(at(0), &RATE);
+        }
+        assert!(meter.is_spent(at(1000), &RATE));
+        assert!(!meter.is_spent(at(1051), &RATE));
     }
 
     proptest! {

@@ -25,7 +25,7 @@ use farlan_crypto::{
 };
 use farlan_engine::{
     Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
-    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, SupernodeStatus, Target, Time,
+    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Target, Time,
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
@@ -187,6 +187,8 @@ shell_counters! {
     underlay_overrun,
     /// Datagrams that the system refused to send: no route, too large for the link.
     underlay_refused,
+    /// Datagrams not sent because no further socket could be opened.
+    underlay_no_socket,
     /// Frames that a card did not take: it is down, or they are no frames.
     card_refused,
     /// Frames for a network whose card does not exist (yet).
@@ -305,6 +307,8 @@ struct Loop {
 #[derive(Debug, Default)]
 struct Sources {
     underlay: bool,
+    /// The readable extra sockets.
+    extras: Vec<u16>,
     requests: bool,
     /// The readable cards, and whether each reports an error.
     cards: Vec<(NetworkHandle, bool)>,
@@ -371,11 +375,16 @@ impl Loop {
             self.engine.next_timeout()
         };
         self.ready.underlay = false;
+        self.ready.extras.clear();
         self.ready.cards.clear();
+        self.watch_opened();
         for ready in self.poller.wait(now, until)? {
             match *ready {
                 Ready::Woken => self.ready.requests = true,
                 Ready::Readable(UNDERLAY) | Ready::Broken(UNDERLAY) => self.ready.underlay = true,
+                Ready::Readable(extra @ FIRST_EXTRA..=LAST_EXTRA) | Ready::Broken(extra @ FIRST_EXTRA..=LAST_EXTRA) => {
+                    self.ready.extras.extend(u16::try_from(extra - FIRST_EXTRA));
+                }
                 Ready::Readable(card) => self
                     .ready
                     .cards
@@ -389,14 +398,35 @@ impl Loop {
         Ok(())
     }
 
+    /// Waits for the extra sockets that were opened, too.
+    fn watch_opened(&mut self) {
+        for number in self.underlay.take_opened() {
+            let added = self
+                .underlay
+                .extra(number)
+                .is_some_and(|extra| self.poller.add(extra, FIRST_EXTRA + u64::from(number)).is_ok());
+            if !added {
+                self.underlay.close(Socket::Extra(number));
+            }
+        }
+    }
+
     /// Step 2.
     fn receive_datagrams(&mut self) {
-        if !self.ready.underlay {
-            return;
+        if self.ready.underlay {
+            self.receive_by(Socket::Main);
         }
+        let mut extras = std::mem::take(&mut self.ready.extras);
+        for number in extras.drain(..) {
+            self.receive_by(Socket::Extra(number));
+        }
+        self.ready.extras = extras;
+    }
+
+    fn receive_by(&mut self, socket: Socket) {
         for _ in 0..RECEIVES_PER_TURN {
             // An error belongs to one datagram; the others stay readable.
-            let more = self.underlay.receive(&mut self.datagrams).unwrap_or(false);
+            let more = self.underlay.receive(socket, &mut self.datagrams).unwrap_or(false);
             if !more || self.datagrams.bytes() >= BYTES_PER_TURN || self.datagrams.len() >= DATAGRAMS_PER_TURN {
                 break;
             }
@@ -503,6 +533,9 @@ impl Loop {
                 self.counters.events_dropped += 1;
             }
         }
+        for socket in self.outbox.closed.drain(..) {
+            self.underlay.close(socket);
+        }
         self.outbox.clear();
     }
 
@@ -604,6 +637,12 @@ impl Loop {
 
 /// The underlay's number in the poller; a card's is that of its network.
 const UNDERLAY: u64 = 1 << 32;
+
+/// The numbers of the extra sockets, of which [`Socket::Extra`] counts.
+const FIRST_EXTRA: u64 = 2 << 32;
+
+/// See [`FIRST_EXTRA`].
+const LAST_EXTRA: u64 = FIRST_EXTRA + u16::MAX as u64;
 
 /// System calls that receive datagrams before the engine gets them: where nothing is coalesced, some 32 datagrams,
 /// and at 1,400 bytes about 0.1 ms of work.

@@ -1,6 +1,6 @@
-//! The underlay: one UDP socket for IPv4 and IPv6.
+//! The underlay: one UDP socket for IPv4 and IPv6 at the port that everybody is told, and extra ones ([`extra`]).
 //!
-//! The socket is never connected, never lets the kernel fragment, and reports no ICMP errors: a path is judged by what
+//! A socket is never connected, never lets the kernel fragment, and reports no ICMP errors: a path is judged by what
 //! comes back over it, not by what a router claims about it.
 //!
 //! Datagrams leave and arrive many at a time where the kernel can do that (UDP_SEGMENT, UDP_GRO, recvmmsg). Receiving
@@ -16,14 +16,17 @@ use std::{
     time::Instant,
 };
 
-use farlan_engine::{Batch, Transmit};
+use farlan_engine::{Batch, Leg, Socket as Via, Transmit};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockRef, Socket, Type};
 
+use self::extra::Extras;
 use super::{
     data_plane::ShellCounters,
     segments::{Group, Refusals},
 };
+
+mod extra;
 
 /// A bound underlay socket, not yet in use.
 ///
@@ -31,6 +34,7 @@ use super::{
 #[derive(Debug)]
 pub struct Underlay {
     socket: UdpSocket,
+    second: Option<UdpSocket>,
     family: Family,
     offloads: UnderlayOffloads,
 }
@@ -75,23 +79,30 @@ impl Underlay {
     }
 
     fn bind_family(family: Family, port: u16) -> io::Result<Self> {
-        let any = match family {
-            Family::Dual => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        };
-        let socket = Socket::new(family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
-        if family == Family::Dual {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_nonblocking(true)?;
+        let socket = new_socket(family, port)?;
         enlarge_buffers(&socket);
-        never_fragment(&socket, family)?;
-        socket.bind(&SocketAddr::new(any, port).into())?;
         Ok(Self {
             socket: socket.into(),
+            second: None,
             family,
             offloads: UnderlayOffloads::default(),
         })
+    }
+
+    /// Binds a second socket to UDP `port`, which is [`farlan_engine::Socket::Extra`] 0 and stays open: by it a supernode
+    /// answers from another port than it was asked at, which shows how a NAT behaves.
+    ///
+    /// # Errors
+    /// Those of [`Self::bind`].
+    pub fn bind_second(&mut self, port: u16) -> io::Result<()> {
+        self.second = Some(new_socket(self.family, port)?.into());
+        Ok(())
+    }
+
+    /// The port of the second socket, if there is one.
+    pub fn second_port(&self) -> Option<u16> {
+        let address = self.second.as_ref()?.local_addr();
+        address.ok().map(|address| address.port())
     }
 
     /// With these offloads instead of all.
@@ -131,15 +142,17 @@ impl Underlay {
             slots: if coalesces { Slots::COALESCED } else { Slots::PLAIN },
             meta: vec![RecvMeta::default(); BATCH_SIZE].into(),
             state,
+            extras: Extras::new(self.family, self.offloads, self.second),
             socket: self.socket,
         })
     }
 }
 
-/// The underlay socket in the data-plane thread.
+/// The underlay sockets in the data-plane thread.
 #[derive(Debug)]
 pub(super) struct AttachedUnderlay {
     socket: UdpSocket,
+    extras: Extras,
     family: Family,
     state: UdpSocketState,
     /// Datagrams that may leave in one system call; 1 without the offload.
@@ -162,26 +175,37 @@ impl AttachedUnderlay {
         Batch::with_arena(calls * self.slots.count, calls * self.slots.count * self.slots.bytes)
     }
 
-    /// Receives datagrams into the arena, with the address they came from, by one system call; returns whether there
-    /// may be more.
+    /// Receives datagrams of one socket into the arena, with the leg they came by, by one system call; returns whether
+    /// there may be more.
     ///
     /// # Errors
-    /// Those of the system, which concern one datagram. That there is none is no error.
-    pub(super) fn receive<M: From<SocketAddr>>(&mut self, datagrams: &mut Batch<M>) -> io::Result<bool> {
+    /// Those of the system, which concern one datagram. That there is none is no error, nor that the socket is closed.
+    pub(super) fn receive<M: From<Leg>>(&mut self, via: Via, datagrams: &mut Batch<M>) -> io::Result<bool> {
         let Slots { count, bytes } = self.slots;
+        let socket = match via {
+            Via::Main => &self.socket,
+            Via::Extra(number) => {
+                self.extras.heard(number);
+                let Some(socket) = self.extras.get(number) else {
+                    return Ok(false);
+                };
+                socket
+            }
+            Via::Stream(_) => return Ok(false),
+        };
         datagrams.read_many(count * bytes, |room, places| {
             let mut slots = room.chunks_exact_mut(bytes);
             let mut buffers: [_; BATCH_SIZE] = array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
-            let received = match self
-                .state
-                .recv((&self.socket).into(), &mut buffers[..count], &mut self.meta)
-            {
+            let received = match self.state.recv(socket.into(), &mut buffers[..count], &mut self.meta) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
             for (index, message) in self.meta[..received].iter().enumerate() {
-                let source = to_plain(message.addr);
+                let source = Leg {
+                    socket: via,
+                    endpoint: to_plain(message.addr),
+                };
                 let slot = index * bytes;
                 for start in (0..message.len).step_by(message.stride.max(1)) {
                     let length = message.stride.min(message.len - start).min(LARGEST_DATAGRAM);
@@ -192,24 +216,27 @@ impl AttachedUnderlay {
         })
     }
 
-    /// Datagrams that the kernel dropped instead of queueing them for [`receive`](Self::receive), since the socket
-    /// exists, modulo 2^32: its buffer was full, or (rarely) their checksum was wrong. 0 where the kernel does not
-    /// tell.
+    /// Datagrams that the kernel dropped instead of queueing them for [`receive`](Self::receive), of all sockets there
+    /// were, modulo 2^32.
     pub(super) fn overrun(&self) -> u32 {
-        let mut info = [0u32; MEMINFO_WORDS];
-        let mut length = size_of_val(&info) as libc::socklen_t;
-        // SAFETY: the descriptor is open for the whole call, and pointer and length describe the live array, of which
-        // the kernel writes at most that many bytes.
-        let result = unsafe {
-            libc::getsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_MEMINFO,
-                (&raw mut info).cast(),
-                &raw mut length,
-            )
-        };
-        if result == 0 { info[MEMINFO_DROPS] } else { 0 }
+        overrun(&self.socket).wrapping_add(self.extras.overrun())
+    }
+
+    /// The extra sockets opened since this was last asked, which are to be waited for.
+    pub(super) fn take_opened(&mut self) -> Vec<u16> {
+        self.extras.take_fresh()
+    }
+
+    /// The descriptor of an extra socket, if it is open.
+    pub(super) fn extra(&self, number: u16) -> Option<BorrowedFd<'_>> {
+        self.extras.descriptor(number)
+    }
+
+    /// Closes an extra socket. The main one stays.
+    pub(super) fn close(&mut self, via: Via) {
+        if let Via::Extra(number) = via {
+            self.extras.close(number);
+        }
     }
 
     /// Sends datagrams in order. What cannot be sent is counted, and concerns no other.
@@ -231,9 +258,28 @@ impl AttachedUnderlay {
     fn send_group(&mut self, group: &Group<'_>, counters: &mut ShellCounters) {
         let Some(transmit) = group.transmit() else { return };
         let datagrams = group.datagrams();
+        let segmented = datagrams.len() > 1 && self.is_segmented(transmit.destination.endpoint);
+        let socket = match transmit.destination.socket {
+            Via::Main => &self.socket,
+            Via::Extra(number) => match self.extras.open(number) {
+                Ok(socket) => socket,
+                Err(_) => {
+                    counters.underlay_no_socket += datagrams.len() as u64;
+                    return;
+                }
+            },
+            Via::Stream(_) => {
+                counters.underlay_refused += datagrams.len() as u64;
+                return;
+            }
+        };
+        let sender = Sender {
+            socket,
+            family: self.family,
+        };
         let mut refused = None;
-        if datagrams.len() > 1 && self.is_segmented(transmit.destination.endpoint) {
-            match self.send_segments(transmit.destination.endpoint, group) {
+        if segmented {
+            match sender.send_segments(transmit.destination.endpoint, group) {
                 Ok(()) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     counters.underlay_full += datagrams.len() as u64;
@@ -243,7 +289,7 @@ impl AttachedUnderlay {
             }
         }
         for (index, datagram) in datagrams.iter().enumerate() {
-            match self.send(&transmit, datagram) {
+            match sender.send(&transmit, datagram) {
                 // The first is as long as any, so it is not their length that was refused.
                 Ok(()) if index == 0 => {
                     if let Some(error) = refused.take_if(|error| !is_shortage(error)) {
@@ -263,7 +309,15 @@ impl AttachedUnderlay {
     fn is_segmented(&mut self, destination: SocketAddr) -> bool {
         self.refusals.is_empty() || self.refusals.permit(destination, Instant::now())
     }
+}
 
+/// A socket to send by.
+struct Sender<'a> {
+    socket: &'a UdpSocket,
+    family: Family,
+}
+
+impl Sender<'_> {
     /// Sends a group by one system call: either all leave, or none.
     fn send_segments(&self, destination: SocketAddr, group: &Group<'_>) -> io::Result<()> {
         let segment = u16::try_from(group.segment()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -278,7 +332,7 @@ impl AttachedUnderlay {
     fn send(&self, transmit: &Transmit, datagram: &[u8]) -> io::Result<()> {
         let Some(ttl) = transmit.ttl else {
             let destination = self.family.to_socket(transmit.destination.endpoint)?;
-            return SockRef::from(&self.socket)
+            return SockRef::from(self.socket)
                 .send_to(datagram, &destination.into())
                 .map(|_| ());
         };
@@ -292,10 +346,11 @@ impl AttachedUnderlay {
             .with_addr(&destination)
             .with_buffers(data)
             .with_control(control.as_bytes());
-        SockRef::from(&self.socket).sendmsg(&message, 0).map(|_| ())
+        SockRef::from(self.socket).sendmsg(&message, 0).map(|_| ())
     }
 }
 
+/// The main socket.
 impl AsFd for AttachedUnderlay {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -383,6 +438,41 @@ impl ControlMessage {
         // slice borrows `self`.
         unsafe { std::slice::from_raw_parts((&raw const *self).cast(), size_of::<Self>()) }
     }
+}
+
+/// A socket bound to `port` (0: one the system picks) on all addresses, which waits for nothing.
+fn new_socket(family: Family, port: u16) -> io::Result<Socket> {
+    let any = match family {
+        Family::Dual => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let socket = Socket::new(family.domain(), Type::DGRAM, Some(Protocol::UDP))?;
+    if family == Family::Dual {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    never_fragment(&socket, family)?;
+    socket.bind(&SocketAddr::new(any, port).into())?;
+    Ok(socket)
+}
+
+/// Datagrams that the kernel dropped instead of queueing them at a socket, since it exists, modulo 2^32: its buffer was
+/// full, or (rarely) their checksum was wrong. 0 where the kernel does not tell.
+fn overrun(socket: &UdpSocket) -> u32 {
+    let mut info = [0u32; MEMINFO_WORDS];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the descriptor is open for the whole call, and pointer and length describe the live array, of which the
+    // kernel writes at most that many bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { info[MEMINFO_DROPS] } else { 0 }
 }
 
 /// Whether the error passes by itself: there was no memory at this moment.

@@ -13,7 +13,7 @@ use super::pair::PeerView;
 use super::paths::RoundTrip;
 use super::ping;
 use super::program::{Node, PORT, Supernode, registered};
-use super::topology::{Home, Lab, Nat, Wire};
+use super::topology::{Access, Home, Lab, Nat, Wire};
 use super::trio::JOIN_LIMIT;
 
 /// Time between two pings.
@@ -60,10 +60,11 @@ impl ColdPair {
     ///
     /// # Errors
     /// The lab or the programs fail.
-    pub fn new(lab: &mut Lab, nats: [Nat; 2], wire: Wire) -> Result<Self> {
+    pub fn new(lab: &mut Lab, nats: [impl Into<Access>; 2], wire: Wire) -> Result<Self> {
         let public = lab.public_host("s", wire)?;
         let supernode = Supernode::start(lab, &public)?;
-        let homes = [lab.home("a", nats[0], wire)?, lab.home("b", nats[1], wire)?];
+        let [a, b] = nats;
+        let homes = [lab.home("a", a, wire)?, lab.home("b", b, wire)?];
         let shelter = lab.home("m", Nat::Port, wire)?;
         let mut maker = Node::new(lab, "m", &shelter.host, Some(supernode.link()))?;
         maker.start()?;

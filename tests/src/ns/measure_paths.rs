@@ -217,6 +217,7 @@ fn lossy(loss: f64, most_handshakes: u64) -> Result<()> {
     let wire = Wire {
         delay: Duration::from_millis(2),
         loss,
+        ..Wire::PLAIN
     };
     let handshakes = both_ways(wire, 10_000_000, &format!("{:.0} % lost", loss * 100.0))?;
     ensure!(

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::command::wait_for;
 use super::echo::EchoStream;
 use super::program::{Node, Supernode};
-use super::topology::{Home, Lab, Nat, PublicHost, Wire};
+use super::topology::{Access, Home, Lab, Nat, PublicHost, Wire};
 use super::trio::{JOIN_LIMIT, Member};
 
 /// A supernode and two members of one `friends` network.
@@ -44,8 +44,9 @@ impl Pair {
     ///
     /// # Errors
     /// Anything on the way fails or takes longer than [`JOIN_LIMIT`].
-    pub fn start(lab: &mut Lab, nats: [Nat; 2], wire: Wire) -> Result<Self> {
-        let homes = [lab.home("a", nats[0], wire)?, lab.home("b", nats[1], wire)?];
+    pub fn start(lab: &mut Lab, nats: [impl Into<Access>; 2], wire: Wire) -> Result<Self> {
+        let [a, b] = nats;
+        let homes = [lab.home("a", a, wire)?, lab.home("b", b, wire)?];
         Self::in_homes(lab, homes, wire)
     }
 
@@ -79,11 +80,9 @@ impl Pair {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn with_configurations(lab: &mut Lab, nats: [Nat; 2], texts: [&str; 2]) -> Result<Self> {
-        let homes = [
-            lab.home("a", nats[0], Wire::PLAIN)?,
-            lab.home("b", nats[1], Wire::PLAIN)?,
-        ];
+    pub fn with_configurations(lab: &mut Lab, nats: [impl Into<Access>; 2], texts: [&str; 2]) -> Result<Self> {
+        let [a, b] = nats;
+        let homes = [lab.home("a", a, Wire::PLAIN)?, lab.home("b", b, Wire::PLAIN)?];
         Self::build(lab, homes, Wire::PLAIN, &[], Some(texts))
     }
 

@@ -21,6 +21,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("dnsmasq", "dnsmasq-base"),
     ("udhcpc", "udhcpc"),
     ("radvd", "radvd"),
+    ("miniupnpd", "miniupnpd-nftables"),
     ("busybox", "busybox"),
     ("rsync", "rsync"),
     ("iperf3", "iperf3"),

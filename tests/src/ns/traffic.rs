@@ -93,13 +93,14 @@ impl Lab {
     /// # Errors
     /// `ip` or `nft` refuses.
     pub fn limit_packets(&self, home: &Home, bytes: u16, tells: bool) -> Result<()> {
-        home.router.ip(&format!("link set {OUTSIDE} mtu {bytes}"))?;
+        let edge = home.edge();
+        edge.ip(&format!("link set {OUTSIDE} mtu {bytes}"))?;
         self.core()
             .ip(&format!("link set {} mtu {bytes}", home.core_interface))?;
         if tells {
             return Ok(());
         }
-        for namespace in [&home.router, self.core()] {
+        for namespace in [edge, self.core()] {
             namespace.nft(SILENCE)?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::namespace::Namespace;
 use super::program::{NetworkView, Node, Supernode};
-use super::topology::{Home, Lab, Nat, PublicHost, Wire};
+use super::topology::{Access, Home, Lab, PublicHost, Wire};
 
 /// How long a node may take to register and to get its addresses, on a busy machine.
 pub const JOIN_LIMIT: Duration = Duration::from_secs(20);
@@ -41,7 +41,7 @@ impl Trio {
     ///
     /// # Errors
     /// Anything on the way fails or takes longer than [`JOIN_LIMIT`].
-    pub fn start(lab: &mut Lab, nats: [Nat; 3], wire: Wire) -> Result<Self> {
+    pub fn start(lab: &mut Lab, nats: [impl Into<Access>; 3], wire: Wire) -> Result<Self> {
         let public = lab.public_host("s", wire)?;
         let supernode = Supernode::start(lab, &public)?;
         let mut link = None;

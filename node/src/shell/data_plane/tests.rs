@@ -7,7 +7,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, Work};
-use farlan_engine::{Limits, Role};
+use farlan_engine::{Leg, Limits, Role, Transmit};
 use farlan_netconf::{NetworkName, Parameters};
 use socket2::{Domain, Socket, Type};
 
@@ -184,4 +184,27 @@ async fn the_thread_ends_when_it_is_told_to() {
     assert!(tokio::time::timeout(LONG, told).await.unwrap().is_ok());
     assert_eq!(tokio::time::timeout(LONG, events.recv()).await.unwrap(), None);
     assert!(handle.snapshot().await.is_err());
+}
+
+#[test]
+fn what_comes_by_an_extra_socket_reaches_the_engine_until_the_socket_is_closed() {
+    let (mut data_plane, _handle, _events) = lone_loop();
+    let far = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    far.set_read_timeout(Some(LONG)).unwrap();
+    let destination = Leg {
+        socket: farlan_engine::Socket::Extra(3),
+        endpoint: far.local_addr().unwrap(),
+    };
+    let transmit = Transmit { destination, ttl: None };
+    data_plane.outbox.datagrams.push(transmit, b"out");
+    data_plane.flush();
+    let (_, source) = far.recv_from(&mut [0; 8]).unwrap();
+    far.send_to(&[0xff; 40], source).unwrap();
+    turn(&mut data_plane);
+    assert_eq!(data_plane.engine.counters().malformed_datagrams, 1);
+    data_plane.outbox.closed.push(destination.socket);
+    data_plane.flush();
+    far.send_to(&[0xff; 40], source).unwrap();
+    assert!(data_plane.underlay.extra(3).is_none());
+    assert_eq!(ready(&mut data_plane), []);
 }

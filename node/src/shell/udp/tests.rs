@@ -42,7 +42,7 @@ fn transmit(destination: SocketAddr, ttl: Option<u8>) -> Transmit {
 fn receive_calls(socket: &mut AttachedUnderlay, count: usize) -> (Vec<(SocketAddr, Vec<u8>)>, usize) {
     let deadline = Instant::now() + Duration::from_secs(5);
     let (mut received, mut calls) = (Vec::new(), 0);
-    let mut batch: Batch<SocketAddr> = socket.batch(1);
+    let mut batch: Batch<Leg> = socket.batch(1);
     while received.len() < count {
         let left = deadline.saturating_duration_since(Instant::now());
         assert!(!left.is_zero(), "{} of {count} have come", received.len());
@@ -54,9 +54,9 @@ fn receive_calls(socket: &mut AttachedUnderlay, count: usize) -> (Vec<(SocketAdd
         // SAFETY: the pointer is to one live `pollfd`.
         unsafe { libc::poll(&raw mut ready, 1, left.as_millis() as libc::c_int) };
         batch.clear();
-        socket.receive(&mut batch).unwrap();
+        socket.receive(Via::Main, &mut batch).unwrap();
         calls += 1;
-        received.extend(batch.iter().map(|(source, bytes)| (*source, bytes.to_vec())));
+        received.extend(batch.iter().map(|(source, bytes)| (source.endpoint, bytes.to_vec())));
     }
     (received, calls)
 }
@@ -122,12 +122,12 @@ fn a_full_call_is_followed_by_another_and_a_partial_one_is_the_last() {
     let (mut sender, _) = bind(NONE);
     let sent = datagrams(&[100; BATCH_SIZE + 1]);
     send_all(&mut sender, loopback(true, port), &sent);
-    let mut batch: Batch<SocketAddr> = receiver.batch(2);
-    assert!(receiver.receive(&mut batch).unwrap());
+    let mut batch: Batch<Leg> = receiver.batch(2);
+    assert!(receiver.receive(Via::Main, &mut batch).unwrap());
     assert_eq!(batch.len(), BATCH_SIZE);
-    assert!(!receiver.receive(&mut batch).unwrap());
+    assert!(!receiver.receive(Via::Main, &mut batch).unwrap());
     assert_eq!(batch.len(), BATCH_SIZE + 1);
-    assert!(!receiver.receive(&mut batch).unwrap());
+    assert!(!receiver.receive(Via::Main, &mut batch).unwrap());
     assert!(
         batch
             .iter()
@@ -205,7 +205,7 @@ fn a_batch_to_receive_into_takes_no_memory_before_it_is_used() {
     };
     let (socket, _) = bind(ALL);
     let before = resident();
-    let batches: Vec<Batch<SocketAddr>> = (0..64).map(|_| socket.batch(2)).collect();
+    let batches: Vec<Batch<Leg>> = (0..64).map(|_| socket.batch(2)).collect();
     let grown = resident().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes for {} batches", batches.len());
 }
@@ -219,8 +219,8 @@ fn ipv4_peers_are_seen_as_ipv4() {
         a.send_all([(to, &b"hello"[..])], &mut ShellCounters::default());
         assert_eq!(receive(&mut b, 1), [(loopback(true, port_a), b"hello".to_vec())]);
     }
-    let mut nothing: Batch<SocketAddr> = b.batch(1);
-    assert!(!b.receive(&mut nothing).unwrap());
+    let mut nothing: Batch<Leg> = b.batch(1);
+    assert!(!b.receive(Via::Main, &mut nothing).unwrap());
     assert!(nothing.is_empty());
 }
 
@@ -241,10 +241,9 @@ fn the_time_to_live_reaches_the_wire() {
         )
     };
     assert_eq!(result, 0);
-    let (sender, _) = bind(ALL);
-    sender
-        .send(&transmit(receiver.local_addr().unwrap(), Some(5)), b"short-lived")
-        .unwrap();
+    let (mut sender, _) = bind(ALL);
+    let to = transmit(receiver.local_addr().unwrap(), Some(5));
+    sender.send_all([(to, &b"short-lived"[..])], &mut ShellCounters::default());
 
     let mut data = [std::mem::MaybeUninit::new(0u8); 64];
     let mut buffers = [socket2::MaybeUninitSlice::new(&mut data)];
@@ -269,8 +268,8 @@ fn what_the_full_buffer_drops_is_counted() {
     for _ in 0..50 {
         sender.send_to(&[0; 1000], loopback(true, port)).unwrap();
     }
-    let mut batch: Batch<SocketAddr> = receiver.batch(5);
-    while receiver.receive(&mut batch).unwrap() {}
+    let mut batch: Batch<Leg> = receiver.batch(5);
+    while receiver.receive(Via::Main, &mut batch).unwrap() {}
     let received = batch.len();
     assert!((1..50).contains(&received), "{received}");
     assert_eq!(received + receiver.overrun() as usize, 50);
@@ -324,4 +323,133 @@ fn addresses_translate_both_ways() {
     assert_eq!(to_plain(Family::Dual.to_socket(v6).unwrap()), v6);
     assert_eq!(Family::V4.to_socket(v4).unwrap(), v4);
     assert!(Family::V4.to_socket(v6).is_err());
+}
+
+fn by_extra(number: u16, destination: SocketAddr) -> Transmit {
+    Transmit {
+        destination: Leg {
+            socket: Via::Extra(number),
+            endpoint: destination,
+        },
+        ttl: None,
+    }
+}
+
+/// What came by one socket, which has to be something.
+fn receive_by(socket: &mut AttachedUnderlay, via: Via) -> Vec<(Leg, Vec<u8>)> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut batch: Batch<Leg> = socket.batch(1);
+    while batch.is_empty() {
+        assert!(Instant::now() < deadline);
+        socket.receive(via, &mut batch).unwrap();
+    }
+    batch.iter().map(|(leg, bytes)| (*leg, bytes.to_vec())).collect()
+}
+
+#[test]
+fn an_extra_socket_is_opened_by_what_leaves_by_it_and_is_a_way_of_its_own() {
+    let (mut far, far_port) = bind(ALL);
+    let (mut near, near_port) = bind(ALL);
+    let to = loopback(true, far_port);
+    let mut counters = ShellCounters::default();
+    near.send_all(
+        [
+            (by_extra(7, to), &b"one"[..]),
+            (by_extra(7, to), b"two"),
+            (by_extra(9, to), b"three"),
+        ],
+        &mut counters,
+    );
+    assert_eq!(near.take_opened(), [7, 9]);
+    assert!(near.take_opened().is_empty(), "each is told once");
+    let received = receive(&mut far, 3);
+    let ports: BTreeSet<u16> = received.iter().map(|(source, _)| source.port()).collect();
+    assert_eq!(ports.len(), 2);
+    assert!(!ports.contains(&near_port));
+    // What comes back says by which it came.
+    for (source, bytes) in received {
+        far.send_all([(transmit(source, None), &bytes[..])], &mut counters);
+    }
+    let leg = |number| by_extra(number, to).destination;
+    assert_eq!(receive_by(&mut near, Via::Extra(9)), [(leg(9), b"three".to_vec())]);
+    let by_seven = receive_by(&mut near, Via::Extra(7));
+    assert_eq!(by_seven.first(), Some(&(leg(7), b"one".to_vec())));
+    assert_eq!(counters, ShellCounters::default());
+    // One that is closed is opened anew, at another port.
+    near.close(Via::Extra(9));
+    assert!(near.extra(9).is_none() && near.extra(7).is_some());
+    assert!(!near.receive(Via::Extra(9), &mut Batch::<Leg>::default()).unwrap());
+    near.send_all([(by_extra(9, to), &b"four"[..])], &mut counters);
+    assert_eq!(near.take_opened(), [9]);
+    assert_eq!(receive(&mut far, 1)[0].1, b"four");
+}
+
+#[test]
+fn no_more_extra_sockets_are_opened_than_there_is_room_for() {
+    let (mut far, port) = bind(ALL);
+    let (mut near, _) = bind(ALL);
+    let to = loopback(true, port);
+    let mut counters = ShellCounters::default();
+    let most = u16::try_from(extra::MAX_EXTRAS).unwrap();
+    for number in 0..most + 10 {
+        near.send_all([(by_extra(number, to), &b"x"[..])], &mut counters);
+    }
+    assert_eq!(near.extras.len(), extra::MAX_EXTRAS);
+    assert_eq!(counters.underlay_no_socket, 10);
+    assert_eq!(receive(&mut far, extra::MAX_EXTRAS).len(), extra::MAX_EXTRAS);
+    for number in 0..most {
+        near.close(Via::Extra(number));
+    }
+    assert_eq!(near.extras.len(), 0);
+    assert!(near.take_opened().is_empty(), "what is closed is not waited for");
+    near.send_all([(by_extra(most, to), &b"y"[..])], &mut counters);
+    assert_eq!(receive(&mut far, 1).len(), 1);
+}
+
+#[test]
+fn a_run_by_an_extra_socket_is_sent_as_one_and_received_so_once_something_came() {
+    let (mut far, port) = bind(ALL);
+    let (mut near, _) = bind(ALL);
+    let all = datagrams(&[1000; 40]);
+    let mut counters = ShellCounters::default();
+    let to = by_extra(1, loopback(true, port));
+    near.send_all(all.iter().map(|datagram| (to, &datagram[..])), &mut counters);
+    let (received, calls) = receive_calls(&mut far, all.len());
+    assert_eq!(calls, 1);
+    let source = received[0].0;
+    let calls = [(); 2].map(|()| {
+        far.send_all(
+            all.iter().map(|datagram| (transmit(source, None), &datagram[..])),
+            &mut counters,
+        );
+        let (mut back, mut calls) = (0, 0);
+        while back < all.len() {
+            back += receive_by(&mut near, Via::Extra(1)).len();
+            calls += 1;
+        }
+        calls
+    });
+    assert_eq!(calls, [all.len() / Slots::COALESCED.count, 1]);
+    assert_eq!(counters, ShellCounters::default());
+}
+
+#[test]
+fn a_second_socket_is_there_from_the_start_at_its_own_port() {
+    let first = Underlay::bind(0).unwrap();
+    let taken = first.port().unwrap();
+    assert_eq!(first.second_port(), None);
+    let mut underlay = Underlay::bind(0).unwrap();
+    let error = underlay.bind_second(taken).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    underlay.bind_second(0).unwrap();
+    let port = underlay.second_port().unwrap();
+    let mut attached = underlay.attach().unwrap();
+    assert_eq!(attached.take_opened(), [0]);
+    let mut asker = first.attach().unwrap();
+    asker.send_all(
+        [(transmit(loopback(true, port), None), &b"?"[..])],
+        &mut ShellCounters::default(),
+    );
+    let (source, _) = receive_by(&mut attached, Via::Extra(0)).remove(0);
+    assert_eq!((source.socket, source.endpoint.port()), (Via::Extra(0), taken));
 }
