@@ -4,11 +4,13 @@
 mod cards;
 mod changes;
 mod contacts;
+mod diagnosis;
 mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod networks;
 mod opened;
+mod pending;
 mod ping;
 mod reload;
 mod resolver;
@@ -32,10 +34,10 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub use crate::diagnosis::speaks_version;
 pub use cards::{Cards, KernelCards, NewCard};
 pub use reload::Configuration;
 pub use resolver::{Resolver, hand_over};
-pub use troubles::speaks_version;
 
 use crate::{
     api::{DownReply, LoopbackAddress, SCHEMA, Server, Sockets, daemon_router},
@@ -49,6 +51,7 @@ use crate::{
     state::{IDENTITY, LOCK, StateDir},
 };
 use contacts::Contacts;
+use diagnosis::Examinations;
 use networks::Networks;
 use ping::Pings;
 use troubles::Troubles;
@@ -88,6 +91,7 @@ pub struct Daemon {
     data_plane: DataPlane,
     cards: Box<dyn Cards>,
     pings: Pings,
+    examinations: Examinations,
     troubles: Troubles,
     /// Told when somebody asks over the API that the daemon ends.
     down: Notify,
@@ -285,6 +289,7 @@ impl Daemon {
             data_plane,
             cards,
             pings: Pings::default(),
+            examinations: Examinations::default(),
             troubles: Troubles::default(),
             down: Notify::new(),
             book: Mutex::new(book),
@@ -352,14 +357,13 @@ impl Daemon {
             Event::PeerDown { node } if self.book.lock().await.worlds.has_supernode(node) => {}
             Event::PeerDown { node } => tracing::info!(peer = %node.short(), "peer is gone"),
             Event::PathChanged { address, .. } => tracing::debug!(?address, "the path's endpoint"),
-            Event::Pong {
-                token,
-                node,
-                rtt,
-                path,
-                address,
-            } => self.pings.answered(token, node, rtt, path, address),
-            Event::PingFailed { token, reason } => self.pings.failed(token, reason),
+            Event::Pong { .. } => {
+                if let Some((token, reply)) = ping::pong(event) {
+                    self.pings.end(token, Ok(reply));
+                }
+            }
+            Event::PingFailed { token, reason } => self.pings.end(token, Err(Failure::negative(reason))),
+            Event::Examined { token, examination } => self.examinations.end(token, examination),
             Event::Twin { supernode, other } => self.troubles.twin(&self.state, supernode, other),
             Event::OtherVersion { node, address, version } => self.other_version_seen(node, address, version),
         }

@@ -118,6 +118,12 @@ pub struct Peer {
     pub path: Option<String>,
     /// The underlay endpoint in use; on a relay the supernode's.
     pub address: Option<SocketAddr>,
+    /// The id of the supernode that relays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supernode: Option<String>,
+    /// Whether the way begins with a TCP connection.
+    #[serde(default)]
+    pub over_tcp: bool,
     /// Round trip in milliseconds, once measured.
     pub rtt_ms: Option<f64>,
     /// Seconds since something authentic came from it, if ever.
@@ -286,6 +292,12 @@ pub struct PingReply {
     pub path: String,
     /// The underlay endpoint used; on a relay the supernode's.
     pub address: SocketAddr,
+    /// The id of the supernode that relayed the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supernode: Option<String>,
+    /// Whether the answer came over TCP.
+    #[serde(default)]
+    pub over_tcp: bool,
     /// The round trip in milliseconds.
     pub rtt_ms: f64,
 }
@@ -377,6 +389,8 @@ mod tests {
             node_id: "p".into(),
             path: Some("relay".into()),
             address: Some("192.0.2.1:9600".parse().unwrap()),
+            supernode: None,
+            over_tcp: false,
             rtt_ms: None,
             heard_s: None,
             ipv4: None,

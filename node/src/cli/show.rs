@@ -101,7 +101,7 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
             let networks: Vec<_> = peer.networks.iter().map(|network| network.name.as_str()).collect();
             [
                 short(&peer.node_id),
-                peer.path.clone().unwrap_or_else(nothing),
+                peer.path.as_ref().map_or_else(nothing, |path| way(path, peer.over_tcp)),
                 peer.address.map_or_else(nothing, |address| address.to_string()),
                 rtt(peer.rtt_ms),
                 peer.ipv4.map_or_else(nothing, |address| address.to_string()),
@@ -111,6 +111,15 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
         })
         .collect();
     output.table(["PEER", "PATH", "ADDRESS", "RTT", "IPV4", "IPV6", "NETWORKS"], &rows)
+}
+
+/// How data goes, in a word or two.
+fn way(path: &str, over_tcp: bool) -> String {
+    if over_tcp {
+        format!("{path}, TCP")
+    } else {
+        path.to_owned()
+    }
 }
 
 pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<(), Failure> {
@@ -148,11 +157,11 @@ pub(super) fn rtt(rtt_ms: Option<f64>) -> String {
     rtt_ms.map_or_else(nothing, |rtt| format!("{rtt:.1} ms"))
 }
 
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     id.get(..SHORT).unwrap_or(id).to_owned()
 }
 
-fn nothing() -> String {
+pub(super) fn nothing() -> String {
     "-".into()
 }
 
