@@ -48,8 +48,8 @@ pub use diagnosis::{CheckedSupernode, NetcheckReply, Observed, Obstacle, WhyRepl
 pub use metrics::exposition;
 pub use routes::{Answer, daemon_router, finish};
 pub use schema::{
-    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork, PingReply, PingRequest, RemoveRequest,
+    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReach, HostReply, HostRequest, Hosting, JoinReply, JoinRequest, LeaveReply,
+    LeaveRequest, MappedPort, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork, PingReply, PingRequest, PortMapping, RemoveRequest,
     SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
 pub use server::Server;

@@ -16,7 +16,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use farlan_crypto::PLAINTEXT;
-use farlan_netconf::Label;
+use farlan_netconf::{Endpoint, Label};
 
 use crate::{
     api::{self, LoopbackAddress},
@@ -109,6 +109,10 @@ enum Command {
     /// configuration again.
     Up(Up),
     /// Make a new network and print the link that lets others in
+    ///
+    /// The others meet at this machine, which becomes their supernode, if it can be reached from outside: at --address, or as
+    /// a configured supernode proves. Else they meet at the configured supernodes. Without any, the router is asked to let
+    /// them in; if it does not, only this LAN can join.
     Host(Host),
     /// Join a network by its link or name
     Join {
@@ -202,6 +206,15 @@ struct Host {
     /// The MTU of its card in bytes, 1280 to 9000 [default: 1372]
     #[arg(long)]
     mtu: Option<u16>,
+    /// Where others reach this machine, HOST:PORT, an IPv6 address in brackets; can be repeated [default: found out]
+    ///
+    /// The port is that of the supernode in this daemon, 9601 unless another was free (`farlan status`), or whatever port a
+    /// router forwards to it.
+    #[arg(long = "address", value_name = "HOST:PORT")]
+    addresses: Vec<Endpoint>,
+    /// Meet at the configured supernodes even if others can reach this machine
+    #[arg(long, conflicts_with = "addresses")]
+    no_serve: bool,
 }
 
 #[derive(Debug, Args)]
@@ -374,6 +387,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         api_tcp: config.api.tcp,
         port: global.port.unwrap_or(config.port),
         user: Some(config.user).filter(|user| !user.is_empty()),
+        port_mapping: config.port_mapping,
         hide_address: config.hide_address,
         games: config.strangers.games,
         offloads: config.offloads,
@@ -430,6 +444,8 @@ mod tests {
             "farlan --socket S join -",
             "farlan --socket S host",
             "farlan --socket S host --name lan --subnet 10.128.16.0/20 --mtu 1400",
+            "farlan host --address host.example:9601 --address [2001:db8::1]:9601",
+            "farlan host --no-serve",
             "farlan --socket S status --json",
             "farlan --socket S networks",
             "farlan --socket S peers --json",
@@ -477,6 +493,9 @@ mod tests {
             "farlan up --log farlan=loud",
             "farlan up --log loud",
             "farlan host --name \u{7}",
+            "farlan host --address 192.0.2.1",
+            "farlan host --address 2001:db8::1:9601",
+            "farlan host --no-serve --address 192.0.2.1:9601",
             "farlan ping x -c 0",
             "farlan status --jason",
             "farlan status --token-file F",

@@ -31,6 +31,8 @@ pub struct Config {
     pub user: String,
     /// Supernodes to meet at, as their links; the first one's world is that of bare network names.
     pub supernodes: Vec<SupernodeLink>,
+    /// Whether the home's router is asked to let others in.
+    pub port_mapping: bool,
     /// Whether strangers, on open networks, reach this node over supernodes only and do not learn where it is.
     pub hide_address: bool,
     /// What strangers, on open networks, may reach.
@@ -99,6 +101,7 @@ impl Default for Config {
             state_dir: "/var/lib/farlan".into(),
             user: String::new(),
             supernodes: Vec::new(),
+            port_mapping: true,
             hide_address: false,
             strangers: Strangers::default(),
             log: LogFilter::default(),
@@ -204,7 +207,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 12, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 13, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 
@@ -214,6 +217,10 @@ mod tests {
             ("port = 9600\nprot = 1\n", "c.toml:2: unknown field `prot`"),
             ("\n\nport = 70000\n", "c.toml:3: invalid value: integer `70000`"),
             ("port = \"x\"\n", "c.toml:1: invalid type: string \"x\""),
+            (
+                "port = 1\nport_mapping = \"yes\"\n",
+                "c.toml:2: invalid type: string \"yes\", expected a boolean",
+            ),
             ("log = \"loud=\"\nlog = 1", "c.toml:2: duplicate key"),
             (
                 "port = 1\nlog = \"farlan=loud\"\n",

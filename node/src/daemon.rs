@@ -8,6 +8,8 @@ mod diagnosis;
 mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod hosting;
+mod mappings;
 mod networks;
 mod opened;
 mod pending;
@@ -52,6 +54,8 @@ use crate::{
 };
 use contacts::Contacts;
 use diagnosis::Examinations;
+use hosting::Hosting;
+use mappings::Mappings;
 use networks::Networks;
 use ping::Pings;
 use troubles::Troubles;
@@ -72,6 +76,8 @@ pub struct Settings {
     pub user: Option<String>,
     /// Supernodes from the configuration and the command line, the one of bare names first.
     pub supernodes: Vec<World>,
+    /// Whether the home's router is asked to let others in.
+    pub port_mapping: bool,
     /// Whether strangers do not learn where this node is.
     pub hide_address: bool,
     /// Which listed games strangers may reach.
@@ -93,6 +99,8 @@ pub struct Daemon {
     pings: Pings,
     examinations: Examinations,
     troubles: Troubles,
+    mappings: Mappings,
+    hosting: Hosting,
     /// Told when somebody asks over the API that the daemon ends.
     down: Notify,
     book: Mutex<Book>,
@@ -125,6 +133,8 @@ pub struct Running {
     events: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     endpoints: JoinHandle<()>,
+    mappings: JoinHandle<()>,
+    hosting: JoinHandle<()>,
     watch: JoinHandle<()>,
     /// Ends with the card helper.
     helper: Option<pipe::Receiver>,
@@ -160,7 +170,7 @@ impl Running {
         let names = book.networks.card_names();
         let cards = KernelCards::new(key.node_id(), settings.offloads.card, helper, names)?;
         let (data_plane, events) = DataPlane::start(config, underlay)?;
-        let daemon = Daemon::new(key, port, state, book, data_plane, Box::new(cards));
+        let daemon = Daemon::new(key, port, state, book, data_plane, Box::new(cards), settings.offloads);
         let mut running = Self::take_up(Arc::new(daemon), events, sockets, settings).await?;
         let helper = pipe::Receiver::from_owned_fd(helper_ended.into());
         running.helper = Some(helper.map_err(Failure::negative)?);
@@ -180,7 +190,15 @@ impl Running {
         let server = Server::serve(sockets, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
-        let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port));
+        let told = Arc::clone(&daemon);
+        let changed = move || {
+            told.mappings.look_again();
+            told.hosting.moved();
+        };
+        let endpoints = tokio::spawn(endpoints::follow(daemon.data_plane.clone(), daemon.port, changed));
+        daemon.mappings.switch(settings.port_mapping);
+        let mappings = tokio::spawn(Arc::clone(&daemon).follow_mappings());
+        let hosting = tokio::spawn(Arc::clone(&daemon).follow_hosting());
         let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
@@ -189,6 +207,8 @@ impl Running {
             events,
             upkeep,
             endpoints,
+            mappings,
+            hosting,
             watch,
             helper: None,
         })
@@ -232,10 +252,13 @@ impl Running {
         self.events.abort();
         self.upkeep.abort();
         self.endpoints.abort();
+        self.mappings.abort();
+        self.hosting.abort();
         self.watch.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
-        if tokio::time::timeout(STOPPING, self.daemon.stop()).await.is_err() {
+        let stop = async { tokio::join!(self.daemon.stop(), self.daemon.mappings.end()) };
+        if tokio::time::timeout(STOPPING, stop).await.is_err() {
             tracing::warn!("stopping took too long; ending at once");
         }
     }
@@ -279,6 +302,7 @@ impl Daemon {
         book: Book,
         data_plane: DataPlane,
         cards: Box<dyn Cards>,
+        offloads: Offloads,
     ) -> Self {
         Self {
             key,
@@ -291,6 +315,8 @@ impl Daemon {
             pings: Pings::default(),
             examinations: Examinations::default(),
             troubles: Troubles::default(),
+            mappings: Mappings::new(port),
+            hosting: Hosting::new(offloads),
             down: Notify::new(),
             book: Mutex::new(book),
         }
@@ -304,6 +330,7 @@ impl Daemon {
     /// Takes up where the last run ended: worlds, networks, contacts.
     async fn restore(&self, supernodes: Vec<World>) -> Result<(), Failure> {
         self.cards.remove_stale();
+        self.resume_hosting().await?;
         let mut book = self.book.lock().await;
         let book = &mut *book;
         book.worlds.start(&self.data_plane).await?;
@@ -337,6 +364,8 @@ impl Daemon {
             } => {
                 self.troubles.version_fits(supernode);
                 tracing::debug!(%observed, "seen by the supernode");
+                // It may be a router that started anew, or whose address outside is another one now.
+                self.mappings.look_again();
             }
             Event::RegistrationLost { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
@@ -364,6 +393,8 @@ impl Daemon {
             }
             Event::PingFailed { token, reason } => self.pings.end(token, Err(Failure::negative(reason))),
             Event::Examined { token, examination } => self.examinations.end(token, examination),
+            // Asked for a supernode in this daemon, by a data plane of its own.
+            Event::Reached { .. } => {}
             Event::Twin { supernode, other } => self.troubles.twin(&self.state, supernode, other),
             Event::OtherVersion { node, address, version } => self.other_version_seen(node, address, version),
         }
@@ -399,6 +430,7 @@ impl Daemon {
         // What follows takes the book itself.
         drop(book);
         self.tell_hand_set().await;
+        self.tend_hosting().await;
     }
 
     async fn save_contacts(&self, snapshot: &Snapshot) {
@@ -420,6 +452,7 @@ impl Daemon {
         let snapshot = self.data_plane.snapshot().await;
         // The goodbye waits neither for the disk nor for whoever has the book. An error means that it has ended already.
         let _ = self.data_plane.ask(|reply| Request::Shutdown { reply }).await;
+        self.hosting.stop().await;
         if let Ok(snapshot) = snapshot {
             self.save_contacts(&snapshot).await;
         }
@@ -436,7 +469,16 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 const STOPPING: Duration = Duration::from_millis(1500);
 
 /// The names of all files in a node's state directory, but for those that are being written.
-pub(crate) const STATE_FILES: [&str; 5] = [LOCK, IDENTITY, networks::FILE, worlds::FILE, contacts::FILE];
+pub(crate) const STATE_FILES: [&str; 8] = [
+    LOCK,
+    IDENTITY,
+    networks::FILE,
+    worlds::FILE,
+    contacts::FILE,
+    hosting::FILES[0],
+    hosting::FILES[1],
+    hosting::FILES[2],
+];
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 //! | [`config`] | the TOML configuration and its errors |
 //! | [`state`] | the state directory: lock, secrets, files |
 //! | [`games`], [`ports`] | listed games, and what strangers may reach |
+//! | [`portmap`] | mappings at the home's router: PCP, NAT-PMP, UPnP |
 //! | [`failure`] | what can go wrong for a user, with its exit code |
 //! | [`logs`] | logging to standard error |
 //! | [`privileges`] | what is taken hold of with privileges, and giving them up |
@@ -31,6 +32,7 @@ pub mod failure;
 pub mod games;
 pub mod logs;
 pub mod notify;
+pub mod portmap;
 pub mod ports;
 pub mod privileges;
 pub mod secret_text;

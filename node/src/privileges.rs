@@ -432,6 +432,7 @@ mod tests {
             port: 0,
             user: None,
             supernodes: Vec::new(),
+            port_mapping: false,
             hide_address: false,
             games: crate::games::Games::default(),
             offloads: crate::config::Offloads::default(),

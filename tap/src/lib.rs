@@ -14,7 +14,7 @@
 //! * [`card_state`] tells whether it is still there, [`restore_addresses`] puts back what somebody took from it.
 //! * [`card_addresses`] lists what others put on it too.
 //! * [`remove_stale`] clears what a crash left behind.
-//! * [`underlay_addresses`] lists the machine's other addresses.
+//! * [`underlay_addresses`] lists the machine's other addresses, [`default_gateways`] the routers it sends to.
 //! * [`ChangeMonitor`] tells when to look at either again.
 //! * [`CardHelper`] starts the helper and asks it for these; [`run_helper`] is the helper.
 //!   [`requests`] is what they say to each other.
@@ -27,6 +27,7 @@ mod device;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod gateways;
 mod helper;
 mod machine;
 mod monitor;
@@ -45,6 +46,7 @@ pub use device::{
     restore_addresses, set_link, set_mtu,
 };
 pub use error::TapError;
+pub use gateways::{Gateway, default_gateways};
 pub use helper::{HelperError, PREFIX, run_helper, serve};
 pub use machine::underlay_addresses;
 pub use monitor::{ChangeMonitor, Changes};

@@ -37,7 +37,7 @@ fn list() -> io::Result<Vec<IpAddr>> {
 }
 
 /// The indices of the cards that lead out of this machine.
-fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
+pub(crate) fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
     /// A device, what it is built on, and what holds it.
     struct Card {
         index: u32,

@@ -1,8 +1,9 @@
-//! The simulator, the end-to-end tests and the benchmark of farlan.
+//! The simulator, the end-to-end tests and the measurements of farlan.
 
 pub mod bench;
 pub mod fakes;
 pub mod instructions;
+pub mod lab;
 pub mod ns;
 #[cfg(test)]
 mod parsers;

@@ -143,7 +143,7 @@ fn the_nats_decide_what_path_there_is() {
                     assert_eq!(came, None, "{one:?} and {other:?}: how?");
                     relayed += 1;
                 }
-                Expected::Open => {}
+                Expected::Either => {}
             }
         }
     }

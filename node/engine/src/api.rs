@@ -257,6 +257,13 @@ pub enum Event {
         /// The version that is spoken there.
         version: u8,
     },
+    /// Whether strangers get through to this node, as far as a supernode could tell.
+    Reached {
+        /// The number given to [`crate::Engine::prove_reach`].
+        token: u64,
+        /// Where they do; nowhere, if nothing came through.
+        endpoint: Option<SocketAddr>,
+    },
     /// A ping cannot be answered: nobody with that id or address is known to the supernode.
     PingFailed {
         /// The number given to [`crate::Engine::ping`].

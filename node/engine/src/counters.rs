@@ -70,6 +70,8 @@ counters! {
     questions_limited,
     /// Hints not sent, because there were too many.
     hints_limited,
+    /// Questions whether strangers get through that were not answered, because there were too many.
+    reach_limited,
     /// Datagrams too short, of unknown type or otherwise malformed.
     malformed_datagrams,
     /// Datagrams of another protocol version.

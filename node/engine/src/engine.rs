@@ -28,6 +28,7 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    reach::Reach,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
@@ -63,6 +64,7 @@ pub struct Engine {
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
     pub(crate) examinations: Examinations,
+    pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
     pub(crate) assemblies: Assemblies,
@@ -125,6 +127,7 @@ impl Engine {
             contests: Contests::default(),
             pings: Pings::default(),
             examinations: Examinations::default(),
+            reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
             assemblies: Assemblies::default(),
@@ -224,6 +227,7 @@ impl Engine {
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
         self.tend_examinations(now, out);
+        self.tend_reach(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
@@ -237,6 +241,7 @@ impl Engine {
             || !self.events.is_empty()
             || self.directory.is_dirty()
             || self.pings.is_fresh()
+            || self.is_reach_fresh()
             || self.traversal.is_fresh()
         {
             return Some(Time::ZERO);
@@ -251,6 +256,7 @@ impl Engine {
             self.worlds.deadline(),
             self.examinations.deadline(),
             self.contests.deadline(),
+            self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
         ]

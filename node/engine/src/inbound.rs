@@ -541,6 +541,8 @@ impl Engine {
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(now, id, *other, out),
+            Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),
+            Control::Reach { nonce, port } if !node => self.reach_asked(now, id, via, (*nonce, *port), out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);
             }

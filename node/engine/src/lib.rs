@@ -50,6 +50,7 @@ mod outbound;
 mod paths;
 mod peers;
 mod ping;
+mod reach;
 mod places;
 mod rates;
 mod relay_limits;

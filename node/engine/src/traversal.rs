@@ -42,6 +42,9 @@ const MAX_CANDIDATES: usize = 8;
 /// Of those, so many with one address: two NAT mappings are seen by two supernodes.
 const MAX_PORTS: usize = 2;
 
+/// Mapped endpoints that are taken note of: one per router.
+const MAX_MAPPED: usize = 4;
+
 /// Unacknowledged candidates are sent again after these pauses.
 const RESEND: Schedule = Schedule {
     first: Duration::from_millis(400),
@@ -83,6 +86,8 @@ pub(crate) const CANDIDATES_ACK: u32 = 1 << 30;
 pub(crate) struct Traversal {
     /// Those of its own cards.
     local: Vec<SocketAddr>,
+    /// Where its home's router lets datagrams in to it.
+    mapped: Vec<SocketAddr>,
     /// Where its supernodes see it.
     observed: BTreeMap<PeerId, SocketAddr>,
     /// Strangers are not told where this node is.
@@ -171,7 +176,8 @@ impl Traversal {
     /// The endpoints by which others may reach this node from outside.
     fn outside(&self) -> BTreeSet<SocketAddr> {
         let global = self.local.iter().filter(|endpoint| is_global(endpoint.ip()));
-        self.observed.values().chain(global).copied().collect()
+        let mapped = self.mapped.iter().filter(|endpoint| is_global(endpoint.ip()));
+        self.observed.values().chain(global).chain(mapped).copied().collect()
     }
 }
 
@@ -196,6 +202,19 @@ impl Engine {
         if self.traversal.local != endpoints {
             self.traversal.moved |= !self.traversal.local.is_empty();
             self.traversal.local = endpoints;
+            self.traversal.changed = true;
+        }
+    }
+
+    /// Where the home's router lets datagrams in to this node from outside, by mappings. Those with an address that means
+    /// nothing to everybody, behind another NAT, are told to neighbours only. Call it whenever they change.
+    pub fn set_mapped_endpoints(&mut self, _now: Time, mut endpoints: Vec<SocketAddr>) {
+        endpoints.retain(|endpoint| is_usable(*endpoint));
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        endpoints.truncate(MAX_MAPPED);
+        if self.traversal.mapped != endpoints {
+            self.traversal.mapped = endpoints;
             self.traversal.changed = true;
         }
     }
@@ -350,18 +369,17 @@ impl Engine {
             .peers
             .get(id)
             .is_some_and(|peer| self.may_be_near(&peer.exchange.theirs));
-        let local = self
-            .traversal
-            .local
-            .iter()
-            .filter(|endpoint| near && !is_global(endpoint.ip()));
+        let mapped = &self.traversal.mapped;
+        let local = self.traversal.local.iter().chain(mapped);
+        let local = local.filter(|endpoint| near && !is_global(endpoint.ip()));
         let local = local.map(|endpoint| Candidate {
             local: true,
             endpoint: *endpoint,
         });
-        let outside = self
-            .traversal
-            .outside()
+        // First what is open to everybody: behind a NAT that maps by destination the others are of no use.
+        let mut outside: Vec<SocketAddr> = self.traversal.outside().into_iter().collect();
+        outside.sort_by_key(|endpoint| !mapped.contains(endpoint));
+        let outside = outside
             .into_iter()
             .map(|endpoint| Candidate { local: false, endpoint });
         capped(outside.chain(local))

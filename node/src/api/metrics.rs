@@ -77,6 +77,8 @@ mod tests {
             port: 9600,
             uptime_s: 61,
             supernodes: Vec::new(),
+            port_mapping: Default::default(),
+            hosting: None,
             networks: 2,
             peers: 3,
             twin: None,

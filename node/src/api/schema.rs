@@ -30,6 +30,12 @@ pub struct Status {
     pub uptime_s: u64,
     /// The supernodes in use.
     pub supernodes: Vec<Supernode>,
+    /// What the home's router lets in.
+    #[serde(default)]
+    pub port_mapping: PortMapping,
+    /// The supernode in this daemon, while it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosting: Option<Hosting>,
     /// How many networks are joined.
     pub networks: usize,
     /// How many peers have a session.
@@ -41,6 +47,36 @@ pub struct Status {
     pub notes: Vec<String>,
     /// What happened to packets since the start, by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// What the home's router is asked to let in to this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// Whether it is asked.
+    pub on: bool,
+    /// The port mappings, gateway by gateway, the preferred gateway first.
+    pub ports: Vec<MappedPort>,
+}
+
+/// A port at a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedPort {
+    /// The gateway.
+    pub gateway: Ipv4Addr,
+    /// `udp` or `tcp`.
+    pub transport: String,
+    /// This machine's port.
+    pub port: u16,
+    /// `pcp`, `nat-pmp` or `upnp`, if it is mapped.
+    pub protocol: Option<String>,
+    /// Where it is reached from outside, if it is mapped.
+    pub external: Option<SocketAddr>,
+    /// Whether the address outside is no public one, so that there is another NAT behind the gateway.
+    pub behind_another_nat: bool,
+    /// Whole seconds until the mapping ends, unless it is renewed.
+    pub expires_s: Option<u64>,
+    /// Why it is not mapped, if the gateway has been asked.
+    pub trouble: Option<String>,
 }
 
 /// Another running machine with this node's identity.
@@ -202,6 +238,10 @@ pub struct HostRequest {
     pub subnet: Option<String>,
     /// Its MTU in bytes, 1280 to 9000.
     pub mtu: Option<u16>,
+    /// Where others reach this machine's own supernode, `HOST:PORT` each; it is taken as reachable there.
+    pub addresses: Vec<String>,
+    /// Whether the others meet at the configured supernodes even if this machine could serve.
+    pub no_serve: bool,
 }
 
 /// A new network, joined by this node.
@@ -213,6 +253,40 @@ pub struct HostReply {
     pub link: SecretText,
     /// The network.
     pub network: Network,
+    /// Where its members meet.
+    pub reach: HostReach,
+}
+
+/// Where the members of a new network meet, and what is known of how they get there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostReach {
+    /// `address` (this machine, at the address that was given), `proved` (this machine, as a supernode has proved), `perhaps`
+    /// (this machine, if nothing keeps others out), `lan` (this machine, for its local network only), or `supernode` (the
+    /// configured supernodes).
+    pub kind: String,
+    /// Where this machine is reached, `HOST:PORT` each.
+    pub addresses: Vec<String>,
+    /// The same for people.
+    pub text: String,
+}
+
+/// The supernode in this daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hosting {
+    /// Its id.
+    pub node_id: String,
+    /// Its world.
+    pub world: String,
+    /// The version of that world's list.
+    pub version: u32,
+    /// Its UDP port.
+    pub port: u16,
+    /// `address`, `proved`, `perhaps` or `lan`, as in [`HostReach`].
+    pub reach: String,
+    /// Where it is reached, `HOST:PORT` each, as its world lists it.
+    pub addresses: Vec<String>,
+    /// Registered nodes.
+    pub registrations: usize,
 }
 
 /// Asks to leave a network.

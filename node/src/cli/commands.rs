@@ -79,9 +79,11 @@ pub(super) async fn host(
         name: host.name,
         subnet: host.subnet,
         mtu: host.mtu,
+        addresses: host.addresses.iter().map(ToString::to_string).collect(),
+        no_serve: host.no_serve,
     };
     let mut action = async || {
-        let reply: HostReply = client.post("/v1/host", &request, Duration::ZERO).await?;
+        let reply: HostReply = client.post("/v1/host", &request, PROVING).await?;
         say(format_args!(
             "made the network {} ({}) with the card {}; whoever holds this link is in:",
             reply.network.name, reply.network.subnet, reply.network.interface
@@ -91,6 +93,7 @@ pub(super) async fn host(
         } else {
             output.line(&*reply.link)?;
         }
+        say(&reply.reach.text);
         for note in &reply.network.notes {
             say(format_args!("note: {note}"));
         }
@@ -272,6 +275,10 @@ fn argument(argument: SecretText) -> Result<SecretText, Failure> {
         text => Ok(text.to_owned().into()),
     }
 }
+
+/// How long finding out whether others reach this machine may take: a router's answers, and two registrations and their
+/// proofs.
+const PROVING: Duration = Duration::from_secs(45);
 
 /// How long the daemon may take to end once it has answered: it gives itself 1.5 s.
 const ENDING: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use super::output::Output;
 use crate::{
-    api::{ConfiguredWorld, Network, Peer, Status, Supernode},
+    api::{ConfiguredWorld, Network, Peer, PortMapping, Status, Supernode},
     failure::Failure,
 };
 
@@ -22,6 +22,16 @@ pub(super) fn status(output: &mut Output, status: &Status) -> Result<(), Failure
         "{} {networks}, {} {peers} in touch",
         status.networks, status.peers
     ))?;
+    mapped(output, &status.port_mapping)?;
+    if let Some(hosting) = &status.hosting {
+        output.line(format_args!(
+            "a supernode for its own networks at UDP port {} ({}): {}; {} registered",
+            hosting.port,
+            hosting.reach,
+            hosting.addresses.join(" "),
+            hosting.registrations
+        ))?;
+    }
     if status.supernodes.is_empty() {
         output.line("no supernode is configured; add one with: farlan supernode add LINK")?;
     } else {
@@ -29,6 +39,33 @@ pub(super) fn status(output: &mut Output, status: &Status) -> Result<(), Failure
         supernodes(output, &status.supernodes)?;
     }
     notes(output, &status.notes)
+}
+
+/// What the router lets in, or why it does not.
+fn mapped(output: &mut Output, mapping: &PortMapping) -> Result<(), Failure> {
+    for port in &mapping.ports {
+        let (transport, gateway) = (port.transport.to_uppercase(), port.gateway);
+        match (&port.protocol, port.external, &port.trouble) {
+            (Some(protocol), Some(external), _) => {
+                let other = if port.behind_another_nat {
+                    ", which is no public address: there is another NAT behind it"
+                } else {
+                    ""
+                };
+                let protocol = protocol.to_uppercase().replace("UPNP", "UPnP");
+                output.line(format_args!(
+                    "the router {gateway} lets {transport} {} in at {external} ({protocol}){other}",
+                    port.port
+                ))?;
+            }
+            (_, _, Some(trouble)) => output.line(format_args!(
+                "{transport} {} is not let in by the router {gateway}: {trouble}",
+                port.port
+            ))?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn supernodes(output: &mut Output, supernodes: &[Supernode]) -> Result<(), Failure> {

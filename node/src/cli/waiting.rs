@@ -190,6 +190,8 @@ mod tests {
             port: 9600,
             uptime_s: 1,
             supernodes: vec![supernode("w", registered), supernode("other", true)],
+            port_mapping: Default::default(),
+            hosting: None,
             networks: 1,
             peers: 0,
             twin: None,

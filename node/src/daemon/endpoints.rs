@@ -8,8 +8,9 @@ use farlan_tap::{ChangeMonitor, Changes, TapError, underlay_addresses};
 use super::changes::Changed;
 use crate::shell::{DataPlane, DataPlaneError, Request};
 
-/// Tells the data plane of this machine's endpoints as long as it lives. `port` is the underlay's.
-pub(super) async fn follow(data_plane: DataPlane, port: u16) {
+/// Tells the data plane of this machine's endpoints as long as it lives, and `others` of each change. `port` is the
+/// underlay's.
+pub(super) async fn follow(data_plane: DataPlane, port: u16, others: impl Fn()) {
     let changed = watch();
     // At least what there is now is told.
     if tell(&data_plane, port).await.is_err() {
@@ -19,6 +20,7 @@ pub(super) async fn follow(data_plane: DataPlane, port: u16) {
         let changed = changed?;
         loop {
             changed.next(SETTLING).await?;
+            others();
             if tell(&data_plane, port).await.is_err() {
                 return Ok(());
             }

@@ -11,13 +11,13 @@ use std::{
 use farlan_crypto::{PublicKey, Work, random};
 use farlan_engine::{Join, JoinError, NetworkHandle, NetworkStatus};
 use farlan_netconf::{
-    AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, WorldId,
+    AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, World, WorldId,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Daemon, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, hosting::Meeting, worlds::SHORTEST_PREFIX};
 use crate::{
-    api::{HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
+    api::{HostReach, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
     ports::PortSet,
     secret_text::SecretText,
@@ -379,18 +379,47 @@ impl Daemon {
     /// Makes a network and joins it.
     ///
     /// # Errors
-    /// No supernode is configured; name, subnet or MTU are not possible; the card cannot be made.
+    /// Name, subnet or MTU are not possible; the card cannot be made; there is nowhere to meet.
     pub async fn host(&self, request: &HostRequest) -> Result<HostReply, Failure> {
+        // What is mistyped is found before anything is made.
+        let label = request.name.as_deref().map(str::parse::<Label>);
+        let label = label.transpose().map_err(Failure::usage)?;
+        let mtu = request.mtu.map_or(Ok(Mtu::DEFAULT), Mtu::new).map_err(Failure::usage)?;
+        let subnet = request.subnet.as_deref().map(str::parse::<Subnet>);
+        let subnet = subnet.transpose().map_err(Failure::usage)?;
+        if let Some(subnet) = subnet {
+            self.wanted_subnet(&*self.book.lock().await, subnet)?;
+        }
+        let (own, reach) = match self.meeting(request).await? {
+            Meeting::Here(world, reach) => (Some(world), reach),
+            Meeting::Configured(reach) => (None, reach),
+        };
+        let here = own.as_ref().map(World::id);
+        let made = self.host_in(own, label, subnet, mtu, reach).await;
+        if let (Err(_), Some(world)) = (&made, here) {
+            self.hosting_left(world).await;
+        }
+        made
+    }
+
+    /// Makes a network and joins it: in the world of this daemon's own supernode, or in the configured one.
+    async fn host_in(
+        &self,
+        own: Option<World>,
+        label: Option<Label>,
+        subnet: Option<Subnet>,
+        mtu: Mtu,
+        reach: HostReach,
+    ) -> Result<HostReply, Failure> {
         let mut book = self.book.lock().await;
         let book = &mut *book;
-        let world = book.worlds.first_configured()?.clone();
-        let label = match request.name.as_deref() {
-            Some(text) => text.parse::<Label>().map_err(Failure::usage)?,
-            None => book.networks.free_label(),
+        let world = match own {
+            Some(world) => world,
+            None => book.worlds.first_configured()?.clone(),
         };
-        let mtu = request.mtu.map_or(Ok(Mtu::DEFAULT), Mtu::new).map_err(Failure::usage)?;
-        let subnet = match request.subnet.as_deref() {
-            Some(text) => self.wanted_subnet(book, text.parse().map_err(Failure::usage)?)?,
+        let label = label.unwrap_or_else(|| book.networks.free_label());
+        let subnet = match subnet {
+            Some(subnet) => self.wanted_subnet(book, subnet)?,
             None => self.free_subnet(book)?,
         };
         let fresh = random::os_bytes().map_err(Failure::negative)?;
@@ -420,6 +449,7 @@ impl Daemon {
             schema: SCHEMA,
             link: text.into(),
             network: self.view_of(book, id).await?,
+            reach,
         })
     }
 
@@ -428,6 +458,12 @@ impl Daemon {
     /// # Errors
     /// None or several networks are called that.
     pub async fn leave(&self, request: &LeaveRequest) -> Result<LeaveReply, Failure> {
+        let (mut reply, world) = self.leave_network(request).await?;
+        reply.notes.extend(self.hosting_left(world).await);
+        Ok(reply)
+    }
+
+    async fn leave_network(&self, request: &LeaveRequest) -> Result<(LeaveReply, WorldId), Failure> {
         let mut book = self.book.lock().await;
         let book = &mut *book;
         let Book { worlds, networks, .. } = book;
@@ -474,12 +510,13 @@ impl Daemon {
         tracing::info!(network = %membership.name(), "left");
         self.claim_freed_ipv4(book).await?;
         self.write_down(book);
-        Ok(LeaveReply {
+        let reply = LeaveReply {
             schema: SCHEMA,
             name: membership.name().to_owned(),
             network_id: id.to_string(),
             notes: self.troubles.unwritten_notes(),
-        })
+        };
+        Ok((reply, world))
     }
 
     /// Joins the networks anew, with IPv4, that had none because of something that is gone; the caller writes down.
@@ -746,8 +783,9 @@ mod tests {
         };
         let joined = r#"{"name":"lan","network_id":"n","interface":"fl-lan","ipv6":null,"policy":"friends",
             "mac":"02:00:00:00:00:01","mtu":1372,"subnet":"10.128.0.0/20","world":"w","members":1,"ipv4_pending":false,"notes":[]}"#;
+        let reach = r#"{"kind":"lan","addresses":[],"text":""}"#;
         let host: HostReply =
-            serde_json::from_str(&format!(r#"{{"schema":1,"link":"{link}","network":{joined}}}"#)).unwrap();
+            serde_json::from_str(&format!(r#"{{"schema":1,"link":"{link}","network":{joined},"reach":{reach}}}"#)).unwrap();
         for text in [
             format!("{file:?} {file:#?}"),
             format!("{join:?} {join:#?}"),

@@ -55,7 +55,7 @@ impl Configuration {
 
 impl Daemon {
     /// Reads the configuration again and takes over what can change while the daemon runs: the log filter, supernodes
-    /// that are new, whether the address is hidden, and the games that strangers may reach. A configuration that cannot be read changes nothing.
+    /// that are new, whether the address is hidden, whether the router is asked, and the games that strangers may reach. A configuration that cannot be read changes nothing.
     pub(super) async fn reload(&self, configuration: &mut Configuration) {
         let (mut settings, log) = match (configuration.read)() {
             Ok(read) => read,
@@ -91,6 +91,7 @@ impl Daemon {
         {
             return;
         }
+        self.mappings.switch(settings.port_mapping);
         if settings.games != configuration.settings.games && self.take_games(&settings.games).await.is_err() {
             return;
         }
@@ -154,6 +155,7 @@ mod tests {
             port: 9600,
             user: None,
             supernodes: Vec::new(),
+            port_mapping: true,
             hide_address: false,
             games: Games::default(),
             offloads: Offloads::default(),

@@ -18,7 +18,7 @@ fn literal(world: &World) -> Vec<Anchor> {
 }
 
 /// The supernodes of `world` with all their addresses, names looked up; and whether every name was found.
-async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
+pub(super) async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
     let mut anchors = Vec::new();
     let mut complete = true;
     for supernode in world.supernodes() {

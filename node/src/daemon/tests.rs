@@ -226,6 +226,7 @@ async fn start_with(
         port: 0,
         user: None,
         supernodes,
+        port_mapping: false,
         hide_address: false,
         games: Games::default(),
         offloads: Offloads::default(),
@@ -241,7 +242,7 @@ async fn start_with(
     };
     let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
     let book = Book::load(&state, Work::REQUIRED).unwrap();
-    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(cards.clone()));
+    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(cards.clone()), Offloads::default());
     let client = Client::new(&settings.socket);
     let sockets = Sockets::open(&settings.socket, settings.api_tcp).unwrap();
     (
@@ -807,6 +808,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         port: 0,
         user: None,
         supernodes: Vec::new(),
+        port_mapping: false,
         hide_address: false,
         games: Games::default(),
         offloads: Offloads::default(),
@@ -852,6 +854,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         port: 0,
         user: None,
         supernodes: Vec::new(),
+        port_mapping: false,
         hide_address: false,
         games: Games::default(),
         offloads: Offloads::default(),
@@ -876,7 +879,7 @@ async fn the_goodbye_waits_for_nobody() {
     let (data_plane, mut requests) = DataPlane::channel();
     let key = identities()[0].public();
     let book = Book::load(&state, Work::REQUIRED).unwrap();
-    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(FakeCards::default()));
+    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(FakeCards::default()), Offloads::default());
     // Somebody changes networks, which takes long.
     let _book = daemon.book.lock().await;
     let told = async {

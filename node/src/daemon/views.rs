@@ -18,6 +18,7 @@ impl Daemon {
     /// The data plane has ended.
     pub async fn status(&self) -> Result<Status, Failure> {
         let snapshot = self.data_plane.snapshot().await?;
+        let hosting = self.hosting_status().await;
         let book = self.book.lock().await;
         let engine = snapshot.counters.iter();
         let counters = engine
@@ -33,6 +34,8 @@ impl Daemon {
             port: self.port,
             uptime_s: self.started.elapsed().as_secs(),
             supernodes: self.supernodes(&book, &snapshot),
+            port_mapping: self.mappings.view(),
+            hosting,
             networks: book.networks.joined().count(),
             peers: snapshot.peers.iter().filter(|peer| peer.path.is_some()).count(),
             twin: self.troubles.seen_twin(),

@@ -1,6 +1,9 @@
 //! The worlds this node knows: those it was told of, and those that came with a network's link.
 
+use std::net::SocketAddr;
+
 use farlan_crypto::{NodeId, Work};
+use farlan_engine::Anchor;
 use farlan_netconf::{Link, World, WorldId};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,15 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Worlds {
     worlds: Vec<Known>,
+    own: Option<Own>,
+}
+
+/// The world whose supernode runs in this daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    pub(super) world: WorldId,
+    /// Where this node reaches it, inside the machine: what the others use may not lead back into it.
+    pub(super) addresses: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -96,7 +108,22 @@ impl Worlds {
     /// Makes all worlds known to the data plane.
     pub(super) async fn start(&mut self, data_plane: &DataPlane) -> Result<(), DataPlaneError> {
         for known in &mut self.worlds {
-            known.start(data_plane).await?;
+            known.start(data_plane, self.own.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    /// Reaches the supernode in this daemon inside the machine from now on.
+    pub(super) async fn set_own(&mut self, data_plane: &DataPlane, own: Option<Own>) -> Result<(), DataPlaneError> {
+        if self.own == own {
+            return Ok(());
+        }
+        let changed = [self.own.as_ref(), own.as_ref()].map(|own| own.map(|own| own.world));
+        self.own = own;
+        for known in &mut self.worlds {
+            if changed.contains(&Some(known.world.id())) {
+                known.start(data_plane, self.own.as_ref()).await?;
+            }
         }
         Ok(())
     }
@@ -110,14 +137,14 @@ impl Worlds {
                 configured,
                 resolver: None,
             };
-            known.start(data_plane).await?;
+            known.start(data_plane, self.own.as_ref()).await?;
             self.worlds.push(known);
             return Ok(());
         };
         known.configured |= configured;
         if world.version() > known.world.version() {
             known.world = world;
-            known.start(data_plane).await?;
+            known.start(data_plane, self.own.as_ref()).await?;
         }
         Ok(())
     }
@@ -182,9 +209,19 @@ impl Worlds {
 }
 
 impl Known {
-    async fn start(&mut self, data_plane: &DataPlane) -> Result<(), DataPlaneError> {
+    async fn start(&mut self, data_plane: &DataPlane, own: Option<&Own>) -> Result<(), DataPlaneError> {
         // The one for the list before must not speak after it.
         self.resolver = None;
+        if let Some(own) = own.filter(|own| own.world == self.world.id()) {
+            let world = Box::new(self.world.clone());
+            data_plane.send(Request::HoldWorld { world }).await?;
+            let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
+                key: supernode.key,
+                addresses: own.addresses.clone(),
+            };
+            let (world, anchors) = (own.world, self.world.supernodes().iter().map(anchor).collect());
+            return data_plane.send(Request::SetWorld { world, anchors }).await;
+        }
         self.resolver = Some(hand_over(data_plane, &self.world).await?);
         Ok(())
     }
@@ -298,7 +335,7 @@ impl Daemon {
 }
 
 /// What to say to somebody who has no supernode, with the next commands.
-const NO_SUPERNODE: &str = "no supernode is configured, so there is nowhere to meet. \
+pub(super) const NO_SUPERNODE: &str = "no supernode is configured, so there is nowhere to meet. \
 If somebody gave you the link of one:\n  farlan supernode add LINK        (while farlan runs), or\n  \
 farlan up --supernode LINK\nOtherwise, on a machine that others can reach, make one and take its link from there:\n  \
 farlan-supernode init --state-dir /var/lib/farlan-supernode --port 9600 --address HOST:9600\n  \

@@ -20,7 +20,7 @@ use std::{
 };
 
 use farlan_crypto::{
-    PublicKey,
+    NodeId, PublicKey,
     random::{self, SystemRandom},
 };
 use farlan_engine::{
@@ -111,6 +111,25 @@ pub enum Request {
     SetLocalEndpoints {
         /// All of them, with the underlay's port.
         endpoints: Vec<SocketAddr>,
+    },
+    /// Take note of where the home's router lets datagrams in to this machine.
+    SetMappedEndpoints {
+        /// All of them.
+        endpoints: Vec<SocketAddr>,
+    },
+    /// Ask a supernode whether strangers get through; the answer comes as an event.
+    ProveReach {
+        /// Which.
+        supernode: NodeId,
+        /// To which port; 0 for the one at which the supernode sees this node.
+        port: u16,
+        /// The number by which the answer is recognised.
+        token: u64,
+    },
+    /// Keep a NAT's port open by what is sent towards an endpoint.
+    KeepOpen {
+        /// Where to; nowhere any more.
+        endpoint: Option<SocketAddr>,
     },
     /// Hide this machine's address from strangers, or do not.
     SetHideAddress {
@@ -579,6 +598,9 @@ impl Loop {
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
+            Request::SetMappedEndpoints { endpoints } => self.engine.set_mapped_endpoints(now, endpoints),
+            Request::ProveReach { supernode, port, token } => self.engine.prove_reach(now, supernode, port, token),
+            Request::KeepOpen { endpoint } => self.engine.keep_open(now, endpoint),
             Request::SetHideAddress { hide } => self.engine.set_hide_address(hide),
             Request::Ping { target, token } => self.engine.ping(now, target, token),
             Request::Examine { target, key, token } => self.engine.examine(now, target, key, token),

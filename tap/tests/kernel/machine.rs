@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use farlan_tap::{ChangeMonitor, Changes, create, underlay_addresses};
+use farlan_tap::{ChangeMonitor, Changes, Gateway, create, default_gateways, underlay_addresses};
 
 use crate::support::*;
 
@@ -52,6 +52,54 @@ fn only_cards_that_lead_out_count() {
         ip(&["link", "set", "dev", "wire1", "down"]);
         assert_eq!(addresses(), set(&["192.0.2.1", "2001:db8::1"]));
         drop(card);
+    });
+}
+
+#[test]
+fn gateways_are_those_of_default_routes_that_lead_out() {
+    in_namespace(|| {
+        for (device, other, address) in [("wire0", "wire1", "192.0.2.2/24"), ("wire2", "wire3", "198.51.100.2/24")] {
+            ip(&["link", "add", device, "type", "veth", "peer", "name", other]);
+            ip(&["link", "set", "dev", device, "up"]);
+            ip(&["link", "set", "dev", other, "up"]);
+            ip(&["address", "add", address, "dev", device]);
+        }
+        assert_eq!(default_gateways().unwrap(), []);
+        ip(&["route", "add", "203.0.113.0/24", "via", "192.0.2.9"]);
+        ip(&["route", "add", "default", "via", "198.51.100.1", "metric", "300"]);
+        let gateway = |address: [u8; 4], own: [u8; 4]| Gateway {
+            address: address.into(),
+            own: own.into(),
+            prefix: 24,
+        };
+        let second = gateway([198, 51, 100, 1], [198, 51, 100, 2]);
+        assert_eq!(default_gateways().unwrap(), [second]);
+        ip(&["route", "add", "default", "via", "192.0.2.1", "metric", "100"]);
+        ip(&["route", "add", "default", "via", "192.0.2.7", "table", "100"]);
+        let first = gateway([192, 0, 2, 1], [192, 0, 2, 2]);
+        assert_eq!(default_gateways().unwrap(), [first, second]);
+        // Not over farlan's own cards.
+        let card = create(&request("fl-test")).unwrap();
+        ip(&["link", "set", "dev", "fl-test", "up"]);
+        ip(&["address", "add", "10.9.0.2/24", "dev", "fl-test"]);
+        ip(&["route", "add", "default", "via", "10.9.0.1", "metric", "1"]);
+        assert_eq!(default_gateways().unwrap(), [first, second]);
+        drop(card);
+        for address in ["192.0.2.1", "198.51.100.1"] {
+            ip(&["route", "del", "default", "via", address]);
+        }
+        ip(&[
+            "route",
+            "add",
+            "default",
+            "nexthop",
+            "via",
+            "192.0.2.1",
+            "nexthop",
+            "via",
+            "198.51.100.1",
+        ]);
+        assert_eq!(default_gateways().unwrap(), [first, second]);
     });
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Everything here needs root. What the machine lacks is named by [`requirements`]; nothing is skipped.
 
+pub mod api;
 pub mod avahi;
 pub mod bridge;
 pub mod caller;
@@ -46,6 +47,7 @@ pub mod trio;
 pub mod upnp;
 pub mod usage;
 pub mod wire;
+pub mod world;
 
 pub use command::run;
 pub use home::Home;

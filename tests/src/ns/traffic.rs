@@ -54,7 +54,42 @@ pub enum Count {
     Dropped,
 }
 
+/// Two homes whose packets to each other are counted.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    counters: [String; 2],
+}
+
 impl Lab {
+    /// Counts, from now on, the packets that two homes send each other over IPv4, by their present addresses.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn watch(&self, one: &Home, other: &Home) -> Result<Watched> {
+        let (one, other) = (one.outside, other.outside);
+        let watched = Watched {
+            counters: [(one, other), (other, one)]
+                .map(|(from, to)| format!("from{}to{}", u32::from(from), u32::from(to))),
+        };
+        let [there, back] = &watched.counters;
+        self.core().nft(&format!(
+            "add counter inet middle {there}
+            add counter inet middle {back}
+            add rule inet middle forward ip saddr {one} ip daddr {other} counter name {there}
+            add rule inet middle forward ip saddr {other} ip daddr {one} counter name {back}"
+        ))?;
+        Ok(watched)
+    }
+
+    /// How many packets of the watched have passed so far: from the first home, and from the second.
+    ///
+    /// # Errors
+    /// `nft` fails.
+    pub fn passed(&self, watched: &Watched) -> Result<[u64; 2]> {
+        let [there, back] = &watched.counters;
+        Ok([self.count_of(there)?, self.count_of(back)?])
+    }
+
     /// Drops, from now on, whatever two homes send each other, by any of their addresses.
     ///
     /// # Errors
@@ -115,6 +150,10 @@ impl Lab {
             Count::Expired => "expired",
             Count::Dropped => "dropped",
         };
+        self.count_of(name)
+    }
+
+    fn count_of(&self, name: &str) -> Result<u64> {
         let words = ["nft", "list", "counter", "inet", "middle", name];
         let listing = self.core().exec(&words, DEFAULT_LIMIT)?.success()?.stdout;
         let mut words = listing.split_whitespace().skip_while(|word| *word != "packets");

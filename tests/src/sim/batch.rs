@@ -92,42 +92,56 @@ impl fmt::Display for Report {
 
 /// Runs the seeds of `seeds` on as many threads, until `limit` has passed. `each` is told of every run that ends.
 pub fn batch(seeds: Range<u64>, threads: usize, limit: Option<Duration>, each: impl Fn(u64, bool) + Sync) -> Report {
-    let start = Instant::now();
-    let shared = Mutex::new(Report {
-        next: seeds.start,
-        ..Report::default()
+    let mut report = Report::default();
+    let spread = spread(seeds, threads, limit, judged, |seed, outcome| {
+        each(seed, outcome.is_ok());
+        match outcome {
+            Ok((outcome, repeated)) => {
+                report.add(&outcome);
+                report.repeated += u64::from(repeated);
+            }
+            Err(reason) => {
+                report.failed.insert(seed, reason);
+            }
+        }
     });
-    let take = || {
-        let mut report = shared.lock().ok()?;
-        let over = report.next >= seeds.end || limit.is_some_and(|limit| start.elapsed() >= limit);
+    (report.next, report.time) = spread;
+    report
+}
+
+/// Does `run` for the seeds of `seeds` on as many threads, until `limit` has passed, and gives each result to `take`, in
+/// whatever order. Returns the seed after the last one that was begun, and how long it took.
+pub(super) fn spread<T: Send>(
+    seeds: Range<u64>,
+    threads: usize,
+    limit: Option<Duration>,
+    run: impl Fn(u64) -> T + Sync,
+    take: impl FnMut(u64, T) + Send,
+) -> (u64, Duration) {
+    let start = Instant::now();
+    let next = Mutex::new(seeds.start);
+    let taker = Mutex::new(take);
+    let draw = || {
+        let mut next = next.lock().ok()?;
+        let over = *next >= seeds.end || limit.is_some_and(|limit| start.elapsed() >= limit);
         (!over).then(|| {
-            report.next += 1;
-            report.next - 1
+            *next += 1;
+            *next - 1
         })
     };
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(seed) = take() {
-                    let outcome = judged(seed);
-                    each(seed, outcome.is_ok());
-                    let Ok(mut report) = shared.lock() else { return };
-                    match outcome {
-                        Ok((outcome, repeated)) => {
-                            report.add(&outcome);
-                            report.repeated += u64::from(repeated);
-                        }
-                        Err(reason) => {
-                            report.failed.insert(seed, reason);
-                        }
-                    }
+                while let Some(seed) = draw() {
+                    let outcome = run(seed);
+                    let Ok(mut take) = taker.lock() else { return };
+                    take(seed, outcome);
                 }
             });
         }
     });
-    let mut report = shared.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    report.time = start.elapsed();
-    report
+    let next = next.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    (next, start.elapsed())
 }
 
 /// The outcome of a seed, and whether it was run twice.
@@ -141,7 +155,7 @@ fn judged(seed: u64) -> Result<(Outcome, bool), String> {
     Ok((outcome, repeat))
 }
 
-fn first_line(reason: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn first_line(reason: &(dyn std::any::Any + Send)) -> String {
     let text = reason
         .downcast_ref::<String>()
         .map(String::as_str)

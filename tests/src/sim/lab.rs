@@ -23,11 +23,12 @@ use super::{
     faults::FaultKind,
     frames::{MacAddress, datagram_frame, payload_frame},
     kernel::Card,
+    links::LinkQuality,
     model::{Model, SendId},
     nat::NatKind,
     random::ReproducibleRandom,
     trace::Trace,
-    underlay::{LinkQuality, NatId, Parcel, Traffic, Underlay},
+    underlay::{NatId, Parcel, Traffic, Underlay},
 };
 
 /// A host of a [`Lab`].
@@ -68,6 +69,18 @@ pub struct PingId {
     network: NetId,
     token: u64,
     sent: Duration,
+}
+
+impl PingId {
+    /// Who pinged.
+    pub fn from(self) -> HostId {
+        self.from
+    }
+
+    /// When.
+    pub fn sent(self) -> Duration {
+        self.sent
+    }
 }
 
 /// Hosts, networks, underlay and clock of one run.
@@ -131,6 +144,8 @@ struct Host {
     started: Duration,
     /// How far the clock of the running engine jumped ahead.
     jumped: Duration,
+    /// Since when it sleeps, if it does.
+    asleep: Option<Duration>,
     starts: u64,
     entropy: ReproducibleRandom,
     /// Networks joined, now or again after a restart, with the IPv4 address held last.
@@ -295,6 +310,8 @@ impl Lab {
             this.joined.insert(network, card.ipv4());
         }
         this.cards.clear();
+        this.asleep = None;
+        self.underlay.close_all(host.0);
         for network in self.hosts[host.0].joined.keys().copied().collect::<Vec<_>>() {
             self.model.leave(self.now, self.network_key(network), host.0);
         }
@@ -344,6 +361,11 @@ impl Lab {
     pub fn rebind(&mut self, nat: NatId) {
         self.tell_rebound(nat);
         self.underlay.rebind(self.now, nat);
+    }
+
+    /// What happens is not hashed from now on, which saves time.
+    pub fn set_unrecorded(&mut self) {
+        self.trace.stop();
     }
 
     /// The kernel of `from` pings an address of `to`.

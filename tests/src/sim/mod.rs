@@ -11,14 +11,19 @@
 //! Tests run over the seeds of [`for_each_seed`].
 
 mod batch;
+mod changes;
 mod faults;
 mod frames;
 mod health;
+mod homes;
 mod kernel;
 mod lab;
+mod links;
 mod model;
 mod nat;
 mod oracle;
+mod pair_batch;
+mod pairs;
 mod plan;
 mod random;
 mod run;
@@ -28,6 +33,7 @@ mod trace;
 mod underlay;
 
 pub use batch::{FIRED, Report, batch};
+pub use changes::{Change, ChangeReport, Cost};
 pub use faults::{FaultCounts, FaultKind};
 pub(crate) use frames::DATAGRAM_PORT;
 pub use frames::{
@@ -35,14 +41,18 @@ pub use frames::{
     ethernet, neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
 };
 pub use health::{CONVERGENCE, Health, SILENT};
+pub use homes::Home;
 pub use kernel::{Card, Received};
 pub use lab::{Family, HostId, Lab, NetId, PingId};
+pub use links::LinkQuality;
 pub use model::{MemberKey, Model, NetworkKey, Rules, SendId};
 pub use nat::{Filtering, Mapping, NatKind, Ports};
-pub use oracle::{Expected, expected};
+pub use oracle::{Expected, expected, expected_of};
+pub use pair_batch::PairReport;
+pub use pairs::{LATER, Meeting, Pair, SOON, Seen, Talk};
 pub use random::ReproducibleRandom;
 pub use run::{Outcome, run};
 pub use scene::{Kind, Scene};
 pub use seeds::{FIXED_SEEDS, for_each_seed};
 pub use trace::Trace;
-pub use underlay::{LinkQuality, NatId, Traffic, Underlay};
+pub use underlay::{NatId, Traffic, Underlay};

@@ -1,7 +1,12 @@
 //! One NAT: which outside port a flow gets, who may send to it, and for how long (RFC 4787).
+//!
+//! Flows are kept as Linux keeps them: one entry per inside and outside endpoint, and two hosts may share an outside port as
+//! long as they speak to different endpoints from it. An ordinary router gives a new flow the port that the same inside endpoint
+//! got last, if nobody speaks to that destination from it; else the inside port itself; else any.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -37,6 +42,8 @@ pub enum Ports {
     Preserved,
     /// Any.
     Random,
+    /// Any, but always the same for what it is given to.
+    Hashed,
     /// The one after the port given last.
     Sequential,
 }
@@ -57,6 +64,8 @@ pub struct NatKind {
     /// Whether a refused datagram leaves an entry behind, as in a Linux router without input rules: while that lives, an
     /// inside endpoint that speaks to its sender leaves from another port than the one the sender knows.
     pub poisoned: bool,
+    /// Whether no datagram gets out.
+    pub blocks_udp: bool,
     /// Whether the hosts behind it have IPv6, untranslated, and who may then send to them.
     pub firewall: Option<Filtering>,
 }
@@ -73,6 +82,7 @@ impl NatKind {
         lifetime: LIFETIME,
         hairpin: false,
         poisoned: false,
+        blocks_udp: false,
         firewall: None,
     };
 
@@ -108,6 +118,14 @@ impl NatKind {
         Self { poisoned: true, ..self }
     }
 
+    /// The same, letting no UDP out.
+    pub const fn without_udp(self) -> Self {
+        Self {
+            blocks_udp: true,
+            ..self
+        }
+    }
+
     /// The same with IPv6 behind a firewall.
     pub const fn with_ipv6(self, filtering: Filtering) -> Self {
         Self {
@@ -136,18 +154,20 @@ pub(super) struct Nat {
     /// The NAT it is behind, if any.
     pub(super) realm: Option<usize>,
     pub(super) outside: Ipv4Addr,
-    /// What each outside port is given to; entries may be dead.
-    ports: BTreeMap<u16, Mapped>,
-    /// The port of each inside endpoint and what it is bound to.
-    index: BTreeMap<(SocketAddr, Bound), u16>,
-    /// Refused datagrams by port and sender, with the moment of the last.
-    refused: BTreeMap<(u16, SocketAddr), Duration>,
+    /// By inside and outside endpoint; entries may be dead.
+    flows: BTreeMap<(SocketAddr, SocketAddr), Flow>,
+    /// By outside port and outside endpoint.
+    back: BTreeMap<(u16, SocketAddr), Back>,
+    /// The ports that an inside endpoint has for what they are bound to, newest last.
+    mapped: BTreeMap<(SocketAddr, Bound), Vec<Mapped>>,
+    /// The inside endpoint that sent from an outside port last, and when.
+    owners: BTreeMap<u16, (SocketAddr, Duration)>,
     /// IPv6 flows from inside, with the moment of the last datagram.
-    flows: BTreeMap<(SocketAddr, SocketAddr), Duration>,
+    flows6: BTreeMap<(SocketAddr, SocketAddr), Duration>,
     /// Distance of outside ports from inside ones.
     shift: u16,
-    /// The port given last, of those given in sequence.
-    last: u16,
+    /// Ports given in sequence so far.
+    given: u16,
     events: NatEvents,
 }
 
@@ -160,13 +180,26 @@ pub(super) struct NatEvents {
     pub(super) poisoned: u64,
 }
 
-#[derive(Debug)]
-struct Mapped {
-    inside: SocketAddr,
-    bound: Bound,
-    /// Whom the inside spoke to from this port, with the moment of the last datagram either way.
-    remotes: BTreeMap<SocketAddr, Duration>,
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    port: u16,
+    /// The last datagram either way.
     used: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mapped {
+    port: u16,
+    used: Duration,
+}
+
+/// What a datagram from outside finds.
+#[derive(Clone, Copy, Debug)]
+enum Back {
+    /// The flow of this inside endpoint.
+    Flow(SocketAddr),
+    /// An entry that a refused datagram left then.
+    Refused(Duration),
 }
 
 /// What an outside port is bound to beside its inside endpoint.
@@ -178,7 +211,14 @@ enum Bound {
 }
 
 /// Entries of a table before dead ones are looked for.
-const ROOM: usize = 256;
+const ROOM: usize = 8192;
+
+/// The ports that are given in sequence: so many, from this one on.
+const FIRST_SEQUENTIAL: u16 = 20_000;
+const SEQUENTIAL: u16 = 2048;
+
+/// Tries to find a free port at random.
+const TRIES: usize = 128;
 
 impl Nat {
     pub(super) fn new(kind: NatKind, realm: Option<usize>, outside: Ipv4Addr) -> Self {
@@ -186,12 +226,13 @@ impl Nat {
             kind,
             realm,
             outside,
-            ports: BTreeMap::new(),
-            index: BTreeMap::new(),
-            refused: BTreeMap::new(),
             flows: BTreeMap::new(),
+            back: BTreeMap::new(),
+            mapped: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            flows6: BTreeMap::new(),
             shift: 0,
-            last: 20_000,
+            given: 0,
             events: NatEvents::default(),
         }
     }
@@ -201,195 +242,268 @@ impl Nat {
         std::mem::take(&mut self.events)
     }
 
-    /// Forgets everything and gives other ports afterwards, as after a reboot. Returns whether anything was alive.
-    pub(super) fn rebind(&mut self, now: Duration) -> bool {
-        let alive = self.ports.values().any(|mapped| self.kind.alive(mapped.used, now))
-            || self.flows.values().any(|&last| self.kind.alive(last, now));
-        self.ports.clear();
-        self.index.clear();
-        self.refused.clear();
+    /// Forgets everything, as after a reboot. Returns whether anything was alive.
+    pub(super) fn reboot(&mut self, now: Duration) -> bool {
+        let alive = self.flows.values().any(|flow| self.kind.alive(flow.used, now))
+            || self.flows6.values().any(|&last| self.kind.alive(last, now));
         self.flows.clear();
-        self.shift = self.shift.wrapping_add(1_009);
+        self.back.clear();
+        self.mapped.clear();
+        self.owners.clear();
+        self.flows6.clear();
         alive
     }
 
-    /// Opens or refreshes a flow and returns its outside endpoint.
+    /// The same, and gives other ports afterwards.
+    pub(super) fn rebind(&mut self, now: Duration) -> bool {
+        self.shift = self.shift.wrapping_add(1_009);
+        self.reboot(now)
+    }
+
+    /// Opens or refreshes a flow and returns its outside endpoint; none if another flow has the port that it must have.
     pub(super) fn outbound(
         &mut self,
         now: Duration,
         inside: SocketAddr,
         remote: SocketAddr,
         random: &mut ReproducibleRandom,
-    ) -> SocketAddr {
-        let endpoint = Bound::Endpoint(remote);
-        let bound = match self.kind.mapping {
-            Mapping::EndpointIndependent => Bound::Nothing,
-            Mapping::AddressDependent => Bound::Address(remote.ip()),
-            Mapping::Symmetric => endpoint,
-        };
-        // A flow that was moved to a port of its own stays there.
-        let moved = self.live_port(now, inside, endpoint);
-        let usual = self.live_port(now, inside, bound);
-        let port = match (moved, usual) {
-            (Some(port), _) => port,
-            (None, Some(port)) if !self.collides(now, port, remote) => port,
-            (None, Some(_)) => {
-                self.events.poisoned += 1;
-                self.allocate(now, inside, endpoint, random)
-            }
-            (None, None) => {
-                let wanted = self.preserved(inside);
-                if self.kind.ports == Ports::Preserved && self.collides(now, wanted, remote) {
-                    self.events.poisoned += 1;
-                    self.allocate(now, inside, endpoint, random)
-                } else {
-                    self.allocate(now, inside, bound, random)
-                }
+    ) -> Option<SocketAddr> {
+        let port = match self.live_flow(now, inside, remote) {
+            Some(port) => port,
+            None => {
+                let port = self.choose(now, inside, remote, random)?;
+                self.begin(now, inside, remote, port);
+                port
             }
         };
-        if let Some(mapped) = self.ports.get_mut(&port) {
-            if mapped.remotes.len() >= ROOM {
-                let kind = self.kind;
-                mapped.remotes.retain(|_, last| kind.alive(*last, now));
-            }
-            mapped.remotes.insert(remote, now);
-            mapped.used = now;
-        }
-        SocketAddr::new(self.outside.into(), port)
+        self.touch(now, inside, remote, port);
+        self.owners.insert(port, (inside, now));
+        Some(SocketAddr::new(self.outside.into(), port))
     }
 
     /// The inside endpoint for a datagram from outside, if the filter lets it in.
     pub(super) fn inbound(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<SocketAddr> {
         let kind = self.kind;
-        let Some(mapped) = self.ports.get_mut(&port) else {
-            self.refuse(now, port, from);
-            return None;
-        };
-        if !kind.alive(mapped.used, now) {
-            self.events.expired += 1;
-            self.refuse(now, port, from);
-            return None;
+        if let Some(&Back::Flow(inside)) = self.back.get(&(port, from)) {
+            if self.live_flow(now, inside, from) == Some(port) {
+                self.touch(now, inside, from, port);
+                return Some(inside);
+            }
         }
-        let known = mapped.remotes.get(&from).is_some_and(|&last| kind.alive(last, now));
-        let passes = match kind.filtering {
-            Filtering::EndpointIndependent => true,
-            Filtering::AddressDependent => mapped
-                .remotes
-                .iter()
-                .any(|(remote, &last)| remote.ip() == from.ip() && kind.alive(last, now)),
-            Filtering::AddressAndPortDependent => known,
-        };
-        if !passes {
-            self.events.expired += u64::from(mapped.remotes.contains_key(&from));
-            self.refuse(now, port, from);
-            return None;
+        if let Some(inside) = self.owner(now, port) {
+            let passes = match kind.filtering {
+                Filtering::EndpointIndependent => true,
+                Filtering::AddressDependent => {
+                    let of_address = |port| (inside, SocketAddr::new(from.ip(), port));
+                    self.flows
+                        .range(of_address(0)..=of_address(u16::MAX))
+                        .any(|(_, flow)| kind.alive(flow.used, now))
+                }
+                Filtering::AddressAndPortDependent => false,
+            };
+            if passes {
+                // Answers go back the way it came, unless there is a flow to that endpoint already.
+                if self.live_flow(now, inside, from).is_none() {
+                    self.begin(now, inside, from, port);
+                }
+                return Some(inside);
+            }
         }
-        mapped.used = now;
-        if known {
-            mapped.remotes.insert(from, now);
-        }
-        Some(mapped.inside)
+        self.refuse(now, port, from);
+        None
     }
 
-    /// The inside endpoint that has a port, whoever may use it.
+    /// The inside endpoint for a datagram from inside to an outside port, whatever the filter.
+    pub(super) fn hairpin(&self, now: Duration, port: u16) -> Option<SocketAddr> {
+        self.owner(now, port)
+    }
+
+    /// The inside endpoint that sent from a port last, whether the NAT still knows it or not.
     pub(super) fn peek(&self, port: u16) -> Option<SocketAddr> {
-        self.ports.get(&port).map(|mapped| mapped.inside)
+        self.owners.get(&port).map(|&(inside, _)| inside)
     }
 
     /// Notes an IPv6 datagram that leaves.
     pub(super) fn leaves(&mut self, now: Duration, inside: SocketAddr, remote: SocketAddr) {
-        if self.flows.len() >= 4 * ROOM {
+        if self.flows6.len() >= ROOM {
             let kind = self.kind;
-            self.flows.retain(|_, last| kind.alive(*last, now));
+            self.flows6.retain(|_, last| kind.alive(*last, now));
         }
-        let before = self.flows.insert((inside, remote), now);
+        let before = self.flows6.insert((inside, remote), now);
         self.events.expired += u64::from(before.is_some_and(|before| !self.kind.alive(before, now)));
     }
 
     /// Whether an IPv6 datagram may enter.
     pub(super) fn enters(&mut self, now: Duration, inside: SocketAddr, remote: SocketAddr) -> bool {
         let kind = self.kind;
-        let known = self.flows.get(&(inside, remote)).copied();
+        let known = self.flows6.get(&(inside, remote)).copied();
         let passes = match kind.firewall {
             None => false,
             Some(Filtering::EndpointIndependent) => true,
             Some(Filtering::AddressDependent) => self
-                .flows
+                .flows6
                 .iter()
                 .any(|((own, other), &last)| *own == inside && other.ip() == remote.ip() && kind.alive(last, now)),
             Some(Filtering::AddressAndPortDependent) => known.is_some_and(|last| kind.alive(last, now)),
         };
         if passes && known.is_some() {
-            self.flows.insert((inside, remote), now);
+            self.flows6.insert((inside, remote), now);
         }
         self.events.expired += u64::from(!passes && known.is_some());
         passes
     }
 
-    fn live_port(&mut self, now: Duration, inside: SocketAddr, bound: Bound) -> Option<u16> {
-        let &port = self.index.get(&(inside, bound))?;
-        let alive = self
-            .ports
-            .get(&port)
-            .is_some_and(|mapped| self.kind.alive(mapped.used, now));
-        if !alive {
-            self.index.remove(&(inside, bound));
-            self.ports.remove(&port);
-            self.events.expired += 1;
+    /// The port of a flow that is remembered.
+    fn live_flow(&mut self, now: Duration, inside: SocketAddr, remote: SocketAddr) -> Option<u16> {
+        let Flow { port, used } = *self.flows.get(&(inside, remote))?;
+        if self.kind.alive(used, now) {
+            return Some(port);
         }
-        alive.then_some(port)
+        self.flows.remove(&(inside, remote));
+        self.back.remove(&(port, remote));
+        self.events.expired += 1;
+        None
     }
 
-    /// Whether a flow from `port` to `remote` is taken by an entry that a refused datagram left.
-    fn collides(&self, now: Duration, port: u16, remote: SocketAddr) -> bool {
+    fn begin(&mut self, now: Duration, inside: SocketAddr, remote: SocketAddr, port: u16) {
         let kind = self.kind;
-        let own = self.ports.get(&port).and_then(|mapped| mapped.remotes.get(&remote));
-        !own.is_some_and(|&last| kind.alive(last, now))
-            && self
-                .refused
-                .get(&(port, remote))
-                .is_some_and(|&last| kind.alive(last, now))
+        if self.flows.len() >= ROOM {
+            self.flows.retain(|_, flow| kind.alive(flow.used, now));
+            let flows = &self.flows;
+            self.back.retain(|&(_, remote), back| match back {
+                Back::Flow(inside) => flows.contains_key(&(*inside, remote)),
+                Back::Refused(last) => kind.alive(*last, now),
+            });
+            self.mapped
+                .retain(|_, ports| ports.iter().any(|mapped| kind.alive(mapped.used, now)));
+        }
+        self.flows.insert((inside, remote), Flow { port, used: now });
+        self.back.insert((port, remote), Back::Flow(inside));
+        let ports = self.mapped.entry((inside, kind.bound(remote))).or_default();
+        ports.retain(|mapped| mapped.port != port && kind.alive(mapped.used, now));
+        ports.push(Mapped { port, used: now });
+    }
+
+    /// A datagram of a flow passed.
+    fn touch(&mut self, now: Duration, inside: SocketAddr, remote: SocketAddr, port: u16) {
+        if let Some(flow) = self.flows.get_mut(&(inside, remote)) {
+            flow.used = now;
+        }
+        let ports = self.mapped.get_mut(&(inside, self.kind.bound(remote)));
+        if let Some(mapped) = ports.and_then(|ports| ports.iter_mut().find(|mapped| mapped.port == port)) {
+            mapped.used = now;
+        }
+    }
+
+    /// Whose port this is, as far as that is remembered.
+    fn owner(&self, now: Duration, port: u16) -> Option<SocketAddr> {
+        let &(inside, last) = self.owners.get(&port)?;
+        self.kind.alive(last, now).then_some(inside)
+    }
+
+    /// Whether a flow of `inside` to `remote` can begin at a port.
+    fn is_free(&self, now: Duration, port: u16, inside: SocketAddr, remote: SocketAddr) -> bool {
+        let taken = match self.back.get(&(port, remote)) {
+            Some(Back::Flow(owner)) => {
+                let flow = self.flows.get(&(*owner, remote));
+                flow.is_some_and(|flow| flow.port == port && self.kind.alive(flow.used, now))
+            }
+            Some(Back::Refused(last)) => self.kind.alive(*last, now),
+            None => false,
+        };
+        // Where a port is open to others than those who were spoken to, it must be clear whose it is.
+        let shared = self.kind.filtering == Filtering::AddressAndPortDependent
+            || self.owner(now, port).is_none_or(|owner| owner == inside);
+        !taken && shared
+    }
+
+    fn choose(
+        &mut self,
+        now: Duration,
+        inside: SocketAddr,
+        remote: SocketAddr,
+        random: &mut ReproducibleRandom,
+    ) -> Option<u16> {
+        let kind = self.kind;
+        let bound = kind.bound(remote);
+        let usual = self
+            .mapped
+            .get(&(inside, bound))
+            .and_then(|ports| ports.iter().rev().find(|mapped| kind.alive(mapped.used, now)))
+            .map(|mapped| mapped.port);
+        if let Some(port) = usual.filter(|&port| self.is_free(now, port, inside, remote)) {
+            return Some(port);
+        }
+        let refused = |nat: &Self, port| matches!(nat.back.get(&(port, remote)), Some(Back::Refused(_)));
+        let mut moved = usual.is_some_and(|port| refused(self, port));
+        let wanted = match kind.ports {
+            Ports::Preserved if kind.mapping == Mapping::EndpointIndependent => {
+                let own = self.preserved(inside);
+                moved |= refused(self, own);
+                Some(own)
+            }
+            Ports::Preserved => {
+                // The first has the inside port, the others those above it.
+                let mut port = self.preserved(inside);
+                while self.owner(now, port).is_some() {
+                    port = port.wrapping_add(1).max(1_024);
+                }
+                Some(port)
+            }
+            Ports::Hashed => {
+                let port = self.hashed(inside, bound);
+                moved |= refused(self, port);
+                if !moved && !self.is_free(now, port, inside, remote) {
+                    return None;
+                }
+                Some(port)
+            }
+            Ports::Sequential => {
+                let port = FIRST_SEQUENTIAL + self.given % SEQUENTIAL;
+                self.given = (self.given + 1) % SEQUENTIAL;
+                Some(port)
+            }
+            Ports::Random => None,
+        };
+        if let Some(port) = wanted.filter(|&port| self.is_free(now, port, inside, remote)) {
+            return Some(port);
+        }
+        self.events.poisoned += u64::from(moved);
+        (0..TRIES)
+            .map(|_| 1_024 + random.below(64_512) as u16)
+            .find(|&port| self.is_free(now, port, inside, remote))
     }
 
     fn refuse(&mut self, now: Duration, port: u16, from: SocketAddr) {
-        if !self.kind.poisoned {
-            return;
+        if self.kind.poisoned {
+            self.back.insert((port, from), Back::Refused(now));
         }
-        if self.refused.len() >= ROOM {
-            let kind = self.kind;
-            self.refused.retain(|_, last| kind.alive(*last, now));
-        }
-        self.refused.insert((port, from), now);
     }
 
     fn preserved(&self, inside: SocketAddr) -> u16 {
         inside.port().wrapping_add(self.shift).max(1_024)
     }
 
-    fn allocate(&mut self, now: Duration, inside: SocketAddr, bound: Bound, random: &mut ReproducibleRandom) -> u16 {
-        let mut port = match self.kind.ports {
-            Ports::Preserved => self.preserved(inside),
-            Ports::Random => 1_024 + random.below(60_000) as u16,
-            Ports::Sequential => self.last.wrapping_add(1).max(1_024),
+    /// A port that follows from what it is given to, and from the NAT.
+    fn hashed(&self, inside: SocketAddr, bound: Bound) -> u16 {
+        let mut hasher = DefaultHasher::new();
+        let remote = match bound {
+            Bound::Nothing => None,
+            Bound::Address(address) => Some((address, 0)),
+            Bound::Endpoint(endpoint) => Some((endpoint.ip(), endpoint.port())),
         };
-        while let Some(taken) = self.ports.get(&port) {
-            let (owner, dead) = ((taken.inside, taken.bound), !self.kind.alive(taken.used, now));
-            if dead {
-                self.index.remove(&owner);
-                break;
-            }
-            port = port.wrapping_add(1).max(1_024);
+        (self.outside, self.shift, inside, remote).hash(&mut hasher);
+        1_024 + (hasher.finish() % 64_000) as u16
+    }
+}
+
+impl NatKind {
+    fn bound(self, remote: SocketAddr) -> Bound {
+        match self.mapping {
+            Mapping::EndpointIndependent => Bound::Nothing,
+            Mapping::AddressDependent => Bound::Address(remote.ip()),
+            Mapping::Symmetric => Bound::Endpoint(remote),
         }
-        self.last = port;
-        self.index.insert((inside, bound), port);
-        let fresh = Mapped {
-            inside,
-            bound,
-            remotes: BTreeMap::new(),
-            used: now,
-        };
-        self.ports.insert(port, fresh);
-        port
     }
 }
 
@@ -418,7 +532,7 @@ mod tests {
     fn ports(kind: NatKind) -> [u16; 3] {
         let mut nat = Nat::new(kind, None, OUTSIDE);
         let mut random = ReproducibleRandom::new(1, "nat", 0);
-        [at(1, 1), at(1, 2), at(2, 1)].map(|remote| nat.outbound(NOW, inside(), remote, &mut random).port())
+        [at(1, 1), at(1, 2), at(2, 1)].map(|remote| nat.outbound(NOW, inside(), remote, &mut random).unwrap().port())
     }
 
     #[test]
@@ -445,7 +559,7 @@ mod tests {
             let kind = NatKind::HOME.filtering(filtering).with_ipv6(filtering);
             let mut nat = Nat::new(kind, None, OUTSIDE);
             let mut random = ReproducibleRandom::new(1, "nat", 0);
-            let port = nat.outbound(NOW, inside(), at(1, 1), &mut random).port();
+            let port = nat.outbound(NOW, inside(), at(1, 1), &mut random).unwrap().port();
             nat.leaves(NOW, inside(), at(1, 1));
             let remotes = [at(1, 1), at(1, 2), at(2, 1)];
             assert_eq!(remotes.map(|from| nat.inbound(NOW, port, from).is_some()), expected);
@@ -462,13 +576,13 @@ mod tests {
         let mut nat = Nat::new(NatKind::HOME.ports(Ports::Random), None, OUTSIDE);
         let mut random = ReproducibleRandom::new(1, "nat", 0);
         let mut now = NOW;
-        let port = nat.outbound(now, inside(), at(1, 1), &mut random).port();
+        let port = nat.outbound(now, inside(), at(1, 1), &mut random).unwrap().port();
         for _ in 0..5 {
             now += Duration::from_secs(29);
             assert!(nat.inbound(now, port, at(1, 1)).is_some());
         }
         now += LIFETIME;
-        assert_ne!(nat.outbound(now, inside(), at(1, 1), &mut random).port(), port);
+        assert_ne!(nat.outbound(now, inside(), at(1, 1), &mut random).unwrap().port(), port);
         assert_eq!(nat.take_events().expired, 1);
     }
 
@@ -476,18 +590,28 @@ mod tests {
     fn a_refused_datagram_poisons_for_its_sender_only() {
         let mut nat = Nat::new(NatKind::HOME.poisoned(), None, OUTSIDE);
         let mut random = ReproducibleRandom::new(1, "nat", 0);
-        let port = nat.outbound(NOW, inside(), at(1, 1), &mut random).port();
+        let port = nat.outbound(NOW, inside(), at(1, 1), &mut random).unwrap().port();
         assert_eq!(nat.inbound(NOW, port, at(2, 1)), None);
-        let other = nat.outbound(NOW, inside(), at(2, 1), &mut random).port();
+        let other = nat.outbound(NOW, inside(), at(2, 1), &mut random).unwrap().port();
         assert_ne!(other, port);
         assert_eq!(nat.take_events().poisoned, 1);
-        assert_eq!(nat.outbound(NOW, inside(), at(2, 1), &mut random).port(), other);
-        assert_eq!(nat.outbound(NOW, inside(), at(3, 1), &mut random).port(), port);
+        assert_eq!(
+            nat.outbound(NOW, inside(), at(2, 1), &mut random).unwrap().port(),
+            other
+        );
+        // A new flow gets the port that this endpoint got last.
+        assert_eq!(
+            nat.outbound(NOW, inside(), at(3, 1), &mut random).unwrap().port(),
+            other
+        );
         // Its own flow first, and nothing is refused.
-        assert!(nat.inbound(NOW, port, at(3, 1)).is_some());
+        assert!(nat.inbound(NOW, other, at(3, 1)).is_some());
         assert_eq!(nat.inbound(NOW, other, at(2, 1)), Some(inside()));
         // Forgotten like any flow.
         let later = NOW + LIFETIME;
-        assert_eq!(nat.outbound(later, inside(), at(2, 1), &mut random).port(), port);
+        assert_eq!(
+            nat.outbound(later, inside(), at(2, 1), &mut random).unwrap().port(),
+            port
+        );
     }
 }

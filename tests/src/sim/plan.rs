@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{
     lab::{HostId, Lab, NetId},
+    links::LinkQuality,
     nat::{Filtering, Mapping, NatKind, Ports},
     random::ReproducibleRandom,
-    underlay::{LinkQuality, NatId},
+    underlay::NatId,
 };
 
 /// A lab with everything in it that a run plays with.
@@ -159,6 +160,7 @@ fn draw_kind(random: &mut ReproducibleRandom) -> NatKind {
         lifetime: Duration::from_secs(lifetime),
         hairpin: random.chance(0.3),
         poisoned: random.chance(0.2),
+        blocks_udp: false,
         firewall: random.chance(0.5).then(|| draw_filtering(random)),
     }
 }

@@ -15,9 +15,9 @@ use super::{
     frames::BROADCAST,
     health::{CONVERGENCE, SILENT},
     lab::{Family, PingId},
+    links::LinkQuality,
     plan::World,
     random::ReproducibleRandom,
-    underlay::LinkQuality,
 };
 
 /// What a run came to, if it did not panic.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{
     lab::{Family, HostId, Lab, NetId, PingId},
+    links::LinkQuality,
     nat::Mapping,
-    underlay::{LinkQuality, NatId},
+    underlay::NatId,
 };
 
 /// One supernode and some nodes, each behind a NAT of its own, in one network.

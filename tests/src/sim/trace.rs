@@ -12,6 +12,7 @@ pub struct Trace {
     hash: Sha512,
     entries: u64,
     print: bool,
+    stopped: bool,
 }
 
 impl Default for Trace {
@@ -20,6 +21,7 @@ impl Default for Trace {
             hash: Sha512::new(),
             entries: 0,
             print: env::var_os("FARLAN_SIM_LOG").is_some(),
+            stopped: false,
         }
     }
 }
@@ -42,11 +44,19 @@ impl Trace {
             };
             eprintln!("{at:>14.6?} {what} {details} {length} {head} {packet}");
         }
+        if self.stopped {
+            return;
+        }
         self.hash.update(at.as_nanos().to_be_bytes());
         for field in [what.as_bytes(), details, packet] {
             self.hash.update((field.len() as u64).to_be_bytes());
             self.hash.update(field);
         }
+    }
+
+    /// Hashes nothing from now on.
+    pub fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// How many entries were added.

@@ -6,66 +6,14 @@ use std::{
     time::Duration,
 };
 
+use farlan_engine::{Leg, Socket};
+
 use super::{
     faults::{FaultCounts, FaultKind},
+    links::LinkQuality,
     nat::{Nat, NatKind},
     random::ReproducibleRandom,
 };
-
-/// How datagrams between two hosts fare, one way.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LinkQuality {
-    /// The least time under way.
-    pub delay: Duration,
-    /// Up to this much is added at random to each datagram; more than their spacing reorders them.
-    pub jitter: Duration,
-    /// The share that is lost, 0 to 1.
-    pub loss: f64,
-    /// The share that arrives twice, 0 to 1.
-    pub duplication: f64,
-    /// The share of which somebody on the way makes a copy with one bit flipped, 0 to 1.
-    pub corruption: f64,
-    /// The share of which somebody on the way sends a copy up to 30 s later, half of them from his own address, 0 to 1.
-    pub replay: f64,
-}
-
-impl LinkQuality {
-    /// A faultless link with this delay.
-    pub const fn of_delay(delay: Duration) -> Self {
-        Self {
-            delay,
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            duplication: 0.0,
-            corruption: 0.0,
-            replay: 0.0,
-        }
-    }
-
-    /// The same with a share of datagrams lost.
-    pub const fn with_loss(self, loss: f64) -> Self {
-        Self { loss, ..self }
-    }
-
-    /// The same with jitter.
-    pub const fn with_jitter(self, jitter: Duration) -> Self {
-        Self { jitter, ..self }
-    }
-
-    /// The same with a share of datagrams doubled.
-    pub const fn with_duplication(self, duplication: f64) -> Self {
-        Self { duplication, ..self }
-    }
-
-    /// The same with a share of datagrams bent and a share replayed.
-    pub const fn with_attacker(self, corruption: f64, replay: f64) -> Self {
-        Self {
-            corruption,
-            replay,
-            ..self
-        }
-    }
-}
 
 /// A NAT of a [`super::Lab`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +30,8 @@ pub struct Traffic {
     pub bytes: u64,
     /// The largest IP packet sent.
     pub largest: usize,
+    /// Datagrams sent to addresses that nobody has.
+    pub astray: u64,
 }
 
 /// Hosts' addresses, NATs and links.
@@ -106,12 +56,21 @@ pub struct Underlay {
     forgetful: Vec<NatId>,
     /// Numbers datagrams.
     sent: u64,
-    /// The latest datagram that arrived, by sender and receiver.
-    latest: BTreeMap<(usize, usize), u64>,
+    /// The latest datagram that arrived, and how many did, by sender and receiver.
+    arrived: BTreeMap<(usize, usize), (u64, u64)>,
+    /// NATs that got another address.
+    renumbered: u16,
 }
 
-/// The UDP port of every host.
+/// The main UDP port of every host.
 pub(super) const PORT: u16 = 9600;
+
+/// The second UDP port of every supernode, which is its first extra socket.
+pub(super) const SECOND_PORT: u16 = PORT + 1;
+
+/// The ports from which systems pick: the first, and how many (Linux' ip_local_port_range).
+const PICKED: u16 = 32_768;
+const PICKED_PORTS: u16 = 28_232;
 
 /// The longest IP packet that passes: Ethernet's.
 pub(super) const UNDERLAY_MTU: usize = 1500;
@@ -131,6 +90,9 @@ const ATTACKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9
 /// What counts as held up.
 const HELD_UP: Duration = Duration::from_millis(5);
 
+/// NATs that get another address have one above this.
+const RENUMBERED: u16 = 0x8000;
+
 /// Homes are numbered alike: this many different subnets of 192.168.0.0/16 must do for all.
 const HOME_SUBNETS: usize = 8;
 
@@ -140,7 +102,34 @@ struct Site {
     v4: Ipv4Addr,
     v6: Option<Ipv6Addr>,
     supernode: bool,
+    /// The ports of its open sockets, and the other way round; the main one has [`PORT`].
+    sockets: BTreeMap<u16, u16>,
+    ports: BTreeMap<u16, Socket>,
     traffic: Traffic,
+}
+
+impl Site {
+    /// The socket at a port.
+    fn socket(&self, port: u16) -> Option<Socket> {
+        if port == PORT {
+            return Some(Socket::Main);
+        }
+        self.ports.get(&port).copied()
+    }
+
+    /// The port of a socket, which is opened if it is not.
+    fn port(&mut self, socket: Socket, random: &mut ReproducibleRandom) -> u16 {
+        let Socket::Extra(number) = socket else {
+            return PORT;
+        };
+        *self.sockets.entry(number).or_insert_with(|| {
+            let picked = || PICKED + random.below(PICKED_PORTS.into()) as u16;
+            let port = std::iter::repeat_with(picked).find(|port| !self.ports.contains_key(port));
+            let port = port.unwrap_or(PICKED);
+            self.ports.insert(port, socket);
+            port
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +149,8 @@ pub(super) struct Parcel {
     pub(super) flip: Option<u64>,
     /// The realm that its destination is looked for in.
     realm: Option<usize>,
+    /// The NAT that it was about to leave when it turned back.
+    hairpin: Option<usize>,
     number: u64,
     copy: Copied,
     held_up: bool,
@@ -201,7 +192,8 @@ impl Underlay {
             poisoned: 0,
             forgetful: Vec::new(),
             sent: 0,
-            latest: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            renumbered: 0,
         }
     }
 
@@ -242,9 +234,67 @@ impl Underlay {
             v4: Ipv4Addr::UNSPECIFIED,
             v6: None,
             supernode,
+            sockets: BTreeMap::new(),
+            ports: BTreeMap::new(),
             traffic: Traffic::default(),
         });
+        if supernode {
+            let site = &mut self.sites[index];
+            site.sockets.insert(0, SECOND_PORT);
+            site.ports.insert(SECOND_PORT, Socket::Extra(0));
+        }
         self.place(index, nat);
+    }
+
+    /// A host closes a socket; if it is named again, it is another one.
+    pub(super) fn close(&mut self, host: usize, socket: Socket) {
+        let site = &mut self.sites[host];
+        if let Socket::Extra(number) = socket
+            && let (false, Some(port)) = (site.supernode, site.sockets.remove(&number))
+        {
+            site.ports.remove(&port);
+        }
+    }
+
+    /// A host closes all its extra sockets, as its program ends.
+    pub(super) fn close_all(&mut self, host: usize) {
+        let numbers: Vec<u16> = self.sites[host].sockets.keys().copied().collect();
+        numbers
+            .into_iter()
+            .for_each(|number| self.close(host, Socket::Extra(number)));
+    }
+
+    /// How many extra sockets a host has open.
+    pub(super) fn extra_sockets(&self, host: usize) -> usize {
+        self.sites[host].sockets.len()
+    }
+
+    /// How many datagrams of one host another one got.
+    pub(super) fn arrived(&self, sender: usize, receiver: usize) -> u64 {
+        self.arrived.get(&(sender, receiver)).map_or(0, |&(_, count)| count)
+    }
+
+    /// A NAT does something else from now on.
+    pub(super) fn set_kind(&mut self, nat: NatId, kind: NatKind) {
+        self.nats[nat.0].kind = kind;
+    }
+
+    /// A NAT gets another outside address and forgets everything.
+    pub(super) fn renumber(&mut self, now: Duration, nat: NatId) {
+        let Nat { realm, outside, .. } = self.nats[nat.0];
+        self.places.remove(&(realm, outside.into()));
+        self.renumbered += 1;
+        let outside = self.new_nat_address(usize::from(RENUMBERED + self.renumbered), realm);
+        self.places.insert((realm, outside.into()), Place::Nat(nat.0));
+        self.nats[nat.0].outside = outside;
+        self.reboot(now, nat);
+    }
+
+    /// A NAT forgets everything, as after a reboot.
+    pub(super) fn reboot(&mut self, now: Duration, nat: NatId) {
+        if self.nats[nat.0].reboot(now) {
+            self.faults.fired(FaultKind::Rebind);
+        }
     }
 
     /// Moves a host to new addresses, on the open Internet or behind a NAT.
@@ -368,12 +418,17 @@ impl Underlay {
         &mut self,
         now: Duration,
         sender: usize,
-        destination: SocketAddr,
+        leg: Leg,
         ttl: Option<u8>,
         length: usize,
     ) -> Result<Vec<Parcel>, &'static str> {
+        let Leg {
+            socket,
+            endpoint: destination,
+        } = leg;
         let size = length + headers(destination);
         let site = &mut self.sites[sender];
+        let port = site.port(socket, &mut self.random);
         site.traffic.sent += 1;
         site.traffic.bytes += size as u64;
         site.traffic.largest = site.traffic.largest.max(size);
@@ -389,17 +444,23 @@ impl Underlay {
             sender,
             flip: None,
             realm,
+            hairpin: None,
             number,
             copy: Copied::Original,
             held_up: false,
         };
         let (source, turn) = match destination.ip() {
-            IpAddr::V4(_) => self.climb(now, sender, destination)?,
-            IpAddr::V6(_) => self.climb6(now, sender, destination)?,
+            IpAddr::V4(_) => self.climb(now, (sender, port), destination, ttl)?,
+            IpAddr::V6(_) => self.climb6(now, (sender, port), destination)?,
         };
         let Turn::Core = turn else {
-            return Ok(vec![parcel(now + LOCAL_DELAY, source, turn.realm())]);
+            let parcel = parcel(now + LOCAL_DELAY, source, turn.realm());
+            let hairpin = turn.hairpin();
+            return Ok(vec![Parcel { hairpin, ..parcel }]);
         };
+        if !self.places.contains_key(&(None, destination.ip())) {
+            self.sites[sender].traffic.astray += 1;
+        }
         if is_private(destination.ip()) {
             return Err("no route to a private address");
         }
@@ -455,26 +516,36 @@ impl Underlay {
     fn climb(
         &mut self,
         now: Duration,
-        sender: usize,
+        (sender, port): (usize, u16),
         destination: SocketAddr,
+        ttl: Option<u8>,
     ) -> Result<(SocketAddr, Turn), &'static str> {
         let site = &self.sites[sender];
-        let mut source = SocketAddr::new(site.v4.into(), PORT);
+        let mut source = SocketAddr::new(site.v4.into(), port);
         let mut realm = site.realm;
+        let mut hops = 0;
         while let Some(index) = realm {
             if self.places.contains_key(&(realm, destination.ip())) {
                 return Ok((source, Turn::Inside(index)));
+            }
+            hops += 1;
+            if ttl.is_some_and(|ttl| ttl <= hops) {
+                return Err("time to live exceeded");
             }
             let nat = &mut self.nats[index];
             let own = IpAddr::V4(nat.outside) == destination.ip();
             if own && !nat.kind.hairpin {
                 return Err("no hairpin");
             }
-            source = nat.outbound(now, source, destination, &mut self.random);
+            if nat.kind.blocks_udp && !own {
+                return Err("UDP blocked");
+            }
+            let outside = nat.outbound(now, source, destination, &mut self.random);
+            source = outside.ok_or("port taken")?;
             realm = nat.realm;
             self.collect_events(index);
             if own {
-                return Ok((source, Turn::Hairpin(realm)));
+                return Ok((source, Turn::Hairpin(index, realm)));
             }
         }
         Ok((source, Turn::Core))
@@ -483,11 +554,11 @@ impl Underlay {
     fn climb6(
         &mut self,
         now: Duration,
-        sender: usize,
+        (sender, port): (usize, u16),
         destination: SocketAddr,
     ) -> Result<(SocketAddr, Turn), &'static str> {
         let site = &self.sites[sender];
-        let source = SocketAddr::new(site.v6.ok_or("no route to IPv6")?.into(), PORT);
+        let source = SocketAddr::new(site.v6.ok_or("no route to IPv6")?.into(), port);
         let realm = site.realm;
         let Some(nat) = realm else {
             return Ok((source, Turn::Core));
@@ -497,13 +568,16 @@ impl Underlay {
         {
             return Ok((source, Turn::Inside(nat)));
         }
+        if self.nats[nat].kind.blocks_udp {
+            return Err("UDP blocked");
+        }
         self.nats[nat].leaves(now, source, destination);
         self.collect_events(nat);
         Ok((source, Turn::Core))
     }
 
-    /// The host that a datagram reaches at its arrival, or why it reaches none.
-    pub(super) fn arrive(&mut self, parcel: &Parcel, length: usize) -> Result<usize, &'static str> {
+    /// The host and the socket that a datagram reaches at its arrival, or why it reaches none.
+    pub(super) fn arrive(&mut self, parcel: &Parcel, length: usize) -> Result<(usize, Socket), &'static str> {
         let Parcel {
             at,
             source,
@@ -511,10 +585,11 @@ impl Underlay {
             sender,
             ..
         } = *parcel;
-        let receiver = match destination.ip() {
-            IpAddr::V4(_) => self.descend(at, parcel.realm, source, destination)?,
+        let (receiver, port) = match destination.ip() {
+            IpAddr::V4(_) => self.descend(parcel)?,
             IpAddr::V6(_) => self.descend6(at, parcel.realm, source, destination)?,
         };
+        let socket = self.sites[receiver].socket(port).ok_or("closed port")?;
         let pair = (sender.min(receiver), sender.max(receiver));
         if self.cut.contains(&pair) {
             let supernode = self.sites[sender].supernode || self.sites[receiver].supernode;
@@ -527,11 +602,12 @@ impl Underlay {
         }
         match parcel.copy {
             Copied::Original => {
-                let latest = self.latest.entry((sender, receiver)).or_default();
+                let (latest, count) = self.arrived.entry((sender, receiver)).or_default();
                 if parcel.number < *latest {
                     self.faults.fired(FaultKind::Reorder);
                 }
                 *latest = parcel.number.max(*latest);
+                *count += 1;
                 self.faults.add(FaultKind::Delay, parcel.held_up.into());
             }
             Copied::Duplicate => self.faults.fired(FaultKind::Duplication),
@@ -541,28 +617,34 @@ impl Underlay {
         let traffic = &mut self.sites[receiver].traffic;
         traffic.received += 1;
         traffic.bytes += (length + headers(destination)) as u64;
-        Ok(receiver)
+        Ok((receiver, socket))
     }
 
-    /// Takes an IPv4 datagram down through the NATs in front of its destination.
-    fn descend(
-        &mut self,
-        now: Duration,
-        realm: Option<usize>,
-        source: SocketAddr,
-        destination: SocketAddr,
-    ) -> Result<usize, &'static str> {
-        let (mut realm, mut destination) = (realm, destination);
+    /// Takes an IPv4 datagram down through the NATs in front of its destination: the host, and the port there.
+    fn descend(&mut self, parcel: &Parcel) -> Result<(usize, u16), &'static str> {
+        let Parcel {
+            at,
+            source,
+            mut destination,
+            mut realm,
+            hairpin,
+            ..
+        } = *parcel;
         loop {
             match self.places.get(&(realm, destination.ip())) {
-                Some(&Place::Host(host)) if destination.port() == PORT => return Ok(host),
+                Some(&Place::Host(host)) => return Ok((host, destination.port())),
                 Some(&Place::Nat(index)) => {
-                    let inside = self.nats[index].inbound(now, destination.port(), source);
+                    let nat = &mut self.nats[index];
+                    let inside = if hairpin == Some(index) {
+                        nat.hairpin(at, destination.port())
+                    } else {
+                        nat.inbound(at, destination.port(), source)
+                    };
                     self.collect_events(index);
                     destination = inside.ok_or("filtered")?;
                     realm = Some(index);
                 }
-                _ => return Err("nobody there"),
+                None => return Err("nobody there"),
             }
         }
     }
@@ -573,9 +655,9 @@ impl Underlay {
         realm: Option<usize>,
         source: SocketAddr,
         destination: SocketAddr,
-    ) -> Result<usize, &'static str> {
+    ) -> Result<(usize, u16), &'static str> {
         let place = self.places.get(&(None, destination.ip()));
-        let (Some(&Place::Host(host)), PORT) = (place, destination.port()) else {
+        let Some(&Place::Host(host)) = place else {
             return Err("nobody there");
         };
         let at_home = self.sites[host].realm;
@@ -586,7 +668,7 @@ impl Underlay {
                 return Err("filtered");
             }
         }
-        Ok(host)
+        Ok((host, destination.port()))
     }
 
     /// The host that an endpoint of the core belongs to, through its NATs where there are some, whatever they filter.
@@ -594,7 +676,7 @@ impl Underlay {
         let (mut realm, mut endpoint) = (None, endpoint);
         loop {
             match *self.places.get(&(realm, endpoint.ip()))? {
-                Place::Host(host) => return (endpoint.port() == PORT).then_some(host),
+                Place::Host(host) => return Some(host),
                 Place::Nat(index) => {
                     endpoint = self.nats[index].peek(endpoint.port())?;
                     realm = Some(index);
@@ -618,8 +700,8 @@ impl Underlay {
 enum Turn {
     /// Behind this NAT, where its destination is.
     Inside(usize),
-    /// At a NAT that it was about to leave, outside of which is this realm.
-    Hairpin(Option<usize>),
+    /// At this NAT, which it was about to leave, outside of which is this realm.
+    Hairpin(usize, Option<usize>),
     /// Not before the core.
     Core,
 }
@@ -628,8 +710,15 @@ impl Turn {
     fn realm(self) -> Option<usize> {
         match self {
             Self::Inside(nat) => Some(nat),
-            Self::Hairpin(realm) => realm,
+            Self::Hairpin(_, realm) => realm,
             Self::Core => None,
+        }
+    }
+
+    fn hairpin(self) -> Option<usize> {
+        match self {
+            Self::Hairpin(nat, _) => Some(nat),
+            Self::Inside(_) | Self::Core => None,
         }
     }
 }
@@ -657,150 +746,4 @@ fn headers(destination: SocketAddr) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::nat::Filtering, *};
-
-    /// Two open hosts 0 and 1, and host 2 behind a NAT.
-    fn underlay(kind: NatKind) -> Underlay {
-        let mut underlay = Underlay::new(1);
-        let nat = underlay.add_nat(kind, None);
-        underlay.add_host(None, false);
-        underlay.add_host(None, false);
-        underlay.add_host(Some(nat), false);
-        underlay
-    }
-
-    fn pass(
-        underlay: &mut Underlay,
-        now: Duration,
-        from: usize,
-        to: SocketAddr,
-    ) -> Result<(usize, SocketAddr), &'static str> {
-        let parcel = underlay.send(now, from, to, None, 100)?.remove(0);
-        Ok((underlay.arrive(&parcel, 100)?, parcel.source))
-    }
-
-    #[test]
-    fn two_nats_in_a_row_translate_twice() {
-        let mut underlay = Underlay::new(1);
-        let carrier = underlay.add_nat(NatKind::HOME, None);
-        for _ in 0..2 {
-            let home = underlay.add_nat(NatKind::HOME, Some(carrier));
-            underlay.add_host(Some(home), false);
-        }
-        underlay.add_host(None, false);
-        let now = Duration::from_secs(1);
-        let open = underlay.endpoints(2)[0];
-        let (_, first) = pass(&mut underlay, now, 0, open).unwrap();
-        let (_, second) = pass(&mut underlay, now, 1, open).unwrap();
-        assert_eq!(first.ip(), second.ip());
-        assert_ne!(first.port(), second.port());
-        assert_eq!(pass(&mut underlay, now, 2, first), Ok((0, open)));
-        assert_eq!(pass(&mut underlay, now, 2, second), Ok((1, open)));
-        // Neighbours behind one carrier reach each other by their addresses there, once both spoke, at any time to live.
-        let shared = [0, 1].map(|number| SocketAddr::new(Ipv4Addr::new(100, 64, 0, number).into(), PORT));
-        assert_eq!(pass(&mut underlay, now, 0, shared[1]), Err("filtered"));
-        assert_eq!(pass(&mut underlay, now, 1, shared[0]), Ok((0, shared[1])));
-        assert_eq!(pass(&mut underlay, now, 0, shared[1]), Ok((1, shared[0])));
-        assert_eq!(pass(&mut underlay, now, 0, second), Err("no hairpin"));
-        assert_eq!(
-            pass(&mut underlay, now, 2, shared[0]),
-            Err("no route to a private address")
-        );
-    }
-
-    #[test]
-    fn hairpin_comes_back_from_outside() {
-        let mut underlay = Underlay::new(1);
-        let kind = NatKind::HOME.filtering(Filtering::EndpointIndependent).hairpin();
-        let nat = underlay.add_nat(kind, None);
-        underlay.add_host(None, false);
-        underlay.add_host(Some(nat), false);
-        underlay.add_host(Some(nat), false);
-        let now = Duration::from_secs(1);
-        let open = underlay.endpoints(0)[0];
-        let outsides = [1, 2].map(|host| pass(&mut underlay, now, host, open).unwrap().1);
-        assert_eq!(pass(&mut underlay, now, 1, outsides[1]), Ok((2, outsides[0])));
-        // Within the home nothing is translated.
-        let [first, second] = [1, 2].map(|host| underlay.endpoints(host)[0]);
-        assert_eq!(pass(&mut underlay, now, 1, second), Ok((2, first)));
-    }
-
-    #[test]
-    fn a_firewall_lets_in_what_was_asked_for() {
-        let mut underlay = Underlay::new(1);
-        let nat = underlay.add_nat(NatKind::HOME.with_ipv6(Filtering::AddressAndPortDependent), None);
-        underlay.add_host(None, false);
-        underlay.add_host(Some(nat), false);
-        underlay.add_host(Some(nat), false);
-        let [open, first, second] = [0, 1, 2].map(|host| underlay.endpoints(host)[1]);
-        let now = Duration::from_secs(1);
-        assert_eq!(pass(&mut underlay, now, 0, first), Err("filtered"));
-        assert_eq!(pass(&mut underlay, now, 1, open), Ok((0, first)));
-        assert_eq!(pass(&mut underlay, now, 0, first), Ok((1, open)));
-        assert_eq!(pass(&mut underlay, now, 2, first), Ok((1, second)));
-        let later = now + NatKind::HOME.lifetime;
-        assert_eq!(pass(&mut underlay, later, 0, first), Err("filtered"));
-        assert_eq!(underlay.fault_counts().of(FaultKind::Expiry), 1);
-    }
-
-    #[test]
-    fn who_moves_is_found_at_its_new_addresses_only() {
-        let mut underlay = underlay(NatKind::HOME);
-        let now = Duration::from_secs(1);
-        let before = underlay.endpoints(1);
-        underlay.move_host(1, None);
-        let after = underlay.endpoints(1);
-        assert!(before.iter().all(|endpoint| !after.contains(endpoint)));
-        for (old, new) in before.into_iter().zip(after) {
-            assert_eq!(pass(&mut underlay, now, 0, old), Err("nobody there"));
-            assert!(pass(&mut underlay, now, 0, new).is_ok());
-        }
-        underlay.move_host(1, Some(NatId(0)));
-        assert_eq!(underlay.endpoints(1).len(), 1);
-        let open = underlay.endpoints(0)[0];
-        let (_, outside) = pass(&mut underlay, now, 1, open).unwrap();
-        assert_eq!(pass(&mut underlay, now, 0, outside), Ok((1, open)));
-    }
-
-    #[test]
-    fn rebinding_changes_the_port() {
-        let mut underlay = underlay(NatKind::HOME);
-        let first = underlay.endpoints(0)[0];
-        let now = Duration::from_secs(1);
-        let (_, before) = pass(&mut underlay, now, 2, first).unwrap();
-        underlay.rebind(now, NatId(0));
-        assert_eq!(pass(&mut underlay, now, 0, before), Err("filtered"));
-        let (_, after) = pass(&mut underlay, now, 2, first).unwrap();
-        assert_ne!(before, after);
-    }
-
-    #[test]
-    fn short_lived_datagrams_open_the_nat_and_die() {
-        let mut underlay = underlay(NatKind::HOME);
-        let first = underlay.endpoints(0)[0];
-        let now = Duration::from_secs(1);
-        assert!(underlay.send(now, 2, first, Some(5), 100).is_err());
-        let outside = SocketAddr::new(nat_address(0).into(), PORT);
-        assert_eq!(pass(&mut underlay, now, 0, outside), Ok((2, first)));
-    }
-
-    #[test]
-    fn loss_and_duplication_come_at_their_rates() {
-        let mut underlay = underlay(NatKind::HOME);
-        let first = underlay.endpoints(0)[0];
-        let quality = LinkQuality::of_delay(Duration::from_millis(1))
-            .with_loss(0.2)
-            .with_duplication(0.1);
-        underlay.set_default(quality);
-        let (mut lost, mut doubled) = (0, 0);
-        for _ in 0..10_000 {
-            match underlay.send(Duration::ZERO, 1, first, None, 100) {
-                Err(_) => lost += 1,
-                Ok(copies) => doubled += copies.len() - 1,
-            }
-        }
-        assert!((1_850..2_150).contains(&lost), "{lost}");
-        assert!((700..900).contains(&doubled), "{doubled}");
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use rand_core::SeedableRng as _;
 
 use crate::{
     Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, OpenPorts, Outbox,
-    Received, Role, Time, Transport,
+    Received, Role, Socket, Time, Transport,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,
@@ -24,6 +24,9 @@ pub(super) const DELAY: Duration = Duration::from_millis(20);
 
 /// A port under which every host can be seen too, as behind a NAT that forgets.
 pub(super) const OTHER_PORT: u16 = 9601;
+
+/// The port of every host's extra sockets.
+pub(super) const EXTRA_PORT: u16 = 9602;
 
 /// Turns of one engine at one moment; an engine that wants more runs in circles.
 const MAX_TURNS: usize = 1000;
@@ -93,6 +96,8 @@ pub(super) struct Lab {
     pub(super) open: bool,
     /// What nodes sent straight to each other, or to nowhere.
     pub(super) straight: Vec<Straight>,
+    /// Behind a NAT that lets in nothing from extra sockets, since it saw nothing go there.
+    pub(super) closed: Vec<Place>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
     /// Everything that was sent, from when on it is kept.
@@ -111,6 +116,7 @@ impl Lab {
             passing: VecDeque::new(),
             open: false,
             straight: Vec::new(),
+            closed: Vec::new(),
             one_by_one: false,
             log: None,
             limits: Limits::default(),
@@ -243,6 +249,7 @@ impl Lab {
             self.passing.push_back(Passing {
                 arrives: self.now + DELAY,
                 from: match host.inside {
+                    _ if transmit.destination.socket != Socket::Main => SocketAddr::new(host.address.ip(), EXTRA_PORT),
                     Some(inside) if is_private(transmit.destination.ip()) => inside,
                     _ => host.address,
                 },
@@ -398,14 +405,15 @@ impl Lab {
     /// What the wire makes of a datagram that comes to its end.
     fn arrive(&mut self, mut passing: Passing) -> Option<(Place, SocketAddr, Vec<u8>)> {
         let at = |host: &Host, address| {
-            let other = SocketAddr::new(host.address.ip(), OTHER_PORT);
-            [Some(host.address), Some(other), host.inside].contains(&Some(address))
+            let [other, extra] = [OTHER_PORT, EXTRA_PORT].map(|port| SocketAddr::new(host.address.ip(), port));
+            [Some(host.address), Some(other), Some(extra), host.inside].contains(&Some(address))
         };
         let place = |address| self.hosts.iter().position(|host| at(host, address));
         let (from, to) = (place(passing.from)?, place(passing.to)?);
         let straight = [from, to].iter().all(|place| self.hosts[*place].role == Role::Node);
         // What has a time to live dies on the way.
-        let passes = passing.ttl.is_none() && (self.open || !straight);
+        let unasked = passing.from.port() == EXTRA_PORT && self.closed.contains(&to);
+        let passes = passing.ttl.is_none() && (self.open || !straight) && !unasked;
         let arrives = passes && (self.wire)(from, to, &mut passing.bytes);
         arrives.then_some((to, passing.from, passing.bytes))
     }

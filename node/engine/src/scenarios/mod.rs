@@ -16,6 +16,7 @@ mod memory;
 mod networks;
 mod offloads;
 mod paths;
+mod reach;
 mod replays;
 mod stranger;
 mod strangers;

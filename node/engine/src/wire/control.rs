@@ -34,6 +34,8 @@
 //! 27 world        world id 16 | version 4
 //! 28 world wanted world id 16 | version 4 | offset 2
 //! 29 world piece  world id 16 | version 4 | length of the list 2 | offset 2 | length of the piece 2 | piece
+//! 40 reach        nonce 8 | port 2
+//! 41 reached      nonce 8 | endpoint 18
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
 //! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
@@ -226,6 +228,16 @@ pub(crate) enum Control {
     TwinAnswer {
         nonce: u64,
     },
+    /// Whether strangers get through to the sender, at its address and this port; 0 for the one it is seen at.
+    Reach {
+        nonce: u64,
+        port: u16,
+    },
+    /// They do: this was sent to that endpoint by a stranger.
+    Reached {
+        nonce: u64,
+        endpoint: SocketAddr,
+    },
     Homes {
         places: Vec<Place>,
     },
@@ -293,6 +305,8 @@ impl Control {
             Self::Twin { .. } => 15,
             Self::TwinQuestion { .. } => 32,
             Self::TwinAnswer { .. } => 33,
+            Self::Reach { .. } => 40,
+            Self::Reached { .. } => 41,
             Self::Homes { .. } => 26,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
@@ -418,6 +432,14 @@ impl Control {
                 put_u32(bytes, newer.0);
             }
             Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
+            Self::Reach { nonce, port } => {
+                put_u64(bytes, *nonce);
+                put_u16(bytes, *port);
+            }
+            Self::Reached { nonce, endpoint } => {
+                put_u64(bytes, *nonce);
+                put_endpoint(bytes, *endpoint);
+            }
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
             Self::World { world, version } => {
                 bytes.extend_from_slice(world.as_bytes());
@@ -554,6 +576,14 @@ impl Control {
                 newer: SessionIndex(reader.u32()?),
             },
             33 => Self::TwinAnswer { nonce: reader.u64()? },
+            40 => Self::Reach {
+                nonce: reader.u64()?,
+                port: reader.u16()?,
+            },
+            41 => Self::Reached {
+                nonce: reader.u64()?,
+                endpoint: endpoint(reader)?,
+            },
             26 => Self::Homes {
                 places: list(reader, |reader| place(reader)?.ok_or(Malformed))?,
             },

@@ -32,6 +32,44 @@ impl Lab {
         }
     }
 
+    /// A NAT forgets its flows, and gives the same ports as before where it keeps those of the inside.
+    pub fn reboot(&mut self, nat: NatId) {
+        self.tell_rebound(nat);
+        self.underlay.reboot(self.now, nat);
+    }
+
+    /// A NAT gets another outside address from its provider, and forgets its flows.
+    pub fn renumber(&mut self, nat: NatId) {
+        self.tell_rebound(nat);
+        self.underlay.renumber(self.now, nat);
+    }
+
+    /// A NAT does something else from now on: lets no UDP out, or forgets sooner. Flows that it knows stay.
+    pub fn set_nat(&mut self, nat: NatId, kind: NatKind) {
+        self.tell_rebound(nat);
+        self.underlay.set_kind(nat, kind);
+    }
+
+    /// A host falls asleep: it hears nothing and does nothing until it is woken.
+    pub fn sleep(&mut self, host: HostId) {
+        self.record("sleep", host.0, &[]);
+        self.model.health(self.now).disturb(self.now, host.0);
+        self.hosts[host.0].asleep.get_or_insert(self.now);
+    }
+
+    /// A host wakes up; `counted` says whether its engine's clock went on meanwhile.
+    pub fn wake(&mut self, host: HostId, counted: bool) {
+        let Some(since) = self.hosts[host.0].asleep.take() else {
+            return;
+        };
+        self.record("wake", host.0, &[]);
+        self.model.health(self.now).disturb(self.now, host.0);
+        if !counted {
+            self.hosts[host.0].started += self.now - since;
+        }
+        self.run_timers(host.0);
+    }
+
     /// The clock of a host jumps ahead, as after a suspension that lasted for nobody else.
     pub fn jump_clock(&mut self, host: HostId, by: Duration) {
         self.record("jump", host.0, &by.as_nanos().to_be_bytes());
@@ -62,6 +100,16 @@ impl Lab {
     /// The underlay endpoints of a host as it knows them itself.
     pub fn endpoints(&self, host: HostId) -> Vec<SocketAddr> {
         self.underlay.endpoints(host.0)
+    }
+
+    /// How many datagrams of one host got to another one without passing any third.
+    pub fn straight(&self, from: HostId, to: HostId) -> u64 {
+        self.underlay.arrived(from.0, to.0)
+    }
+
+    /// How many extra sockets a host has open.
+    pub fn extra_sockets(&self, host: HostId) -> usize {
+        self.underlay.extra_sockets(host.0)
     }
 
     /// Whether a host is up.

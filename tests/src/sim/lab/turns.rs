@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use farlan_crypto::{Identity, Seed, Work};
 use farlan_engine::{
-    Anchor, Batch, Config, Engine, Event, Join, Limits, NetworkHandle, OpenPorts, Outbox, Received, Role, Time,
+    Anchor, Batch, Config, Engine, Event, Join, Leg, Limits, NetworkHandle, OpenPorts, Outbox, Received, Role, Time,
     Transport,
 };
 use farlan_netconf::Policy;
@@ -42,6 +42,7 @@ impl Lab {
             engine: None,
             started: Duration::ZERO,
             jumped: Duration::ZERO,
+            asleep: None,
             starts: 0,
             entropy: ReproducibleRandom::new(self.seed, "entropy", index as u64),
             joined: BTreeMap::new(),
@@ -195,11 +196,10 @@ impl Lab {
     fn arrivals(&mut self, at: Duration, parcel: Parcel, bytes: Vec<u8>) {
         let mut batch: Batch<Received> = Batch::default();
         let mut target = self.arrive(&parcel, &bytes);
-        let mut source = parcel.source;
         let mut bytes = bytes;
         loop {
-            if target.is_some() {
-                batch.push(source, &bytes);
+            if let Some((_, leg)) = target {
+                batch.push(leg, &bytes);
             }
             let next_is_now = self.queue.peek().is_some_and(|Reverse(next)| {
                 next.at == at && matches!(next.what, Due::Arrival(..)) && batch.len() < BATCH
@@ -215,34 +215,38 @@ impl Lab {
                 break;
             };
             let next_target = self.arrive(&parcel, &next);
-            if next_target != target {
-                if let Some(host) = target {
-                    self.give_datagrams(host, &mut batch);
-                }
-                target = next_target;
+            if let Some((host, _)) = target
+                && next_target.map(|(host, _)| host) != Some(host)
+            {
+                self.give_datagrams(host, &mut batch);
             }
-            source = parcel.source;
+            target = next_target;
             bytes = next;
         }
-        if let Some(host) = target {
+        if let Some((host, _)) = target {
             self.give_datagrams(host, &mut batch);
         }
     }
 
-    /// The host that is up and gets a datagram, if any.
-    fn arrive(&mut self, parcel: &Parcel, bytes: &[u8]) -> Option<usize> {
+    /// The host that is up and gets a datagram, if any, and the way it came.
+    fn arrive(&mut self, parcel: &Parcel, bytes: &[u8]) -> Option<(usize, Leg)> {
         let result = self.underlay.arrive(parcel, bytes.len());
         self.tell_expired();
-        let result = result.and_then(|host| self.hosts[host].engine.as_ref().map(|_| host).ok_or("host down"));
+        let result = result.and_then(|(host, socket)| {
+            let this = &self.hosts[host];
+            let awake = this.engine.is_some() && this.asleep.is_none();
+            awake.then_some((host, socket)).ok_or("host down")
+        });
         match result {
-            Ok(host) => {
+            Ok((host, socket)) => {
                 self.trace.record(
                     self.now,
                     "arrived",
                     format!("{host} {}", parcel.source).as_bytes(),
                     bytes,
                 );
-                Some(host)
+                let endpoint = parcel.source;
+                Some((host, Leg { socket, endpoint }))
             }
             Err(reason) => {
                 self.trace
@@ -281,6 +285,9 @@ impl Lab {
 
     /// Everything that is to be done on a host now: frames of its kernel, time-outs, fresh randomness.
     pub(super) fn run_timers(&mut self, host: usize) {
+        if self.hosts[host].asleep.is_some() {
+            return;
+        }
         loop {
             self.count_turn(host);
             let clock = self.now;
@@ -367,7 +374,7 @@ impl Lab {
             self.trace.record(self.now, "sent", details.as_bytes(), bytes);
             match self
                 .underlay
-                .send(self.now, host, transmit.destination.endpoint, transmit.ttl, bytes.len())
+                .send(self.now, host, transmit.destination, transmit.ttl, bytes.len())
             {
                 Ok(parcels) => {
                     for parcel in parcels {
@@ -379,6 +386,9 @@ impl Lab {
             }
         }
         self.tell_expired();
+        for socket in out.closed.drain(..) {
+            self.underlay.close(host, socket);
+        }
         for (label, frame) in out.frames.iter() {
             let handle = label.network;
             let card = self.hosts[host]

@@ -128,6 +128,11 @@ pub(crate) fn all() -> Vec<Control> {
             newer: SessionIndex(8),
         },
         Control::TwinAnswer { nonce: 7 },
+        Control::Reach { nonce: 8, port: 9601 },
+        Control::Reached {
+            nonce: 8,
+            endpoint: SocketAddr::from(([192, 0, 2, 3], 9601)),
+        },
         Control::Homes {
             places: vec![place_for_test(); 2],
         },

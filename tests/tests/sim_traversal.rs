@@ -1,0 +1,53 @@
+//! Direct paths where physics allows them, and nowhere else: pairs of all kinds of homes against the oracle, which knows the
+//! properties of their NATs alone. `scripts/simulate --traversal` does many more of them.
+
+use std::{env, thread};
+
+use farlan_tests::sim::{Home, Pair, PairReport};
+
+/// How often each pair of the eleven kinds is run, and how many pairs are drawn at random.
+const TIMES: u64 = 3;
+const DRAWN: u64 = 300;
+
+fn check(seeds: std::ops::Range<u64>, pair: impl Fn(u64) -> Pair + Sync) -> PairReport {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let report = PairReport::run(seeds, threads, None, pair, |_, _| {});
+    println!("{report}");
+    assert!(report.failed.is_empty(), "{:#?}", report.failed);
+    report
+}
+
+#[test]
+fn fifty_seven_of_sixty_six_pairs_come_to_a_direct_path_and_nine_stay_relayed() {
+    let kinds = Home::matrix();
+    let pairs: Vec<[Home; 2]> = (0..kinds.len())
+        .flat_map(|first| kinds[first..].iter().map(move |&second| [kinds[first], second]))
+        .collect();
+    assert_eq!(pairs.len(), 66);
+    let report = check(0..66 * TIMES, |number| {
+        let [a, b] = pairs[(number % 66) as usize];
+        // Either end may be the one that speaks first.
+        let homes = if number / 66 % 2 == 0 { [a, b] } else { [b, a] };
+        Pair::new(number, homes)
+    });
+    assert_eq!(report.count("direct", "direct"), 57 * TIMES);
+    assert_eq!(report.count("relayed", "relayed"), 9 * TIMES);
+    for hard_sides in 0..3 {
+        let p95 = report.quantile(hard_sides, 0.95).expect("pairs of each class");
+        assert!(p95 <= 3_000, "{p95} ms with {hard_sides} hard sides");
+    }
+}
+
+#[test]
+fn whatever_lies_between_two_nodes_the_oracle_is_right() {
+    let first = match env::var("FARLAN_SIM_SEED") {
+        Ok(seed) => {
+            let seed: u64 = seed.parse().expect("a number");
+            check(seed..seed + 1, Pair::draw);
+            return;
+        }
+        Err(_) => 1_000,
+    };
+    let report = check(first..first + DRAWN, Pair::draw);
+    assert!(report.count("direct", "direct") > 100 && report.count("relayed", "relayed") > 30);
+}
