@@ -44,13 +44,13 @@ mod server;
 mod sockets;
 mod token;
 
-pub use diagnosis::{CheckedSupernode, NetcheckReply, Observed, Obstacle, WhyReply, WhyRequest};
+pub use diagnosis::{CheckedSupernode, Nat, NetcheckReply, Observed, Obstacle, WhyReply, WhyRequest};
 pub use metrics::exposition;
 pub use routes::{Answer, daemon_router, finish};
 pub use schema::{
-    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReach, HostReply, HostRequest, Hosting, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, MappedPort, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork, PingReply, PingRequest, PortMapping, RemoveRequest,
-    SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
+    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReach, HostReply, HostRequest, Hosting, JoinReply,
+    JoinRequest, LeaveReply, LeaveRequest, MappedPort, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork,
+    PingReply, PingRequest, PortMapping, RemoveRequest, SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
 pub use server::Server;
 pub(crate) use sockets::{GROUP, group_id, is_leftover, is_making_place, refuse_answered};

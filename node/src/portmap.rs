@@ -306,7 +306,9 @@ fn may_ask(gateway: &Gateway) -> bool {
     let address = SocketAddr::new(gateway.address.into(), 0);
     let unusable = gateway.address.is_unspecified() || gateway.address.is_loopback() || gateway.address.is_multicast();
     !unusable
-        && (gateway.is_on_link() || is_behind_another_nat(address) || farlan_crypto::defects::planted("any-gateway-asked"))
+        && (gateway.is_on_link()
+            || is_behind_another_nat(address)
+            || farlan_crypto::defects::planted("any-gateway-asked"))
 }
 
 /// Milliseconds to the first repetition of a question to a gateway, which doubles; two repetitions.

@@ -39,6 +39,8 @@ const CONFIG: &str = "supernode.toml";
 pub(crate) struct Config {
     /// The UDP port to listen on.
     pub(crate) port: u16,
+    /// The UDP port by which nodes find out how their NATs behave; 0 for none.
+    pub(crate) second_port: Option<u16>,
     /// What is logged.
     #[serde(default)]
     pub(crate) log: LogFilter,
@@ -60,6 +62,14 @@ pub(crate) struct LimitsConfig {
     pub(crate) relay_source_mbit: u32,
     /// Mbit/s relayed from one node to one other; 0 for no limit.
     pub(crate) relay_pair_mbit: u32,
+}
+
+impl Config {
+    /// The second UDP port: what is configured, else the next one.
+    pub(crate) fn second_port(&self) -> Option<u16> {
+        let next = if self.port == 0 { None } else { self.port.checked_add(1) };
+        self.second_port.or(next).filter(|port| *port != 0)
+    }
 }
 
 impl LimitsConfig {
@@ -333,6 +343,9 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
          # The UDP port to listen on. Takes effect at the next start.\n\
          port = {port}\n\
          \n\
+         # A second UDP port, by which nodes find out how their NATs behave; 0 for none. Takes effect at the next start.\n\
+         #second_port = {}\n\
+         \n\
          # What is logged to standard error: off, error, warn, info, debug or trace, or levels by module. A running supernode\n\
          # takes a change over at SIGHUP (`systemctl reload farlan-supernode`).\n\
          #log = \"info\"\n\
@@ -350,6 +363,7 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
          #limits.relay_source_mbit = {}\n\
          #limits.relay_pair_mbit = {}\n",
         listed.join(", "),
+        port.wrapping_add(1),
         limits.registrations,
         limits.relay_source_mbit,
         limits.relay_pair_mbit,
@@ -394,11 +408,13 @@ mod tests {
             opened.config(),
             &Config {
                 port: 9601,
+                second_port: None,
                 log: LogFilter::default(),
                 offloads: Offloads::default(),
                 limits: LimitsConfig::default()
             }
         );
+        assert_eq!(opened.config().second_port(), Some(9602));
         let second = Directory::open(&path).unwrap_err();
         assert_eq!(second.kind, FailureKind::Negative);
         assert!(second.message.contains("a supernode runs in"), "{second}");
@@ -407,6 +423,21 @@ mod tests {
         let again = init(&path, 9600, addresses(&["192.0.2.1:9600"])).unwrap_err();
         assert_eq!(again.kind, FailureKind::Negative);
         assert!(again.message.contains("not overwritten"), "{again}");
+    }
+
+    #[test]
+    fn the_second_port_is_the_next_one_another_or_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(CONFIG);
+        let second = |text: &str| {
+            fs::write(&file, text).unwrap();
+            config(directory.path()).unwrap().second_port()
+        };
+        assert_eq!(second("port = 443"), Some(444));
+        assert_eq!(second("port = 443\nsecond_port = 9600"), Some(9600));
+        assert_eq!(second("port = 443\nsecond_port = 0"), None);
+        assert_eq!(second("port = 65535"), None);
+        assert_eq!(second("port = 0"), None);
     }
 
     #[test]
@@ -465,7 +496,7 @@ mod tests {
         let text = format!("{}prot = 1\n", configuration(9600, &[]));
         let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
         assert!(
-            failure.message.starts_with("supernode.toml:24: unknown field `prot`"),
+            failure.message.starts_with("supernode.toml:27: unknown field `prot`"),
             "{failure}"
         );
     }

@@ -74,10 +74,16 @@ struct Serving {
 /// The port is taken or not permitted.
 pub(crate) fn underlay(directory: &Directory) -> Result<Underlay, Failure> {
     let offloads = directory.config().offloads;
-    Ok(listen(directory.config().port)?.with_offloads(UnderlayOffloads {
+    let mut underlay = listen(directory.config().port)?.with_offloads(UnderlayOffloads {
         segment: offloads.send,
         coalesce: offloads.receive,
-    }))
+    });
+    if let Some(port) = directory.config().second_port()
+        && let Err(error) = underlay.bind_second(port)
+    {
+        tracing::warn!(port, %error, "no second UDP port: nodes learn less of how their NATs behave");
+    }
+    Ok(underlay)
 }
 
 /// Runs until SIGTERM, SIGINT or the end of the data plane. At SIGHUP it reads the configuration again; `log` of the

@@ -12,13 +12,14 @@ use tracing::debug;
 
 use crate::{
     AnchorStatus, Engine, Leg, Limits, Outbox, Time,
+    behaviour::MAX_PACKETS,
     content::Content,
     directory::REFRESH,
     forwarding::Onward,
     handshakes::Via,
     peers::{Path, PeerId},
     places::Places,
-    rates::Prefix,
+    rates::{Meter, Prefix, Rate},
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
     subscriptions::Subscriptions,
     wire::{
@@ -69,6 +70,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A new address is challenged at most this often.
 const CHALLENGE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Questions where they are seen that one node may ask: two runs of them at once.
+const LOOKS: Rate = Rate {
+    count: 2 * MAX_PACKETS as u64,
+    within: Duration::from_secs(60),
+    burst: Duration::from_secs(60),
+};
+
 /// What a supernode keeps.
 #[derive(Debug)]
 pub(crate) struct Anchor {
@@ -85,6 +93,8 @@ pub(crate) struct Anchor {
     pub(crate) places: Places,
     /// New addresses of nodes, registered or about to be, that have to prove themselves.
     challenges: BTreeMap<PeerId, Challenge>,
+    /// The port of the second socket, if there is one.
+    pub(crate) second_port: Option<u16>,
 }
 
 /// A registered node.
@@ -107,6 +117,8 @@ struct Registration {
     doubted: Option<Time>,
     /// When that was last so.
     doubted_at: Option<Time>,
+    /// What it asked of where it is seen.
+    looks: Meter,
 }
 
 /// A new address of a node that has to prove itself.
@@ -152,6 +164,7 @@ impl Anchor {
             relaying: RelayLimits::new(&limits),
             places: Places::new(limits.registrations.clamp(1, Limits::MOST_REGISTRATIONS)),
             challenges: BTreeMap::new(),
+            second_port: None,
         }
     }
 
@@ -165,6 +178,12 @@ impl Anchor {
 
     pub(crate) fn has_registration(&self, id: PeerId) -> bool {
         self.registrations.contains_key(&id)
+    }
+
+    /// Whether a node may ask once more where it is seen.
+    pub(crate) fn may_look(&mut self, now: Time, id: PeerId) -> bool {
+        let registration = self.registrations.get_mut(&id);
+        registration.is_some_and(|registration| registration.looks.take(now, &LOOKS, 1))
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
@@ -359,6 +378,7 @@ impl Engine {
                     through: None,
                     doubted: None,
                     doubted_at: None,
+                    looks: Meter::default(),
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()

@@ -68,6 +68,8 @@ counters! {
     candidates_limited,
     /// Questions of peers for this node's observations that were not answered, because there were too many.
     questions_limited,
+    /// Questions of nodes where they are seen that were not answered, because there were too many.
+    looks_limited,
     /// Hints not sent, because there were too many.
     hints_limited,
     /// Questions whether strangers get through that were not answered, because there were too many.

@@ -565,7 +565,7 @@ impl Engine {
         registration.keepalive = now + registration.keepalive();
         registration.unanswered = None;
         registration.twin_questions = 0;
-        self.observed_told(id, observed);
+        self.observed_told(now, id, observed);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let supernode = peer.key.node_id();
         if answered.retry.sent() == 1 {

@@ -14,6 +14,7 @@ use crate::{
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     addresses::Contests,
     anchor::Anchor,
+    behaviour::Detection,
     content::PendingSeal,
     directory::Directory,
     early::Early,
@@ -29,6 +30,7 @@ use crate::{
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
     reach::Reach,
+    sockets::ExtraSockets,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
@@ -67,6 +69,8 @@ pub struct Engine {
     pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) detection: Detection,
+    pub(crate) sockets: ExtraSockets,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -130,6 +134,8 @@ impl Engine {
             reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
+            detection: Detection::default(),
+            sockets: ExtraSockets::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -231,6 +237,7 @@ impl Engine {
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
+        self.tend_detection(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -259,6 +266,7 @@ impl Engine {
             self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
+            self.detection.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -290,6 +298,7 @@ impl Engine {
         self.flush_contests(now, out);
         self.flush_acks(now, out);
         out.events.append(&mut self.events);
+        out.closed.append(&mut self.sockets.take_closed());
         if self.peers.take_keys_ended() {
             wipe_stack();
         }

@@ -128,7 +128,7 @@ impl Engine {
     pub fn examine(&mut self, now: Time, target: Target, key: Option<PublicKey>, token: u64) {
         if self.examinations.waiting.len() >= MAX_WAITING {
             let oldest = self.examinations.waiting.remove(0);
-            self.conclude(now, &oldest);
+            self.end_examination(now, &oldest);
         }
         self.examinations.waiting.push(Waiting {
             token,
@@ -166,13 +166,13 @@ impl Engine {
         let Some(id) = self.examined(now, waiting) else {
             let denied = !self.look_for(now, waiting.target);
             if over || denied {
-                self.conclude(now, waiting);
+                self.end_examination(now, waiting);
             }
             return over || denied;
         };
         self.ask_for_observations(now, id, waiting, out);
         if over || (waiting.told.is_some() && !self.is_measuring(id)) || self.has_nothing_common(now, id, waiting) {
-            self.conclude(now, waiting);
+            self.end_examination(now, waiting);
             return true;
         }
         false
@@ -272,7 +272,7 @@ impl Engine {
             && now.since(waiting.since) >= MATCHING
     }
 
-    fn conclude(&mut self, now: Time, waiting: &Waiting) {
+    fn end_examination(&mut self, now: Time, waiting: &Waiting) {
         let id = waiting.peer.filter(|id| self.peers.get(*id).is_some());
         let own = id.map(|id| self.observations(now, id)).unwrap_or_default();
         let peer = id.and_then(|id| self.peers.get(id));
@@ -388,7 +388,7 @@ impl Engine {
             openness: self.openness(now, peer),
             way: Self::way_of(peer),
             over_tcp: envelope.map_or(Finding::Unknown, |envelope| envelope.destination.is_stream().into()),
-            told: peer.exchange.told(),
+            told: peer.exchange.told(self.traversal.mapped()),
             rounds: history.rounds,
             round: ago(history.round),
             sent: count(history.sent),
@@ -406,14 +406,15 @@ impl Engine {
     /// What this end has found out of its own side.
     fn own_side(&self, now: Time) -> Observations {
         let twin = self.examinations.twin.is_some_and(|seen| now.since(seen) < TWIN_SHOWN);
-        let (udp, tcp) = self.reach();
+        let (udp, tcp) = self.transports();
         Observations {
             openness: Openness::Unknown,
             version: version(),
-            mapping: self.mapping(),
+            behaviour: self.behaviour(),
             udp,
             tcp,
             carrier: self.carrier(),
+            port_mapping: self.port_mapping(),
             twin: twin.into(),
             ..Observations::default()
         }
@@ -426,12 +427,6 @@ impl Engine {
             Some(Path::Direct(_)) => Way::Direct,
             Some(Path::Relay { .. } | Path::Passed { .. }) => Way::Relay,
         }
-    }
-}
-
-impl From<bool> for Finding {
-    fn from(is_so: bool) -> Self {
-        if is_so { Self::Yes } else { Self::No }
     }
 }
 

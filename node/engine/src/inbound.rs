@@ -17,7 +17,7 @@ use farlan_offload::Offload;
 use tracing::trace;
 
 use crate::{
-    Batch, Engine, FrameLabel, Leg, NetworkHandle, Outbox, Received, Role, Time,
+    Batch, Engine, FrameLabel, Leg, NetworkHandle, Outbox, Received, Role, Socket, Time,
     forwarding::{Onward, PassedOn},
     fragments::Part,
     handshakes::{Via, version_fits},
@@ -187,6 +187,11 @@ impl Engine {
         let peer = id.and_then(|id| Some((id, self.peers.get_mut(id)?)));
         let session = peer.and_then(|(id, peer)| Some((id, peer.sessions.by_index(local)?)));
         let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
+            if let Via::Direct(leg) = via
+                && self.mirrored(now, leg, local, counter)
+            {
+                return;
+            }
             self.counters.unknown_session += 1;
             // A supernode that restarted tells its nodes so, in less than they sent.
             if self.role == Role::Supernode {
@@ -221,6 +226,9 @@ impl Engine {
         }
         if self.replaced_session_heard(now, id, local, via, message, out) {
             return;
+        }
+        if self.role == Role::Supernode && self.looked(now, id, via, message, out) {
+            return self.arm(id);
         }
         self.heard(now, id, (local, via), message, out);
         // A supernode does nothing for whoever may be anybody but to challenge him.
@@ -313,7 +321,10 @@ impl Engine {
         if role == Role::Supernode {
             self.anchored_heard(now, id, via, message, out);
         } else if peer.supernode {
-            self.anchor_heard(now, id, via);
+            // What came by an extra socket says nothing of the way in use.
+            if !matches!(via, Via::Direct(leg) if leg.socket != Socket::Main) {
+                self.anchor_heard(now, id, via);
+            }
         } else {
             if !empty && peer.owed.is_none() {
                 peer.owed = Some(now);
@@ -500,7 +511,7 @@ impl Engine {
             } if node => self.candidates_told(now, id, local, (*number, *ask, candidates), out),
             Control::PathChallenge { token } if node => self.path_challenged(now, id, via, *token, out),
             Control::PathResponse { token, .. } if node => self.path_answered(now, id, via, *token, out),
-            Control::Observed { endpoint } if node => self.observed_told(id, *endpoint),
+            Control::Observed { endpoint } if node => self.observed_told(now, id, *endpoint),
             Control::Registered {
                 request,
                 index,
@@ -539,6 +550,11 @@ impl Engine {
             Control::Challenge { nonce } if node => {
                 self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
             }
+            Control::Seen {
+                token,
+                observed,
+                second,
+            } if node => self.seen_told(now, id, (*token, *observed, *second)),
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(now, id, *other, out),
             Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),

@@ -15,6 +15,7 @@ mod aims;
 mod anchor;
 mod api;
 mod batch;
+mod behaviour;
 mod bridging;
 mod claimed;
 mod content;
@@ -50,9 +51,9 @@ mod outbound;
 mod paths;
 mod peers;
 mod ping;
-mod reach;
 mod places;
 mod rates;
+mod reach;
 mod relay_limits;
 mod relays;
 mod rendezvous;
@@ -60,6 +61,7 @@ mod retry;
 mod room;
 mod sessions;
 mod sizes;
+mod sockets;
 mod subscriptions;
 mod supernodes;
 mod surroundings;
@@ -78,14 +80,13 @@ pub use api::{
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
+pub use behaviour::{Behaviour, Filtering, Mapping, Ports};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use examinations::{Examination, Standing, Theirs};
 pub use filter::{OpenPorts, Transport};
 pub use leg::{Leg, Socket};
-pub use observations::{
-    Endpoints, Filtering, Finding, Mapping, Observations, Openness, PortMapping, Ports, Search, Seconds, Way,
-};
+pub use observations::{Endpoints, Finding, Observations, Openness, PortMapping, Search, Seconds, Way};
 pub use surroundings::{Reached, Surroundings};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::behaviour::Behaviour;
+
 /// Defines an enum whose values have a byte on the wire and a word in documents. The first one stands for every byte that
 /// is not known.
 macro_rules! classes {
@@ -48,50 +50,6 @@ macro_rules! classes {
             }
         }
     };
-}
-
-classes! {
-    /// Which outside port the datagrams of one socket get (RFC 4787 §4.1).
-    Mapping {
-        /// Not found out.
-        Unknown = 0 "unknown",
-        /// The own: there is no translation.
-        None = 1 "none",
-        /// The same for all destinations.
-        Same = 2 "same for all",
-        /// Another one for each destination address.
-        ByAddress = 3 "by address",
-        /// Another one for each destination address and port.
-        ByPort = 4 "by address and port",
-    }
-}
-
-classes! {
-    /// Whose datagrams come in from outside (RFC 4787 §5).
-    Filtering {
-        /// Not found out.
-        Unknown = 0 "unknown",
-        /// Anybody's.
-        Open = 1 "open",
-        /// Those of addresses that were sent something.
-        ByAddress = 2 "by address",
-        /// Those of endpoints that were sent something.
-        ByPort = 3 "by address and port",
-    }
-}
-
-classes! {
-    /// How outside ports are chosen.
-    Ports {
-        /// Not found out.
-        Unknown = 0 "unknown",
-        /// The port inside is kept.
-        Kept = 1 "kept",
-        /// One after the other.
-        InSequence = 2 "in sequence",
-        /// In a way that cannot be foretold.
-        Scattered = 3 "scattered",
-    }
 }
 
 classes! {
@@ -181,14 +139,8 @@ pub struct Observations {
     pub openness: Openness,
     /// The version of its program: major, minor, patch; 0.0.0 where it is not told.
     pub version: [u8; 3],
-    /// How its NAT maps.
-    pub mapping: Mapping,
-    /// How its NAT, or a firewall, filters.
-    pub filtering: Filtering,
-    /// How its NAT chooses ports.
-    pub ports: Ports,
-    /// Whether its NAT leads back what comes from inside.
-    pub hairpin: Finding,
+    /// How its NAT behaves.
+    pub behaviour: Behaviour,
     /// Whether it reaches supernodes by UDP.
     pub udp: Finding,
     /// Whether it reaches supernodes by TCP.
@@ -260,5 +212,27 @@ impl Seconds {
 impl From<Duration> for Seconds {
     fn from(duration: Duration) -> Self {
         Self::new(u16::try_from(duration.as_secs()).unwrap_or(Self::MOST))
+    }
+}
+
+impl From<Option<bool>> for Finding {
+    fn from(is_so: Option<bool>) -> Self {
+        is_so.map_or(Self::Unknown, Self::from)
+    }
+}
+
+impl From<bool> for Finding {
+    fn from(is_so: bool) -> Self {
+        if is_so { Self::Yes } else { Self::No }
+    }
+}
+
+impl From<Finding> for Option<bool> {
+    fn from(finding: Finding) -> Self {
+        match finding {
+            Finding::Unknown => None,
+            Finding::No => Some(false),
+            Finding::Yes => Some(true),
+        }
     }
 }

@@ -174,7 +174,11 @@ impl Engine {
         }
         let port = if port == 0 { leg.endpoint.port() } else { port };
         let endpoint = SocketAddr::new(leg.ip(), port);
-        let socket = if planted("reach-by-known-socket") { leg.socket } else { STRANGER };
+        let socket = if planted("reach-by-known-socket") {
+            leg.socket
+        } else {
+            STRANGER
+        };
         let path = Path::Direct(Leg { socket, endpoint });
         let answer = [Control::Reached { nonce, endpoint }];
         self.send_along(now, id, (path, None), Content::Control(&answer), out);

@@ -11,22 +11,17 @@ use farlan_crypto::NodeId;
 
 use crate::{
     Engine, Time,
+    behaviour::Behaviour,
     direct::{is_carriers, is_global},
-    observations::{Filtering, Finding, Mapping, PortMapping, Ports},
+    observations::{Finding, PortMapping},
     peers::{Path, PeerId},
 };
 
 /// What a node knows of the network that it is in.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Surroundings {
-    /// How the NAT maps.
-    pub mapping: Mapping,
-    /// How it, or a firewall, filters.
-    pub filtering: Filtering,
-    /// How it chooses ports.
-    pub ports: Ports,
-    /// Whether it leads back what comes from inside.
-    pub hairpin: Finding,
+    /// How the NAT behaves.
+    pub behaviour: Behaviour,
     /// Whether a carrier translates.
     pub carrier: Finding,
     /// What the router gave on demand.
@@ -73,6 +68,7 @@ impl Engine {
     /// Finds out anew what can be found out of the own network, with a few dozen packets to each supernode in use;
     /// [`Surroundings::under_way`] says as long as it goes on.
     pub fn look_around(&mut self, now: Time) {
+        self.detection.want_again(now);
         let homes: Vec<PeerId> = self.directory.homes().collect();
         for home in homes {
             self.watch_relay(now, home);
@@ -89,12 +85,13 @@ impl Engine {
 
     /// What this node knows of the network that it is in.
     pub fn surroundings(&self) -> Surroundings {
-        let (udp, tcp) = self.reach();
-        let (local, seen) = self.traversal.endpoints();
+        let (udp, tcp) = self.transports();
+        let (local, seen) = (self.traversal.local(), self.traversal.observed());
         let global = local.iter().filter(|endpoint| is_global(endpoint.ip())).copied();
         let outside: BTreeSet<SocketAddr> = seen.map(|(_, seen)| seen).chain(global).collect();
         Surroundings {
-            mapping: self.mapping(),
+            behaviour: self.behaviour(),
+            port_mapping: self.port_mapping(),
             carrier: self.carrier(),
             udp,
             tcp,
@@ -103,22 +100,22 @@ impl Engine {
             hidden: self.hides(),
             supernodes: self.reached(),
             under_way: self.looks_around(),
-            ..Surroundings::default()
         }
     }
 
     fn looks_around(&self) -> bool {
         let mut homes = self.directory.homes();
-        homes.any(|home| self.peers.get(home).is_some_and(|peer| peer.relay_mtu.is_searching()))
+        self.detection.is_under_way()
+            || homes.any(|home| self.peers.get(home).is_some_and(|peer| peer.relay_mtu.is_searching()))
     }
 
     fn reached(&self) -> Vec<Reached> {
         let wanted: Vec<PeerId> = self.directory.wanted().collect();
         let reached = |id: PeerId| {
             let peer = self.peers.get(id)?;
-            let (udp, tcp) = self.reach_of(id);
+            let (udp, tcp) = self.transports_to(id);
             let size = peer.relay_mtu.found();
-            let (_, mut seen) = self.traversal.endpoints();
+            let mut seen = self.traversal.observed();
             Some(Reached {
                 node: peer.key.node_id(),
                 seen_at: seen.find(|(supernode, _)| *supernode == id).map(|(_, seen)| seen),
@@ -133,9 +130,9 @@ impl Engine {
     }
 
     /// Whether supernodes are reached by UDP, and by TCP.
-    pub(crate) fn reach(&self) -> (Finding, Finding) {
+    pub(crate) fn transports(&self) -> (Finding, Finding) {
         let any = |of: fn((Finding, Finding)) -> Finding| {
-            let found: Vec<Finding> = self.directory.wanted().map(|id| of(self.reach_of(id))).collect();
+            let found: Vec<Finding> = self.directory.wanted().map(|id| of(self.transports_to(id))).collect();
             let known = [Finding::Yes, Finding::No]
                 .into_iter()
                 .find(|finding| found.contains(finding));
@@ -145,7 +142,7 @@ impl Engine {
     }
 
     /// The same of one supernode.
-    fn reach_of(&self, id: PeerId) -> (Finding, Finding) {
+    fn transports_to(&self, id: PeerId) -> (Finding, Finding) {
         let answers = self.directory.is_registered_directly(id);
         let path = self.peers.get(id).and_then(|peer| peer.path).filter(|_| answers);
         match path {
@@ -155,26 +152,30 @@ impl Engine {
         }
     }
 
-    /// How the NAT maps, as far as the endpoints tell at which supernodes see this node.
-    pub(crate) fn mapping(&self) -> Mapping {
-        let (local, seen) = self.traversal.endpoints();
-        let seen: Vec<SocketAddr> = seen.map(|(_, seen)| seen).filter(SocketAddr::is_ipv4).collect();
-        if seen.iter().any(|seen| local.contains(seen)) {
-            return Mapping::None;
-        }
-        let endpoints: BTreeSet<&SocketAddr> = seen.iter().collect();
-        let addresses: BTreeSet<IpAddr> = seen.iter().map(SocketAddr::ip).collect();
-        match (seen.len(), endpoints.len(), addresses.len()) {
-            (2.., 1, _) => Mapping::Same,
-            (2.., 2.., 1) => Mapping::ByPort,
-            _ => Mapping::Unknown,
+    /// What the router gave on demand.
+    pub(crate) fn port_mapping(&self) -> PortMapping {
+        let mut mapped = self.traversal.mapped().iter();
+        if mapped.any(|endpoint| is_global(endpoint.ip())) {
+            PortMapping::Held
+        } else if self.traversal.mapped().is_empty() {
+            PortMapping::Unknown
+        } else {
+            PortMapping::Refused
         }
     }
 
-    /// Whether a carrier translates: a card has an address that only carriers give (RFC 6598).
+    /// Whether a carrier translates: a card or the router's outside has an address that only carriers give (RFC 6598), or
+    /// the router was given another one than supernodes see.
     pub(crate) fn carrier(&self) -> Finding {
-        let (local, _) = self.traversal.endpoints();
-        let given = local.iter().any(|own| is_carriers(own.ip()));
-        if given { Finding::Yes } else { Finding::Unknown }
+        let given = |endpoint: &SocketAddr| is_carriers(endpoint.ip());
+        let mapped = self.traversal.mapped();
+        let mut routers = mapped.iter().filter(|endpoint| endpoint.is_ipv4());
+        let seen: BTreeSet<IpAddr> = self.traversal.observed().map(|(_, seen)| seen.ip()).collect();
+        let behind = self.traversal.local().iter().chain(mapped).any(given);
+        match routers.next() {
+            _ if behind => Finding::Yes,
+            Some(outside) if !seen.is_empty() => (!seen.contains(&outside.ip())).into(),
+            _ => Finding::Unknown,
+        }
     }
 }

@@ -127,17 +127,18 @@ impl Exchange {
         self.under_way.as_ref().map(|(_, retry, _)| retry.at())
     }
 
-    /// What was told last, by kinds.
-    pub(crate) fn told(&self) -> Endpoints {
-        let count = |local| {
-            let told = self.told.iter().filter(|candidate| candidate.local == local).count();
-            u8::try_from(told).unwrap_or(u8::MAX)
-        };
-        Endpoints {
-            outside: count(false),
-            local: count(true),
-            mapped: 0,
+    /// What was told last, by kinds; `mapped` are the own mapped endpoints.
+    pub(crate) fn told(&self, mapped: &[SocketAddr]) -> Endpoints {
+        let mut counts = Endpoints::default();
+        for candidate in &self.told {
+            let count = match candidate {
+                Candidate { endpoint, .. } if mapped.contains(endpoint) => &mut counts.mapped,
+                Candidate { local: true, .. } => &mut counts.local,
+                Candidate { .. } => &mut counts.outside,
+            };
+            *count = count.saturating_add(1);
         }
+        counts
     }
 
     /// What was told to the other end is void: it holds no session any more.
@@ -157,6 +158,21 @@ impl Traversal {
         self.aims.len()
     }
 
+    /// Those of this machine's cards.
+    pub(crate) fn local(&self) -> &[SocketAddr] {
+        &self.local
+    }
+
+    /// Where its supernodes see this node.
+    pub(crate) fn observed(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
+        self.observed.iter().map(|(id, endpoint)| (*id, *endpoint))
+    }
+
+    /// More is known of how the NAT behaves: peers are to know it, too.
+    pub(crate) fn behaviour_changed(&mut self) {
+        self.changed = true;
+    }
+
     pub(crate) fn is_fresh(&self) -> bool {
         self.changed || self.moved
     }
@@ -165,12 +181,9 @@ impl Traversal {
         self.observed.remove(&supernode);
     }
 
-    /// The endpoints of the own cards, and where supernodes see this node.
-    pub(crate) fn endpoints(&self) -> (&[SocketAddr], impl Iterator<Item = (PeerId, SocketAddr)>) {
-        (
-            &self.local,
-            self.observed.iter().map(|(supernode, seen)| (*supernode, *seen)),
-        )
+    /// Where the home's router lets datagrams in.
+    pub(crate) fn mapped(&self) -> &[SocketAddr] {
+        &self.mapped
     }
 
     /// The endpoints by which others may reach this node from outside.
@@ -195,7 +208,7 @@ impl Peer {
 impl Engine {
     /// This machine's own underlay endpoints: the addresses of its cards, farlan's own left out, with the underlay's
     /// port. Call it at the start and whenever they change; paths are tried anew then.
-    pub fn set_local_endpoints(&mut self, _now: Time, mut endpoints: Vec<SocketAddr>) {
+    pub fn set_local_endpoints(&mut self, now: Time, mut endpoints: Vec<SocketAddr>) {
         endpoints.retain(|endpoint| is_usable(*endpoint));
         endpoints.sort_unstable();
         endpoints.dedup();
@@ -203,6 +216,7 @@ impl Engine {
             self.traversal.moved |= !self.traversal.local.is_empty();
             self.traversal.local = endpoints;
             self.traversal.changed = true;
+            self.detection.want(now, true);
         }
     }
 
@@ -254,13 +268,16 @@ impl Engine {
     }
 
     /// A supernode told where it sees this node.
-    pub(crate) fn observed_told(&mut self, supernode: PeerId, endpoint: SocketAddr) {
-        // Nobody else has a say in where this node is tried.
-        if !self.directory.anchors().any(|anchor| anchor == supernode) {
+    pub(crate) fn observed_told(&mut self, now: Time, supernode: PeerId, endpoint: SocketAddr) {
+        // Nobody else has a say in where this node is tried; and one that is reached through another does not see it.
+        if endpoint.ip().is_unspecified() || !self.directory.anchors().any(|anchor| anchor == supernode) {
             return;
         }
-        if self.traversal.observed.insert(supernode, endpoint) != Some(endpoint) {
+        let before = self.traversal.observed.insert(supernode, endpoint);
+        if before != Some(endpoint) {
             self.traversal.changed = true;
+            let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
+            self.detection.want(now, elsewhere);
         }
     }
 
@@ -379,9 +396,7 @@ impl Engine {
         // First what is open to everybody: behind a NAT that maps by destination the others are of no use.
         let mut outside: Vec<SocketAddr> = self.traversal.outside().into_iter().collect();
         outside.sort_by_key(|endpoint| !mapped.contains(endpoint));
-        let outside = outside
-            .into_iter()
-            .map(|endpoint| Candidate { local: false, endpoint });
+        let outside = outside.into_iter().map(|endpoint| Candidate { local: false, endpoint });
         capped(outside.chain(local))
     }
 

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use farlan_engine::{Observations, Seconds};
+use farlan_engine::{Behaviour, Filtering, Finding, Mapping, Observations, Ports, Seconds};
 use serde::{Deserialize, Serialize};
+
+use super::schema::PortMapping;
 
 /// Asks why a peer is, or is not, in direct touch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,14 +55,8 @@ pub struct Observed {
     pub openness: String,
     /// The version of its program.
     pub version: Option<String>,
-    /// How its NAT maps: `none`, `same for all`, `by address`, `by address and port`.
-    pub mapping: String,
-    /// How its NAT or a firewall filters: `open`, `by address`, `by address and port`.
-    pub filtering: String,
-    /// How its NAT chooses ports: `kept`, `in sequence`, `scattered`.
-    pub ports: String,
-    /// Whether its NAT leads back what comes from inside: `yes` or `no`.
-    pub hairpin: String,
+    /// How its NAT behaves.
+    pub nat: Nat,
     /// Whether UDP reaches supernodes.
     pub udp: String,
     /// Whether TCP reaches supernodes.
@@ -99,16 +95,60 @@ pub struct Observed {
     pub too_large: Option<u16>,
 }
 
+/// How a NAT behaves, in the words of RFC 4787. What is not known is `unknown`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Nat {
+    /// Whether there is one: `yes` or `no`.
+    pub translated: String,
+    /// What its mappings go by: `independent`, `address dependent`, `port dependent`, or `dependent`, where only that is
+    /// known.
+    pub mapping: String,
+    /// What it, or a firewall, lets in: `by port` (answers only), `not by port`.
+    pub filtering: String,
+    /// How it picks ports: `kept`, `changed`, `sequential`, `random`.
+    pub ports: String,
+    /// Whether it brings back what goes from inside to an outside endpoint of its own: `yes` or `no`.
+    pub hairpin: String,
+}
+
+impl From<&Behaviour> for Nat {
+    fn from(behaviour: &Behaviour) -> Self {
+        let mapping = match behaviour.mapping {
+            Mapping::Unknown => "unknown",
+            Mapping::Independent => "independent",
+            Mapping::AddressDependent => "address dependent",
+            Mapping::PortDependent => "port dependent",
+            Mapping::Dependent => "dependent",
+        };
+        let filtering = match behaviour.filtering {
+            Filtering::Unknown => "unknown",
+            Filtering::NotByPort => "not by port",
+            Filtering::ByPort => "by port",
+        };
+        let ports = match behaviour.ports {
+            Ports::Unknown => "unknown",
+            Ports::Kept => "kept",
+            Ports::Changed => "changed",
+            Ports::Sequential { .. } => "sequential",
+            Ports::Random => "random",
+        };
+        Self {
+            translated: Finding::from(behaviour.translated).word().into(),
+            mapping: mapping.into(),
+            filtering: filtering.into(),
+            ports: ports.into(),
+            hairpin: Finding::from(behaviour.hairpin).word().into(),
+        }
+    }
+}
+
 impl From<&Observations> for Observed {
     fn from(found: &Observations) -> Self {
         let [major, minor, patch] = found.version;
         Self {
             openness: found.openness.word().into(),
             version: (found.version != [0; 3]).then(|| format!("{major}.{minor}.{patch}")),
-            mapping: found.mapping.word().into(),
-            filtering: found.filtering.word().into(),
-            ports: found.ports.word().into(),
-            hairpin: found.hairpin.word().into(),
+            nat: Nat::from(&found.behaviour),
             udp: found.udp.word().into(),
             tcp: found.tcp.word().into(),
             carrier: found.carrier.word().into(),
@@ -140,20 +180,12 @@ pub struct NetcheckReply {
     pub udp: String,
     /// Whether they are reached by TCP.
     pub tcp: String,
-    /// How the NAT maps: `none`, `same for all`, `by address`, `by address and port`.
-    pub mapping: String,
-    /// How the NAT or a firewall filters: `open`, `by address`, `by address and port`.
-    pub filtering: String,
-    /// How the NAT chooses ports: `kept`, `in sequence`, `scattered`.
-    pub ports: String,
-    /// Whether the NAT leads back what comes from inside.
-    pub hairpin: String,
+    /// How the NAT behaves.
+    pub nat: Nat,
     /// Whether the carrier translates.
     pub carrier: String,
-    /// What the router gave: `none`, `held`, `refused`.
-    pub port_mapping: String,
-    /// What is known of it, for people.
-    pub port_mapping_notes: Vec<String>,
+    /// What the router was asked for, and gave.
+    pub port_mapping: PortMapping,
     /// Endpoints of the own cards.
     pub local: Vec<SocketAddr>,
     /// Where supernodes see this node, and its global addresses.

@@ -8,7 +8,7 @@ use super::{
     show::{nothing, rtt, short},
 };
 use crate::{
-    api::{CheckedSupernode, NetcheckReply, WhyReply, WhyRequest},
+    api::{CheckedSupernode, NetcheckReply, PortMapping, WhyReply, WhyRequest},
     failure::Failure,
 };
 
@@ -67,12 +67,13 @@ fn show_netcheck(output: &mut Output, reply: &NetcheckReply) -> Result<(), Failu
         ("TCP reaches supernodes", reply.tcp.clone()),
         ("seen from outside", list(&reply.outside, false)),
         ("the same, IPv6", list(&reply.outside, true)),
-        ("NAT maps", reply.mapping.clone()),
-        ("ports outside", reply.ports.clone()),
-        ("filters", reply.filtering.clone()),
-        ("leads back inside", reply.hairpin.clone()),
+        ("address translation", reply.nat.translated.clone()),
+        ("mapping", reply.nat.mapping.clone()),
+        ("ports outside", reply.nat.ports.clone()),
+        ("filtering", reply.nat.filtering.clone()),
+        ("hairpin", reply.nat.hairpin.clone()),
         ("carrier's NAT", reply.carrier.clone()),
-        ("port mapping", reply.port_mapping.clone()),
+        ("port mapping", mapped(&reply.port_mapping)),
         (
             "largest packet",
             reply.mtu.map_or_else(|| "unknown".into(), |mtu| format!("{mtu} bytes")),
@@ -81,9 +82,6 @@ fn show_netcheck(output: &mut Output, reply: &NetcheckReply) -> Result<(), Failu
     ];
     for (name, value) in rows {
         output.line(format_args!("{name:<24}{value}"))?;
-    }
-    for note in &reply.port_mapping_notes {
-        output.line(format_args!("note: {note}"))?;
     }
     if !reply.supernodes.is_empty() {
         output.line("")?;
@@ -114,6 +112,32 @@ fn show_netcheck(output: &mut Output, reply: &NetcheckReply) -> Result<(), Failu
         output.line(format_args!("  advice: {}", obstacle.advice))?;
     }
     Ok(())
+}
+
+/// What the router gave, in a few words.
+fn mapped(mapping: &PortMapping) -> String {
+    if !mapping.on {
+        return "switched off".into();
+    }
+    let words = mapping.ports.iter().map(|port| match (&port.external, &port.trouble) {
+        (Some(external), _) if port.behind_another_nat => {
+            format!("{} gave {external}, behind another NAT", port.gateway)
+        }
+        (Some(external), _) => {
+            format!(
+                "{external} by {}",
+                port.protocol.as_deref().unwrap_or("an unknown protocol")
+            )
+        }
+        (None, Some(trouble)) => format!("{}: {trouble}", port.gateway),
+        (None, None) => format!("{} is asked", port.gateway),
+    });
+    let words: Vec<_> = words.collect();
+    if words.is_empty() {
+        "no router to ask".into()
+    } else {
+        words.join("; ")
+    }
 }
 
 fn supernode(checked: &CheckedSupernode) -> [String; 8] {

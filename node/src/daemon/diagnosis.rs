@@ -7,7 +7,7 @@ use farlan_engine::{Examination, Standing, Surroundings, Target, Theirs};
 
 use super::{Book, Daemon, pending::Pending};
 use crate::{
-    api::{CheckedSupernode, NetcheckReply, Observed, Obstacle, SCHEMA, WhyReply, WhyRequest},
+    api::{CheckedSupernode, Nat, NetcheckReply, Observed, Obstacle, PortMapping, SCHEMA, WhyReply, WhyRequest},
     diagnosis::{Case, Checked, Verdict, obstacles, verdict},
     failure::Failure,
     shell::{Request, Snapshot},
@@ -125,22 +125,23 @@ impl Daemon {
                 other_version: supernode.other_version,
             }
         });
-        Ok(report(around, supernodes.collect(), found))
+        Ok(report(around, self.mappings.view(), supernodes.collect(), found))
     }
 }
 
-fn report(around: &Surroundings, supernodes: Vec<CheckedSupernode>, obstacles: Vec<Obstacle>) -> NetcheckReply {
+fn report(
+    around: &Surroundings,
+    port_mapping: PortMapping,
+    supernodes: Vec<CheckedSupernode>,
+    obstacles: Vec<Obstacle>,
+) -> NetcheckReply {
     NetcheckReply {
         schema: SCHEMA,
         udp: around.udp.word().into(),
         tcp: around.tcp.word().into(),
-        mapping: around.mapping.word().into(),
-        filtering: around.filtering.word().into(),
-        ports: around.ports.word().into(),
-        hairpin: around.hairpin.word().into(),
+        nat: Nat::from(&around.behaviour),
         carrier: around.carrier.word().into(),
-        port_mapping: around.port_mapping.word().into(),
-        port_mapping_notes: Vec::new(),
+        port_mapping,
         local: around.local.clone(),
         outside: around.outside.clone(),
         mtu: supernodes.iter().filter_map(|supernode| supernode.mtu).min(),

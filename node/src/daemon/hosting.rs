@@ -212,7 +212,10 @@ impl Daemon {
         let said = |report: &crate::portmap::Report| {
             report.endpoints(port).next().is_some() || (report.settled && report.is_about(port))
         };
-        let report = tokio::time::timeout(MAPPED_WITHIN, reports.wait_for(said)).await.ok()?.ok()?;
+        let report = tokio::time::timeout(MAPPED_WITHIN, reports.wait_for(said))
+            .await
+            .ok()?
+            .ok()?;
         let mut routers = report.routers.iter().flat_map(|router| {
             let mapped = router.ports.iter().filter(|mapped| mapped.port == port);
             mapped.filter_map(|mapped| Some((mapped.lease?, router.gateway)))
@@ -330,7 +333,12 @@ impl Daemon {
                     world: stored.world.id(),
                     addresses: local_endpoints(stored.port),
                 };
-                self.book.lock().await.worlds.set_own(&self.data_plane, Some(own)).await?;
+                self.book
+                    .lock()
+                    .await
+                    .worlds
+                    .set_own(&self.data_plane, Some(own))
+                    .await?;
             }
             Ok::<(), Failure>(())
         };
@@ -350,7 +358,9 @@ impl Daemon {
             None => Vec::new(),
         };
         let mapped = mapped.into_iter().filter(|external| !is_behind_another_nat(*external));
-        let public = public_addresses().into_iter().map(|ip| SocketAddr::new(ip, stored.port));
+        let public = public_addresses()
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, stored.port));
         let now = listed(&mapped.chain(public).collect::<Vec<_>>());
         if now.is_empty() { stored.outside.clone() } else { now }
     }
@@ -393,7 +403,10 @@ impl Daemon {
             let inner = self.hosting.inner.try_lock().ok()?;
             (inner.stored.clone()?, inner.serving.as_ref()?.data_plane().clone())
         };
-        let registrations = serving.snapshot().await.map_or(0, |snapshot| snapshot.anchor.registrations);
+        let registrations = serving
+            .snapshot()
+            .await
+            .map_or(0, |snapshot| snapshot.anchor.registrations);
         let supernode = stored.world.supernodes().first()?;
         Some(HostingStatus {
             node_id: supernode.key.node_id().to_string(),
@@ -472,7 +485,10 @@ fn local_endpoints(port: u16) -> Vec<SocketAddr> {
 }
 
 fn listed(endpoints: &[SocketAddr]) -> Vec<Endpoint> {
-    endpoints.iter().filter_map(|endpoint| Endpoint::try_from(*endpoint).ok()).collect()
+    endpoints
+        .iter()
+        .filter_map(|endpoint| Endpoint::try_from(*endpoint).ok())
+        .collect()
 }
 
 /// Of a world's eight places, so many are of the local network, so that there is room for those outside.

@@ -11,7 +11,8 @@ use std::{
 use farlan_crypto::{PublicKey, Work, random};
 use farlan_engine::{Join, JoinError, NetworkHandle, NetworkStatus};
 use farlan_netconf::{
-    AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, World, WorldId,
+    AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, World,
+    WorldId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -784,8 +785,10 @@ mod tests {
         let joined = r#"{"name":"lan","network_id":"n","interface":"fl-lan","ipv6":null,"policy":"friends",
             "mac":"02:00:00:00:00:01","mtu":1372,"subnet":"10.128.0.0/20","world":"w","members":1,"ipv4_pending":false,"notes":[]}"#;
         let reach = r#"{"kind":"lan","addresses":[],"text":""}"#;
-        let host: HostReply =
-            serde_json::from_str(&format!(r#"{{"schema":1,"link":"{link}","network":{joined},"reach":{reach}}}"#)).unwrap();
+        let host: HostReply = serde_json::from_str(&format!(
+            r#"{{"schema":1,"link":"{link}","network":{joined},"reach":{reach}}}"#
+        ))
+        .unwrap();
         for text in [
             format!("{file:?} {file:#?}"),
             format!("{join:?} {join:#?}"),

@@ -242,7 +242,15 @@ async fn start_with(
     };
     let (data_plane, events) = DataPlane::start(config, bind(0).unwrap()).unwrap();
     let book = Book::load(&state, Work::REQUIRED).unwrap();
-    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(cards.clone()), Offloads::default());
+    let daemon = Daemon::new(
+        key,
+        0,
+        state,
+        book,
+        data_plane,
+        Box::new(cards.clone()),
+        Offloads::default(),
+    );
     let client = Client::new(&settings.socket);
     let sockets = Sockets::open(&settings.socket, settings.api_tcp).unwrap();
     (
@@ -879,7 +887,15 @@ async fn the_goodbye_waits_for_nobody() {
     let (data_plane, mut requests) = DataPlane::channel();
     let key = identities()[0].public();
     let book = Book::load(&state, Work::REQUIRED).unwrap();
-    let daemon = Daemon::new(key, 0, state, book, data_plane, Box::new(FakeCards::default()), Offloads::default());
+    let daemon = Daemon::new(
+        key,
+        0,
+        state,
+        book,
+        data_plane,
+        Box::new(FakeCards::default()),
+        Offloads::default(),
+    );
     // Somebody changes networks, which takes long.
     let _book = daemon.book.lock().await;
     let told = async {

@@ -1,6 +1,6 @@
 //! What stands in the way at this node, whoever the peer is.
 
-use farlan_engine::{Filtering, Finding, Mapping, PortMapping, Surroundings};
+use farlan_engine::{Filtering, Finding, PortMapping, Surroundings};
 
 use super::{codes, speaks_version};
 
@@ -119,7 +119,7 @@ pub fn obstacles(checked: &Checked<'_>) -> Vec<Found> {
              meanwhile, somewhat slower",
         );
     }
-    let hard = matches!(around.mapping, Mapping::ByAddress | Mapping::ByPort);
+    let hard = around.behaviour.mapping.is_dependent();
     let opened = around.port_mapping == PortMapping::Held;
     if hard && !opened {
         let sentence = |who: &str| {
@@ -139,7 +139,7 @@ pub fn obstacles(checked: &Checked<'_>) -> Vec<Found> {
             );
         }
     }
-    if around.mapping == Mapping::None && around.filtering == Filtering::ByPort {
+    if around.behaviour.translated == Some(false) && around.behaviour.filtering == Filtering::ByPort {
         add(
             ObstacleCode::Firewall,
             "this machine has a public address, but a firewall lets in answers only".into(),

@@ -2,22 +2,27 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use farlan_crypto::{Identity, NodeId, Seed, Work};
 use farlan_engine::{
-    Endpoints, Examination, Filtering, Finding, Mapping, Observations, Openness, PathKind, PeerStatus, PortMapping,
-    Ports, Reached, Search, Seconds, Standing, Surroundings, Theirs, Way,
+    Behaviour, Endpoints, Examination, Filtering, Finding, Mapping, Observations, Openness, PathKind, PeerStatus,
+    PortMapping, Ports, Reached, Search, Seconds, Standing, Surroundings, Theirs, Way,
 };
 use proptest::prelude::*;
 
 use super::{obstacles::ObstacleCode, *};
+
+const ORDINARY: Behaviour = Behaviour {
+    translated: Some(true),
+    mapping: Mapping::Independent,
+    filtering: Filtering::ByPort,
+    ports: Ports::Kept,
+    hairpin: Some(false),
+};
 
 /// A node in an ordinary home, which opens itself.
 fn home() -> Observations {
     Observations {
         openness: Openness::Open,
         version: [0, 1, 0],
-        mapping: Mapping::Same,
-        filtering: Filtering::ByPort,
-        ports: Ports::Kept,
-        hairpin: Finding::No,
+        behaviour: ORDINARY,
         udp: Finding::Yes,
         twin: Finding::No,
         way: Way::Relay,
@@ -43,12 +48,17 @@ fn tried() -> Observations {
     }
 }
 
+fn with(end: Observations, mapping: Mapping, ports: Ports) -> Observations {
+    let behaviour = Behaviour {
+        mapping,
+        ports,
+        ..end.behaviour
+    };
+    Observations { behaviour, ..end }
+}
+
 fn hard(end: Observations) -> Observations {
-    Observations {
-        mapping: Mapping::ByPort,
-        ports: Ports::Scattered,
-        ..end
-    }
+    with(end, Mapping::PortDependent, Ports::Random)
 }
 
 fn peer() -> PeerStatus {
@@ -360,18 +370,17 @@ fn too_many_strangers_are_named_with_who_met_them() {
 
 #[test]
 fn two_hard_nats_are_hopeless_unless_both_count_or_a_router_gave_a_port() {
-    let with = |mapping, ports| Observations {
-        mapping,
-        ports,
-        ..tried()
-    };
-    use Mapping::{ByAddress, ByPort};
-    use Ports::{InSequence, Scattered};
-    let kinds = [(ByAddress, Scattered), (ByPort, InSequence), (ByPort, Scattered)];
+    let sequential = Ports::Sequential { stride: 1 };
+    let kinds = [
+        (Mapping::AddressDependent, Ports::Random),
+        (Mapping::PortDependent, sequential),
+        (Mapping::PortDependent, Ports::Random),
+        (Mapping::Dependent, Ports::Unknown),
+    ];
     for (one, one_ports) in kinds {
         for (other, other_ports) in kinds {
-            let found = between(with(one, one_ports), with(other, other_ports));
-            let counted = one_ports == InSequence && other_ports == InSequence;
+            let found = between(with(tried(), one, one_ports), with(tried(), other, other_ports));
+            let counted = one_ports == sequential && other_ports == sequential;
             assert_eq!(found.code == Code::BothHardNat, !counted, "{one:?} {other:?}");
         }
     }
@@ -476,10 +485,12 @@ fn one_hard_nat_that_was_searched_in_vain_is_named() {
 fn nothing_passes_between_two_that_could() {
     let found = between(tried(), tried());
     assert_eq!(codes_of(&found), only(Code::BlockedBetween));
-    let none = Observations {
-        mapping: Mapping::None,
-        ..tried()
+    let behaviour = Behaviour {
+        translated: Some(false),
+        mapping: Mapping::Unknown,
+        ..ORDINARY
     };
+    let none = Observations { behaviour, ..tried() };
     assert_eq!(between(none, tried()).code, Code::BlockedBetween);
     let limited = Observations {
         limited: Finding::Yes,
@@ -492,9 +503,7 @@ fn nothing_passes_between_two_that_could() {
 #[test]
 fn what_is_unknown_is_said_to_be() {
     let unknown = Observations {
-        mapping: Mapping::Unknown,
-        ports: Ports::Unknown,
-        filtering: Filtering::Unknown,
+        behaviour: Behaviour::default(),
         ..tried()
     };
     for found in [
@@ -541,8 +550,7 @@ fn a_lost_path_and_another_program_are_in_the_evidence() {
 /// What a network check finds where everything is in order.
 fn around() -> Surroundings {
     Surroundings {
-        mapping: Mapping::Same,
-        filtering: Filtering::ByPort,
+        behaviour: ORDINARY,
         udp: Finding::Yes,
         ..Surroundings::default()
     }
@@ -566,7 +574,7 @@ fn found(checked: &Checked<'_>) -> Vec<&'static str> {
 fn an_ordinary_home_has_no_obstacles_and_each_obstacle_has_its_code() {
     assert_eq!(found(&checked(&around())), [""; 0]);
     let hard = Surroundings {
-        mapping: Mapping::ByPort,
+        behaviour: hard(home()).behaviour,
         ..around()
     };
     assert_eq!(found(&checked(&hard)), ["hard-nat"]);
@@ -580,8 +588,12 @@ fn an_ordinary_home_has_no_obstacles_and_each_obstacle_has_its_code() {
         ..hard
     };
     assert_eq!(found(&checked(&opened)), [""; 0]);
+    let public = Behaviour {
+        translated: Some(false),
+        ..ORDINARY
+    };
     let firewall = Surroundings {
-        mapping: Mapping::None,
+        behaviour: public,
         ..around()
     };
     assert_eq!(found(&checked(&firewall)), ["firewall"]);
@@ -666,12 +678,36 @@ fn class<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strateg
     proptest::sample::select(all)
 }
 
+fn any_behaviour() -> impl Strategy<Value = Behaviour> {
+    let mapping = class(&[
+        Mapping::Unknown,
+        Mapping::Independent,
+        Mapping::AddressDependent,
+        Mapping::PortDependent,
+        Mapping::Dependent,
+    ]);
+    let filtering = class(&[Filtering::Unknown, Filtering::NotByPort, Filtering::ByPort]);
+    let ports = class(&[
+        Ports::Unknown,
+        Ports::Kept,
+        Ports::Changed,
+        Ports::Sequential { stride: 2 },
+        Ports::Random,
+    ]);
+    let so = proptest::option::of(any::<bool>());
+    (so.clone(), mapping, filtering, ports, so).prop_map(|(translated, mapping, filtering, ports, hairpin)| Behaviour {
+        translated,
+        mapping,
+        filtering,
+        ports,
+        hairpin,
+    })
+}
+
 prop_compose! {
     fn any_observations()(
         openness in class(Openness::ALL),
-        mapping in class(Mapping::ALL),
-        filtering in class(Filtering::ALL),
-        ports in class(Ports::ALL),
+        behaviour in any_behaviour(),
         (udp, tcp, carrier, twin, limited) in (
             class(Finding::ALL), class(Finding::ALL), class(Finding::ALL), class(Finding::ALL), class(Finding::ALL),
         ),
@@ -685,7 +721,7 @@ prop_compose! {
         (mtu, too_large) in (0..1501_u16, 0..1501_u16),
     ) -> Observations {
         Observations {
-            openness, mapping, filtering, ports, udp, tcp, carrier, twin, limited, port_mapping, way, search, rounds, sent,
+            openness, behaviour, udp, tcp, carrier, twin, limited, port_mapping, way, search, rounds, sent,
             came, answered, mtu, too_large,
             round: round.map(Seconds::new),
             lost: lost.map(Seconds::new),

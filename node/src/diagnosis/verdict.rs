@@ -4,7 +4,9 @@
 //! the straight way, then why trying brought nothing. The first one found is the verdict: as long as it is there, those after
 //! it make no difference. They are named beside it.
 
-use farlan_engine::{Examination, Finding, Mapping, Observations, Openness, PortMapping, Ports, Search, Theirs, Way};
+use farlan_engine::{
+    Examination, Filtering, Finding, Mapping, Observations, Openness, PortMapping, Ports, Search, Theirs, Way,
+};
 
 use super::{codes, speaks_version};
 
@@ -250,7 +252,9 @@ impl Case<'_> {
         let Some(theirs) = self.opened() else { return false };
         let both = [self.own(), theirs];
         both.iter().all(|end| is_hard(end))
-            && !both.iter().all(|end| end.ports == Ports::InSequence)
+            && !both
+                .iter()
+                .all(|end| matches!(end.behaviour.ports, Ports::Sequential { .. }))
             && !both.iter().any(|end| end.port_mapping == PortMapping::Held)
     }
 
@@ -269,7 +273,7 @@ impl Case<'_> {
             return Code::Unknown;
         };
         let hard = is_hard(own) != is_hard(theirs);
-        let known = [own, theirs].iter().all(|end| end.mapping != Mapping::Unknown);
+        let known = [own, theirs].iter().all(|end| is_known(end));
         match (own.came, theirs.came) {
             _ if theirs.search == Search::UnderWay => Code::Trying,
             (0, 0) if own.limited == Finding::Yes || theirs.limited == Finding::Yes => Code::AddressesLimited,
@@ -482,35 +486,46 @@ const NETCHECK: &str = "run farlan netcheck here";
 
 /// Whether a NAT gives each destination another port.
 fn is_hard(end: &Observations) -> bool {
-    matches!(end.mapping, Mapping::ByAddress | Mapping::ByPort)
+    end.behaviour.mapping.is_dependent()
+}
+
+/// Whether it is known how an end's NAT maps, or that there is none.
+fn is_known(end: &Observations) -> bool {
+    end.behaviour.mapping != Mapping::Unknown || end.behaviour.translated == Some(false)
 }
 
 /// What is known of an end's network, in words.
 fn nat(end: &Observations) -> String {
-    let mapping = match end.mapping {
-        Mapping::Unknown => "how its router maps ports is unknown".to_owned(),
-        Mapping::None => "no address translation".into(),
-        Mapping::Same => "one port for all destinations".into(),
-        Mapping::ByAddress | Mapping::ByPort => format!("ports mapped {}", end.mapping.word()),
-    };
-    let mut words = vec![mapping];
-    if end.ports != Ports::Unknown && end.mapping != Mapping::None {
-        words.push(format!("ports {}", end.ports.word()));
-    }
-    if end.filtering != farlan_engine::Filtering::Unknown {
-        words.push(format!("filtered {}", end.filtering.word()).replace("filtered open", "open to anybody"));
-    }
+    let behaviour = &end.behaviour;
+    let mut words = vec![match (behaviour.translated, behaviour.mapping) {
+        (Some(false), _) => "no address translation",
+        (_, Mapping::Unknown) => "how its router maps ports is unknown",
+        (_, Mapping::Independent) => "one port for all destinations",
+        (_, Mapping::AddressDependent) => "another port for each destination address",
+        (_, Mapping::PortDependent) => "another port for each destination address and port",
+        (_, Mapping::Dependent) => "another port for each destination",
+    }];
+    words.extend(match behaviour.ports {
+        Ports::Sequential { .. } => Some("one port after the other"),
+        Ports::Random if is_hard(end) => Some("in no order"),
+        _ => None,
+    });
+    words.extend(match behaviour.filtering {
+        Filtering::Unknown => None,
+        Filtering::NotByPort => Some("ports in use are open to whole addresses"),
+        Filtering::ByPort => Some("lets in answers only"),
+    });
     match end.udp {
-        Finding::Yes => words.push("UDP works".into()),
-        Finding::No => words.push("UDP is blocked".into()),
-        Finding::Unknown => words.push("whether UDP works is unknown".into()),
+        Finding::Yes => words.push("UDP works"),
+        Finding::No => words.push("UDP is blocked"),
+        Finding::Unknown => words.push("whether UDP works is unknown"),
     }
     if end.carrier == Finding::Yes {
-        words.push("behind a carrier's NAT".into());
+        words.push("behind a carrier's NAT");
     }
     match end.port_mapping {
-        PortMapping::Held => words.push("the router gave a port".into()),
-        PortMapping::Refused => words.push("the router refused a port".into()),
+        PortMapping::Held => words.push("the router gave a port"),
+        PortMapping::Refused => words.push("the router gave a port that leads nowhere"),
         PortMapping::None | PortMapping::Unknown => {}
     }
     words.join(", ")

@@ -336,7 +336,9 @@ impl Keeping {
             return;
         };
         let restarted = result.as_ref().is_ok_and(|lease| router.restarted(lease));
-        let Some(slot) = router.ports.get_mut(&port) else { return };
+        let Some(slot) = router.ports.get_mut(&port) else {
+            return;
+        };
         slot.asking = false;
         let had = slot.lease.take();
         match result {
@@ -437,7 +439,10 @@ impl Keeping {
             }
         })
         .await;
-        self.arrange(&self.routers.values().map(|router| router.gateway).collect::<Vec<_>>(), &BTreeSet::new());
+        self.arrange(
+            &self.routers.values().map(|router| router.gateway).collect::<Vec<_>>(),
+            &BTreeSet::new(),
+        );
         while self.given_back.join_next().await.is_some() {}
     }
 }

@@ -35,7 +35,9 @@ pub(super) async fn ask(
         lifetime_seconds: Some(LEASE_SECONDS),
         timeout_config: Some(WAITS),
     };
-    let mapping = pcp::port_mapping(base, nonce, outside, options).await.map_err(refusal)?;
+    let mapping = pcp::port_mapping(base, nonce, outside, options)
+        .await
+        .map_err(refusal)?;
     let outside = match mapping.mapping_type() {
         PortMappingType::Pcp {
             external_ip: IpAddr::V4(outside),

@@ -31,12 +31,17 @@ async fn until_asked(fake: &Fake, what: &str, is: impl Fn(&State) -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(LIMIT, asked).await.unwrap_or_else(|_| panic!("{what}"));
+    tokio::time::timeout(LIMIT, asked)
+        .await
+        .unwrap_or_else(|_| panic!("{what}"));
 }
 
 fn protocol(report: &Report, number: u16) -> Option<Protocol> {
     let mut ports = report.routers.iter().flat_map(|router| &router.ports);
-    ports.find(|mapped| mapped.port == port(number))?.lease.map(|(protocol, ..)| protocol)
+    ports
+        .find(|mapped| mapped.port == port(number))?
+        .lease
+        .map(|(protocol, ..)| protocol)
 }
 
 #[tokio::test]
@@ -44,9 +49,15 @@ async fn a_mapping_is_made_by_pcp_first_and_given_back_at_the_end() {
     let fake = Fake::start(1).await;
     fake.state().shift = 5;
     let keeper = keeper(&fake, &[9600]);
-    let report = until(&keeper, "a mapping", |report| report.endpoints(port(9600)).next().is_some()).await;
+    let report = until(&keeper, "a mapping", |report| {
+        report.endpoints(port(9600)).next().is_some()
+    })
+    .await;
     assert_eq!(protocol(&report, 9600), Some(Protocol::Pcp));
-    assert_eq!(report.endpoints(port(9600)).collect::<Vec<_>>(), ["203.0.113.7:9605".parse().unwrap()]);
+    assert_eq!(
+        report.endpoints(port(9600)).collect::<Vec<_>>(),
+        ["203.0.113.7:9605".parse().unwrap()]
+    );
     assert!(report.settled);
     assert_eq!(fake.state().mappings.len(), 1);
     keeper.end().await;
@@ -59,7 +70,10 @@ async fn natpmp_is_asked_where_pcp_is_not_spoken() {
         let fake = Fake::start(number).await;
         fake.state().pcp = pcp;
         let keeper = keeper(&fake, &[9600]);
-        let report = until(&keeper, "a mapping", |report| report.endpoints(port(9600)).next().is_some()).await;
+        let report = until(&keeper, "a mapping", |report| {
+            report.endpoints(port(9600)).next().is_some()
+        })
+        .await;
         assert_eq!(protocol(&report, 9600), Some(Protocol::NatPmp));
         assert_eq!(fake.state().mappings.len(), 1);
         keeper.end().await;
@@ -72,7 +86,10 @@ async fn a_mapping_is_renewed_at_half_its_time() {
     let fake = Fake::start(4).await;
     fake.state().grants = 2;
     let keeper = keeper(&fake, &[9600]);
-    let report = until(&keeper, "a mapping", |report| report.endpoints(port(9600)).next().is_some()).await;
+    let report = until(&keeper, "a mapping", |report| {
+        report.endpoints(port(9600)).next().is_some()
+    })
+    .await;
     let expiry = |report: &Report| report.routers[0].ports[0].lease.unwrap().2;
     let first = expiry(&report);
     let renewed = until(&keeper, "renewed", |report| expiry(report) > first).await;
@@ -139,8 +156,14 @@ async fn a_gateway_without_an_address_outside_maps_nothing() {
     let fake = Fake::start(9).await;
     fake.state().outside = Ipv4Addr::UNSPECIFIED;
     let gateway = fake.gateway();
-    assert_eq!(pcp::ask(gateway, port(9600), None, None).await.unwrap_err(), Refusal::NoOutside);
-    assert_eq!(natpmp::ask(gateway, port(9600), None).await.unwrap_err(), Refusal::NoOutside);
+    assert_eq!(
+        pcp::ask(gateway, port(9600), None, None).await.unwrap_err(),
+        Refusal::NoOutside
+    );
+    assert_eq!(
+        natpmp::ask(gateway, port(9600), None).await.unwrap_err(),
+        Refusal::NoOutside
+    );
 }
 
 #[tokio::test]
@@ -155,7 +178,12 @@ async fn bad_answers_are_no_mapping() {
         ("another operation", |answer| answer[1] = 0xff),
         ("an unknown result", |answer| answer[3] = 99),
         ("another version", |answer| answer[0] = 7),
-        ("random", |answer| answer.iter_mut().enumerate().for_each(|(i, byte)| *byte = i as u8 ^ 0xa5)),
+        ("random", |answer| {
+            answer
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, byte)| *byte = i as u8 ^ 0xa5)
+        }),
     ];
     for (name, bend) in bent {
         (fake.state().pcp, fake.state().natpmp) = (Manner::Bends(bend), Manner::Bends(bend));

@@ -11,8 +11,8 @@ use std::{
 
 use farlan_tap::Gateway;
 use igd_next::{
-    AddAnyPortError, AddPortError, GatewayIpVersion, GetExternalIpError, PortMappingProtocol, RemovePortError, RequestError,
-    SearchError, SearchOptions,
+    AddAnyPortError, AddPortError, GatewayIpVersion, GetExternalIpError, PortMappingProtocol, RemovePortError,
+    RequestError, SearchError, SearchOptions,
     aio::{
         self,
         tokio::{Tokio, search_gateway},
@@ -58,7 +58,12 @@ async fn search(gateway: Gateway, destination: SocketAddr) -> Result<Device, Ref
 
 impl Device {
     /// Asks for a mapping, or for the same again.
-    pub(super) async fn ask(&self, gateway: Gateway, port: Port, external: Option<NonZeroU16>) -> Result<Lease, Refusal> {
+    pub(super) async fn ask(
+        &self,
+        gateway: Gateway,
+        port: Port,
+        external: Option<NonZeroU16>,
+    ) -> Result<Lease, Refusal> {
         timeout(TALK, self.talk(gateway, port, external))
             .await
             .unwrap_or(Err(Refusal::NoAnswer))
@@ -73,7 +78,10 @@ impl Device {
         };
         let own = SocketAddr::new(gateway.own.into(), port.number.get());
         let (transport, wished) = (protocol(port), external.unwrap_or(port.number).get());
-        let added = self.0.add_port(transport, wished, own, LEASE_SECONDS, DESCRIPTION).await;
+        let added = self
+            .0
+            .add_port(transport, wished, own, LEASE_SECONDS, DESCRIPTION)
+            .await;
         let external = match added {
             Ok(()) => wished,
             // Somebody else in the house has it.

@@ -264,6 +264,7 @@ impl DataPlane {
     pub fn start(config: Config, underlay: Underlay) -> Result<(Self, mpsc::Receiver<Event>), DataPlaneError> {
         let random = SystemRandom::from_os()?;
         let (poller, waker) = Poller::new()?;
+        let second = underlay.second_port();
         let underlay = underlay.attach()?;
         poller.add(&underlay, UNDERLAY)?;
         let (mut data_plane, requests) = Self::channel();
@@ -271,7 +272,8 @@ impl DataPlane {
         let (events, received) = mpsc::channel(EVENTS);
         thread::Builder::new().name("data-plane".into()).spawn(move || {
             ask_for_short_turns();
-            let engine = Engine::new(config, Box::new(random));
+            let mut engine = Engine::new(config, Box::new(random));
+            engine.set_second_port(second);
             Loop::new(engine, poller, underlay, requests, events).run();
         })?;
         Ok((data_plane, received))

@@ -1,7 +1,7 @@
 //! The laboratory: hosts with an engine each, and a wire that takes 20 ms and does what a test wants with datagrams.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -11,9 +11,10 @@ use farlan_netconf::{Mac, Mtu, NetworkName, Parameters, Subnet, WorldId};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
+use super::nat::Nat;
 use crate::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, OpenPorts, Outbox,
-    Received, Role, Socket, Time, Transport,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Leg, Limits, NetworkHandle, NetworkStatus, OpenPorts,
+    Outbox, Received, Role, Socket, Time, Transport,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::control::Control,
@@ -25,8 +26,8 @@ pub(super) const DELAY: Duration = Duration::from_millis(20);
 /// A port under which every host can be seen too, as behind a NAT that forgets.
 pub(super) const OTHER_PORT: u16 = 9601;
 
-/// The port of every host's extra sockets.
-pub(super) const EXTRA_PORT: u16 = 9602;
+/// The extra sockets of a host are at ports from here on.
+pub(super) const FIRST_EXTRA: u16 = 30_000;
 
 /// Turns of one engine at one moment; an engine that wants more runs in circles.
 const MAX_TURNS: usize = 1000;
@@ -43,6 +44,10 @@ pub(super) struct Host {
     pub(super) address: SocketAddr,
     /// Its address on a LAN it shares with every other host that has one.
     pub(super) inside: Option<SocketAddr>,
+    /// The NAT behind which it is; its address is the NAT's then.
+    pub(super) nat: Option<Nat>,
+    /// Its extra sockets that are open.
+    pub(super) extras: BTreeSet<u16>,
     pub(super) frames: Vec<(NetworkHandle, Vec<u8>)>,
     /// Their labels.
     pub(super) labels: Vec<FrameLabel>,
@@ -104,7 +109,45 @@ pub(super) struct Lab {
     pub(super) log: Option<Vec<Sent>>,
     /// The limits of engines that are made from now on.
     pub(super) limits: Limits,
+    /// What one datagram takes.
+    pub(super) delay: Duration,
     engines_made: u64,
+}
+
+impl Host {
+    /// Whence a datagram by a leg seems to come.
+    fn leaves_from(&mut self, leg: Leg) -> SocketAddr {
+        let port = |address: SocketAddr| match leg.socket {
+            Socket::Main | Socket::Stream(_) => address.port(),
+            Socket::Extra(number) => FIRST_EXTRA + number,
+        };
+        match (self.inside, &mut self.nat) {
+            (Some(inside), _) if is_private(leg.ip()) => SocketAddr::new(inside.ip(), port(inside)),
+            (_, Some(nat)) => SocketAddr::new(self.address.ip(), nat.leaves(port(self.address), leg.endpoint)),
+            (_, None) => SocketAddr::new(self.address.ip(), port(self.address)),
+        }
+    }
+
+    /// By which socket a datagram comes in, if it does.
+    fn comes_in(&mut self, from: SocketAddr, to: SocketAddr) -> Option<Socket> {
+        let own = |port: u16| match port {
+            OTHER_PORT => Some(Socket::Main),
+            FIRST_EXTRA.. => Some(Socket::Extra(port - FIRST_EXTRA)),
+            _ => None,
+        };
+        let main = self.address.port();
+        let by = |port: u16| if port == main { Some(Socket::Main) } else { own(port) };
+        let socket = match &mut self.nat {
+            _ if Some(to) == self.inside => Some(Socket::Main),
+            _ if to.ip() != self.address.ip() => None,
+            Some(nat) => nat.comes(from, to.port()).and_then(by),
+            None => by(to.port()),
+        };
+        socket.filter(|socket| match socket {
+            Socket::Extra(number) => self.extras.contains(number),
+            Socket::Main | Socket::Stream(_) => true,
+        })
+    }
 }
 
 impl Lab {
@@ -120,6 +163,7 @@ impl Lab {
             one_by_one: false,
             log: None,
             limits: Limits::default(),
+            delay: DELAY,
             engines_made: 0,
         }
     }
@@ -147,6 +191,8 @@ impl Lab {
             engine,
             address: SocketAddr::from(([10, 0, 0, u8::try_from(place + 1).unwrap()], 9600)),
             inside: None,
+            nat: None,
+            extras: BTreeSet::new(),
             frames: Vec::new(),
             labels: Vec::new(),
             events: Vec::new(),
@@ -246,13 +292,12 @@ impl Lab {
                     bytes: bytes.to_vec(),
                 });
             }
+            if let Socket::Extra(number) = transmit.destination.socket {
+                host.extras.insert(number);
+            }
             self.passing.push_back(Passing {
-                arrives: self.now + DELAY,
-                from: match host.inside {
-                    _ if transmit.destination.socket != Socket::Main => SocketAddr::new(host.address.ip(), EXTRA_PORT),
-                    Some(inside) if is_private(transmit.destination.ip()) => inside,
-                    _ => host.address,
-                },
+                arrives: self.now + self.delay,
+                from: host.leaves_from(transmit.destination),
                 to: transmit.destination.endpoint,
                 ttl: transmit.ttl,
                 bytes: bytes.to_vec(),
@@ -263,6 +308,11 @@ impl Lab {
             host.labels.push(*label);
         }
         host.events.append(&mut out.events);
+        for socket in out.closed.drain(..) {
+            if let Socket::Extra(number) = socket {
+                host.extras.remove(&number);
+            }
+        }
         out.clear();
     }
 
@@ -285,16 +335,16 @@ impl Lab {
     }
 
     /// A datagram reaches `place` at once.
-    pub(super) fn deliver(&mut self, place: Place, from: SocketAddr, datagram: &[u8]) {
+    pub(super) fn deliver(&mut self, place: Place, from: impl Into<Leg>, datagram: &[u8]) {
         let mut batch = Batch::default();
-        batch.push(from, datagram);
+        batch.push(from.into(), datagram);
         self.deliver_batch(place, &mut batch);
     }
 
     fn deliver_batch(&mut self, place: Place, batch: &mut Batch<Received>) {
         if self.one_by_one && batch.len() > 1 {
             for (label, datagram) in batch.iter() {
-                self.deliver(place, label.source.endpoint, datagram);
+                self.deliver(place, label.source, datagram);
             }
             return;
         }
@@ -403,19 +453,42 @@ impl Lab {
     }
 
     /// What the wire makes of a datagram that comes to its end.
-    fn arrive(&mut self, mut passing: Passing) -> Option<(Place, SocketAddr, Vec<u8>)> {
-        let at = |host: &Host, address| {
-            let [other, extra] = [OTHER_PORT, EXTRA_PORT].map(|port| SocketAddr::new(host.address.ip(), port));
-            [Some(host.address), Some(other), Some(extra), host.inside].contains(&Some(address))
+    fn arrive(&mut self, mut passing: Passing) -> Option<(Place, Leg, Vec<u8>)> {
+        let belongs = |host: &Host, address: SocketAddr| {
+            host.address.ip() == address.ip() || host.inside.is_some_and(|inside| inside.ip() == address.ip())
         };
-        let place = |address| self.hosts.iter().position(|host| at(host, address));
+        // Where hosts have one address, the port tells them apart.
+        let place = |address: SocketAddr| {
+            let exact = self.hosts.iter().position(|host| host.address == address);
+            exact.or_else(|| self.hosts.iter().position(|host| belongs(host, address)))
+        };
         let (from, to) = (place(passing.from)?, place(passing.to)?);
         let straight = [from, to].iter().all(|place| self.hosts[*place].role == Role::Node);
+        if from == to {
+            return self.comes_back(to, passing);
+        }
         // What has a time to live dies on the way.
-        let unasked = passing.from.port() == EXTRA_PORT && self.closed.contains(&to);
+        let unasked = passing.from.port() >= FIRST_EXTRA && self.closed.contains(&to);
         let passes = passing.ttl.is_none() && (self.open || !straight) && !unasked;
         let arrives = passes && (self.wire)(from, to, &mut passing.bytes);
-        arrives.then_some((to, passing.from, passing.bytes))
+        let socket = arrives.then(|| self.hosts[to].comes_in(passing.from, passing.to))??;
+        let leg = Leg {
+            socket,
+            endpoint: passing.from,
+        };
+        Some((to, leg, passing.bytes))
+    }
+
+    /// What goes to the sender's own NAT comes back in, whatever its time to live, where the NAT does that.
+    fn comes_back(&mut self, place: Place, passing: Passing) -> Option<(Place, Leg, Vec<u8>)> {
+        let host = &mut self.hosts[place];
+        let hairpin = host.nat.as_ref().is_some_and(|nat| nat.hairpin);
+        let socket = hairpin.then(|| host.comes_in(passing.from, passing.to))??;
+        let leg = Leg {
+            socket,
+            endpoint: passing.from,
+        };
+        Some((place, leg, passing.bytes))
     }
 
     pub(super) fn status(&self, place: Place, network: NetworkHandle) -> NetworkStatus {

@@ -13,6 +13,8 @@ mod hijack;
 mod lab;
 mod limits;
 mod memory;
+mod nat;
+mod nats;
 mod networks;
 mod offloads;
 mod paths;

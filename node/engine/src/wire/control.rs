@@ -26,10 +26,12 @@
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
 //! 25 observed     endpoint 18
+//! 30 look         token 8 | flags 1 (1: answer from the second port)
+//! 31 seen         token 8 | observed endpoint 18 | second port 2
 //! 32 twin question nonce 8 | session index 4
 //! 33 twin answer  nonce 8
 //! 36 observations wanted  request 4
-//! 37 observations         request 4 | observations 38 (see `observations`)
+//! 37 observations         request 4 | observations 40 (see `observations`)
 //! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
 //! 27 world        world id 16 | version 4
 //! 28 world wanted world id 16 | version 4 | offset 2
@@ -75,6 +77,9 @@ const LOCAL: u8 = 2;
 
 /// The flag of candidates that asks for the other end's.
 const ASK: u8 = 1;
+
+/// The flag of a look that asks for the answer from the supernode's second port.
+pub(crate) const FROM_SECOND: u8 = 1;
 
 /// How a node is reached: its key, its home supernode and its relay index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +221,17 @@ pub(crate) enum Control {
     Observed {
         endpoint: SocketAddr,
     },
+    /// Where do you see me?
+    Look {
+        token: u64,
+        flags: u8,
+    },
+    Seen {
+        token: u64,
+        observed: SocketAddr,
+        /// The supernode's second port; 0 if it has none.
+        second: u16,
+    },
     /// Another machine uses the receiver's key, and is seen there.
     Twin {
         other: SocketAddr,
@@ -302,6 +318,8 @@ impl Control {
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
             Self::Observed { .. } => 25,
+            Self::Look { .. } => 30,
+            Self::Seen { .. } => 31,
             Self::Twin { .. } => 15,
             Self::TwinQuestion { .. } => 32,
             Self::TwinAnswer { .. } => 33,
@@ -426,6 +444,19 @@ impl Control {
             }
             Self::Introduce { record } => put_record(bytes, record),
             Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+            Self::Look { token, flags } => {
+                put_u64(bytes, *token);
+                bytes.push(*flags);
+            }
+            Self::Seen {
+                token,
+                observed,
+                second,
+            } => {
+                put_u64(bytes, *token);
+                put_endpoint(bytes, *observed);
+                put_u16(bytes, *second);
+            }
             Self::Twin { other } => put_endpoint(bytes, *other),
             Self::TwinQuestion { nonce, newer } => {
                 put_u64(bytes, *nonce);
@@ -567,6 +598,15 @@ impl Control {
             24 => Self::Answer { nonce: reader.u64()? },
             25 => Self::Observed {
                 endpoint: endpoint(reader)?,
+            },
+            30 => Self::Look {
+                token: reader.u64()?,
+                flags: reader.u8()?,
+            },
+            31 => Self::Seen {
+                token: reader.u64()?,
+                observed: endpoint(reader)?,
+                second: reader.u16()?,
             },
             15 => Self::Twin {
                 other: endpoint(reader)?,

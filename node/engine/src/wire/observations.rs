@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!  0  openness 1 | version 3 (major, minor, patch)
-//!  4  mapping 1 | filtering 1 | ports 1 | hairpin 1
-//!  8  UDP 1 | TCP 1 | carrier 1 | port mapping 1
-//! 12  twin 1 | way 1 | over TCP 1 | search 1
-//! 16  limited 1 | endpoints told: outside 1, local 1, mapped 1
-//! 20  rounds 2 | round's age 2
-//! 24  sent 2 | came 2
-//! 28  answered 2 | loss's age 2
-//! 32  use's age 2 | MTU 2
-//! 36  too large 2
+//!  4  translated 1 | mapping 1 | filter 1 | ports 1 | step between ports 1 (signed) | hairpin 1
+//! 10  UDP 1 | TCP 1 | carrier 1 | port mapping 1
+//! 14  twin 1 | way 1 | over TCP 1 | search 1 | limited 1
+//! 19  endpoints told: outside 1, local 1, mapped 1
+//! 22  rounds 2 | round's age 2
+//! 26  sent 2 | came 2
+//! 30  answered 2 | loss's age 2
+//! 34  use's age 2 | MTU 2
+//! 38  too large 2
 //! ```
 //! Ages are in seconds, 65,535 standing for never. A class that is not known is read as 0, unknown. Bytes behind these are
 //! ignored.
@@ -18,8 +18,9 @@
 use farlan_netconf::Reader;
 
 use super::endpoint::Malformed;
-use crate::observations::{
-    Endpoints, Filtering, Finding, Mapping, Observations, Openness, PortMapping, Ports, Search, Seconds, Way,
+use crate::{
+    behaviour::{Behaviour, Filtering, Mapping, Ports},
+    observations::{Endpoints, Finding, Observations, Openness, PortMapping, Search, Seconds, Way},
 };
 
 /// Stands for an age that there is not.
@@ -28,11 +29,8 @@ const NEVER: u16 = u16::MAX;
 pub(super) fn put_observations(bytes: &mut Vec<u8>, told: &Observations) {
     bytes.push(told.openness.code());
     bytes.extend_from_slice(&told.version);
+    put_behaviour(bytes, &told.behaviour);
     bytes.extend_from_slice(&[
-        told.mapping.code(),
-        told.filtering.code(),
-        told.ports.code(),
-        told.hairpin.code(),
         told.udp.code(),
         told.tcp.code(),
         told.carrier.code(),
@@ -65,10 +63,7 @@ pub(super) fn observations(reader: &mut Reader<'_>) -> Result<Observations, Malf
     Ok(Observations {
         openness: Openness::from_code(reader.u8()?),
         version: reader.array()?,
-        mapping: Mapping::from_code(reader.u8()?),
-        filtering: Filtering::from_code(reader.u8()?),
-        ports: Ports::from_code(reader.u8()?),
-        hairpin: Finding::from_code(reader.u8()?),
+        behaviour: behaviour(reader)?,
         udp: Finding::from_code(reader.u8()?),
         tcp: Finding::from_code(reader.u8()?),
         carrier: Finding::from_code(reader.u8()?),
@@ -95,6 +90,64 @@ pub(super) fn observations(reader: &mut Reader<'_>) -> Result<Observations, Malf
     })
 }
 
+fn put_behaviour(bytes: &mut Vec<u8>, told: &Behaviour) {
+    let mapping = match told.mapping {
+        Mapping::Unknown => 0,
+        Mapping::Independent => 1,
+        Mapping::AddressDependent => 2,
+        Mapping::PortDependent => 3,
+        Mapping::Dependent => 4,
+    };
+    let filtering = match told.filtering {
+        Filtering::Unknown => 0,
+        Filtering::NotByPort => 1,
+        Filtering::ByPort => 2,
+    };
+    let (ports, stride) = match told.ports {
+        Ports::Unknown => (0, 0),
+        Ports::Kept => (1, 0),
+        Ports::Changed => (2, 0),
+        Ports::Sequential { stride } => (3, stride),
+        Ports::Random => (4, 0),
+    };
+    let [translated, hairpin] = [told.translated, told.hairpin].map(|so| Finding::from(so).code());
+    bytes.extend_from_slice(&[translated, mapping, filtering, ports]);
+    bytes.extend_from_slice(&stride.to_be_bytes());
+    bytes.push(hairpin);
+}
+
+fn behaviour(reader: &mut Reader<'_>) -> Result<Behaviour, Malformed> {
+    let translated = Finding::from_code(reader.u8()?).into();
+    let mapping = match reader.u8()? {
+        1 => Mapping::Independent,
+        2 => Mapping::AddressDependent,
+        3 => Mapping::PortDependent,
+        4 => Mapping::Dependent,
+        _ => Mapping::Unknown,
+    };
+    let filtering = match reader.u8()? {
+        1 => Filtering::NotByPort,
+        2 => Filtering::ByPort,
+        _ => Filtering::Unknown,
+    };
+    let (ports, stride) = (reader.u8()?, i8::from_be_bytes(reader.array()?));
+    let ports = match ports {
+        1 => Ports::Kept,
+        2 => Ports::Changed,
+        3 if stride != 0 => Ports::Sequential { stride },
+        4 => Ports::Random,
+        _ => Ports::Unknown,
+    };
+    let hairpin = Finding::from_code(reader.u8()?).into();
+    Ok(Behaviour {
+        translated,
+        mapping,
+        filtering,
+        ports,
+        hairpin,
+    })
+}
+
 fn age(seconds: Option<Seconds>) -> u16 {
     seconds.map_or(NEVER, Seconds::get)
 }
@@ -113,7 +166,15 @@ mod tests {
         let told = Observations {
             openness: Openness::Open,
             version: [1, 2, 3],
-            mapping: Mapping::ByPort,
+            behaviour: Behaviour {
+                translated: Some(true),
+                mapping: Mapping::PortDependent,
+                filtering: Filtering::ByPort,
+                ports: Ports::Sequential { stride: -2 },
+                hairpin: Some(false),
+            },
+            udp: Finding::Yes,
+            limited: Finding::No,
             too_large: 0x0578,
             mtu: 0x0500,
             round: Some(Seconds::new(7)),
@@ -126,19 +187,22 @@ mod tests {
         };
         let mut bytes = Vec::new();
         put_observations(&mut bytes, &told);
-        assert_eq!(bytes.len(), 38);
-        assert_eq!(bytes[..5], [1, 1, 2, 3, 4]);
-        assert_eq!(bytes[17..24], [1, 2, 3, 0, 0, 0, 7]);
-        assert_eq!(bytes[30..38], [0xff, 0xff, 0xff, 0xff, 5, 0, 5, 0x78]);
+        assert_eq!(bytes.len(), 40);
+        assert_eq!(bytes[..11], [1, 1, 2, 3, 2, 3, 2, 3, 0xfe, 1, 2]);
+        assert_eq!(bytes[18..26], [1, 1, 2, 3, 0, 0, 0, 7]);
+        assert_eq!(bytes[32..40], [0xff, 0xff, 0xff, 0xff, 5, 0, 5, 0x78]);
         assert_eq!(observations(&mut Reader::new(&bytes)), Ok(told));
     }
 
     #[test]
     fn a_class_of_another_version_is_unknown() {
-        let mut bytes = vec![200; 38];
+        let mut bytes = vec![200; 40];
         let told = observations(&mut Reader::new(&bytes)).unwrap();
-        assert_eq!((told.mapping, told.openness), (Mapping::Unknown, Openness::Unknown));
-        bytes.truncate(37);
+        assert_eq!(
+            (told.behaviour, told.openness),
+            (Behaviour::default(), Openness::Unknown)
+        );
+        bytes.truncate(39);
         assert!(observations(&mut Reader::new(&bytes)).is_err());
     }
 }

@@ -61,7 +61,9 @@ pub(super) async fn prove(
     end(&data_plane).await;
     match (endpoints.is_empty(), seen) {
         (false, _) => Ok(Proof { endpoints }),
-        (true, true) => Err(format!("UDP {port} is closed to strangers, as the configured supernode has found out")),
+        (true, true) => Err(format!(
+            "UDP {port} is closed to strangers, as the configured supernode has found out"
+        )),
         (true, false) => Err(format!("no configured supernode answers to UDP {port}")),
     }
 }
@@ -84,7 +86,12 @@ impl Prover<'_> {
     async fn by_family(&mut self, anchors: &[Anchor], ipv6: bool, mapped: Option<SocketAddr>) -> Tried {
         let of_family = |anchor: &Anchor| Anchor {
             key: anchor.key,
-            addresses: anchor.addresses.iter().copied().filter(|address| address.is_ipv6() == ipv6).collect(),
+            addresses: anchor
+                .addresses
+                .iter()
+                .copied()
+                .filter(|address| address.is_ipv6() == ipv6)
+                .collect(),
         };
         let anchors: Vec<Anchor> = anchors
             .iter()
@@ -92,7 +99,10 @@ impl Prover<'_> {
             .filter(|anchor| !anchor.addresses.is_empty())
             .collect();
         let world = self.world.id();
-        let set = Request::SetWorld { world, anchors: anchors.clone() };
+        let set = Request::SetWorld {
+            world,
+            anchors: anchors.clone(),
+        };
         if anchors.is_empty() || self.data_plane.send(set).await.is_err() {
             return Tried::Nobody;
         }
@@ -104,7 +114,9 @@ impl Prover<'_> {
 
     async fn try_registered(&mut self, ipv6: bool, anchors: &[Anchor], mapped: Option<SocketAddr>) -> Tried {
         let registered = self.wait(REGISTERED_WITHIN, |event| match event {
-            Event::Registered { supernode, observed, .. } if observed.is_ipv6() == ipv6 => Some((*supernode, *observed)),
+            Event::Registered {
+                supernode, observed, ..
+            } if observed.is_ipv6() == ipv6 => Some((*supernode, *observed)),
             _ => None,
         });
         let Some((supernode, observed)) = registered.await else {
@@ -115,7 +127,9 @@ impl Prover<'_> {
             return Tried::Nobody;
         };
         // Where the router maps the port is what stays; what the supernode sees may be that, too, or the port itself.
-        let mapped = mapped.filter(|mapped| mapped.ip() == observed.ip()).map(|mapped| mapped.port());
+        let mapped = mapped
+            .filter(|mapped| mapped.ip() == observed.ip())
+            .map(|mapped| mapped.port());
         for port in mapped.into_iter().chain([0]) {
             self.tokens += 1;
             let token = self.tokens;

@@ -175,7 +175,10 @@ mod tests {
         let key = supernode_identity(&state).unwrap().public();
         let lan = endpoints(&["192.168.1.2:9601"]);
         let first = sign(&state, None, 9601, Vec::new(), &lan, Reach::Lan, None).unwrap();
-        assert_eq!((first.world.version(), &first.world.supernodes()[0].endpoints), (1, &lan));
+        assert_eq!(
+            (first.world.version(), &first.world.supernodes()[0].endpoints),
+            (1, &lan)
+        );
         assert_eq!(Stored::load(&state, Work::REQUIRED).unwrap().as_ref(), Some(&first));
 
         let same = sign(&state, Some(first.clone()), 9601, Vec::new(), &lan, Reach::Lan, None).unwrap();
@@ -184,7 +187,16 @@ mod tests {
         make_keys(&state).await.unwrap();
         let outside = endpoints(&["[2001:db8::1]:9601", "host.example:9601"]);
         let kept_open = Some("198.51.100.1:9600".parse().unwrap());
-        let second = sign(&state, Some(first.clone()), 9601, outside.clone(), &lan, Reach::Proved, kept_open).unwrap();
+        let second = sign(
+            &state,
+            Some(first.clone()),
+            9601,
+            outside.clone(),
+            &lan,
+            Reach::Proved,
+            kept_open,
+        )
+        .unwrap();
         assert_eq!((second.world.id(), second.world.version()), (first.world.id(), 2));
         let supernode = &second.world.supernodes()[0];
         assert_eq!(supernode.key, key);

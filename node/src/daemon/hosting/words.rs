@@ -39,7 +39,10 @@ fn all(endpoints: &[Endpoint]) -> String {
 }
 
 pub(super) fn told(endpoints: &[Endpoint]) -> String {
-    format!("the others meet at this machine, at {}, as you say; nobody has tried whether that can be reached", all(endpoints))
+    format!(
+        "the others meet at this machine, at {}, as you say; nobody has tried whether that can be reached",
+        all(endpoints)
+    )
 }
 
 pub(super) fn as_before(endpoints: &[Endpoint]) -> String {

@@ -120,6 +120,12 @@ pub(crate) fn all() -> Vec<Control> {
         Control::Observed {
             endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
         },
+        Control::Look { token: 9, flags: 1 },
+        Control::Seen {
+            token: 9,
+            observed: SocketAddr::from(([192, 0, 2, 3], 9602)),
+            second: 9601,
+        },
         Control::Twin {
             other: SocketAddr::from(([192, 0, 2, 2], 9601)),
         },
@@ -154,7 +160,7 @@ pub(crate) fn all() -> Vec<Control> {
             request: 10,
             told: Box::new(Observations {
                 openness: crate::observations::Openness::Open,
-                mapping: crate::observations::Mapping::ByPort,
+                udp: crate::observations::Finding::Yes,
                 sent: 7,
                 ..Observations::default()
             }),
