@@ -452,10 +452,10 @@ impl Daemon {
         let snapshot = self.data_plane.snapshot().await;
         // The goodbye waits neither for the disk nor for whoever has the book. An error means that it has ended already.
         let _ = self.data_plane.ask(|reply| Request::Shutdown { reply }).await;
-        self.hosting.stop().await;
         if let Ok(snapshot) = snapshot {
             self.save_contacts(&snapshot).await;
         }
+        self.hosting.stop().await;
         // Whatever still holds the daemon must not keep the next one from the directory.
         self.state.release();
     }

@@ -54,11 +54,11 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
-fn without_a_supernode_nothing_can_be_joined_or_hosted() {
+fn without_a_supernode_no_name_can_be_joined_and_nothing_hosted_at_supernodes() {
     limit::test(LIMIT, |lab| {
         let mut node = lonely_node(lab)?;
         node.start()?;
-        for words in [&["join", "earth"][..], &["host"]] {
+        for words in [&["join", "earth"][..], &["host", "--no-serve"]] {
             let finished = node.cli(words)?.expect_code(1)?;
             says(&finished, "farlan supernode add")?;
             ensure!(finished.stdout.is_empty(), "{finished}");

@@ -15,12 +15,13 @@ use crate::{
     peers::{Path, PeerId},
     rates::{Meter, Meters, Prefix, Rate},
     retry::{Retry, Schedule},
+    sockets,
     wire::control::Control,
 };
 
 /// The socket from which a supernode answers. Nobody is told of it, so what arrives from there came through a port that is
-/// open to strangers.
-const STRANGER: Socket = Socket::Extra(u16::MAX);
+/// open to strangers. It is not one of those that are given out ([`sockets`](crate::sockets)).
+const STRANGER: Socket = Socket::Extra(sockets::NUMBERS + 1);
 
 /// A question is asked again after this pause.
 const ASKED_AGAIN: Schedule = Schedule {

@@ -9,7 +9,7 @@ use crate::Socket;
 const MAX_SOCKETS: usize = 448;
 
 /// Numbers are given out in turn up to this, so that none comes again soon after it was given back.
-const NUMBERS: u16 = 0x3fff;
+pub(crate) const NUMBERS: u16 = 0x3fff;
 
 /// What an extra socket is for.
 #[allow(dead_code, reason = "the search is not there yet")]

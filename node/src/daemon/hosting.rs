@@ -92,8 +92,11 @@ impl Hosting {
 
     /// Stops serving, if it does.
     pub(super) async fn stop(&self) {
-        let serving = self.inner.lock().await.serving.take();
-        if let Some(serving) = serving {
+        // Whoever is finding out about reachability does not hold the end up.
+        let Ok(mut inner) = tokio::time::timeout(STOPPING, self.inner.lock()).await else {
+            return;
+        };
+        if let Some(serving) = inner.serving.take() {
             serving.stop().await;
         }
     }
@@ -114,8 +117,9 @@ impl Daemon {
         let mut inner = self.hosting.inner.lock().await;
         let configured = self.book.lock().await.worlds.first_configured().ok().cloned();
         if !told.is_empty() {
+            let port = self.make_place(&mut inner).await?;
             let text = words::told(&told);
-            return self.serve_at(&mut inner, told, Reach::Address, None, text).await;
+            return self.serve_at(&mut inner, port, told, Reach::Address, None, text).await;
         }
         if request.no_serve {
             return match configured {
@@ -161,7 +165,8 @@ impl Daemon {
                 let kept_open = closing.map(|(_, supernode)| *supernode);
                 let outside = listed(&endpoints);
                 let text = words::proved(&outside);
-                self.serve_at(inner, outside, Reach::Proved, kept_open, text).await
+                self.serve_at(inner, port, outside, Reach::Proved, kept_open, text)
+                    .await
             }
             Err(reason) => {
                 tracing::info!(%reason, port, "not reachable from outside");
@@ -178,16 +183,16 @@ impl Daemon {
         if let Some((external, router)) = mapped.filter(|(external, _)| !is_behind_another_nat(*external)) {
             let outside = listed(&[external]);
             let text = words::mapped(&outside, port, &router);
-            return self.serve_at(inner, outside, Reach::Perhaps, None, text).await;
+            return self.serve_at(inner, port, outside, Reach::Perhaps, None, text).await;
         }
         let public = public_addresses().into_iter().map(|ip| SocketAddr::new(ip, port));
         let outside = listed(&public.collect::<Vec<_>>());
         if !outside.is_empty() {
             let text = words::public(&outside, port);
-            return self.serve_at(inner, outside, Reach::Perhaps, None, text).await;
+            return self.serve_at(inner, port, outside, Reach::Perhaps, None, text).await;
         }
         let text = words::lan(port, mapped_report(self, port).as_deref());
-        self.serve_at(inner, Vec::new(), Reach::Lan, None, text).await
+        self.serve_at(inner, port, Vec::new(), Reach::Lan, None, text).await
     }
 
     /// Makes the files of the supernode, if there are none, and says which port it has.
@@ -244,12 +249,12 @@ impl Daemon {
     async fn serve_at(
         &self,
         inner: &mut Inner,
+        port: u16,
         outside: Vec<Endpoint>,
         reach: Reach,
         kept_open: Option<SocketAddr>,
         text: String,
     ) -> Result<Meeting, Failure> {
-        let port = self.make_place(inner).await?;
         let lan = lan_endpoints(port);
         if outside.is_empty() && lan.is_empty() {
             return Err(Failure::negative(
@@ -322,7 +327,8 @@ impl Daemon {
             }
             let outside = self.outside_now(&stored);
             let lan = lan_endpoints(stored.port);
-            if store::differs(&stored, &outside, &lan) {
+            // With the cable out nothing is known of where it will be in again.
+            if !own_addresses().is_empty() && store::differs(&stored, &outside, &lan) {
                 let before = inner.stored.take();
                 let (reach, kept_open) = (stored.reach, stored.kept_open);
                 let signed = store::sign(&self.state, before, stored.port, outside, &lan, reach, kept_open)?;
@@ -499,5 +505,8 @@ const MAPPED_WITHIN: Duration = Duration::from_secs(8);
 
 /// So long after its start the daemon may not be registered yet.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long stopping may wait for whoever alters something.
+const STOPPING: Duration = Duration::from_millis(300);
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -290,7 +290,10 @@ async fn a_fresh_daemon_answers_and_says_what_is_missing() {
     assert_eq!(status["supernodes"], json!([]));
     assert_eq!(get(&client, "/v1/networks").await, json!([]));
     assert_eq!(get(&client, "/v1/peers").await, json!([]));
-    for (path, body) in [("/v1/join", json!({ "target": "earth" })), ("/v1/host", json!({}))] {
+    for (path, body) in [
+        ("/v1/join", json!({ "target": "earth" })),
+        ("/v1/host", json!({ "no_serve": true })),
+    ] {
         let failure = post(&client, path, body).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Negative);
         assert!(failure.message.contains("farlan supernode add LINK"), "{failure}");
@@ -746,7 +749,9 @@ impl Met {
         let (first, first_client) = start_as(&identities()[0], directories[0].path(), &cards[0]).await;
         let (second, second_client) = start_as(&identities()[2], directories[1].path(), &cards[1]).await;
         add(&first_client, world_at(port)).await;
-        let hosted = post(&first_client, "/v1/host", json!({})).await.unwrap();
+        let hosted = post(&first_client, "/v1/host", json!({ "no_serve": true }))
+            .await
+            .unwrap();
         post(&second_client, "/v1/join", json!({ "target": hosted["link"] }))
             .await
             .unwrap();

@@ -58,7 +58,10 @@ fn only_cards_that_lead_out_count() {
 #[test]
 fn gateways_are_those_of_default_routes_that_lead_out() {
     in_namespace(|| {
-        for (device, other, address) in [("wire0", "wire1", "192.0.2.2/24"), ("wire2", "wire3", "198.51.100.2/24")] {
+        for (device, other, address) in [
+            ("wire0", "wire1", "192.0.2.2/24"),
+            ("wire2", "wire3", "198.51.100.2/24"),
+        ] {
             ip(&["link", "add", device, "type", "veth", "peer", "name", other]);
             ip(&["link", "set", "dev", device, "up"]);
             ip(&["link", "set", "dev", other, "up"]);

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use farlan_tests::lab::expectation::Kinds;
 use farlan_tests::lab::matrix::Plan;
-use farlan_tests::lab::pair::PairLab;
+use farlan_tests::lab::pair::{Distance, PairLab};
 use farlan_tests::lab::row::{Outcome, Row};
 use farlan_tests::lab::verdict::{Verdict, is_as_expected};
-use farlan_tests::ns::{Access, Wire, limit, requirements};
+use farlan_tests::ns::{Access, limit, requirements};
 
 /// How long the building of a lab may take, and each run in it, on a busy machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(120);
@@ -39,7 +39,7 @@ enum What {
         #[arg(long, default_value_t = 1)]
         runs: u16,
         #[command(flatten)]
-        wires: Wires,
+        far: Far,
     },
     /// How soon the homes of all pairs of kinds are direct.
     Matrix {
@@ -63,7 +63,7 @@ enum What {
         #[arg(long)]
         resume: bool,
         #[command(flatten)]
-        wires: Wires,
+        far: Far,
     },
     /// Runs of one pair, as lines for `matrix`.
     #[command(hide = true)]
@@ -75,32 +75,31 @@ enum What {
         #[arg(long)]
         at_once: usize,
         #[command(flatten)]
-        wires: Wires,
+        far: Far,
     },
 }
 
-/// The wires between the core and everything else.
+/// What packets meet between any two of the homes and the supernodes.
 #[derive(Args, Clone, Debug)]
-struct Wires {
-    /// Delay of each wire one way, in milliseconds; a round trip between two homes is four times as long.
+struct Far {
+    /// Delay one way, in milliseconds; a round trip takes twice as long.
     #[arg(long, default_value_t = 0.0)]
     delay_ms: f64,
-    /// Share of packets lost on each wire, 0 to 1.
+    /// Share of packets lost one way, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     loss: f64,
 }
 
-impl Wires {
-    fn wire(&self) -> Result<Wire> {
+impl Far {
+    fn distance(&self) -> Result<Distance> {
         ensure!(
             (0.0..=10_000.0).contains(&self.delay_ms),
             "--delay-ms is not within 0 to 10000"
         );
         ensure!((0.0..1.0).contains(&self.loss), "--loss is not within 0 to 1");
-        Ok(Wire {
-            delay: Duration::from_secs_f64(self.delay_ms / 1000.0),
+        Ok(Distance {
+            delay_ms: self.delay_ms,
             loss: self.loss,
-            ..Wire::PLAIN
         })
     }
 }
@@ -131,17 +130,12 @@ fn run(what: What) -> Result<bool> {
                 let behaviour = access.behaviour();
                 println!(
                     "{access:12} {}",
-                    behaviour.map_or("no UDP".to_owned(), |behaviour| format!("{behaviour:?}"))
+                    behaviour.map_or_else(|| "no UDP".to_owned(), |behaviour| format!("{behaviour:?}"))
                 );
             }
             Ok(true)
         }
-        What::Pair {
-            one,
-            other,
-            runs,
-            wires,
-        } => pair(Kinds([one, other]), runs, wires.wire()?),
+        What::Pair { one, other, runs, far } => pair(Kinds([one, other]), runs, far.distance()?),
         What::Matrix {
             kinds,
             runs,
@@ -149,7 +143,7 @@ fn run(what: What) -> Result<bool> {
             at_once,
             out,
             resume,
-            wires,
+            far,
         } => {
             ensure!(at_once > 0, "--at-once must be at least 1");
             let kinds = if kinds.is_empty() {
@@ -162,7 +156,7 @@ fn run(what: What) -> Result<bool> {
                 runs,
                 shard,
                 at_once,
-                wire: wires.wire()?,
+                distance: far.distance()?,
                 out,
                 resume,
             };
@@ -173,9 +167,9 @@ fn run(what: What) -> Result<bool> {
             other,
             runs,
             at_once,
-            wires,
+            far,
         } => {
-            runs_of(Kinds([one, other]), &runs, wires.wire()?, at_once, |row| {
+            runs_of(Kinds([one, other]), &runs, far.distance()?, at_once, |row| {
                 println!("{row}")
             })?;
             Ok(true)
@@ -183,10 +177,16 @@ fn run(what: What) -> Result<bool> {
     }
 }
 
-fn runs_of(kinds: Kinds, runs: &[u16], wire: Wire, at_once: usize, mut tell: impl FnMut(&Row)) -> Result<Vec<Row>> {
+fn runs_of(
+    kinds: Kinds,
+    runs: &[u16],
+    distance: Distance,
+    at_once: usize,
+    mut tell: impl FnMut(&Row),
+) -> Result<Vec<Row>> {
     let time_limit = BUILD_LIMIT + RUN_LIMIT * u32::try_from(runs.len())?;
     limit::with_lab(time_limit, |lab| {
-        let pair = PairLab::new(lab, kinds, wire, at_once)?;
+        let pair = PairLab::new(lab, kinds, distance, at_once)?;
         let row = |run: &u16| {
             let row = pair.run(lab, *run);
             tell(&row);
@@ -196,16 +196,15 @@ fn runs_of(kinds: Kinds, runs: &[u16], wire: Wire, at_once: usize, mut tell: imp
     })
 }
 
-fn pair(kinds: Kinds, runs: u16, wire: Wire) -> Result<bool> {
+fn pair(kinds: Kinds, runs: u16, distance: Distance) -> Result<bool> {
     println!("{kinds}, which must be {}", kinds.expected().word());
     let runs: Vec<_> = (0..runs).collect();
-    let rows = runs_of(kinds, &runs, wire, 1, |row| {
+    let rows = runs_of(kinds, &runs, distance, 1, |row| {
         let pings = format!("{} of {} frames lost, {} doubled", row.lost, row.sent, row.doubled);
         let run = row.run;
         match (row.outcome, row.times) {
             (Outcome::Direct, Some(times)) => println!(
-                "run {run}: direct {:.2} s after the first frame, {:.2} s after both were registered, {:.2} s after the cold \
-                 start; {pings}",
+                "run {run}: direct {:.2} s after the first frame, {:.2} s after both were registered, {:.2} s after the cold start; {pings}",
                 times.first_frame, times.registered, times.launched
             ),
             (Outcome::Relay | Outcome::Direct, _) => println!("run {run}: relayed; {pings}"),

@@ -14,9 +14,10 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 
 use super::expectation::Kinds;
+use super::pair::Distance;
 use super::row::{HEADER, Row};
 use super::verdict::{Verdict, is_as_expected, latest};
-use crate::ns::{Access, Wire};
+use crate::ns::Access;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -29,8 +30,8 @@ pub struct Plan {
     pub shard: (usize, usize),
     /// How many pairs at once.
     pub at_once: usize,
-    /// All wires.
-    pub wire: Wire,
+    /// What packets meet.
+    pub distance: Distance,
     /// Where the rows go.
     pub out: PathBuf,
     /// Whether to go on with the file that is there.
@@ -87,10 +88,7 @@ impl Plan {
     }
 
     fn is_planned(&self, row: &Row) -> bool {
-        row.run < self.runs
-            && row.delay_ms == self.wire.delay.as_secs_f64() * 1000.0
-            && row.loss == self.wire.loss
-            && self.pairs().contains(&row.kinds)
+        row.run < self.runs && row.distance == self.distance && self.pairs().contains(&row.kinds)
     }
 
     /// The runs of which there is no row.
@@ -144,8 +142,8 @@ impl Plan {
         command.args(["--pdeathsig", "KILL"]).arg(std::env::current_exe()?);
         command.args(["rows", &one, &other, "--runs", &numbers.join(",")]);
         command.args(["--at-once", &at_once.to_string()]);
-        command.args(["--delay-ms", &(self.wire.delay.as_secs_f64() * 1000.0).to_string()]);
-        command.args(["--loss", &self.wire.loss.to_string()]);
+        let Distance { delay_ms, loss } = self.distance;
+        command.args(["--delay-ms", &delay_ms.to_string(), "--loss", &loss.to_string()]);
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().context("cannot start a process for the pair")?;
@@ -234,7 +232,7 @@ mod tests {
             runs,
             shard,
             at_once: 4,
-            wire: Wire::PLAIN,
+            distance: Distance::NONE,
             out: PathBuf::new(),
             resume: false,
         }
@@ -243,8 +241,7 @@ mod tests {
     fn row(kinds: Kinds, run: u16, at_once: usize, outcome: Outcome) -> Row {
         Row {
             kinds,
-            delay_ms: 0.0,
-            loss: 0.0,
+            distance: Distance::NONE,
             run,
             at_once,
             outcome,
@@ -279,10 +276,13 @@ mod tests {
         assert_eq!(missing[0].runs, [1]);
         assert_eq!(missing[1].runs, [0, 1]);
         let other = Row {
-            delay_ms: 37.5,
+            distance: Distance {
+                delay_ms: 75.0,
+                loss: 0.0,
+            },
             ..rows[0].clone()
         };
-        assert_eq!(plan.missing(&[other])[0].runs, [0, 1], "over other wires");
+        assert_eq!(plan.missing(&[other])[0].runs, [0, 1], "over another distance");
     }
 
     #[test]

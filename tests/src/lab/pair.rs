@@ -40,11 +40,37 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Supernodes of a lab: to know how its NAT behaves, a node needs two.
 const SUPERNODES: usize = 2;
 
+/// What packets meet between any two of the homes and supernodes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distance {
+    /// Milliseconds one way; a round trip takes twice as long.
+    pub delay_ms: f64,
+    /// Share lost one way, 0 to 1.
+    pub loss: f64,
+}
+
+impl Distance {
+    /// Neither delay nor loss.
+    pub const NONE: Self = Self {
+        delay_ms: 0.0,
+        loss: 0.0,
+    };
+
+    /// The wire of each machine, of which two are between any two of them.
+    pub fn wire(self) -> Wire {
+        Wire {
+            delay: Duration::from_secs_f64(self.delay_ms / 2000.0),
+            loss: 1.0 - (1.0 - self.loss).sqrt(),
+            ..Wire::PLAIN
+        }
+    }
+}
+
 /// Two homes and two supernodes, all on wires of the same kind.
 #[derive(Debug)]
 pub struct PairLab {
     kinds: Kinds,
-    wire: Wire,
+    distance: Distance,
     world: World,
     homes: [Home; 2],
     watched: Watched,
@@ -62,14 +88,15 @@ impl PairLab {
     ///
     /// # Errors
     /// The lab or the supernodes fail.
-    pub fn new(lab: &mut Lab, kinds: Kinds, wire: Wire, at_once: usize) -> Result<Self> {
+    pub fn new(lab: &mut Lab, kinds: Kinds, distance: Distance, at_once: usize) -> Result<Self> {
+        let wire = distance.wire();
         let world = World::start(lab, SUPERNODES, wire)?;
         let [one, other] = kinds.0;
         let homes = [lab.home("a", one, wire)?, lab.home("b", other, wire)?];
         let watched = lab.watch(&homes[0], &homes[1])?;
         Ok(Self {
             kinds,
-            wire,
+            distance,
             world,
             homes,
             watched,
@@ -77,13 +104,12 @@ impl PairLab {
         })
     }
 
-    /// Starts two nodes without any state behind rebooted routers, joins both to a new network, pings from one to the other
+    /// Starts two nodes without any state but an identity behind rebooted routers, joins both to a new network, pings from one to the other
     /// (in turn from each home) until both are direct or time is up, and stops them. What fails is a row too.
     pub fn run(&self, lab: &Lab, run: u16) -> Row {
         let mut row = Row {
             kinds: self.kinds,
-            delay_ms: self.wire.delay.as_secs_f64() * 1000.0,
-            loss: self.wire.loss,
+            distance: self.distance,
             run,
             at_once: self.at_once,
             outcome: Outcome::Failed,
@@ -111,11 +137,17 @@ impl PairLab {
         judged
     }
 
-    /// Starts both programs, and returns when.
+    /// Starts both programs, and returns when. An identity takes a second or more to make on a busy machine, once in the life of
+    /// a node, so each has one by then.
     fn launch(&self, lab: &Lab, run: u16) -> Result<(Ends, Instant)> {
         let node = |name: &str, home: &Home| -> Result<Node> {
+            let mut unborn = Node::new(lab, name, &home.host, None)?;
+            unborn.forget()?;
+            unborn.launch()?;
+            let answers = || Api::of(&unborn).ask("/v1/status").map(Some);
+            Api::await_it("an identity", START_LIMIT, answers)?;
+            unborn.stop()?;
             let mut node = Node::new(lab, name, &home.host, Some(&self.world.link))?;
-            node.forget()?;
             // Ports that nobody remembers.
             node.set_port(PORT + 1 + run % 1000);
             Ok(node)

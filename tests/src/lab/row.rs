@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, ensure};
 
 use super::expectation::Kinds;
+use super::pair::Distance;
 
 /// The first line of the file.
 pub const HEADER: &str =
@@ -29,7 +30,7 @@ pub struct Times {
     pub first_frame: f64,
     /// From the moment at which both nodes were registered at a supernode.
     pub registered: f64,
-    /// From the start of both programs without any state: a cold start.
+    /// From the start of both programs, which have an identity and nothing else: a cold start.
     pub launched: f64,
 }
 
@@ -38,10 +39,8 @@ pub struct Times {
 pub struct Row {
     /// The kinds.
     pub kinds: Kinds,
-    /// Delay of each wire one way, in milliseconds.
-    pub delay_ms: f64,
-    /// Share of packets lost on each wire.
-    pub loss: f64,
+    /// What packets meet.
+    pub distance: Distance,
     /// Number of the run.
     pub run: u16,
     /// How many pairs were measured at the same time.
@@ -63,7 +62,8 @@ pub struct Row {
 impl Row {
     /// What must be the same for two rows to be of the same run.
     pub fn key(&self) -> String {
-        format!("{} {} {} {}", self.kinds, self.delay_ms, self.loss, self.run)
+        let Distance { delay_ms, loss } = self.distance;
+        format!("{} {delay_ms} {loss} {}", self.kinds, self.run)
     }
 }
 
@@ -71,8 +71,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             kinds,
-            delay_ms,
-            loss,
+            distance: Distance { delay_ms, loss },
             run,
             at_once,
             outcome,
@@ -132,8 +131,10 @@ impl FromStr for Row {
         };
         Ok(Self {
             kinds: columns[0].parse()?,
-            delay_ms: number(1)?,
-            loss: number(2)?,
+            distance: Distance {
+                delay_ms: number(1)?,
+                loss: number(2)?,
+            },
             run: columns[3].parse()?,
             at_once: count(4)?,
             outcome,
@@ -154,8 +155,10 @@ mod tests {
     fn rows_are_read_as_they_are_written() {
         let direct = Row {
             kinds: "port x port/sym".parse().unwrap(),
-            delay_ms: 37.5,
-            loss: 0.05,
+            distance: Distance {
+                delay_ms: 75.0,
+                loss: 0.05,
+            },
             run: 3,
             at_once: 4,
             outcome: Outcome::Direct,

@@ -12,7 +12,9 @@ pub fn is_as_expected(row: &Row) -> bool {
     match (row.kinds.expected(), row.outcome, row.times) {
         (Expected::Direct, Outcome::Direct, Some(times)) => times.first_frame <= DIRECT_MAX.as_secs_f64(),
         // On a wire that loses packets frames are lost, whatever the nodes do. A direct path is never worse.
-        (Expected::Relay, Outcome::Relay | Outcome::Direct, _) => row.lost == 0 && row.doubled == 0 || row.loss > 0.0,
+        (Expected::Relay, Outcome::Relay | Outcome::Direct, _) => {
+            row.lost == 0 && row.doubled == 0 || row.distance.loss > 0.0
+        }
         _ => false,
     }
 }
@@ -133,6 +135,7 @@ impl Verdict<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pair::Distance;
     use super::super::row::Times;
     use super::*;
 
@@ -144,8 +147,7 @@ mod tests {
         });
         Row {
             kinds: kinds.parse().unwrap(),
-            delay_ms: 0.0,
-            loss: 0.0,
+            distance: Distance::NONE,
             run,
             at_once: 4,
             outcome: if times.is_some() {
@@ -196,7 +198,7 @@ mod tests {
         assert!(is_as_expected(&row));
         row.lost = 1;
         assert!(!is_as_expected(&row));
-        row.loss = 0.05;
+        row.distance.loss = 0.05;
         assert!(is_as_expected(&row));
         row.outcome = Outcome::Failed;
         assert!(!is_as_expected(&row));

@@ -125,6 +125,10 @@ impl Home {
         self.router.ip(&format!("link set {} down", self.port))?;
         // What the kernel made itself stays, as on any machine.
         self.host.ip(&format!("address flush dev {INSIDE} scope global"))?;
+        if self.ipv6.is_some() {
+            // Without its prefix this one would stay.
+            self.host.ip(&format!("-6 route del default dev {INSIDE}"))?;
+        }
         Ok(())
     }
 

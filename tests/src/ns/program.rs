@@ -27,6 +27,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long a command of the CLI may take; above the 10 s that `join` waits.
 const CLI_LIMIT: Duration = Duration::from_secs(30);
 
+/// The exit code of wrong usage.
+const WRONG_USAGE: i32 = 2;
+
 /// How many lines of each log a failure shows.
 const TAIL: usize = 40;
 
@@ -102,6 +105,24 @@ impl Process {
         self.wait(limit)
     }
 
+    /// Lets it and its children sleep, as when a lid is closed.
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub fn sleep(&mut self) -> Result<()> {
+        self.ensure_running()?;
+        Ok(sys::group_stands_still(self.pid())?)
+    }
+
+    /// Wakes what [sleeps](Self::sleep).
+    ///
+    /// # Errors
+    /// It has ended already.
+    pub fn wake(&mut self) -> Result<()> {
+        self.ensure_running()?;
+        Ok(sys::group_goes_on(self.pid())?)
+    }
+
     /// Ends it at once, as a crash would.
     ///
     /// # Errors
@@ -162,15 +183,30 @@ impl Supernode {
     /// # Errors
     /// The program fails.
     pub fn start_program(lab: &Lab, host: &PublicHost, name: &str, program: PathBuf) -> Result<Self> {
+        Self::start_at(lab, host, name, program, &[format!("{}:{PORT}", host.address)])
+    }
+
+    /// As [`start`](Self::start), listed with its IPv4 and its IPv6 address.
+    ///
+    /// # Errors
+    /// The program is missing or fails; the lab has no IPv6.
+    pub fn start_dual_stack(lab: &Lab, host: &PublicHost) -> Result<Self> {
+        let ipv6 = host.ipv6.context("a lab without IPv6")?;
+        let addresses = [format!("{}:{PORT}", host.address), format!("[{ipv6}]:{PORT}")];
+        Self::start_at(lab, host, "supernode", released("farlan-supernode")?, &addresses)
+    }
+
+    fn start_at(lab: &Lab, host: &PublicHost, name: &str, program: PathBuf, addresses: &[String]) -> Result<Self> {
         let state = lab.directory().join(name);
         let port = PORT.to_string();
-        let address = format!("{}:{PORT}", host.address);
+        let listed = addresses.iter().flat_map(|address| ["--address", address]);
+        let init: Vec<&str> = ["init", "--port", &port].into_iter().chain(listed).collect();
         let cli = |words: &[&str]| {
             let mut command = host.namespace.command(&program);
             command.args(words).arg("--state-dir").arg(&state);
             command::finish(command, CLI_LIMIT, None)?.success()
         };
-        cli(&["init", "--port", &port, "--address", &address])?;
+        cli(&init)?;
         // What is tested and measured is relaying, not its quota. A program of another time may have none.
         let config = state.join("supernode.toml");
         let written = fs::read_to_string(&config)?;
@@ -594,13 +630,17 @@ impl Node {
         self.host_with(&[])
     }
 
-    /// Makes a network with options of `host` and returns its link.
+    /// Makes a network with options of `host`, whose members meet at the configured supernodes, and returns its link.
     ///
     /// # Errors
     /// As [`host`](Self::host).
     pub fn host_with(&self, options: &[&str]) -> Result<String> {
-        let words = [&["host"], options].concat();
-        let finished = self.cli(&words)?.success()?;
+        let mut finished = self.cli(&[&["host", "--no-serve"], options].concat())?;
+        // A program of another time may not know the option, nor have another place to meet.
+        if finished.code == Some(WRONG_USAGE) {
+            finished = self.cli(&[&["host"], options].concat())?;
+        }
+        let finished = finished.success()?;
         let link = finished.stdout.trim();
         ensure!(
             !link.is_empty() && link.lines().count() == 1,

@@ -114,6 +114,22 @@ pub fn go_on(pid: u32) -> io::Result<()> {
     signal(pid, libc::SIGCONT)
 }
 
+/// Stops all processes of a group of ours until [`group_goes_on`].
+///
+/// # Errors
+/// As [`terminate`].
+pub fn group_stands_still(group: u32) -> io::Result<()> {
+    signal_group(group, libc::SIGSTOP)
+}
+
+/// Lets all processes of a group go on.
+///
+/// # Errors
+/// As [`terminate`].
+pub fn group_goes_on(group: u32) -> io::Result<()> {
+    signal_group(group, libc::SIGCONT)
+}
+
 /// Puts the calling thread before all ordinary ones, so that a timer fires when it is due on a busy machine.
 ///
 /// # Errors
@@ -434,6 +450,17 @@ fn signal(pid: u32, signal: i32) -> io::Result<()> {
     let pid = i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: kill takes two integers.
     check(unsafe { libc::kill(pid, signal) })?;
+    Ok(())
+}
+
+fn signal_group(group: u32, signal: i32) -> io::Result<()> {
+    let group = i32::try_from(group).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // The group 1 and none at all mean everybody.
+    if group <= 1 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: kill takes two integers.
+    check(unsafe { libc::kill(-group, signal) })?;
     Ok(())
 }
 

@@ -628,3 +628,49 @@ fn a_session_made_straight_comes_up_without_a_relay_one_way() {
 
 /// The first byte of a relayed datagram.
 const RELAY_KIND: u8 = 4;
+
+#[test]
+fn where_the_router_lets_in_is_tried_first_and_by_everybody() {
+    let mut pair = Pair::new();
+    pair.lab.open = false;
+    let mapped = SocketAddr::from(([203, 0, 113, 77], 7777));
+    let now = pair.lab.now;
+    pair.lab.hosts[pair.nodes[0]]
+        .engine
+        .set_mapped_endpoints(now, vec![mapped]);
+    pair.converse(Duration::from_secs(2));
+    let tried: Vec<_> = pair
+        .lab
+        .straight
+        .iter()
+        .filter(|sent| sent.from == pair.nodes[1])
+        .collect();
+    assert_eq!(tried.first().map(|sent| sent.to), Some(mapped));
+    // Until it is gone.
+    let now = pair.lab.now;
+    pair.lab.hosts[pair.nodes[0]]
+        .engine
+        .set_mapped_endpoints(now, Vec::new());
+    pair.converse(Duration::from_secs(60));
+    let before = pair.lab.straight.len();
+    pair.converse(Duration::from_secs(60));
+    let later = pair.lab.straight[before..]
+        .iter()
+        .filter(|sent| sent.from == pair.nodes[1]);
+    assert!(later.clone().count() > 0);
+    assert!(later.clone().all(|sent| sent.to != mapped));
+}
+
+#[test]
+fn a_mapping_behind_another_nat_is_told_to_neighbours_only() {
+    let mut pair = Pair::new();
+    pair.lab.open = false;
+    let mapped = ["100.64.1.2:9600", "10.9.9.9:9600"].map(|text| text.parse::<SocketAddr>().unwrap());
+    let now = pair.lab.now;
+    pair.lab.hosts[pair.nodes[0]]
+        .engine
+        .set_mapped_endpoints(now, mapped.to_vec());
+    pair.converse(Duration::from_secs(5));
+    assert!(!pair.lab.straight.is_empty());
+    assert!(pair.lab.straight.iter().all(|sent| !mapped.contains(&sent.to)));
+}
