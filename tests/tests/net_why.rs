@@ -196,7 +196,8 @@ const TOPOLOGIES: &[Topology] = &[
                 ensure!(reply["theirs"]["way"] == "direct", "{reply:#}");
                 let lines = changes(&pair.nodes[end], &pair.ids[1 - end]);
                 ensure!(lines.len() == 1, "one change of path, one line: {lines:#?}");
-                ensure!(lines[0].contains("INFO") && lines[0].contains("reason="), "{lines:?}");
+                let words = ["INFO", "path=direct", "reason="];
+                ensure!(words.iter().all(|word| lines[0].contains(word)), "{lines:?}");
             }
             let pong = pair.nodes[0].cli(&["ping", &pair.ids[1], "-c", "1"])?.success()?;
             ensure!(pong.stdout.contains(" direct at "), "{pong}");
@@ -337,8 +338,10 @@ const TOPOLOGIES: &[Topology] = &[
             // The second home's router drops what comes from the first.
             let from = pair.homes[0].outside;
             pair.homes[1].router.nft(&format!(
-                "table ip wall {{ chain wall {{ type filter hook forward priority -10;
-                 iifname {OUTSIDE} ip saddr {from} meta l4proto udp drop }} }}"
+                "table ip wall {{ chain wall {{
+                    type filter hook forward priority -10;
+                    iifname {OUTSIDE} ip saddr {from} meta l4proto udp drop
+                }} }}"
             ))?;
             pair.meet(true, [""; 2])?;
             pair.until_tried()?;
@@ -368,6 +371,18 @@ const TOPOLOGIES: &[Topology] = &[
             pair.until_not(1, "direct")?;
             let reply = pair.why(1)?;
             ensure!(reply["own"]["lost_s"].is_u64() || reply["theirs"]["lost_s"].is_u64(), "{reply:#}");
+            Ok(())
+        },
+    },
+    Topology {
+        name: "searched",
+        kinds: Kinds::Apart([Access::of(Nat::Symmetric), Access::of(Nat::Port)]),
+        judge: |pair| {
+            pair.meet(true, [""; 2])?;
+            pair.until_direct()?;
+            for end in [0, 1] {
+                pair.expect(end, "direct", &[])?;
+            }
             Ok(())
         },
     },

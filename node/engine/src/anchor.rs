@@ -16,6 +16,7 @@ use crate::{
     content::Content,
     directory::REFRESH,
     forwarding::Onward,
+    grants::{ASKED, Asking, Grants},
     handshakes::Via,
     peers::{Path, PeerId},
     places::Places,
@@ -95,6 +96,7 @@ pub(crate) struct Anchor {
     challenges: BTreeMap<PeerId, Challenge>,
     /// The port of the second socket, if there is one.
     pub(crate) second_port: Option<u16>,
+    pub(crate) grants: Grants,
 }
 
 /// A registered node.
@@ -119,6 +121,8 @@ struct Registration {
     doubted_at: Option<Time>,
     /// What it asked of where it is seen.
     looks: Meter,
+    /// What it asked of searches.
+    searches: Asking,
 }
 
 /// A new address of a node that has to prove itself.
@@ -165,6 +169,7 @@ impl Anchor {
             places: Places::new(limits.registrations.clamp(1, Limits::MOST_REGISTRATIONS)),
             challenges: BTreeMap::new(),
             second_port: None,
+            grants: Grants::default(),
         }
     }
 
@@ -184,6 +189,12 @@ impl Anchor {
     pub(crate) fn may_look(&mut self, now: Time, id: PeerId) -> bool {
         let registration = self.registrations.get_mut(&id);
         registration.is_some_and(|registration| registration.looks.take(now, &LOOKS, 1))
+    }
+
+    /// Whether a node may ask once more for a search.
+    pub(crate) fn may_ask_for_search(&mut self, now: Time, id: PeerId) -> bool {
+        let registration = self.registrations.get_mut(&id);
+        registration.is_some_and(|registration| registration.searches.take(now, &ASKED, 1))
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
@@ -379,6 +390,7 @@ impl Engine {
                     doubted: None,
                     doubted_at: None,
                     looks: Meter::default(),
+                    searches: Asking::default(),
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()

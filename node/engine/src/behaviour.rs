@@ -139,8 +139,12 @@ pub(crate) struct Detection {
 struct Run {
     home: (PeerId, SocketAddr),
     other: Option<(PeerId, SocketAddr)>,
+    /// The home's second port.
+    second: Option<SocketAddr>,
     questions: Vec<Question>,
     packets: usize,
+    /// Something was answered, from which nothing has been concluded yet.
+    news: bool,
     /// A socket by which nothing went but to the home's first port.
     fresh: Option<Socket>,
 }
@@ -181,6 +185,7 @@ impl Detection {
             self.last.map_or(settled, |(at, pause)| settled.max(at + pause))
         });
         match &self.run {
+            Some(run) if run.news => Some(Time::ZERO),
             Some(run) => run
                 .questions
                 .iter()
@@ -372,8 +377,10 @@ impl Engine {
         self.detection.run = Some(Run {
             home,
             other,
+            second: None,
             questions: Vec::new(),
             packets: 0,
+            news: false,
             fresh,
         });
         self.add_question(now, Ask::Home, Leg::from(home.1));
@@ -405,6 +412,7 @@ impl Engine {
 
     /// Asks what is due, notes what was learned, and ends the run when there is nothing more to ask.
     fn ask_on(&mut self, now: Time, out: &mut Outbox) {
+        self.conclude(now);
         let Some(run) = &mut self.detection.run else { return };
         let rtt = self.peers.get(run.home.0).and_then(|peer| peer.rtt);
         let patience = rtt.map_or(PATIENCE, |rtt| (rtt * 2).clamp(PATIENCE_MIN, PATIENCE_MAX));
@@ -469,7 +477,7 @@ impl Engine {
     }
 
     /// A datagram for a session that does not exist: it may be the one that this node sent itself. Whether it is.
-    pub(crate) fn mirrored(&mut self, now: Time, leg: Leg, index: SessionIndex, token: u64) -> bool {
+    pub(crate) fn mirrored(&mut self, leg: Leg, index: SessionIndex, token: u64) -> bool {
         let Some(run) = &mut self.detection.run else {
             return false;
         };
@@ -482,12 +490,12 @@ impl Engine {
         }
         asked.answer = Some(leg.endpoint);
         asked.over = true;
-        self.conclude(now);
+        run.news = true;
         true
     }
 
     /// A supernode says where it saw this node.
-    pub(crate) fn seen_told(&mut self, now: Time, id: PeerId, (token, endpoint, second): (u64, SocketAddr, u16)) {
+    pub(crate) fn seen_told(&mut self, id: PeerId, (token, endpoint, second): (u64, SocketAddr, u16)) {
         let Some(run) = &mut self.detection.run else { return };
         let (home, other) = (run.home, run.other);
         let waits = |asked: &&mut Question| asked.token == token && asked.ask != Ask::Hairpin;
@@ -506,15 +514,15 @@ impl Engine {
         asked.answer = Some(endpoint);
         asked.over = true;
         if asked.ask == Ask::Home && second != 0 && second != home.1.port() {
-            let second = SocketAddr::new(home.1.ip(), second);
-            self.add_question(now, Ask::SecondPort, Leg::from(second));
+            run.second = Some(SocketAddr::new(home.1.ip(), second));
         }
-        self.conclude(now);
+        run.news = true;
     }
 
     /// Notes what the answers so far tell, and asks what follows from them.
     fn conclude(&mut self, now: Time) {
-        let Some(run) = &self.detection.run else { return };
+        let Some(run) = &mut self.detection.run else { return };
+        run.news = false;
         let before = self.detection.known;
         let own = self.traversal.local();
         let (mapping, home) = (run.mapping(), run.answer(Ask::Home));
@@ -539,18 +547,19 @@ impl Engine {
             _ => known.ports,
         };
         let (fresh, at) = (run.fresh, run.home.1);
-        let asks_second = run.has(Ask::SecondPort);
+        let second = run.second;
         let looked = run.answer(Ask::Sample(0)).is_some();
         let next_sample = (1..=SAMPLES).find(|number| !run.is_over(Ask::Sample(*number)));
         let sampling = run
             .questions
             .iter()
             .any(|asked| matches!(asked.ask, Ask::Sample(_)) && !asked.over);
-        let second = run.questions.iter().find(|asked| asked.ask == Ask::SecondPort);
-        let second = second.map(|asked| asked.leg.endpoint);
         self.detection.known = known;
+        if let Some(second) = second {
+            self.add_question(now, Ask::SecondPort, Leg::from(second));
+        }
         if let (Some(socket), true) = (fresh, looked) {
-            if asks_second && second.is_some() {
+            if second.is_some() {
                 self.add_question(now, Ask::Filter, Leg { socket, endpoint: at });
             }
             if !mapping.is_dependent() && home.is_some() && known.translated != Some(false) {

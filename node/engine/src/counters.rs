@@ -70,6 +70,18 @@ counters! {
     questions_limited,
     /// Questions of nodes where they are seen that were not answered, because there were too many.
     looks_limited,
+    /// Searches that nodes asked for too often.
+    searches_limited,
+    /// Searches for which two nodes were told each other's address.
+    searches_granted,
+    /// Searches of this node that began, and for which a supernode told the other end's address.
+    searches_begun,
+    /// Ways that were found by trying many ports.
+    searches_found,
+    /// Ways that were found by trying the ports that the NAT was expected to pick.
+    ports_predicted,
+    /// Datagrams that tried a port in a search.
+    search_probes,
     /// Hints not sent, because there were too many.
     hints_limited,
     /// Questions whether strangers get through that were not answered, because there were too many.

@@ -12,7 +12,7 @@ use std::{collections::VecDeque, net::IpAddr, time::Duration};
 use farlan_crypto::{TAG, defects::planted};
 
 use crate::{
-    Leg, Time,
+    Leg, Socket, Time,
     mtu::PathMtu,
     wire::{control::PADDING, datagram::DATA_HEADER},
 };
@@ -260,7 +260,7 @@ impl Direct {
 
     /// Begins to try candidates; `opening` is how long datagrams to outside endpoints are to die on the way.
     pub(crate) fn try_candidates(&mut self, now: Time, candidates: &[Leg], opening: Duration) {
-        self.opening = Some((now, opening));
+        let mut begun = false;
         for leg in candidates {
             match self.paths.iter_mut().find(|path| path.leg == *leg) {
                 Some(path) if path.proven || now.since(path.since) < AGAIN => path.told = true,
@@ -268,10 +268,29 @@ impl Direct {
                     path.told = true;
                     path.since = now;
                     path.step = 0;
+                    begun = true;
                 }
-                None => self.add(DirectPath::new(*leg, now, false)),
+                None => {
+                    self.add(DirectPath::new(*leg, now, false));
+                    begun = true;
+                }
             }
         }
+        // What was being tried already goes on as it was.
+        if begun || self.opening.is_none() {
+            self.opening = Some((now, opening));
+        }
+    }
+
+    /// When this end's opening is over, if it has begun one.
+    pub(crate) fn opening_ends(&self) -> Option<Time> {
+        self.opening.map(|(since, opening)| since + opening)
+    }
+
+    /// The extra sockets that paths use, or may.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = Socket> {
+        let sockets = self.paths.iter().map(|path| path.leg.socket);
+        sockets.filter(|socket| matches!(socket, Socket::Extra(_)))
     }
 
     /// Whether a path to `leg` has proved to work.
@@ -464,9 +483,12 @@ impl Direct {
             |path: &mut DirectPath| path.failed.is_some_and(|failed| now.since(failed.since) >= FAILED_KEPT);
         for path in self.paths.extract_if(.., forgotten) {
             // Where no supernode helps, it is all that is known.
-            self.cached.retain(|cached| *cached != path.leg);
-            self.cached.insert(0, path.leg);
-            self.cached.truncate(MAX_CACHED);
+            // An extra socket does not outlive its path.
+            if path.leg.socket == Socket::Main {
+                self.cached.retain(|cached| *cached != path.leg);
+                self.cached.insert(0, path.leg);
+                self.cached.truncate(MAX_CACHED);
+            }
         }
         failed
     }
@@ -500,6 +522,7 @@ impl Direct {
     /// The last session ended: what worked is remembered for the next one.
     pub(crate) fn session_ended(&mut self) {
         self.cached = self.known();
+        self.cached.retain(|leg| leg.socket == Socket::Main);
         self.paths.clear();
         self.active = None;
         self.opening = None;

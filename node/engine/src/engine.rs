@@ -30,6 +30,7 @@ use crate::{
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
     reach::Reach,
+    search::Searches,
     sockets::ExtraSockets,
     switch::HeldFrames,
     traversal::Traversal,
@@ -71,6 +72,7 @@ pub struct Engine {
     pub(crate) traversal: Traversal,
     pub(crate) detection: Detection,
     pub(crate) sockets: ExtraSockets,
+    pub(crate) searches: Searches,
     pub(crate) assemblies: Assemblies,
     pub(crate) twins: Twins,
     pub(crate) versions: Versions,
@@ -136,6 +138,7 @@ impl Engine {
             traversal: Traversal::default(),
             detection: Detection::default(),
             sockets: ExtraSockets::default(),
+            searches: Searches::default(),
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
@@ -238,6 +241,7 @@ impl Engine {
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
         self.tend_detection(now, out);
+        self.tend_search(now, out);
         self.work(now, out);
         self.end_turn(now, out);
     }
@@ -267,6 +271,7 @@ impl Engine {
             self.anchor.deadline(),
             self.directory.review_deadline(),
             self.detection.deadline(),
+            self.searches.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -308,6 +313,7 @@ impl Engine {
         self.expire_sessions(now, id, out);
         self.tend_handshake(now, id, out);
         self.tend_silence(now, id, out);
+        self.tend_report(now, id);
         self.tend_direct(now, id, out);
         self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);

@@ -13,7 +13,7 @@ use crate::{
     Engine, Event, Outbox, PeerStatus, Role, Target, Time,
     direct::is_private,
     lookups::LookupTarget,
-    observations::{Finding, Observations, Openness, Seconds, Way},
+    observations::{Finding, Observations, Openness, Search, Seconds, Way},
     peers::{Path, Peer, PeerId},
     rates::Rate,
     wire::{
@@ -229,6 +229,11 @@ impl Engine {
             self.examinations.next_request = self.examinations.next_request.wrapping_add(1);
             self.examinations.next_request
         });
+        // A path that was left alone may be dead, and what comes over the relay meanwhile would hide that.
+        if let Some(leg) = self.peers.get(id).and_then(|peer| peer.direct.active()) {
+            self.challenge(now, id, leg, out);
+            self.arm(id);
+        }
         self.send_control(now, id, None, &[Control::ObservationsWanted { request }], out);
         self.expect_answer(now, id);
     }
@@ -394,6 +399,7 @@ impl Engine {
             sent: count(history.sent),
             came: count(history.came),
             answered: count(history.answered),
+            search: self.search_of(id, peer),
             limited: history.limited.into(),
             lost: ago(history.lost),
             used: ago(peer.used),
@@ -417,6 +423,16 @@ impl Engine {
             port_mapping: self.port_mapping(),
             twin: twin.into(),
             ..Observations::default()
+        }
+    }
+
+    fn search_of(&self, id: PeerId, peer: &Peer) -> Search {
+        if peer.exchange.searches.found_nothing() {
+            Search::Nothing
+        } else if self.searches.is_for(id) {
+            Search::UnderWay
+        } else {
+            Search::None
         }
     }
 

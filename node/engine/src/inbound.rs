@@ -26,7 +26,7 @@ use crate::{
     peers::{Path, PeerId},
     switch::carries_ipv4,
     wire::{
-        control::{Control, messages},
+        control::{Control, PADDING, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
         sealed::{FULL, FrameIn, GROUP, MACS, OWN, PARTIAL, Sealed},
     },
@@ -188,7 +188,7 @@ impl Engine {
         let session = peer.and_then(|(id, peer)| Some((id, peer.sessions.by_index(local)?)));
         let Some((id, session)) = session.filter(|(_, session)| session.ends() > now) else {
             if let Via::Direct(leg) = via
-                && self.mirrored(now, leg, local, counter)
+                && self.mirrored(leg, local, counter)
             {
                 return;
             }
@@ -312,7 +312,7 @@ impl Engine {
 
     /// Something sealed came from a peer: it is alive, and that is a way to it.
     fn heard(&mut self, now: Time, id: PeerId, (local, via): (SessionIndex, Via), message: &[u8], out: &mut Outbox) {
-        let (role, empty, mut moved) = (self.role, message.is_empty(), false);
+        let (role, empty) = (self.role, message.is_empty());
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.heard = Some(now);
         if peer.sessions.answers_for_use(local) {
@@ -335,20 +335,17 @@ impl Engine {
                     // The way over one supernode wins over the way over two.
                     let detour = matches!(source, RelayTarget::Remote { .. });
                     if !detour || peer.one_hop.is_none_or(|at| now.since(at) >= ONE_HOP_KEPT) {
-                        let over = |path: Option<Path>| match path {
-                            Some(Path::Relay { supernode, .. }) => Some(supernode),
-                            _ => None,
-                        };
-                        moved = peer.reported.is_none() || over(peer.path) != Some(supernode);
+                        let same =
+                            matches!(peer.path, Some(Path::Relay { supernode: before, .. }) if before == supernode);
+                        if !same || peer.reported.is_none() {
+                            peer.moved = Some(now);
+                        }
                         peer.path = Some(via.path());
                     }
                     if matches!(source, RelayTarget::Index(_)) {
                         peer.one_hop = Some(now);
                     }
                     self.relay_works(supernode);
-                    if moved {
-                        self.report_path(id, "the peer took it");
-                    }
                 }
                 // Who only asks whether the way works may get nothing over it.
                 Via::Direct(leg) => {
@@ -475,7 +472,14 @@ impl Engine {
     fn control_received(&mut self, now: Time, id: PeerId, way: (SessionIndex, Via), body: &[u8], out: &mut Outbox) {
         for message in messages(body) {
             match message {
-                Ok(Some(message)) => self.control(now, id, way, &message, out),
+                Ok(Some(message)) => {
+                    // One that is padded only tries what the way carries.
+                    let padded = body.len() >= PADDING;
+                    if matches!(message, Control::Ping { .. }) && !padded && self.role == Role::Node {
+                        self.note_use(now, id, out);
+                    }
+                    self.control(now, id, way, &message, out);
+                }
                 Ok(None) => self.counters.unknown_messages += 1,
                 Err(_) => self.counters.malformed_messages += 1,
             }
@@ -508,7 +512,24 @@ impl Engine {
                 number,
                 ask,
                 candidates,
-            } if node => self.candidates_told(now, id, local, (*number, *ask, candidates), out),
+                behaviour,
+            } if node => self.candidates_told(now, id, local, (*number, *ask, candidates, behaviour), out),
+            Control::SearchOffer {
+                number,
+                supernode,
+                technique,
+            } if node => self.search_offered(now, id, (*number, supernode), *technique, out),
+            Control::SearchStep { number, step } if node => self.search_stepped(now, id, *number, *step, out),
+            Control::SearchGranted {
+                number,
+                node: whom,
+                address,
+            } if node => {
+                self.search_granted(now, id, (*number, whom, *address), out);
+            }
+            Control::SearchWanted { number, node: whom } if !node => {
+                self.search_asked(now, id, (*number, *whom), out);
+            }
             Control::PathChallenge { token } if node => self.path_challenged(now, id, via, *token, out),
             Control::PathResponse { token, .. } if node => self.path_answered(now, id, via, *token, out),
             Control::Observed { endpoint } if node => self.observed_told(now, id, *endpoint),
@@ -554,7 +575,10 @@ impl Engine {
                 token,
                 observed,
                 second,
-            } if node => self.seen_told(now, id, (*token, *observed, *second)),
+            } if node => {
+                self.seen_told(id, (*token, *observed, *second));
+                self.search_seen(now, id, (*token, *observed), out);
+            }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(now, id, *other, out),
             Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),

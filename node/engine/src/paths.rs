@@ -1,6 +1,8 @@
 //! Ways to peers: the relay, which is chosen in `relays`, and the report of every change of the way that data takes. What
 //! comes from a peer shows a way to it, too (see `inbound`).
 
+use std::time::Duration;
+
 use farlan_crypto::NodeId;
 use tracing::info;
 
@@ -8,6 +10,9 @@ use crate::{
     Engine, Event, Leg, PathKind, Time,
     peers::{Path, PeerId},
 };
+
+/// Two ends that begin over different supernodes take each other's for a moment; what is left after this time is the way.
+pub(crate) const RELAY_SETTLED: Duration = Duration::from_secs(1);
 
 /// The way of data to a peer, as far as a change of it is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +43,14 @@ impl Engine {
         let path = self.relay_path(now, id);
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = path;
+        }
+    }
+
+    /// Reports the supernode that a peer took, once it stays with it.
+    pub(crate) fn tend_report(&mut self, now: Time, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.moved.take_if(|moved| now.since(*moved) >= RELAY_SETTLED).is_some() {
+            self.report_path(id, "the peer took it");
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     handshakes::{HalfOpen, Outgoing},
     history::History,
     mtu::PathMtu,
-    paths::Reported,
+    paths::{RELAY_SETTLED, Reported},
     sessions::Sessions,
     traversal::Exchange,
     wire::{
@@ -98,6 +98,8 @@ pub(crate) struct Peer {
     pub(crate) path: Option<Path>,
     /// The way of data that was last reported.
     pub(crate) reported: Option<Reported>,
+    /// When the peer last took another supernode than the one before.
+    pub(crate) moved: Option<Time>,
     /// The direct paths to it.
     pub(crate) direct: Direct,
     /// The path MTU over the relay.
@@ -150,6 +152,7 @@ impl Peer {
             half_open: Vec::new(),
             path: None,
             reported: None,
+            moved: None,
             direct: Direct::default(),
             relay_mtu: PathMtu::default(),
             cut: 0,
@@ -193,6 +196,7 @@ impl Peer {
         self.exchange.session_ended();
         self.history.session_ended();
         self.reported = None;
+        self.moved = None;
         self.relay_mtu.session_ended();
     }
 
@@ -221,6 +225,7 @@ impl Peer {
             self.outgoing.as_ref().map(Outgoing::deadline),
             self.half_open.first().map(HalfOpen::deadline),
             self.owed.map(|since| since + SIGN_OF_LIFE),
+            self.moved.map(|moved| moved + RELAY_SETTLED),
             silence,
             Some(&self.direct)
                 .filter(|_| !self.supernode)

@@ -12,7 +12,6 @@ const MAX_SOCKETS: usize = 448;
 pub(crate) const NUMBERS: u16 = 0x3fff;
 
 /// What an extra socket is for.
-#[allow(dead_code, reason = "the search is not there yet")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To look how the NAT behaves.
@@ -31,7 +30,6 @@ pub(crate) struct ExtraSockets {
     closed: Vec<Socket>,
 }
 
-#[allow(dead_code, reason = "the search is not there yet")]
 impl ExtraSockets {
     /// One more, unless there are too many.
     pub(crate) fn open(&mut self, purpose: Purpose) -> Option<Socket> {

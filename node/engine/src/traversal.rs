@@ -20,7 +20,7 @@ use farlan_netconf::Policy;
 use tracing::{debug, trace};
 
 use crate::{
-    Engine, Leg, Outbox, Time,
+    Behaviour, Engine, Leg, Outbox, Time,
     aims::Aims,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
@@ -29,9 +29,10 @@ use crate::{
     observations::{Endpoints, Openness},
     peers::{Path, Peer, PeerId},
     rates::{Meter, Rate},
-    retry::{Retry, Schedule},
+    retry::Retry,
+    search::{SearchHistory, again_within},
     wire::{
-        control::{Candidate, Control},
+        control::{Candidate, Control, behaviour_code},
         datagram::SessionIndex,
     },
 };
@@ -44,13 +45,6 @@ const MAX_PORTS: usize = 2;
 
 /// Mapped endpoints that are taken note of: one per router.
 const MAX_MAPPED: usize = 4;
-
-/// Unacknowledged candidates are sent again after these pauses.
-const RESEND: Schedule = Schedule {
-    first: Duration::from_millis(400),
-    steady: 3,
-    longest: Duration::from_secs(5),
-};
 
 /// Candidates told so lately are not told again because the other end asks: both began a round at once.
 const TOLD_LATELY: Duration = Duration::from_secs(1);
@@ -110,9 +104,13 @@ pub(crate) struct Exchange {
     under_way: Option<(SessionIndex, Retry, bool)>,
     /// What was told last, and when.
     told: Vec<Candidate>,
+    told_behaviour: Behaviour,
     told_at: Option<Time>,
     their_number: Option<(SessionIndex, u32)>,
     theirs: Vec<Candidate>,
+    their_behaviour: Behaviour,
+    /// What became of searches.
+    pub(crate) searches: SearchHistory,
     /// Whether this peer was counted among the strangers.
     accepted: bool,
     /// The endpoints it named lately.
@@ -124,6 +122,10 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn deadline(&self) -> Option<Time> {
+        [self.resend_at(), self.searches.deadline()].into_iter().flatten().min()
+    }
+
+    fn resend_at(&self) -> Option<Time> {
         self.under_way.as_ref().map(|(_, retry, _)| retry.at())
     }
 
@@ -141,12 +143,45 @@ impl Exchange {
         counts
     }
 
+    /// How the other end's NAT behaves, once it has told anything.
+    pub(crate) fn their_behaviour(&self) -> Option<Behaviour> {
+        self.their_number.map(|_| self.their_behaviour)
+    }
+
+    /// How many rounds found nothing.
+    pub(crate) fn fruitless(&self) -> usize {
+        self.rounds.saturating_sub(1)
+    }
+
+    /// What the other end told.
+    pub(crate) fn theirs(&self) -> &[Candidate] {
+        &self.theirs
+    }
+
+    /// The endpoints at which the other end says to be from outside.
+    pub(crate) fn named_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let outside = self.theirs.iter().filter(|candidate| !candidate.local);
+        outside.map(|candidate| candidate.endpoint)
+    }
+
+    /// Whether there are ways that do not lead through the NATs for IPv4, at an end with or without IPv6.
+    pub(crate) fn has_other_ways(&self, ipv6: bool) -> bool {
+        let other = |candidate: &Candidate| candidate.local || (ipv6 && candidate.endpoint.is_ipv6());
+        self.theirs.iter().any(other)
+    }
+
+    /// Whether the other end was told this last.
+    fn has_told(&self, candidates: &[Candidate], behaviour: &Behaviour) -> bool {
+        self.told == candidates && behaviour_code(&self.told_behaviour) == behaviour_code(behaviour)
+    }
+
     /// What was told to the other end is void: it holds no session any more.
     pub(crate) fn session_ended(&mut self) {
         *self = Self {
             number: self.number,
             accepted: self.accepted,
             named: self.named,
+            searches: self.searches,
             ..Self::default()
         };
     }
@@ -367,7 +402,7 @@ impl Engine {
 
     /// Whether this node and a peer are in one local network, as far as the endpoints tell: seen from the same outside
     /// address, or both reached their supernodes by private addresses.
-    fn may_be_near(&self, theirs: &[Candidate]) -> bool {
+    pub(crate) fn may_be_near(&self, theirs: &[Candidate]) -> bool {
         let theirs = || theirs.iter().filter(|candidate| !candidate.local);
         self.traversal.outside().iter().any(|own| {
             theirs().any(|candidate| match (own.ip(), candidate.endpoint.ip()) {
@@ -401,16 +436,18 @@ impl Engine {
     }
 
     fn tell_candidates(&mut self, now: Time, id: PeerId, ask: bool, out: &mut Outbox) {
-        let candidates = self.own_candidates(id);
+        let (candidates, behaviour) = (self.own_candidates(id), self.behaviour());
         let Some(peer) = self.peers.get_mut(id) else { return };
+        let rtt = peer.rtt;
         let Some(local) = peer.sessions.current().map(|session| session.local) else {
             return;
         };
         let exchange = &mut peer.exchange;
         exchange.number = (exchange.number + 1) & (CANDIDATES_ACK - 1);
         exchange.told = candidates;
+        exchange.told_behaviour = behaviour;
         exchange.told_at = Some(now);
-        exchange.under_way = Some((local, Retry::due(RESEND, now), ask));
+        exchange.under_way = Some((local, Retry::due(again_within(rtt), now), ask));
         self.resend_candidates(now, id, out);
     }
 
@@ -425,6 +462,7 @@ impl Engine {
             number: exchange.number,
             ask: *ask,
             candidates: exchange.told.clone(),
+            behaviour: exchange.told_behaviour,
         };
         let local = *local;
         if peer.sessions.get(local).is_none() {
@@ -450,7 +488,7 @@ impl Engine {
         now: Time,
         id: PeerId,
         local: SessionIndex,
-        (number, ask, candidates): (u32, bool, &[Candidate]),
+        (number, ask, candidates, behaviour): (u32, bool, &[Candidate], &Behaviour),
         out: &mut Outbox,
     ) {
         if self.peers.get(id).is_none_or(|peer| peer.up.is_empty()) {
@@ -474,13 +512,18 @@ impl Engine {
         }
         exchange.their_number = Some((local, number));
         let usable = candidates.iter().filter(|candidate| is_usable(candidate.endpoint));
-        exchange.theirs = capped(usable.copied());
+        let theirs = capped(usable.copied());
+        let changed = exchange.theirs != theirs || exchange.their_behaviour != *behaviour;
+        exchange.theirs = theirs;
+        exchange.their_behaviour = *behaviour;
+        exchange.searches.candidates_came(now, changed);
         self.try_candidates(now, id);
         // What both know now may make them neighbours, which is worth another message.
         let current = self.own_candidates(id);
         let Some(peer) = self.peers.get(id) else { return };
         let lately = peer.exchange.told_at.is_some_and(|at| now.since(at) < TOLD_LATELY);
-        if peer.exchange.told != current || (ask && !lately) {
+        let told = peer.exchange.has_told(&current, &self.behaviour());
+        if !told || (ask && !lately) {
             self.tell_candidates(now, id, false, out);
         }
         if ask {
@@ -545,14 +588,16 @@ impl Engine {
         if rekey {
             self.begin_handshake(id, true);
         }
-        let exchange = self.peers.get(id).map(|peer| peer.exchange.deadline());
-        if exchange.flatten().is_some_and(|at| at <= now) {
+        let under_way = self.peers.get(id).and_then(|peer| peer.exchange.resend_at());
+        if under_way.is_some_and(|at| at <= now) {
             self.resend_candidates(now, id, out);
         }
         self.consider_round(now, id, out);
+        let used = self.peers.get(id).and_then(|peer| peer.used);
+        self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED), out);
     }
 
-    fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
+    pub(crate) fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
         let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
@@ -612,14 +657,26 @@ impl Engine {
         let (Via::Direct(leg), Some(peer)) = (via, self.peers.get_mut(id)) else {
             return;
         };
-        match peer.direct.answered(now, leg, token) {
-            Answered::Works(_) => {
-                peer.history.answered += 1;
-                self.traversal.aims.answered(now, leg.ip());
-                self.choose_path(now, id, "it answered", out);
-            }
+        let works = match peer.direct.answered(now, leg, token) {
+            Answered::Works(_) => true,
             // From elsewhere: `heard` has made a candidate of it.
-            Answered::Elsewhere | Answered::Unasked => {}
+            Answered::Elsewhere => false,
+            Answered::Unasked => {
+                let works = self.is_probe_answered(id, leg, token);
+                if let Some(peer) = self.peers.get_mut(id).filter(|_| works) {
+                    peer.direct.proved(now, leg);
+                }
+                works
+            }
+        };
+        if works {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.history.answered += 1;
+            }
+            self.traversal.aims.answered(now, leg.ip());
+            let reason = self.found_by(id, leg).unwrap_or("it answered");
+            self.choose_path(now, id, reason, out);
+            self.tend_search(now, out);
         }
     }
 
@@ -713,9 +770,11 @@ impl Engine {
                 continue;
             };
             let current = self.own_candidates(id);
-            if peer.use_at(now) != Use::Idle && peer.exchange.told != current && self.accepts(now, id) {
+            let told = peer.exchange.has_told(&current, &self.behaviour());
+            if peer.use_at(now) != Use::Idle && !told && self.accepts(now, id) {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.exchange.rounds = 0;
+                    peer.exchange.searches.begin_anew();
                 }
                 self.plan_next_round(now, id);
                 self.tell_candidates(now, id, true, out);

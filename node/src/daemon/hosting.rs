@@ -281,7 +281,10 @@ impl Daemon {
             Some(serving) => serving.tell(stored).await?,
             None => {
                 let identity = store::supernode_identity(&self.state)?;
-                inner.serving = Some(Serving::start(identity, stored, self.hosting.offloads).await?);
+                let own = own_addresses();
+                let mut outside = stored.outside.iter().filter_map(Endpoint::address);
+                let is_public = outside.any(|endpoint| own.contains(&endpoint.ip()));
+                inner.serving = Some(Serving::start(identity, stored, self.hosting.offloads, is_public).await?);
                 tracing::info!(port = stored.port, world = %stored.world.id(), "serving as a supernode");
             }
         }

@@ -11,7 +11,7 @@ use farlan_tap::Gateway;
 use tokio::{net::UdpSocket, task::JoinHandle};
 
 /// What becomes of questions in one protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Manner {
     /// They are answered.
     Works,
@@ -20,8 +20,11 @@ pub(super) enum Manner {
     /// With this result code of the protocol.
     Refuses(u8),
     /// With what becomes of the right answer.
-    Bends(fn(&mut Vec<u8>)),
+    Bends(Bend),
 }
+
+/// Makes something else of an answer.
+pub(super) type Bend = fn(&mut Vec<u8>);
 
 /// What it is and knows.
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl State {
     fn answer(&mut self, question: &[u8]) -> Option<Vec<u8>> {
         let (version, operation) = (question[0], question[1]);
         let manner = if version == 2 { &self.pcp } else { &self.natpmp }.clone();
-        if manner == Manner::Silent {
+        if matches!(manner, Manner::Silent) {
             return None;
         }
         let code = match manner {

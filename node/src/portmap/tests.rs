@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    fake::{Fake, Manner, State},
+    fake::{Bend, Fake, Manner, State},
     keeper::Clock,
     *,
 };
@@ -170,7 +170,7 @@ async fn a_gateway_without_an_address_outside_maps_nothing() {
 async fn bad_answers_are_no_mapping() {
     let fake = Fake::start(10).await;
     let gateway = fake.gateway();
-    let bent: [(&str, fn(&mut Vec<u8>)); 8] = [
+    let bent: [(&str, Bend); 8] = [
         ("cut", |answer| answer.truncate(11)),
         ("empty", Vec::clear),
         ("one byte", |answer| answer.truncate(1)),
@@ -192,7 +192,7 @@ async fn bad_answers_are_no_mapping() {
         let natpmp = natpmp::ask(gateway, port(9600), None).await;
         assert!(natpmp.is_err(), "NAT-PMP, {name}: {natpmp:?}");
     }
-    let bent: [(&str, fn(&mut Vec<u8>)); 6] = [
+    let bent: [(&str, Bend); 6] = [
         ("another nonce", |answer| answer[24] ^= 1),
         ("another port inside", |answer| answer[41] ^= 1),
         ("no port outside", |answer| answer[42..44].fill(0)),

@@ -11,6 +11,7 @@ use farlan_tests::lab::matrix::Plan;
 use farlan_tests::lab::pair::{Distance, PairLab};
 use farlan_tests::lab::row::{Outcome, Row};
 use farlan_tests::lab::verdict::{Verdict, is_as_expected};
+use farlan_tests::lab::{blocked, islands, narrow, outages, quiet};
 use farlan_tests::ns::{Access, limit, requirements};
 
 /// How long the building of a lab may take, and each run in it, on a busy machine.
@@ -65,6 +66,22 @@ enum What {
         #[command(flatten)]
         far: Far,
     },
+    /// What it costs when a router reboots, under load.
+    Reboot(outages::RebootOptions),
+    /// What it costs when a home gets another address outside, under load.
+    Wan(outages::Options),
+    /// What it costs when a laptop goes to another LAN, under load.
+    Roam(outages::RoamOptions),
+    /// How soon traffic flows when a node wakes up.
+    Sleep(quiet::Options),
+    /// Whether the first packet after a long silence arrives.
+    Idle(quiet::Options),
+    /// How soon traffic flows where UDP is blocked, and is back on UDP where it is opened.
+    Block(blocked::Options),
+    /// How soon frames of full size pass a wire that takes small packets only and tells nobody.
+    Blackhole(narrow::Options),
+    /// How soon nodes on one switch meet without any supernode, and two such islands when they get a link.
+    Islands(islands::Options),
     /// Runs of one pair, as lines for `matrix`.
     #[command(hide = true)]
     Rows {
@@ -162,6 +179,14 @@ fn run(what: What) -> Result<bool> {
             };
             plan.measure()
         }
+        What::Reboot(options) => outages::reboot(&options),
+        What::Wan(options) => outages::wan(&options),
+        What::Roam(options) => outages::roam(&options),
+        What::Sleep(options) => quiet::sleep(&options),
+        What::Idle(options) => quiet::idle(&options),
+        What::Block(options) => blocked::block(&options),
+        What::Blackhole(options) => narrow::blackhole(&options),
+        What::Islands(options) => islands::islands(&options),
         What::Rows {
             one,
             other,

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn rows_are_read_as_they_are_written() {
-        let direct = Row {
+        let row = |outcome, times| Row {
             kinds: "port x port/sym".parse().unwrap(),
             distance: Distance {
                 delay_ms: 75.0,
@@ -161,23 +161,19 @@ mod tests {
             },
             run: 3,
             at_once: 4,
-            outcome: Outcome::Direct,
-            times: Some(Times {
-                first_frame: 0.25,
-                registered: 0.5,
-                launched: 1.5,
-            }),
+            outcome,
+            times,
             sent: 100,
             lost: 1,
             doubled: 0,
             load: 5.25,
         };
-        let relayed = Row {
-            outcome: Outcome::Relay,
-            times: None,
-            ..direct.clone()
+        let times = Times {
+            first_frame: 0.25,
+            registered: 0.5,
+            launched: 1.5,
         };
-        for row in [direct, relayed] {
+        for row in [row(Outcome::Direct, Some(times)), row(Outcome::Relay, None)] {
             let line = row.to_string();
             assert_eq!(line.split(',').count(), HEADER.split(',').count());
             assert_eq!(line.parse::<Row>().unwrap(), row);

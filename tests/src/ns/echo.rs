@@ -26,9 +26,19 @@ static STREAMS: AtomicU16 = AtomicU16::new(1);
 #[derive(Debug)]
 pub struct EchoStream {
     record: Arc<Mutex<EchoRecord>>,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     thread: JoinHandle<Result<()>>,
     what: String,
+}
+
+/// Ends the thread of a stream, of one that is dropped without having been stopped too.
+#[derive(Debug)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What became of the pings of a stream.
@@ -66,7 +76,7 @@ impl EchoStream {
         });
         Ok(Self {
             record,
-            stop,
+            stop: Stop(stop),
             thread,
             what: format!("pings to {target}"),
         })
@@ -109,7 +119,7 @@ impl EchoStream {
     /// # Errors
     /// The stream had ended early.
     pub fn stop(self) -> Result<EchoRecord> {
-        self.stop.store(true, Ordering::Relaxed);
+        drop(self.stop);
         let outcome = self
             .thread
             .join()

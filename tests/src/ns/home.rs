@@ -47,7 +47,7 @@ pub struct Home {
     /// The LAN that the host is on.
     pub(super) lan: Lan,
     /// The router's port on the LAN's switch that the host is at.
-    pub(super) port: String,
+    pub port: String,
     /// The address of the home's router towards the core or the carrier.
     pub(super) router_address: Ipv4Addr,
     /// How long routers with tables of their own remember what is not used.

@@ -36,6 +36,14 @@ pub fn test(limit: Duration, body: impl FnOnce(&mut Lab) -> Result<()>) {
 /// The lab cannot be made, or what `body` reports.
 pub fn with_lab<T>(limit: Duration, body: impl FnOnce(&mut Lab) -> Result<T>) -> Result<T> {
     let _turn = turn();
+    beside_others(limit, body)
+}
+
+/// As [`with_lab`], but does not wait for other labs of this process: for measurements that mostly wait.
+///
+/// # Errors
+/// As [`with_lab`].
+pub fn beside_others<T>(limit: Duration, body: impl FnOnce(&mut Lab) -> Result<T>) -> Result<T> {
     let mut lab = Lab::new()?;
     let watchdog = Watchdog::start(limit, lab.directory().to_owned());
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| body(&mut lab)));

@@ -54,7 +54,7 @@ pub enum Count {
     Dropped,
 }
 
-/// Two homes whose packets to each other are counted.
+/// Packets that are counted both ways.
 #[derive(Clone, Debug)]
 pub struct Watched {
     counters: [String; 2],
@@ -81,7 +81,26 @@ impl Lab {
         Ok(watched)
     }
 
-    /// How many packets of the watched have passed so far: from the first home, and from the second.
+    /// Counts, from now on, the UDP packets that a home sends and gets over IPv4, by its present address.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn watch_udp(&self, home: &Home) -> Result<Watched> {
+        let address = home.outside;
+        let watched = Watched {
+            counters: ["from", "to"].map(|way| format!("udp{way}{}", u32::from(address))),
+        };
+        let [from, to] = &watched.counters;
+        self.core().nft(&format!(
+            "add counter inet middle {from}
+            add counter inet middle {to}
+            add rule inet middle forward ip saddr {address} meta l4proto udp counter name {from}
+            add rule inet middle forward ip daddr {address} meta l4proto udp counter name {to}"
+        ))?;
+        Ok(watched)
+    }
+
+    /// How many packets of the watched have passed so far: from the (first) home, and to it.
     ///
     /// # Errors
     /// `nft` fails.

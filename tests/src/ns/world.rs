@@ -55,11 +55,11 @@ impl World {
         Ok(Self { supernodes, link })
     }
 
-    /// The link of a network that nobody is in yet. Other labels make other networks.
+    /// The link of a network that nobody is in yet, with cards of that MTU. Other labels make other networks.
     ///
     /// # Errors
     /// The world's own link does not read.
-    pub fn network(&self, label: &str) -> Result<String> {
+    pub fn network(&self, label: &str, mtu: Mtu) -> Result<String> {
         let Link::Supernode(world) = Link::parse(&self.link, Work::REQUIRED)? else {
             bail!("the link of a world is another link: {}", self.link);
         };
@@ -68,7 +68,7 @@ impl World {
         random.copy_from_slice(&digest[..16]);
         let subnet = Subnet::new(SUBNET.0.into(), SUBNET.1)?;
         let link = NetworkLink {
-            parameters: Parameters::link(random, subnet, Mtu::DEFAULT),
+            parameters: Parameters::link(random, subnet, mtu),
             label: Label::parse(label)?,
             world,
             peers: Vec::new(),

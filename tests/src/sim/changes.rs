@@ -44,6 +44,9 @@ const AFTER: Duration = Duration::from_secs(20);
 /// The time between two pings of each node.
 const PING: Duration = Duration::from_millis(50);
 
+/// So many runs with something remarkable are shown.
+const SHOWN: usize = 10;
+
 /// So many intervals in a row in which something went straight both ways show that frames do.
 const STEADY: u32 = 4;
 
@@ -100,11 +103,8 @@ impl Change {
         matches!(self, Self::Idle | Self::ShortTimer)
     }
 
-    /// Runs the change of a seed.
-    ///
-    /// # Panics
-    /// If the two do not come to a direct path in the first place.
-    pub fn run(self, seed: u64) -> Cost {
+    /// The pair of a seed, and the home that the first of the two moves to if it does.
+    pub fn draw(self, seed: u64) -> (Pair, Home) {
         let mut random = ReproducibleRandom::new(seed, "change", 0);
         let mut easy = || -> Home {
             let name = EASY[random.below(EASY.len() as u64) as usize];
@@ -120,6 +120,15 @@ impl Change {
             supernodes: 1 + random.below(2) as usize,
             ..Pair::new(seed, homes.map(|home| home.map_router(|kind| kind.lifetime(lifetime))))
         };
+        (pair, next)
+    }
+
+    /// Runs the change of a seed.
+    ///
+    /// # Panics
+    /// If the two do not come to a direct path in the first place.
+    pub fn run(self, seed: u64) -> Cost {
+        let (pair, next) = self.draw(seed);
         let (mut lab, network, nodes, places) = pair.build();
         let next = next.build(&mut lab);
         let mut talk = Talk::new(lab, network, nodes);
@@ -134,31 +143,12 @@ impl Change {
         let router = places[0].expect("a home with a router");
         match self {
             Self::Idle | Self::ShortTimer => return silence(&mut talk, (seed % 2) as usize),
-            Self::Sleep => return sleep(&mut talk, random.chance(0.5)),
+            Self::Sleep => return sleep(&mut talk, seed % 2 == 0),
             Self::Reboot | Self::Rebind | Self::WanAddress | Self::Roam => {}
         }
         let at = talk.lab.now();
         self.happen(&mut talk, router, next);
-        let (mut direct, mut straight) = (None, 0);
-        while talk.lab.now() < at + AFTER {
-            let [a, b] = talk.nodes;
-            let passed = |talk: &Talk| [talk.lab.straight(a, b), talk.lab.straight(b, a)];
-            let before = passed(&talk);
-            talk.step();
-            // What was under way at the change still arrives, and challenges go straight as well.
-            let grown = passed(&talk)
-                .into_iter()
-                .zip(before)
-                .all(|(after, before)| after > before);
-            straight = if grown && talk.lab.now() > at + pair.round_trip {
-                straight + 1
-            } else {
-                0
-            };
-            if direct.is_none() && straight >= STEADY {
-                direct = Some(talk.lab.now() - at - STEADY * talk.interval);
-            }
-        }
+        let direct = speak_on(&mut talk, pair.round_trip);
         let end = talk.lab.now();
         talk.faults();
         Cost {
@@ -177,6 +167,29 @@ impl Change {
             Self::Sleep | Self::Idle | Self::ShortTimer => {}
         }
     }
+}
+
+/// Speaks for [`AFTER`] from now on, and tells after how long frames went straight both ways.
+fn speak_on(talk: &mut Talk, round_trip: Duration) -> Option<Duration> {
+    let at = talk.lab.now();
+    let (mut direct, mut straight) = (None, 0);
+    while talk.lab.now() < at + AFTER {
+        let [a, b] = talk.nodes;
+        let passed = |talk: &Talk| [talk.lab.straight(a, b), talk.lab.straight(b, a)];
+        let before = passed(talk);
+        talk.step();
+        // What was under way at the change still arrives, and challenges go straight as well.
+        let grown = passed(talk)
+            .into_iter()
+            .zip(before)
+            .all(|(after, before)| after > before);
+        let late = talk.lab.now() > at + round_trip;
+        straight = if grown && late { straight + 1 } else { 0 };
+        if direct.is_none() && straight >= STEADY {
+            direct = Some((talk.lab.now() - at).saturating_sub(STEADY * talk.interval));
+        }
+    }
+    direct
 }
 
 /// Nobody speaks for long; then one of the two pings once.
@@ -205,8 +218,7 @@ fn sleep(talk: &mut Talk, counted: bool) -> Cost {
     talk.lab.run(LONG - BEFORE);
     talk.lab.wake(sleeper, counted);
     let at = talk.lab.now();
-    talk.speak(AFTER);
-    let direct = talk.says_direct().then(|| talk.lab.now() - at);
+    let direct = speak_on(talk, Duration::ZERO);
     talk.faults();
     let first = |end: usize| {
         let mut answered = answered(talk, end).filter(|&sent| sent >= at);
@@ -252,6 +264,8 @@ pub struct ChangeReport {
     pub costs: Vec<Cost>,
     /// Seeds of those that never came back or that failed otherwise, with the reason.
     pub failed: Vec<(u64, String)>,
+    /// Those that stayed relayed.
+    pub relayed: Vec<u64>,
 }
 
 impl ChangeReport {
@@ -261,6 +275,7 @@ impl ChangeReport {
             change,
             costs: Vec::new(),
             failed: Vec::new(),
+            relayed: Vec::new(),
         };
         let one = |seed| panic::catch_unwind(|| change.run(seed)).map_err(|reason| first_line(reason.as_ref()));
         spread(seeds, threads, None, one, |seed, cost| match cost {
@@ -271,10 +286,12 @@ impl ChangeReport {
                 } else if change.is_lossless() && cost.lost > 0 {
                     report.failed.push((seed, "the first ping was lost".to_owned()));
                 }
+                report.relayed.extend(cost.direct.is_none().then_some(seed));
                 report.costs.push(cost);
             }
         });
         report.failed.sort();
+        report.relayed.sort_unstable();
         report
     }
 
@@ -308,7 +325,7 @@ impl fmt::Display for ChangeReport {
             .collect();
         write!(
             f,
-            "{:<11} {:>5} runs: gap median {} ms, p95 {} ms, longest {} ms (p95 may be {} ms); pings lost: median {}, most {}; {} direct again after {} ms (median), {} ms (p95); {} failed",
+            "{:<11} {:>5} runs: gap median {} ms, p95 {} ms, longest {} ms (p95 may be {} ms); pings lost: median {}, most {}; {} straight again after {} ms (median), {} ms (p95), {} ms at most; {} failed",
             format!("{:?}", self.change),
             self.costs.len(),
             of(0.5),
@@ -320,9 +337,18 @@ impl fmt::Display for ChangeReport {
             back.len(),
             quantile(&back, 0.5).unwrap_or_default(),
             quantile(&back, 0.95).unwrap_or_default(),
+            quantile(&back, 1.0).unwrap_or_default(),
             self.failed.len()
         )?;
-        for (seed, reason) in self.failed.iter().take(10) {
+        for &seed in self.relayed.iter().take(SHOWN) {
+            let (pair, next) = self.change.draw(seed);
+            write!(
+                f,
+                "\n  relayed after {} s: seed {seed}, {pair}, next {next}",
+                AFTER.as_secs()
+            )?;
+        }
+        for (seed, reason) in self.failed.iter().take(SHOWN) {
             write!(f, "\n  seed {seed}: {reason}")?;
         }
         Ok(())

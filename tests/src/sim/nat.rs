@@ -614,4 +614,51 @@ mod tests {
             port
         );
     }
+
+    #[test]
+    fn two_hosts_share_a_port_towards_different_endpoints_only() {
+        let mut nat = Nat::new(NatKind::HOME, None, OUTSIDE);
+        let mut random = ReproducibleRandom::new(1, "nat", 0);
+        let [a, b] = [2, 3].map(|host| SocketAddr::new(Ipv4Addr::new(192, 168, 0, host).into(), 9_600));
+        let mut port = |nat: &mut Nat, inside, remote| nat.outbound(NOW, inside, remote, &mut random).unwrap().port();
+        assert_eq!(port(&mut nat, a, at(1, 1)), 9_600);
+        assert_eq!(port(&mut nat, b, at(2, 1)), 9_600);
+        assert_eq!(nat.inbound(NOW, 9_600, at(1, 1)), Some(a));
+        assert_eq!(nat.inbound(NOW, 9_600, at(2, 1)), Some(b));
+        // Where the other one speaks from it already, it is another port, and that is used from then on.
+        let other = port(&mut nat, b, at(1, 1));
+        assert_ne!(other, 9_600);
+        assert_eq!(port(&mut nat, b, at(3, 1)), other);
+        assert_eq!(nat.inbound(NOW, other, at(1, 1)), Some(b));
+        // A router that lets anybody in must know whose a port is.
+        let mut nat = Nat::new(NatKind::FULL, None, OUTSIDE);
+        assert_eq!(port(&mut nat, a, at(1, 1)), 9_600);
+        assert_ne!(port(&mut nat, b, at(2, 1)), 9_600);
+    }
+
+    #[test]
+    fn a_port_by_hash_is_the_same_again_and_another_after_a_rebinding() {
+        let mut random = ReproducibleRandom::new(1, "nat", 0);
+        for kind in [NatKind::PORT_RAND, NatKind::SYM_ADDR] {
+            let mut nat = Nat::new(kind, None, OUTSIDE);
+            let mut port = |nat: &mut Nat, now| nat.outbound(now, inside(), at(1, 1), &mut random).unwrap().port();
+            let first = port(&mut nat, NOW);
+            assert_eq!(port(&mut nat, NOW + 2 * LIFETIME), first);
+            nat.reboot(NOW);
+            assert_eq!(port(&mut nat, NOW), first);
+            nat.rebind(NOW);
+            assert_ne!(port(&mut nat, NOW), first);
+        }
+    }
+
+    #[test]
+    fn who_is_let_in_unasked_is_answered_from_where_it_came() {
+        let mut random = ReproducibleRandom::new(1, "nat", 0);
+        let kind = NatKind::SYMMETRIC.filtering(Filtering::EndpointIndependent);
+        let mut nat = Nat::new(kind, None, OUTSIDE);
+        let port = nat.outbound(NOW, inside(), at(1, 1), &mut random).unwrap().port();
+        assert_eq!(nat.inbound(NOW, port, at(2, 1)), Some(inside()));
+        assert_eq!(nat.outbound(NOW, inside(), at(2, 1), &mut random).unwrap().port(), port);
+        assert_ne!(nat.outbound(NOW, inside(), at(3, 1), &mut random).unwrap().port(), port);
+    }
 }

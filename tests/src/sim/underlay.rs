@@ -246,11 +246,12 @@ impl Underlay {
         self.place(index, nat);
     }
 
-    /// A host closes a socket; if it is named again, it is another one.
+    /// A host closes a socket; if it is named again, it is another one. A supernode keeps its second port.
     pub(super) fn close(&mut self, host: usize, socket: Socket) {
         let site = &mut self.sites[host];
         if let Socket::Extra(number) = socket
-            && let (false, Some(port)) = (site.supernode, site.sockets.remove(&number))
+            && !(site.supernode && number == 0)
+            && let Some(port) = site.sockets.remove(&number)
         {
             site.ports.remove(&port);
         }

@@ -278,6 +278,7 @@ fn each_control(world: &World) -> Vec<Control> {
             number: 1000,
             ask: true,
             candidates: vec![named; 1],
+            behaviour: crate::Behaviour::default(),
         },
         Control::MembersAck {
             member_key: network.member_key,
@@ -418,6 +419,7 @@ fn an_authenticated_peer_that_names_a_victim_again_and_again_aims_ten_datagrams_
             number: 5000 + round,
             ask: true,
             candidates: candidates.collect(),
+            behaviour: crate::Behaviour::default(),
         };
         world.lab.tell(hostile, &key, message);
         world.lab.run_seconds(1);

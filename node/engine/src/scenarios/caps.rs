@@ -163,6 +163,7 @@ fn a_member_that_says_all_it_can_fills_nothing() {
                 number: 10_000 + round,
                 ask: true,
                 candidates: candidates.collect(),
+                behaviour: crate::Behaviour::default(),
             },
             Control::Addresses {
                 number: 10_000 + round,

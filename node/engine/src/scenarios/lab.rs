@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{Identity, PublicKey, Seed, Work};
+use farlan_crypto::{Identity, PublicKey, Seed, TAG, Work};
 use farlan_netconf::{Mac, Mtu, NetworkName, Parameters, Subnet, WorldId};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -17,7 +17,7 @@ use crate::{
     Outbox, Received, Role, Socket, Time, Transport,
     direct::is_private,
     peers::{Peer, PeerId},
-    wire::control::Control,
+    wire::{control::Control, datagram::DATA_HEADER},
 };
 
 /// What one datagram takes to its destination.
@@ -87,6 +87,7 @@ pub(super) struct Sent {
 pub(super) struct Straight {
     pub(super) at: Time,
     pub(super) from: Place,
+    pub(super) by: Socket,
     pub(super) to: SocketAddr,
     pub(super) ttl: Option<u8>,
     pub(super) bytes: Vec<u8>,
@@ -283,10 +284,18 @@ impl Lab {
                     bytes: bytes.to_vec(),
                 });
             }
-            if host.role == Role::Node && !supernodes.contains(&transmit.destination.endpoint) {
+            // To the second ports of supernodes, and by the own NAT back to itself, a node sends to find out how that behaves.
+            let to = transmit.destination.ip();
+            let looks = supernodes
+                .iter()
+                .any(|supernode| supernode.ip() == to && supernode.port() != 9600);
+            let mirror = to == host.address.ip() && bytes.len() == DATA_HEADER + TAG;
+            let known = supernodes.contains(&transmit.destination.endpoint);
+            if host.role == Role::Node && !known && !looks && !mirror {
                 self.straight.push(Straight {
                     at: self.now,
                     from: place,
+                    by: transmit.destination.socket,
                     to: transmit.destination.endpoint,
                     ttl: transmit.ttl,
                     bytes: bytes.to_vec(),

@@ -21,6 +21,7 @@ mod offloads;
 mod paths;
 mod reach;
 mod replays;
+mod searches;
 mod stranger;
 mod strangers;
 mod supernodes;

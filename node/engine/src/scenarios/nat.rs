@@ -57,6 +57,21 @@ impl Nat {
         }
     }
 
+    /// With other random ports.
+    pub(super) fn seeded(self, seed: u32) -> Self {
+        Self {
+            last: self.last.wrapping_add(seed.wrapping_mul(2_654_435_761)) >> 12,
+            ..self
+        }
+    }
+
+    /// It forgets everything, as one that was rebooted.
+    pub(super) fn reboot(&mut self) {
+        self.mapped.clear();
+        self.inside.clear();
+        self.spoken.clear();
+    }
+
     /// A datagram leaves from an inside port; from which outside port.
     pub(super) fn leaves(&mut self, port: u16, to: SocketAddr) -> u16 {
         let key = match self.mapping {

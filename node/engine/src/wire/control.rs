@@ -12,8 +12,11 @@
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
 //!  8 candidates   number 4 | flags 1 (1: send yours) | count 1 | count × (kind 1 (1: outside; 2: local) | endpoint 18)
+//!                 | behaviour 1 (bits 0-1: mapping; 2-3: filter; 4-5: ports)
 //!  9 path challenge  token 8
 //! 10 path response   token 8 | endpoint the challenge came from 18
+//! 12 search offer number 4 | supernode's node id 16 | technique 1 (1: birthday, 2: predicted, 3: both predicted, 4: either)
+//! 13 search step  number 4 | step 1 (0: no, 1: yes, 2: open) | port 2 | stride 2
 //! 15 twin         observed endpoint 18
 //! 11 addresses    number 4 | count 1 | count × (network 1 | address 16)
 //! 16 register     request 4 | count 1 | count × (member key 16 | address key 16 | IPv4 4 | version 8 | home 16 | index 4)
@@ -28,6 +31,8 @@
 //! 25 observed     endpoint 18
 //! 30 look         token 8 | flags 1 (1: answer from the second port)
 //! 31 seen         token 8 | observed endpoint 18 | second port 2
+//! 34 search       number 4 | node id 16
+//! 35 search granted number 4 | node id 16 | address 16
 //! 32 twin question nonce 8 | session index 4
 //! 33 twin answer  nonce 8
 //! 36 observations wanted  request 4
@@ -47,7 +52,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use farlan_crypto::NodeId;
 use farlan_netconf::{DirectoryKey, NodePrefix, Reader, WorldId};
 
-use crate::observations::Observations;
+use crate::{Behaviour, Filtering, Mapping, Ports, observations::Observations, prediction::Technique};
 
 use super::{
     datagram::{RelayIndex, SessionIndex},
@@ -140,6 +145,19 @@ pub(crate) enum Query {
     Address(DirectoryKey),
 }
 
+/// How a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The offer is not taken.
+    No,
+    /// It is.
+    Yes,
+    /// The sender's ports are open.
+    Open,
+    /// They will be, or are, those that follow this one.
+    OpenFrom { port: u16, stride: i16 },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     Ack {
@@ -168,6 +186,8 @@ pub(crate) enum Control {
         /// Whether the other end is to send its own.
         ask: bool,
         candidates: Vec<Candidate>,
+        /// How the sender's NAT behaves, as far as it says.
+        behaviour: Behaviour,
     },
     PathChallenge {
         token: u64,
@@ -220,6 +240,27 @@ pub(crate) enum Control {
     },
     Observed {
         endpoint: SocketAddr,
+    },
+    /// Let us search a way; the sender is the hard end, or one of two.
+    SearchOffer {
+        number: u32,
+        /// Who is to grant it.
+        supernode: NodeId,
+        technique: Technique,
+    },
+    SearchStep {
+        number: u32,
+        step: Step,
+    },
+    /// Tell me and this node each other's addresses.
+    SearchWanted {
+        number: u32,
+        node: NodeId,
+    },
+    SearchGranted {
+        number: u32,
+        node: NodeId,
+        address: IpAddr,
     },
     /// Where do you see me?
     Look {
@@ -318,6 +359,10 @@ impl Control {
             Self::Challenge { .. } => 23,
             Self::Answer { .. } => 24,
             Self::Observed { .. } => 25,
+            Self::SearchOffer { .. } => 12,
+            Self::SearchStep { .. } => 13,
+            Self::SearchWanted { .. } => 34,
+            Self::SearchGranted { .. } => 35,
             Self::Look { .. } => 30,
             Self::Seen { .. } => 31,
             Self::Twin { .. } => 15,
@@ -359,6 +404,7 @@ impl Control {
                 number,
                 ask,
                 candidates,
+                behaviour,
             } => {
                 put_u32(bytes, *number);
                 bytes.push(u8::from(*ask));
@@ -366,6 +412,42 @@ impl Control {
                     bytes.push(if candidate.local { LOCAL } else { OUTSIDE });
                     put_endpoint(bytes, candidate.endpoint);
                 });
+                bytes.push(behaviour_code(behaviour));
+            }
+            Self::SearchOffer {
+                number,
+                supernode,
+                technique,
+            } => {
+                put_u32(bytes, *number);
+                bytes.extend_from_slice(supernode.as_bytes());
+                bytes.push(match technique {
+                    Technique::Birthday => 1,
+                    Technique::Predicted => 2,
+                    Technique::BothPredicted => 3,
+                    Technique::Either => 4,
+                });
+            }
+            Self::SearchStep { number, step } => {
+                put_u32(bytes, *number);
+                let (code, port, stride) = match step {
+                    Step::No => (0, 0, 0),
+                    Step::Yes => (1, 0, 0),
+                    Step::Open => (2, 0, 0),
+                    Step::OpenFrom { port, stride } => (2, *port, *stride),
+                };
+                bytes.push(code);
+                put_u16(bytes, port);
+                bytes.extend_from_slice(&stride.to_be_bytes());
+            }
+            Self::SearchWanted { number, node } => {
+                put_u32(bytes, *number);
+                bytes.extend_from_slice(node.as_bytes());
+            }
+            Self::SearchGranted { number, node, address } => {
+                put_u32(bytes, *number);
+                bytes.extend_from_slice(node.as_bytes());
+                bytes.extend_from_slice(&mapped(*address).octets());
             }
             Self::PathChallenge { token } => put_u64(bytes, *token),
             Self::PathResponse { token, observed } => {
@@ -531,6 +613,41 @@ impl Control {
                         endpoint: endpoint(reader)?,
                     })
                 })?,
+                behaviour: behaviour_of(reader.u8()?),
+            },
+            12 => Self::SearchOffer {
+                number: reader.u32()?,
+                supernode: NodeId::from_bytes(reader.array()?),
+                technique: match reader.u8()? {
+                    1 => Technique::Birthday,
+                    2 => Technique::Predicted,
+                    3 => Technique::BothPredicted,
+                    4 => Technique::Either,
+                    _ => return Err(Malformed),
+                },
+            },
+            13 => Self::SearchStep {
+                number: reader.u32()?,
+                step: {
+                    let (code, port) = (reader.u8()?, reader.u16()?);
+                    let stride = i16::from_be_bytes(reader.array()?);
+                    match (code, port) {
+                        (0, _) => Step::No,
+                        (1, _) => Step::Yes,
+                        (2, 0) => Step::Open,
+                        (2, port) => Step::OpenFrom { port, stride },
+                        _ => return Err(Malformed),
+                    }
+                },
+            },
+            34 => Self::SearchWanted {
+                number: reader.u32()?,
+                node: NodeId::from_bytes(reader.array()?),
+            },
+            35 => Self::SearchGranted {
+                number: reader.u32()?,
+                node: NodeId::from_bytes(reader.array()?),
+                address: Ipv6Addr::from(reader.array::<16>()?).to_canonical(),
             },
             9 => Self::PathChallenge { token: reader.u64()? },
             10 => Self::PathResponse {
@@ -679,6 +796,51 @@ pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = Result<Option<Contr
         ended = !matches!(message, Ok(Some(_)));
         message.transpose()
     })
+}
+
+/// What peers are told of a behaviour. Of dependent mappings and of strides they have no use for more.
+pub(crate) fn behaviour_code(behaviour: &Behaviour) -> u8 {
+    let mapping = match behaviour.mapping {
+        Mapping::Unknown => 0,
+        Mapping::Independent => 1,
+        Mapping::AddressDependent => 2,
+        Mapping::PortDependent | Mapping::Dependent => 3,
+    };
+    let filtering = match behaviour.filtering {
+        Filtering::Unknown => 0,
+        Filtering::NotByPort => 1,
+        Filtering::ByPort => 2,
+    };
+    let ports = match behaviour.ports {
+        Ports::Unknown | Ports::Changed => 0,
+        Ports::Kept => 1,
+        Ports::Sequential { .. } => 2,
+        Ports::Random => 3,
+    };
+    mapping | filtering << 2 | ports << 4
+}
+
+fn behaviour_of(code: u8) -> Behaviour {
+    Behaviour {
+        mapping: match code & 3 {
+            0 => Mapping::Unknown,
+            1 => Mapping::Independent,
+            2 => Mapping::AddressDependent,
+            _ => Mapping::Dependent,
+        },
+        filtering: match code >> 2 & 3 {
+            1 => Filtering::NotByPort,
+            2 => Filtering::ByPort,
+            _ => Filtering::Unknown,
+        },
+        ports: match code >> 4 & 3 {
+            1 => Ports::Kept,
+            2 => Ports::Sequential { stride: 1 },
+            3 => Ports::Random,
+            _ => Ports::Unknown,
+        },
+        ..Behaviour::default()
+    }
 }
 
 fn put_u64(bytes: &mut Vec<u8>, value: u64) {

@@ -24,14 +24,24 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    pub(super) async fn start(identity: Identity, stored: &Stored, offloads: Offloads) -> Result<Self, Failure> {
+    /// `is_public` says whether others reach it at an address of this machine's own, without a NAT between.
+    pub(super) async fn start(
+        identity: Identity,
+        stored: &Stored,
+        offloads: Offloads,
+        is_public: bool,
+    ) -> Result<Self, Failure> {
         let config = EngineConfig {
             identity,
             work: Work::REQUIRED,
             role: Role::Supernode,
             limits: Limits::default(),
         };
-        let underlay = bind_soon(stored.port, offloads).await?;
+        let mut underlay = bind_soon(stored.port, offloads).await?;
+        // Behind a NAT nobody would get through to it.
+        if is_public && let Err(error) = underlay.bind_second(0) {
+            tracing::warn!(%error, "no second UDP port: nodes learn less of how their NATs behave");
+        }
         let (data_plane, mut events) = DataPlane::start(config, underlay)?;
         let events = tokio::spawn(async move {
             while let Some(event) = events.recv().await {

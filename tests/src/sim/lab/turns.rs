@@ -15,7 +15,7 @@ use super::{
         kernel::Card,
         model::{NetworkKey, Rules},
         random::ReproducibleRandom,
-        underlay::{NatId, Parcel},
+        underlay::{NatId, Parcel, SECOND_PORT},
     },
     Due, Entry, Host, HostId, Lab,
 };
@@ -99,6 +99,9 @@ impl Lab {
         engine.set_world(Time::ZERO, self.world, anchors);
         if this.role == Role::Node {
             engine.set_local_endpoints(Time::ZERO, self.underlay.endpoints(host));
+        }
+        if this.role == Role::Supernode {
+            engine.set_second_port(Some(SECOND_PORT));
         }
         this.engine = Some(engine);
         if this.role == Role::Supernode {

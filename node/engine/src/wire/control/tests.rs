@@ -63,6 +63,7 @@ pub(crate) fn all() -> Vec<Control> {
                     endpoint: SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 9601)),
                 },
             ],
+            behaviour: behaviour_of(0b11_1011),
         },
         Control::PathChallenge { token: 8 },
         Control::PathResponse {
@@ -119,6 +120,31 @@ pub(crate) fn all() -> Vec<Control> {
         Control::Answer { nonce: 6 },
         Control::Observed {
             endpoint: SocketAddr::from(([192, 0, 2, 1], 9600)),
+        },
+        Control::SearchOffer {
+            number: 3,
+            supernode: NodeId::from_bytes([5; 16]),
+            technique: Technique::Birthday,
+        },
+        Control::SearchStep {
+            number: 3,
+            step: Step::Yes,
+        },
+        Control::SearchStep {
+            number: 3,
+            step: Step::OpenFrom {
+                port: 20_000,
+                stride: -2,
+            },
+        },
+        Control::SearchWanted {
+            number: 3,
+            node: NodeId::from_bytes([5; 16]),
+        },
+        Control::SearchGranted {
+            number: 3,
+            node: NodeId::from_bytes([5; 16]),
+            address: IpAddr::from([192, 0, 2, 9]),
         },
         Control::Look { token: 9, flags: 1 },
         Control::Seen {
@@ -205,6 +231,14 @@ fn every_cut_is_refused_and_trailing_bytes_are_ignored() {
         }
         let longer = [body.as_slice(), b"later"].concat();
         assert_eq!(Control::decode(kind, &longer), Ok(Some(message)));
+    }
+}
+
+#[test]
+fn every_behaviour_comes_back_as_far_as_it_is_told() {
+    for code in 0..=u8::MAX {
+        let behaviour = behaviour_of(code);
+        assert_eq!(behaviour_of(behaviour_code(&behaviour)), behaviour);
     }
 }
 
