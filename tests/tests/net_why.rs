@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use farlan_netconf::Mtu;
 use farlan_tests::ns::command::wait_for;
 use farlan_tests::ns::nat::Access;
 use farlan_tests::ns::topology::OUTSIDE;
@@ -70,7 +71,7 @@ impl Pair<'_> {
     fn meet(&mut self, friends: bool, options: [&str; 2]) -> Result<()> {
         self.start(options)?;
         let network = if friends {
-            self.world.network(self.name)?
+            self.world.network(self.name, Mtu::DEFAULT)?
         } else {
             format!("why-{}", self.name)
         };
@@ -120,7 +121,9 @@ impl Pair<'_> {
 
     fn ping(&self) -> Result<()> {
         // Whether it is answered is not the question.
-        self.nodes[0].cli(&["ping", &self.ids[1], "-c", "1", "-W", "2"]).map(drop)
+        self.nodes[0]
+            .cli(&["ping", &self.ids[1], "-c", "1", "-W", "2"])
+            .map(drop)
     }
 
     /// Sends something now and then until both are direct.
@@ -139,7 +142,11 @@ impl Pair<'_> {
             self.ping()?;
             for end in [0, 1] {
                 let reply = self.why(end)?;
-                let known = |side: &Value| side["nat"]["mapping"].as_str().is_some_and(|mapping| mapping != "unknown");
+                let known = |side: &Value| {
+                    side["nat"]["mapping"]
+                        .as_str()
+                        .is_some_and(|mapping| mapping != "unknown")
+                };
                 let rounds = reply["own"]["rounds"].as_u64().unwrap_or_default();
                 if rounds < 2 || !known(&reply["own"]) || !known(&reply["theirs"]) {
                     bail!("{reply}");
@@ -160,25 +167,39 @@ impl Pair<'_> {
 
     /// Lets a daemon read its configuration again.
     fn reconfigure(&self, end: usize, text: &str) -> Result<()> {
-        fs::write(self.lab.directory().join(format!("{}.toml", self.nodes[end].name())), text)?;
+        fs::write(
+            self.lab.directory().join(format!("{}.toml", self.nodes[end].name())),
+            text,
+        )?;
         Ok(sys::hang_up(self.nodes[end].pid()?)?)
     }
 }
 
 fn check(reply: &Value, code: &str, also: &[&str]) -> Result<()> {
     ensure!(reply["code"] == code, "wanted {code}: {reply:#}");
-    ensure!(reply["also"] == Value::from(also.to_vec()), "wanted {also:?} beside {code}: {reply:#}");
+    ensure!(
+        reply["also"] == Value::from(also.to_vec()),
+        "wanted {also:?} beside {code}: {reply:#}"
+    );
     for field in ["sentence", "advice"] {
-        ensure!(reply[field].as_str().is_some_and(|text| !text.is_empty()), "no {field}: {reply:#}");
+        ensure!(
+            reply[field].as_str().is_some_and(|text| !text.is_empty()),
+            "no {field}: {reply:#}"
+        );
     }
-    ensure!(reply["evidence"].as_array().is_some_and(|lines| !lines.is_empty()), "{reply:#}");
+    ensure!(
+        reply["evidence"].as_array().is_some_and(|lines| !lines.is_empty()),
+        "{reply:#}"
+    );
     Ok(())
 }
 
 /// What the log of a node says of changes of the way to a peer.
 fn changes(node: &Node, peer: &str) -> Vec<String> {
     let log = node.log();
-    let lines = log.lines().filter(|line| line.contains("path changed") && line.contains(&peer[..10]));
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("path changed") && line.contains(&peer[..10]));
     lines.map(str::to_owned).collect()
 }
 
@@ -243,7 +264,10 @@ const TOPOLOGIES: &[Topology] = &[
             pair.ping()?;
             pair.expect(0, "hidden-address-own", &[])?;
             let reply = pair.expect(1, "hidden-address-peer", &[])?;
-            ensure!(reply["theirs"]["udp"] == "unknown" && reply["theirs"]["version"].is_null(), "{reply:#}");
+            ensure!(
+                reply["theirs"]["udp"] == "unknown" && reply["theirs"]["version"].is_null(),
+                "{reply:#}"
+            );
             pair.reconfigure(0, "")?;
             pair.until_direct()?;
             pair.expect(1, "direct", &[]).map(drop)
@@ -341,7 +365,8 @@ const TOPOLOGIES: &[Topology] = &[
                 "table ip wall {{ chain wall {{
                     type filter hook forward priority -10;
                     iifname {OUTSIDE} ip saddr {from} meta l4proto udp drop
-                }} }}"
+                }}
+                }}"
             ))?;
             pair.meet(true, [""; 2])?;
             pair.until_tried()?;
@@ -370,7 +395,10 @@ const TOPOLOGIES: &[Topology] = &[
             ensure!(reply["own"]["lost_s"].is_null(), "{reply:#}");
             pair.until_not(1, "direct")?;
             let reply = pair.why(1)?;
-            ensure!(reply["own"]["lost_s"].is_u64() || reply["theirs"]["lost_s"].is_u64(), "{reply:#}");
+            ensure!(
+                reply["own"]["lost_s"].is_u64() || reply["theirs"]["lost_s"].is_u64(),
+                "{reply:#}"
+            );
             Ok(())
         },
     },
@@ -392,7 +420,7 @@ const TOPOLOGIES: &[Topology] = &[
         judge: |pair| {
             pair.start([""; 2])?;
             for (end, node) in pair.nodes.iter().enumerate() {
-                node.cli(&["join", &pair.world.network(&format!("strange {end}"))?])?;
+                node.cli(&["join", &pair.world.network(&format!("strange {end}"), Mtu::DEFAULT)?])?;
             }
             pair.expect(0, "not-in-common-network", &[])?;
             let nobody = "a".repeat(26);
@@ -404,7 +432,7 @@ const TOPOLOGIES: &[Topology] = &[
             pair.nodes[0].cli(&["why", "nonsense"])?.expect_code(2)?;
             pair.nodes[0].cli(&["why", &pair.ids[0]])?.expect_code(1)?;
             // A network for both takes the cause away.
-            let common = pair.world.network("strange both")?;
+            let common = pair.world.network("strange both", Mtu::DEFAULT)?;
             for node in &pair.nodes {
                 node.cli(&["join", &common])?;
             }
@@ -425,7 +453,11 @@ fn netcheck(node: &Node) -> Result<Value> {
 
 fn obstacles(reply: &Value) -> Vec<&str> {
     let found = reply["obstacles"].as_array();
-    found.into_iter().flatten().filter_map(|obstacle| obstacle["code"].as_str()).collect()
+    found
+        .into_iter()
+        .flatten()
+        .filter_map(|obstacle| obstacle["code"].as_str())
+        .collect()
 }
 
 #[test]
@@ -479,7 +511,12 @@ fn each_topology_has_its_verdict_and_without_the_cause_another() {
             }
         });
         let wrong = wrong.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        ensure!(wrong.is_empty(), "{} of {} topologies: {wrong:#?}", wrong.len(), TOPOLOGIES.len());
+        ensure!(
+            wrong.is_empty(),
+            "{} of {} topologies: {wrong:#?}",
+            wrong.len(),
+            TOPOLOGIES.len()
+        );
         Ok(())
     });
 }
@@ -511,7 +548,10 @@ fn a_dead_supernode_is_named_and_the_network_check_says_what_there_is() {
             Ok((checked["nat"]["mapping"] != "unknown").then_some(checked))
         })?;
         ensure!(obstacles(&checked) == ["hard-nat"], "{checked:#}");
-        ensure!(checked["udp"] == "yes" && checked["nat"]["translated"] == "yes", "{checked:#}");
+        ensure!(
+            checked["udp"] == "yes" && checked["nat"]["translated"] == "yes",
+            "{checked:#}"
+        );
         let outside = checked["outside"].as_array().context("no endpoints")?;
         ensure!(!outside.is_empty(), "{checked:#}");
         for endpoint in outside {
@@ -519,7 +559,10 @@ fn a_dead_supernode_is_named_and_the_network_check_says_what_there_is() {
             ensure!(endpoint.starts_with(&format!("{seen}:")), "{checked:#}");
         }
         for supernode in checked["supernodes"].as_array().context("no supernodes")? {
-            ensure!(supernode["registered"] == true && supernode["mtu"] == 1500, "{checked:#}");
+            ensure!(
+                supernode["registered"] == true && supernode["mtu"] == 1500,
+                "{checked:#}"
+            );
             ensure!(supernode["rtt_ms"].is_f64() && supernode["udp"] == "yes", "{checked:#}");
         }
         let shown = pair.nodes[0].cli(&["netcheck"])?.expect_code(1)?;
