@@ -206,6 +206,7 @@ impl<'a> Lab<'a> {
         let anchor = Anchor {
             key: self.hosts[SUPERNODE].key,
             addresses: vec![self.hosts[SUPERNODE].address],
+            streams: Vec::new(),
         };
         let (now, world) = (self.now, self.world.id());
         self.hosts[place].engine.set_world(now, world, vec![anchor]);

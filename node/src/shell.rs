@@ -5,13 +5,17 @@
 
 mod cards;
 mod data_plane;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod peer_groups;
 mod poller;
 mod scheduling;
 mod segments;
+mod streams;
 mod udp;
 
 pub use cards::AttachedCard;
 pub use data_plane::{DataPlane, DataPlaneError, Request, ShellCounters, Snapshot};
 pub use peer_groups::peer_groups;
+pub use streams::StreamListener;
 pub use udp::{Underlay, UnderlayOffloads};

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv6Addr, SocketAddr},
     num::NonZeroU32,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -39,6 +40,9 @@ const CONFIG: &str = "supernode.toml";
 pub(crate) struct Config {
     /// The UDP port to listen on.
     pub(crate) port: u16,
+    /// Where streams over TCP are taken, from nodes whose UDP is blocked.
+    #[serde(default)]
+    pub(crate) tcp: Tcp,
     /// The UDP port by which nodes find out how their NATs behave; 0 for none.
     pub(crate) second_port: Option<u16>,
     /// What is logged.
@@ -51,6 +55,69 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
 }
+
+/// The addresses at which streams over TCP are taken: `"none"`, `"ADDRESS:PORT"` or a list of these. `[::]` stands for all
+/// addresses, those of IPv4 too.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OneOrMore")]
+pub(crate) struct Tcp(pub(crate) Vec<SocketAddr>);
+
+impl Tcp {
+    /// The port that firewalls let through most often.
+    pub(crate) const PORT: u16 = 443;
+
+    /// A port on all addresses.
+    pub(crate) fn port(port: u16) -> Self {
+        Self(vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)])
+    }
+
+    /// None.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self::port(Self::PORT)
+    }
+}
+
+/// A text or several.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "\"none\", an address with a port, or a list of these")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl TryFrom<OneOrMore> for Tcp {
+    type Error = String;
+
+    fn try_from(texts: OneOrMore) -> Result<Self, String> {
+        let texts = match texts {
+            OneOrMore::One(text) if text == NO_TCP => return Ok(Self::none()),
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        };
+        if texts.len() > MOST_LISTENERS {
+            return Err(format!("at most {MOST_LISTENERS} addresses are listened at"));
+        }
+        let address = |text: String| match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => Ok(address),
+            _ => Err(format!(
+                "{text:?} is no address with a port to listen at, such as \"[::]:443\" for all addresses; \"none\" is for no TCP"
+            )),
+        };
+        texts.into_iter().map(address).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// What stands for no address.
+pub(crate) const NO_TCP: &str = "none";
+
+/// Addresses at which streams are taken.
+const MOST_LISTENERS: usize = 16;
 
 /// How much a supernode does for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -192,11 +259,27 @@ impl Directory {
     }
 }
 
-/// Makes the files of a new supernode.
+/// The addresses with those for streams: where none is named, the TCP port of each host.
+pub(crate) fn with_tcp(mut addresses: Vec<Endpoint>, tcp: Option<u16>) -> Vec<Endpoint> {
+    if let Some(port) = tcp.filter(|_| !addresses.iter().any(Endpoint::is_tcp)) {
+        let hosts = addresses.clone().into_iter();
+        let all = hosts.filter_map(|endpoint| Endpoint::new(endpoint.host(), port).ok().map(Endpoint::over_tcp));
+        for endpoint in all {
+            if !addresses.contains(&endpoint) && addresses.len() < World::MAX_ENDPOINTS {
+                addresses.push(endpoint);
+            }
+        }
+    }
+    addresses
+}
+
+/// Makes the files of a new supernode; `tcp` is the port at which it takes streams. Where no address is one of TCP, each of
+/// its hosts is reached there.
 ///
 /// # Errors
 /// There is one in `path` already; the directory cannot be written; there are more addresses than a world takes.
-pub(crate) fn init(path: &Path, port: u16, addresses: Vec<Endpoint>) -> Result<Made, Failure> {
+pub(crate) fn init(path: &Path, port: u16, tcp: Option<u16>, addresses: Vec<Endpoint>) -> Result<Made, Failure> {
+    let addresses = with_tcp(addresses, tcp);
     if let Some(failure) = half_made(path) {
         return Err(failure);
     }
@@ -218,7 +301,7 @@ pub(crate) fn init(path: &Path, port: u16, addresses: Vec<Endpoint>) -> Result<M
     let identity = Identity::generate(&mut random, Work::REQUIRED);
     // The operator's key is no node and carries no work.
     let operator = Identity::generate(&mut random, Work::NONE);
-    let configuration = configuration(port, &addresses);
+    let configuration = configuration(port, tcp, &addresses);
     let supernode = Supernode {
         key: identity.public(),
         endpoints: addresses,
@@ -332,7 +415,12 @@ fn half_made(path: &Path) -> Option<Failure> {
     })
 }
 
-fn configuration(port: u16, addresses: &[Endpoint]) -> String {
+fn configuration(port: u16, tcp: Option<u16>, addresses: &[Endpoint]) -> String {
+    let tcp = match tcp {
+        None => format!("tcp = {NO_TCP:?}"),
+        Some(Tcp::PORT) => format!("#tcp = \"[::]:{}\"", Tcp::PORT),
+        Some(port) => format!("tcp = \"[::]:{port}\""),
+    };
     let listed: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     let limits = LimitsConfig::default();
     format!(
@@ -342,6 +430,11 @@ fn configuration(port: u16, addresses: &[Endpoint]) -> String {
          \n\
          # The UDP port to listen on. Takes effect at the next start.\n\
          port = {port}\n\
+         \n\
+         # Where nodes whose UDP is blocked are taken by TCP: an address with a port, a list of these, or \"none\". [::] is all\n\
+         # addresses. 443 is what most firewalls let through. If it cannot be had, the log says so and the rest works. What nodes\n\
+         # try are the tcp/ addresses in the world. Takes effect at the next start.\n\
+         {tcp}\n\
          \n\
          # A second UDP port, by which nodes find out how their NATs behave; 0 for none. Takes effect at the next start.\n\
          #second_port = {}\n\
@@ -392,7 +485,7 @@ mod tests {
         assert!(missing.message.contains("farlan-supernode init"), "{missing}");
         assert!(!path.exists(), "a mistyped directory is not made");
 
-        let made = init(&path, 9601, addresses(&["192.0.2.1:9601", "a.example:9601"])).unwrap();
+        let made = init(&path, 9601, Some(443), addresses(&["192.0.2.1:9601", "a.example:9601"])).unwrap();
         let Ok(Link::Supernode(world)) = Link::parse(&link(&path).unwrap().to_string(), Work::REQUIRED) else {
             panic!("the link is no supernode's");
         };
@@ -400,7 +493,12 @@ mod tests {
         assert_eq!(world.supernodes()[0].key.node_id(), made.node);
         assert_eq!(
             world.supernodes()[0].endpoints,
-            addresses(&["192.0.2.1:9601", "a.example:9601"])
+            addresses(&[
+                "192.0.2.1:9601",
+                "a.example:9601",
+                "tcp/192.0.2.1:443",
+                "tcp/a.example:443"
+            ])
         );
 
         let opened = Directory::open(&path).unwrap();
@@ -408,6 +506,7 @@ mod tests {
             opened.config(),
             &Config {
                 port: 9601,
+                tcp: Tcp::default(),
                 second_port: None,
                 log: LogFilter::default(),
                 offloads: Offloads::default(),
@@ -420,7 +519,7 @@ mod tests {
         assert!(second.message.contains("a supernode runs in"), "{second}");
         drop(opened);
         Directory::open(&path).unwrap();
-        let again = init(&path, 9600, addresses(&["192.0.2.1:9600"])).unwrap_err();
+        let again = init(&path, 9600, None, addresses(&["192.0.2.1:9600"])).unwrap_err();
         assert_eq!(again.kind, FailureKind::Negative);
         assert!(again.message.contains("not overwritten"), "{again}");
     }
@@ -444,7 +543,7 @@ mod tests {
     fn a_half_made_supernode_has_a_way_out() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        init(path, 9600, addresses(&["192.0.2.1:9600"])).unwrap();
+        init(path, 9600, None, addresses(&["192.0.2.1:9600"])).unwrap();
         fs::remove_file(path.join(WORLD)).unwrap();
         fs::remove_file(path.join(CONFIG)).unwrap();
         let remedy = format!(
@@ -452,14 +551,66 @@ mod tests {
             path.join(IDENTITY).display(),
             path.join(OPERATOR).display()
         );
-        let again = init(path, 9600, addresses(&["192.0.2.1:9600"])).unwrap_err();
+        let again = init(path, 9600, None, addresses(&["192.0.2.1:9600"])).unwrap_err();
         for failure in [again, Directory::open(path).unwrap_err(), link(path).unwrap_err()] {
             assert!(failure.message.contains(&remedy), "{failure}");
         }
         fs::remove_file(path.join(IDENTITY)).unwrap();
         fs::remove_file(path.join(OPERATOR)).unwrap();
-        init(path, 9600, addresses(&["192.0.2.1:9600"])).unwrap();
+        init(path, 9600, None, addresses(&["192.0.2.1:9600"])).unwrap();
         Directory::open(path).unwrap();
+    }
+
+    #[test]
+    fn each_host_takes_streams_unless_others_are_named_or_none_are() {
+        for (tcp, given, listed) in [
+            (
+                Some(443),
+                &["a.example:9600", "a.example:9601"][..],
+                &["tcp/a.example:443"][..],
+            ),
+            (Some(8443), &["[2001:db8::1]:9600"], &["tcp/[2001:db8::1]:8443"]),
+            (Some(443), &["a.example:9600", "tcp/b.example:80"], &[]),
+            (None, &["a.example:9600"], &[]),
+        ] {
+            let expected = addresses(&[given, listed].concat());
+            assert_eq!(with_tcp(addresses(given), tcp), expected);
+        }
+        let eight: Vec<String> = (1..=8).map(|last| format!("192.0.2.{last}:9600")).collect();
+        let eight: Vec<&str> = eight.iter().map(String::as_str).collect();
+        assert_eq!(with_tcp(addresses(&eight), Some(443)).len(), 8);
+    }
+
+    #[test]
+    fn where_streams_are_taken_is_an_address_several_or_none() {
+        let tcp = |text: &str| {
+            let text = format!("port = 9600\n{text}");
+            config::parse::<Config>(Path::new("supernode.toml"), &text).map(|config| config.tcp)
+        };
+        assert_eq!(tcp("").unwrap(), Tcp::port(443));
+        assert_eq!(tcp("tcp = \"none\"").unwrap(), Tcp::none());
+        assert_eq!(tcp("tcp = \"[::]:8443\"").unwrap(), Tcp::port(8443));
+        let two = tcp("tcp = [\"192.0.2.1:443\", \"[2001:db8::1]:443\"]").unwrap();
+        assert_eq!(two.0.len(), 2);
+        for (wrong, reason) in [
+            ("tcp = 443", "\"none\", an address with a port, or a list of these"),
+            ("tcp = \"443\"", "\"443\" is no address with a port"),
+            ("tcp = \"a.example:443\"", "is no address with a port"),
+            ("tcp = \"[::]:0\"", "is no address with a port"),
+        ] {
+            let failure = tcp(wrong).unwrap_err();
+            assert!(failure.message.contains(reason), "{failure}");
+            assert!(failure.message.starts_with("supernode.toml:2: "), "{failure}");
+        }
+        for (port, expected) in [
+            (None, Tcp::none()),
+            (Some(443), Tcp::port(443)),
+            (Some(8443), Tcp::port(8443)),
+        ] {
+            let written = configuration(9600, port, &[]);
+            let written = config::parse::<Config>(Path::new("supernode.toml"), &written).unwrap();
+            assert_eq!(written.tcp, expected);
+        }
     }
 
     #[test]
@@ -467,7 +618,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("supernode");
         let many: Vec<_> = (1..=9).map(|port| Endpoint::new("192.0.2.1", port).unwrap()).collect();
-        assert_eq!(init(&path, 9600, many).unwrap_err().kind, FailureKind::Usage);
+        assert_eq!(init(&path, 9600, None, many).unwrap_err().kind, FailureKind::Usage);
         assert!(!path.join(IDENTITY).exists());
     }
 
@@ -486,17 +637,17 @@ mod tests {
         );
         assert!(config("limits.registrations = 0\n").is_err());
         assert!(config("limits.unheard_of = 1\n").is_err());
-        let written = configuration(9600, &[]).replace("#limits", "limits");
+        let written = configuration(9600, Some(443), &[]).replace("#limits", "limits");
         let written = config::parse::<Config>(Path::new("supernode.toml"), &written).unwrap();
         assert_eq!(written.limits, LimitsConfig::default());
     }
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
-        let text = format!("{}prot = 1\n", configuration(9600, &[]));
+        let text = format!("{}prot = 1\n", configuration(9600, Some(443), &[]));
         let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
         assert!(
-            failure.message.starts_with("supernode.toml:27: unknown field `prot`"),
+            failure.message.starts_with("supernode.toml:32: unknown field `prot`"),
             "{failure}"
         );
     }

@@ -24,7 +24,7 @@ use farlan::{
 };
 use farlan_netconf::{Endpoint, Link, World};
 
-use directory::Directory;
+use directory::{Directory, NO_TCP};
 use serving::Status;
 
 /// An always-on anchor at which farlan nodes find each other.
@@ -100,6 +100,14 @@ enum WorldCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Say anew where this supernode is reached; where the world was made
+    Address {
+        /// HOST:PORT of UDP, and tcp/HOST:PORT for nodes whose UDP is blocked; the preferred ones first
+        #[arg(value_name = "ADDRESS", required = true)]
+        addresses: Vec<Endpoint>,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Take a supernode out; where the world was made
     Remove {
         /// The first letters of its id, ten at least
@@ -130,9 +138,25 @@ struct Init {
     /// The UDP port to listen on
     #[arg(long, default_value_t = 9600, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// Where nodes reach it, HOST:PORT, an IPv6 address in brackets; can be repeated, the preferred one first
+    /// The TCP port at which nodes are taken whose UDP is blocked, or none
+    #[arg(long, value_name = "PORT|none", default_value = "443", value_parser = tcp_port)]
+    tcp: TcpPort,
+    /// Where nodes reach it, HOST:PORT, an IPv6 address in brackets; can be repeated, the preferred one first. With tcp/ in
+    /// front it is one of TCP; without such a one, nodes try the TCP port of each host
     #[arg(long = "address", value_name = "HOST:PORT", required = true)]
     addresses: Vec<Endpoint>,
+}
+
+/// A TCP port, or none.
+#[derive(Clone, Copy, Debug)]
+struct TcpPort(Option<u16>);
+
+fn tcp_port(text: &str) -> Result<TcpPort, String> {
+    match text.parse() {
+        _ if text == NO_TCP => Ok(TcpPort(None)),
+        Ok(port @ 1..) => Ok(TcpPort(Some(port))),
+        _ => Err(format!("a port from 1 to 65535, or {NO_TCP}")),
+    }
 }
 
 fn main() -> ExitCode {
@@ -148,7 +172,12 @@ fn run(command: Command) -> Result<(), Failure> {
         privileges::close_to_others()?;
     }
     match command {
-        Command::Init(Init { place, port, addresses }) => init(&place, port, addresses),
+        Command::Init(Init {
+            place,
+            port,
+            tcp: TcpPort(tcp),
+            addresses,
+        }) => init(&place, (port, tcp), addresses),
         Command::Run { place, log } => {
             let directory = Directory::open(&place.state_dir)?;
             logs::start(log.as_ref().unwrap_or_else(|| &directory.config().log));
@@ -167,8 +196,8 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn init(place: &Place, port: u16, addresses: Vec<Endpoint>) -> Result<(), Failure> {
-    let made = directory::init(&place.state_dir, port, addresses)?;
+fn init(place: &Place, (port, tcp): (u16, Option<u16>), addresses: Vec<Endpoint>) -> Result<(), Failure> {
+    let made = directory::init(&place.state_dir, port, tcp, addresses)?;
     let shown = place.state_dir.display();
     say(format_args!(
         "made the supernode {} of world {} in {shown}\nrun it with:         farlan-supernode run --state-dir {shown}\n\
@@ -185,6 +214,7 @@ fn change_world(command: WorldCommand) -> Result<(), Failure> {
     match command {
         WorldCommand::Show { place } => show_world(&directory::world(&place.state_dir)?),
         WorldCommand::Add { link, place } => changed_world(&world::add(&place.state_dir, &link)?),
+        WorldCommand::Address { addresses, place } => changed_world(&world::readdress(&place.state_dir, addresses)?),
         WorldCommand::Remove { id, place } => changed_world(&world::remove(&place.state_dir, &id)?),
         WorldCommand::Use { link, place } => show_world(&world::serve(&place.state_dir, &link)?),
     }
@@ -234,6 +264,10 @@ async fn status(place: &Place, json: bool) -> Result<(), Failure> {
         "supernode {} is up on UDP port {}",
         status.node_id, status.port
     ))?;
+    match status.tcp.as_slice() {
+        [] => output.line("streams       none: no TCP port is open to nodes whose UDP is blocked")?,
+        open => output.line(format_args!("streams       at TCP {}", open.join(", ")))?,
+    }
     output.line(format_args!(
         "world         {} (version {})",
         status.world, status.version
@@ -270,6 +304,9 @@ mod tests {
         for line in [
             "farlan-supernode init --state-dir D --port 9600 --address 192.0.2.1:9600",
             "farlan-supernode init --state-dir D --port 9600 --address a.example:9600 --address [2001:db8::1]:9600",
+            "farlan-supernode init --state-dir D --port 9600 --tcp none --address 192.0.2.1:9600",
+            "farlan-supernode init --state-dir D --tcp 8443 --address a.example:9600 --address tcp/a.example:443",
+            "farlan-supernode world address a.example:9600 tcp/a.example:443 --state-dir D",
             "farlan-supernode run --state-dir D",
             "farlan-supernode link --state-dir D",
             "farlan-supernode config check --state-dir D",
@@ -290,6 +327,8 @@ mod tests {
             "farlan-supernode init --state-dir D --port 9600",
             "farlan-supernode init --state-dir D --port 0 --address 192.0.2.1:9600",
             "farlan-supernode init --state-dir D --address 192.0.2.1",
+            "farlan-supernode init --state-dir D --tcp 0 --address 192.0.2.1:9600",
+            "farlan-supernode world address --state-dir D",
             "farlan-supernode init --state-dir D --address 0.0.0.0:9600",
             "farlan-supernode run",
         ] {

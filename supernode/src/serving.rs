@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::SocketAddr,
     path::Path,
     pin::pin,
     time::{Duration, Instant},
@@ -16,7 +17,7 @@ use farlan::{
     failure::Failure,
     logs::{self, LogFilter},
     notify::Notifier,
-    shell::{DataPlane, Request, Underlay, UnderlayOffloads},
+    shell::{DataPlane, Request, StreamListener, Underlay, UnderlayOffloads},
     signals::{Asked, Signals},
 };
 use farlan_crypto::Work;
@@ -46,6 +47,9 @@ pub(crate) struct Status {
     pub(crate) version: u32,
     /// The UDP port.
     pub(crate) port: u16,
+    /// Where streams over TCP are taken.
+    #[serde(default)]
+    pub(crate) tcp: Vec<String>,
     /// Whole seconds since it started.
     pub(crate) uptime_s: u64,
     /// Registered nodes.
@@ -64,6 +68,7 @@ struct Serving {
     node_id: String,
     served: watch::Receiver<World>,
     port: u16,
+    tcp: Vec<String>,
     started: Instant,
     data_plane: DataPlane,
 }
@@ -83,7 +88,40 @@ pub(crate) fn underlay(directory: &Directory) -> Result<Underlay, Failure> {
     {
         tracing::warn!(port, %error, "no second UDP port: nodes learn less of how their NATs behave");
     }
-    Ok(underlay)
+    let listeners = directory
+        .config()
+        .tcp
+        .0
+        .iter()
+        .filter_map(|address| take_streams(*address));
+    Ok(listeners.fold(underlay, Underlay::with_listener))
+}
+
+/// Listens for streams. Where that cannot be, the supernode is of use all the same.
+fn take_streams(address: SocketAddr) -> Option<StreamListener> {
+    match StreamListener::bind(address) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::warn!("{}", no_streams(address, &error));
+            None
+        }
+    }
+}
+
+/// What follows from a TCP port that cannot be had, and what to do about it.
+fn no_streams(address: SocketAddr, error: &io::Error) -> String {
+    let port = address.port();
+    let reason = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("is in use; stop the program that has it (ss -ltnp 'sport = :{port}')"),
+        io::ErrorKind::PermissionDenied => "is not permitted to this user; run it as root or with the capability \
+            CAP_NET_BIND_SERVICE, as its systemd unit does"
+            .to_owned(),
+        _ => format!("cannot be opened: {error}"),
+    };
+    format!(
+        "nodes whose UDP is blocked do not reach this supernode: TCP port {port} {reason}. Or name another one in supernode.toml, \
+         tcp = \"[::]:8443\", and to the nodes: farlan-supernode world address HOST:9600 tcp/HOST:8443. Without TCP: tcp = \"none\""
+    )
 }
 
 /// Runs until SIGTERM, SIGINT or the end of the data plane. At SIGHUP it reads the configuration again; `log` of the
@@ -96,6 +134,8 @@ pub(crate) async fn run(directory: Directory, underlay: Underlay, log: Option<Lo
     let socket = directory.path().join(SOCKET);
     check_socket(&socket)?;
     let port = underlay.port().map_err(Failure::negative)?;
+    let tcp = underlay.takes_streams_at().map_err(Failure::negative)?;
+    let tcp = tcp.iter().map(ToString::to_string).collect();
     let path = directory.path().to_owned();
     let (served, current) = watch::channel(directory.world().clone());
     let mut in_force = directory.config().clone();
@@ -114,6 +154,7 @@ pub(crate) async fn run(directory: Directory, underlay: Underlay, log: Option<Lo
         node_id,
         served: current,
         port,
+        tcp,
         started: Instant::now(),
         data_plane: data_plane.clone(),
     };
@@ -158,6 +199,11 @@ fn reload(path: &Path, in_force: &mut directory::Config, log: Option<&LogFilter>
     if config.port != in_force.port {
         tracing::warn!("the port cannot change while the supernode runs; it takes effect at the next start");
     }
+    if config.tcp != in_force.tcp {
+        tracing::warn!(
+            "where streams are taken cannot change while the supernode runs; it takes effect at the next start"
+        );
+    }
     if config.offloads != in_force.offloads {
         tracing::warn!(
             "what is said of offloads cannot change while the supernode runs; it takes effect at the next start"
@@ -167,7 +213,7 @@ fn reload(path: &Path, in_force: &mut directory::Config, log: Option<&LogFilter>
     if config.limits != in_force.limits {
         tracing::warn!("the limits cannot change while the supernode runs; they take effect at the next start");
     }
-    // Port, offloads and limits stay those in use, so that a difference is named each time.
+    // Ports, offloads and limits stay those in use, so that a difference is named each time.
     in_force.log = config.log;
     tracing::info!("the configuration is reloaded");
 }
@@ -223,6 +269,7 @@ async fn status(State(serving): State<Serving>) -> Answer<Status> {
         world,
         version,
         port: serving.port,
+        tcp: serving.tcp,
         uptime_s: serving.started.elapsed().as_secs(),
         registrations: snapshot.anchor.registrations,
         subscriptions: snapshot.anchor.subscriptions,
@@ -249,6 +296,22 @@ mod tests {
         let failure = listen(first.port().unwrap()).unwrap_err();
         assert!(failure.message.contains("is in use"), "{failure}");
         assert!(!failure.message.contains("--port"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_tcp_port_that_is_taken_is_said_with_a_remedy_and_the_rest_goes_on() {
+        let first = StreamListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = first.address().unwrap();
+        let error = StreamListener::bind(address).unwrap_err();
+        let said = no_streams(address, &error);
+        assert!(said.contains("is in use") && said.contains("ss -ltnp"), "{said}");
+        assert!(take_streams(address).is_none());
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let said = no_streams(address, &denied);
+        assert!(
+            said.contains("CAP_NET_BIND_SERVICE") && said.contains("tcp = \"none\""),
+            "{said}"
+        );
     }
 
     #[tokio::test]
@@ -282,6 +345,7 @@ mod tests {
             node_id: "n".into(),
             served: served.subscribe(),
             port: 9600,
+            tcp: vec!["[::]:443".into()],
             started: Instant::now(),
             data_plane,
         };

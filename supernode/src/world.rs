@@ -10,7 +10,7 @@ use farlan::{
 };
 use farlan_crypto::{NodeId, Work, secret_file};
 use farlan_engine::Event;
-use farlan_netconf::{Link, Supernode, World};
+use farlan_netconf::{Endpoint, Link, Supernode, World};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -83,6 +83,26 @@ pub(crate) fn remove(path: &Path, prefix: &str) -> Result<Changed, Failure> {
         ));
     }
     sign(path, &world, others, 1)
+}
+
+/// Says anew where this supernode is reached, in the list of the world that the operator's key in `path` signs.
+///
+/// # Errors
+/// The key is not here; it is reached there already; there are more addresses than a world takes, or none over UDP.
+pub(crate) fn readdress(path: &Path, addresses: Vec<Endpoint>) -> Result<Changed, Failure> {
+    let (_lock, world) = directory::locked(path)?;
+    let identity = secret_file::load(&path.join(IDENTITY), Work::REQUIRED)?;
+    let mut supernodes = world.supernodes().to_vec();
+    let own = supernodes
+        .iter_mut()
+        .find(|listed| listed.key == identity.public() && listed.endpoints != addresses);
+    let Some(own) = own else {
+        return Err(Failure::negative(
+            "the world lists these addresses of this supernode already",
+        ));
+    };
+    own.endpoints = addresses;
+    sign(path, &world, supernodes, 1)
 }
 
 /// Serves the world of a link from now on. Its operator must have listed this supernode.
@@ -251,7 +271,7 @@ mod tests {
     /// A supernode in a directory of its own, and its link.
     fn made(directory: &tempfile::TempDir, name: &str, address: &str) -> (std::path::PathBuf, String) {
         let path = directory.path().join(name);
-        directory::init(&path, 9600, vec![address.parse().unwrap()]).unwrap();
+        directory::init(&path, 9600, Some(443), vec![address.parse().unwrap()]).unwrap();
         let link = directory::link(&path).unwrap().to_string();
         (path, link)
     }
@@ -290,6 +310,26 @@ mod tests {
         assert_eq!((changed.world.version(), changed.world.supernodes().len()), (3, 1));
         let id = changed.world.supernodes()[0].key.node_id().to_string();
         assert!(remove(&first, &id).unwrap_err().message.contains("needs one"));
+    }
+
+    #[test]
+    fn a_supernode_is_reached_elsewhere_once_its_operator_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, _) = made(&directory, "first", "192.0.2.1:9600");
+        let addresses = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect::<Vec<Endpoint>>()
+        };
+        let elsewhere = addresses(&["192.0.2.9:9600", "tcp/192.0.2.9:8443"]);
+        let changed = readdress(&path, elsewhere.clone()).unwrap();
+        assert_eq!((changed.world.version(), changed.count), (2, 1));
+        assert_eq!(directory::world(&path).unwrap().supernodes()[0].endpoints, elsewhere);
+        assert!(readdress(&path, elsewhere).unwrap_err().message.contains("already"));
+        let refused = readdress(&path, addresses(&["tcp/192.0.2.9:443"])).unwrap_err();
+        assert!(refused.message.contains("over UDP"), "{refused}");
+        assert_eq!(directory::world(&path).unwrap(), changed.world);
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Street {
             let anchor = Anchor {
                 key: supernode.engine.public(),
                 addresses: vec![supernode.address],
+                streams: Vec::new(),
             };
             engine.set_world(self.now, world(), vec![anchor]);
         }

@@ -403,6 +403,44 @@ const TOPOLOGIES: &[Topology] = &[
         },
     },
     Topology {
+        name: "no-udp-a",
+        kinds: Kinds::Apart([Access::of(Nat::UdpBlocked), Access::of(Nat::Symmetric)]),
+        judge: |pair| {
+            // Two causes: the peer's router would be found by a search, if UDP were let out here.
+            pair.meet(true, [""; 2])?;
+            pair.ping()?;
+            let reply = pair.expect(0, "own-udp-blocked", &[])?;
+            ensure!(reply["path"] == "relay" && reply["tcp"] == true, "{reply:#}");
+            let pong = pair.nodes[0].cli(&["ping", &pair.ids[1], "-c", "1"])?.success()?;
+            ensure!(pong.stdout.contains(" over TCP "), "{pong}");
+            pair.expect(1, "peer-udp-blocked", &[])?;
+            let checked = netcheck(&pair.nodes[0])?;
+            ensure!(checked["udp"] == "no" && checked["tcp"] == "yes", "{checked:#}");
+            ensure!(obstacles(&checked).contains(&"udp-blocked"), "{checked:#}");
+            pair.homes[0].access = Access::of(Nat::Port);
+            pair.homes[0].reboot_router()?;
+            pair.until_not(0, "own-udp-blocked")?;
+            pair.until_direct()?;
+            pair.expect(0, "direct", &[]).map(drop)
+        },
+    },
+    Topology {
+        name: "no-udp",
+        kinds: Kinds::Apart([Access::of(Nat::UdpBlocked), Access::of(Nat::UdpBlocked)]),
+        judge: |pair| {
+            pair.meet(true, [""; 2])?;
+            pair.ping()?;
+            for end in [0, 1] {
+                pair.expect(end, "both-udp-blocked", &[])?;
+            }
+            pair.homes[1].access = Access::of(Nat::Port);
+            pair.homes[1].reboot_router()?;
+            let reply = pair.until_not(0, "both-udp-blocked")?;
+            check(&reply, "own-udp-blocked", &[])?;
+            pair.expect(1, "peer-udp-blocked", &[]).map(drop)
+        },
+    },
+    Topology {
         name: "searched",
         kinds: Kinds::Apart([Access::of(Nat::Symmetric), Access::of(Nat::Port)]),
         judge: |pair| {

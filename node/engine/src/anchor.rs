@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -22,6 +21,7 @@ use crate::{
     places::Places,
     rates::{Meter, Prefix, Rate},
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
+    streams::{observed_by, probe_in},
     subscriptions::Subscriptions,
     wire::{
         control::{Control, Membership, NodeRecord, PADDING, Place, Query, messages},
@@ -356,8 +356,7 @@ impl Engine {
         let node = peer.key.node_id();
         let path = peer.path;
         let observed = match path {
-            Some(Path::Direct(leg)) => leg.endpoint,
-            Some(Path::Passed { .. }) => SocketAddr::from(([0, 0, 0, 0], 0)),
+            Some(path @ (Path::Direct(_) | Path::Passed { .. })) => observed_by(path),
             Some(Path::Relay { .. }) | None => return,
         };
         let before = match self.anchor.registrations.get_mut(&id) {
@@ -541,7 +540,9 @@ impl Engine {
         }
         if !self.is_proved(id, via) {
             // Nothing that is larger than what came.
-            if message.len() >= PADDING || planted("amplified-challenge") {
+            // A probe is answered as such.
+            let probe = probe_in(message).is_some();
+            if (message.len() >= PADDING && !probe) || planted("amplified-challenge") {
                 self.challenge_way(now, id, via.path(), out);
             }
         } else if let Some(registration) = self.anchor.registrations.get(&id)
@@ -588,7 +589,9 @@ impl Engine {
         };
         challenges.insert(id, challenge);
         let mut messages = vec![Control::Challenge { nonce }];
-        if let Path::Direct(leg) = came {
+        if let Path::Direct(leg) = came
+            && !leg.is_stream()
+        {
             messages.push(Control::Observed { endpoint: leg.endpoint });
         }
         self.send_along(now, id, (came, None), Content::Control(&messages), out);

@@ -117,8 +117,10 @@ pub enum JoinError {
 pub struct Anchor {
     /// Its key.
     pub key: PublicKey,
-    /// Where it can be reached, in order of preference.
+    /// Where it can be reached over UDP, in order of preference.
     pub addresses: Vec<SocketAddr>,
+    /// Where it takes streams, in order of preference.
+    pub streams: Vec<SocketAddr>,
 }
 
 /// Whom to ping.
@@ -232,7 +234,7 @@ pub enum Event {
         /// The supernode that relays.
         supernode: Option<NodeId>,
         /// Whether it went over TCP.
-        over_tcp: bool,
+        tcp: bool,
     },
     /// What stands between this node and a peer.
     Examined {
@@ -282,6 +284,8 @@ pub struct SupernodeStatus {
     pub world: WorldId,
     /// The endpoint in use.
     pub address: Option<SocketAddr>,
+    /// Whether the way there leads over a stream, because UDP is blocked or starved.
+    pub tcp: bool,
     /// Whether it registered this node.
     pub registered: bool,
     /// Whether it is the home: where others reach this node.
@@ -326,8 +330,8 @@ pub struct PeerStatus {
     pub address: Option<SocketAddr>,
     /// The supernode that relays.
     pub supernode: Option<NodeId>,
-    /// Whether the way begins with a TCP connection.
-    pub over_tcp: bool,
+    /// Whether the way there leads over a stream.
+    pub tcp: bool,
     /// Smoothed round trip, once measured.
     pub rtt: Option<Duration>,
     /// How long ago something sealed came from it, if ever.

@@ -244,7 +244,11 @@ pub struct Outbox {
     pub frames: Batch<FrameLabel>,
     /// What happened, in order.
     pub events: Vec<Event>,
-    /// Sockets that are of no use any more. They may be named again later, and are then opened anew.
+    /// Streams to be opened, each under its number to an address. The caller answers each by
+    /// [`Engine::stream_opened`](crate::Engine::stream_opened) or [`stream_closed`](crate::Engine::stream_closed).
+    pub opens: Vec<(u32, SocketAddr)>,
+    /// Sockets that are of no use any more, once the datagrams above are sent. They may be named again later, and are then
+    /// opened anew; but a stream is not.
     pub closed: Vec<Socket>,
 }
 
@@ -254,6 +258,7 @@ impl Outbox {
         self.datagrams.clear();
         self.frames.clear();
         self.events.clear();
+        self.opens.clear();
         self.closed.clear();
     }
 }

@@ -48,6 +48,10 @@ counters! {
     fragments_lost,
     /// Datagrams relayed for others.
     relayed,
+    /// Datagrams that came by a stream and were not for the supernode at its end to send.
+    foreign_stream,
+    /// Streams not opened because there are enough.
+    streams_refused,
     /// Datagrams not relayed: the source has no registration or another address.
     relay_unknown_source,
     /// Datagrams not relayed: the destination has no registration.

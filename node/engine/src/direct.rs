@@ -41,7 +41,7 @@ pub(crate) const OPENING_TTL: u8 = 5;
 
 /// A candidate is not tried again sooner than this, however often the peer names it: it may be somebody who has nothing to
 /// do with it.
-const AGAIN: Duration = Duration::from_secs(4);
+pub(crate) const AGAIN: Duration = Duration::from_secs(4);
 
 /// Paths kept to one peer, candidates included; a candidate that did not answer makes room.
 const MAX_PATHS: usize = 16;
@@ -134,6 +134,8 @@ struct DirectPath {
     noticed: bool,
     /// Whether the peer named it.
     told: bool,
+    /// Whether it was challenged since the opening is over.
+    opened: bool,
     /// What came from there and is not answered yet: before it is proven, no more goes there than came.
     credit: Credit,
     proven: bool,
@@ -268,6 +270,7 @@ impl Direct {
                     path.told = true;
                     path.since = now;
                     path.step = 0;
+                    path.opened = false;
                     begun = true;
                 }
                 None => {
@@ -388,13 +391,15 @@ impl Direct {
     pub(crate) fn due(&mut self, now: Time, used: Use) -> Vec<Leg> {
         let active = self.active;
         let settled = active.is_some();
+        let ends = self.opening_ends();
         let mut due = Vec::new();
         for path in &mut self.paths {
             if path.proven {
                 if path.next_probe(active, used).is_some_and(|at| at <= now) {
                     due.push(path.leg);
                 }
-            } else if path.next_step().is_some_and(|at| at <= now) {
+            } else if path.next_step(ends).is_some_and(|at| at <= now) {
+                path.opened |= ends.is_none_or(|ends| ends <= now);
                 path.step = SCHEDULE
                     .iter()
                     .position(|step| path.since + *step > now)
@@ -543,7 +548,7 @@ impl Direct {
             let next = if path.proven {
                 path.next_probe(self.active, used)
             } else {
-                path.next_step()
+                path.next_step(self.opening_ends())
             };
             let waiting = path.probes.iter().find(|probe| !probe.late);
             let missed = waiting.map(|probe| probe.sent + path.patience());
@@ -563,6 +568,7 @@ impl DirectPath {
             step: 0,
             noticed,
             told: !noticed,
+            opened: false,
             credit: Credit::default(),
             proven: false,
             failed: None,
@@ -576,10 +582,13 @@ impl DirectPath {
         }
     }
 
-    /// When the next challenge of the schedule is due. Whoever was not named gets one only for what came from there.
-    fn next_step(&self) -> Option<Time> {
+    /// When the next challenge of the schedule is due, or the one at the end of the opening. Whoever was not named gets one
+    /// only for what came from there.
+    fn next_step(&self, opening_ends: Option<Time>) -> Option<Time> {
         let step = SCHEDULE.get(self.step).filter(|_| self.told || self.credit.suffices());
-        step.map(|step| self.since + *step)
+        let step = step.map(|step| self.since + *step);
+        let first = opening_ends.filter(|ends| self.told && !self.opened && *ends > self.since);
+        [step, first].into_iter().flatten().min()
     }
 
     /// When a proven path is to be probed next.

@@ -19,12 +19,13 @@ use tracing::{debug, info};
 use alive::Unanswered;
 
 use crate::{
-    Anchor, Engine, Event, NetworkHandle, Outbox, Role, SupernodeStatus, Time,
+    Anchor, Engine, Event, Leg, NetworkHandle, Outbox, Role, Socket, SupernodeStatus, Time,
     homes::Homes,
     peers::{Peer, PeerId, Peers},
     relays::Telling,
     rendezvous,
     retry::{Retry, Schedule},
+    streams::Stream,
     supernodes::LEFT_KEPT,
     ways::Way,
     wire::{
@@ -105,6 +106,8 @@ pub(crate) struct Registration {
     address: usize,
     /// The way to it.
     pub(crate) way: Way,
+    /// The stream to it.
+    pub(crate) stream: Stream,
     /// Whether this node is registered there, or tries to be.
     pub(crate) wanted: bool,
     /// Whether it is wanted for more than records, and so has to be reached directly.
@@ -120,7 +123,7 @@ pub(crate) struct Registration {
     /// The unanswered `register` request.
     request: Option<Request>,
     /// When the next sign of life is due.
-    keepalive: Time,
+    pub(crate) keepalive: Time,
     pub(crate) unanswered: Option<Unanswered>,
     /// When a sign of life is due, because what was sent over the supernode stays unanswered.
     watched: Option<Time>,
@@ -145,6 +148,19 @@ impl Registration {
     /// The supernode's address in use; none if it is reached through another one.
     pub(crate) fn in_use(&self) -> Option<SocketAddr> {
         self.addresses.get(self.address).copied().filter(|_| !self.way.through)
+    }
+
+    /// The first UDP addresses to be tried, the one used last before all.
+    pub(crate) fn scouted(&self, most: usize) -> Vec<SocketAddr> {
+        let (before, from) = self.addresses.split_at(self.address.min(self.addresses.len()));
+        from.iter().chain(before).copied().take(most).collect()
+    }
+
+    /// Whether what comes by a leg comes from the supernode, though the way there may lead elsewhere at the moment: by its
+    /// stream, or over UDP while there is one.
+    pub(crate) fn is_also_at(&self, leg: Leg) -> bool {
+        let udp = leg.socket == Socket::Main && self.addresses.get(self.address) == Some(&leg.endpoint);
+        self.stream.is_at(leg) || (udp && self.stream.leg_in_use().is_some())
     }
 
     /// Goes on directly at one of the supernode's addresses.
@@ -183,6 +199,11 @@ impl Directory {
     /// This node's relay index at a supernode; none while not registered.
     pub(crate) fn relay_index(&self, supernode: PeerId) -> Option<RelayIndex> {
         self.registrations.get(&supernode)?.index
+    }
+
+    /// The stream to a supernode that is open and not in use.
+    pub(crate) fn spare_stream(&self, supernode: PeerId) -> Option<Leg> {
+        self.registrations.get(&supernode)?.stream.spare_leg()
     }
 
     /// The home and the second of every world, and then the other supernodes at which this node is registered.
@@ -272,10 +293,12 @@ impl Directory {
     pub(crate) fn status(&self, peers: &Peers) -> Vec<SupernodeStatus> {
         let status = |(id, registration): (&PeerId, &Registration)| {
             let peer = peers.get(*id)?;
+            let stream = registration.stream.leg_in_use().filter(|_| !registration.way.through);
             Some(SupernodeStatus {
                 node: peer.key.node_id(),
                 world: *self.worlds_of(*id).first()?,
-                address: registration.in_use(),
+                address: stream.map(|leg| leg.endpoint).or_else(|| registration.in_use()),
+                tcp: stream.is_some(),
                 registered: registration.index.is_some(),
                 home: self.worlds.values().any(|known| known.homes.home() == Some(*id)),
                 rtt: peer.rtt,
@@ -320,6 +343,7 @@ impl Engine {
                 addresses: Vec::new(),
                 address: 0,
                 way: Way::default(),
+                stream: Stream::default(),
                 wanted: false,
                 near: false,
                 records: false,
@@ -341,6 +365,9 @@ impl Engine {
             // Names that are not looked up yet: the addresses known so far stay.
             if !anchor.addresses.is_empty() || registration.addresses.is_empty() {
                 registration.addresses = anchor.addresses;
+            }
+            if !anchor.streams.is_empty() || registration.stream.addresses.is_empty() {
+                registration.stream.addresses = anchor.streams;
             }
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.supernode = true;
@@ -403,6 +430,7 @@ impl Engine {
         if !self.directory.worlds_of(id).is_empty() {
             return;
         }
+        self.end_stream(id);
         self.directory.registrations.remove(&id);
         self.traversal.forget(id);
         self.directory.dirty.remove(&id);
@@ -700,6 +728,7 @@ impl Engine {
                 supernode: peer.key.node_id(),
             });
         }
+        self.stream_silent(now, id);
         self.begin_handshake(id, false);
     }
 }

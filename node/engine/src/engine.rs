@@ -32,6 +32,7 @@ use crate::{
     reach::Reach,
     search::Searches,
     sockets::ExtraSockets,
+    streams::Streams,
     switch::HeldFrames,
     traversal::Traversal,
     twins::Twins,
@@ -81,6 +82,7 @@ pub struct Engine {
     pub(crate) max_peers: usize,
     pub(crate) early: Early,
     pub(crate) siblings: Siblings,
+    pub(crate) streams: Streams,
     pub(crate) pending_seals: Vec<PendingSeal>,
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
@@ -146,6 +148,7 @@ impl Engine {
             max_peers: config.limits.peers.max(1),
             early: Early::default(),
             siblings: Siblings::default(),
+            streams: Streams::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
@@ -240,6 +243,7 @@ impl Engine {
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
+        self.streams.tend(now);
         self.tend_detection(now, out);
         self.tend_search(now, out);
         self.work(now, out);
@@ -270,6 +274,7 @@ impl Engine {
             self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
+            self.streams.deadline(),
             self.detection.deadline(),
             self.searches.deadline(),
         ]
@@ -302,6 +307,7 @@ impl Engine {
         self.flush_registrations(now, out);
         self.flush_contests(now, out);
         self.flush_acks(now, out);
+        self.streams.flush(out);
         out.events.append(&mut self.events);
         out.closed.append(&mut self.sockets.take_closed());
         if self.peers.take_keys_ended() {
@@ -319,6 +325,7 @@ impl Engine {
         self.tend_networks(now, id, out);
         self.tend_addresses(now, id, out);
         self.tend_registration(now, id, out);
+        self.tend_stream(now, id, out);
         self.tend_anchored(now, id, out);
         self.forget_if_idle(now, id);
         self.arm(id);
@@ -328,12 +335,13 @@ impl Engine {
     pub(crate) fn arm(&mut self, id: PeerId) {
         let registration = self.directory.registration_deadline(id);
         let anchored = self.anchor.registration_deadline(id);
+        let stream = self.stream_deadline(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let forgotten = peer
             .heard
             .filter(|_| anchored.is_none() && peer.forgettable())
             .map(|heard| heard + FORGET_AFTER);
-        let deadline = [peer.deadline(), registration, anchored, forgotten]
+        let deadline = [peer.deadline(), registration, stream, anchored, forgotten]
             .into_iter()
             .flatten()
             .min();
@@ -486,7 +494,7 @@ impl Engine {
             path: path.map(Path::kind),
             address: leg.map(|leg| leg.endpoint),
             supernode: path.and_then(|path| self.supernode_on(path)),
-            over_tcp: leg.is_some_and(|leg| leg.is_stream()),
+            tcp: leg.is_some_and(|leg| leg.is_stream()),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
             networks: networks.collect(),

@@ -262,6 +262,7 @@ mod tests {
         Anchor {
             key: identity.public(),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            streams: Vec::new(),
         }
     }
 

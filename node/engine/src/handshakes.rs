@@ -312,7 +312,7 @@ impl Engine {
 
     /// Sends message 1 the way data goes. Where that is no direct path, or brought no answer, it goes to the endpoints
     /// where the peer answered before and over the relay alike, and the first answer counts.
-    fn send_initiation(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+    pub(crate) fn send_initiation(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         self.find_path(now, id);
         let Some(peer) = self.peers.get(id) else { return };
         let Some(outgoing) = &peer.outgoing else { return };
@@ -320,6 +320,11 @@ impl Engine {
         let active = peer.direct.active();
         let mut routes: Vec<Route> = Vec::new();
         if let Some(path) = peer.path.filter(|_| active.is_none() || !first) {
+            self.transmit(path, out, |bytes| outgoing.write(now, path, bytes));
+            routes.push(path.into());
+        }
+        if let Some(leg) = self.directory.spare_stream(id) {
+            let path = Path::Direct(leg);
             self.transmit(path, out, |bytes| outgoing.write(now, path, bytes));
             routes.push(path.into());
         }
@@ -539,7 +544,7 @@ impl Engine {
             _ => None,
         };
         if peer.supernode {
-            self.way_answered(id, via);
+            self.way_answered(now, id, via);
         }
         let lifetime = self.lifetime(id);
         let session = Session::new(keys, (local, remote), Side::Initiator, lifetime, self.window(), now);

@@ -99,6 +99,14 @@ impl Engine {
             self.other_version_received(now, via, &parsed, out);
             return None;
         }
+        if let Via::Direct(leg) = via
+            && self.role == Role::Node
+            && leg.is_stream()
+            && !self.may_come_by(leg, &parsed)
+        {
+            self.counters.foreign_stream += 1;
+            return None;
+        }
         match parsed {
             Datagram::Initiation { sender, .. } => self.initiation_received(now, via, sender, datagram, out),
             Datagram::Response { receiver, .. } => self.response_received(now, via, receiver, datagram),
@@ -168,9 +176,10 @@ impl Engine {
     /// The supernode of this node that is reached by `leg`.
     pub(crate) fn supernode_at(&self, leg: Leg) -> Option<PeerId> {
         self.directory.wanted().find(|id| {
-            self.peers
-                .get(*id)
-                .is_some_and(|peer| peer.path == Some(Path::Direct(leg)))
+            let peer = self.peers.get(*id);
+            let registration = self.directory.registrations.get(id);
+            peer.is_some_and(|peer| peer.path == Some(Path::Direct(leg)))
+                || registration.is_some_and(|registration| registration.is_also_at(leg))
         })
     }
 
@@ -227,10 +236,16 @@ impl Engine {
         if self.replaced_session_heard(now, id, local, via, message, out) {
             return;
         }
+        if let (Role::Supernode, Via::Direct(leg)) = (self.role, via) {
+            self.streams.heard(now, leg);
+        }
         if self.role == Role::Supernode && self.looked(now, id, via, message, out) {
             return self.arm(id);
         }
         self.heard(now, id, (local, via), message, out);
+        if self.role == Role::Supernode && self.way_probed(now, id, via, message, out) {
+            return self.arm(id);
+        }
         // A supernode does nothing for whoever may be anybody but to challenge him.
         if self.role == Role::Supernode && !self.is_proved(id, via) {
             self.challenge_answered_in(id, via, message);
@@ -568,9 +583,10 @@ impl Engine {
             Control::Observations { request, told } if node => self.observations_told(now, id, *request, told),
             Control::Homes { places } if node => self.homes_told(now, id, places, out),
             Control::Introduce { record } if node => self.introduced(id, record),
-            Control::Challenge { nonce } if node => {
-                self.send_control(now, id, None, &[Control::Answer { nonce: *nonce }], out);
-            }
+            Control::Challenge { nonce } if node => self.challenged(now, id, via, *nonce, out),
+            Control::WayAnswer { token, observed } if node => self.way_answer_told(now, id, via, (*token, *observed)),
+            // A copy of one that counted.
+            Control::Answer { .. } if !node => {}
             Control::Seen {
                 token,
                 observed,

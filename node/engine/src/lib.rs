@@ -65,6 +65,7 @@ mod search;
 mod sessions;
 mod sizes;
 mod sockets;
+mod streams;
 mod subscriptions;
 mod supernodes;
 mod surroundings;

@@ -153,7 +153,7 @@ impl Engine {
                 path: kind,
                 address: envelope.destination.endpoint,
                 supernode,
-                over_tcp: envelope.destination.is_stream(),
+                tcp: envelope.destination.is_stream(),
             });
         }
     }

@@ -56,14 +56,14 @@ pub(crate) enum Plan {
     },
 }
 
-/// What to do about this end's NAT and the other's; `rounds` is how many found nothing, `mispredicted` whether ports that
-/// were predicted were not those that were picked.
-pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, rounds: usize, mispredicted: bool) -> Plan {
+/// What to do about this end's NAT and the other's; `in_vain` is whether nothing was found for long, `mispredicted` whether
+/// ports that were predicted were not those that were picked.
+pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, in_vain: bool, mispredicted: bool) -> Plan {
     let sequential = |behaviour: &Behaviour| matches!(behaviour.ports, Ports::Sequential { .. }) && !mispredicted;
-    // A mapping of which nothing is known may be a dependent one. Whoever keeps the inside port seldom is.
+    // A mapping of which nothing is known may be a dependent one. One that keeps the inside port seldom is.
     let doubtful = |behaviour: &Behaviour| {
-        let kept = behaviour.ports == Ports::Kept && rounds < 2;
-        behaviour.mapping == Mapping::Unknown && behaviour.translated != Some(false) && !kept
+        let likely = in_vain || behaviour.ports == Ports::Changed;
+        behaviour.mapping == Mapping::Unknown && behaviour.translated != Some(false) && likely
     };
     let hard = |behaviour: &Behaviour| behaviour.mapping.is_dependent();
     let (hard_end, easy_end, own_is_hard) = match (hard(own), hard(theirs)) {
@@ -88,7 +88,7 @@ pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, rounds: usize, mispredic
         (false, false) if doubtful(theirs) => (theirs, own, false),
         (false, false) => return Plan::Open,
     };
-    if easy_end.filtering == Filtering::NotByPort && rounds < 2 {
+    if easy_end.filtering == Filtering::NotByPort && !in_vain {
         return Plan::Open;
     }
     Plan::Search {
@@ -185,25 +185,28 @@ mod tests {
 
     #[test]
     fn a_search_is_for_one_hard_end_or_two_sequential_ones() {
-        assert_eq!(plan(&EASY, &EASY, 9, false), Plan::Open);
-        assert_eq!(plan(&HARD, &EASY, 0, false), search(Technique::Birthday, true));
-        assert_eq!(plan(&EASY, &HARD, 0, false), search(Technique::Birthday, false));
-        assert_eq!(plan(&SEQUENTIAL, &EASY, 0, false), search(Technique::Predicted, true));
-        assert_eq!(plan(&SEQUENTIAL, &EASY, 0, true), search(Technique::Birthday, true));
+        assert_eq!(plan(&EASY, &EASY, true, false), Plan::Open);
+        assert_eq!(plan(&HARD, &EASY, false, false), search(Technique::Birthday, true));
+        assert_eq!(plan(&EASY, &HARD, false, false), search(Technique::Birthday, false));
         assert_eq!(
-            plan(&SEQUENTIAL, &SEQUENTIAL, 0, false),
+            plan(&SEQUENTIAL, &EASY, false, false),
+            search(Technique::Predicted, true)
+        );
+        assert_eq!(plan(&SEQUENTIAL, &EASY, false, true), search(Technique::Birthday, true));
+        assert_eq!(
+            plan(&SEQUENTIAL, &SEQUENTIAL, false, false),
             search(Technique::BothPredicted, true)
         );
         for (one, other) in [(HARD, HARD), (HARD, SEQUENTIAL), (SEQUENTIAL, HARD)] {
-            assert_eq!(plan(&one, &other, 9, false), Plan::Relay);
+            assert_eq!(plan(&one, &other, true, false), Plan::Relay);
         }
         let open = Behaviour {
             filtering: Filtering::NotByPort,
             ..EASY
         };
-        assert_eq!(plan(&HARD, &open, 0, false), Plan::Open);
+        assert_eq!(plan(&HARD, &open, false, false), Plan::Open);
         assert!(matches!(
-            plan(&HARD, &open, 2, false),
+            plan(&HARD, &open, true, false),
             Plan::Search { at_once: false, .. }
         ));
     }
@@ -216,22 +219,28 @@ mod tests {
             at_once: false,
         };
         let unknown = Behaviour::default();
-        assert_eq!(plan(&unknown, &EASY, 0, false), last(Technique::Birthday, true));
-        assert_eq!(plan(&EASY, &unknown, 0, false), last(Technique::Birthday, false));
-        assert_eq!(plan(&unknown, &unknown, 0, false), last(Technique::Either, true));
-        assert_eq!(plan(&unknown, &HARD, 0, false), last(Technique::Birthday, false));
+        assert_eq!(plan(&unknown, &EASY, false, false), Plan::Open);
+        assert_eq!(plan(&unknown, &EASY, true, false), last(Technique::Birthday, true));
+        let changed = Behaviour {
+            ports: Ports::Changed,
+            ..unknown
+        };
+        assert_eq!(plan(&changed, &EASY, false, false), last(Technique::Birthday, true));
+        assert_eq!(plan(&EASY, &changed, false, false), last(Technique::Birthday, false));
+        assert_eq!(plan(&changed, &changed, false, false), last(Technique::Either, true));
+        assert_eq!(plan(&changed, &HARD, false, false), last(Technique::Birthday, false));
         let kept = Behaviour {
             ports: Ports::Kept,
             ..unknown
         };
-        assert_eq!(plan(&kept, &EASY, 1, false), Plan::Open);
-        assert_eq!(plan(&kept, &unknown, 1, false), last(Technique::Birthday, false));
-        assert_eq!(plan(&kept, &kept, 2, false), last(Technique::Either, true));
+        assert_eq!(plan(&kept, &EASY, false, false), Plan::Open);
+        assert_eq!(plan(&kept, &changed, false, false), last(Technique::Birthday, false));
+        assert_eq!(plan(&kept, &kept, true, false), last(Technique::Either, true));
         let public = Behaviour {
             translated: Some(false),
             ..kept
         };
-        assert_eq!(plan(&public, &EASY, 9, false), Plan::Open);
+        assert_eq!(plan(&public, &EASY, true, false), Plan::Open);
     }
 
     #[test]

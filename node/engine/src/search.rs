@@ -9,17 +9,20 @@
 //! (`grants`), the other end itself names that address, and both wanted it; one search at a time, and less and less often
 //! where it finds nothing. A search disturbs nothing else: frames go over the relay meanwhile.
 
-use std::{net::IpAddr, net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use farlan_crypto::{NodeId, defects::planted};
 use tracing::debug;
 
+use self::trying::{Opening, Probing};
 use crate::{
     Engine, Leg, Outbox, Role, Socket, Time,
-    content::Content,
-    direct::{OPENING, OPENING_MAX, OPENING_TTL, is_global, is_private},
+    direct::{AGAIN, is_global, is_private},
     peers::{Path, Peer, PeerId},
-    prediction::{PREDICTED_SOCKETS, Plan, PortOrder, Technique, aim, likely, plan},
+    prediction::{Plan, Technique, plan},
     retry::{Retry, Schedule},
     sockets::Purpose,
     wire::{
@@ -28,38 +31,10 @@ use crate::{
     },
 };
 
-/// Sockets that the hard end opens for a birthday search: with them 1,160 random probes of 64,512 ports hit in 99 of 100.
-const BIRTHDAY_SOCKETS: usize = 256;
+mod trying;
 
-/// Probes of one birthday search at the most: 99.96 of 100 hit.
-pub(crate) const MOST_PROBES: u32 = 2000;
-
-/// Probes a second, sent in slices of [`SLICE`].
-const PROBE_RATE: u32 = 1000;
-
-/// How far apart slices of probes and of openings are.
-const SLICE: Duration = Duration::from_millis(10);
-
-/// Probes in one slice at the most: what a late timer left out is made up for slowly.
-const SLICE_PROBES: u32 = 20;
-
-/// Openings in one slice.
-const SLICE_OPENINGS: usize = 32;
-
-/// How often each predicted port is tried, and how far apart.
-const LIKELY_TRIES: u32 = 4;
-
-/// Openings are sent once more after this time: one may have been lost before it came to the NAT.
-const OPEN_AGAIN: Duration = Duration::from_millis(600);
-
-/// When two predicted ends send what arrives, counted from the end of the opening.
-const AIMED: [Duration; 5] = [
-    Duration::ZERO,
-    Duration::from_millis(100),
-    Duration::from_millis(300),
-    Duration::from_millis(700),
-    Duration::from_millis(1500),
-];
+#[cfg(test)]
+pub(crate) use self::trying::MOST_PROBES;
 
 /// A search that both did not want by then is over.
 const WANTED_FOR: Duration = Duration::from_secs(3);
@@ -70,8 +45,9 @@ const LAST_ANSWER: Duration = Duration::from_millis(700);
 /// A search lasts no longer than this, whatever it waits for.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Pauses after searches that found nothing; the last is repeated.
-const PAUSES: [u64; 3] = [10, 60, 600];
+/// Pauses after searches that found nothing, in seconds: one may have missed, and a second one will not. The last is
+/// repeated.
+const PAUSES: [u64; 4] = [1, 10, 60, 600];
 
 /// A wrong prediction is followed by another technique after this time.
 const OTHER_TECHNIQUE: Duration = Duration::from_secs(1);
@@ -81,6 +57,9 @@ const LATER: Duration = Duration::from_millis(400);
 
 /// Other candidates have so long before a search begins that may not be needed, and a round trip.
 const OTHERS_FIRST: Duration = Duration::from_millis(450);
+
+/// What was tried for so long is tried in vain: what is not known may be the worst.
+const IN_VAIN: Duration = Duration::from_secs(8);
 
 /// Sockets that no path uses any more are looked for this often.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -100,8 +79,9 @@ pub(crate) struct SearchHistory {
     mispredicted: bool,
     /// When to look whether a search is needed.
     consider: Option<Time>,
-    /// When its candidates came.
-    tried: Time,
+    /// When its candidates began to be tried, and since when they are.
+    tried: Option<Time>,
+    since: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -116,7 +96,8 @@ struct Search {
     asking: Retry,
     begun: Time,
     ends: Time,
-    /// Where the other end is, as the supernode says.
+    /// Where the other end is, as the supernode says; and the same once the other end has named that address, too.
+    told: Option<IpAddr>,
     granted: Option<IpAddr>,
     /// What the other end said of its ports.
     theirs: Option<Step>,
@@ -125,40 +106,11 @@ struct Search {
     picked: Option<(u16, i16)>,
     opening: Option<Opening>,
     telling: Option<Retry>,
+    told_open: bool,
     probing: Option<Probing>,
     /// What was sent so that it arrives, and by which socket, where both ends are predicted.
     aimed: Vec<(Socket, u64)>,
     aims: usize,
-}
-
-/// The ports that this end opens.
-#[derive(Debug)]
-struct Opening {
-    towards: SocketAddr,
-    sockets: Vec<Socket>,
-    /// How many were opened, twice each in the end.
-    done: usize,
-    next: Time,
-    /// When the last was opened for the first time.
-    open: Option<Time>,
-}
-
-/// The ports that this end tries.
-#[derive(Debug)]
-struct Probing {
-    address: IpAddr,
-    ports: Ports,
-    since: Time,
-    sent: u32,
-    most: u32,
-    next: Time,
-    tokens: Vec<(u16, u64)>,
-}
-
-#[derive(Debug)]
-enum Ports {
-    Any(PortOrder),
-    These(Vec<u16>),
 }
 
 impl Searches {
@@ -204,19 +156,28 @@ impl SearchHistory {
         self.failures > 0
     }
 
-    /// The other end's candidates came, and are tried; `changed` if they are others than before.
-    pub(crate) fn candidates_came(&mut self, now: Time, changed: bool) {
+    /// The other end's candidates came, and are tried: `elsewhere` if they are others than before, `changed` if anything is.
+    pub(crate) fn candidates_came(&mut self, now: Time, elsewhere: bool, changed: bool) {
         if changed {
-            *self = Self::default();
+            self.begin_anew();
         }
-        self.tried = now;
+        if elsewhere || self.tried.is_none_or(|tried| now.since(tried) >= AGAIN) {
+            self.tried = Some(now);
+        }
+        self.since.get_or_insert(now);
         self.consider = Some(now);
+    }
+
+    /// A way was found.
+    pub(crate) fn found(&mut self) {
+        *self = Self::default();
     }
 
     /// What this end is like has changed.
     pub(crate) fn begin_anew(&mut self) {
         *self = Self {
             tried: self.tried,
+            since: self.since,
             consider: self.consider,
             ..Self::default()
         };
@@ -232,37 +193,6 @@ impl SearchHistory {
             self.failures += 1;
         }
         self.consider = self.not_before;
-    }
-}
-
-impl Opening {
-    fn is_over(&self) -> bool {
-        self.done >= 2 * self.sockets.len()
-    }
-}
-
-impl Search {
-    fn aim_at(&self) -> Option<Time> {
-        let open = self.opening.as_ref()?.open?;
-        let after = AIMED
-            .get(self.aims)
-            .filter(|_| self.technique == Technique::BothPredicted)?;
-        Some(open + OPENING + *after)
-    }
-
-    /// Whether a leg is one of those that this search tries.
-    fn tries(&self, leg: Leg) -> bool {
-        match leg.socket {
-            Socket::Extra(_) => self
-                .opening
-                .as_ref()
-                .is_some_and(|opening| opening.sockets.contains(&leg.socket)),
-            _ => {
-                let probing = self.probing.as_ref().filter(|probing| probing.address == leg.ip());
-                let port = leg.endpoint.port();
-                probing.is_some_and(|probing| probing.tokens.iter().any(|(tried, _)| *tried == port))
-            }
-        }
     }
 }
 
@@ -302,7 +232,6 @@ impl Engine {
             .any(|own| own.is_ipv6() && is_global(own.ip()));
         let Some(peer) = self.peers.get_mut(id) else { return };
         let others = peer.exchange.has_other_ways(ipv6);
-        let fruitless = peer.exchange.fruitless();
         let theirs = peer.exchange.their_behaviour();
         let (common, rtt, settled) = (peer.common_supernode(), peer.rtt, peer.direct.active().is_some());
         let node = peer.key.node_id();
@@ -311,7 +240,8 @@ impl Engine {
             return;
         }
         let Some(theirs) = theirs else { return };
-        let plan = plan(&own, &theirs, fruitless, history.mispredicted);
+        let in_vain = history.since.is_some_and(|since| now.since(since) >= IN_VAIN);
+        let plan = plan(&own, &theirs, in_vain, history.mispredicted);
         let Plan::Search {
             technique,
             hard: true,
@@ -320,12 +250,14 @@ impl Engine {
         else {
             return;
         };
-        if technique.is_alike() && self.node_id > node {
-            return;
-        }
         // Whatever else there is may do as well, and costs less.
-        let first = history.tried + OTHERS_FIRST + rtt.unwrap_or_default();
-        let first = Some(first).filter(|_| others || !at_once).max(history.not_before);
+        let tried = history.tried.unwrap_or(now);
+        let first = tried + OTHERS_FIRST + rtt.unwrap_or_default();
+        let mut first = Some(first).filter(|_| others || !at_once).max(history.not_before);
+        if technique.is_alike() && self.node_id > node {
+            // The other end's turn first, as far as it sees the same.
+            first = first.max(Some(tried + IN_VAIN / 2));
+        }
         if first.is_some_and(|first| first > now) {
             history.consider = first;
         } else if let (Some(supernode), None) = (common, &self.searches.current) {
@@ -356,12 +288,14 @@ impl Engine {
             asking: Retry::due(again_within(rtt), now),
             begun: now,
             ends: now + WANTED_FOR,
+            told: None,
             granted: None,
             theirs: None,
             look: None,
             picked: None,
             opening: None,
             telling: None,
+            told_open: false,
             probing: None,
             aimed: Vec::new(),
             aims: 0,
@@ -432,8 +366,8 @@ impl Engine {
             return;
         }
         match step {
-            Step::No if search.offering && search.granted.is_none() => {
-                // It has another search under way, or sees no need: later.
+            Step::No if search.theirs.is_none() => {
+                // It has another search under way, sees no need, or cannot: later.
                 self.end_search(now);
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.exchange.searches.consider = Some(now + LATER);
@@ -457,26 +391,35 @@ impl Engine {
         (number, node, address): (u32, &NodeId, IpAddr),
         out: &mut Outbox,
     ) {
+        let Some(search) = &mut self.searches.current else {
+            return;
+        };
+        let Some(peer) = self.peers.get(search.peer) else {
+            return;
+        };
+        if (search.supernode, search.number, &peer.key.node_id()) == (from, number, node) {
+            search.told.get_or_insert(address);
+            self.tend_search(now, out);
+        }
+    }
+
+    /// Takes what the supernode said, if the other end says the same. So the supernode cannot send this end's probes to
+    /// somebody whom the peer did not name, nor the peer to where it is not.
+    fn take_grant(&mut self, now: Time) {
         let Some(search) = &self.searches.current else { return };
         let Some(peer) = self.peers.get(search.peer) else {
             return;
         };
-        let is = (search.supernode, search.number, &peer.key.node_id()) == (from, number, node);
-        if !is || search.granted.is_some() {
+        let named = |address: &IpAddr| peer.exchange.named_addresses().any(|named| named.ip() == *address);
+        let reachable = |address: &IpAddr| !is_private(*address) || self.may_be_near(peer.exchange.theirs());
+        let Some(address) = search.told.filter(|address| named(address) && reachable(address)) else {
             return;
-        }
-        // The supernode cannot send this end's probes to somebody whom the peer did not name, nor the peer to where it is not.
-        let named = peer.exchange.named_addresses().any(|named| named.ip() == address);
-        let reachable = !is_private(address) || self.may_be_near(peer.exchange.theirs());
-        if !named || !reachable {
-            return self.fail_search(now);
-        }
+        };
         if let Some(search) = &mut self.searches.current {
             search.granted = Some(address);
             search.ends = now + LONGEST;
+            self.counters.searches_begun += 1;
         }
-        self.counters.searches_begun += 1;
-        self.tend_search(now, out);
     }
 
     /// A supernode says from which port it saw this end last.
@@ -517,8 +460,12 @@ impl Engine {
             return self.end_search(now);
         }
         if search.ends <= now {
-            return self.fail_search(now);
+            return self.fail_search(now, out);
         }
+        if search.granted.is_none() {
+            self.take_grant(now);
+        }
+        let Some(search) = &self.searches.current else { return };
         if search.granted.is_none() {
             return self.ask_for_search(now, out);
         }
@@ -558,291 +505,6 @@ impl Engine {
         self.send_control(now, supernode, None, &[Control::SearchWanted { number, node }], out);
     }
 
-    /// The hard end: finds out what port is next, opens ports, and says so.
-    fn open_ports(&mut self, now: Time, out: &mut Outbox) {
-        let Some(search) = &self.searches.current else { return };
-        if search.technique.predicts() && search.picked.is_none() {
-            return self.look_for_port(now, out);
-        }
-        if search.technique == Technique::BothPredicted {
-            self.tell_open(now, out);
-        }
-        if self.begin_opening(now) {
-            self.open_on(now, out);
-        }
-        let Some(search) = &self.searches.current else { return };
-        let open = search.opening.as_ref().is_some_and(|opening| opening.open.is_some());
-        if search.technique != Technique::BothPredicted && open {
-            self.tell_open(now, out);
-        } else if search.aim_at().is_some_and(|at| at <= now) {
-            self.aim_on(now, out);
-        }
-    }
-
-    /// Asks the supernode from which port it sees a socket that is new.
-    fn look_for_port(&mut self, now: Time, out: &mut Outbox) {
-        let token = self.random_u64();
-        let Some(search) = &mut self.searches.current else {
-            return;
-        };
-        let supernode = search.supernode;
-        let Some(Path::Direct(way)) = self.peers.get(supernode).and_then(|peer| peer.path) else {
-            return;
-        };
-        let rtt = self.peers.get(supernode).and_then(|peer| peer.rtt);
-        if search.look.is_none() {
-            let Some(socket) = self.sockets.open(Purpose::Search) else {
-                return;
-            };
-            search.look = Some((socket, token, Retry::due(again_within(rtt), now)));
-        }
-        let Some((socket, token, retry)) = search.look.as_mut().filter(|(.., retry)| retry.at() <= now) else {
-            return;
-        };
-        retry.again(now);
-        let leg = Leg {
-            socket: *socket,
-            endpoint: way.endpoint,
-        };
-        let look = Control::Look {
-            token: *token,
-            flags: 0,
-        };
-        self.send_along(
-            now,
-            supernode,
-            (Path::Direct(leg), None),
-            Content::Control(&[look]),
-            out,
-        );
-    }
-
-    /// Chooses the sockets and the endpoint that they open towards, once all is known. Whether there are any.
-    fn begin_opening(&mut self, now: Time) -> bool {
-        let Some(search) = &mut self.searches.current else {
-            return false;
-        };
-        if search.opening.is_some() {
-            return true;
-        }
-        let (Some(address), Some(peer)) = (search.granted, self.peers.get(search.peer)) else {
-            return false;
-        };
-        let towards = match (search.technique, search.theirs) {
-            (Technique::BothPredicted, Some(Step::OpenFrom { port, stride })) => {
-                aim(port, stride).map(|port| SocketAddr::new(address, port))
-            }
-            (Technique::BothPredicted, _) => None,
-            _ => peer.exchange.named_addresses().find(|named| named.ip() == address),
-        };
-        let Some(towards) = towards else { return false };
-        let count = if search.technique.predicts() {
-            PREDICTED_SOCKETS
-        } else {
-            BIRTHDAY_SOCKETS
-        };
-        let sockets = (0..count).map_while(|_| self.sockets.open(Purpose::Search)).collect();
-        search.opening = Some(Opening {
-            towards,
-            sockets,
-            done: 0,
-            next: now,
-            open: None,
-        });
-        true
-    }
-
-    /// Opens some more ports. What is sent for that dies on the way, so that the other end's NAT does not see it.
-    fn open_on(&mut self, now: Time, out: &mut Outbox) {
-        let Some(search) = &mut self.searches.current else {
-            return;
-        };
-        let Some(opening) = search
-            .opening
-            .as_mut()
-            .filter(|opening| !opening.is_over() && opening.next <= now)
-        else {
-            return;
-        };
-        let count = opening.sockets.len();
-        let first = opening.done % count.max(1);
-        let some: Vec<Socket> = opening
-            .sockets
-            .iter()
-            .skip(first)
-            .take(SLICE_OPENINGS)
-            .copied()
-            .collect();
-        opening.done += some.len();
-        opening.next = now + SLICE;
-        if opening.done == count {
-            opening.open = Some(now);
-            opening.next = now + OPEN_AGAIN;
-        }
-        let (peer, towards) = (search.peer, opening.towards);
-        let ttl = Some(OPENING_TTL).filter(|_| !planted("search-early-full-ttl"));
-        for socket in some {
-            let token = self.random_u64();
-            let leg = Leg {
-                socket,
-                endpoint: towards,
-            };
-            self.probe(now, peer, (leg, ttl), token, out);
-        }
-    }
-
-    /// Tells the other end that the ports are open, or which will be, until something comes from it.
-    fn tell_open(&mut self, now: Time, out: &mut Outbox) {
-        let Some(search) = &mut self.searches.current else {
-            return;
-        };
-        let Some(peer) = self.peers.get(search.peer) else {
-            return;
-        };
-        // What it answers to probes must arrive.
-        let predicted = search.technique == Technique::BothPredicted;
-        let opening_ends = peer.direct.opening_ends().filter(|_| !predicted);
-        let both =
-            predicted && search.theirs.is_some() && search.telling.as_ref().is_some_and(|retry| retry.sent() > 2);
-        if both {
-            search.telling = None;
-            return;
-        }
-        let rtt = peer.rtt;
-        let retry = search.telling.get_or_insert_with(|| {
-            let at = opening_ends.map_or(now, |ends| ends.max(now));
-            Retry::due(again_within(rtt), at)
-        });
-        if retry.at() > now {
-            return;
-        }
-        retry.again(now);
-        let (id, number) = (search.peer, search.number);
-        let step = match search.picked {
-            Some((port, stride)) => Step::OpenFrom { port, stride },
-            None => Step::Open,
-        };
-        self.send_control(now, id, None, &[Control::SearchStep { number, step }], out);
-        self.end_in_time(now);
-    }
-
-    /// Sets when this search is over at the latest, now that the other end can begin.
-    fn end_in_time(&mut self, now: Time) {
-        let Some(search) = &mut self.searches.current else {
-            return;
-        };
-        let rtt = self
-            .peers
-            .get(search.peer)
-            .and_then(|peer| peer.rtt)
-            .unwrap_or(OPENING_MAX);
-        let probes = Duration::from_secs(1) * MOST_PROBES / PROBE_RATE;
-        let rest = match search.technique {
-            Technique::Birthday | Technique::Either => probes,
-            Technique::Predicted => OPENING_MAX,
-            Technique::BothPredicted => Duration::from_secs(2),
-        };
-        let latest = search.begun + WANTED_FOR + LONGEST;
-        search.ends = (now + rest + LAST_ANSWER + 2 * rtt).min(latest);
-    }
-
-    /// Both ends are predicted, and both have opened: what is sent now arrives, if both have picked what was expected.
-    fn aim_on(&mut self, now: Time, out: &mut Outbox) {
-        let Some(search) = &mut self.searches.current else {
-            return;
-        };
-        let Some(opening) = &search.opening else { return };
-        search.aims += 1;
-        let (peer, towards, sockets) = (search.peer, opening.towards, opening.sockets.clone());
-        for socket in sockets {
-            let token = self.random_u64();
-            if let Some(search) = &mut self.searches.current {
-                search.aimed.push((socket, token));
-            }
-            let leg = Leg {
-                socket,
-                endpoint: towards,
-            };
-            self.counters.search_probes += 1;
-            self.probe(now, peer, (leg, None), token, out);
-        }
-    }
-
-    /// The easy end: tries ports, once the other end's are open.
-    fn probe_ports(&mut self, now: Time, out: &mut Outbox) {
-        let random = self.random_u64();
-        let Some(search) = &mut self.searches.current else {
-            return;
-        };
-        let (Some(address), Some(theirs), Some(peer)) = (search.granted, search.theirs, self.peers.get(search.peer))
-        else {
-            return;
-        };
-        if search.probing.is_none() {
-            let ports = match theirs {
-                Step::OpenFrom { port, stride } => Ports::These(likely(port, stride)),
-                _ => Ports::Any(PortOrder::new(random)),
-            };
-            let most = match &ports {
-                Ports::Any(_) => MOST_PROBES,
-                Ports::These(ports) => LIKELY_TRIES * u32::try_from(ports.len()).unwrap_or_default(),
-            };
-            // Everything of this end arrives only from then on.
-            let since = peer.direct.opening_ends().map_or(now, |ends| ends.max(now));
-            search.probing = Some(Probing {
-                address,
-                ports,
-                since,
-                sent: 0,
-                most,
-                next: since,
-                tokens: Vec::with_capacity(usize::try_from(most).unwrap_or_default()),
-            });
-            self.end_in_time(now);
-        }
-        self.probe_on(now, out);
-    }
-
-    fn probe_on(&mut self, now: Time, out: &mut Outbox) {
-        let Some(search) = &mut self.searches.current else {
-            return;
-        };
-        let Some(probing) = search.probing.as_mut().filter(|probing| probing.next <= now) else {
-            return;
-        };
-        let elapsed = u32::try_from((now + SLICE).since(probing.since).as_millis()).unwrap_or(u32::MAX);
-        let due = (elapsed.saturating_mul(PROBE_RATE) / 1000).min(probing.most);
-        let count = due.saturating_sub(probing.sent).min(SLICE_PROBES);
-        let (peer, address) = (search.peer, probing.address);
-        let ports: Vec<u16> = (probing.sent..probing.sent + count)
-            .filter_map(|position| match &probing.ports {
-                Ports::Any(order) => Some(order.port(position)),
-                Ports::These(ports) => ports.get(usize::try_from(position).ok()? % ports.len().max(1)).copied(),
-            })
-            .collect();
-        probing.sent += count;
-        probing.next = now + SLICE;
-        for port in ports {
-            let token = self.random_u64();
-            if let Some(probing) = self
-                .searches
-                .current
-                .as_mut()
-                .and_then(|search| search.probing.as_mut())
-            {
-                probing.tokens.push((port, token));
-            }
-            self.counters.search_probes += 1;
-            let leg = Leg::from(SocketAddr::new(address, port));
-            self.probe(now, peer, (leg, None), token, out);
-        }
-    }
-
-    fn probe(&mut self, now: Time, id: PeerId, (leg, ttl): (Leg, Option<u8>), token: u64, out: &mut Outbox) {
-        let content = Content::Control(&[Control::PathChallenge { token }]);
-        self.send_along(now, id, (Path::Direct(leg), ttl), content, out);
-    }
-
     /// Whether a response answers a probe of the search that went to where it comes from.
     pub(crate) fn is_probe_answered(&self, id: PeerId, leg: Leg, token: u64) -> bool {
         let Some(search) = self.searches.current.as_ref().filter(|search| search.peer == id) else {
@@ -875,9 +537,14 @@ impl Engine {
         })
     }
 
-    fn fail_search(&mut self, now: Time) {
+    fn fail_search(&mut self, now: Time, out: &mut Outbox) {
         let Some(search) = &self.searches.current else { return };
         let (id, technique) = (search.peer, search.technique);
+        if search.probing.is_none() && !search.hard {
+            // The other end need not wait for what will not come.
+            let (number, step) = (search.number, Step::No);
+            self.send_control(now, id, None, &[Control::SearchStep { number, step }], out);
+        }
         debug!(peer = %self.name(id), ?technique, "the search found nothing");
         if let Some(peer) = self.peers.get_mut(id) {
             peer.exchange.searches.failed(now, technique);
@@ -902,7 +569,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(search.peer)
             && peer.direct.active().is_some()
         {
-            peer.exchange.searches.begin_anew();
+            peer.exchange.searches.found();
         }
     }
 

@@ -20,6 +20,9 @@ pub(crate) const LEFT_KEPT: Duration = Duration::from_secs(60);
 /// A supernode that is measured has so long to answer.
 const MEASURED_FOR: Duration = Duration::from_secs(5);
 
+/// The round trip over a stream counts for so much more.
+const STREAM_DETOUR: Duration = Duration::from_millis(100);
+
 /// The pauses between handshakes towards a supernode without which a world has no home: one that comes back is found
 /// within 3 s.
 const NEEDED: Schedule = Schedule {
@@ -101,7 +104,7 @@ impl Engine {
             let candidate = |id: PeerId| Candidate {
                 id,
                 registered: self.directory.is_registered_directly(id),
-                rtt: self.peers.get(id).and_then(|peer| peer.rtt),
+                rtt: self.rtt_of(id),
             };
             let candidates: Vec<_> = known.list.iter().map(|(_, id)| candidate(*id)).collect();
             let Some(known) = self.directory.worlds.get_mut(&world) else {
@@ -127,6 +130,14 @@ impl Engine {
             self.guest_registered(now, id, out);
         }
         self.tell_homes_everywhere(now, out);
+    }
+
+    /// The round trip by which a supernode is chosen: over a stream it counts for more, since what is lost on the way holds up
+    /// what comes behind.
+    fn rtt_of(&self, id: PeerId) -> Option<Duration> {
+        let rtt = self.peers.get(id)?.rtt?;
+        let stream = self.directory.registrations.get(&id)?.stream.leg_in_use();
+        Some(rtt + stream.map_or(Duration::ZERO, |_| STREAM_DETOUR))
     }
 
     fn home_changed(&mut self, now: Time, before: Option<PeerId>, home: Option<PeerId>, out: &mut Outbox) {
@@ -221,6 +232,7 @@ impl Engine {
         debug!(supernode = %self.name(id), "not needed any more");
         self.send_bye(now, id, out);
         self.drop_outgoing(id);
+        self.end_stream(id);
         if let Some(registration) = self.directory.registrations.get_mut(&id) {
             registration.forget();
         }

@@ -148,11 +148,6 @@ impl Exchange {
         self.their_number.map(|_| self.their_behaviour)
     }
 
-    /// How many rounds found nothing.
-    pub(crate) fn fruitless(&self) -> usize {
-        self.rounds.saturating_sub(1)
-    }
-
     /// What the other end told.
     pub(crate) fn theirs(&self) -> &[Candidate] {
         &self.theirs
@@ -314,6 +309,11 @@ impl Engine {
             let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
             self.detection.want(now, elsewhere);
         }
+    }
+
+    /// A supernode does not see this node any more, since nothing gets through to it over UDP.
+    pub(crate) fn seen_nowhere(&mut self, supernode: PeerId) {
+        self.traversal.changed |= self.traversal.observed.remove(&supernode).is_some();
     }
 
     /// A frame or ping went to a peer or came from it: a direct path is worth having.
@@ -513,11 +513,13 @@ impl Engine {
         exchange.their_number = Some((local, number));
         let usable = candidates.iter().filter(|candidate| is_usable(candidate.endpoint));
         let theirs = capped(usable.copied());
-        let changed = exchange.theirs != theirs || exchange.their_behaviour != *behaviour;
+        let elsewhere = exchange.theirs != theirs;
+        let changed = elsewhere || exchange.their_behaviour != *behaviour;
         exchange.theirs = theirs;
         exchange.their_behaviour = *behaviour;
-        exchange.searches.candidates_came(now, changed);
+        exchange.searches.candidates_came(now, elsewhere, changed);
         self.try_candidates(now, id);
+        self.tend_search(now, out);
         // What both know now may make them neighbours, which is worth another message.
         let current = self.own_candidates(id);
         let Some(peer) = self.peers.get(id) else { return };
@@ -753,6 +755,9 @@ impl Engine {
             let anchors: Vec<PeerId> = self.directory.anchors().collect();
             for id in anchors {
                 self.prove_registration(now, id, out);
+                if let Some(registration) = self.directory.registrations.get_mut(&id) {
+                    registration.stream.try_udp_now(now);
+                }
             }
             for id in self.peers.ids() {
                 if let Some(peer) = self.peers.get_mut(id) {

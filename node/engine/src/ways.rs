@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    Engine, Outbox, Time,
+    Engine, Leg, Outbox, Time,
     handshakes::Via,
     peers::{Path, PeerId},
     wire::datagram::{RelayIndex, RelayTarget, SupernodeTag},
@@ -52,7 +52,9 @@ impl Engine {
         let path = if registration.way.through {
             self.way_through(id)
         } else {
-            registration.in_use().map(|address| Path::Direct(address.into()))
+            let stream = registration.stream.leg_in_use();
+            let leg = stream.or_else(|| registration.in_use().map(Leg::from));
+            leg.map(Path::Direct)
         };
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = path;
@@ -111,14 +113,15 @@ impl Engine {
     }
 
     /// Message 2 of a supernode came: that way works, whichever message 1 it answers.
-    pub(crate) fn way_answered(&mut self, id: PeerId, via: Via) {
+    pub(crate) fn way_answered(&mut self, now: Time, id: PeerId, via: Via) {
         let through = Some(via.path()) == self.way_through(id);
-        let Some(registration) = self.directory.registrations.get_mut(&id) else {
-            return;
-        };
         match via {
-            Via::Direct(leg) => registration.use_address(leg.endpoint),
-            _ => registration.way.through |= through,
+            Via::Direct(leg) => self.leg_proved(now, id, leg),
+            _ => {
+                if let Some(registration) = self.directory.registrations.get_mut(&id) {
+                    registration.way.through |= through;
+                }
+            }
         }
         self.point(id);
     }

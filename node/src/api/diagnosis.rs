@@ -41,7 +41,7 @@ pub struct WhyReply {
     /// The id of the supernode that relays.
     pub supernode: Option<String>,
     /// Whether the way begins with a TCP connection.
-    pub over_tcp: bool,
+    pub tcp: bool,
     /// What this end has found out.
     pub own: Option<Observed>,
     /// What the other end has; nothing where it does not tell.

@@ -98,12 +98,16 @@ pub struct Supernode {
     pub node_id: String,
     /// The world it serves.
     pub world: String,
-    /// The underlay endpoint in use; before there is one, `HOST:PORT` as its operator wrote it.
+    /// The underlay endpoint in use, with `tcp/` in front where it is one of TCP; before there is one, `HOST:PORT` as its
+    /// operator wrote it.
     pub address: Option<String>,
     /// Whether it registered this node.
     pub registered: bool,
     /// Whether it is the one at which others reach this node.
     pub home: bool,
+    /// Whether the way to it leads over TCP, because UDP is blocked or loses too much.
+    #[serde(default)]
+    pub tcp: bool,
     /// Round trip in milliseconds, once measured.
     pub rtt_ms: Option<f64>,
     /// The version of the protocol that it says it speaks, where that is another than this node's.
@@ -157,9 +161,9 @@ pub struct Peer {
     /// The id of the supernode that relays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supernode: Option<String>,
-    /// Whether the way begins with a TCP connection.
+    /// Whether that is one of TCP: the way to the supernode leads over it, because UDP is blocked or loses too much.
     #[serde(default)]
-    pub over_tcp: bool,
+    pub tcp: bool,
     /// Round trip in milliseconds, once measured.
     pub rtt_ms: Option<f64>,
     /// Seconds since something authentic came from it, if ever.
@@ -371,7 +375,7 @@ pub struct PingReply {
     pub supernode: Option<String>,
     /// Whether the answer came over TCP.
     #[serde(default)]
-    pub over_tcp: bool,
+    pub tcp: bool,
     /// The round trip in milliseconds.
     pub rtt_ms: f64,
 }
@@ -415,6 +419,7 @@ mod tests {
     #[test]
     fn the_fields_that_tools_rely_on_keep_their_names() {
         let supernode = Supernode {
+            tcp: false,
             node_id: "s".into(),
             world: "w".into(),
             address: Some("192.0.2.1:9600".into()),
@@ -425,7 +430,7 @@ mod tests {
         };
         let expected = json!({
             "node_id": "s", "world": "w", "address": "192.0.2.1:9600", "registered": true, "home": true,
-            "rtt_ms": 1.235,
+            "tcp": false, "rtt_ms": 1.235,
         });
         assert_eq!(serde_json::to_value(&supernode).unwrap(), expected);
 
@@ -460,11 +465,11 @@ mod tests {
         );
 
         let peer = Peer {
+            tcp: false,
             node_id: "p".into(),
             path: Some("relay".into()),
             address: Some("192.0.2.1:9600".parse().unwrap()),
             supernode: None,
-            over_tcp: false,
             rtt_ms: None,
             heard_s: None,
             ipv4: None,

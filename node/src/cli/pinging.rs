@@ -96,18 +96,18 @@ fn answer(pong: &PingReply) -> String {
         path,
         address,
         supernode,
-        over_tcp,
+        tcp,
         rtt_ms,
         ..
     } = pong;
-    let tcp = if *over_tcp { " over TCP" } else { "" };
+    let over = if *tcp { " over TCP" } else { "" };
     match (path.as_str(), supernode) {
-        ("direct", _) => format!("pong from {node_id} direct at {address}{tcp} in {rtt_ms:.1} ms"),
+        ("direct", _) => format!("pong from {node_id} direct at {address}{over} in {rtt_ms:.1} ms"),
         (path, Some(supernode)) => {
             let supernode = show::short(supernode);
-            format!("pong from {node_id} via {path} {address} (supernode {supernode}){tcp} in {rtt_ms:.1} ms")
+            format!("pong from {node_id} via {path} {address} (supernode {supernode}){over} in {rtt_ms:.1} ms")
         }
-        (path, None) => format!("pong from {node_id} via {path} {address}{tcp} in {rtt_ms:.1} ms"),
+        (path, None) => format!("pong from {node_id} via {path} {address}{over} in {rtt_ms:.1} ms"),
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
             path: "relay".into(),
             address: "192.0.2.1:9600".parse().unwrap(),
             supernode: Some("abcdefghijklmnop".into()),
-            over_tcp: false,
+            tcp: false,
             rtt_ms: 12.34,
         }
     }
@@ -186,10 +186,10 @@ mod tests {
         let mut pong = pong();
         let text = "pong from abc via relay 192.0.2.1:9600 (supernode abcdefghij) in 12.3 ms";
         assert_eq!(answer(&pong), text);
-        pong.over_tcp = true;
+        pong.tcp = true;
         let text = "pong from abc via relay 192.0.2.1:9600 (supernode abcdefghij) over TCP in 12.3 ms";
         assert_eq!(answer(&pong), text);
-        pong.over_tcp = false;
+        pong.tcp = false;
         pong.path = "direct".into();
         assert_eq!(answer(&pong), "pong from abc direct at 192.0.2.1:9600 in 12.3 ms");
     }

@@ -138,7 +138,10 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
             let networks: Vec<_> = peer.networks.iter().map(|network| network.name.as_str()).collect();
             [
                 short(&peer.node_id),
-                peer.path.as_ref().map_or_else(nothing, |path| way(path, peer.over_tcp)),
+                match &peer.path {
+                    Some(path) if peer.tcp => format!("{path}, tcp"),
+                    path => path.clone().unwrap_or_else(nothing),
+                },
                 peer.address.map_or_else(nothing, |address| address.to_string()),
                 rtt(peer.rtt_ms),
                 peer.ipv4.map_or_else(nothing, |address| address.to_string()),
@@ -148,15 +151,6 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
         })
         .collect();
     output.table(["PEER", "PATH", "ADDRESS", "RTT", "IPV4", "IPV6", "NETWORKS"], &rows)
-}
-
-/// How data goes, in a word or two.
-fn way(path: &str, over_tcp: bool) -> String {
-    if over_tcp {
-        format!("{path}, TCP")
-    } else {
-        path.to_owned()
-    }
 }
 
 pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<(), Failure> {

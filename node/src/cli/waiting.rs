@@ -174,6 +174,7 @@ mod tests {
 
     fn status(registered: bool) -> Status {
         let supernode = |world: &str, registered| Supernode {
+            tcp: false,
             node_id: "abcdefghijklmnop".into(),
             world: world.into(),
             address: Some("192.0.2.1:9600".into()),

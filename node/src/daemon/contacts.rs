@@ -198,7 +198,7 @@ mod tests {
         let key = key();
         let peer = PeerStatus {
             supernode: None,
-            over_tcp: false,
+            tcp: false,
             node: key.node_id(),
             key,
             path: None,

@@ -168,7 +168,7 @@ fn reply(examination: &Examination, verdict: Verdict) -> WhyReply {
         supernode: peer
             .and_then(|peer| peer.supernode)
             .map(|supernode| supernode.to_string()),
-        over_tcp: peer.is_some_and(|peer| peer.over_tcp),
+        tcp: peer.is_some_and(|peer| peer.tcp),
         own: peer.map(|_| Observed::from(&examination.own)),
         theirs: match &examination.theirs {
             Theirs::Told(told) => Some(told.into()),

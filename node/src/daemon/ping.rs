@@ -24,7 +24,7 @@ pub(super) fn pong(event: Event) -> Option<(u64, PingReply)> {
         path,
         address,
         supernode,
-        over_tcp,
+        tcp,
     } = event
     else {
         return None;
@@ -35,7 +35,7 @@ pub(super) fn pong(event: Event) -> Option<(u64, PingReply)> {
         path: path.to_string(),
         address,
         supernode: supernode.map(|supernode| supernode.to_string()),
-        over_tcp,
+        tcp,
         rtt_ms: milliseconds(rtt),
     };
     Some((token, reply))
@@ -153,7 +153,7 @@ mod tests {
             path: PathKind::Relay,
             address,
             supernode: Some(node),
-            over_tcp: false,
+            tcp: false,
         };
         let (token, reply) = pong(event).unwrap();
         pings.end(token, Ok(reply));

@@ -3,18 +3,25 @@
 use std::{net::SocketAddr, time::Duration};
 
 use farlan_engine::Anchor;
-use farlan_netconf::{Endpoint, World};
+use farlan_netconf::{Endpoint, Supernode, World};
 use tokio::task::JoinHandle;
 
 use crate::shell::{DataPlane, DataPlaneError, Request};
 
 /// The supernodes of `world` with those of their addresses that are written as numbers.
 fn literal(world: &World) -> Vec<Anchor> {
-    let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
+    let anchor = |supernode: &Supernode| Anchor {
         key: supernode.key,
-        addresses: supernode.endpoints.iter().filter_map(Endpoint::address).collect(),
+        addresses: written(supernode, false),
+        streams: written(supernode, true),
     };
     world.supernodes().iter().map(anchor).collect()
+}
+
+/// The addresses of a supernode that are written as numbers: those for streams, or the others.
+fn written(supernode: &Supernode, tcp: bool) -> Vec<SocketAddr> {
+    let endpoints = supernode.endpoints.iter().filter(|endpoint| endpoint.is_tcp() == tcp);
+    endpoints.filter_map(Endpoint::address).collect()
 }
 
 /// The supernodes of `world` with all their addresses, names looked up; and whether every name was found.
@@ -22,16 +29,23 @@ pub(super) async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
     let mut anchors = Vec::new();
     let mut complete = true;
     for supernode in world.supernodes() {
-        let mut addresses = Vec::new();
+        let (mut addresses, mut streams) = (Vec::new(), Vec::new());
         for endpoint in &supernode.endpoints {
             let found = look_up(endpoint).await;
             complete &= !found.is_empty();
-            addresses.extend(found);
+            let kind = if endpoint.is_tcp() {
+                &mut streams
+            } else {
+                &mut addresses
+            };
+            kind.extend(found);
         }
         addresses.dedup();
+        streams.dedup();
         anchors.push(Anchor {
             key: supernode.key,
             addresses,
+            streams,
         });
     }
     (anchors, complete)
@@ -112,15 +126,18 @@ async fn keep_resolved(data_plane: DataPlane, world: World) {
 
 /// While a name cannot be looked up, a supernode keeps the addresses it had.
 fn keep_known(anchors: &mut [Anchor], told: &[Anchor]) {
-    for (anchor, before) in anchors.iter_mut().zip(told) {
+    let keep = |known: &mut Vec<SocketAddr>, before: &[SocketAddr]| {
         let missing: Vec<_> = before
-            .addresses
             .iter()
             .copied()
-            .filter(|address| !anchor.addresses.contains(address))
+            .filter(|address| !known.contains(address))
             .collect();
-        anchor.addresses.extend(missing);
-        anchor.addresses.truncate(MOST_KEPT);
+        known.extend(missing);
+        known.truncate(MOST_KEPT);
+    };
+    for (anchor, before) in anchors.iter_mut().zip(told) {
+        keep(&mut anchor.addresses, &before.addresses);
+        keep(&mut anchor.streams, &before.streams);
     }
 }
 
@@ -142,7 +159,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use farlan_crypto::{Identity, Work, random::SystemRandom};
-    use farlan_netconf::Supernode;
 
     use super::*;
 
@@ -163,9 +179,15 @@ mod tests {
 
     #[tokio::test]
     async fn numbers_need_no_looking_up_and_unknown_names_are_told() {
-        let world = world(&["192.0.2.1:9600", "name.invalid:9600", "[2001:db8::1]:9601"]);
+        let world = world(&[
+            "192.0.2.1:9600",
+            "name.invalid:9600",
+            "[2001:db8::1]:9601",
+            "tcp/192.0.2.1:443",
+            "tcp/name.invalid:443",
+        ]);
         let literal = literal(&world);
-        assert_eq!(literal[0].addresses.len(), 2);
+        assert_eq!((literal[0].addresses.len(), literal[0].streams.len()), (2, 1));
         let (anchors, complete) = resolve(&world).await;
         assert!(!complete);
         assert_eq!(anchors, literal);
@@ -180,6 +202,7 @@ mod tests {
                 .iter()
                 .map(|port| SocketAddr::new([192, 0, 2, 1].into(), *port))
                 .collect(),
+            streams: Vec::new(),
         };
         let mut now = [anchor(&[])];
         keep_known(&mut now, &[anchor(&[1, 2])]);

@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use farlan_engine::{PathKind, PeerStatus};
+use farlan_netconf::Endpoint;
 
 use super::{Book, Daemon, networks::Joined};
 use crate::{
@@ -105,15 +106,19 @@ impl Daemon {
                     .supernodes
                     .iter()
                     .find(|status| status.node == node && status.world == world.id());
-                let address = status
-                    .and_then(|status| status.address)
-                    .map(|address| address.to_string());
+                let tcp = status.is_some_and(|status| status.tcp);
+                let address = status.and_then(|status| status.address);
+                let address = address.map(|address| match Endpoint::try_from(address) {
+                    Ok(endpoint) if tcp => endpoint.over_tcp().to_string(),
+                    _ => address.to_string(),
+                });
                 supernodes.push(Supernode {
                     node_id: node.to_string(),
                     world: world.id().to_string(),
                     address: address.or_else(|| listed.endpoints.first().map(ToString::to_string)),
                     registered: status.is_some_and(|status| status.registered),
                     home: status.is_some_and(|status| status.home),
+                    tcp,
                     // Of one that does not answer the last time says nothing.
                     rtt_ms: status
                         .filter(|status| status.registered)
@@ -146,7 +151,7 @@ fn peer(book: &Book, status: &PeerStatus) -> Peer {
         path: status.path.as_ref().map(PathKind::to_string),
         address: status.address,
         supernode: status.supernode.map(|supernode| supernode.to_string()),
-        over_tcp: status.over_tcp,
+        tcp: status.tcp,
         rtt_ms: status.rtt.map(milliseconds),
         heard_s: status.heard.map(|heard| (heard.as_secs_f64() * 10.0).round() / 10.0),
         ipv4: networks.iter().find_map(|network| network.ipv4),

@@ -218,6 +218,7 @@ impl Known {
             let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
                 key: supernode.key,
                 addresses: own.addresses.clone(),
+                streams: Vec::new(),
             };
             let (world, anchors) = (own.world, self.world.supernodes().iter().map(anchor).collect());
             return data_plane.send(Request::SetWorld { world, anchors }).await;

@@ -71,7 +71,7 @@ fn peer() -> PeerStatus {
         path: Some(PathKind::Relay),
         address: Some("192.0.2.1:9600".parse().unwrap()),
         supernode: None,
-        over_tcp: false,
+        tcp: false,
         rtt: None,
         heard: None,
         networks: Vec::new(),

@@ -322,9 +322,9 @@ impl Case<'_> {
                 "the peer hides its address from members of open networks, so it is reached over supernodes only".into()
             }
             Code::OwnUdpBlocked => {
-                "this machine's network blocks UDP, so everything goes to a supernode over TCP".into()
+                "this machine's network blocks UDP or loses nearly all of it, so everything goes to a supernode over TCP".into()
             }
-            Code::PeerUdpBlocked => "the peer's network blocks UDP, so it reaches a supernode over TCP only".into(),
+            Code::PeerUdpBlocked => "the peer's network blocks UDP or loses nearly all of it, so it reaches a supernode over TCP only".into(),
             Code::BothUdpBlocked => "UDP is blocked in both networks, so both reach a supernode over TCP only".into(),
             Code::TooManyStrangersOwn => {
                 "this node has met very many strangers in the last minute, and tells no more of them where it is".into()

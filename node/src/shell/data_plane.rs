@@ -26,6 +26,7 @@ use farlan_crypto::{
 use farlan_engine::{
     Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
     NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Surroundings, Target, Time,
+    Transmit,
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
@@ -38,6 +39,7 @@ use super::{
     cards::{AttachedCard, CUT_PER_READ, Cards, FRAMES_PER_READ},
     poller::{Poller, Ready, Waker},
     scheduling::ask_for_short_turns,
+    streams::{Source, Streams},
     udp::{AttachedUnderlay, Underlay},
 };
 
@@ -221,6 +223,16 @@ shell_counters! {
     underlay_refused,
     /// Datagrams not sent because no further socket could be opened.
     underlay_no_socket,
+    /// Streams accepted.
+    streams_accepted,
+    /// Streams not accepted because there are enough, in all or of one /24 or /56.
+    streams_over_limit,
+    /// Streams ended because what came was no stream of datagrams, or nothing at all.
+    streams_malformed,
+    /// Streams ended because the other end took nothing.
+    streams_stalled,
+    /// Datagrams not sent because too much waited in their stream.
+    stream_full,
     /// Frames that a card did not take: it is down, or they are no frames.
     card_refused,
     /// Frames for a network whose card does not exist (yet).
@@ -264,6 +276,8 @@ impl DataPlane {
     pub fn start(config: Config, underlay: Underlay) -> Result<(Self, mpsc::Receiver<Event>), DataPlaneError> {
         let random = SystemRandom::from_os()?;
         let (poller, waker) = Poller::new()?;
+        let mut underlay = underlay;
+        let streams = Streams::new(underlay.take_listeners(), &poller)?;
         let second = underlay.second_port();
         let underlay = underlay.attach()?;
         poller.add(&underlay, UNDERLAY)?;
@@ -274,7 +288,7 @@ impl DataPlane {
             ask_for_short_turns();
             let mut engine = Engine::new(config, Box::new(random));
             engine.set_second_port(second);
-            Loop::new(engine, poller, underlay, requests, events).run();
+            Loop::new(engine, poller, (underlay, streams), requests, events).run();
         })?;
         Ok((data_plane, received))
     }
@@ -322,6 +336,7 @@ struct Loop {
     engine: Engine,
     poller: Poller,
     underlay: AttachedUnderlay,
+    streams: Streams,
     cards: Cards,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Sender<Event>,
@@ -329,6 +344,8 @@ struct Loop {
     ready: Sources,
     /// Datagrams received in this turn.
     datagrams: Batch<Received>,
+    /// Datagrams received by streams.
+    streamed: Batch<Received>,
     /// Frames read from one card.
     frames: Batch<FrameLabel>,
     outbox: Outbox,
@@ -346,6 +363,8 @@ struct Sources {
     requests: bool,
     /// The readable cards, and whether each reports an error.
     cards: Vec<(NetworkHandle, bool)>,
+    /// The streams and listeners that are ready, and whether to be written to.
+    streams: Vec<(Source, bool)>,
     /// Cards of which more may be expected than one frame.
     busy: Vec<NetworkHandle>,
 }
@@ -354,7 +373,7 @@ impl Loop {
     fn new(
         engine: Engine,
         poller: Poller,
-        underlay: AttachedUnderlay,
+        (underlay, streams): (AttachedUnderlay, Streams),
         requests: mpsc::Receiver<Request>,
         events: mpsc::Sender<Event>,
     ) -> Self {
@@ -362,7 +381,9 @@ impl Loop {
             engine,
             poller,
             datagrams: underlay.batch(RECEIVES_PER_TURN),
+            streamed: Batch::default(),
             underlay,
+            streams,
             cards: Cards::default(),
             requests,
             events,
@@ -397,6 +418,7 @@ impl Loop {
     /// Steps 2 to 4. When the thread is to end, returns who wants to be told, if anybody.
     fn turn(&mut self) -> Option<Option<oneshot::Sender<()>>> {
         self.receive_datagrams();
+        self.receive_by_streams();
         self.read_cards();
         self.take_requests()
     }
@@ -406,11 +428,13 @@ impl Loop {
         let until = if self.ready.requests {
             Some(now)
         } else {
-            self.engine.next_timeout()
+            let timers = self.engine.next_timeout().into_iter();
+            timers.chain(self.streams.deadline()).min()
         };
         self.ready.underlay = false;
         self.ready.extras.clear();
         self.ready.cards.clear();
+        self.ready.streams.clear();
         self.watch_opened();
         for ready in self.poller.wait(now, until)? {
             match *ready {
@@ -419,6 +443,13 @@ impl Loop {
                 Ready::Readable(extra @ FIRST_EXTRA..=LAST_EXTRA) | Ready::Broken(extra @ FIRST_EXTRA..=LAST_EXTRA) => {
                     self.ready.extras.extend(u16::try_from(extra - FIRST_EXTRA));
                 }
+                Ready::Readable(number) | Ready::Broken(number) | Ready::Writable(number)
+                    if let Some(source) = Source::of(number) =>
+                {
+                    let writable = matches!(ready, Ready::Writable(_));
+                    self.ready.streams.push((source, writable));
+                }
+                Ready::Writable(_) => {}
                 Ready::Readable(card) => self
                     .ready
                     .cards
@@ -468,13 +499,61 @@ impl Loop {
         if !self.datagrams.is_empty() {
             self.engine
                 .handle_datagrams(self.now(), &mut self.datagrams, &mut self.outbox);
-            let onward = self
-                .datagrams
-                .onward()
-                .map(|(transmit, datagram)| (*transmit, datagram));
-            self.underlay.send_all(onward, &mut self.counters);
+            let onward = self.datagrams.onward();
+            let onward = onward.map(|(transmit, datagram)| (*transmit, datagram));
+            send_all(onward, (&mut self.underlay, &mut self.streams), &mut self.counters);
             self.flush();
             self.datagrams.clear();
+        }
+    }
+
+    /// Step 2 for streams: the same, and those that are new, stand now or have ended.
+    fn receive_by_streams(&mut self) {
+        if self.ready.streams.is_empty() {
+            return;
+        }
+        let mut ready = std::mem::take(&mut self.ready.streams);
+        let now = self.now();
+        for (source, writable) in ready.drain(..) {
+            match source {
+                Source::Listener(position) => {
+                    self.streams.accept(now, position, &self.poller, &mut self.counters);
+                }
+                Source::Stream(number) if writable => self.streams.writable(now, number, &self.poller),
+                Source::Stream(number) => self.streams.receive(number, &mut self.streamed, &mut self.counters),
+            }
+            if self.streamed.bytes() >= BYTES_PER_TURN {
+                self.take_streamed();
+            }
+        }
+        self.ready.streams = ready;
+        self.take_streamed();
+    }
+
+    fn take_streamed(&mut self) {
+        self.tell_of_streams();
+        if self.streamed.is_empty() {
+            return;
+        }
+        self.engine
+            .handle_datagrams(self.now(), &mut self.streamed, &mut self.outbox);
+        let onward = self.streamed.onward();
+        let onward = onward.map(|(transmit, datagram)| (*transmit, datagram));
+        send_all(onward, (&mut self.underlay, &mut self.streams), &mut self.counters);
+        self.flush();
+        self.streamed.clear();
+    }
+
+    /// Tells the engine which streams stand and which have ended.
+    fn tell_of_streams(&mut self) {
+        let now = self.now();
+        for (number, stands) in self.streams.take_news() {
+            if stands {
+                self.engine.stream_opened(now, number);
+            } else {
+                self.engine.stream_closed(now, number);
+            }
+            self.requested = true;
         }
     }
 
@@ -546,6 +625,8 @@ impl Loop {
 
     /// Step 5, if it is time: timers, retries, queued public-key work.
     fn chores(&mut self, now: Time) {
+        self.streams.tend(now, &self.poller, &mut self.counters);
+        self.tell_of_streams();
         if self.requested || self.engine.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.requested = false;
             self.engine.handle_timeout(now, &mut self.outbox);
@@ -557,10 +638,12 @@ impl Loop {
     /// Datagrams to the underlay, frames to the cards, events to whoever listens.
     fn flush(&mut self) {
         let datagrams = self.outbox.datagrams.iter();
-        self.underlay.send_all(
-            datagrams.map(|(transmit, datagram)| (*transmit, datagram)),
-            &mut self.counters,
-        );
+        let datagrams = datagrams.map(|(transmit, datagram)| (*transmit, datagram));
+        send_all(datagrams, (&mut self.underlay, &mut self.streams), &mut self.counters);
+        self.streams.flush(self.now(), &self.poller);
+        for (number, address) in self.outbox.opens.drain(..) {
+            self.streams.open(number, address, &self.poller);
+        }
         self.cards.write_all(&self.outbox.frames, &mut self.counters);
         for event in self.outbox.events.drain(..) {
             if self.events.try_send(event).is_err() {
@@ -568,7 +651,10 @@ impl Loop {
             }
         }
         for socket in self.outbox.closed.drain(..) {
-            self.underlay.close(socket);
+            match socket {
+                Socket::Stream(number) => self.streams.close(number),
+                Socket::Main | Socket::Extra(_) => self.underlay.close(socket),
+            }
         }
         self.outbox.clear();
     }
@@ -646,6 +732,7 @@ impl Loop {
             counters: self.engine.counters(),
             shell: ShellCounters {
                 underlay_overrun: self.underlay.overrun().into(),
+                stream_full: self.streams.full(),
                 ..self.counters
             },
         }
@@ -673,6 +760,22 @@ impl Loop {
     fn now(&self) -> Time {
         Time::ZERO + self.origin.elapsed()
     }
+}
+
+/// Hands datagrams over to the socket or stream by which each leaves.
+fn send_all<'a>(
+    datagrams: impl Iterator<Item = (Transmit, &'a [u8])>,
+    (underlay, streams): (&mut AttachedUnderlay, &mut Streams),
+    counters: &mut ShellCounters,
+) {
+    let underlaid = datagrams.filter(|(transmit, datagram)| match transmit.destination.socket {
+        Socket::Stream(number) => {
+            streams.send(number, datagram);
+            false
+        }
+        Socket::Main | Socket::Extra(_) => true,
+    });
+    underlay.send_all(underlaid, counters);
 }
 
 /// The underlay's number in the poller; a card's is that of its network.

@@ -42,8 +42,31 @@ pub(super) enum Ready {
     Woken,
     /// The descriptor of this number can be read, or reading it tells an error.
     Readable(u64),
+    /// The descriptor of this number takes more, where that is waited for.
+    Writable(u64),
     /// The descriptor of this number reports an error or its end, for ever; reading may say more.
     Broken(u64),
+}
+
+/// What a descriptor is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interest {
+    /// Nothing but its end.
+    Nothing,
+    /// That it can be read.
+    Read,
+    /// That, and that it takes more.
+    ReadAndWrite,
+}
+
+impl Interest {
+    fn flags(self) -> epoll::EventFlags {
+        match self {
+            Self::Nothing => epoll::EventFlags::empty(),
+            Self::Read => epoll::EventFlags::IN,
+            Self::ReadAndWrite => epoll::EventFlags::IN | epoll::EventFlags::OUT,
+        }
+    }
 }
 
 impl Poller {
@@ -77,9 +100,26 @@ impl Poller {
     /// # Errors
     /// Those of the system: it is no descriptor that can be waited for, or is waited for already.
     pub(super) fn add(&self, descriptor: impl AsFd, number: u64) -> io::Result<()> {
+        self.watch(descriptor, number, Interest::Read)
+    }
+
+    /// Waits for `descriptor` as said, under `number`, until it is closed.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub(super) fn watch(&self, descriptor: impl AsFd, number: u64, interest: Interest) -> io::Result<()> {
         debug_assert!(number < TIMER);
         let data = epoll::EventData::new_u64(number);
-        Ok(epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN)?)
+        Ok(epoll::add(&self.epoll, descriptor, data, interest.flags())?)
+    }
+
+    /// Waits for `descriptor`, which is waited for already, otherwise.
+    ///
+    /// # Errors
+    /// Those of the system: it is not waited for.
+    pub(super) fn change(&self, descriptor: impl AsFd, number: u64, interest: Interest) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(number);
+        Ok(epoll::modify(&self.epoll, descriptor, data, interest.flags())?)
     }
 
     /// Waits until there is something to do or the time is `until` (none: for ever), and returns what. It may return
@@ -107,18 +147,22 @@ impl Poller {
         self.ready.clear();
         for event in events {
             let (number, flags) = (event.data.u64(), event.flags);
-            self.ready.push(if number == WAKE {
+            if number == WAKE {
                 // What was written is of no interest, and there is something: it is readable.
                 let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-                Ready::Woken
+                self.ready.push(Ready::Woken);
             } else if number == TIMER {
                 self.alarm = None;
-                continue;
             } else if flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP) {
-                Ready::Broken(number)
+                self.ready.push(Ready::Broken(number));
             } else {
-                Ready::Readable(number)
-            });
+                if flags.contains(epoll::EventFlags::IN) {
+                    self.ready.push(Ready::Readable(number));
+                }
+                if flags.contains(epoll::EventFlags::OUT) {
+                    self.ready.push(Ready::Writable(number));
+                }
+            }
         }
         Ok(&self.ready)
     }

@@ -24,6 +24,7 @@ use self::extra::Extras;
 use super::{
     data_plane::ShellCounters,
     segments::{Group, Refusals},
+    streams::StreamListener,
 };
 
 mod extra;
@@ -37,6 +38,8 @@ pub struct Underlay {
     second: Option<UdpSocket>,
     family: Family,
     offloads: UnderlayOffloads,
+    /// Where streams are taken, too.
+    listeners: Vec<StreamListener>,
 }
 
 /// Which of the kernel's offloads the underlay uses, where the kernel has them.
@@ -86,6 +89,7 @@ impl Underlay {
             second: None,
             family,
             offloads: UnderlayOffloads::default(),
+            listeners: Vec::new(),
         })
     }
 
@@ -109,6 +113,26 @@ impl Underlay {
     #[must_use]
     pub fn with_offloads(self, offloads: UnderlayOffloads) -> Self {
         Self { offloads, ..self }
+    }
+
+    /// With streams taken at a listener as well.
+    #[must_use]
+    pub fn with_listener(mut self, listener: StreamListener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Where streams are taken.
+    ///
+    /// # Errors
+    /// Those of `getsockname`.
+    pub fn takes_streams_at(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(StreamListener::address).collect()
+    }
+
+    /// The listeners, for the data plane to have.
+    pub(super) fn take_listeners(&mut self) -> Vec<StreamListener> {
+        std::mem::take(&mut self.listeners)
     }
 
     /// The port it is bound to.
@@ -391,7 +415,7 @@ impl Family {
 }
 
 /// The address as the engine knows it: IPv4 is IPv4, however the socket shows it.
-fn to_plain(address: SocketAddr) -> SocketAddr {
+pub(super) fn to_plain(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
             Some(v4) => SocketAddr::new(v4.into(), v6.port()),
@@ -529,7 +553,7 @@ fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: lib
 }
 
 /// Whether the error means that this machine has no IPv6.
-fn no_ipv6(error: &io::Error) -> bool {
+pub(super) fn no_ipv6(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT)

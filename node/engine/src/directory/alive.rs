@@ -29,12 +29,12 @@ const URGENT_MISSED: u32 = 5;
 pub(crate) struct Unanswered {
     /// When the last one was sent.
     pub(super) sent: Time,
-    pub(super) count: u32,
+    pub(crate) count: u32,
     /// When the next one follows, and how many are sent.
     pub(super) pause: Duration,
     pub(super) limit: u32,
     /// Whether something else has shown meanwhile that the supernode lives.
-    pub(super) alive: bool,
+    pub(crate) alive: bool,
 }
 
 impl Engine {
@@ -126,6 +126,13 @@ impl Engine {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
+        if let Via::Direct(leg) = via
+            && leg.is_stream() != registration.stream.is_in_use()
+            && !registration.way.through
+        {
+            // It says nothing of the way that data takes.
+            return;
+        }
         self.directory.changed |= registration.way.heard(matches!(via, Via::Direct(_)));
         registration.watched = None;
         if let Some(unanswered) = registration.unanswered.take()

@@ -100,6 +100,7 @@ impl World {
         let anchor = Anchor {
             key: self.lab.key(target),
             addresses: vec![self.lab.hosts[target].address],
+            streams: Vec::new(),
         };
         let now = self.lab.now;
         self.lab.hosts[stranger]

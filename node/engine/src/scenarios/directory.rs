@@ -148,6 +148,7 @@ fn ten_unanswered_requests_to_register_make_a_handshake_that_finds_the_next_addr
     let anchor = Anchor {
         key: lab.key(supernode),
         addresses: vec![lab.hosts[supernode].address, lab.hosts[elsewhere].address],
+        streams: Vec::new(),
     };
     let mut stands = false;
     let mut requests = 0;

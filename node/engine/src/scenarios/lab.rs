@@ -59,6 +59,8 @@ pub(super) struct Host {
 /// A datagram under way.
 pub(super) struct Passing {
     arrives: Time,
+    /// The connection it is under way in, if it is none of UDP.
+    stream: Option<usize>,
     pub(super) from: SocketAddr,
     pub(super) to: SocketAddr,
     pub(super) ttl: Option<u8>,
@@ -110,9 +112,24 @@ pub(super) struct Lab {
     pub(super) log: Option<Vec<Sent>>,
     /// The limits of engines that are made from now on.
     pub(super) limits: Limits,
+    /// Whether supernodes take streams.
+    pub(super) tcp: bool,
+    /// The connections that were made or are being made.
+    streams: Vec<Connection>,
     /// What one datagram takes.
     pub(super) delay: Duration,
     engines_made: u64,
+}
+
+/// A stream from a node to a supernode.
+struct Connection {
+    ends: [Place; 2],
+    /// Its number at each end.
+    numbers: [u32; 2],
+    addresses: [SocketAddr; 2],
+    /// When each end learns that it stands; none once it has.
+    stands: [Option<Time>; 2],
+    closed: bool,
 }
 
 impl Host {
@@ -164,6 +181,8 @@ impl Lab {
             one_by_one: false,
             log: None,
             limits: Limits::default(),
+            tcp: false,
+            streams: Vec::new(),
             delay: DELAY,
             engines_made: 0,
         }
@@ -217,6 +236,7 @@ impl Lab {
 
     /// The host begins anew: the same identity and address, nothing else.
     pub(super) fn restart(&mut self, place: Place) {
+        self.end_streams(place);
         let (role, seed) = (self.hosts[place].role, self.hosts[place].seed);
         self.hosts[place].engine = self.engine(role, seed);
     }
@@ -229,6 +249,11 @@ impl Lab {
         let anchor = |supernode: &Place| Anchor {
             key: self.key(*supernode),
             addresses: vec![self.hosts[*supernode].address],
+            streams: self
+                .tcp
+                .then_some(tcp(self.hosts[*supernode].address))
+                .into_iter()
+                .collect(),
         };
         let anchors = supernodes.iter().map(anchor).collect();
         let now = self.now;
@@ -274,8 +299,28 @@ impl Lab {
     pub(super) fn take(&mut self, place: Place, out: &mut Outbox) {
         let supernodes = self.hosts.iter().filter(|host| host.role == Role::Supernode);
         let supernodes: Vec<SocketAddr> = supernodes.map(|host| host.address).collect();
+        let opens: Vec<_> = out.opens.drain(..).collect();
+        for (number, address) in opens {
+            self.connect(place, number, address);
+        }
         let host = &mut self.hosts[place];
         for (transmit, bytes) in out.datagrams.iter() {
+            if let Socket::Stream(number) = transmit.destination.socket {
+                let mut streams = self.streams.iter();
+                let stream = streams.position(|stream| !stream.closed && stream.is_at(place, number));
+                if let Some(stream) = stream {
+                    let [from, to] = self.streams[stream].seen_from(place);
+                    self.passing.push_back(Passing {
+                        arrives: self.now + DELAY,
+                        stream: Some(stream),
+                        from,
+                        to,
+                        ttl: None,
+                        bytes: bytes.to_vec(),
+                    });
+                }
+                continue;
+            }
             if let Some(log) = &mut self.log {
                 log.push(Sent {
                     from: place,
@@ -306,6 +351,7 @@ impl Lab {
             }
             self.passing.push_back(Passing {
                 arrives: self.now + self.delay,
+                stream: None,
                 from: host.leaves_from(transmit.destination),
                 to: transmit.destination.endpoint,
                 ttl: transmit.ttl,
@@ -317,12 +363,77 @@ impl Lab {
             host.labels.push(*label);
         }
         host.events.append(&mut out.events);
-        for socket in out.closed.drain(..) {
+        let closed: Vec<_> = out.closed.drain(..).collect();
+        for socket in closed {
             if let Socket::Extra(number) = socket {
-                host.extras.remove(&number);
+                self.hosts[place].extras.remove(&number);
+            }
+            let end =
+                |stream: &&mut Connection| matches!(socket, Socket::Stream(number) if stream.is_at(place, number));
+            let closed = self.streams.iter_mut().find(|stream| !stream.closed && end(stream));
+            if let Some(stream) = closed {
+                stream.closed = true;
+                let other = usize::from(stream.ends[0] == place);
+                let (other, number) = (stream.ends[other], stream.numbers[other]);
+                self.hosts[other].engine.stream_closed(self.now, number);
             }
         }
         out.clear();
+    }
+
+    /// A node asks for a stream.
+    fn connect(&mut self, place: Place, number: u32, address: SocketAddr) {
+        let role = |host: &Host| host.role == Role::Supernode && tcp(host.address) == address;
+        let Some(to) = self.hosts.iter().position(role).filter(|_| self.tcp) else {
+            return;
+        };
+        let accepted = u32::try_from(self.streams.len()).unwrap() + 1000;
+        self.streams.push(Connection {
+            ends: [place, to],
+            numbers: [number, accepted],
+            addresses: [SocketAddr::new(self.hosts[place].address.ip(), 4_000), address],
+            stands: [Some(self.now + 2 * DELAY), Some(self.now + DELAY)],
+            closed: false,
+        });
+    }
+
+    /// All streams of a host end.
+    pub(super) fn end_streams(&mut self, place: Place) {
+        for stream in self
+            .streams
+            .iter_mut()
+            .filter(|stream| !stream.closed && stream.ends.contains(&place))
+        {
+            stream.closed = true;
+            for (end, number) in stream.ends.iter().zip(stream.numbers) {
+                self.hosts[*end].engine.stream_closed(self.now, number);
+            }
+        }
+    }
+
+    /// The streams of a host that stand.
+    pub(super) fn open_streams(&self, place: Place) -> usize {
+        let open = |stream: &&Connection| !stream.closed && stream.ends.contains(&place);
+        self.streams.iter().filter(open).count()
+    }
+
+    /// The ends of streams that stand now learn of it; returns when the next one does.
+    fn tend_streams(&mut self) -> Option<Time> {
+        let mut next = None;
+        for stream in self.streams.iter_mut().filter(|stream| !stream.closed) {
+            for end in 0..2 {
+                match stream.stands[end] {
+                    Some(at) if at <= self.now => {
+                        stream.stands[end] = None;
+                        let engine = &mut self.hosts[stream.ends[end]].engine;
+                        engine.stream_opened(self.now, stream.numbers[end]);
+                    }
+                    Some(at) => next = Some(next.map_or(at, |next: Time| next.min(at))),
+                    None => {}
+                }
+            }
+        }
+        next
     }
 
     /// The machine at `place` sends a frame through its card.
@@ -429,10 +540,15 @@ impl Lab {
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
+            let stands = self.tend_streams();
             self.settle();
             let timers = self.hosts.iter().filter_map(|host| host.engine.next_timeout());
             let arrival = self.passing.front().map(|passing| passing.arrives);
-            let next = timers.chain(arrival).min().map_or(end, |next| next.min(end));
+            let next = timers
+                .chain(arrival)
+                .chain(stands)
+                .min()
+                .map_or(end, |next| next.min(end));
             self.now = next.max(self.now);
             let mut batch = Batch::default();
             let mut target = None;
@@ -463,6 +579,15 @@ impl Lab {
 
     /// What the wire makes of a datagram that comes to its end.
     fn arrive(&mut self, mut passing: Passing) -> Option<(Place, Leg, Vec<u8>)> {
+        if let Some(stream) = passing.stream {
+            let stream = self.streams.get(stream).filter(|stream| !stream.closed)?;
+            let end = usize::from(stream.addresses[1] == passing.to);
+            let leg = Leg {
+                socket: Socket::Stream(stream.numbers[end]),
+                endpoint: passing.from,
+            };
+            return Some((stream.ends[end], leg, passing.bytes));
+        }
         let belongs = |host: &Host, address: SocketAddr| {
             host.address.ip() == address.ip() || host.inside.is_some_and(|inside| inside.ip() == address.ip())
         };
@@ -529,6 +654,27 @@ impl Lab {
         let begun = |host: &Host| host.engine.counters().handshakes_begun;
         self.hosts.iter().map(begun).sum()
     }
+}
+
+impl Connection {
+    fn is_at(&self, place: Place, number: u32) -> bool {
+        (0..2).any(|end| self.ends[end] == place && self.numbers[end] == number)
+    }
+
+    /// The endpoints, that of the host at `place` first.
+    fn seen_from(&self, place: Place) -> [SocketAddr; 2] {
+        let [node, supernode] = self.addresses;
+        if self.ends[0] == place {
+            [node, supernode]
+        } else {
+            [supernode, node]
+        }
+    }
+}
+
+/// Where a supernode takes streams.
+pub(super) fn tcp(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), 443)
 }
 
 /// A wire that brings everything as it is.

@@ -24,6 +24,7 @@ mod replays;
 mod searches;
 mod stranger;
 mod strangers;
+mod streams;
 mod supernodes;
 mod switch;
 mod twins;

@@ -148,6 +148,7 @@ fn of_a_supernode_with_many_addresses_the_one_that_works_is_found() {
     let anchor = Anchor {
         key: pair.lab.key(supernode),
         addresses: nowhere.chain([pair.lab.hosts[supernode].address]).collect(),
+        streams: Vec::new(),
     };
     for node in pair.nodes {
         let now = pair.lab.now;
@@ -506,6 +507,7 @@ fn list(lab: &Lab, version: u32, supernodes: &[Place]) -> World {
 
 fn hold(lab: &mut Lab, place: Place, world: &World) {
     let anchor = |supernode: &Supernode| Anchor {
+        streams: Vec::new(),
         key: supernode.key,
         addresses: supernode
             .endpoints

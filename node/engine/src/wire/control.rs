@@ -12,7 +12,7 @@
 //!  6 group ack    count 1 | count × sequence 8
 //!  7 bye
 //!  8 candidates   number 4 | flags 1 (1: send yours) | count 1 | count × (kind 1 (1: outside; 2: local) | endpoint 18)
-//!                 | behaviour 1 (bits 0-1: mapping; 2-3: filter; 4-5: ports)
+//!                 | behaviour 1 (bits 0-1: mapping; 2-3: filter; 4-6: ports)
 //!  9 path challenge  token 8
 //! 10 path response   token 8 | endpoint the challenge came from 18
 //! 12 search offer number 4 | supernode's node id 16 | technique 1 (1: birthday, 2: predicted, 3: both predicted, 4: either)
@@ -37,6 +37,8 @@
 //! 33 twin answer  nonce 8
 //! 36 observations wanted  request 4
 //! 37 observations         request 4 | observations 40 (see `observations`)
+//! 38 way probe    token 8
+//! 39 way answer   token 8 | endpoint the probe came from 18
 //! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
 //! 27 world        world id 16 | version 4
 //! 28 world wanted world id 16 | version 4 | offset 2
@@ -285,6 +287,14 @@ pub(crate) enum Control {
     TwinAnswer {
         nonce: u64,
     },
+    /// Whether datagrams of this length come and go this way.
+    WayProbe {
+        token: u64,
+    },
+    WayAnswer {
+        token: u64,
+        observed: SocketAddr,
+    },
     /// Whether strangers get through to the sender, at its address and this port; 0 for the one it is seen at.
     Reach {
         nonce: u64,
@@ -368,6 +378,8 @@ impl Control {
             Self::Twin { .. } => 15,
             Self::TwinQuestion { .. } => 32,
             Self::TwinAnswer { .. } => 33,
+            Self::WayProbe { .. } => 38,
+            Self::WayAnswer { .. } => 39,
             Self::Reach { .. } => 40,
             Self::Reached { .. } => 41,
             Self::Homes { .. } => 26,
@@ -545,6 +557,11 @@ impl Control {
                 put_u32(bytes, newer.0);
             }
             Self::TwinAnswer { nonce } => put_u64(bytes, *nonce),
+            Self::WayProbe { token } => put_u64(bytes, *token),
+            Self::WayAnswer { token, observed } => {
+                put_u64(bytes, *token);
+                put_endpoint(bytes, *observed);
+            }
             Self::Reach { nonce, port } => {
                 put_u64(bytes, *nonce);
                 put_u16(bytes, *port);
@@ -733,6 +750,11 @@ impl Control {
                 newer: SessionIndex(reader.u32()?),
             },
             33 => Self::TwinAnswer { nonce: reader.u64()? },
+            38 => Self::WayProbe { token: reader.u64()? },
+            39 => Self::WayAnswer {
+                token: reader.u64()?,
+                observed: endpoint(reader)?,
+            },
             40 => Self::Reach {
                 nonce: reader.u64()?,
                 port: reader.u16()?,
@@ -812,10 +834,11 @@ pub(crate) fn behaviour_code(behaviour: &Behaviour) -> u8 {
         Filtering::ByPort => 2,
     };
     let ports = match behaviour.ports {
-        Ports::Unknown | Ports::Changed => 0,
+        Ports::Unknown => 0,
         Ports::Kept => 1,
         Ports::Sequential { .. } => 2,
         Ports::Random => 3,
+        Ports::Changed => 4,
     };
     mapping | filtering << 2 | ports << 4
 }
@@ -833,10 +856,11 @@ fn behaviour_of(code: u8) -> Behaviour {
             2 => Filtering::ByPort,
             _ => Filtering::Unknown,
         },
-        ports: match code >> 4 & 3 {
+        ports: match code >> 4 & 7 {
             1 => Ports::Kept,
             2 => Ports::Sequential { stride: 1 },
             3 => Ports::Random,
+            4 => Ports::Changed,
             _ => Ports::Unknown,
         },
         ..Behaviour::default()

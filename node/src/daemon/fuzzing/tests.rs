@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::api;
+use crate::{api, shell::fuzzing::stream};
 
 #[path = "../../../../fuzz/bodies/node.rs"]
 mod bodies;
@@ -43,6 +43,16 @@ fn the_corpus_of_node_heads() {
         socket >= 3 && tcp >= 3 && socket + tcp < count,
         "{socket} and {tcp} of {count}"
     );
+}
+
+#[test]
+fn the_corpus_of_node_streams() {
+    corpus::replay("node_streams", stream);
+}
+
+#[test]
+fn what_comes_by_streams_stands_a_quarter_of_a_million_mutations() {
+    assert_eq!(corpus::mutate("node_streams", 250_000, stream), 250_000);
 }
 
 #[test]

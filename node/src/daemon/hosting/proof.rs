@@ -92,6 +92,8 @@ impl Prover<'_> {
                 .copied()
                 .filter(|address| address.is_ipv6() == ipv6)
                 .collect(),
+            // What is to be proved is of UDP.
+            streams: Vec::new(),
         };
         let anchors: Vec<Anchor> = anchors
             .iter()

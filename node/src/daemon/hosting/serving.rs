@@ -83,7 +83,13 @@ pub(super) async fn end(data_plane: &DataPlane) {
 fn literal(world: &World) -> Vec<Anchor> {
     let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
         key: supernode.key,
-        addresses: supernode.endpoints.iter().filter_map(Endpoint::address).collect(),
+        addresses: supernode
+            .endpoints
+            .iter()
+            .filter(|endpoint| !endpoint.is_tcp())
+            .filter_map(Endpoint::address)
+            .collect(),
+        streams: Vec::new(),
     };
     world.supernodes().iter().map(anchor).collect()
 }

@@ -34,7 +34,9 @@ fn lone_loop() -> (Loop, DataPlane, mpsc::Receiver<Event>) {
     handle.waker = Some(Arc::new(waker));
     let (events, received) = mpsc::channel(EVENTS);
     let engine = Engine::new(config(), Box::new(SystemRandom::from_os().unwrap()));
-    (Loop::new(engine, poller, underlay, requests, events), handle, received)
+    let streams = Streams::new(Vec::new(), &poller).unwrap();
+    let data_plane = Loop::new(engine, poller, (underlay, streams), requests, events);
+    (data_plane, handle, received)
 }
 
 /// Joins a network, and gives it one end of a pair of sockets for a card.

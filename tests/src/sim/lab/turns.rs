@@ -64,6 +64,7 @@ impl Lab {
             .map(|other| Anchor {
                 key: self.hosts[other].key,
                 addresses: self.reachable(host, other),
+                streams: Vec::new(),
             })
             .collect()
     }

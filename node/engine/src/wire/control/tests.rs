@@ -160,6 +160,11 @@ pub(crate) fn all() -> Vec<Control> {
             newer: SessionIndex(8),
         },
         Control::TwinAnswer { nonce: 7 },
+        Control::WayProbe { token: 9 },
+        Control::WayAnswer {
+            token: 9,
+            observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
+        },
         Control::Reach { nonce: 8, port: 9601 },
         Control::Reached {
             nonce: 8,
