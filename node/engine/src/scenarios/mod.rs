@@ -7,6 +7,7 @@ mod caps;
 mod directory;
 mod eavesdropper;
 mod ethernet;
+mod examinations;
 mod gate;
 mod handshakes;
 mod hijack;
