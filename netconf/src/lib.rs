@@ -34,6 +34,6 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Label, LabelError, Link, LinkError, NetworkLink};
 pub use name::{NameError, NetworkName};
 pub use network::{Kind, Mtu, MtuError, NetworkId, Parameters, ParametersError, Policy};
-pub use secret::{DirectoryKey, NetworkSecret, Role};
+pub use secret::{BeaconKeys, DirectoryKey, NetworkSecret, Role};
 pub use subnet::{Subnet, SubnetError};
 pub use world::{Supernode, World, WorldError, WorldId};

@@ -3,20 +3,38 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use farlan_crypto::{Secret, hash};
+use farlan_crypto::{Key, Secret, hash};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// What all members of a network know and nobody else: 64 bytes.
 ///
-/// Everything made from it is the first 16 bytes of HMAC-SHA-512(secret, label ‖ input). The labels are `"member"`,
-/// `"ipv4"` and `"recognition"`; none begins another, so no two purposes share an output. Erased when dropped.
+/// Everything made from it is the first 16 bytes of HMAC-SHA-512(secret, label ‖ input), for a beacon the whole. The labels
+/// are `"member"`, `"ipv4"`, `"recognition"` and `"beacon"`; none begins another, so no two purposes share an output.
+/// Erased when dropped.
 pub struct NetworkSecret(Secret<64>);
 
 /// The name under which supernodes keep the entries of a network, or of one of its addresses: 16 bytes that tell
 /// nothing about either without the secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DirectoryKey([u8; 16]);
+
+/// What one network makes of the nonce of one beacon.
+#[derive(Debug)]
+pub struct BeaconKeys {
+    /// Marks the slot for members of the network. Without the secret it looks random.
+    pub tag: [u8; 12],
+    /// Seals that slot, once.
+    pub key: Key,
+}
+
+impl BeaconKeys {
+    /// Whether `tag` is this one, in constant time.
+    #[must_use]
+    pub fn fits(&self, tag: &[u8; 12]) -> bool {
+        self.tag.ct_eq(tag).into()
+    }
+}
 
 /// The two sides of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +80,17 @@ impl NetworkSecret {
     #[must_use]
     pub fn recognizes(&self, tag: &[u8; 16], handshake_hash: &[u8; 64], role: Role) -> bool {
         self.recognition_tag(handshake_hash, role).ct_eq(tag).into()
+    }
+
+    /// What a member makes of the nonce of a beacon, label `"beacon"`, input the nonce: the tag by which other members
+    /// recognise the slot that is meant for them (bytes 0 to 12), and the key under which it is sealed (bytes 32 to 64).
+    #[must_use]
+    pub fn beacon(&self, nonce: &[u8; 16]) -> BeaconKeys {
+        let digest = Zeroizing::new(hash::hmac_sha512(self.0.as_bytes(), &[b"beacon", nonce]));
+        let mut tag = [0; 12];
+        tag.copy_from_slice(&digest[..12]);
+        let key = Key::new(Secret::filled(|key| key.copy_from_slice(&digest[32..])));
+        BeaconKeys { tag, key }
     }
 
     fn derive(&self, parts: &[&[u8]]) -> [u8; 16] {

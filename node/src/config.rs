@@ -35,6 +35,8 @@ pub struct Config {
     pub port_mapping: bool,
     /// Whether strangers, on open networks, reach this node over supernodes only and do not learn where it is.
     pub hide_address: bool,
+    /// Whether members of its networks find this node by beacons on its own links.
+    pub beacon: bool,
     /// What strangers, on open networks, may reach.
     pub strangers: Strangers,
     /// What is logged.
@@ -103,6 +105,7 @@ impl Default for Config {
             supernodes: Vec::new(),
             port_mapping: true,
             hide_address: false,
+            beacon: true,
             strangers: Strangers::default(),
             log: LogFilter::default(),
             api: Api::default(),
@@ -207,7 +210,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 13, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 14, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 

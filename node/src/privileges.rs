@@ -434,6 +434,7 @@ mod tests {
             supernodes: Vec::new(),
             port_mapping: false,
             hide_address: false,
+            beacon: false,
             games: crate::games::Games::default(),
             offloads: crate::config::Offloads::default(),
         };

@@ -3,7 +3,9 @@
 //! One thread, the data plane, owns the engine, the underlay socket and the cards ([`DataPlane`]). It is driven by
 //! readiness and one deadline, and joined to the rest of the program by two bounded channels: requests in, events out.
 
+mod beacon;
 mod cards;
+mod clock;
 mod data_plane;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -14,6 +16,7 @@ mod segments;
 mod streams;
 mod udp;
 
+pub use beacon::LinkCard;
 pub use cards::AttachedCard;
 pub use data_plane::{DataPlane, DataPlaneError, Request, ShellCounters, Snapshot};
 pub use peer_groups::peer_groups;

@@ -11,7 +11,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::addresses::Entry as AddressEntry;
 use crate::error::TapError;
-use crate::machine::underlay_cards;
+use crate::machine::leading_out;
 use crate::netlink::{Netlink, Reply, malformed};
 
 /// A router to which an IPv4 default route of this machine leads.
@@ -47,7 +47,7 @@ fn list() -> io::Result<Vec<Gateway>> {
     let mut request = RouteMessage::default();
     request.header.address_family = AddressFamily::Inet;
     let routes = netlink.dump(&RouteNetlinkMessage::GetRoute(request))?;
-    let cards = underlay_cards(&netlink.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?)?;
+    let cards = leading_out(&netlink.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?)?;
     let mut addresses = Vec::new();
     for reply in &netlink.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
         let entry = AddressEntry::read(reply)?;
@@ -63,7 +63,10 @@ fn list() -> io::Result<Vec<Gateway>> {
     }
     hops.sort_by_key(|hop| hop.priority);
     let mut gateways: Vec<Gateway> = Vec::new();
-    for hop in hops.iter().filter(|hop| cards.contains(&hop.card)) {
+    for hop in hops
+        .iter()
+        .filter(|hop| cards.iter().any(|card| card.index == hop.card))
+    {
         let on_card = || addresses.iter().filter(|(card, ..)| *card == hop.card);
         let gateway = |&(_, own, prefix): &(u32, Ipv4Addr, u8)| Gateway {
             address: hop.gateway,

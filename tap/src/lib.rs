@@ -14,7 +14,8 @@
 //! * [`card_state`] tells whether it is still there, [`restore_addresses`] puts back what somebody took from it.
 //! * [`card_addresses`] lists what others put on it too.
 //! * [`remove_stale`] clears what a crash left behind.
-//! * [`underlay_addresses`] lists the machine's other addresses, [`default_gateways`] the routers it sends to.
+//! * [`underlay_cards`] lists the machine's other cards, [`underlay_addresses`] their addresses, [`default_gateways`] the
+//!   routers it sends to.
 //! * [`ChangeMonitor`] tells when to look at either again.
 //! * [`CardHelper`] starts the helper and asks it for these; [`run_helper`] is the helper.
 //!   [`requests`] is what they say to each other.
@@ -48,7 +49,7 @@ pub use device::{
 pub use error::TapError;
 pub use gateways::{Gateway, default_gateways};
 pub use helper::{HelperError, PREFIX, run_helper, serve};
-pub use machine::underlay_addresses;
+pub use machine::{UnderlayCard, underlay_addresses, underlay_cards};
 pub use monitor::{ChangeMonitor, Changes};
 pub use offloads::Offloads;
 pub use privileges::{Keep, close_memory, give_up_capabilities};

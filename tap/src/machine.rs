@@ -20,24 +20,45 @@ use crate::netlink::{Netlink, Reply, malformed};
 /// # Errors
 /// [`TapError::Kernel`] when the list cannot be had.
 pub fn underlay_addresses() -> Result<Vec<IpAddr>, TapError> {
+    let cards = underlay_cards()?;
+    Ok(cards.into_iter().flat_map(|card| card.addresses).collect())
+}
+
+/// A card of this machine that leads out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderlayCard {
+    /// Its number.
+    pub index: u32,
+    /// Whether others hear what it sends to a group: it has a link, and the link has more than one far end.
+    pub reaches_groups: bool,
+    /// Its addresses that may be used.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The cards of which [`underlay_addresses`] tells the addresses, those without any too. Needs no privilege.
+///
+/// # Errors
+/// [`TapError::Kernel`] when the list cannot be had.
+pub fn underlay_cards() -> Result<Vec<UnderlayCard>, TapError> {
     list().map_err(|error| TapError::refused("list the addresses", &error))
 }
 
-fn list() -> io::Result<Vec<IpAddr>> {
+fn list() -> io::Result<Vec<UnderlayCard>> {
     let mut netlink = Netlink::open()?;
-    let cards = underlay_cards(&netlink.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?)?;
+    let mut cards = leading_out(&netlink.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?)?;
     let replies = netlink.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
-    let mut addresses = Vec::new();
     for reply in &replies {
         let entry = Entry::read(reply)?;
-        let usable = cards.contains(&entry.card) && entry.flags & UNUSABLE == 0;
-        addresses.extend(entry.address.filter(|_| usable).map(|address| address.ip));
+        let usable = entry.flags & UNUSABLE == 0;
+        if let Some(card) = cards.iter_mut().find(|card| card.index == entry.card && usable) {
+            card.addresses.extend(entry.address.map(|address| address.ip));
+        }
     }
-    Ok(addresses)
+    Ok(cards)
 }
 
-/// The indices of the cards that lead out of this machine.
-pub(crate) fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
+/// The cards that lead out of this machine, still without addresses.
+pub(crate) fn leading_out(replies: &[Reply]) -> io::Result<Vec<UnderlayCard>> {
     /// A device, what it is built on, and what holds it.
     struct Card {
         index: u32,
@@ -47,6 +68,7 @@ pub(crate) fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
         elsewhere: bool,
         ours: bool,
         usable: bool,
+        reaches_groups: bool,
     }
     let mut cards = Vec::new();
     for reply in replies {
@@ -58,6 +80,8 @@ pub(crate) fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
             elsewhere: false,
             ours: false,
             usable: header.flags.contains(LinkFlags::Up) && !header.flags.contains(LinkFlags::Loopback),
+            reaches_groups: header.flags.contains(LinkFlags::Multicast | LinkFlags::LowerUp)
+                && !header.flags.contains(LinkFlags::Pointopoint),
         };
         reply.attributes(header.buffer_len(), |kind, value| match kind {
             libc::IFLA_LINK => card.below = parse_u32(value).unwrap_or(0),
@@ -74,7 +98,12 @@ pub(crate) fn underlay_cards(replies: &[Reply]) -> io::Result<BTreeSet<u32>> {
         let on_ours = !card.elsewhere && ours.contains(&card.below);
         card.usable && !card.ours && !holders.contains(&card.index) && !on_ours
     };
-    Ok(cards.iter().filter(leads_out).map(|card| card.index).collect())
+    let as_told = |card: &Card| UnderlayCard {
+        index: card.index,
+        reaches_groups: card.reaches_groups,
+        addresses: Vec::new(),
+    };
+    Ok(cards.iter().filter(leads_out).map(as_told).collect())
 }
 
 /// Flags of addresses that are checked for duplicates, are duplicates, or are being phased out.

@@ -9,6 +9,8 @@ use std::{
 use farlan_crypto::{Identity, NodeId, PublicKey, Work};
 use farlan_netconf::{Mac, NetworkId, Parameters, Policy, World, WorldId};
 
+use crate::Examination;
+
 /// What an engine is made with.
 #[derive(Debug)]
 pub struct Config {
@@ -108,6 +110,17 @@ pub enum JoinError {
     /// Its world is not known.
     #[error("no supernode of world {0} is known here")]
     UnknownWorld(WorldId),
+}
+
+/// A peer of an earlier run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Its key.
+    pub key: PublicKey,
+    /// Where it answered straight, the latest first.
+    pub endpoints: Vec<SocketAddr>,
+    /// Whether it was heard in the last minutes of that run.
+    pub lately: bool,
 }
 
 /// A supernode with its addresses resolved.
@@ -229,6 +242,17 @@ pub enum Event {
         path: PathKind,
         /// The underlay endpoint used.
         address: SocketAddr,
+        /// The supernode that relays.
+        supernode: Option<NodeId>,
+        /// Whether it went over TCP.
+        tcp: bool,
+    },
+    /// What stands between this node and a peer.
+    Examined {
+        /// The number given to [`crate::Engine::examine`].
+        token: u64,
+        /// What was found out.
+        examination: Box<Examination>,
     },
     /// Another running machine uses this node's key: both take the registration from each other.
     Twin {
@@ -300,7 +324,7 @@ pub struct NetworkStatus {
     pub ipv4: Option<Ipv4Addr>,
     /// Whether an IPv4 address is still being claimed.
     pub ipv4_pending: bool,
-    /// How many members the supernode counts, this node among them; 0 until it answered.
+    /// How many members the supernode counts, or were met where it does not tell all, this node among them; 0 until one of both is known.
     pub members: u32,
 }
 
@@ -315,12 +339,16 @@ pub struct PeerStatus {
     pub path: Option<PathKind>,
     /// The underlay endpoint in use, on a relay the supernode's.
     pub address: Option<SocketAddr>,
-    /// Whether the way to that supernode leads over a stream.
+    /// The supernode that relays.
+    pub supernode: Option<NodeId>,
+    /// Whether the way there leads over a stream.
     pub tcp: bool,
     /// Smoothed round trip, once measured.
     pub rtt: Option<Duration>,
     /// How long ago something sealed came from it, if ever.
     pub heard: Option<Duration>,
+    /// Where it answered straight, the latest first, as far as that may be so again later.
+    pub endpoints: Vec<SocketAddr>,
     /// The common networks, with its addresses there.
     pub networks: Vec<PeerNetwork>,
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, ops::Range};
 
 use farlan_offload::Offload;
 
-use crate::{Event, Leg, NetworkHandle, Socket};
+use crate::{Cast, Event, Leg, NetworkHandle, Socket};
 
 /// Packets that lie one behind the other in one arena, each with a small label `M`.
 ///
@@ -242,6 +242,8 @@ pub struct Outbox {
     pub datagrams: Batch<Transmit>,
     /// Ethernet frames for the cards.
     pub frames: Batch<FrameLabel>,
+    /// Beacons for everybody on a link of this machine.
+    pub beacons: Batch<Cast>,
     /// What happened, in order.
     pub events: Vec<Event>,
     /// Streams to be opened, each under its number to an address. The caller answers each by
@@ -257,6 +259,7 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.datagrams.clear();
         self.frames.clear();
+        self.beacons.clear();
         self.events.clear();
         self.opens.clear();
         self.closed.clear();

@@ -46,6 +46,14 @@ counters! {
     messages_cut,
     /// Messages given up because fragments of them did not come in time or did not fit together.
     fragments_lost,
+    /// Beacons sent, one a link and family.
+    beacons_sent,
+    /// Beacons of members of networks in common.
+    beacons_recognised,
+    /// Beacons in which there is no network of this node.
+    beacons_foreign,
+    /// Beacons not looked at, or not answered, because there were too many.
+    beacons_limited,
     /// Datagrams relayed for others.
     relayed,
     /// Datagrams that came by a stream and were not for the supernode at its end to send.
@@ -70,6 +78,8 @@ counters! {
     lookups_limited,
     /// Challenges not sent to endpoints that peers named or spoke from, because too many went there already.
     candidates_limited,
+    /// Questions of peers for this node's observations that were not answered, because there were too many.
+    questions_limited,
     /// Questions of nodes where they are seen that were not answered, because there were too many.
     looks_limited,
     /// Searches that nodes asked for too often.

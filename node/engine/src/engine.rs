@@ -10,14 +10,17 @@ use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work, wipe_stack};
 use rand_core::{CryptoRng, Rng as _};
 
 use crate::{
-    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox, PathKind,
+    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
+    acquaintances::{Acquaintances, answered_at},
     addresses::Contests,
     anchor::Anchor,
+    beacons::Beacons,
     behaviour::Detection,
     content::PendingSeal,
     directory::Directory,
     early::Early,
+    examinations::Examinations,
     forwarding::Siblings,
     fragments::Assemblies,
     gate::Gate,
@@ -66,9 +69,12 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
+    pub(crate) examinations: Examinations,
     pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
+    pub(crate) beacons: Beacons,
+    pub(crate) acquaintances: Acquaintances,
     pub(crate) detection: Detection,
     pub(crate) sockets: ExtraSockets,
     pub(crate) searches: Searches,
@@ -132,9 +138,12 @@ impl Engine {
             groups,
             contests: Contests::default(),
             pings: Pings::default(),
+            examinations: Examinations::default(),
             reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
+            beacons: Beacons::default(),
+            acquaintances: Acquaintances::default(),
             detection: Detection::default(),
             sockets: ExtraSockets::default(),
             searches: Searches::default(),
@@ -184,7 +193,8 @@ impl Engine {
             return Err(JoinError::UnknownWorld(join.world));
         }
         let (world, greet) = (join.world, join.greet.clone());
-        let handle = self.networks.add(join, &self.node_id)?;
+        let handle = self.networks.add(now, join, &self.node_id)?;
+        self.begin_beacons(now);
         self.memberships_changed(&world);
         self.offer_everywhere(now);
         self.greet(now, world, &greet);
@@ -235,10 +245,14 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_examinations(now, out);
         self.tend_reach(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
         self.tend_traversal(now, out);
+        self.tend_islands(now, out);
+        self.tend_acquaintances(now);
+        self.tend_beacons(now, out);
         self.streams.tend(now);
         self.tend_detection(now, out);
         self.tend_search(now, out);
@@ -265,10 +279,14 @@ impl Engine {
             self.groups.deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
+            self.examinations.deadline(),
             self.contests.deadline(),
             self.reach.deadline(),
             self.anchor.deadline(),
             self.directory.review_deadline(),
+            self.beacons.deadline(),
+            self.islands_deadline(),
+            self.acquaintances.deadline(),
             self.streams.deadline(),
             self.detection.deadline(),
             self.searches.deadline(),
@@ -314,6 +332,7 @@ impl Engine {
         self.expire_sessions(now, id, out);
         self.tend_handshake(now, id, out);
         self.tend_silence(now, id, out);
+        self.tend_report(now, id);
         self.tend_direct(now, id, out);
         self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
@@ -449,6 +468,10 @@ impl Engine {
             for member in network.listed() {
                 found.entry(member.key.node_id()).or_insert(member.key);
             }
+            let met = Some(network).filter(|network| !network.list_complete());
+            for member in met.iter().flat_map(|network| network.met.members().values()) {
+                found.entry(member.key.node_id()).or_insert(member.key);
+            }
         }
         for (_, peer) in self
             .peers
@@ -461,7 +484,7 @@ impl Engine {
         found.into_values().map(|key| self.peer_status(now, key)).collect()
     }
 
-    fn peer_status(&self, now: Time, key: PublicKey) -> PeerStatus {
+    pub(crate) fn peer_status(&self, now: Time, key: PublicKey) -> PeerStatus {
         let node = key.node_id();
         let peer = self.peers.by_node(&node).and_then(|id| self.peers.get(id));
         let path = peer
@@ -479,18 +502,19 @@ impl Engine {
                     .or_else(|| member.and_then(|member| member.ipv4)),
             })
         });
-        let envelope = path.and_then(|path| self.envelope(path));
+        let leg = path
+            .and_then(|path| self.envelope(path))
+            .map(|envelope| envelope.destination);
         PeerStatus {
             node,
             key,
-            path: path.map(|path| match path {
-                Path::Direct(_) => PathKind::Direct,
-                Path::Relay { .. } | Path::Passed { .. } => PathKind::Relay,
-            }),
-            address: envelope.map(|envelope| envelope.destination.endpoint),
-            tcp: envelope.is_some_and(|envelope| envelope.destination.is_stream()),
+            path: path.map(Path::kind),
+            address: leg.map(|leg| leg.endpoint),
+            supernode: path.and_then(|path| self.supernode_on(path)),
+            tcp: leg.is_some_and(|leg| leg.is_stream()),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
+            endpoints: peer.map(answered_at).unwrap_or_default(),
             networks: networks.collect(),
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, NodeId, PublicKey, Seed, Work};
-use farlan_netconf::Mac;
+use farlan_netconf::{Mac, Mtu, NetworkSecret, Parameters, Subnet};
 
 use crate::{
     Engine, Outbox, Time,
@@ -24,6 +24,7 @@ use crate::{
     sessions::MAX_SESSIONS,
     switch::{MAX_FRAME, carries_ipv4, mac_at},
     wire::{
+        beacon::{self, Beacon},
         control::messages,
         datagram::{
             Datagram, RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, SessionIndex, VERSION, passed_header,
@@ -97,6 +98,15 @@ pub fn datagram(input: &[u8]) {
             written.extend_from_slice(inner);
             &[]
         }
+        Datagram::Beacon(beacon) => {
+            // Nobody sealed this one.
+            assert!(beacon.sender(&network().beacon(&beacon.nonce())).is_none());
+            written.extend_from_slice(&beacon::header(&beacon.nonce()));
+            assert_eq!(std::mem::replace(&mut written[1], beacon.version()), VERSION);
+            assert_eq!(input.len(), beacon::HEADER + beacon.slots() * beacon::SLOT);
+            written.extend_from_slice(&input[written.len()..]);
+            &[2, 3]
+        }
         Datagram::Passed {
             supernode,
             destination,
@@ -134,6 +144,50 @@ fn responder() -> &'static PublicKey {
         let identity = Identity::from_seed(Seed::from_bytes([1; 32]), Work::NONE);
         identity.expect("no work is asked for").public()
     })
+}
+
+/// The secret of a network whose members sent nothing of what is made up.
+fn network() -> &'static NetworkSecret {
+    static SECRET: OnceLock<NetworkSecret> = OnceLock::new();
+    SECRET.get_or_init(|| Parameters::link([1; 16], Subnet::LINK_RANGE, Mtu::DEFAULT).secret())
+}
+
+/// Input: what somebody sends to the group of beacons; or, behind a first byte that is odd, the nonce and the key of a
+/// genuine one, and how it is bent. A member reads what was written, and nothing of what was bent.
+pub fn beacon(input: &[u8]) {
+    let Some((kind, input)) = input.split_first() else {
+        return;
+    };
+    if kind % 2 == 0 {
+        if let Ok(read) = Beacon::parse(input) {
+            assert!(read.sender(&network().beacon(&read.nonce())).is_none());
+            assert!((1..=beacon::MAX_SLOTS).contains(&read.slots()));
+        }
+        return;
+    }
+    let mut given = input.iter().copied();
+    let mut next = || given.next().unwrap_or_default();
+    let nonce: [u8; beacon::NONCE] = std::array::from_fn(|_| next());
+    let written = beacon::Sender {
+        key: std::array::from_fn(|_| next()),
+        seeks: kind & 2 != 0,
+    };
+    let header = beacon::header(&nonce);
+    let slots = beacon::SLOTS * (1 + usize::from(kind >> 2) % 4);
+    let place = usize::from(kind >> 4) % slots;
+    let mut bytes = header.to_vec();
+    bytes.resize(beacon::HEADER + slots * beacon::SLOT, 0xa5);
+    let slot = beacon::HEADER + place * beacon::SLOT..beacon::HEADER + (place + 1) * beacon::SLOT;
+    bytes[slot.clone()].copy_from_slice(&beacon::slot(&header, &network().beacon(&nonce), &written));
+    let genuine = bytes.clone();
+    let read = |bytes: &[u8]| Beacon::parse(bytes).ok()?.sender(&network().beacon(&nonce));
+    assert_eq!(read(&bytes), Some(written));
+    while let (Some(at), mask) = (given.next(), given.next().unwrap_or(1)) {
+        let at = usize::from(at) * 5 % bytes.len();
+        bytes[at] ^= mask;
+    }
+    let bent = bytes[..beacon::HEADER] != genuine[..beacon::HEADER] || bytes[slot.clone()] != genuine[slot];
+    assert_eq!(read(&bytes), Some(written).filter(|_| !bent));
 }
 
 /// Input: an opened message. Both readers of frames agree, and nothing is left out or invented.

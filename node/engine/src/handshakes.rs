@@ -263,7 +263,8 @@ impl Engine {
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.outgoing.is_some() || (peer.way().is_none() && peer.direct.known().is_empty()) {
+        let near = peer.near.is_some_and(|near| near.is_open());
+        if peer.outgoing.is_some() || (peer.way().is_none() && peer.direct.known().is_empty() && !near) {
             return;
         }
         let schedule = if peer.supernode {
@@ -338,10 +339,26 @@ impl Engine {
             }
             routes.push(path.into());
         }
+        let known = peer.direct.known();
+        let near = self.peers.get_mut(id).and_then(|peer| peer.near.as_mut());
+        let near = near.and_then(|near| (!known.contains(&near.leg) && near.spend(now)).then_some(near.leg));
         if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
             for route in routes {
                 outgoing.routes.go(route);
             }
+        }
+        if let Some(leg) = near {
+            self.send_initiation_along(now, id, Path::Direct(leg), out);
+        }
+    }
+
+    /// Sends the message 1 under way along one more path.
+    pub(crate) fn send_initiation_along(&mut self, now: Time, id: PeerId, path: Path, out: &mut Outbox) {
+        if let Some(outgoing) = self.peers.get(id).and_then(|peer| peer.outgoing.as_ref()) {
+            self.transmit(path, out, |bytes| outgoing.write(now, path, bytes));
+        }
+        if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
+            outgoing.routes.go(path.into());
         }
     }
 
@@ -401,13 +418,7 @@ impl Engine {
         // may be newer than the one ours took.
         let crossing = self.peers.get(id).is_some_and(|peer| peer.outgoing.is_some());
         if crossing && self.node_id < key.node_id() {
-            if let Some(outgoing) = self.peers.get(id).and_then(|peer| peer.outgoing.as_ref()) {
-                self.transmit(via.path(), out, |bytes| outgoing.write(now, via.path(), bytes));
-            }
-            if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
-                outgoing.routes.go(via.into());
-            }
-            return;
+            return self.send_initiation_along(now, id, via.path(), out);
         }
         // This node's own handshake goes on until the other's has proved to be alive.
         self.make_room_for_half_open(id, via);

@@ -10,13 +10,16 @@
 
 #![forbid(unsafe_code)]
 
+mod acquaintances;
 mod addresses;
 mod aims;
 mod anchor;
 mod api;
 mod batch;
+mod beacons;
 mod behaviour;
 mod bridging;
+mod change;
 mod claimed;
 mod content;
 mod cookies;
@@ -25,6 +28,7 @@ mod direct;
 mod directory;
 mod early;
 mod engine;
+mod examinations;
 mod filter;
 mod forwarding;
 mod fragments;
@@ -34,8 +38,11 @@ mod gate;
 mod grants;
 mod handshakes;
 mod hints;
+mod history;
 mod homes;
 mod inbound;
+mod islands;
+mod keepalive;
 mod lanes;
 mod learned;
 mod leg;
@@ -45,6 +52,7 @@ mod mtu;
 mod multicast;
 mod neighbours;
 mod networks;
+mod observations;
 mod outbound;
 mod paths;
 mod peers;
@@ -65,6 +73,7 @@ mod sockets;
 mod streams;
 mod subscriptions;
 mod supernodes;
+mod surroundings;
 mod switch;
 mod time;
 mod traversal;
@@ -76,15 +85,19 @@ mod work;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus, PathKind,
-    PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
+    Anchor, AnchorStatus, Config, Contact, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus,
+    PathKind, PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
+pub use beacons::{BeaconCard, Cast};
 pub use behaviour::{Behaviour, Filtering, Mapping, Ports};
 pub use counters::Counters;
 pub use engine::Engine;
+pub use examinations::{Examination, Standing, Theirs};
 pub use filter::{OpenPorts, Transport};
 pub use leg::{Leg, Socket};
+pub use observations::{Endpoints, Finding, Observations, Openness, PortMapping, Search, Seconds, Way};
+pub use surroundings::{Reached, Surroundings};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 

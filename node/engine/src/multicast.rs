@@ -135,6 +135,17 @@ impl Engine {
             .map(|(id, _)| id);
         let unlisted: Vec<PeerId> = proved.filter(|id| !members.contains(id)).collect();
         members.extend(unlisted);
+        // Where nobody tells who is there, also those who were here before: they may be idle.
+        let met = self.networks.get(handle).filter(|network| !network.list_complete());
+        let met: Vec<_> = met
+            .iter()
+            .flat_map(|network| network.met.members().values())
+            .map(|met| met.key)
+            .collect();
+        for key in met {
+            let id = self.pin(now, key).filter(|id| !members.contains(id));
+            members.extend(id);
+        }
         members.truncate(ALL);
         if members.is_empty() {
             return;

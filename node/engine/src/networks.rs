@@ -19,6 +19,7 @@ use crate::{
     claimed::ClaimedAddresses,
     early::{EARLY_KEPT, Message},
     filter::Filter,
+    islands::{Met, PROVISIONAL},
     learned::LearnedMacs,
     multicast::ALL,
     peers::PeerId,
@@ -63,6 +64,12 @@ pub(crate) struct Network {
     pub(crate) listings: BTreeMap<PeerId, Listing>,
     /// Nodes found by look-ups. They may turn out to be no members.
     located: BTreeMap<NodeId, Member>,
+    /// Members that proved to be some.
+    pub(crate) met: Met,
+    /// When it was joined.
+    pub(crate) joined: Time,
+    /// Whether the first candidate is an address that this node held before.
+    pub(crate) held_before: bool,
     /// Who was listed before, the latest last.
     gone: VecDeque<NodeId>,
     /// Foreign MACs behind members.
@@ -82,10 +89,21 @@ pub(crate) enum Ipv4Claim {
     Candidate {
         candidates: Vec<Ipv4Addr>,
         tried: usize,
-        held: bool,
+        held: Held,
     },
     /// All candidates are taken.
     Exhausted,
+}
+
+/// Whether a claimed address is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nobody granted it yet.
+    Not,
+    /// No supernode could be asked: see `islands`.
+    Provisionally,
+    /// A supernode granted it.
+    Granted,
 }
 
 /// The members of a network as one supernode lists them.
@@ -108,10 +126,11 @@ pub(crate) struct Member {
 }
 
 impl Network {
-    fn new(handle: NetworkHandle, join: Join, node: &NodeId) -> Self {
+    fn new(now: Time, handle: NetworkHandle, join: Join, node: &NodeId) -> Self {
         let id = join.parameters.id();
         let secret = join.parameters.secret();
         let plan = AddressPlan::new(&id, &join.parameters.subnet);
+        let mut held_before = false;
         let ipv4 = if join.ipv4 {
             let mut candidates = plan.ipv4_candidates(node).to_vec();
             if let Some(preferred) = join
@@ -119,11 +138,12 @@ impl Network {
                 .and_then(|address| candidates.iter().position(|c| *c == address))
             {
                 candidates.swap(0, preferred);
+                held_before = true;
             }
             Ipv4Claim::Candidate {
                 candidates,
                 tried: 0,
-                held: false,
+                held: Held::Not,
             }
         } else {
             Ipv4Claim::Off
@@ -143,6 +163,9 @@ impl Network {
             parameters: join.parameters,
             listings: BTreeMap::new(),
             located: BTreeMap::new(),
+            met: Met::default(),
+            joined: now,
+            held_before,
             gone: VecDeque::new(),
             learned: LearnedMacs::default(),
             claimed: ClaimedAddresses::default(),
@@ -179,7 +202,7 @@ impl Network {
 
     fn lists(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Member>> {
         let listings = self.listings.values().map(|listing| &listing.members);
-        listings.chain([&self.located])
+        listings.chain([&self.located, self.met.members()])
     }
 
     /// Forgets the places of nodes that look-ups found, where they are `stale`. The nodes stay known: a frame for one is
@@ -232,6 +255,18 @@ impl Network {
         })
     }
 
+    /// How many members there are, this node among them: as a supernode counts them, or as many as were met if those are
+    /// more and no list is complete; 0 as long as neither is known.
+    fn count(&self) -> u32 {
+        let listed = self.listings.values().map(|listing| listing.count).max().unwrap_or(0);
+        let met = u32::try_from(self.met.members().len()).unwrap_or(u32::MAX);
+        if met == 0 || self.list_complete() {
+            listed
+        } else {
+            listed.max(met + 1)
+        }
+    }
+
     /// The address to be registered: claimed or held.
     pub(crate) fn ipv4_claim(&self) -> Option<Ipv4Addr> {
         match &self.ipv4 {
@@ -240,11 +275,23 @@ impl Network {
         }
     }
 
+    /// What is said with the address held about whose word that is.
+    fn provisional(&self) -> u8 {
+        let provisionally = matches!(
+            self.ipv4,
+            Ipv4Claim::Candidate {
+                held: Held::Provisionally,
+                ..
+            }
+        );
+        if provisionally { PROVISIONAL } else { 0 }
+    }
+
     /// The address held.
     pub(crate) fn ipv4_held(&self) -> Option<Ipv4Addr> {
         match &self.ipv4 {
-            Ipv4Claim::Candidate { held: true, .. } => self.ipv4_claim(),
-            _ => None,
+            Ipv4Claim::Candidate { held: Held::Not, .. } => None,
+            _ => self.ipv4_claim(),
         }
     }
 
@@ -257,8 +304,8 @@ impl Network {
             ipv6: self.ipv6,
             link_local: self.link_local,
             ipv4: self.ipv4_held(),
-            ipv4_pending: matches!(self.ipv4, Ipv4Claim::Candidate { held: false, .. }),
-            members: self.listings.values().map(|listing| listing.count).max().unwrap_or(0),
+            ipv4_pending: matches!(self.ipv4, Ipv4Claim::Candidate { held: Held::Not, .. }),
+            members: self.count(),
         }
     }
 }
@@ -268,7 +315,7 @@ impl Network {
 pub(crate) struct Networks(Vec<Option<Network>>);
 
 impl Networks {
-    pub(crate) fn add(&mut self, join: Join, node: &NodeId) -> Result<NetworkHandle, JoinError> {
+    pub(crate) fn add(&mut self, now: Time, join: Join, node: &NodeId) -> Result<NetworkHandle, JoinError> {
         let id = join.parameters.id();
         if self.iter().any(|network| network.id == id) {
             return Err(JoinError::Already);
@@ -283,7 +330,7 @@ impl Networks {
             self.0.push(None);
         }
         if let Some(place) = self.0.get_mut(free) {
-            *place = Some(Network::new(handle, join, node));
+            *place = Some(Network::new(now, handle, join, node));
         }
         Ok(handle)
     }
@@ -377,7 +424,7 @@ impl Engine {
                 session.networks.tags.clear();
             }
             for local in locals {
-                self.match_networks(id, local);
+                self.match_networks(now, id, local);
             }
             self.arm(id);
         }
@@ -404,7 +451,7 @@ impl Engine {
         session.networks.their_number = Some(number);
         let early = self.early.take((id, local));
         peer.sessions.prefer(local, now);
-        self.match_networks(id, local);
+        self.match_networks(now, id, local);
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
         self.tell_homes(now, id, out);
@@ -421,7 +468,7 @@ impl Engine {
     }
 
     /// Finds the common networks among the other end's tags.
-    fn match_networks(&mut self, id: PeerId, local: SessionIndex) {
+    fn match_networks(&mut self, now: Time, id: PeerId, local: SessionIndex) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let session = peer.sessions.by_index(local).filter(|session| session.networks.known());
         let Some(session) = session else { return };
@@ -457,6 +504,10 @@ impl Engine {
         {
             network.claimed.forget_peer(id);
         }
+        for network in &shared {
+            self.note_met(now, id, *network);
+        }
+        self.note_left(&node, &shared);
     }
 
     /// Tells the other end this node's IPv4 addresses in the common networks.
@@ -476,7 +527,12 @@ impl Engine {
         let networks = &mut session.networks;
         let shared = self.networks.iter().filter(|network| networks.shared(network.handle));
         let claims: Vec<_> = shared
-            .filter_map(|network| Some((networks.position(network.handle)?, network.ipv4_held())))
+            .filter_map(|network| {
+                Some((
+                    networks.position(network.handle)? | network.provisional(),
+                    network.ipv4_held(),
+                ))
+            })
             .collect();
         let Some(retry) = &mut networks.claims_retry else {
             return;
@@ -524,19 +580,28 @@ impl Engine {
         };
         if session.networks.their_claims_number.is_none_or(|last| number > last) {
             let told = claims.iter().filter_map(|(position, address)| {
-                let handle = session.networks.at(*position)?;
-                Some((handle, address.filter(|address| self.may_claim(id, handle, *address))))
+                let handle = session.networks.at(*position & !PROVISIONAL)?;
+                let address = address.filter(|address| self.may_claim(id, handle, *address));
+                Some((handle, address, position & PROVISIONAL != 0))
             });
             let told: Vec<_> = told.collect();
             let Some(peer) = self.peers.get_mut(id) else { return };
-            for (handle, address) in told {
+            for (handle, address, _) in &told {
                 match address {
-                    Some(address) => peer.claims.insert(handle, address),
-                    None => peer.claims.remove(&handle),
+                    Some(address) => peer.claims.insert(*handle, *address),
+                    None => peer.claims.remove(handle),
                 };
             }
             if let Some(session) = peer.sessions.by_index(local) {
                 session.networks.their_claims_number = Some(number);
+            }
+            let mut moved = false;
+            for (handle, address, provisional) in &told {
+                moved |= self.address_told(id, *handle, (*address, *provisional));
+                self.try_held_again(now, *handle, out);
+            }
+            if moved {
+                self.tell_claims_everywhere(now, out);
             }
             let early = self.early.take((id, local));
             self.open_early(now, id, local, early, out);
@@ -561,7 +626,9 @@ impl Engine {
         };
         let node = peer.key.node_id();
         let is_anothers = || {
-            let listed = network.member_by_ipv4(address);
+            let mut listed = network.listed();
+            let listed = listed.find(|member| member.ipv4 == Some(address));
+            let listed = listed.or_else(|| network.located.values().find(|member| member.ipv4 == Some(address)));
             let mut others = self.peers.iter().filter(|(other, _)| *other != id);
             listed.is_some_and(|member| member.key.node_id() != node)
                 || others.any(|(_, other)| other.claims.get(&handle) == Some(&address))
@@ -641,7 +708,7 @@ impl Engine {
             return None;
         };
         *tried += 1;
-        *held = false;
+        *held = Held::Not;
         let exhausted = *tried >= CANDIDATES;
         if exhausted {
             network.ipv4 = Ipv4Claim::Exhausted;
@@ -656,16 +723,22 @@ impl Engine {
         Some(world)
     }
 
-    /// A supernode accepted a claim. Returns whether the address is new.
+    /// A supernode accepted a claim. Returns whether that is new.
     pub(crate) fn ipv4_accepted(&mut self, handle: NetworkHandle, accepted: Ipv4Addr) -> bool {
-        let Some(network) = self.networks.get_mut(handle) else {
+        let network = self.networks.get_mut(handle);
+        let Some(network) = network.filter(|network| network.ipv4_claim() == Some(accepted)) else {
             return false;
         };
-        if network.ipv4_claim() != Some(accepted) || network.ipv4_held().is_some() {
+        let Ipv4Claim::Candidate { held, .. } = &mut network.ipv4 else {
+            return false;
+        };
+        let before = *held;
+        if before == Held::Granted {
             return false;
         }
-        if let Ipv4Claim::Candidate { held, .. } = &mut network.ipv4 {
-            *held = true;
+        *held = Held::Granted;
+        if before == Held::Provisionally {
+            return true;
         }
         self.events.push(Event::Ipv4Assigned {
             network: handle,

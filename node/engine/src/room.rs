@@ -31,7 +31,12 @@ impl Engine {
             self.counters.peers_refused += 1;
             return None;
         }
-        self.peers.pin(key)
+        let is_new = self.peers.by_node(&key.node_id()).is_none();
+        let id = self.peers.pin(key)?;
+        if is_new {
+            self.recall(id);
+        }
+        Some(id)
     }
 
     fn max_peers(&self) -> usize {
@@ -79,6 +84,7 @@ impl Engine {
 
     /// Forgets a peer and what hangs on it.
     pub(crate) fn forget_peer(&mut self, id: PeerId) {
+        self.note_parting(id);
         self.pings.forget(id);
         self.forget_foreign(id);
         self.anchor.forget_challenge(id);

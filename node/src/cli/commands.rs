@@ -130,7 +130,7 @@ pub(super) async fn join(
     };
     let mut action = async || {
         let reply: JoinReply = client.post("/v1/join", &request, Duration::ZERO).await?;
-        let Arrived { network, peers } = waiting::until_useful(client, &reply.network).await?;
+        let Arrived { network, peers, note } = waiting::until_useful(client, &reply.network).await?;
         let already = reply.already;
         if output.json() {
             return output.document(&Joined {
@@ -153,7 +153,7 @@ pub(super) async fn join(
         if let Some(address) = network.ipv6 {
             output.line(format_args!("IPv6  {address}"))?;
         }
-        for note in &network.notes {
+        for note in network.notes.iter().chain(&note) {
             output.line(format_args!("note: {note}"))?;
         }
         match network.members {

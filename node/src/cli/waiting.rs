@@ -15,13 +15,15 @@ pub(super) struct Arrived {
     pub(super) network: Network,
     /// The peers in it.
     pub(super) peers: Vec<Peer>,
+    /// What the user should know about that: no supernode answers, and a member was found all the same.
+    pub(super) note: Option<String>,
 }
 
 /// Waits until the supernode has told the members, this node holds its addresses and has met a peer if there is one, at
-/// most 10 s.
+/// most 10 s. Where no supernode answers, a member that was found on the own link does as well.
 ///
 /// # Errors
-/// No supernode of the network's world answers; the network was left meanwhile.
+/// No supernode of the network's world answers, nor does a member; the network was left meanwhile.
 pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<Arrived, Failure> {
     let begun = Instant::now();
     let mut met_by = None;
@@ -35,16 +37,41 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
             .ok_or_else(|| Failure::negative(format_args!("the network {} was left again", network.name)))?;
         let peers = members(peers, &now);
         let obstacle = obstacle(&status, &now);
+        let met = peers.iter().any(|peer| peer.path.is_some());
+        if let Some(found) = obstacle.filter(|_| met && !now.ipv4_pending) {
+            let note = Some(without_supernode(found, &status, &now));
+            return Ok(Arrived {
+                network: now,
+                peers,
+                note,
+            });
+        }
         if obstacle.is_none() && !now.ipv4_pending {
             // Others take a moment to be met; one is enough to be of use.
             let met_by = *met_by.get_or_insert_with(|| Instant::now() + MEETING);
-            if now.members == 1 || peers.iter().any(|peer| peer.path.is_some()) || Instant::now() >= met_by {
-                return Ok(Arrived { network: now, peers });
+            if now.members == 1 || met || Instant::now() >= met_by {
+                return Ok(Arrived {
+                    network: now,
+                    peers,
+                    note: None,
+                });
             }
         }
         if begun.elapsed() >= LONGEST {
             return match obstacle {
-                None => Ok(Arrived { network: now, peers }),
+                None => Ok(Arrived {
+                    network: now,
+                    peers,
+                    note: None,
+                }),
+                Some(obstacle) if met => {
+                    let note = Some(without_supernode(obstacle, &status, &now));
+                    Ok(Arrived {
+                        network: now,
+                        peers,
+                        note,
+                    })
+                }
                 Some(obstacle) => Err(unanswered(obstacle, &status, &now)),
             };
         }
@@ -107,19 +134,30 @@ fn is_registered(status: &Status, network: &Network) -> bool {
         .any(|supernode| supernode.world == network.world && supernode.registered)
 }
 
+/// Said where members were found, and no supernode.
+fn without_supernode(obstacle: Obstacle, status: &Status, network: &Network) -> String {
+    let reason = reason(obstacle, status, network);
+    format!("members were found, but {reason}")
+}
+
 fn unanswered(obstacle: Obstacle, status: &Status, network: &Network) -> Failure {
+    let reason = reason(obstacle, status, network);
+    Failure::timeout(format_args!(
+        "{reason} The network {} stays joined: as long as farlan runs it keeps trying; see: farlan status",
+        network.name
+    ))
+}
+
+/// Why no supernode helps.
+fn reason(obstacle: Obstacle, status: &Status, network: &Network) -> String {
     let tried = supernodes(status, network);
-    let reason = match obstacle {
+    match obstacle {
         Obstacle::Unregistered => match other_version(status, network) {
             Some(version) => format!("{}.", speaks_version(&format!("the supernode ({tried})"), version)),
             None => format!("the supernode does not answer ({tried}): is it running, and may UDP reach it?"),
         },
         Obstacle::Silent => format!("the supernode ({tried}) was reached before but does not answer now."),
-    };
-    Failure::timeout(format_args!(
-        "{reason} The network {} stays joined: as long as farlan runs it keeps trying; see: farlan status",
-        network.name
-    ))
+    }
 }
 
 /// The other version of the protocol that a supernode of the network's world speaks, if one does.

@@ -1,19 +1,30 @@
-//! The peers heard lately, so that a restarted daemon can greet them before they notice.
+//! The peers known, and where they answered: a restarted daemon greets those heard lately before they notice, and finds the
+//! others where no supernode answers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use farlan_crypto::{PublicKey, Work};
-use farlan_engine::{NetworkHandle, PeerStatus};
+use farlan_engine::{Contact, NetworkHandle, PeerStatus};
 use farlan_netconf::WorldId;
 use serde::{Deserialize, Serialize};
 
 use crate::{failure::Failure, state::StateDir};
 
-/// Who was heard in the last minutes of the last run, and since; as it stands on disk.
+/// Who was met, as it stands on disk.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Contacts {
-    contacts: BTreeMap<PublicKey, WorldId>,
+    contacts: BTreeMap<PublicKey, Known>,
+}
+
+/// What is known of a contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    world: WorldId,
+    /// Where it answered straight, the latest first.
+    endpoints: Vec<SocketAddr>,
+    /// Whether it was heard in the last minutes.
+    lately: bool,
 }
 
 /// `contacts.toml`.
@@ -29,6 +40,12 @@ struct Entry {
     key: String,
     /// The world at which to meet it.
     world: String,
+    /// Where it answered straight, the latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    endpoints: Vec<SocketAddr>,
+    /// Whether it was not heard in the last minutes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    idle: bool,
 }
 
 impl Contacts {
@@ -62,11 +79,22 @@ impl Contacts {
         toml::to_string(&File::of(&contacts)).ok()
     }
 
+    /// The key of the only contact whose id begins with `prefix`.
+    pub(super) fn by_prefix(&self, prefix: &str) -> Option<PublicKey> {
+        let begins = |key: &&PublicKey| key.node_id().to_string().starts_with(prefix);
+        let mut found = self.contacts.keys().filter(begins);
+        found.next().filter(|_| found.next().is_none()).copied()
+    }
+
     /// The contacts of each world.
-    pub(super) fn by_world(&self) -> BTreeMap<WorldId, Vec<PublicKey>> {
-        let mut worlds: BTreeMap<WorldId, Vec<PublicKey>> = BTreeMap::new();
-        for (key, world) in &self.contacts {
-            worlds.entry(*world).or_default().push(*key);
+    pub(super) fn by_world(&self) -> BTreeMap<WorldId, Vec<Contact>> {
+        let mut worlds: BTreeMap<WorldId, Vec<Contact>> = BTreeMap::new();
+        for (key, known) in &self.contacts {
+            worlds.entry(known.world).or_default().push(Contact {
+                key: *key,
+                endpoints: known.endpoints.clone(),
+                lately: known.lately,
+            });
         }
         worlds
     }
@@ -83,12 +111,34 @@ impl Contacts {
             .filter_map(|peer| {
                 let heard = peer.heard.filter(|heard| *heard <= RECENT)?;
                 let world = peer.networks.iter().find_map(|network| world_of(network.network))?;
-                Some((heard, peer.key, world))
+                Some((heard, peer.key, world, &peer.endpoints))
             })
             .collect();
         recent.sort();
         recent.truncate(MOST);
-        let contacts: BTreeMap<_, _> = recent.into_iter().map(|(_, key, world)| (key, world)).collect();
+        let mut contacts: BTreeMap<_, _> = recent
+            .into_iter()
+            .map(|(_, key, world, endpoints)| {
+                let before = self.contacts.get(&key).map(|known| &known.endpoints);
+                // Who is relayed now may be where it was when the relay is gone.
+                let endpoints = Some(endpoints).filter(|endpoints| !endpoints.is_empty()).or(before);
+                let known = Known {
+                    world,
+                    endpoints: endpoints.cloned().unwrap_or_default(),
+                    lately: true,
+                };
+                (key, known)
+            })
+            .collect();
+        for (key, known) in &self.contacts {
+            if contacts.len() < MOST && !contacts.contains_key(key) && !known.endpoints.is_empty() {
+                let known = Known {
+                    lately: false,
+                    ..known.clone()
+                };
+                contacts.insert(*key, known);
+            }
+        }
         if contacts == self.contacts {
             return Ok(());
         }
@@ -100,8 +150,8 @@ impl Contacts {
 }
 
 impl File {
-    fn of(contacts: &BTreeMap<PublicKey, WorldId>) -> Self {
-        let entry = |(key, world): (&PublicKey, &WorldId)| Entry::write(key, *world);
+    fn of(contacts: &BTreeMap<PublicKey, Known>) -> Self {
+        let entry = |(key, known): (&PublicKey, &Known)| Entry::write(key, known);
         Self {
             contacts: contacts.iter().map(entry).collect(),
         }
@@ -109,16 +159,23 @@ impl File {
 }
 
 impl Entry {
-    fn read(&self, work: Work) -> Option<(PublicKey, WorldId)> {
+    fn read(&self, work: Work) -> Option<(PublicKey, Known)> {
         let bytes = HEXLOWER_PERMISSIVE.decode(self.key.as_bytes()).ok()?;
         let key = PublicKey::from_bytes(&bytes.try_into().ok()?, work).ok()?;
-        Some((key, self.world.parse().ok()?))
+        let known = Known {
+            world: self.world.parse().ok()?,
+            endpoints: self.endpoints.iter().copied().take(ENDPOINTS).collect(),
+            lately: !self.idle,
+        };
+        Some((key, known))
     }
 
-    fn write(key: &PublicKey, world: WorldId) -> Self {
+    fn write(key: &PublicKey, known: &Known) -> Self {
         Self {
             key: HEXLOWER_PERMISSIVE.encode(key.as_bytes()),
-            world: world.to_string(),
+            world: known.world.to_string(),
+            endpoints: known.endpoints.clone(),
+            idle: !known.lately,
         }
     }
 }
@@ -129,8 +186,11 @@ pub(super) const FILE: &str = "contacts.toml";
 /// Peers heard within this time are contacts: as long as their sessions with the last run can live.
 const RECENT: Duration = Duration::from_secs(180);
 
-/// Most contacts kept, the last heard ones: as many as a network has members that all know each other.
+/// Most contacts kept, the last heard ones first: as many as a network has members that all know each other.
 const MOST: usize = 128;
+
+/// Endpoints of one.
+const ENDPOINTS: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +209,17 @@ mod tests {
         assert_eq!(Contacts::load(&state, Work::NONE), Contacts::default());
         let (first, second) = (key(), key());
         let world = WorldId::of(&first);
-        let mut entries = vec![Entry::write(&first, world), Entry::write(&second, world)];
+        let known = Known {
+            world,
+            endpoints: vec!["192.0.2.1:9600".parse().unwrap()],
+            lately: true,
+        };
+        let other = Known {
+            world,
+            endpoints: Vec::new(),
+            lately: false,
+        };
+        let mut entries = vec![Entry::write(&first, &known), Entry::write(&second, &other)];
         state
             .save(
                 FILE,
@@ -159,23 +229,18 @@ mod tests {
             )
             .unwrap();
         let contacts = Contacts::load(&state, Work::NONE);
-        assert_eq!(
-            contacts.by_world(),
-            BTreeMap::from([(world, {
-                let mut keys = vec![first, second];
-                keys.sort();
-                keys
-            })])
-        );
+        let both = BTreeMap::from([(first, known.clone()), (second, other)]);
+        assert_eq!(contacts, Contacts { contacts: both });
+        assert_eq!(contacts.by_world()[&world].len(), 2);
         let damaged = Entry {
             key: "zz".into(),
-            world: world.to_string(),
+            ..Entry::write(&first, &known)
         };
         state
             .save(
                 FILE,
                 &File {
-                    contacts: vec![damaged, Entry::write(&first, world)],
+                    contacts: vec![damaged, Entry::write(&first, &known)],
                 },
             )
             .unwrap();
@@ -190,6 +255,7 @@ mod tests {
         let state = StateDir::open(directory.path()).unwrap();
         let key = key();
         let peer = PeerStatus {
+            supernode: None,
             tcp: false,
             node: key.node_id(),
             key,
@@ -197,6 +263,7 @@ mod tests {
             address: None,
             rtt: None,
             heard: Some(Duration::from_secs(181)),
+            endpoints: Vec::new(),
             networks: Vec::new(),
         };
         let mut contacts = Contacts::default();

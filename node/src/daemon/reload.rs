@@ -126,6 +126,10 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
         names.push("where the API is served over TCP");
         settings.api_tcp = before.api_tcp;
     }
+    if settings.beacon != before.beacon {
+        names.push("whether there are beacons");
+        settings.beacon = before.beacon;
+    }
     if settings.state_dir != before.state_dir {
         names.push("the state directory");
         settings.state_dir.clone_from(&before.state_dir);
@@ -157,6 +161,7 @@ mod tests {
             supernodes: Vec::new(),
             port_mapping: true,
             hide_address: false,
+            beacon: true,
             games: Games::default(),
             offloads: Offloads::default(),
         };
@@ -168,6 +173,7 @@ mod tests {
         after.state_dir = "/e".into();
         after.user = Some("farlan".to_owned());
         after.offloads.send = false;
+        after.beacon = false;
         let names = fixed_settings(&before, &mut after);
         assert_eq!(
             names,
@@ -175,6 +181,7 @@ mod tests {
                 "the port",
                 "the socket",
                 "where the API is served over TCP",
+                "whether there are beacons",
                 "the state directory",
                 "the user",
                 "what is said of offloads"
@@ -184,6 +191,6 @@ mod tests {
             (after.port, after.socket, after.state_dir, after.user, after.offloads),
             (9600, "/s".into(), "/d".into(), None, Offloads::default())
         );
-        assert_eq!(after.api_tcp, None);
+        assert_eq!((after.api_tcp, after.beacon), (None, true));
     }
 }

@@ -228,6 +228,7 @@ async fn start_with(
         supernodes,
         port_mapping: false,
         hide_address: false,
+        beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
     };
@@ -823,6 +824,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         supernodes: Vec::new(),
         port_mapping: false,
         hide_address: false,
+        beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
     };
@@ -869,6 +871,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         supernodes: Vec::new(),
         port_mapping: false,
         hide_address: false,
+        beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
     };

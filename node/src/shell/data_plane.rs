@@ -14,9 +14,10 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     sync::Arc,
     thread,
-    time::Instant,
+    time::Duration,
 };
 
 use farlan_crypto::{
@@ -24,8 +25,9 @@ use farlan_crypto::{
     random::{self, SystemRandom},
 };
 use farlan_engine::{
-    Anchor, AnchorStatus, Batch, Config, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
-    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Target, Time, Transmit,
+    Anchor, AnchorStatus, Batch, Config, Contact, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
+    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Surroundings, Target, Time,
+    Transmit,
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
@@ -35,7 +37,9 @@ use tokio::sync::{
 };
 
 use super::{
+    beacon::{BeaconSockets, LinkCard},
     cards::{AttachedCard, CUT_PER_READ, Cards, FRAMES_PER_READ},
+    clock::Clock,
     poller::{Poller, Ready, Waker},
     scheduling::ask_for_short_turns,
     streams::{Source, Streams},
@@ -113,6 +117,23 @@ pub enum Request {
         /// All of them, with the underlay's port.
         endpoints: Vec<SocketAddr>,
     },
+    /// Take note of the own addresses from which the rest of the world is reached.
+    SetSources {
+        /// One a family at most.
+        sources: Vec<IpAddr>,
+    },
+    /// Send and hear beacons by these cards.
+    SetLinkCards {
+        /// All that there are.
+        cards: Vec<LinkCard>,
+    },
+    /// Call peers of an earlier run where they answered.
+    Remember {
+        /// The world in which they were met.
+        world: WorldId,
+        /// Who, and where.
+        contacts: Vec<Contact>,
+    },
     /// Take note of where the home's router lets datagrams in to this machine.
     SetMappedEndpoints {
         /// All of them.
@@ -144,6 +165,17 @@ pub enum Request {
         /// The number by which the answer is recognised.
         token: u64,
     },
+    /// Find out what stands between this node and a peer; the answer comes as an event.
+    Examine {
+        /// Whom.
+        target: Target,
+        /// The peer's key, where it was met before.
+        key: Option<PublicKey>,
+        /// The number by which the answer is recognised.
+        token: u64,
+    },
+    /// Find out anew what the own network is like; snapshots tell.
+    LookAround,
     /// Tell how things stand.
     Snapshot {
         /// Where the answer goes.
@@ -165,6 +197,8 @@ pub struct Snapshot {
     pub networks: Vec<NetworkStatus>,
     /// Peers in common networks, and those lately spoken to.
     pub peers: Vec<PeerStatus>,
+    /// What the own network is like.
+    pub surroundings: Surroundings,
     /// What is served, on a supernode.
     pub anchor: AnchorStatus,
     /// The engine's counters.
@@ -322,11 +356,12 @@ struct Loop {
     engine: Engine,
     poller: Poller,
     underlay: AttachedUnderlay,
+    beacons: BeaconSockets,
     streams: Streams,
     cards: Cards,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Sender<Event>,
-    origin: Instant,
+    clock: Clock,
     ready: Sources,
     /// Datagrams received in this turn.
     datagrams: Batch<Received>,
@@ -344,6 +379,7 @@ struct Loop {
 #[derive(Debug, Default)]
 struct Sources {
     underlay: bool,
+    beacons: bool,
     /// The readable extra sockets.
     extras: Vec<u16>,
     requests: bool,
@@ -369,11 +405,12 @@ impl Loop {
             datagrams: underlay.batch(RECEIVES_PER_TURN),
             streamed: Batch::default(),
             underlay,
+            beacons: BeaconSockets::default(),
             streams,
             cards: Cards::default(),
             requests,
             events,
-            origin: Instant::now(),
+            clock: Clock::start(),
             ready: Sources::default(),
             frames: Cards::batch(),
             outbox: Outbox::default(),
@@ -404,6 +441,7 @@ impl Loop {
     /// Steps 2 to 4. When the thread is to end, returns who wants to be told, if anybody.
     fn turn(&mut self) -> Option<Option<oneshot::Sender<()>>> {
         self.receive_datagrams();
+        self.receive_beacons();
         self.receive_by_streams();
         self.read_cards();
         self.take_requests()
@@ -418,14 +456,22 @@ impl Loop {
             timers.chain(self.streams.deadline()).min()
         };
         self.ready.underlay = false;
+        self.ready.beacons = false;
         self.ready.extras.clear();
         self.ready.cards.clear();
         self.ready.streams.clear();
         self.watch_opened();
-        for ready in self.poller.wait(now, until)? {
+        let ready = self.poller.wait(now, until)?;
+        // The machine slept, or this program was stopped.
+        let late = until.map(|until| self.clock.now().since(until.max(now)));
+        if let Some(slept) = late.filter(|late| *late >= SLEPT) {
+            self.engine.woke(self.clock.now(), slept);
+        }
+        for ready in ready {
             match *ready {
                 Ready::Woken => self.ready.requests = true,
                 Ready::Readable(UNDERLAY) | Ready::Broken(UNDERLAY) => self.ready.underlay = true,
+                Ready::Readable(BEACONS) | Ready::Broken(BEACONS) => self.ready.beacons = true,
                 Ready::Readable(extra @ FIRST_EXTRA..=LAST_EXTRA) | Ready::Broken(extra @ FIRST_EXTRA..=LAST_EXTRA) => {
                     self.ready.extras.extend(u16::try_from(extra - FIRST_EXTRA));
                 }
@@ -491,6 +537,32 @@ impl Loop {
             self.flush();
             self.datagrams.clear();
         }
+    }
+
+    /// The beacons that have come.
+    fn receive_beacons(&mut self) {
+        if !self.ready.beacons {
+            return;
+        }
+        self.beacons.receive(&mut self.datagrams);
+        self.engine
+            .handle_beacons(self.now(), &self.datagrams, &mut self.outbox);
+        self.datagrams.clear();
+        self.flush();
+    }
+
+    /// Sends beacons by these cards from now on, and hears them. The sockets are opened when there are cards first.
+    fn set_link_cards(&mut self, now: Time, cards: &[LinkCard]) {
+        if self.beacons.descriptors().next().is_none() && !cards.is_empty() {
+            self.beacons = BeaconSockets::open();
+            for socket in self.beacons.descriptors() {
+                if let Err(error) = self.poller.add(socket, BEACONS) {
+                    tracing::debug!(%error, "cannot wait for beacons");
+                }
+            }
+        }
+        let possible = self.beacons.set_cards(cards);
+        self.engine.set_beacon_cards(now, possible);
     }
 
     /// Step 2 for streams: the same, and those that are new, stand now or have ended.
@@ -631,6 +703,12 @@ impl Loop {
             self.streams.open(number, address, &self.poller);
         }
         self.cards.write_all(&self.outbox.frames, &mut self.counters);
+        for (cast, beacon) in self.outbox.beacons.iter() {
+            if let Err(error) = self.beacons.send(self.underlay.as_fd(), *cast, beacon) {
+                tracing::debug!(?cast, %error, "a beacon was not sent");
+                self.counters.underlay_refused += 1;
+            }
+        }
         for event in self.outbox.events.drain(..) {
             if self.events.try_send(event).is_err() {
                 self.counters.events_dropped += 1;
@@ -672,11 +750,16 @@ impl Loop {
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
+            Request::SetSources { sources } => self.engine.set_sources(now, &sources),
+            Request::SetLinkCards { cards } => self.set_link_cards(now, &cards),
+            Request::Remember { world, contacts } => self.engine.remember(now, world, &contacts),
             Request::SetMappedEndpoints { endpoints } => self.engine.set_mapped_endpoints(now, endpoints),
             Request::ProveReach { supernode, port, token } => self.engine.prove_reach(now, supernode, port, token),
             Request::KeepOpen { endpoint } => self.engine.keep_open(now, endpoint),
             Request::SetHideAddress { hide } => self.engine.set_hide_address(hide),
             Request::Ping { target, token } => self.engine.ping(now, target, token),
+            Request::Examine { target, key, token } => self.engine.examine(now, target, key, token),
+            Request::LookAround => self.engine.look_around(now),
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));
                 return;
@@ -711,6 +794,7 @@ impl Loop {
             supernodes: self.engine.supernodes(),
             networks: self.engine.networks(),
             peers: self.engine.peers(now),
+            surroundings: self.engine.surroundings(),
             anchor: self.engine.anchor(),
             counters: self.engine.counters(),
             shell: ShellCounters {
@@ -741,7 +825,7 @@ impl Loop {
     }
 
     fn now(&self) -> Time {
-        Time::ZERO + self.origin.elapsed()
+        self.clock.now()
     }
 }
 
@@ -761,8 +845,14 @@ fn send_all<'a>(
     underlay.send_all(underlaid, counters);
 }
 
+/// A wait that ends so late was interrupted by the machine's sleep, or by somebody who stopped the program.
+const SLEPT: Duration = Duration::from_secs(5);
+
 /// The underlay's number in the poller; a card's is that of its network.
 const UNDERLAY: u64 = 1 << 32;
+
+/// The number of the sockets of beacons.
+const BEACONS: u64 = UNDERLAY + 1;
 
 /// The numbers of the extra sockets, of which [`Socket::Extra`] counts.
 const FIRST_EXTRA: u64 = 2 << 32;

@@ -38,6 +38,7 @@ pub mod rsync;
 pub mod secrecy;
 pub mod snmp;
 pub mod summary;
+pub mod switch;
 pub mod sys;
 pub mod syscalls;
 pub mod topology;

@@ -15,6 +15,11 @@ fn the_corpus_of_wire_datagram() {
 }
 
 #[test]
+fn the_corpus_of_wire_beacon() {
+    corpus::replay("wire_beacon", beacon);
+}
+
+#[test]
 fn the_corpus_of_wire_sealed() {
     corpus::replay("wire_sealed", sealed);
 }
@@ -60,8 +65,9 @@ fn what_comes_over_the_wire_stands_a_quarter_of_a_million_mutations() {
         + corpus::mutate("wire_sealed", 50_000, sealed)
         + corpus::mutate("wire_control", 50_000, control)
         + corpus::mutate("wire_frame", 50_000, frame)
-        + corpus::mutate("wire_fragments", 50_000, fragments);
-    assert_eq!(made, 250_000);
+        + corpus::mutate("wire_fragments", 50_000, fragments)
+        + corpus::mutate("wire_beacon", 20_000, beacon);
+    assert_eq!(made, 270_000);
 }
 
 /// Replays a corpus of which half and more gets past authentication: what is refused there shows little.
@@ -79,8 +85,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn any_bytes_are_parsed_or_refused(input in vec(any::<u8>(), 0..300), kind in 0..10u8) {
+    fn any_bytes_are_parsed_or_refused(input in vec(any::<u8>(), 0..300), kind in 0..11u8) {
         datagram(&input);
+        beacon(&input);
         sealed(&input);
         control(&input);
         frame(&input);

@@ -22,7 +22,7 @@ use crate::{
 const VICTIM: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)), 7777);
 
 /// The kinds of datagrams that this test sends. The parser tells which there are.
-const KINDS: [u8; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+const KINDS: [u8; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// The kinds of sealed messages; control messages have kinds of their own.
 const SEALED: [u8; 5] = [1, 2, 3, 4, 5];
@@ -161,7 +161,8 @@ fn parsed() -> Vec<[u8; 2]> {
     let mut found = Vec::new();
     for kind in 0..=u8::MAX {
         for second in 0..=u8::MAX {
-            let bytes = [&[kind, second][..], &[0; 300]].concat();
+            // As long as the shortest beacon.
+            let bytes = [&[kind, second][..], &[0; 274]].concat();
             // Where any second byte will do, two stand for all.
             if Datagram::parse(&bytes).is_ok() && (second < 8 || second == u8::MAX) {
                 found.push([kind, second]);
@@ -191,7 +192,7 @@ fn looking_like_each_kind() -> Vec<Vec<u8>> {
     let mut datagrams = Vec::new();
     for start in parsed() {
         for fill in [0, 0x5a] {
-            for length in [8, 12, 16, 20, 24, 32, 64, 96, 104, 144, 176, 200, 1200] {
+            for length in [8, 12, 16, 20, 24, 32, 64, 96, 104, 144, 176, 200, 276, 1200] {
                 let mut datagram = vec![fill; length];
                 datagram[..2].copy_from_slice(&start);
                 datagrams.push(datagram);

@@ -44,6 +44,8 @@ pub(super) struct Host {
     pub(super) address: SocketAddr,
     /// Its address on a LAN it shares with every other host that has one.
     pub(super) inside: Option<SocketAddr>,
+    /// The link on which it hears the beacons of all others on it.
+    pub(super) link: Option<u8>,
     /// The NAT behind which it is; its address is the NAT's then.
     pub(super) nat: Option<Nat>,
     /// Its extra sockets that are open.
@@ -108,6 +110,8 @@ pub(super) struct Lab {
     pub(super) closed: Vec<Place>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
+    /// The host whose machine sleeps.
+    pub(super) asleep: Option<Place>,
     /// Everything that was sent, from when on it is kept.
     pub(super) log: Option<Vec<Sent>>,
     /// The limits of engines that are made from now on.
@@ -179,6 +183,7 @@ impl Lab {
             straight: Vec::new(),
             closed: Vec::new(),
             one_by_one: false,
+            asleep: None,
             log: None,
             limits: Limits::default(),
             tcp: false,
@@ -211,6 +216,7 @@ impl Lab {
             engine,
             address: SocketAddr::from(([10, 0, 0, u8::try_from(place + 1).unwrap()], 9600)),
             inside: None,
+            link: None,
             nat: None,
             extras: BTreeSet::new(),
             frames: Vec::new(),
@@ -279,6 +285,20 @@ impl Lab {
             greet: greet.to_vec(),
         };
         self.hosts[place].engine.join(self.now, join).unwrap()
+    }
+
+    /// Puts a host on a link, where it sends beacons.
+    pub(super) fn plug(&mut self, place: Place, link: u8) {
+        self.hosts[place].link = Some(link);
+        let card = crate::BeaconCard {
+            index: 2,
+            ipv4: true,
+            ipv6: false,
+        };
+        let (now, address) = (self.now, self.hosts[place].address);
+        let engine = &mut self.hosts[place].engine;
+        engine.set_local_endpoints(now, vec![address]);
+        engine.set_beacon_cards(now, vec![card]);
     }
 
     /// Opens all ports of the machine at `place` to strangers.
@@ -358,6 +378,24 @@ impl Lab {
                 bytes: bytes.to_vec(),
             });
         }
+        let (from, link) = (host.address, host.link);
+        let others = |host: &&Host| link.is_some() && host.link == link && host.address != from;
+        let others: Vec<SocketAddr> = self.hosts.iter().filter(others).map(|host| host.address).collect();
+        for ((_, beacon), to) in out
+            .beacons
+            .iter()
+            .flat_map(|beacon| others.iter().map(move |to| (beacon, *to)))
+        {
+            self.passing.push_back(Passing {
+                arrives: self.now + DELAY,
+                from,
+                to,
+                ttl: None,
+                stream: None,
+                bytes: beacon.to_vec(),
+            });
+        }
+        let host = &mut self.hosts[place];
         for (label, frame) in out.frames.iter() {
             host.frames.push((label.network, frame.to_vec()));
             host.labels.push(*label);
@@ -469,6 +507,17 @@ impl Lab {
             return;
         }
         let mut out = Outbox::default();
+        let (mut beacons, mut datagrams) = (Batch::default(), Batch::default());
+        for (label, datagram) in batch.iter() {
+            let is_beacon = datagram.first() == Some(&10) && self.hosts[place].link.is_some();
+            let batch = if is_beacon { &mut beacons } else { &mut datagrams };
+            batch.push(*label, datagram);
+        }
+        if !beacons.is_empty() {
+            self.hosts[place].engine.handle_beacons(self.now, &beacons, &mut out);
+            self.take(place, &mut out);
+        }
+        let batch = if beacons.is_empty() { batch } else { &mut datagrams };
         self.hosts[place].engine.handle_datagrams(self.now, batch, &mut out);
         for (transmit, bytes) in batch.onward() {
             out.datagrams.push(*transmit, bytes);
@@ -500,6 +549,7 @@ impl Lab {
     /// Does what is due at a host in one turn; whether anything was.
     fn tend(&mut self, place: Place) -> bool {
         let due = self.hosts[place].engine.next_timeout().is_some_and(|at| at <= self.now);
+        let due = due && self.asleep != Some(place);
         if due {
             let mut out = Outbox::default();
             self.hosts[place].engine.handle_timeout(self.now, &mut out);
@@ -542,7 +592,12 @@ impl Lab {
         loop {
             let stands = self.tend_streams();
             self.settle();
-            let timers = self.hosts.iter().filter_map(|host| host.engine.next_timeout());
+            let awake = self
+                .hosts
+                .iter()
+                .enumerate()
+                .filter(|(place, _)| self.asleep != Some(*place));
+            let timers = awake.filter_map(|(_, host)| host.engine.next_timeout());
             let arrival = self.passing.front().map(|passing| passing.arrives);
             let next = timers
                 .chain(arrival)
@@ -550,6 +605,7 @@ impl Lab {
                 .min()
                 .map_or(end, |next| next.min(end));
             self.now = next.max(self.now);
+            self.set_clocks();
             let mut batch = Batch::default();
             let mut target = None;
             while let Some(passing) = self.passing.pop_front_if(|passing| passing.arrives <= self.now) {
@@ -571,6 +627,13 @@ impl Lab {
             }
         }
         self.settle();
+    }
+
+    /// NATs know the time.
+    fn set_clocks(&mut self) {
+        for nat in self.hosts.iter_mut().filter_map(|host| host.nat.as_mut()) {
+            nat.now = self.now;
+        }
     }
 
     pub(super) fn run_seconds(&mut self, seconds: u64) {

@@ -6,7 +6,7 @@ mod page;
 use std::net::SocketAddr;
 
 use farlan_crypto::{Identity, Initiator, PublicKey, Responder, SalsaPoly, Seed, SessionKeys, Window, Work};
-use farlan_netconf::Role as Side;
+use farlan_netconf::{Parameters, Reader, Role as Side};
 use farlan_offload::complete;
 use page::Block;
 use rand_chacha::ChaCha20Rng;
@@ -19,6 +19,7 @@ use crate::{
     peers::Path,
     sessions::{Lifetime, Session},
     wire::{
+        beacon::{self, Sender},
         control::{Control, messages},
         datagram::{DATA_HEADER, Datagram, PROLOGUE, SessionIndex, VERSION, put_initiation, put_response},
         sealed::{FrameIn, MACS, Sealed},
@@ -233,4 +234,32 @@ fn the_data_datagrams_of_the_page_are_opened() {
     assert_eq!(frame[40..42], [0x9c, 0x45]);
     let token = 0x0011_2233_4455_6677;
     assert_eq!(messages(run).collect::<Vec<_>>(), [Ok(Some(Control::Ping { token }))]);
+}
+
+#[test]
+fn a_beacon_is_as_the_page_says() {
+    // The second network of A.6.
+    let parameters = Block::of("A.6", 1).bytes("parameters");
+    let parameters = Parameters::decode(&mut Reader::new(&parameters)).unwrap();
+    let nonce: [u8; beacon::NONCE] = std::array::from_fn(|at| 0xa0 + u8::try_from(at).unwrap());
+    let keys = parameters.secret().beacon(&nonce);
+    let page = Block::of("A.10", 0);
+    assert_eq!(keys.tag, page.array("tag"));
+    let [initiator, _] = identities();
+    let sender = Sender {
+        key: *initiator.public().as_bytes(),
+        seeks: true,
+    };
+    let (head, slot) = (page.array("head"), page.lines("slot").concat());
+    assert_eq!(beacon::header(&nonce), head);
+    let made = beacon::slot(&head, &keys, &sender);
+    let hex: String = made.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, slot);
+    let mut bytes = head.to_vec();
+    bytes.resize(beacon::HEADER + beacon::SLOTS * beacon::SLOT, 0);
+    bytes[beacon::HEADER..][..beacon::SLOT].copy_from_slice(&made);
+    let Ok(Datagram::Beacon(read)) = Datagram::parse(&bytes) else {
+        panic!("it is a beacon")
+    };
+    assert_eq!(read.sender(&keys), Some(sender));
 }

@@ -12,6 +12,7 @@
 //! forward    7        supernode (3 bytes)  destination source     inner datagram …
 //! passed     8        supernode (3 bytes)  destination source     inner datagram …
 //! cookie     9        version  0     0     receiver   nonce, sealed cookie (see `gate`)
+//! beacon     10       version  0     0     nonce and slots (see `beacon`)
 //! ```
 //! *sender* and *receiver* are session indexes, each chosen at random by the end that receives under it; *destination*
 //! and *source* are relay indexes, given out by the supernode. A data datagram's first 16 bytes are authenticated as
@@ -23,7 +24,7 @@ use farlan_crypto::{NodeId, PLAINTEXT};
 
 use farlan_netconf::Reader;
 
-use super::endpoint::Malformed;
+use super::{beacon::Beacon, endpoint::Malformed};
 
 /// The version in handshake messages, and in the prologue of the handshake.
 pub const VERSION: u8 = 1;
@@ -50,6 +51,7 @@ const HINT: u8 = 6;
 const FORWARD: u8 = 7;
 const PASSED: u8 = 8;
 const COOKIE: u8 = 9;
+pub(crate) const BEACON: u8 = 10;
 
 const UNKNOWN_REGISTRATION: u8 = 0;
 const UNKNOWN_SESSION: u8 = 1;
@@ -149,6 +151,8 @@ pub(crate) enum Datagram<'a> {
         source: RelayIndex,
         inner: &'a [u8],
     },
+    /// To everybody on a link.
+    Beacon(Beacon<'a>),
     /// From one supernode to another, and from that one to its node; never passed on to a third. Named is the first one.
     Passed {
         supernode: SupernodeTag,
@@ -213,6 +217,7 @@ impl<'a> Datagram<'a> {
                 version: second,
                 receiver: SessionIndex(reader.u32()?),
             },
+            BEACON => Self::Beacon(Beacon::parse(bytes)?),
             _ => return Err(Malformed),
         })
     }
@@ -406,6 +411,7 @@ mod tests {
                 Some(2 | 4 | 7 | 8) => 12,
                 Some(3) => 16,
                 Some(5) => 24,
+                // The tests of `beacon` say which lengths it has.
                 _ => usize::MAX,
             };
             prop_assert_eq!(parsed.is_ok(), bytes.len() >= shortest);

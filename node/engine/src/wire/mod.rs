@@ -2,7 +2,9 @@
 //!
 //! All integers are big-endian. Each format has one checked constructor; what it returns cannot fail any more.
 
+pub(crate) mod beacon;
 pub(crate) mod control;
 pub(crate) mod datagram;
 pub(crate) mod endpoint;
+mod observations;
 pub(crate) mod sealed;
