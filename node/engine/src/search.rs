@@ -142,9 +142,21 @@ impl Searches {
     }
 }
 
+impl Searches {
+    /// Whether the search under way is for a peer.
+    pub(crate) fn is_for(&self, peer: PeerId) -> bool {
+        self.current.as_ref().is_some_and(|search| search.peer == peer)
+    }
+}
+
 impl SearchHistory {
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.consider
+    }
+
+    /// Whether one was made, and found nothing.
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.failures > 0
     }
 
     /// The other end's candidates came, and are tried: `elsewhere` if they are others than before, `changed` if anything is.

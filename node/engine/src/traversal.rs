@@ -16,15 +16,17 @@ use std::{
 
 use farlan_crypto::PublicKey;
 use farlan_netconf::Policy;
-use tracing::{debug, info, trace};
+use tracing::{debug, trace};
 
 use crate::{
-    Behaviour, Engine, Event, Leg, Outbox, PathKind, Time,
+    Behaviour, Engine, Leg, Outbox, Time,
     aims::Aims,
+    change::OwnChange,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
     handshakes::Via,
     multicast::ALL,
+    observations::{Endpoints, Openness},
     peers::{Path, Peer, PeerId},
     rates::{Meter, Rate},
     retry::Retry,
@@ -92,6 +94,8 @@ pub(crate) struct Traversal {
     aims: Aims,
     /// The cards changed: supernodes are to see the new source address at once.
     moved: bool,
+    /// What about them.
+    pub(crate) change: OwnChange,
 }
 
 /// What two nodes told each other of their endpoints.
@@ -125,6 +129,20 @@ impl Exchange {
 
     fn resend_at(&self) -> Option<Time> {
         self.under_way.as_ref().map(|(_, retry, _)| retry.at())
+    }
+
+    /// What was told last, by kinds; `mapped` are the own mapped endpoints.
+    pub(crate) fn told(&self, mapped: &[SocketAddr]) -> Endpoints {
+        let mut counts = Endpoints::default();
+        for candidate in &self.told {
+            let count = match candidate {
+                Candidate { endpoint, .. } if mapped.contains(endpoint) => &mut counts.mapped,
+                Candidate { local: true, .. } => &mut counts.local,
+                Candidate { .. } => &mut counts.outside,
+            };
+            *count = count.saturating_add(1);
+        }
+        counts
     }
 
     /// How the other end's NAT behaves, once it has told anything.
@@ -187,6 +205,17 @@ impl Traversal {
         self.changed = true;
     }
 
+    /// This machine may be seen elsewhere now.
+    pub(crate) fn moved(&mut self) {
+        self.moved = true;
+        self.changed = true;
+    }
+
+    /// Where supernodes saw this node is over.
+    pub(crate) fn forget_observed(&mut self, is_over: impl Fn(IpAddr) -> bool) {
+        self.observed.retain(|_, endpoint| !is_over(endpoint.ip()));
+    }
+
     pub(crate) fn is_fresh(&self) -> bool {
         self.changed || self.moved
     }
@@ -203,6 +232,11 @@ impl Traversal {
             (IpAddr::V6(own), IpAddr::V6(address)) => own.octets()[..8] == address.octets()[..8],
             _ => false,
         })
+    }
+
+    /// Where the home's router lets datagrams in.
+    pub(crate) fn mapped(&self) -> &[SocketAddr] {
+        &self.mapped
     }
 
     /// The endpoints by which others may reach this node from outside.
@@ -232,8 +266,8 @@ impl Engine {
         endpoints.sort_unstable();
         endpoints.dedup();
         if self.traversal.local != endpoints {
-            self.traversal.moved |= !self.traversal.local.is_empty();
-            self.traversal.local = endpoints;
+            let before = std::mem::replace(&mut self.traversal.local, endpoints);
+            self.traversal.moved |= self.traversal.change.note(&before, &self.traversal.local);
             self.traversal.changed = true;
             self.detection.want(now, true);
         }
@@ -264,14 +298,7 @@ impl Engine {
             if std::mem::take(&mut peer.direct).active().is_none() {
                 continue;
             }
-            let (node, relay) = (peer.key.node_id(), peer.path);
-            let relay = relay.and_then(|path| self.envelope(path));
-            self.events.push(Event::PathChanged {
-                node,
-                path: PathKind::Relay,
-                address: relay.map(|envelope| envelope.destination.endpoint),
-                reason: "this node's address is hidden",
-            });
+            self.report_path(id, "this node's address is hidden");
         }
     }
 
@@ -307,6 +334,9 @@ impl Engine {
         if before != Some(endpoint) {
             self.traversal.changed = true;
             let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
+            if before.is_some() && !elsewhere {
+                self.mapping_forgotten(now, supernode);
+            }
             self.detection.want(now, elsewhere);
         }
     }
@@ -353,6 +383,7 @@ impl Engine {
             let pause = ROUND_PAUSES.get(exchange.rounds).or(ROUND_PAUSES.last());
             exchange.next_round = now + Duration::from_secs(pause.copied().unwrap_or_default());
             exchange.rounds += 1;
+            peer.history.round_began(now);
         }
     }
 
@@ -362,26 +393,41 @@ impl Engine {
             return false;
         };
         let shared = || peer.up.iter().filter_map(|handle| self.networks.get(*handle));
-        if shared().next().is_none() || self.is_hidden_from(peer) {
+        if shared().next().is_none() || self.openness(now, peer) != Openness::Open {
             return false;
         }
-        let small = |network: &crate::networks::Network| {
-            let members = network.status().members;
-            // A list that has not come yet tells nothing.
-            usize::try_from(members).is_ok_and(|members| (1..=ALL).contains(&members))
-        };
-        if !peer.exchange.accepted && !shared().any(small) {
+        if self.is_stranger(peer) {
             let strangers = &mut self.traversal.strangers;
             strangers.retain(|at| now.since(*at) < STRANGERS_WITHIN);
-            if strangers.len() >= STRANGERS {
-                return false;
-            }
             strangers.push(now);
         }
         if let Some(peer) = self.peers.get_mut(id) {
             peer.exchange.accepted = true;
         }
         true
+    }
+
+    /// How far this node opens itself to a peer with which it shares a network.
+    pub(crate) fn openness(&self, now: Time, peer: &Peer) -> Openness {
+        let lately = |at: &&Time| now.since(**at) < STRANGERS_WITHIN;
+        if self.is_hidden_from(peer) {
+            Openness::Hidden
+        } else if self.is_stranger(peer) && self.traversal.strangers.iter().filter(lately).count() >= STRANGERS {
+            Openness::TooManyStrangers
+        } else {
+            Openness::Open
+        }
+    }
+
+    /// Whether a peer has not been accepted yet and is in none but large networks with this node.
+    fn is_stranger(&self, peer: &Peer) -> bool {
+        let small = |network: &crate::networks::Network| {
+            let members = network.status().members;
+            // A list that has not come yet tells nothing.
+            usize::try_from(members).is_ok_and(|members| (1..=ALL).contains(&members))
+        };
+        let mut shared = peer.up.iter().filter_map(|handle| self.networks.get(*handle));
+        !peer.exchange.accepted && !shared.any(small)
     }
 
     /// Whether this node and a peer are in one local network, as far as the endpoints tell: seen from the same outside
@@ -499,9 +545,12 @@ impl Engine {
         let theirs = capped(usable.copied());
         let elsewhere = exchange.theirs != theirs;
         let changed = elsewhere || exchange.their_behaviour != *behaviour;
+        let endpoints = |candidates: &[Candidate]| candidates.iter().map(|told| told.endpoint).collect::<Vec<_>>();
+        let moved = (endpoints(&exchange.theirs), endpoints(&theirs));
         exchange.theirs = theirs;
         exchange.their_behaviour = *behaviour;
         exchange.searches.candidates_came(now, elsewhere, changed);
+        self.peer_moved(now, id, (&moved.0, &moved.1), out);
         self.try_candidates(now, id);
         self.tend_search(now, out);
         // What both know now may make them neighbours, which is worth another message.
@@ -583,7 +632,7 @@ impl Engine {
         self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED), out);
     }
 
-    fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
+    pub(crate) fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
         let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
@@ -594,8 +643,10 @@ impl Engine {
         };
         if !allowed {
             self.counters.candidates_limited += 1;
+            peer.history.limited = true;
             return;
         }
+        peer.history.sent += 1;
         peer.direct.challenged(now, leg, token);
         trace!(%leg, ?ttl, "challenge");
         self.send_along(
@@ -654,6 +705,9 @@ impl Engine {
             }
         };
         if works {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.history.answered += 1;
+            }
             self.traversal.aims.answered(now, leg.ip());
             let reason = self.found_by(id, leg).unwrap_or("it answered");
             self.choose_path(now, id, reason, out);
@@ -670,10 +724,11 @@ impl Engine {
         if self.is_hidden_from(peer) || (!peer.direct.has(leg) && !self.accepts(now, id)) {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(id)
-            && !peer.direct.heard(now, leg, shows, bytes)
-        {
-            self.arm(id);
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.history.came += 1;
+            if !peer.direct.heard(now, leg, shows, bytes) {
+                self.arm(id);
+            }
         }
     }
 
@@ -691,7 +746,7 @@ impl Engine {
     pub(crate) fn choose_path(&mut self, now: Time, id: PeerId, reason: &'static str, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(choice) = peer.direct.choose() else { return };
-        let node = peer.key.node_id();
+        peer.history.path_changed(now, choice.is_some());
         match choice {
             Some(_) => {
                 peer.exchange.rounds = 0;
@@ -706,20 +761,12 @@ impl Engine {
         if let Some(rtt) = peer.direct.active_rtt() {
             peer.rtt = Some(rtt);
         }
-        let (kind, address) = match choice {
-            Some(leg) => (PathKind::Direct, Some(leg.endpoint)),
-            None => {
-                let relay = peer.path.and_then(|path| self.envelope(path));
-                (PathKind::Relay, relay.map(|envelope| envelope.destination.endpoint))
-            }
-        };
-        info!(peer = %node.short(), path = %kind, reason, "path changed");
-        out.events.push(Event::PathChanged {
-            node,
-            path: kind,
-            address,
-            reason,
-        });
+        if choice.is_none() {
+            self.find_relay(now, id);
+        }
+        self.report_path(id, reason);
+        // In order with what else this turn brought.
+        out.events.append(&mut self.events);
         self.arm(id);
     }
 
@@ -741,20 +788,7 @@ impl Engine {
     /// Own endpoints changed: supernodes see the new ones at once, and so do the peers in use.
     pub(crate) fn tend_traversal(&mut self, now: Time, out: &mut Outbox) {
         if std::mem::take(&mut self.traversal.moved) {
-            let anchors: Vec<PeerId> = self.directory.anchors().collect();
-            for id in anchors {
-                self.prove_registration(now, id, out);
-                if let Some(registration) = self.directory.registrations.get_mut(&id) {
-                    registration.stream.try_udp_now(now);
-                }
-            }
-            for id in self.peers.ids() {
-                if let Some(peer) = self.peers.get_mut(id) {
-                    peer.direct.probe_now();
-                    self.tend_direct(now, id, out);
-                    self.arm(id);
-                }
-            }
+            self.own_change(now, out);
         }
         if !std::mem::take(&mut self.traversal.changed) {
             return;
