@@ -154,6 +154,7 @@ impl Pair {
         let mut random = ReproducibleRandom::new(self.seed, "links", 0);
         let mut lab = Lab::new(self.seed);
         lab.set_unrecorded();
+        lab.use_beacons();
         let supernodes: Vec<HostId> = (0..self.supernodes).map(|_| lab.add_supernode()).collect();
         let network = lab.add_link_network();
         let places = match self.meeting {
