@@ -143,8 +143,8 @@ impl Engine {
 
     /// The same of one supernode.
     fn transports_to(&self, id: PeerId) -> (Finding, Finding) {
-        let answers = self.directory.is_registered_directly(id);
-        let path = self.peers.get(id).and_then(|peer| peer.path).filter(|_| answers);
+        let registered = self.directory.relay_index(id).is_some();
+        let path = self.peers.get(id).and_then(|peer| peer.path).filter(|_| registered);
         match path {
             Some(Path::Direct(leg)) if leg.is_stream() => (Finding::No, Finding::Yes),
             Some(Path::Direct(_)) => (Finding::Yes, Finding::Unknown),
