@@ -1,6 +1,7 @@
 //! `farlan host` without outside help: where the others meet, what is said of it, and that they do meet there.
 
 use std::net::Ipv4Addr;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -430,6 +431,67 @@ fn streams_are_no_address_of_a_machines_own_supernode() {
         ensure!(refused.code == Some(2) && refused.stdout.is_empty(), "{refused}");
         ensure!(refused.stderr.contains("own supernode takes UDP alone"), "{refused}");
         ensure!(hosting(&a)?.is_null(), "it serves all the same");
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_stays_mapped_for_whoever_has_gone_before_it_was_decided() {
+    limit::test(LIMIT, |lab| {
+        let server = lab.public_host("s", Wire::PLAIN)?;
+        let supernode = Supernode::start(lab, &server)?;
+        let mut home = lab.home("a", Nat::Symmetric, Wire::PLAIN)?;
+        let upnp = Upnp::start(lab, &mut home, Protocols::ALL)?;
+        let a = node(lab, "a", &home.host, Some(supernode.link()))?;
+        a.wait_registered(JOIN_LIMIT)?;
+        wait_for("the daemon's own port", JOIN_LIMIT, || {
+            Ok((upnp.mappings()?.len() == 1).then_some(()))
+        })?;
+        // It dies without a word, so asking it takes its time.
+        drop(supernode);
+        let mut command = a.cli_command(&["host"]);
+        let mut asking = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mapped = wait_for("the port of the supernode", JOIN_LIMIT, || {
+            Ok((upnp.mappings()?.len() == 2).then_some(()))
+        });
+        asking.kill()?;
+        asking.wait()?;
+        mapped?;
+        wait_for("the port to be given back", JOIN_LIMIT, || {
+            Ok((upnp.mappings()?.len() == 1).then_some(()))
+        })?;
+        ensure!(hosting(&a)?.is_null() && !serves(&a)?, "it serves all the same");
+        Ok(())
+    });
+}
+
+#[test]
+fn whoever_is_served_is_not_cut_off_for_a_proof_that_cannot_succeed() {
+    limit::test(LIMIT, |lab| {
+        let server = lab.public_host("s", Wire::PLAIN)?;
+        let supernode = Supernode::start(lab, &server)?;
+        let home = lab.home("a", Nat::Port, Wire::PLAIN)?;
+        let a = node(lab, "a", &home.host, None)?;
+        says(&host(&a, &[])?, "only this LAN can join")?;
+        a.cli(&["supernode", "add", supernode.link()])?.success()?;
+        wait_for("the supernode", JOIN_LIMIT, || {
+            let supernodes = a.status()?["supernodes"].clone();
+            let registered = |supernode: &Value| supernode["registered"] == true;
+            let count = supernodes
+                .as_array()
+                .context("no list")?
+                .iter()
+                .filter(|one| registered(one));
+            Ok((count.count() == 2).then_some(()))
+        })?;
+        let hosted = host(&a, &["--name", "other"])?;
+        says(
+            &hosted,
+            "(no router maps UDP 9601, no card has a public address, and it takes two supernodes to tell more), so the \
+             others meet at the configured supernodes",
+        )?;
+        let starts = a.log().matches("serving as a supernode").count();
+        ensure!(starts == 1 && serves(&a)? && !hosting(&a)?.is_null(), "{}", a.log());
         Ok(())
     });
 }
