@@ -34,6 +34,7 @@
 
 mod admission;
 mod callers;
+mod diagnosis;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod metrics;
@@ -43,6 +44,7 @@ mod server;
 mod sockets;
 mod token;
 
+pub use diagnosis::{CheckedSupernode, Nat, NetcheckReply, Observed, Obstacle, WhyReply, WhyRequest};
 pub use metrics::exposition;
 pub use routes::{Answer, daemon_router, finish};
 pub use schema::{

@@ -3,6 +3,7 @@
 pub mod client;
 mod commands;
 pub mod config_check;
+mod diagnosing;
 mod foreground;
 mod opening;
 pub mod output;
@@ -166,6 +167,17 @@ enum Command {
     Peers,
     /// Measure the round trip to a peer
     Ping(Ping),
+    /// Say why a peer is, or is not, in direct touch
+    ///
+    /// Both ends are asked what they have found out. The exit code is 0 where nothing is wrong, 1 where something is.
+    Why {
+        /// A node id, at least its first 10 letters, or an address in one of the networks
+        peer: String,
+    },
+    /// Check this machine's network: UDP, NAT, MTU, supernodes
+    ///
+    /// The exit code is 0 where nothing is in the way of direct paths, 1 where something is.
+    Netcheck,
     /// Print this node's id and public key
     Id,
     /// Add, list or remove supernodes
@@ -338,6 +350,8 @@ async fn ask(
         Command::Networks => commands::networks(client, output).await,
         Command::Peers => commands::peers(client, output).await,
         Command::Ping(ping) => pinging::ping(client, output, ping).await,
+        Command::Why { peer } => diagnosing::why(client, output, peer).await,
+        Command::Netcheck => diagnosing::netcheck(client, output).await,
         Command::Id => commands::id(configuration.settings(), client, output).await,
         Command::Supernode(Supernode::Add { link }) => commands::add_supernode(client, output, link).await,
         Command::Supernode(Supernode::List) => commands::list_supernodes(client, output).await,
@@ -438,6 +452,9 @@ mod tests {
             "farlan --socket S peers --json",
             "farlan --socket S ping abcdefghij",
             "farlan --socket S ping 10.64.0.1 -c 1",
+            "farlan --socket S why abcdefghij",
+            "farlan --socket S why 10.64.0.1 --json",
+            "farlan --socket S netcheck --json",
             "farlan --socket S leave lan",
             "farlan info",
             "farlan listnetworks",
@@ -469,6 +486,8 @@ mod tests {
             "farlan fly",
             "farlan join",
             "farlan close",
+            "farlan why",
+            "farlan netcheck x",
             "farlan open 1 2",
             "farlan up --port 70000",
             "farlan up --supernode nonsense",

@@ -4,6 +4,7 @@
 mod cards;
 mod changes;
 mod contacts;
+mod diagnosis;
 mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -11,6 +12,7 @@ mod hosting;
 mod mappings;
 mod networks;
 mod opened;
+mod pending;
 mod ping;
 mod reload;
 mod resolver;
@@ -34,10 +36,10 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub use crate::diagnosis::speaks_version;
 pub use cards::{Cards, KernelCards, NewCard};
 pub use reload::Configuration;
 pub use resolver::{Resolver, hand_over};
-pub use troubles::speaks_version;
 
 use crate::{
     api::{DownReply, LoopbackAddress, SCHEMA, Server, Sockets, daemon_router},
@@ -51,6 +53,7 @@ use crate::{
     state::{IDENTITY, LOCK, StateDir},
 };
 use contacts::Contacts;
+use diagnosis::Examinations;
 use hosting::Hosting;
 use mappings::Mappings;
 use networks::Networks;
@@ -96,6 +99,7 @@ pub struct Daemon {
     data_plane: DataPlane,
     cards: Box<dyn Cards>,
     pings: Pings,
+    examinations: Examinations,
     troubles: Troubles,
     mappings: Mappings,
     hosting: Hosting,
@@ -316,6 +320,7 @@ impl Daemon {
             data_plane,
             cards,
             pings: Pings::default(),
+            examinations: Examinations::default(),
             troubles: Troubles::default(),
             mappings: Mappings::new(port),
             hosting: Hosting::new(offloads),
@@ -391,16 +396,15 @@ impl Daemon {
             Event::PeerDown { node } if self.book.lock().await.worlds.has_supernode(node) => {}
             Event::PeerDown { node } => tracing::info!(peer = %node.short(), "peer is gone"),
             Event::PathChanged { address, .. } => tracing::debug!(?address, "the path's endpoint"),
-            Event::Pong {
-                token,
-                node,
-                rtt,
-                path,
-                address,
-            } => self.pings.answered(token, node, rtt, path, address),
+            Event::Pong { .. } => {
+                if let Some((token, reply)) = ping::pong(event) {
+                    self.pings.end(token, Ok(reply));
+                }
+            }
+            Event::PingFailed { token, reason } => self.pings.end(token, Err(Failure::negative(reason))),
+            Event::Examined { token, examination } => self.examinations.end(token, examination),
             // Asked for a supernode in this daemon, by a data plane of its own.
             Event::Reached { .. } => {}
-            Event::PingFailed { token, reason } => self.pings.failed(token, reason),
             Event::Twin { supernode, other } => self.troubles.twin(&self.state, supernode, other),
             Event::OtherVersion { node, address, version } => self.other_version_seen(node, address, version),
         }

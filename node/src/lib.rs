@@ -27,6 +27,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod diagnosis;
 pub mod failure;
 pub mod games;
 pub mod logs;

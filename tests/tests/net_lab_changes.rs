@@ -50,51 +50,57 @@ fn forgetful(lab: &mut Lab, name: &str, access: impl Into<Access>) -> Result<(Ho
     Ok((home, own))
 }
 
-/// A reply passes a second before the timer runs out and does not a second after. The kernel looks for what has run out when
-/// it looks a flow up, so it is exact.
+/// A reply passes while the timer runs and not a second after. The kernel looks for what has run out when it looks a flow up, so
+/// it is exact.
 #[test]
 fn routers_forget_when_their_timers_run_out() {
     limit::test(LIMIT, |lab| {
         let s = lab.public_host("s", Wire::PLAIN)?;
-        for (number, access) in [
-            Access::of(Nat::Port),
-            Access::of(Nat::FullCone),
-            Access::behind(Nat::Port, Nat::Port),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let (_home, own) = forgetful(lab, &format!("h{number}"), access)?;
-            let reply_passes = |is_stream: bool, after: Duration| -> Result<bool> {
-                let public = socket(&s.namespace, s.address, 0)?;
-                let mut mapped = seen(&own, &public)?;
-                if is_stream {
-                    // A flow is a stream once it has gone back and forth for two seconds.
-                    for _ in 0..6 {
-                        public.send_to(b"answer", mapped)?;
-                        ensure!(source(&own).is_some(), "an answer did not get in");
-                        thread::sleep(Duration::from_millis(500));
-                        mapped = seen(&own, &public)?;
-                    }
-                }
-                thread::sleep(after);
-                public.send_to(b"answer", mapped)?;
-                Ok(source(&own).is_some())
-            };
-            // A router with a table of its own remembers by that.
-            let remembers_longer = access.router == Nat::FullCone;
-            let [short, long] = [Duration::from_secs(2), Duration::from_millis(4_000)];
-            ensure!(reply_passes(false, short)?, "{access}: forgotten too early");
-            ensure!(
-                reply_passes(false, long)? == remembers_longer,
-                "{access}: an unanswered flow after {long:?}"
-            );
-            ensure!(reply_passes(true, long)?, "{access}: a stream is forgotten too early");
-            let longest = Duration::from_millis(6_500);
-            ensure!(!reply_passes(true, longest)?, "{access}: a stream is not forgotten");
+        let kinds = ["port", "full", "port/port"];
+        let mut homes = Vec::new();
+        for (number, kind) in kinds.iter().enumerate() {
+            homes.push(forgetful(lab, &format!("h{number}"), kind.parse::<Access>()?)?);
         }
-        Ok(())
+        // They mostly wait, so all at once.
+        thread::scope(|scope| {
+            let threads: Vec<_> = homes
+                .iter()
+                .map(|(home, own)| scope.spawn(|| forgets_in_time(home, own, &s)))
+                .collect();
+            let outcomes = threads.into_iter().map(|thread| {
+                let outcome = thread.join();
+                outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            outcomes.collect()
+        })
     });
+}
+
+fn forgets_in_time(home: &Home, own: &UdpSocket, host: &PublicHost) -> Result<()> {
+    let access = home.access;
+    let reply_passes = |is_stream: bool, after_ms: u64| -> Result<bool> {
+        let public = socket(&host.namespace, host.address, 0)?;
+        let mut mapped = seen(own, &public)?;
+        if is_stream {
+            // A flow is a stream once it has gone back and forth for two seconds.
+            for _ in 0..6 {
+                public.send_to(b"answer", mapped)?;
+                ensure!(source(own).is_some(), "an answer did not get in");
+                thread::sleep(Duration::from_millis(500));
+                mapped = seen(own, &public)?;
+            }
+        }
+        thread::sleep(Duration::from_millis(after_ms));
+        public.send_to(b"answer", mapped)?;
+        Ok(source(own).is_some())
+    };
+    ensure!(reply_passes(false, 2_000)?, "{access}: forgotten too early");
+    // A router with a table of its own remembers by that.
+    let remembers = access.router == Nat::FullCone;
+    ensure!(reply_passes(false, 4_000)? == remembers, "{access}: an unanswered flow");
+    ensure!(reply_passes(true, 4_000)?, "{access}: a stream is forgotten too early");
+    ensure!(!reply_passes(true, 6_500)?, "{access}: a stream is not forgotten");
+    Ok(())
 }
 
 #[test]
@@ -173,6 +179,38 @@ fn reaches(home: &Home, host: &PublicHost) -> Result<()> {
     own.send_to(b"out", public.local_addr()?)?;
     ensure!(source(&public) == Some(own.local_addr()?), "not over IPv6: {home:?}");
     Ok(())
+}
+
+/// Guests of one router reach each other by their outside endpoints if it hairpins, and not otherwise.
+#[test]
+fn isolated_neighbours_have_nothing_but_the_hairpin() {
+    limit::test(LIMIT, |lab| {
+        let s = lab.public_host("s", Wire::PLAIN)?;
+        for (names, access) in [(["a", "b"], "port"), (["c", "d"], "full~"), (["e", "f"], "port~")] {
+            let access: Access = access.parse()?;
+            let homes = lab.shared_home(&names, access, Wire::PLAIN)?;
+            let public = socket(&s.namespace, s.address, 0)?;
+            let mut ends = Vec::new();
+            for home in &homes {
+                home.isolate()?;
+                let own = socket(&home.host, home.inside, 0)?;
+                let outside = seen(&own, &public)?;
+                ends.push((own, outside));
+            }
+            let [(one, one_outside), (other, other_outside)] = &ends[..] else {
+                anyhow::bail!("not two hosts");
+            };
+            one.send_to(b"knock", other.local_addr()?)?;
+            ensure!(source(other).is_none(), "{access}: through the LAN");
+            one.send_to(b"knock", other_outside)?;
+            let arrived = source(other);
+            ensure!(
+                arrived == access.hairpins.then_some(*one_outside),
+                "{access}: {arrived:?}"
+            );
+        }
+        Ok(())
+    });
 }
 
 #[test]

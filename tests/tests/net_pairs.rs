@@ -1,13 +1,16 @@
 //! Pairs of homes behind any kinds of routers: those that physics allows are direct, the others stay relayed and lose nothing
 //! by trying. `scripts/lab matrix` judges the same for all pairs, and by the time it takes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use farlan_netconf::Mtu;
+use farlan_tests::lab::ends::Ends;
 use farlan_tests::lab::expectation::Expected;
 use farlan_tests::lab::pair::{Distance, PairLab};
 use farlan_tests::lab::row::Outcome;
-use farlan_tests::ns::limit;
+use farlan_tests::ns::world::World;
+use farlan_tests::ns::{Access, Home, Nat, Wire, limit};
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -86,6 +89,28 @@ fn a_symmetric_router_with_ports_in_sequence_and_an_ordinary_one_are_direct() {
 #[test]
 fn a_home_behind_a_carriers_full_cone_and_an_ordinary_one_are_direct() {
     meets("port/full x port", Expected::Direct);
+}
+
+/// Guests of one router who may not reach each other on its LAN: only by their outside endpoints.
+#[test]
+fn guests_of_one_router_are_direct_by_its_hairpin() {
+    limit::test(LIMIT, |lab| {
+        let world = World::start(lab, 2, Wire::PLAIN)?;
+        let guests = lab.shared_home(&["a", "b"], Access::with_hairpin(Nat::FullCone), Wire::PLAIN)?;
+        guests.iter().try_for_each(Home::isolate)?;
+        let [a, b] = [("a", &guests[0]), ("b", &guests[1])];
+        let ends = Ends::start(lab, &world, [a, b], 0, &world.network("guests", Mtu::DEFAULT)?)?;
+        let pings = ends.pings(0, Duration::from_millis(20))?;
+        let direct = ends.await_direct(Instant::now() + Duration::from_secs(15))?;
+        ensure!(direct.is_some(), "still relayed");
+        for (api, peer) in [(&ends.apis[0], &ends.ids[1]), (&ends.apis[1], &ends.ids[0])] {
+            let address = api.path_to(peer)?.and_then(|(_, address)| address);
+            ensure!(address == Some(guests[0].outside.into()), "by {address:?}");
+        }
+        let record = pings.stop()?;
+        ensure!(record.lost().is_empty() && record.doubled() == 0, "{record}");
+        ends.stop()
+    });
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::{
 use farlan_crypto::{Identity, NodeId, PublicKey, Work};
 use farlan_netconf::{Mac, NetworkId, Parameters, Policy, World, WorldId};
 
+use crate::Examination;
+
 /// What an engine is made with.
 #[derive(Debug)]
 pub struct Config {
@@ -240,6 +242,17 @@ pub enum Event {
         path: PathKind,
         /// The underlay endpoint used.
         address: SocketAddr,
+        /// The supernode that relays.
+        supernode: Option<NodeId>,
+        /// Whether it went over TCP.
+        tcp: bool,
+    },
+    /// What stands between this node and a peer.
+    Examined {
+        /// The number given to [`crate::Engine::examine`].
+        token: u64,
+        /// What was found out.
+        examination: Box<Examination>,
     },
     /// Another running machine uses this node's key: both take the registration from each other.
     Twin {
@@ -326,7 +339,9 @@ pub struct PeerStatus {
     pub path: Option<PathKind>,
     /// The underlay endpoint in use, on a relay the supernode's.
     pub address: Option<SocketAddr>,
-    /// Whether the way to that supernode leads over a stream.
+    /// The supernode that relays.
+    pub supernode: Option<NodeId>,
+    /// Whether the way there leads over a stream.
     pub tcp: bool,
     /// Smoothed round trip, once measured.
     pub rtt: Option<Duration>,

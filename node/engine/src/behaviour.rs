@@ -196,6 +196,19 @@ impl Detection {
         }
     }
 
+    /// Somebody wants it found out anew: as soon as the last run is [`PAUSE`] past.
+    pub(crate) fn want_again(&mut self, now: Time) {
+        self.last = self.last.map(|(at, _)| (at, PAUSE));
+        if self.run.is_none() && self.last.is_none_or(|(at, _)| now.since(at) >= PAUSE) {
+            self.want(now, false);
+        }
+    }
+
+    /// Whether it is being found out, or is about to be.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.run.is_some() || self.wanted.is_some()
+    }
+
     /// Something changed by which the NAT may be another; `elsewhere` if it must be.
     pub(crate) fn want(&mut self, now: Time, elsewhere: bool) {
         let (first, _) = self.wanted.unwrap_or((now, now));
@@ -304,7 +317,8 @@ impl Engine {
             let Some(Path::Direct(leg)) = self.peers.get(id)?.path else {
                 return None;
             };
-            (leg.is_ipv6() == endpoint.is_ipv6()).then_some((leg.ip(), endpoint))
+            let alike = leg.socket == Socket::Main && leg.is_ipv6() == endpoint.is_ipv6();
+            alike.then_some((leg.ip(), endpoint))
         });
         let seen: Vec<(IpAddr, SocketAddr)> = seen.collect();
         let mut pairs = seen

@@ -78,6 +78,8 @@ counters! {
     lookups_limited,
     /// Challenges not sent to endpoints that peers named or spoke from, because too many went there already.
     candidates_limited,
+    /// Questions of peers for this node's observations that were not answered, because there were too many.
+    questions_limited,
     /// Questions of nodes where they are seen that were not answered, because there were too many.
     looks_limited,
     /// Searches that nodes asked for too often.

@@ -692,14 +692,19 @@ impl DirectPath {
 /// Whether an address of a card may mean something to everybody: not the private ones, nor those that carriers and tunnels
 /// use between themselves and their customers (RFC 6598, RFC 7335).
 pub(crate) fn is_global(address: IpAddr) -> bool {
-    let shared = match address {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            (a == 100 && b & 0xc0 == 64) || (a, b, c) == (192, 0, 0)
-        }
+    let tunnel = match address {
+        IpAddr::V4(address) => address.octets()[..3] == [192, 0, 0],
         IpAddr::V6(_) => false,
     };
-    !is_private(address) && !shared
+    !is_private(address) && !is_carriers(address) && !tunnel
+}
+
+/// Whether an address is one of those that carriers give their customers behind a NAT of theirs (RFC 6598).
+pub(crate) fn is_carriers(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => matches!(address.octets(), [100, b, ..] if b & 0xc0 == 64),
+        IpAddr::V6(_) => false,
+    }
 }
 
 /// Whether an address means something only inside a local network (RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6).

@@ -10,7 +10,7 @@ use farlan_crypto::{Identity, NodeId, PublicKey, Secret, Work, wipe_stack};
 use rand_core::{CryptoRng, Rng as _};
 
 use crate::{
-    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox, PathKind,
+    AnchorStatus, Batch, Config, Counters, Event, Join, JoinError, Leg, NetworkHandle, NetworkStatus, Outbox,
     PeerNetwork, PeerStatus, Role, SupernodeStatus, Time, Transmit,
     acquaintances::{Acquaintances, answered_at},
     addresses::Contests,
@@ -20,6 +20,7 @@ use crate::{
     content::PendingSeal,
     directory::Directory,
     early::Early,
+    examinations::Examinations,
     forwarding::Siblings,
     fragments::Assemblies,
     gate::Gate,
@@ -68,6 +69,7 @@ pub struct Engine {
     pub(crate) groups: Groups,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
+    pub(crate) examinations: Examinations,
     pub(crate) reach: Reach,
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
@@ -136,6 +138,7 @@ impl Engine {
             groups,
             contests: Contests::default(),
             pings: Pings::default(),
+            examinations: Examinations::default(),
             reach: Reach::default(),
             anchor,
             traversal: Traversal::default(),
@@ -242,6 +245,7 @@ impl Engine {
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
+        self.tend_examinations(now, out);
         self.tend_reach(now, out);
         self.tend_contests(now);
         self.tend_anchor(now, out);
@@ -275,6 +279,7 @@ impl Engine {
             self.groups.deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
+            self.examinations.deadline(),
             self.contests.deadline(),
             self.reach.deadline(),
             self.anchor.deadline(),
@@ -327,6 +332,7 @@ impl Engine {
         self.expire_sessions(now, id, out);
         self.tend_handshake(now, id, out);
         self.tend_silence(now, id, out);
+        self.tend_report(now, id);
         self.tend_direct(now, id, out);
         self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
@@ -478,7 +484,7 @@ impl Engine {
         found.into_values().map(|key| self.peer_status(now, key)).collect()
     }
 
-    fn peer_status(&self, now: Time, key: PublicKey) -> PeerStatus {
+    pub(crate) fn peer_status(&self, now: Time, key: PublicKey) -> PeerStatus {
         let node = key.node_id();
         let peer = self.peers.by_node(&node).and_then(|id| self.peers.get(id));
         let path = peer
@@ -496,16 +502,16 @@ impl Engine {
                     .or_else(|| member.and_then(|member| member.ipv4)),
             })
         });
-        let envelope = path.and_then(|path| self.envelope(path));
+        let leg = path
+            .and_then(|path| self.envelope(path))
+            .map(|envelope| envelope.destination);
         PeerStatus {
             node,
             key,
-            path: path.map(|path| match path {
-                Path::Direct(_) => PathKind::Direct,
-                Path::Relay { .. } | Path::Passed { .. } => PathKind::Relay,
-            }),
-            address: envelope.map(|envelope| envelope.destination.endpoint),
-            tcp: envelope.is_some_and(|envelope| envelope.destination.is_stream()),
+            path: path.map(Path::kind),
+            address: leg.map(|leg| leg.endpoint),
+            supernode: path.and_then(|path| self.supernode_on(path)),
+            tcp: leg.is_some_and(|leg| leg.is_stream()),
             rtt: peer.and_then(|peer| peer.rtt),
             heard: peer.and_then(|peer| peer.heard).map(|heard| now.since(heard)),
             endpoints: peer.map(answered_at).unwrap_or_default(),

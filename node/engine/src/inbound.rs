@@ -26,7 +26,7 @@ use crate::{
     peers::{Path, PeerId},
     switch::carries_ipv4,
     wire::{
-        control::{Control, messages},
+        control::{Control, PADDING, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
         sealed::{FULL, FrameIn, GROUP, MACS, OWN, PARTIAL, Sealed},
     },
@@ -339,7 +339,7 @@ impl Engine {
             self.anchored_heard(now, id, via, message, out);
         } else if peer.supernode {
             // What came by an extra socket says nothing of the way in use.
-            if !matches!(via, Via::Direct(leg) if leg.socket != Socket::Main) {
+            if !matches!(via, Via::Direct(leg) if matches!(leg.socket, Socket::Extra(_))) {
                 self.anchor_heard(now, id, via);
             }
         } else {
@@ -352,6 +352,11 @@ impl Engine {
                     // The way over one supernode wins over the way over two.
                     let detour = matches!(source, RelayTarget::Remote { .. });
                     if !detour || peer.one_hop.is_none_or(|at| now.since(at) >= ONE_HOP_KEPT) {
+                        let same =
+                            matches!(peer.path, Some(Path::Relay { supernode: before, .. }) if before == supernode);
+                        if !same || peer.reported.is_none() {
+                            peer.moved = Some(now);
+                        }
                         peer.path = Some(via.path());
                     }
                     if matches!(source, RelayTarget::Index(_)) {
@@ -484,7 +489,14 @@ impl Engine {
     fn control_received(&mut self, now: Time, id: PeerId, way: (SessionIndex, Via), body: &[u8], out: &mut Outbox) {
         for message in messages(body) {
             match message {
-                Ok(Some(message)) => self.control(now, id, way, &message, out),
+                Ok(Some(message)) => {
+                    // One that is padded only tries what the way carries.
+                    let padded = body.len() >= PADDING;
+                    if matches!(message, Control::Ping { .. }) && !padded && self.role == Role::Node {
+                        self.note_use(now, id, out);
+                    }
+                    self.control(now, id, way, &message, out);
+                }
                 Ok(None) => self.counters.unknown_messages += 1,
                 Err(_) => self.counters.malformed_messages += 1,
             }
@@ -524,13 +536,13 @@ impl Engine {
                 supernode,
                 technique,
             } if node => self.search_offered(now, id, (*number, supernode), *technique, out),
-            Control::SearchStep { number, step } if node => self.search_stepped(now, id, *number, *step, out),
+            Control::SearchStep { number, step } if node => self.search_stepped(now, id, *number, *step),
             Control::SearchGranted {
                 number,
                 node: whom,
                 address,
             } if node => {
-                self.search_granted(now, id, (*number, whom, *address), out);
+                self.search_granted(id, (*number, whom, *address));
             }
             Control::SearchWanted { number, node: whom } if !node => {
                 self.search_asked(now, id, (*number, *whom), out);
@@ -567,6 +579,10 @@ impl Engine {
                 offset,
                 bytes,
             } => self.world_piece(now, id, (*world, *version, *length, *offset), bytes, out),
+            Control::ObservationsWanted { request } if node => {
+                self.observations_wanted(now, id, local, *request, out);
+            }
+            Control::Observations { request, told } if node => self.observations_told(now, id, *request, told),
             Control::Homes { places } if node => self.homes_told(now, id, places, out),
             Control::Introduce { record } if node => self.introduced(id, record),
             Control::Challenge { nonce } if node => self.challenged(now, id, via, *nonce, out),
@@ -579,12 +595,12 @@ impl Engine {
                 second,
             } if node => {
                 self.seen_told(id, (*token, *observed, *second));
-                self.search_seen(now, id, (*token, *observed), out);
+                self.search_seen(id, (*token, *observed));
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
+            Control::Twin { other } if node => self.twin_told(now, id, *other, out),
             Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),
             Control::Reach { nonce, port } if !node => self.reach_asked(now, id, via, (*nonce, *port), out),
-            Control::Twin { other } if node => self.twin_told(id, *other, out),
             Control::Register { request, memberships } if !node => {
                 self.register_asked(now, id, local, (*request, memberships), out);
             }

@@ -62,6 +62,8 @@ pub(crate) struct PathMtu {
     raise_at: Time,
     /// How many searches found nothing larger.
     searches: usize,
+    /// Whether something larger passed once and does not any more.
+    lowered: bool,
     /// When a large datagram was last sent.
     large: Option<Time>,
     confirmed: Time,
@@ -87,6 +89,19 @@ impl PathMtu {
     /// The largest IP packet that passes, in bytes.
     pub(crate) fn limit(&self) -> usize {
         RUNGS.get(self.rung()).copied().unwrap_or(FLOOR)
+    }
+
+    /// The largest IP packet known to pass, and the smallest that was tried without an answer, if there is one; in bytes.
+    /// None where nothing was found out yet.
+    pub(crate) fn found(&self) -> Option<(usize, Option<usize>)> {
+        let in_vain = self.searches > 0 && self.search.is_none() && self.wanted > self.rung();
+        let too_large = RUNGS.get(self.rung() + 1).copied().filter(|_| in_vain || self.lowered);
+        (self.rung.is_some() || in_vain).then_some((self.limit(), too_large))
+    }
+
+    /// Whether larger sizes are being tried.
+    pub(crate) fn is_searching(&self) -> bool {
+        self.search.is_some()
     }
 
     fn rung(&self) -> usize {
@@ -182,6 +197,7 @@ impl PathMtu {
 
     fn lower(&mut self, now: Time) {
         self.rung = Some(if self.rung() > BASE { BASE } else { 0 });
+        self.lowered = true;
         self.confirming = None;
         self.search = None;
         self.confirmed = now;
@@ -224,6 +240,7 @@ impl PathMtu {
         if rung > self.rung() {
             self.searches = 0;
         }
+        self.lowered &= rung <= self.rung();
         self.rung = Some(self.rung().max(rung));
         self.confirmed = now;
         if self.rung() >= self.wanted {

@@ -11,11 +11,13 @@ use farlan_crypto::{NodeId, PublicKey, defects::planted};
 use farlan_netconf::NodePrefix;
 
 use crate::{
-    Leg, NetworkHandle, Time,
+    Leg, NetworkHandle, PathKind, Time,
     beacons::Near,
     direct::{Direct, Use},
     handshakes::{HalfOpen, Outgoing},
+    history::History,
     mtu::PathMtu,
+    paths::{RELAY_SETTLED, Reported},
     sessions::Sessions,
     traversal::Exchange,
     wire::{
@@ -45,6 +47,16 @@ pub(crate) enum Path {
     Relay { supernode: PeerId, target: RelayTarget },
     /// From a supernode through another one, at which the node is registered under the index.
     Passed { sibling: SupernodeTag, index: RelayIndex },
+}
+
+impl Path {
+    /// What kind of way it is.
+    pub(crate) fn kind(self) -> PathKind {
+        match self {
+            Self::Direct(_) => PathKind::Direct,
+            Self::Relay { .. } | Self::Passed { .. } => PathKind::Relay,
+        }
+    }
 }
 
 /// A frame that waits for a session.
@@ -85,6 +97,10 @@ pub(crate) struct Peer {
     pub(crate) half_open: Vec<HalfOpen>,
     /// The relay to it; for a supernode the way to it. Where data goes is [`Peer::way`].
     pub(crate) path: Option<Path>,
+    /// The way of data that was last reported.
+    pub(crate) reported: Option<Reported>,
+    /// When the peer last took another supernode than the one before.
+    pub(crate) moved: Option<Time>,
     /// The direct paths to it.
     pub(crate) direct: Direct,
     /// Where it is on a link of this machine, as its beacons say.
@@ -95,6 +111,8 @@ pub(crate) struct Peer {
     pub(crate) cut: u16,
     /// What was told of endpoints.
     pub(crate) exchange: Exchange,
+    /// What came of trying to reach it straight.
+    pub(crate) history: History,
     /// When a frame or ping last went to it or came from it.
     pub(crate) used: Option<Time>,
     /// How much it was used when last looked at.
@@ -136,11 +154,14 @@ impl Peer {
             outgoing: None,
             half_open: Vec::new(),
             path: None,
+            reported: None,
+            moved: None,
             direct: Direct::default(),
             near: None,
             relay_mtu: PathMtu::default(),
             cut: 0,
             exchange: Exchange::default(),
+            history: History::default(),
             used: None,
             usage: Use::Idle,
             homes: Vec::new(),
@@ -177,6 +198,9 @@ impl Peer {
         self.up.clear();
         self.direct.session_ended();
         self.exchange.session_ended();
+        self.history.session_ended();
+        self.reported = None;
+        self.moved = None;
         self.relay_mtu.session_ended();
     }
 
@@ -205,6 +229,7 @@ impl Peer {
             self.outgoing.as_ref().map(Outgoing::deadline),
             self.half_open.first().map(HalfOpen::deadline),
             self.owed.map(|since| since + SIGN_OF_LIFE),
+            self.moved.map(|moved| moved + RELAY_SETTLED),
             silence,
             Some(&self.direct)
                 .filter(|_| !self.supernode)

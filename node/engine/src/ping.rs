@@ -2,12 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{
-    Engine, Event, Outbox, PathKind, Target, Time,
-    handshakes::Via,
-    peers::{Path, PeerId},
-    wire::control::Control,
-};
+use crate::{Engine, Event, Outbox, Target, Time, handshakes::Via, peers::PeerId, wire::control::Control};
 
 /// Pings that wait for an answer, oldest first; the oldest gives way.
 #[derive(Debug, Default)]
@@ -80,7 +75,8 @@ impl Engine {
         }
     }
 
-    fn ping_target(&mut self, now: Time, target: Target) -> Option<PeerId> {
+    /// Whom a target means, if that is known here.
+    pub(crate) fn ping_target(&mut self, now: Time, target: Target) -> Option<PeerId> {
         let key = match target {
             Target::Node(node) => {
                 if let Some(id) = self.peers.by_node(&node) {
@@ -147,10 +143,8 @@ impl Engine {
         let rtt = now.since(sent);
         peer.measure_rtt(rtt);
         let node = peer.key.node_id();
-        let kind = match path {
-            Path::Direct(_) => PathKind::Direct,
-            Path::Relay { .. } | Path::Passed { .. } => PathKind::Relay,
-        };
+        let kind = path.kind();
+        let supernode = self.supernode_on(path);
         if let Some(envelope) = self.envelope(path) {
             out.events.push(Event::Pong {
                 token: waiting.token,
@@ -158,6 +152,8 @@ impl Engine {
                 rtt,
                 path: kind,
                 address: envelope.destination.endpoint,
+                supernode,
+                tcp: envelope.destination.is_stream(),
             });
         }
     }

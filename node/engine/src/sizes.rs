@@ -31,12 +31,12 @@ impl Engine {
         let Some(envelope) = self.envelope(path) else { return };
         let Some(peer) = self.peers.get_mut(id) else { return };
         match path {
-            Path::Direct(leg) => {
+            Path::Direct(leg) if !peer.supernode => {
                 if let Some(mtu) = peer.direct.mtu(leg) {
                     mtu.tried(size, token);
                 }
             }
-            Path::Relay { .. } | Path::Passed { .. } => peer.relay_mtu.tried(size, token),
+            _ => peer.relay_mtu.tried(size, token),
         }
         let length = size.saturating_sub(envelope.overhead() + DATA_HEADER + TAG);
         let message = &Control::Ping { token };

@@ -609,7 +609,7 @@ impl Engine {
                 trial.sent += 1;
                 let endpoints = trial.endpoints.clone();
                 for endpoint in endpoints {
-                    self.probe_udp(now, id, endpoint, out);
+                    self.probe_way(now, id, endpoint, out);
                 }
             }
             Verdict::Open => {}
@@ -631,7 +631,7 @@ impl Engine {
         self.arm(id);
     }
 
-    fn probe_udp(&mut self, now: Time, id: PeerId, endpoint: SocketAddr, out: &mut Outbox) {
+    fn probe_way(&mut self, now: Time, id: PeerId, endpoint: SocketAddr, out: &mut Outbox) {
         let token = self.random_u64();
         let path = Path::Direct(endpoint.into());
         let Some(envelope) = self.envelope(path) else { return };

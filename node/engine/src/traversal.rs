@@ -6,8 +6,7 @@
 //! path. Rounds are repeated with growing pauses as long as the peer is used; a failed one costs nothing but its
 //! datagrams, since frames go over the relay meanwhile.
 //!
-//! This is where port prediction, the birthday search, port mappings and TCP belong: they are further sources of
-//! candidates, or further ways to try them.
+//! Where that cannot suffice, since one end's NAT gives every far end another port, `search` tries many ports.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,16 +16,17 @@ use std::{
 
 use farlan_crypto::PublicKey;
 use farlan_netconf::Policy;
-use tracing::{debug, info, trace};
+use tracing::{debug, trace};
 
 use crate::{
-    Behaviour, Engine, Event, Leg, Outbox, PathKind, Time,
+    Behaviour, Engine, Leg, Outbox, Time,
     aims::Aims,
     change::OwnChange,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
     handshakes::Via,
     multicast::ALL,
+    observations::{Endpoints, Openness},
     peers::{Path, Peer, PeerId},
     rates::{Meter, Rate},
     retry::Retry,
@@ -131,6 +131,20 @@ impl Exchange {
         self.under_way.as_ref().map(|(_, retry, _)| retry.at())
     }
 
+    /// What was told last, by kinds; `mapped` are the own mapped endpoints.
+    pub(crate) fn told(&self, mapped: &[SocketAddr]) -> Endpoints {
+        let mut counts = Endpoints::default();
+        for candidate in &self.told {
+            let count = match candidate {
+                Candidate { endpoint, .. } if mapped.contains(endpoint) => &mut counts.mapped,
+                Candidate { local: true, .. } => &mut counts.local,
+                Candidate { .. } => &mut counts.outside,
+            };
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+
     /// How the other end's NAT behaves, once it has told anything.
     pub(crate) fn their_behaviour(&self) -> Option<Behaviour> {
         self.their_number.map(|_| self.their_behaviour)
@@ -220,6 +234,11 @@ impl Traversal {
         })
     }
 
+    /// Where the home's router lets datagrams in.
+    pub(crate) fn mapped(&self) -> &[SocketAddr] {
+        &self.mapped
+    }
+
     /// The endpoints by which others may reach this node from outside.
     fn outside(&self) -> BTreeSet<SocketAddr> {
         let global = self.local.iter().filter(|endpoint| is_global(endpoint.ip()));
@@ -279,14 +298,7 @@ impl Engine {
             if std::mem::take(&mut peer.direct).active().is_none() {
                 continue;
             }
-            let (node, relay) = (peer.key.node_id(), peer.path);
-            let relay = relay.and_then(|path| self.envelope(path));
-            self.events.push(Event::PathChanged {
-                node,
-                path: PathKind::Relay,
-                address: relay.map(|envelope| envelope.destination.endpoint),
-                reason: "this node's address is hidden",
-            });
+            self.report_path(id, "this node's address is hidden");
         }
     }
 
@@ -371,6 +383,7 @@ impl Engine {
             let pause = ROUND_PAUSES.get(exchange.rounds).or(ROUND_PAUSES.last());
             exchange.next_round = now + Duration::from_secs(pause.copied().unwrap_or_default());
             exchange.rounds += 1;
+            peer.history.round_began(now);
         }
     }
 
@@ -380,26 +393,41 @@ impl Engine {
             return false;
         };
         let shared = || peer.up.iter().filter_map(|handle| self.networks.get(*handle));
-        if shared().next().is_none() || self.is_hidden_from(peer) {
+        if shared().next().is_none() || self.openness(now, peer) != Openness::Open {
             return false;
         }
-        let small = |network: &crate::networks::Network| {
-            let members = network.status().members;
-            // A list that has not come yet tells nothing.
-            usize::try_from(members).is_ok_and(|members| (1..=ALL).contains(&members))
-        };
-        if !peer.exchange.accepted && !shared().any(small) {
+        if self.is_stranger(peer) {
             let strangers = &mut self.traversal.strangers;
             strangers.retain(|at| now.since(*at) < STRANGERS_WITHIN);
-            if strangers.len() >= STRANGERS {
-                return false;
-            }
             strangers.push(now);
         }
         if let Some(peer) = self.peers.get_mut(id) {
             peer.exchange.accepted = true;
         }
         true
+    }
+
+    /// How far this node opens itself to a peer with which it shares a network.
+    pub(crate) fn openness(&self, now: Time, peer: &Peer) -> Openness {
+        let lately = |at: &&Time| now.since(**at) < STRANGERS_WITHIN;
+        if self.is_hidden_from(peer) {
+            Openness::Hidden
+        } else if self.is_stranger(peer) && self.traversal.strangers.iter().filter(lately).count() >= STRANGERS {
+            Openness::TooManyStrangers
+        } else {
+            Openness::Open
+        }
+    }
+
+    /// Whether a peer has not been accepted yet and is in none but large networks with this node.
+    fn is_stranger(&self, peer: &Peer) -> bool {
+        let small = |network: &crate::networks::Network| {
+            let members = network.status().members;
+            // A list that has not come yet tells nothing.
+            usize::try_from(members).is_ok_and(|members| (1..=ALL).contains(&members))
+        };
+        let mut shared = peer.up.iter().filter_map(|handle| self.networks.get(*handle));
+        !peer.exchange.accepted && !shared.any(small)
     }
 
     /// Whether this node and a peer are in one local network, as far as the endpoints tell: seen from the same outside
@@ -524,7 +552,7 @@ impl Engine {
         exchange.searches.candidates_came(now, elsewhere, changed);
         self.peer_moved(now, id, (&moved.0, &moved.1), out);
         self.try_candidates(now, id);
-        self.tend_search(now, out);
+        self.searches.wake();
         // What both know now may make them neighbours, which is worth another message.
         let current = self.own_candidates(id);
         let Some(peer) = self.peers.get(id) else { return };
@@ -601,10 +629,10 @@ impl Engine {
         }
         self.consider_round(now, id, out);
         let used = self.peers.get(id).and_then(|peer| peer.used);
-        self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED), out);
+        self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED));
     }
 
-    fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
+    pub(crate) fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
         let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
@@ -615,8 +643,10 @@ impl Engine {
         };
         if !allowed {
             self.counters.candidates_limited += 1;
+            peer.history.limited = true;
             return;
         }
+        peer.history.sent += 1;
         peer.direct.challenged(now, leg, token);
         trace!(%leg, ?ttl, "challenge");
         self.send_along(
@@ -675,10 +705,13 @@ impl Engine {
             }
         };
         if works {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.history.answered += 1;
+            }
             self.traversal.aims.answered(now, leg.ip());
             let reason = self.found_by(id, leg).unwrap_or("it answered");
             self.choose_path(now, id, reason, out);
-            self.tend_search(now, out);
+            self.searches.wake();
         }
     }
 
@@ -691,10 +724,11 @@ impl Engine {
         if self.is_hidden_from(peer) || (!peer.direct.has(leg) && !self.accepts(now, id)) {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(id)
-            && !peer.direct.heard(now, leg, shows, bytes)
-        {
-            self.arm(id);
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.history.came += 1;
+            if !peer.direct.heard(now, leg, shows, bytes) {
+                self.arm(id);
+            }
         }
     }
 
@@ -712,9 +746,12 @@ impl Engine {
     pub(crate) fn choose_path(&mut self, now: Time, id: PeerId, reason: &'static str, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(choice) = peer.direct.choose() else { return };
-        let node = peer.key.node_id();
+        peer.history.path_changed(now, choice.is_some());
         match choice {
-            Some(_) => peer.exchange.rounds = 0,
+            Some(_) => {
+                peer.exchange.rounds = 0;
+                peer.exchange.searches.found();
+            }
             // The endpoints may have changed with whatever broke the path: they are exchanged anew.
             None => {
                 peer.exchange.next_round = now;
@@ -724,20 +761,12 @@ impl Engine {
         if let Some(rtt) = peer.direct.active_rtt() {
             peer.rtt = Some(rtt);
         }
-        let (kind, address) = match choice {
-            Some(leg) => (PathKind::Direct, Some(leg.endpoint)),
-            None => {
-                let relay = peer.path.and_then(|path| self.envelope(path));
-                (PathKind::Relay, relay.map(|envelope| envelope.destination.endpoint))
-            }
-        };
-        info!(peer = %node.short(), path = %kind, reason, "path changed");
-        out.events.push(Event::PathChanged {
-            node,
-            path: kind,
-            address,
-            reason,
-        });
+        if choice.is_none() {
+            self.find_relay(now, id);
+        }
+        self.report_path(id, reason);
+        // In order with what else this turn brought.
+        out.events.append(&mut self.events);
         self.arm(id);
     }
 

@@ -201,12 +201,13 @@ impl Engine {
     }
 
     /// A supernode says that another machine uses this node's key.
-    pub(crate) fn twin_told(&mut self, id: PeerId, other: SocketAddr, out: &mut Outbox) {
+    pub(crate) fn twin_told(&mut self, now: Time, id: PeerId, other: SocketAddr, out: &mut Outbox) {
         let Some(peer) = self.peers.get(id).filter(|peer| peer.supernode) else {
             return;
         };
         let supernode = peer.key.node_id();
         let other = Some(other).filter(|other| !other.ip().is_unspecified());
+        self.examinations.twin_seen(now);
         out.events.push(Event::Twin { supernode, other });
     }
 }

@@ -11,6 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 
+use super::diagnosis::{NetcheckReply, WhyReply, WhyRequest};
 use super::metrics::{EXPOSITION, exposition};
 use super::schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
@@ -60,6 +61,8 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/down", post(down))
         .route("/v1/ping", post(ping))
+        .route("/v1/why", post(why))
+        .route("/v1/netcheck", post(netcheck))
         .route("/v1/supernodes/add", post(add_supernode))
         .route("/v1/supernodes/remove", post(remove_supernode))
         .with_state(daemon);
@@ -127,6 +130,14 @@ async fn down(State(daemon): Shared) -> Answer<DownReply> {
 
 async fn ping(State(daemon): Shared, body: Body<PingRequest>) -> Answer<PingReply> {
     json(daemon.ping(&content(body)?).await)
+}
+
+async fn why(State(daemon): Shared, body: Body<WhyRequest>) -> Answer<WhyReply> {
+    json(daemon.why(&content(body)?).await)
+}
+
+async fn netcheck(State(daemon): Shared) -> Answer<NetcheckReply> {
+    json(daemon.netcheck().await)
 }
 
 async fn add_supernode(State(daemon): Shared, body: Body<AddRequest>) -> Answer<ConfiguredWorld> {

@@ -158,6 +158,9 @@ pub struct Peer {
     pub path: Option<String>,
     /// The underlay endpoint in use; on a relay the supernode's.
     pub address: Option<SocketAddr>,
+    /// The id of the supernode that relays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supernode: Option<String>,
     /// Whether that is one of TCP: the way to the supernode leads over it, because UDP is blocked or loses too much.
     #[serde(default)]
     pub tcp: bool,
@@ -367,6 +370,12 @@ pub struct PingReply {
     pub path: String,
     /// The underlay endpoint used; on a relay the supernode's.
     pub address: SocketAddr,
+    /// The id of the supernode that relayed the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supernode: Option<String>,
+    /// Whether the answer came over TCP.
+    #[serde(default)]
+    pub tcp: bool,
     /// The round trip in milliseconds.
     pub rtt_ms: f64,
 }
@@ -460,6 +469,7 @@ mod tests {
             node_id: "p".into(),
             path: Some("relay".into()),
             address: Some("192.0.2.1:9600".parse().unwrap()),
+            supernode: None,
             rtt_ms: None,
             heard_s: None,
             ipv4: None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Ping, client::Client, output::Output};
+use super::{Ping, client::Client, output::Output, show};
 use crate::{
     api::{PingReply, PingRequest, SCHEMA},
     failure::{Failure, FailureKind},
@@ -95,12 +95,19 @@ fn answer(pong: &PingReply) -> String {
         node_id,
         path,
         address,
+        supernode,
+        tcp,
         rtt_ms,
         ..
     } = pong;
-    match path.as_str() {
-        "direct" => format!("pong from {node_id} direct at {address} in {rtt_ms:.1} ms"),
-        path => format!("pong from {node_id} via {path} {address} in {rtt_ms:.1} ms"),
+    let over = if *tcp { " over TCP" } else { "" };
+    match (path.as_str(), supernode) {
+        ("direct", _) => format!("pong from {node_id} direct at {address}{over} in {rtt_ms:.1} ms"),
+        (path, Some(supernode)) => {
+            let supernode = show::short(supernode);
+            format!("pong from {node_id} via {path} {address} (supernode {supernode}){over} in {rtt_ms:.1} ms")
+        }
+        (path, None) => format!("pong from {node_id} via {path} {address}{over} in {rtt_ms:.1} ms"),
     }
 }
 
@@ -142,6 +149,8 @@ mod tests {
             node_id: "abc".into(),
             path: "relay".into(),
             address: "192.0.2.1:9600".parse().unwrap(),
+            supernode: Some("abcdefghijklmnop".into()),
+            tcp: false,
             rtt_ms: 12.34,
         }
     }
@@ -175,7 +184,12 @@ mod tests {
     #[test]
     fn the_way_is_named() {
         let mut pong = pong();
-        assert_eq!(answer(&pong), "pong from abc via relay 192.0.2.1:9600 in 12.3 ms");
+        let text = "pong from abc via relay 192.0.2.1:9600 (supernode abcdefghij) in 12.3 ms";
+        assert_eq!(answer(&pong), text);
+        pong.tcp = true;
+        let text = "pong from abc via relay 192.0.2.1:9600 (supernode abcdefghij) over TCP in 12.3 ms";
+        assert_eq!(answer(&pong), text);
+        pong.tcp = false;
         pong.path = "direct".into();
         assert_eq!(answer(&pong), "pong from abc direct at 192.0.2.1:9600 in 12.3 ms");
     }

@@ -188,11 +188,11 @@ pub(super) fn rtt(rtt_ms: Option<f64>) -> String {
     rtt_ms.map_or_else(nothing, |rtt| format!("{rtt:.1} ms"))
 }
 
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     id.get(..SHORT).unwrap_or(id).to_owned()
 }
 
-fn nothing() -> String {
+pub(super) fn nothing() -> String {
     "-".into()
 }
 

@@ -79,6 +79,13 @@ impl Contacts {
         toml::to_string(&File::of(&contacts)).ok()
     }
 
+    /// The key of the only contact whose id begins with `prefix`.
+    pub(super) fn by_prefix(&self, prefix: &str) -> Option<PublicKey> {
+        let begins = |key: &&PublicKey| key.node_id().to_string().starts_with(prefix);
+        let mut found = self.contacts.keys().filter(begins);
+        found.next().filter(|_| found.next().is_none()).copied()
+    }
+
     /// The contacts of each world.
     pub(super) fn by_world(&self) -> BTreeMap<WorldId, Vec<Contact>> {
         let mut worlds: BTreeMap<WorldId, Vec<Contact>> = BTreeMap::new();
@@ -248,6 +255,7 @@ mod tests {
         let state = StateDir::open(directory.path()).unwrap();
         let key = key();
         let peer = PeerStatus {
+            supernode: None,
             tcp: false,
             node: key.node_id(),
             key,

@@ -1,17 +1,11 @@
 //! One round trip to a peer, asked for by the API and answered by an event.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use farlan_crypto::NodeId;
-use farlan_engine::{PathKind, Target};
-use tokio::sync::oneshot;
+use farlan_engine::{Event, Target};
 
-use super::{Book, Daemon, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, pending::Pending, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{PingReply, PingRequest, SCHEMA, milliseconds},
     failure::Failure,
@@ -19,57 +13,32 @@ use crate::{
 };
 
 /// The pings under way.
-#[derive(Debug, Default)]
-pub(super) struct Pings {
-    waiting: Mutex<Waiting>,
-}
+pub(super) type Pings = Pending<Result<PingReply, Failure>>;
 
-#[derive(Debug, Default)]
-struct Waiting {
-    next: u64,
-    by_token: BTreeMap<u64, oneshot::Sender<Result<PingReply, Failure>>>,
-}
-
-impl Pings {
-    fn begin(&self) -> (u64, oneshot::Receiver<Result<PingReply, Failure>>) {
-        let (sender, receiver) = oneshot::channel();
-        let mut waiting = self.lock();
-        let token = waiting.next;
-        waiting.next += 1;
-        waiting.by_token.insert(token, sender);
-        (token, receiver)
-    }
-
-    fn forget(&self, token: u64) {
-        self.lock().by_token.remove(&token);
-    }
-
-    pub(super) fn answered(&self, token: u64, node: NodeId, rtt: Duration, path: PathKind, address: SocketAddr) {
-        let reply = PingReply {
-            schema: SCHEMA,
-            node_id: node.to_string(),
-            path: path.to_string(),
-            address,
-            rtt_ms: milliseconds(rtt),
-        };
-        self.end(token, Ok(reply));
-    }
-
-    pub(super) fn failed(&self, token: u64, reason: &str) {
-        self.end(token, Err(Failure::negative(reason)));
-    }
-
-    fn end(&self, token: u64, result: Result<PingReply, Failure>) {
-        if let Some(sender) = self.lock().by_token.remove(&token) {
-            // Whoever asked may have given up.
-            let _ = sender.send(result);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // The map is whole between any two statements.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What the daemon answers when a pong has come.
+pub(super) fn pong(event: Event) -> Option<(u64, PingReply)> {
+    let Event::Pong {
+        token,
+        node,
+        rtt,
+        path,
+        address,
+        supernode,
+        tcp,
+    } = event
+    else {
+        return None;
+    };
+    let reply = PingReply {
+        schema: SCHEMA,
+        node_id: node.to_string(),
+        path: path.to_string(),
+        address,
+        supernode: supernode.map(|supernode| supernode.to_string()),
+        tcp,
+        rtt_ms: milliseconds(rtt),
+    };
+    Some((token, reply))
 }
 
 impl Daemon {
@@ -84,6 +53,12 @@ impl Daemon {
             let book = self.book.lock().await;
             self.target(&book, &snapshot, &request.peer)?
         };
+        let target = target.ok_or_else(|| {
+            Failure::negative(format_args!(
+                "no peer is known whose id begins with {:?}; `farlan peers` shows those that are",
+                request.peer
+            ))
+        })?;
         let (token, answer) = self.pings.begin();
         self.data_plane.send(Request::Ping { target, token }).await?;
         match tokio::time::timeout(timeout, answer).await {
@@ -99,10 +74,10 @@ impl Daemon {
         }
     }
 
-    /// Whom `peer` means.
-    fn target(&self, book: &Book, snapshot: &Snapshot, peer: &str) -> Result<Target, Failure> {
+    /// Whom `peer` means; nobody, if no known peer's id begins so.
+    pub(super) fn target(&self, book: &Book, snapshot: &Snapshot, peer: &str) -> Result<Option<Target>, Failure> {
         if let Ok(address) = peer.parse::<IpAddr>() {
-            return Self::target_at(book, snapshot, address);
+            return Self::target_at(book, snapshot, address).map(Some);
         }
         let prefix = peer.to_ascii_lowercase();
         if prefix.len() < SHORTEST_PREFIX || prefix.len() > NodeId::TEXT {
@@ -115,17 +90,15 @@ impl Daemon {
             return Err(Failure::negative("that is this node itself"));
         }
         if let Ok(node) = prefix.parse::<NodeId>() {
-            return Ok(Target::Node(node));
+            return Ok(Some(Target::Node(node)));
         }
         let mut matching = snapshot
             .peers
             .iter()
             .filter(|known| known.node.to_string().starts_with(&prefix));
         match (matching.next(), matching.next()) {
-            (Some(known), None) => Ok(Target::Node(known.node)),
-            (None, _) => Err(Failure::negative(format_args!(
-                "no peer is known whose id begins with {prefix:?}; `farlan peers` shows those that are"
-            ))),
+            (Some(known), None) => Ok(Some(Target::Node(known.node))),
+            (None, _) => Ok(None),
             (Some(_), Some(_)) => Err(Failure::negative(format_args!(
                 "several peers' ids begin with {prefix:?}"
             ))),
@@ -160,6 +133,7 @@ const LONGEST_TIMEOUT_MS: u64 = 60_000;
 #[cfg(test)]
 mod tests {
     use farlan_crypto::{Identity, Work, random::SystemRandom};
+    use farlan_engine::PathKind;
 
     use super::*;
 
@@ -170,20 +144,30 @@ mod tests {
         let (first, first_answer) = pings.begin();
         let (second, second_answer) = pings.begin();
         let (third, _) = pings.begin();
-        pings.failed(second, "nobody has that address");
+        pings.end(second, Err(Failure::negative("nobody has that address")));
         let address = "192.0.2.1:9600".parse().unwrap();
-        pings.answered(first, node, Duration::from_micros(1500), PathKind::Relay, address);
+        let event = Event::Pong {
+            token: first,
+            node,
+            rtt: Duration::from_micros(1500),
+            path: PathKind::Relay,
+            address,
+            supernode: Some(node),
+            tcp: false,
+        };
+        let (token, reply) = pong(event).unwrap();
+        pings.end(token, Ok(reply));
         let reply = first_answer.await.unwrap().unwrap();
         assert_eq!(
-            (reply.path.as_str(), reply.rtt_ms, reply.address),
-            ("relay", 1.5, address)
+            (reply.path.as_str(), reply.rtt_ms, reply.address, reply.supernode),
+            ("relay", 1.5, address, Some(node.to_string()))
         );
         assert_eq!(
             second_answer.await.unwrap().unwrap_err(),
             Failure::negative("nobody has that address")
         );
         pings.forget(third);
-        pings.failed(third, "too late");
-        assert!(pings.lock().by_token.is_empty());
+        pings.end(third, Err(Failure::negative("too late")));
+        assert!(pings.is_empty());
     }
 }

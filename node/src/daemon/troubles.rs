@@ -12,6 +12,7 @@ use farlan_crypto::NodeId;
 use super::{Book, Daemon};
 use crate::{
     api::Twin,
+    diagnosis::speaks_version,
     failure::Failure,
     state::{IDENTITY, StateDir},
 };
@@ -203,13 +204,6 @@ impl Daemon {
             tracing::warn!("{}", speaks_version(&who, version));
         }
     }
-}
-
-/// What to say of somebody who speaks another version of the protocol.
-pub fn speaks_version(who: &str, version: u8) -> String {
-    let own = farlan_engine::PROTOCOL_VERSION;
-    let older = if version < own { "the other end" } else { "this one" };
-    format!("{who} speaks version {version} of the farlan protocol, this farlan version {own}: update {older}")
 }
 
 fn twin_remedy(state: &StateDir) -> String {

@@ -97,7 +97,7 @@ impl Daemon {
     }
 
     /// The supernodes in use, and those of the known worlds that the data plane does not list (yet).
-    fn supernodes(&self, book: &Book, snapshot: &Snapshot) -> Vec<Supernode> {
+    pub(super) fn supernodes(&self, book: &Book, snapshot: &Snapshot) -> Vec<Supernode> {
         let mut supernodes = Vec::new();
         for world in book.worlds.iter() {
             for listed in world.supernodes() {
@@ -150,6 +150,7 @@ fn peer(book: &Book, status: &PeerStatus) -> Peer {
         node_id: status.node.to_string(),
         path: status.path.as_ref().map(PathKind::to_string),
         address: status.address,
+        supernode: status.supernode.map(|supernode| supernode.to_string()),
         tcp: status.tcp,
         rtt_ms: status.rtt.map(milliseconds),
         heard_s: status.heard.map(|heard| (heard.as_secs_f64() * 10.0).round() / 10.0),

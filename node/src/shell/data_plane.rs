@@ -26,7 +26,8 @@ use farlan_crypto::{
 };
 use farlan_engine::{
     Anchor, AnchorStatus, Batch, Config, Contact, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
-    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Target, Time, Transmit,
+    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Surroundings, Target, Time,
+    Transmit,
 };
 use farlan_netconf::{World, WorldId};
 use thiserror::Error;
@@ -164,6 +165,17 @@ pub enum Request {
         /// The number by which the answer is recognised.
         token: u64,
     },
+    /// Find out what stands between this node and a peer; the answer comes as an event.
+    Examine {
+        /// Whom.
+        target: Target,
+        /// The peer's key, where it was met before.
+        key: Option<PublicKey>,
+        /// The number by which the answer is recognised.
+        token: u64,
+    },
+    /// Find out anew what the own network is like; snapshots tell.
+    LookAround,
     /// Tell how things stand.
     Snapshot {
         /// Where the answer goes.
@@ -185,6 +197,8 @@ pub struct Snapshot {
     pub networks: Vec<NetworkStatus>,
     /// Peers in common networks, and those lately spoken to.
     pub peers: Vec<PeerStatus>,
+    /// What the own network is like.
+    pub surroundings: Surroundings,
     /// What is served, on a supernode.
     pub anchor: AnchorStatus,
     /// The engine's counters.
@@ -744,6 +758,8 @@ impl Loop {
             Request::KeepOpen { endpoint } => self.engine.keep_open(now, endpoint),
             Request::SetHideAddress { hide } => self.engine.set_hide_address(hide),
             Request::Ping { target, token } => self.engine.ping(now, target, token),
+            Request::Examine { target, key, token } => self.engine.examine(now, target, key, token),
+            Request::LookAround => self.engine.look_around(now),
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));
                 return;
@@ -778,6 +794,7 @@ impl Loop {
             supernodes: self.engine.supernodes(),
             networks: self.engine.networks(),
             peers: self.engine.peers(now),
+            surroundings: self.engine.surroundings(),
             anchor: self.engine.anchor(),
             counters: self.engine.counters(),
             shell: ShellCounters {

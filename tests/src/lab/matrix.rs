@@ -4,8 +4,8 @@
 //! that fails; both rows stay in the file.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -152,8 +152,9 @@ impl Plan {
         for line in BufReader::new(output).lines() {
             let row: Row = line?.parse()?;
             ensure!(row.kinds == job.kinds, "a row of another pair: {row}");
-            println!("{row}");
+            let shown = row.to_string();
             lock(rows).add(row)?;
+            println!("{shown}");
             written += 1;
         }
         let status = child.wait()?;
@@ -174,26 +175,26 @@ impl Plan {
 
 impl Rows {
     fn open(path: &Path, resume: bool) -> Result<Self> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.try_lock()
+            .with_context(|| format!("another measurement writes to {}", path.display()))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
         ensure!(
             text.is_empty() || resume,
             "{} is there already; go on with it by --resume",
             path.display()
         );
         let (rows, whole) = parse(&text).with_context(|| format!("{} is no file of rows", path.display()))?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
         // An interrupted run may have left half a line.
         file.set_len(whole as u64)?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
+        file.seek(SeekFrom::End(0))?;
         if whole == 0 {
             writeln!(file, "{HEADER}")?;
         }

@@ -116,6 +116,17 @@ impl Home {
         Ok(address)
     }
 
+    /// Lets the host reach its router but no neighbour on the LAN, as guests' Wi-Fi does. Both have to be isolated.
+    ///
+    /// # Errors
+    /// `ip` refuses.
+    pub fn isolate(&self) -> Result<()> {
+        let port = &self.port;
+        self.router
+            .ip(&format!("link set {port} type bridge_slave isolated on"))?;
+        Ok(())
+    }
+
     /// Pulls the host's cable, or takes it out of the range of its Wi-Fi: it keeps its interface, which has no carrier, and
     /// loses its addresses.
     ///

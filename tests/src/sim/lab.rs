@@ -1,5 +1,7 @@
 //! The lab: hosts with engines and cards on an underlay, driven through virtual time.
 
+mod beacons;
+mod streams;
 mod taken;
 mod trouble;
 mod turns;
@@ -7,7 +9,7 @@ mod turns;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
     time::Duration,
 };
@@ -18,6 +20,8 @@ use farlan_engine::{
     Target,
 };
 use farlan_netconf::{Mtu, NetworkName, Parameters, Policy, Subnet, WorldId};
+
+use streams::{Connection, Step};
 
 use super::{
     faults::FaultKind,
@@ -92,6 +96,9 @@ pub struct Lab {
     sequence: u64,
     underlay: Underlay,
     hosts: Vec<Host>,
+    connections: Vec<Connection>,
+    /// Whether nodes send beacons into their LANs.
+    beacons: bool,
     networks: Vec<Parameters>,
     world: WorldId,
     model: Model,
@@ -110,6 +117,10 @@ struct Entry {
 #[derive(Debug)]
 enum Due {
     Arrival(Parcel, Vec<u8>),
+    /// Something happens to a connection, at one of its ends.
+    Stream(usize, usize, Step),
+    /// A host hears what another one of its LAN sent to everybody.
+    Beacon(usize, SocketAddr, Vec<u8>),
     Engine(usize),
     Kernel(usize),
 }
@@ -187,6 +198,8 @@ impl Lab {
             sequence: 0,
             underlay: Underlay::new(seed),
             hosts: Vec::new(),
+            connections: Vec::new(),
+            beacons: false,
             networks: Vec::new(),
             world: WorldId::from_bytes(id),
             model: Model::default(),
@@ -312,6 +325,7 @@ impl Lab {
         this.cards.clear();
         this.asleep = None;
         self.underlay.close_all(host.0);
+        self.lose_streams(host.0);
         for network in self.hosts[host.0].joined.keys().copied().collect::<Vec<_>>() {
             self.model.leave(self.now, self.network_key(network), host.0);
         }
@@ -360,6 +374,7 @@ impl Lab {
     /// A NAT forgets its flows and gives other ports from now on.
     pub fn rebind(&mut self, nat: NatId) {
         self.tell_rebound(nat);
+        self.break_streams_behind(nat);
         self.underlay.rebind(self.now, nat);
     }
 

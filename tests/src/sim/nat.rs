@@ -284,11 +284,11 @@ impl Nat {
     /// The inside endpoint for a datagram from outside, if the filter lets it in.
     pub(super) fn inbound(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<SocketAddr> {
         let kind = self.kind;
-        if let Some(&Back::Flow(inside)) = self.back.get(&(port, from)) {
-            if self.live_flow(now, inside, from) == Some(port) {
-                self.touch(now, inside, from, port);
-                return Some(inside);
-            }
+        if let Some(&Back::Flow(inside)) = self.back.get(&(port, from))
+            && self.live_flow(now, inside, from) == Some(port)
+        {
+            self.touch(now, inside, from, port);
+            return Some(inside);
         }
         if let Some(inside) = self.owner(now, port) {
             let passes = match kind.filtering {
@@ -313,9 +313,15 @@ impl Nat {
         None
     }
 
-    /// The inside endpoint for a datagram from inside to an outside port, whatever the filter.
-    pub(super) fn hairpin(&self, now: Duration, port: u16) -> Option<SocketAddr> {
-        self.owner(now, port)
+    /// The inside endpoint for a datagram from inside to an outside port, whatever the filter; `from` is what it was
+    /// translated to.
+    pub(super) fn hairpin(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<SocketAddr> {
+        let inside = self.owner(now, port)?;
+        // Answers come from the port that was spoken to, whoever they go to.
+        if self.live_flow(now, inside, from).is_none() {
+            self.begin(now, inside, from, port);
+        }
+        Some(inside)
     }
 
     /// The inside endpoint that sent from a port last, whether the NAT still knows it or not.

@@ -79,7 +79,7 @@ pub(super) const UNDERLAY_MTU: usize = 1500;
 const CORE_HOPS: u8 = 6;
 
 /// One way inside one site.
-const LOCAL_DELAY: Duration = Duration::from_micros(200);
+pub(super) const LOCAL_DELAY: Duration = Duration::from_micros(200);
 
 /// How long after its time a datagram may be replayed.
 pub(super) const REPLAYED: Duration = Duration::from_secs(30);
@@ -92,6 +92,9 @@ const HELD_UP: Duration = Duration::from_millis(5);
 
 /// NATs that get another address have one above this.
 const RENUMBERED: u16 = 0x8000;
+
+/// The least time after which TCP sends something again: Linux' TCP_RTO_MIN.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Homes are numbered alike: this many different subnets of 192.168.0.0/16 must do for all.
 const HOME_SUBNETS: usize = 8;
@@ -268,6 +271,39 @@ impl Underlay {
     /// How many extra sockets a host has open.
     pub(super) fn extra_sockets(&self, host: usize) -> usize {
         self.sites[host].sockets.len()
+    }
+
+    /// Whether a host has an address.
+    pub(super) fn has_address(&self, host: usize, address: IpAddr) -> bool {
+        let site = &self.sites[host];
+        address == IpAddr::V4(site.v4) || site.v6.is_some_and(|v6| address == IpAddr::V6(v6))
+    }
+
+    /// The IPv4 address from which the core sees a host.
+    pub(super) fn seen_from_core(&self, host: usize) -> IpAddr {
+        let (mut realm, mut seen) = (self.sites[host].realm, self.sites[host].v4);
+        while let Some(nat) = realm {
+            (realm, seen) = (self.nats[nat].realm, self.nats[nat].outside);
+        }
+        seen.into()
+    }
+
+    /// Whether the way between two hosts is cut.
+    pub(super) fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cut.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// How long something takes over a TCP connection between two hosts: what is lost is sent again.
+    pub(super) fn stream_delay(&mut self, from: usize, to: usize) -> Duration {
+        let pair = (from.min(to), from.max(to));
+        let quality = self.links.get(&pair).copied().unwrap_or(self.default);
+        let mut delay = quality.delay + self.random.duration_below(quality.jitter);
+        let mut pause = LEAST_PAUSE.max(2 * quality.delay);
+        while self.random.chance(quality.loss.min(0.9)) {
+            delay += pause;
+            pause *= 2;
+        }
+        delay
     }
 
     /// How many datagrams of one host another one got.
@@ -637,7 +673,7 @@ impl Underlay {
                 Some(&Place::Nat(index)) => {
                     let nat = &mut self.nats[index];
                     let inside = if hairpin == Some(index) {
-                        nat.hairpin(at, destination.port())
+                        nat.hairpin(at, destination.port(), source)
                     } else {
                         nat.inbound(at, destination.port(), source)
                     };

@@ -571,7 +571,7 @@ impl Lab {
                 Some((place, from, bytes)) if place == busy => {
                     batch.push(from, &bytes);
                 }
-                Some((place, from, bytes)) => self.deliver(place, from.endpoint, &bytes),
+                Some((place, from, bytes)) => self.deliver(place, from, &bytes),
                 None => {}
             }
         }

@@ -8,6 +8,7 @@ mod change;
 mod directory;
 mod eavesdropper;
 mod ethernet;
+mod examinations;
 mod gate;
 mod handshakes;
 mod hijack;

@@ -146,12 +146,12 @@ impl Engine {
         };
         let supernode = search.supernode;
         let Some(Path::Direct(way)) = self.peers.get(supernode).and_then(|peer| peer.path) else {
-            return;
+            return self.fail_search(now, out);
         };
         let rtt = self.peers.get(supernode).and_then(|peer| peer.rtt);
         if search.look.is_none() {
             let Some(socket) = self.sockets.open(Purpose::Search) else {
-                return;
+                return self.fail_search(now, out);
             };
             search.look = Some((socket, token, Retry::due(again_within(rtt), now)));
         }

@@ -35,6 +35,8 @@
 //! 35 search granted number 4 | node id 16 | address 16
 //! 32 twin question nonce 8 | session index 4
 //! 33 twin answer  nonce 8
+//! 36 observations wanted  request 4
+//! 37 observations         request 4 | observations 40 (see `observations`)
 //! 38 way probe    token 8
 //! 39 way answer   token 8 | endpoint the probe came from 18
 //! 26 homes        count 1 | count × (supernode's node id 16 | relay index 4)
@@ -52,11 +54,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use farlan_crypto::NodeId;
 use farlan_netconf::{DirectoryKey, NodePrefix, Reader, WorldId};
 
-use crate::{Behaviour, Filtering, Mapping, Ports, prediction::Technique};
+use crate::{Behaviour, Filtering, Mapping, Ports, observations::Observations, prediction::Technique};
 
 use super::{
     datagram::{RelayIndex, SessionIndex},
     endpoint::{Malformed, endpoint, put_endpoint},
+    observations::{observations, put_observations},
 };
 
 /// A sealed control message is filled to a multiple of this, so that its length tells little.
@@ -321,6 +324,14 @@ pub(crate) enum Control {
         offset: u16,
         bytes: Vec<u8>,
     },
+    /// What has the receiver found out of its own side and of the way between the two?
+    ObservationsWanted {
+        request: u32,
+    },
+    Observations {
+        request: u32,
+        told: Box<Observations>,
+    },
 }
 
 impl Control {
@@ -375,6 +386,8 @@ impl Control {
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
             Self::WorldPiece { .. } => 29,
+            Self::ObservationsWanted { .. } => 36,
+            Self::Observations { .. } => 37,
         }
     }
 
@@ -581,6 +594,11 @@ impl Control {
                 put_u16(bytes, u16::try_from(piece.len()).unwrap_or(u16::MAX));
                 bytes.extend_from_slice(piece);
             }
+            Self::ObservationsWanted { request } => put_u32(bytes, *request),
+            Self::Observations { request, told } => {
+                put_u32(bytes, *request);
+                put_observations(bytes, told);
+            }
         }
     }
 
@@ -766,6 +784,11 @@ impl Control {
                     let length = reader.u16()?;
                     reader.bytes(usize::from(length))?.to_vec()
                 },
+            },
+            36 => Self::ObservationsWanted { request: reader.u32()? },
+            37 => Self::Observations {
+                request: reader.u32()?,
+                told: Box::new(observations(reader)?),
             },
             _ => return Ok(None),
         }))

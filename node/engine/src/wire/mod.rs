@@ -6,4 +6,5 @@ pub(crate) mod beacon;
 pub(crate) mod control;
 pub(crate) mod datagram;
 pub(crate) mod endpoint;
+mod observations;
 pub(crate) mod sealed;

@@ -25,6 +25,7 @@ impl Lab {
         }
         self.model.health(self.now).disturb(self.now, host.0);
         self.underlay.move_host(host.0, nat);
+        self.break_streams(host.0);
         let (time, endpoints) = (self.engine_time(host.0), self.underlay.endpoints(host.0));
         if let Some(engine) = &mut self.hosts[host.0].engine {
             engine.set_local_endpoints(time, endpoints);
@@ -35,12 +36,14 @@ impl Lab {
     /// A NAT forgets its flows, and gives the same ports as before where it keeps those of the inside.
     pub fn reboot(&mut self, nat: NatId) {
         self.tell_rebound(nat);
+        self.break_streams_behind(nat);
         self.underlay.reboot(self.now, nat);
     }
 
     /// A NAT gets another outside address from its provider, and forgets its flows.
     pub fn renumber(&mut self, nat: NatId) {
         self.tell_rebound(nat);
+        self.break_streams_behind(nat);
         self.underlay.renumber(self.now, nat);
     }
 

@@ -4,8 +4,8 @@ use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use farlan_crypto::{Identity, Seed, Work};
 use farlan_engine::{
-    Anchor, Batch, Config, Engine, Event, Join, Leg, Limits, NetworkHandle, OpenPorts, Outbox, Received, Role, Time,
-    Transport,
+    Anchor, Batch, Config, Engine, Event, Join, Leg, Limits, NetworkHandle, OpenPorts, Outbox, Received, Role, Socket,
+    Time, Transport,
 };
 use farlan_netconf::Policy;
 
@@ -64,7 +64,7 @@ impl Lab {
             .map(|other| Anchor {
                 key: self.hosts[other].key,
                 addresses: self.reachable(host, other),
-                streams: Vec::new(),
+                streams: self.stream_addresses(host, other),
             })
             .collect()
     }
@@ -114,6 +114,8 @@ impl Lab {
         }
         let this = &mut self.hosts[host];
         let contacts = std::mem::take(&mut this.contacts);
+        self.set_beacon_cards(host);
+        let this = &mut self.hosts[host];
         if let (false, Some(engine)) = (contacts.is_empty(), &mut this.engine) {
             engine.greet(Time::ZERO, self.world, &contacts);
         }
@@ -121,7 +123,7 @@ impl Lab {
     }
 
     /// The addresses of `other` in the families that `host` has.
-    fn reachable(&self, host: usize, other: usize) -> Vec<SocketAddr> {
+    pub(super) fn reachable(&self, host: usize, other: usize) -> Vec<SocketAddr> {
         let own = self.underlay.endpoints(host);
         let known = |address: &SocketAddr| own.iter().any(|own| own.is_ipv4() == address.is_ipv4());
         self.underlay.endpoints(other).into_iter().filter(known).collect()
@@ -193,6 +195,8 @@ impl Lab {
                 }
             }
             Due::Arrival(parcel, bytes) => self.arrivals(entry.at, parcel, bytes),
+            Due::Beacon(host, source, bytes) => self.hear_beacon(host, source, &bytes),
+            Due::Stream(connection, end, step) => self.step_stream(connection, end, step),
         }
     }
 
@@ -260,7 +264,7 @@ impl Lab {
         }
     }
 
-    fn give_datagrams(&mut self, host: usize, batch: &mut Batch<Received>) {
+    pub(super) fn give_datagrams(&mut self, host: usize, batch: &mut Batch<Received>) {
         let now = self.engine_time(host);
         let mut out = Outbox::default();
         if let Some(engine) = &mut self.hosts[host].engine {
@@ -362,7 +366,7 @@ impl Lab {
         }
     }
 
-    fn enter(&mut self, at: Duration, what: Due) {
+    pub(super) fn enter(&mut self, at: Duration, what: Due) {
         self.sequence += 1;
         self.queue.push(Reverse(Entry {
             at,
@@ -373,9 +377,17 @@ impl Lab {
 
     /// Does what the engine of a host wants done.
     pub(super) fn deliver(&mut self, host: usize, out: &mut Outbox) {
+        self.cast(host, out);
+        for (number, address) in out.opens.drain(..) {
+            self.connect(host, number, address);
+        }
         for (transmit, bytes) in out.datagrams.iter() {
             let details = format!("{host} {} {:?}", transmit.destination.endpoint, transmit.ttl);
             self.trace.record(self.now, "sent", details.as_bytes(), bytes);
+            if let Socket::Stream(number) = transmit.destination.socket {
+                self.send_by_stream(host, number, bytes);
+                continue;
+            }
             match self
                 .underlay
                 .send(self.now, host, transmit.destination, transmit.ttl, bytes.len())
@@ -391,7 +403,10 @@ impl Lab {
         }
         self.tell_expired();
         for socket in out.closed.drain(..) {
-            self.underlay.close(host, socket);
+            match socket {
+                Socket::Stream(number) => self.close_stream(host, number),
+                Socket::Main | Socket::Extra(_) => self.underlay.close(host, socket),
+            }
         }
         for (label, frame) in out.frames.iter() {
             let handle = label.network;

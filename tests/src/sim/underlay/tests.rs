@@ -317,6 +317,12 @@ fn a_hairpin_asks_no_filter() {
     let [one, two] = [2, 3].map(|host| pass(&mut underlay, now, host, open).unwrap().1);
     assert_eq!(pass(&mut underlay, now, 1, two), Err("filtered"));
     assert_eq!(pass(&mut underlay, now, 2, two), Ok((3, one)));
+    // A symmetric one translates what goes to its own address, too, and the answer back again.
+    underlay.set_kind(nat, NatKind::SYM.hairpin());
+    underlay.reboot(now, nat);
+    let [_, two] = [2, 3].map(|host| pass(&mut underlay, now, host, open).unwrap().1);
+    let (_, seen) = pass(&mut underlay, now, 2, two).unwrap();
+    assert_eq!(pass(&mut underlay, now, 3, seen), Ok((2, two)));
 }
 
 #[test]

@@ -186,6 +186,16 @@ pub(crate) fn all() -> Vec<Control> {
             offset: 1000,
             bytes: vec![1, 2, 3],
         },
+        Control::ObservationsWanted { request: 10 },
+        Control::Observations {
+            request: 10,
+            told: Box::new(Observations {
+                openness: crate::observations::Openness::Open,
+                udp: crate::observations::Finding::Yes,
+                sent: 7,
+                ..Observations::default()
+            }),
+        },
     ]
 }
 
