@@ -5,6 +5,7 @@
 
 mod beacon;
 mod cards;
+mod clock;
 mod data_plane;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -317,7 +317,8 @@ impl Engine {
             let Some(Path::Direct(leg)) = self.peers.get(id)?.path else {
                 return None;
             };
-            (leg.is_ipv6() == endpoint.is_ipv6()).then_some((leg.ip(), endpoint))
+            let alike = leg.socket == Socket::Main && leg.is_ipv6() == endpoint.is_ipv6();
+            alike.then_some((leg.ip(), endpoint))
         });
         let seen: Vec<(IpAddr, SocketAddr)> = seen.collect();
         let mut pairs = seen

@@ -13,6 +13,7 @@ use farlan_crypto::{TAG, defects::planted};
 
 use crate::{
     Leg, Socket, Time,
+    keepalive::Kept,
     mtu::PathMtu,
     wire::{control::PADDING, datagram::DATA_HEADER},
 };
@@ -55,11 +56,12 @@ const PROBE_BUSY: Duration = Duration::from_secs(1);
 /// The round trip of a busy path is measured at least this often.
 const MEASURE: Duration = Duration::from_secs(10);
 
-/// A proven path to a peer used lately is kept open this often: below the 30 s of the shortest-lived common NATs.
-const PROBE_KEPT: Duration = Duration::from_secs(20);
-
-/// Up to so many milliseconds more, so that the probes of many paths spread out.
+/// A proven path to a peer used lately is kept open as often as [`Kept`] says, or up to so many milliseconds sooner, so that
+/// the probes of many paths spread out ...
 const PROBE_SPREAD: u64 = 5000;
+
+/// ... but not more often than this.
+const KEPT_AT_LEAST: Duration = Duration::from_secs(15);
 
 /// After a missed probe, and on a path that failed lately, probes come this often.
 const PROBE_MISSED: Duration = Duration::from_millis(250);
@@ -118,6 +120,8 @@ pub(crate) struct Direct {
     active: Option<Leg>,
     /// Where the peer was reached in an earlier session, latest first.
     cached: Vec<Leg>,
+    /// How long the NATs between keep what is idle.
+    kept: Kept,
     /// When this end last began to open its NAT towards the peer, and for how long it does.
     opening: Option<(Time, Duration)>,
 }
@@ -398,13 +402,13 @@ impl Direct {
 
     /// The endpoints to be challenged now.
     pub(crate) fn due(&mut self, now: Time, used: Use) -> Vec<Leg> {
-        let active = self.active;
+        let (active, kept) = (self.active, self.kept);
         let settled = active.is_some();
         let ends = self.opening_ends();
         let mut due = Vec::new();
         for path in &mut self.paths {
             if path.proven {
-                if path.next_probe(active, used).is_some_and(|at| at <= now) {
+                if path.next_probe(active, used, kept).is_some_and(|at| at <= now) {
                     due.push(path.leg);
                 }
             } else if path.next_step(ends).is_some_and(|at| at <= now) {
@@ -489,6 +493,11 @@ impl Direct {
             }
             let silent = path.missed >= MISSES || path.unanswered >= UNANSWERED;
             if path.proven && path.failed.is_none() && silent && !planted("stale-path") {
+                // The first probe that was missed ended the time in which nothing kept the mapping.
+                let asked = path.probes.iter().map(|probe| probe.sent).min();
+                if let (Some(heard), Some(asked)) = (path.heard, asked) {
+                    self.kept.gone_after(now, asked.since(heard));
+                }
                 path.fail(now);
                 failed = true;
             }
@@ -542,6 +551,22 @@ impl Direct {
         self.opening = None;
     }
 
+    /// All endpoints that are known as paths, and those remembered from before.
+    pub(crate) fn legs(&self) -> Vec<Leg> {
+        let paths = self.paths.iter().map(|path| path.leg);
+        paths.chain(self.cached.iter().copied()).collect()
+    }
+
+    /// Leaves paths that cannot work any more; whether the one that carries data is among them. They stay under probing for a
+    /// while like others that failed.
+    pub(crate) fn leave(&mut self, now: Time, is_void: impl Fn(Leg) -> bool) -> bool {
+        self.paths.retain(|path| path.proven || !is_void(path.leg));
+        for path in self.paths.iter_mut().filter(|path| is_void(path.leg)) {
+            path.fail(now);
+        }
+        self.active.is_some_and(is_void)
+    }
+
     /// Probes every proven path at once, as after this machine moved to another network.
     pub(crate) fn probe_now(&mut self) {
         for path in self.paths.iter_mut().filter(|path| path.proven) {
@@ -555,7 +580,7 @@ impl Direct {
     pub(crate) fn deadline(&self, used: Use) -> Option<Time> {
         let of_path = |path: &DirectPath| {
             let next = if path.proven {
-                path.next_probe(self.active, used)
+                path.next_probe(self.active, used, self.kept)
             } else {
                 path.next_step(self.opening_ends())
             };
@@ -601,7 +626,7 @@ impl DirectPath {
     }
 
     /// When a proven path is to be probed next.
-    fn next_probe(&self, active: Option<Leg>, used: Use) -> Option<Time> {
+    fn next_probe(&self, active: Option<Leg>, used: Use, kept: Kept) -> Option<Time> {
         if used == Use::Idle {
             return None;
         }
@@ -619,7 +644,8 @@ impl DirectPath {
             return Some((shown + PROBE_BUSY).min(probed + measure));
         }
         let spread = u64::from(self.leg.endpoint.port()) * 97 % PROBE_SPREAD;
-        Some(probed + PROBE_KEPT + Duration::from_millis(spread))
+        let longest = kept.interval(probed);
+        Some(probed + longest.saturating_sub(Duration::from_millis(spread)).max(KEPT_AT_LEAST))
     }
 
     fn patience(&self) -> Duration {

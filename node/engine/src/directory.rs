@@ -21,6 +21,7 @@ use alive::Unanswered;
 use crate::{
     Anchor, Engine, Event, Leg, NetworkHandle, Outbox, Role, Socket, SupernodeStatus, Time,
     homes::Homes,
+    keepalive::Kept,
     peers::{Peer, PeerId, Peers},
     relays::Telling,
     rendezvous,
@@ -42,10 +43,6 @@ const MAX_GREETINGS: usize = 1024;
 
 /// Versions of lists that go with one request.
 const MAX_TOLD: usize = 2;
-
-/// A registration is kept alive, and the NAT's mapping with it, by a sealed datagram this often: below the 30 s after
-/// which the shortest-lived common NATs forget an idle mapping.
-const KEEPALIVE: Duration = Duration::from_secs(25);
 
 /// An unanswered request to a supernode is sent again after these pauses.
 pub(crate) const REQUEST: Schedule = Schedule {
@@ -124,6 +121,9 @@ pub(crate) struct Registration {
     request: Option<Request>,
     /// When the next sign of life is due.
     pub(crate) keepalive: Time,
+    /// How long the NAT keeps the mapping to it, and how long it was idle before the last sign of life.
+    pub(crate) kept: Kept,
+    pub(crate) idle: Duration,
     pub(crate) unanswered: Option<Unanswered>,
     /// When a sign of life is due, because what was sent over the supernode stays unanswered.
     watched: Option<Time>,
@@ -172,11 +172,11 @@ impl Registration {
     }
 
     /// How often a sign of life is due.
-    fn keepalive(&self) -> Duration {
+    fn keepalive(&self, now: Time) -> Duration {
         if self.way.through && !self.near {
             REFRESH
         } else {
-            KEEPALIVE
+            self.kept.interval(now)
         }
     }
 }
@@ -360,6 +360,8 @@ impl Engine {
                 missed: None,
                 request: None,
                 keepalive: now,
+                kept: Kept::default(),
+                idle: Duration::ZERO,
                 unanswered: None,
                 twin_questions: 0,
                 watched: None,
@@ -598,7 +600,7 @@ impl Engine {
         let forgot = first && std::mem::replace(&mut registration.known, true);
         registration.missed = None;
         self.directory.changed |= first;
-        registration.keepalive = now + registration.keepalive();
+        registration.keepalive = now + registration.keepalive(now);
         registration.unanswered = None;
         registration.twin_questions = 0;
         self.observed_told(now, id, observed);

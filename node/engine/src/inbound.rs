@@ -536,13 +536,13 @@ impl Engine {
                 supernode,
                 technique,
             } if node => self.search_offered(now, id, (*number, supernode), *technique, out),
-            Control::SearchStep { number, step } if node => self.search_stepped(now, id, *number, *step, out),
+            Control::SearchStep { number, step } if node => self.search_stepped(now, id, *number, *step),
             Control::SearchGranted {
                 number,
                 node: whom,
                 address,
             } if node => {
-                self.search_granted(now, id, (*number, whom, *address), out);
+                self.search_granted(id, (*number, whom, *address));
             }
             Control::SearchWanted { number, node: whom } if !node => {
                 self.search_asked(now, id, (*number, *whom), out);
@@ -595,7 +595,7 @@ impl Engine {
                 second,
             } if node => {
                 self.seen_told(id, (*token, *observed, *second));
-                self.search_seen(now, id, (*token, *observed), out);
+                self.search_seen(id, (*token, *observed));
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(now, id, *other, out),

@@ -72,6 +72,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub(crate) struct Searches {
     current: Option<Search>,
     sweep: Option<Time>,
+    /// Something came that may carry the search on. That waits for the timers, so that what a batch brings is drawn
+    /// from in one order, whatever else came in between.
+    wake: bool,
 }
 
 /// What became of the searches with one peer.
@@ -117,7 +120,15 @@ struct Search {
 }
 
 impl Searches {
+    /// Something came that may carry the search on.
+    pub(crate) fn wake(&mut self) {
+        self.wake = self.current.is_some();
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
+        if self.wake {
+            return Some(Time::ZERO);
+        }
         let of_search = |search: &Search| {
             let asking = Some(search.asking.at()).filter(|_| search.granted.is_none());
             let look = search.look.as_ref().map(|(.., retry)| retry.at());
@@ -228,7 +239,7 @@ impl Peer {
 
 impl Engine {
     /// Begins a search with a peer if nothing else will do, and it is this end's turn to.
-    pub(crate) fn consider_search(&mut self, now: Time, id: PeerId, wanted: bool, out: &mut Outbox) {
+    pub(crate) fn consider_search(&mut self, now: Time, id: PeerId, wanted: bool) {
         let own = self.behaviour();
         let ipv6 = self
             .traversal
@@ -267,7 +278,7 @@ impl Engine {
             history.consider = first;
         } else if let (Some(supernode), None) = (common, &self.searches.current) {
             let number = u32::try_from(self.random_u64() >> 32).unwrap_or_default();
-            self.begin_search(now, id, (number, supernode), (technique, true, true), out);
+            self.begin_search(now, id, (number, supernode), (technique, true, true));
         } else {
             history.consider = Some(now + LATER);
         }
@@ -279,7 +290,6 @@ impl Engine {
         id: PeerId,
         (number, supernode): (u32, PeerId),
         (technique, hard, offering): (Technique, bool, bool),
-        out: &mut Outbox,
     ) {
         debug!(peer = %self.name(id), ?technique, hard, "search");
         let rtt = self.peers.get(id).and_then(|peer| peer.rtt);
@@ -313,10 +323,10 @@ impl Engine {
         {
             let (node, supernode) = (self.peers.get(id).map(|peer| peer.key.node_id()), supernode);
             if let Some(node) = node {
-                self.search_granted(now, supernode, (number, &node, named.ip()), out);
+                self.search_granted(supernode, (number, &node, named.ip()));
             }
         }
-        self.tend_search(now, out);
+        self.searches.wake();
     }
 
     /// A peer wants to search.
@@ -354,7 +364,7 @@ impl Engine {
         let step = match supernode {
             Some(supernode) if takes && fits && !early && !settled => {
                 let hard = technique.is_alike();
-                self.begin_search(now, id, (number, supernode), (technique, hard, false), out);
+                self.begin_search(now, id, (number, supernode), (technique, hard, false));
                 Step::Yes
             }
             _ => Step::No,
@@ -363,7 +373,7 @@ impl Engine {
     }
 
     /// A peer says how it goes on.
-    pub(crate) fn search_stepped(&mut self, now: Time, id: PeerId, number: u32, step: Step, out: &mut Outbox) {
+    pub(crate) fn search_stepped(&mut self, now: Time, id: PeerId, number: u32, step: Step) {
         let Some(search) = &mut self.searches.current else {
             return;
         };
@@ -383,19 +393,13 @@ impl Engine {
             Step::Yes => search.offering = false,
             Step::Open | Step::OpenFrom { .. } => {
                 search.theirs.get_or_insert(step);
-                self.tend_search(now, out);
+                self.searches.wake();
             }
         }
     }
 
     /// A supernode says where the other end is.
-    pub(crate) fn search_granted(
-        &mut self,
-        now: Time,
-        from: PeerId,
-        (number, node, address): (u32, &NodeId, IpAddr),
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn search_granted(&mut self, from: PeerId, (number, node, address): (u32, &NodeId, IpAddr)) {
         let Some(search) = &mut self.searches.current else {
             return;
         };
@@ -404,7 +408,7 @@ impl Engine {
         };
         if (search.supernode, search.number, &peer.key.node_id()) == (from, number, node) {
             search.told.get_or_insert(address);
-            self.tend_search(now, out);
+            self.searches.wake();
         }
     }
 
@@ -428,13 +432,7 @@ impl Engine {
     }
 
     /// A supernode says from which port it saw this end last.
-    pub(crate) fn search_seen(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        (token, observed): (u64, SocketAddr),
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn search_seen(&mut self, id: PeerId, (token, observed): (u64, SocketAddr)) {
         let stride = match self.behaviour().ports {
             crate::Ports::Sequential { stride } => i16::from(stride),
             _ => return,
@@ -445,12 +443,13 @@ impl Engine {
         if let Some((socket, ..)) = search.look.take_if(|(_, asked, _)| *asked == token) {
             self.sockets.close(socket);
             search.picked = Some((observed.port(), stride));
-            self.tend_search(now, out);
+            self.searches.wake();
         }
     }
 
     /// Goes on with the search under way, and gives back sockets of earlier ones that are of no use any more.
     pub(crate) fn tend_search(&mut self, now: Time, out: &mut Outbox) {
+        self.searches.wake = false;
         if self.searches.sweep.is_some_and(|at| at <= now) {
             self.sweep_sockets(now);
         }

@@ -21,6 +21,7 @@ use tracing::{debug, trace};
 use crate::{
     Behaviour, Engine, Leg, Outbox, Time,
     aims::Aims,
+    change::OwnChange,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
     handshakes::Via,
@@ -93,6 +94,8 @@ pub(crate) struct Traversal {
     aims: Aims,
     /// The cards changed: supernodes are to see the new source address at once.
     moved: bool,
+    /// What about them.
+    pub(crate) change: OwnChange,
 }
 
 /// What two nodes told each other of their endpoints.
@@ -202,6 +205,17 @@ impl Traversal {
         self.changed = true;
     }
 
+    /// This machine may be seen elsewhere now.
+    pub(crate) fn moved(&mut self) {
+        self.moved = true;
+        self.changed = true;
+    }
+
+    /// Where supernodes saw this node is over.
+    pub(crate) fn forget_observed(&mut self, is_over: impl Fn(IpAddr) -> bool) {
+        self.observed.retain(|_, endpoint| !is_over(endpoint.ip()));
+    }
+
     pub(crate) fn is_fresh(&self) -> bool {
         self.changed || self.moved
     }
@@ -252,8 +266,8 @@ impl Engine {
         endpoints.sort_unstable();
         endpoints.dedup();
         if self.traversal.local != endpoints {
-            self.traversal.moved |= !self.traversal.local.is_empty();
-            self.traversal.local = endpoints;
+            let before = std::mem::replace(&mut self.traversal.local, endpoints);
+            self.traversal.moved |= self.traversal.change.note(&before, &self.traversal.local);
             self.traversal.changed = true;
             self.detection.want(now, true);
         }
@@ -320,6 +334,9 @@ impl Engine {
         if before != Some(endpoint) {
             self.traversal.changed = true;
             let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
+            if before.is_some() && !elsewhere {
+                self.mapping_forgotten(now, supernode);
+            }
             self.detection.want(now, elsewhere);
         }
     }
@@ -528,11 +545,14 @@ impl Engine {
         let theirs = capped(usable.copied());
         let elsewhere = exchange.theirs != theirs;
         let changed = elsewhere || exchange.their_behaviour != *behaviour;
+        let endpoints = |candidates: &[Candidate]| candidates.iter().map(|told| told.endpoint).collect::<Vec<_>>();
+        let moved = (endpoints(&exchange.theirs), endpoints(&theirs));
         exchange.theirs = theirs;
         exchange.their_behaviour = *behaviour;
         exchange.searches.candidates_came(now, elsewhere, changed);
+        self.peer_moved(now, id, (&moved.0, &moved.1), out);
         self.try_candidates(now, id);
-        self.tend_search(now, out);
+        self.searches.wake();
         // What both know now may make them neighbours, which is worth another message.
         let current = self.own_candidates(id);
         let Some(peer) = self.peers.get(id) else { return };
@@ -609,7 +629,7 @@ impl Engine {
         }
         self.consider_round(now, id, out);
         let used = self.peers.get(id).and_then(|peer| peer.used);
-        self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED), out);
+        self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED));
     }
 
     pub(crate) fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
@@ -691,7 +711,7 @@ impl Engine {
             self.traversal.aims.answered(now, leg.ip());
             let reason = self.found_by(id, leg).unwrap_or("it answered");
             self.choose_path(now, id, reason, out);
-            self.tend_search(now, out);
+            self.searches.wake();
         }
     }
 
@@ -768,20 +788,7 @@ impl Engine {
     /// Own endpoints changed: supernodes see the new ones at once, and so do the peers in use.
     pub(crate) fn tend_traversal(&mut self, now: Time, out: &mut Outbox) {
         if std::mem::take(&mut self.traversal.moved) {
-            let anchors: Vec<PeerId> = self.directory.anchors().collect();
-            for id in anchors {
-                self.prove_registration(now, id, out);
-                if let Some(registration) = self.directory.registrations.get_mut(&id) {
-                    registration.stream.try_udp_now(now);
-                }
-            }
-            for id in self.peers.ids() {
-                if let Some(peer) = self.peers.get_mut(id) {
-                    peer.direct.probe_now();
-                    self.tend_direct(now, id, out);
-                    self.arm(id);
-                }
-            }
+            self.own_change(now, out);
         }
         if !std::mem::take(&mut self.traversal.changed) {
             return;

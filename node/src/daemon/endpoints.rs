@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
@@ -47,6 +47,8 @@ async fn tell(data_plane: &DataPlane, port: u16, beacon: bool) -> Result<(), Dat
             let addresses = cards.iter().flat_map(|card| &card.addresses);
             let endpoints = addresses.map(|address| SocketAddr::new(*address, port)).collect();
             data_plane.send(Request::SetLocalEndpoints { endpoints }).await?;
+            let sources = sources();
+            data_plane.send(Request::SetSources { sources }).await?;
             let cards = cards.iter().filter(|card| beacon && card.reaches_groups);
             let cards = cards.map(link_card).collect();
             data_plane.send(Request::SetLinkCards { cards }).await
@@ -56,6 +58,26 @@ async fn tell(data_plane: &DataPlane, port: u16, beacon: bool) -> Result<(), Dat
             Ok(())
         }
     }
+}
+
+/// The own addresses from which the kernel would speak to the rest of the world: they tell by which card it does. Nothing is
+/// sent.
+fn sources() -> Vec<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849), which lie behind the default route and are nobody's.
+    let outside: [SocketAddr; 2] = [
+        (Ipv4Addr::new(192, 0, 2, 1), 9).into(),
+        (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9).into(),
+    ];
+    let source = |outside: SocketAddr| -> Option<IpAddr> {
+        let any = match outside {
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect(outside).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    outside.into_iter().filter_map(source).collect()
 }
 
 /// A card as far as beacons are concerned.

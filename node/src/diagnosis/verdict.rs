@@ -416,9 +416,19 @@ impl Case<'_> {
             (false, true) => "at the peer's end",
             _ => "here",
         };
+        // Whose router it is nobody can see from behind it, if no card and no mapping tells.
+        let unsure = [Some(own), theirs]
+            .into_iter()
+            .flatten()
+            .any(|end| is_hard(end) && end.carrier == Finding::Unknown);
+        let carrier = if unsure {
+            " (if the carrier translates addresses, too, only IPv6 or a public address helps there)"
+        } else {
+            ""
+        };
         format!(
             "{place}, switch on UPnP or NAT-PMP in the router, forward farlan's UDP port by hand, or use IPv6; one end is \
-             enough, and until then the relay carries everything"
+             enough{carrier}, and until then the relay carries everything"
         )
     }
 

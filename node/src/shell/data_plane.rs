@@ -17,7 +17,7 @@ use std::{
     os::fd::AsFd,
     sync::Arc,
     thread,
-    time::Instant,
+    time::Duration,
 };
 
 use farlan_crypto::{
@@ -39,6 +39,7 @@ use tokio::sync::{
 use super::{
     beacon::{BeaconSockets, LinkCard},
     cards::{AttachedCard, CUT_PER_READ, Cards, FRAMES_PER_READ},
+    clock::Clock,
     poller::{Poller, Ready, Waker},
     scheduling::ask_for_short_turns,
     streams::{Source, Streams},
@@ -115,6 +116,11 @@ pub enum Request {
     SetLocalEndpoints {
         /// All of them, with the underlay's port.
         endpoints: Vec<SocketAddr>,
+    },
+    /// Take note of the own addresses from which the rest of the world is reached.
+    SetSources {
+        /// One a family at most.
+        sources: Vec<IpAddr>,
     },
     /// Send and hear beacons by these cards.
     SetLinkCards {
@@ -355,7 +361,7 @@ struct Loop {
     cards: Cards,
     requests: mpsc::Receiver<Request>,
     events: mpsc::Sender<Event>,
-    origin: Instant,
+    clock: Clock,
     ready: Sources,
     /// Datagrams received in this turn.
     datagrams: Batch<Received>,
@@ -404,7 +410,7 @@ impl Loop {
             cards: Cards::default(),
             requests,
             events,
-            origin: Instant::now(),
+            clock: Clock::start(),
             ready: Sources::default(),
             frames: Cards::batch(),
             outbox: Outbox::default(),
@@ -455,7 +461,13 @@ impl Loop {
         self.ready.cards.clear();
         self.ready.streams.clear();
         self.watch_opened();
-        for ready in self.poller.wait(now, until)? {
+        let ready = self.poller.wait(now, until)?;
+        // The machine slept, or this program was stopped.
+        let late = until.map(|until| self.clock.now().since(until.max(now)));
+        if let Some(slept) = late.filter(|late| *late >= SLEPT) {
+            self.engine.woke(self.clock.now(), slept);
+        }
+        for ready in ready {
             match *ready {
                 Ready::Woken => self.ready.requests = true,
                 Ready::Readable(UNDERLAY) | Ready::Broken(UNDERLAY) => self.ready.underlay = true,
@@ -738,6 +750,7 @@ impl Loop {
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
+            Request::SetSources { sources } => self.engine.set_sources(now, &sources),
             Request::SetLinkCards { cards } => self.set_link_cards(now, &cards),
             Request::Remember { world, contacts } => self.engine.remember(now, world, &contacts),
             Request::SetMappedEndpoints { endpoints } => self.engine.set_mapped_endpoints(now, endpoints),
@@ -812,7 +825,7 @@ impl Loop {
     }
 
     fn now(&self) -> Time {
-        Time::ZERO + self.origin.elapsed()
+        self.clock.now()
     }
 }
 
@@ -831,6 +844,9 @@ fn send_all<'a>(
     });
     underlay.send_all(underlaid, counters);
 }
+
+/// A wait that ends so late was interrupted by the machine's sleep, or by somebody who stopped the program.
+const SLEPT: Duration = Duration::from_secs(5);
 
 /// The underlay's number in the poller; a card's is that of its network.
 const UNDERLAY: u64 = 1 << 32;

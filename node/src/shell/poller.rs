@@ -79,7 +79,8 @@ impl Poller {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         let timer = timerfd_create(
-            TimerfdClockId::Monotonic,
+            // So that it goes off when a sleep ends in which it should have.
+            TimerfdClockId::Boottime,
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
         // Edge-triggered, so that nobody has to read how often it went off.
@@ -125,7 +126,7 @@ impl Poller {
     /// Waits until there is something to do or the time is `until` (none: for ever), and returns what. It may return
     /// earlier with nothing. Of more than [`AT_ONCE`] descriptors, all have their turn.
     ///
-    /// `now` is the time on the clock of `until`, which runs as the system's monotonic one.
+    /// `now` is the time on the clock of `until`, which runs as the system's own since its start, sleep included.
     ///
     /// # Errors
     /// Those of the system, none of which passes by itself.

@@ -1,5 +1,6 @@
 //! The lab: hosts with engines and cards on an underlay, driven through virtual time.
 
+mod beacons;
 mod streams;
 mod taken;
 mod trouble;
@@ -8,7 +9,7 @@ mod turns;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
     time::Duration,
 };
@@ -96,6 +97,8 @@ pub struct Lab {
     underlay: Underlay,
     hosts: Vec<Host>,
     connections: Vec<Connection>,
+    /// Whether nodes send beacons into their LANs.
+    beacons: bool,
     networks: Vec<Parameters>,
     world: WorldId,
     model: Model,
@@ -116,6 +119,8 @@ enum Due {
     Arrival(Parcel, Vec<u8>),
     /// Something happens to a connection, at one of its ends.
     Stream(usize, usize, Step),
+    /// A host hears what another one of its LAN sent to everybody.
+    Beacon(usize, SocketAddr, Vec<u8>),
     Engine(usize),
     Kernel(usize),
 }
@@ -194,6 +199,7 @@ impl Lab {
             underlay: Underlay::new(seed),
             hosts: Vec::new(),
             connections: Vec::new(),
+            beacons: false,
             networks: Vec::new(),
             world: WorldId::from_bytes(id),
             model: Model::default(),

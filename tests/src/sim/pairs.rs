@@ -154,6 +154,7 @@ impl Pair {
         let mut random = ReproducibleRandom::new(self.seed, "links", 0);
         let mut lab = Lab::new(self.seed);
         lab.set_unrecorded();
+        lab.use_beacons();
         let supernodes: Vec<HostId> = (0..self.supernodes).map(|_| lab.add_supernode()).collect();
         let network = lab.add_link_network();
         let places = match self.meeting {
@@ -256,6 +257,12 @@ impl Pair {
         }
         if self.loss == 0.0 && seen.lost > 0 {
             complaints.push(format!("{} of {} pings lost", seen.lost, seen.pings));
+        }
+        if seen.sockets > 0 {
+            complaints.push(format!(
+                "{} sockets of searches still open a minute later",
+                seen.sockets
+            ));
         }
         if seen.doubled > 0 {
             complaints.push(format!("{} pings doubled", seen.doubled));

@@ -79,7 +79,7 @@ pub(super) const UNDERLAY_MTU: usize = 1500;
 const CORE_HOPS: u8 = 6;
 
 /// One way inside one site.
-const LOCAL_DELAY: Duration = Duration::from_micros(200);
+pub(super) const LOCAL_DELAY: Duration = Duration::from_micros(200);
 
 /// How long after its time a datagram may be replayed.
 pub(super) const REPLAYED: Duration = Duration::from_secs(30);

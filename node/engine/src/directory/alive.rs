@@ -38,11 +38,11 @@ pub(crate) struct Unanswered {
 }
 
 impl Engine {
-    /// Shows a supernode at once that this node is still there, and from where.
-    pub(crate) fn prove_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        if self.directory.relay_index(id).is_some() {
-            self.send_keepalive(now, id, None, true, out);
-        }
+    /// Shows a supernode at once that this node is still there, and from where, with short pauses: nothing goes over the
+    /// supernode before it knows.
+    pub(crate) fn prove_urgently(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let urgent = self.urgent(now, id);
+        self.send_keepalive(now, id, Some(urgent), true, out);
     }
 
     /// Something was sent over a supernode that should be answered: whether the supernode lives is looked at soon.
@@ -65,15 +65,20 @@ impl Engine {
 
     /// Asks a supernode in use for a sign of life, with short pauses.
     pub(super) fn ask_urgently(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        let urgent = self.urgent(now, id);
+        self.send_keepalive(now, id, Some(urgent), false, out);
+    }
+
+    /// Signs of life with short pauses.
+    fn urgent(&self, now: Time, id: PeerId) -> Unanswered {
         let rtt = self.peers.get(id).and_then(|peer| peer.rtt).unwrap_or_default();
-        let urgent = Unanswered {
+        Unanswered {
             sent: now,
             count: 0,
             pause: (rtt * 3 / 2).clamp(URGENT_RETRY, KEEPALIVE_RETRY),
             limit: URGENT_MISSED,
             alive: false,
-        };
-        self.send_keepalive(now, id, Some(urgent), false, out);
+        }
     }
 
     /// Sends a sign of life: one more of those that wait for an answer, or the first. Where `long`, and where one was not
@@ -88,6 +93,7 @@ impl Engine {
         out: &mut Outbox,
     ) {
         let long = long || unanswered.is_some_and(|unanswered| unanswered.count > 0);
+        let heard = self.peers.get(id).and_then(|peer| peer.heard);
         if let Some(registration) = self.directory.registrations.get_mut(&id) {
             let unanswered = unanswered.unwrap_or(Unanswered {
                 sent: now,
@@ -101,8 +107,11 @@ impl Engine {
                 count: unanswered.count + 1,
                 ..unanswered
             });
+            if unanswered.count == 0 {
+                registration.idle = heard.map_or(Duration::ZERO, |heard| now.since(heard));
+            }
             registration.watched = None;
-            registration.keepalive = now + registration.keepalive();
+            registration.keepalive = now + registration.keepalive(now);
         }
         let rekey = self
             .peers
@@ -163,6 +172,15 @@ impl Engine {
             alive: false,
         });
         self.arm(id);
+    }
+
+    /// A supernode sees this node at another port than before, at the same address: its NAT has forgotten the mapping while it
+    /// was idle.
+    pub(crate) fn mapping_forgotten(&mut self, now: Time, supernode: PeerId) {
+        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
+            let idle = std::mem::take(&mut registration.idle);
+            registration.kept.gone_after(now, idle);
+        }
     }
 
     /// The supernode at which this node is registered and from which something came that way.

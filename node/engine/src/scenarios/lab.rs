@@ -110,6 +110,8 @@ pub(super) struct Lab {
     pub(super) closed: Vec<Place>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
+    /// The host whose machine sleeps.
+    pub(super) asleep: Option<Place>,
     /// Everything that was sent, from when on it is kept.
     pub(super) log: Option<Vec<Sent>>,
     /// The limits of engines that are made from now on.
@@ -181,6 +183,7 @@ impl Lab {
             straight: Vec::new(),
             closed: Vec::new(),
             one_by_one: false,
+            asleep: None,
             log: None,
             limits: Limits::default(),
             tcp: false,
@@ -546,6 +549,7 @@ impl Lab {
     /// Does what is due at a host in one turn; whether anything was.
     fn tend(&mut self, place: Place) -> bool {
         let due = self.hosts[place].engine.next_timeout().is_some_and(|at| at <= self.now);
+        let due = due && self.asleep != Some(place);
         if due {
             let mut out = Outbox::default();
             self.hosts[place].engine.handle_timeout(self.now, &mut out);
@@ -588,7 +592,12 @@ impl Lab {
         loop {
             let stands = self.tend_streams();
             self.settle();
-            let timers = self.hosts.iter().filter_map(|host| host.engine.next_timeout());
+            let awake = self
+                .hosts
+                .iter()
+                .enumerate()
+                .filter(|(place, _)| self.asleep != Some(*place));
+            let timers = awake.filter_map(|(_, host)| host.engine.next_timeout());
             let arrival = self.passing.front().map(|passing| passing.arrives);
             let next = timers
                 .chain(arrival)
@@ -596,6 +605,7 @@ impl Lab {
                 .min()
                 .map_or(end, |next| next.min(end));
             self.now = next.max(self.now);
+            self.set_clocks();
             let mut batch = Batch::default();
             let mut target = None;
             while let Some(passing) = self.passing.pop_front_if(|passing| passing.arrives <= self.now) {
@@ -617,6 +627,13 @@ impl Lab {
             }
         }
         self.settle();
+    }
+
+    /// NATs know the time.
+    fn set_clocks(&mut self) {
+        for nat in self.hosts.iter_mut().filter_map(|host| host.nat.as_mut()) {
+            nat.now = self.now;
+        }
     }
 
     pub(super) fn run_seconds(&mut self, seconds: u64) {

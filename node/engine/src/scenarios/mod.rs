@@ -4,6 +4,7 @@ mod amplification;
 mod batches;
 mod bent;
 mod caps;
+mod change;
 mod directory;
 mod eavesdropper;
 mod ethernet;

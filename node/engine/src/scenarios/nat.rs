@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
+
+use crate::Time;
 
 /// What a mapping or a filter goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,11 @@ pub(super) struct Nat {
     ports: PortRule,
     /// Whether what goes to an outside port of its own comes back in.
     pub(super) hairpin: bool,
+    /// After how long without anything from inside it forgets everything; none for never.
+    pub(super) forgets: Option<Duration>,
+    /// What time it is, and when something last went out.
+    pub(super) now: Time,
+    used: Time,
     /// Outside ports by inside port and what the mapping goes by.
     mapped: BTreeMap<(u16, Option<IpAddr>, u16), u16>,
     inside: BTreeMap<u16, u16>,
@@ -50,6 +58,9 @@ impl Nat {
             filtering,
             ports,
             hairpin: false,
+            forgets: None,
+            now: Time::ZERO,
+            used: Time::ZERO,
             mapped: BTreeMap::new(),
             inside: BTreeMap::new(),
             spoken: BTreeMap::new(),
@@ -72,8 +83,16 @@ impl Nat {
         self.spoken.clear();
     }
 
+    fn has_forgotten(&self) -> bool {
+        self.forgets.is_some_and(|after| self.now.since(self.used) >= after)
+    }
+
     /// A datagram leaves from an inside port; from which outside port.
     pub(super) fn leaves(&mut self, port: u16, to: SocketAddr) -> u16 {
+        if self.has_forgotten() {
+            self.reboot();
+        }
+        self.used = self.now;
         let key = match self.mapping {
             Dependence::Endpoint => (port, None, 0),
             Dependence::Address => (port, Some(to.ip()), 0),
@@ -97,6 +116,9 @@ impl Nat {
 
     /// A datagram comes to an outside port; to which inside port it goes on.
     pub(super) fn comes(&mut self, from: SocketAddr, port: u16) -> Option<u16> {
+        if self.has_forgotten() {
+            return None;
+        }
         let inside = *self.inside.get(&port)?;
         let mut spoken = self.spoken.get(&port)?.iter();
         let passes = match self.filtering {

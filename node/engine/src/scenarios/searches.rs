@@ -118,7 +118,8 @@ impl Pair {
             }
             self.lab().run(pause);
             if self.paths() == [Some(PathKind::Direct); 2] {
-                direct.get_or_insert(self.homes.lab.now.since(begun));
+                let taken = self.homes.lab.now.since(begun);
+                direct.get_or_insert(taken);
                 if self.homes.lab.now > begun + direct.unwrap_or_default() + Duration::from_millis(500) {
                     break;
                 }

@@ -114,6 +114,8 @@ impl Lab {
         }
         let this = &mut self.hosts[host];
         let contacts = std::mem::take(&mut this.contacts);
+        self.set_beacon_cards(host);
+        let this = &mut self.hosts[host];
         if let (false, Some(engine)) = (contacts.is_empty(), &mut this.engine) {
             engine.greet(Time::ZERO, self.world, &contacts);
         }
@@ -193,6 +195,7 @@ impl Lab {
                 }
             }
             Due::Arrival(parcel, bytes) => self.arrivals(entry.at, parcel, bytes),
+            Due::Beacon(host, source, bytes) => self.hear_beacon(host, source, &bytes),
             Due::Stream(connection, end, step) => self.step_stream(connection, end, step),
         }
     }
@@ -374,6 +377,7 @@ impl Lab {
 
     /// Does what the engine of a host wants done.
     pub(super) fn deliver(&mut self, host: usize, out: &mut Outbox) {
+        self.cast(host, out);
         for (number, address) in out.opens.drain(..) {
             self.connect(host, number, address);
         }
