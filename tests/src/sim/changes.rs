@@ -143,7 +143,7 @@ impl Change {
         let router = places[0].expect("a home with a router");
         match self {
             Self::Idle | Self::ShortTimer => return silence(&mut talk, (seed % 2) as usize),
-            Self::Sleep => return sleep(&mut talk, seed % 2 == 0),
+            Self::Sleep => return sleep(&mut talk, seed.is_multiple_of(2)),
             Self::Reboot | Self::Rebind | Self::WanAddress | Self::Roam => {}
         }
         let at = talk.lab.now();

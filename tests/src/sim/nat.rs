@@ -284,11 +284,11 @@ impl Nat {
     /// The inside endpoint for a datagram from outside, if the filter lets it in.
     pub(super) fn inbound(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<SocketAddr> {
         let kind = self.kind;
-        if let Some(&Back::Flow(inside)) = self.back.get(&(port, from)) {
-            if self.live_flow(now, inside, from) == Some(port) {
-                self.touch(now, inside, from, port);
-                return Some(inside);
-            }
+        if let Some(&Back::Flow(inside)) = self.back.get(&(port, from))
+            && self.live_flow(now, inside, from) == Some(port)
+        {
+            self.touch(now, inside, from, port);
+            return Some(inside);
         }
         if let Some(inside) = self.owner(now, port) {
             let passes = match kind.filtering {

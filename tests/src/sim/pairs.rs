@@ -258,6 +258,12 @@ impl Pair {
         if self.loss == 0.0 && seen.lost > 0 {
             complaints.push(format!("{} of {} pings lost", seen.lost, seen.pings));
         }
+        if seen.sockets > 0 {
+            complaints.push(format!(
+                "{} sockets of searches still open a minute later",
+                seen.sockets
+            ));
+        }
         if seen.doubled > 0 {
             complaints.push(format!("{} pings doubled", seen.doubled));
         }
