@@ -430,7 +430,11 @@ impl Engine {
                 self.end_search(now);
                 if let Some(peer) = self.peers.get_mut(id) {
                     let history = &mut peer.exchange.searches;
-                    if opened { history.failed(now) } else { history.refused(now) }
+                    if opened {
+                        history.failed(now)
+                    } else {
+                        history.refused(now)
+                    }
                     self.arm(id);
                 }
             }
