@@ -91,7 +91,7 @@ pub(crate) struct Traversal {
     /// Something of the above changed since the last turn.
     changed: bool,
     /// What was sent to addresses that peers named.
-    aims: Aims,
+    pub(crate) aims: Aims,
     /// The cards changed: supernodes are to see the new source address at once.
     moved: bool,
     /// What about them.
@@ -544,12 +544,11 @@ impl Engine {
         let usable = candidates.iter().filter(|candidate| is_usable(candidate.endpoint));
         let theirs = capped(usable.copied());
         let elsewhere = exchange.theirs != theirs;
-        let changed = elsewhere || exchange.their_behaviour != *behaviour;
         let endpoints = |candidates: &[Candidate]| candidates.iter().map(|told| told.endpoint).collect::<Vec<_>>();
         let moved = (endpoints(&exchange.theirs), endpoints(&theirs));
         exchange.theirs = theirs;
         exchange.their_behaviour = *behaviour;
-        exchange.searches.candidates_came(now, elsewhere, changed);
+        exchange.searches.candidates_came(now, elsewhere);
         self.peer_moved(now, id, (&moved.0, &moved.1), out);
         self.try_candidates(now, id);
         self.searches.wake();
@@ -788,6 +787,7 @@ impl Engine {
     /// Own endpoints changed: supernodes see the new ones at once, and so do the peers in use.
     pub(crate) fn tend_traversal(&mut self, now: Time, out: &mut Outbox) {
         if std::mem::take(&mut self.traversal.moved) {
+            self.traversal.aims.search_anew();
             self.own_change(now, out);
         }
         if !std::mem::take(&mut self.traversal.changed) {

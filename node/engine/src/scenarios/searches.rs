@@ -282,7 +282,7 @@ fn a_found_way_keeps_its_socket_and_the_others_are_closed() {
 }
 
 #[test]
-fn a_search_that_finds_nothing_is_over_and_comes_again_later_and_later() {
+fn a_search_that_finds_nothing_is_over_and_comes_again_once_and_then_every_ten_minutes() {
     let mut pair = Pair::of(Kind::Sym, Kind::Port, 5);
     let nodes = [pair.node(0), pair.node(1)];
     pair.lab().wire = super::lab::cut(nodes[0], nodes[1]);
@@ -295,15 +295,15 @@ fn a_search_that_finds_nothing_is_over_and_comes_again_later_and_later() {
     );
     assert_eq!(pair.sockets(), [0, 0]);
     let every = Duration::from_millis(500);
-    let (_, lost) = pair.converse_every(every, Duration::from_secs(48));
+    let (_, lost) = pair.converse_every(every, Duration::from_secs(560));
     assert_eq!(lost, 0);
-    assert_eq!(pair.probes(), 3 * u64::from(MOST_PROBES), "after 10 s, then after 60 s");
-    let (_, lost) = pair.converse_every(every, Duration::from_secs(600));
+    assert_eq!(pair.probes(), 2 * u64::from(MOST_PROBES), "nobody ever answered there");
+    let (_, lost) = pair.converse_every(every, Duration::from_secs(100));
     assert_eq!(lost, 0);
-    assert_eq!(pair.probes(), 4 * u64::from(MOST_PROBES), "then after 600 s");
+    assert_eq!(pair.probes(), 3 * u64::from(MOST_PROBES), "then after 600 s");
     // It is not given up for good.
     pair.lab().wire = super::lab::intact();
-    let (direct, _) = pair.converse_every(every, Duration::from_secs(400));
+    let (direct, _) = pair.converse_every(every, Duration::from_secs(620));
     assert!(direct.is_some());
 }
 
@@ -450,6 +450,131 @@ fn a_supernode_that_lies_sends_nobody_anywhere() {
     assert_eq!(counters.search_probes, before);
 }
 
+/// A member and its supernode that want an honest node to search at addresses of others, as often as it lets itself be made
+/// to: the member names the address, with another behaviour each time, and the supernode says that it is there. Returns how
+/// many datagrams that arrive went to each victim.
+fn collude(pair: &mut Pair, rounds: u8, victim: impl Fn(u8) -> IpAddr) -> Vec<usize> {
+    let (liar, honest) = (pair.node(0), pair.node(1));
+    let (key, supernode) = (pair.homes.lab.key(honest), pair.homes.supernodes[0]);
+    let supernode_key = pair.homes.lab.key(supernode);
+    let mut victims = BTreeMap::new();
+    for round in 0..rounds {
+        let (number, victim) = (9000 + u32::from(round), victim(round));
+        victims.insert(victim, 0);
+        let named = Candidate {
+            local: false,
+            endpoint: (victim, 4000).into(),
+        };
+        let mut behaviour = hard_behaviour();
+        if round % 2 == 0 {
+            behaviour.filtering = Filtering::NotByPort;
+        }
+        let told = Control::Candidates {
+            number,
+            ask: false,
+            candidates: vec![named],
+            behaviour,
+        };
+        let offer = Control::SearchOffer {
+            number,
+            supernode: supernode_key.node_id(),
+            technique: Technique::Birthday,
+        };
+        let granted = Control::SearchGranted {
+            number,
+            node: pair.homes.lab.key(liar).node_id(),
+            address: victim,
+        };
+        let step = crate::wire::control::Step::Open;
+        for (from, message) in [
+            (liar, told),
+            (liar, offer),
+            (supernode, granted),
+            (liar, Control::SearchStep { number, step }),
+        ] {
+            pair.lab().tell(from, &key, message);
+            pair.lab().run(50 * MILLISECOND);
+        }
+        pair.lab().run_seconds(4);
+    }
+    for sent in &pair.homes.lab.straight {
+        if sent.from == honest
+            && sent.ttl.is_none()
+            && let Some(count) = victims.get_mut(&sent.to.ip())
+        {
+            *count += 1;
+        }
+    }
+    victims.into_values().collect()
+}
+
+#[test]
+fn a_member_and_its_supernode_make_nobody_search_a_third_time_where_nobody_answers() {
+    let (mut pair, victim) = liar();
+    let arriving = collude(&mut pair, 30, |_| victim)[0];
+    let most = usize::try_from(2 * MOST_PROBES).unwrap();
+    // That they can do; a third search they cannot. The few more are those of the endpoint that was named.
+    assert!((most / 2..=most + 40).contains(&arriving), "{arriving}");
+}
+
+#[test]
+fn one_peer_makes_nobody_search_more_and_more_addresses() {
+    let (mut pair, _) = liar();
+    let arriving = collude(&mut pair, 30, |round| IpAddr::from([198, 51, 100, round]));
+    let searches = arriving.iter().filter(|count| **count > 1000).count();
+    assert!((1..=6).contains(&searches), "in two minutes: {arriving:?}");
+    assert!(arriving.iter().sum::<usize>() <= 6 * usize::try_from(MOST_PROBES).unwrap() + 300);
+}
+
+#[test]
+fn who_always_says_no_is_asked_seldom_and_uses_up_no_questions() {
+    // Two hard ends, of which one says that it is an easy one and then refuses; and one that is easy.
+    let nats = [Kind::Sym.nat(2), Kind::Sym.nat(3), Kind::Port.nat(4)];
+    let mut homes = Homes::new(&nats.map(Some)).with_second_ports();
+    let nodes = homes.nodes.clone();
+    let networks: Vec<NetworkHandle> = nodes.iter().map(|node| homes.lab.join(*node, &link(1))).collect();
+    homes.lab.run_seconds(8);
+    let speak = |homes: &mut Homes, to: usize, seconds: u64| {
+        for step in 0..20 * seconds {
+            let macs = [to, 0].map(|at| homes.lab.mac(nodes[at], networks[at]));
+            let frame = [&frame(macs[0], macs[1], 1)[..], &step.to_be_bytes()].concat();
+            homes.lab.send(nodes[0], networks[0], &frame);
+            homes.lab.run(50 * MILLISECOND);
+        }
+    };
+    speak(&mut homes, 1, 1);
+    let (hard, key) = (homes.lab.key(nodes[0]), homes.lab.key(nodes[1]));
+    let endpoint = homes.lab.hosts[nodes[1]].address;
+    let lie = Control::Candidates {
+        number: 9000,
+        ask: false,
+        candidates: vec![Candidate { local: false, endpoint }],
+        behaviour: Behaviour {
+            mapping: Mapping::Independent,
+            ..hard_behaviour()
+        },
+    };
+    homes.lab.tell(nodes[1], &hard, lie);
+    speak(&mut homes, 1, 120);
+    let refused = homes.lab.peer(nodes[0], &key).exchange.searches.setbacks();
+    assert!((5..10).contains(&refused), "{refused}");
+    // It goes on being asked for, and yet the other end is found at once.
+    for _ in 0..3 {
+        speak(&mut homes, 1, 1);
+        speak(&mut homes, 2, 1);
+    }
+    let key = homes.lab.key(nodes[2]);
+    let peers = homes.lab.hosts[nodes[0]].engine.peers(homes.lab.now);
+    let path = peers
+        .into_iter()
+        .find(|peer| peer.key == key)
+        .and_then(|peer| peer.path);
+    assert_eq!(path, Some(PathKind::Direct));
+    for supernode in homes.supernodes {
+        assert_eq!(homes.lab.hosts[supernode].engine.counters().searches_limited, 0);
+    }
+}
+
 #[test]
 fn nobody_is_told_an_address_that_did_not_ask_for_it_and_was_not_asked_for() {
     let (mut pair, _) = liar();
@@ -496,10 +621,23 @@ fn a_nat_that_forgets_everything_is_passed_anew() {
         if let Some(nat) = &mut pair.lab().hosts[node].nat {
             nat.reboot();
         }
-        pair.converse_every(20 * MILLISECOND, Duration::from_secs(12));
-        pair.lab().run_seconds(1);
+        // Until the dead path is known to be dead by both ends, frames are lost: after 1 s without anything it is probed.
+        let begun = pair.homes.lab.now;
+        let mut left = [None; 2];
+        while pair.homes.lab.now < begun + Duration::from_secs(3) {
+            pair.converse(20 * MILLISECOND);
+            let (paths, after) = (pair.paths(), pair.homes.lab.now.since(begun));
+            for (left, _) in left
+                .iter_mut()
+                .zip(paths)
+                .filter(|(_, path)| *path != Some(PathKind::Direct))
+            {
+                left.get_or_insert(after);
+            }
+        }
+        println!("{one:?} and {other:?}: left after {left:?}");
         let (direct, lost) = pair.converse(Duration::from_secs(2));
-        assert!(direct.is_some(), "{one:?} and {other:?}");
-        assert_eq!(lost, 0, "{one:?} and {other:?}");
+        assert!(direct.is_some(), "{one:?} and {other:?}: {left:?}");
+        assert_eq!(lost, 0, "{one:?} and {other:?}: {left:?}");
     }
 }
