@@ -21,6 +21,7 @@ use tracing::{debug, trace};
 use crate::{
     Behaviour, Engine, Leg, Outbox, Time,
     aims::Aims,
+    beacons,
     change::OwnChange,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
@@ -634,7 +635,8 @@ impl Engine {
     pub(crate) fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
+        let ttl = beacons::time_to_live(now, peer, leg)
+            .or_else(|| peer.direct.ttl(now, leg, peer.exchange.under_way.is_some()));
         let allowed = if peer.direct.is_only_told(leg) {
             self.traversal.aims.may_send(now, leg.ip(), ttl.is_some())
         } else {
@@ -674,7 +676,8 @@ impl Engine {
         if !known && !peer.direct.spend(leg) {
             return;
         }
-        let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
+        let ttl = beacons::time_to_live(now, peer, leg)
+            .or_else(|| peer.direct.ttl(now, leg, peer.exchange.under_way.is_some()));
         let mut messages = vec![Control::PathResponse {
             token,
             observed: leg.endpoint,
