@@ -18,6 +18,7 @@ use crate::{
     Engine, Leg, Outbox, Time,
     direct::{Use, is_private},
     peers::PeerId,
+    wire::control::Candidate,
 };
 
 /// Peers used within this time before the machine slept are called when it wakes.
@@ -166,21 +167,34 @@ impl Engine {
         }
     }
 
-    /// A peer told its endpoints: one at whose address it was does not have that address any more.
-    pub(crate) fn peer_moved(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        (before, after): (&[SocketAddr], &[SocketAddr]),
-        out: &mut Outbox,
-    ) {
-        let Some(active) = self.peers.get(id).and_then(|peer| peer.direct.active()) else {
+    /// A peer told its endpoints. One that names another outside address in place of the one at which it was is not there any
+    /// more. One that only ceases to name it may be seen by nobody who tells: the path is asked at once, and its silence decides.
+    pub(crate) fn peer_moved(&mut self, now: Time, id: PeerId, before: &[Candidate], out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(active) = peer.direct.active() else { return };
+        let exchange = &mut peer.exchange;
+        let is_in =
+            |candidates: &[Candidate], address: IpAddr| candidates.iter().any(|told| told.endpoint.ip() == address);
+        if is_in(exchange.theirs(), active.ip()) {
+            exchange.withdrawn = None;
             return;
-        };
-        let at = |endpoints: &[SocketAddr]| endpoints.iter().any(|endpoint| endpoint.ip() == active.ip());
-        if at(before) && !at(after) {
+        }
+        let ceased = is_in(before, active.ip());
+        if ceased {
+            exchange.withdrawn = Some(active.ip());
+        } else if exchange.withdrawn != Some(active.ip()) {
+            return;
+        }
+        let elsewhere = exchange.theirs().iter().any(|told| {
+            let address = told.endpoint.ip();
+            !told.local && family_of(address) == family_of(active.ip()) && !is_in(before, address)
+        });
+        if elsewhere || planted("unnamed-path-left") {
+            exchange.withdrawn = None;
             debug!(peer = %self.name(id), "it is not there any more");
             self.leave_paths(now, id, &[active], "the peer moved", out);
+        } else if ceased {
+            peer.direct.probe_now();
         }
     }
 

@@ -20,7 +20,7 @@ use tracing::debug;
 use self::trying::{Opening, Probing};
 use crate::{
     Engine, Leg, Outbox, Role, Socket, Time,
-    direct::{AGAIN, is_global, is_private},
+    direct::{AGAIN, is_global},
     peers::{Path, Peer, PeerId},
     prediction::{Plan, Technique, plan},
     rates::{Meter, Rate},
@@ -479,7 +479,7 @@ impl Engine {
             return false;
         };
         let named = |address: &IpAddr| peer.exchange.named_addresses().any(|named| named.ip() == *address);
-        let reachable = |address: &IpAddr| !is_private(*address) || self.may_be_near(peer.exchange.theirs());
+        let reachable = |address: &IpAddr| self.may_aim(peer, *address);
         let Some(address) = search.told.filter(|address| named(address) && reachable(address)) else {
             return false;
         };

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use farlan_netconf::Parameters;
+
 use super::{
-    lab::{Lab, Place, frame, link},
+    lab::{Lab, Place, frame, link, name},
     nat::{Dependence, Nat, PortRule},
     nats::Homes,
 };
@@ -640,4 +642,55 @@ fn a_nat_that_forgets_everything_is_passed_anew() {
         assert!(direct.is_some(), "{one:?} and {other:?}: {left:?}");
         assert_eq!(lost, 0, "{one:?} and {other:?}: {left:?}");
     }
+}
+
+/// What a node behind a NAT does once another says that it is behind the same one, and in which local network it is: how many
+/// datagrams it sends there, and how many of its own local endpoints it tells.
+fn claimed_near(parameters: &Parameters) -> (usize, usize) {
+    let mut homes = Homes::new(&[Kind::Port.nat(5), Kind::Port.nat(6)].map(Some)).with_second_ports();
+    let nodes = [homes.nodes[0], homes.nodes[1]];
+    let networks = nodes.map(|node| homes.lab.join(node, parameters));
+    homes.lab.run_seconds(8);
+    let mut pair = Pair {
+        homes,
+        networks,
+        marks: 0,
+    };
+    pair.lab().wire = super::lab::cut(nodes[0], nodes[1]);
+    pair.converse(300 * MILLISECOND);
+    pair.lab().run_seconds(30);
+    pair.lab().straight.clear();
+    let key = pair.homes.lab.key(nodes[1]);
+    let outside = pair.homes.lab.hosts[nodes[1]].address.ip();
+    let named = |local, endpoint: (IpAddr, u16)| Candidate {
+        local,
+        endpoint: endpoint.into(),
+    };
+    // One in the range of its own card as well.
+    let private = [[172, 20, 0, 1], [10, 0, 0, 1], [192, 168, 200, 1]];
+    let candidates = private.map(|address| named(true, (address.into(), 53)));
+    let candidates = [named(false, (outside, 4000))].into_iter().chain(candidates).collect();
+    let told = Control::Candidates {
+        number: 9000,
+        ask: true,
+        candidates,
+        behaviour: hard_behaviour(),
+    };
+    pair.lab().tell(nodes[0], &key, told);
+    pair.lab().run_seconds(5);
+    let straight = &pair.homes.lab.straight;
+    let there = straight
+        .iter()
+        .filter(|sent| sent.from == nodes[1] && sent.to.port() == 53);
+    let learned = pair.homes.lab.peer(nodes[0], &key).exchange.theirs();
+    let local = learned.iter().filter(|candidate| candidate.local);
+    (there.count(), local.count())
+}
+
+#[test]
+fn a_stranger_that_claims_to_be_near_learns_no_local_endpoint_and_has_none_probed() {
+    assert_eq!(claimed_near(&name()), (0, 0));
+    // A friend is believed.
+    let (there, local) = claimed_near(&link(1));
+    assert!(there >= 3 && local == 1, "{there}, {local}");
 }
