@@ -249,6 +249,9 @@ pub struct Outbox {
     /// Streams to be opened, each under its number to an address. The caller answers each by
     /// [`Engine::stream_opened`](crate::Engine::stream_opened) or [`stream_closed`](crate::Engine::stream_closed).
     pub opens: Vec<(u32, SocketAddr)>,
+    /// Streams that this supernode accepted and by which something authentic has come since: those that give way to others
+    /// last. Each is named once.
+    pub proved: Vec<u32>,
     /// Sockets that are of no use any more, once the datagrams above are sent. They may be named again later, and are then
     /// opened anew; but a stream is not.
     pub closed: Vec<Socket>,
@@ -262,6 +265,7 @@ impl Outbox {
         self.beacons.clear();
         self.events.clear();
         self.opens.clear();
+        self.proved.clear();
         self.closed.clear();
     }
 }

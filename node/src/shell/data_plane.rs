@@ -11,6 +11,8 @@
 //! Nothing waits within a turn, and each source is read up to a limit, so that none starves the others: what is left
 //! over stays readable, and the next turn begins at once.
 
+mod streaming;
+
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -245,8 +247,10 @@ shell_counters! {
     underlay_no_socket,
     /// Streams accepted.
     streams_accepted,
-    /// Streams not accepted because there are enough, in all or of one /24 or /56.
+    /// Streams not accepted, or not kept, because there are enough by which nodes came, in all or of one /24 or /56.
     streams_over_limit,
+    /// Streams by which nothing authentic had come, ended because others came.
+    streams_gave_way,
     /// Streams ended because what came was no stream of datagrams, or nothing at all.
     streams_malformed,
     /// Streams ended because the other end took nothing.
@@ -565,56 +569,6 @@ impl Loop {
         self.engine.set_beacon_cards(now, possible);
     }
 
-    /// Step 2 for streams: the same, and those that are new, stand now or have ended.
-    fn receive_by_streams(&mut self) {
-        if self.ready.streams.is_empty() {
-            return;
-        }
-        let mut ready = std::mem::take(&mut self.ready.streams);
-        let now = self.now();
-        for (source, writable) in ready.drain(..) {
-            match source {
-                Source::Listener(position) => {
-                    self.streams.accept(now, position, &self.poller, &mut self.counters);
-                }
-                Source::Stream(number) if writable => self.streams.writable(now, number, &self.poller),
-                Source::Stream(number) => self.streams.receive(number, &mut self.streamed, &mut self.counters),
-            }
-            if self.streamed.bytes() >= BYTES_PER_TURN {
-                self.take_streamed();
-            }
-        }
-        self.ready.streams = ready;
-        self.take_streamed();
-    }
-
-    fn take_streamed(&mut self) {
-        self.tell_of_streams();
-        if self.streamed.is_empty() {
-            return;
-        }
-        self.engine
-            .handle_datagrams(self.now(), &mut self.streamed, &mut self.outbox);
-        let onward = self.streamed.onward();
-        let onward = onward.map(|(transmit, datagram)| (*transmit, datagram));
-        send_all(onward, (&mut self.underlay, &mut self.streams), &mut self.counters);
-        self.flush();
-        self.streamed.clear();
-    }
-
-    /// Tells the engine which streams stand and which have ended.
-    fn tell_of_streams(&mut self) {
-        let now = self.now();
-        for (number, stands) in self.streams.take_news() {
-            if stands {
-                self.engine.stream_opened(now, number);
-            } else {
-                self.engine.stream_closed(now, number);
-            }
-            self.requested = true;
-        }
-    }
-
     /// Step 3: each card's frames leave before the next card is read, while they are in the processor's cache.
     fn read_cards(&mut self) {
         let mut ready = std::mem::take(&mut self.ready.cards);
@@ -701,6 +655,9 @@ impl Loop {
         self.streams.flush(self.now(), &self.poller);
         for (number, address) in self.outbox.opens.drain(..) {
             self.streams.open(number, address, &self.poller);
+        }
+        for number in self.outbox.proved.drain(..) {
+            self.streams.proved(number, &mut self.counters);
         }
         self.cards.write_all(&self.outbox.frames, &mut self.counters);
         for (cast, beacon) in self.outbox.beacons.iter() {

@@ -2,6 +2,7 @@
 //! supernode accepts some. Nothing here waits: what cannot be sent at once is queued, within bounds, or lost.
 
 pub(crate) mod framing;
+mod places;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,7 @@ use super::{
     udp::{no_ipv6, to_plain},
 };
 use framing::{Incoming, Outgoing};
+use places::{MOST_ACCEPTED, Places, Room, prefix};
 
 /// A bound TCP port at which a supernode takes streams, not yet in use.
 #[derive(Debug)]
@@ -103,17 +105,18 @@ pub(super) struct Streams {
     connections: BTreeMap<u32, Connection>,
     /// The number given to an accepted stream last.
     accepted: u32,
-    /// How many may be accepted at one time.
-    most: usize,
-    /// Accepted ones, by whose address they come from.
-    prefixes: BTreeMap<IpAddr, usize>,
+    /// Which of the accepted ones may stay.
+    places: Places,
     /// Those to which something was given since all were flushed.
     touched: Vec<u32>,
-    /// What the engine has yet to be told: numbers, and whether each stands or has ended.
-    news: Vec<(u32, bool)>,
+    /// What the engine has yet to be told: those that stand now, and those that have ended.
+    begun: Vec<u32>,
+    ended: Vec<u32>,
     /// When it is to be looked for those that say or take nothing.
     sweep: Option<Time>,
     full: u64,
+    /// Bytes that wait to be sent, in all.
+    waiting: usize,
     room: Box<[u8]>,
 }
 
@@ -156,16 +159,17 @@ impl Streams {
             poller.add(listener, Source::Listener(position).number())?;
         }
         Ok(Self {
-            most: if listeners.is_empty() { 0 } else { descriptors() },
+            places: Places::new(if listeners.is_empty() { 0 } else { descriptors() }),
             listeners,
             paused: false,
             connections: BTreeMap::new(),
             accepted: 0,
-            prefixes: BTreeMap::new(),
             touched: Vec::new(),
-            news: Vec::new(),
+            begun: Vec::new(),
+            ended: Vec::new(),
             sweep: None,
             full: 0,
+            waiting: 0,
             room: vec![0; READ].into(),
         })
     }
@@ -175,14 +179,25 @@ impl Streams {
         self.full
     }
 
+    /// The first that there is.
+    #[cfg(test)]
+    pub(super) fn first(&self) -> Option<u32> {
+        self.connections.keys().next().copied()
+    }
+
     /// When [`Self::tend`] is to be called.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.sweep
     }
 
-    /// What became of streams since this was last asked: whether each stands now or has ended.
-    pub(super) fn take_news(&mut self) -> Vec<(u32, bool)> {
-        std::mem::take(&mut self.news)
+    /// The streams that stand since this was last asked. Some may have ended since.
+    pub(super) fn take_begun(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.begun)
+    }
+
+    /// The streams that were not made, or have ended, since this was last asked. All that came by them was handed over before.
+    pub(super) fn take_ended(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Begins to connect to `address`; what comes of it is told as news.
@@ -205,14 +220,15 @@ impl Streams {
                     .watch(&connection.socket, Source::Stream(number).number(), interest)
                     .is_ok()
                 {
+                    self.waiting += connection.outgoing.waiting().len();
                     self.connections.insert(number, connection);
                     return;
                 }
-                self.news.push((number, false));
+                self.ended.push(number);
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "no stream");
-                self.news.push((number, false));
+                self.ended.push(number);
             }
         }
     }
@@ -224,13 +240,9 @@ impl Streams {
 
     fn remove(&mut self, number: u32) -> Option<Connection> {
         let connection = self.connections.remove(&number)?;
-        if let Some(prefix) = connection.prefix
-            && let Some(count) = self.prefixes.get_mut(&prefix)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.prefixes.remove(&prefix);
-            }
+        self.waiting = self.waiting.saturating_sub(connection.outgoing.waiting().len());
+        if let Some(prefix) = connection.prefix {
+            self.places.remove(number, prefix);
         }
         Some(connection)
     }
@@ -239,7 +251,7 @@ impl Streams {
     fn end(&mut self, number: u32) {
         let connection = self.remove(number);
         if connection.is_some_and(|connection| !matches!(connection.state, State::Accepted(_))) {
-            self.news.push((number, false));
+            self.ended.push(number);
         }
     }
 
@@ -261,10 +273,16 @@ impl Streams {
                 continue;
             };
             let prefix = prefix(remote.ip());
-            let of_prefix = self.prefixes.get(&prefix).copied().unwrap_or_default();
-            if of_prefix >= MOST_OF_PREFIX || !self.make_room() {
-                counters.streams_over_limit += 1;
-                continue;
+            match self.places.room_for(prefix) {
+                Room::Free => {}
+                Room::InPlaceOf(other) => {
+                    counters.streams_gave_way += 1;
+                    self.end(other);
+                }
+                Room::Nowhere => {
+                    counters.streams_over_limit += 1;
+                    continue;
+                }
             }
             let number = self.accepted.wrapping_add(1);
             let set_up = socket
@@ -276,7 +294,7 @@ impl Streams {
             }
             self.accepted = number;
             counters.streams_accepted += 1;
-            *self.prefixes.entry(prefix).or_default() += 1;
+            self.places.add(number, prefix);
             let connection = Connection {
                 socket,
                 remote,
@@ -293,21 +311,13 @@ impl Streams {
         }
     }
 
-    /// Whether one more may be accepted: where there are too many, the first of those that have said nothing gives way.
-    fn make_room(&mut self) -> bool {
-        if self.connections.len() < self.most {
-            return true;
+    /// Something authentic has come by an accepted stream: it does not give way to others.
+    pub(super) fn proved(&mut self, number: u32, counters: &mut ShellCounters) {
+        let prefix = self.connections.get(&number).and_then(|connection| connection.prefix);
+        if prefix.is_some_and(|prefix| !self.places.prove(number, prefix)) {
+            counters.streams_over_limit += 1;
+            self.end(number);
         }
-        let silent = |connection: &Connection| match connection.state {
-            State::Accepted(since) => Some(since),
-            State::Connecting | State::Open => None,
-        };
-        let silent = self
-            .connections
-            .iter()
-            .filter_map(|(number, connection)| Some((silent(connection)?, *number)));
-        let first = silent.min();
-        first.is_some_and(|(_, number)| self.remove(number).is_some())
     }
 
     /// The system has no room for more: nothing is accepted for a moment, lest the thread does nothing else.
@@ -359,7 +369,7 @@ impl Streams {
             }
             if matches!(connection.state, State::Accepted(_)) && !connection.incoming.awaits_preface() {
                 connection.state = State::Open;
-                self.news.push((number, true));
+                self.begun.push(number);
             }
             if count < READ {
                 return;
@@ -377,7 +387,7 @@ impl Streams {
                 return self.end(number);
             }
             connection.state = State::Open;
-            self.news.push((number, true));
+            self.begun.push(number);
         }
         self.write(now, number, poller);
     }
@@ -389,9 +399,16 @@ impl Streams {
         let Some(connection) = connection.filter(|connection| connection.state == State::Open) else {
             return;
         };
-        if !connection.outgoing.push(datagram) {
+        let before = connection.outgoing.waiting().len();
+        // Where those that take nothing have filled what all share, each still has its own.
+        let room = if self.waiting < SHARED { usize::MAX } else { OWN };
+        let fits = before + framing::of(datagram) <= room;
+        if !fits || !connection.outgoing.push(datagram) {
             self.full += 1;
-        } else if !std::mem::replace(&mut connection.touched, true) {
+            return;
+        }
+        self.waiting += connection.outgoing.waiting().len() - before;
+        if !std::mem::replace(&mut connection.touched, true) {
             self.touched.push(number);
         }
     }
@@ -417,6 +434,7 @@ impl Streams {
             match rustix::io::write(&connection.socket, connection.outgoing.waiting()) {
                 Ok(count) => {
                     connection.outgoing.sent(count);
+                    self.waiting = self.waiting.saturating_sub(count);
                     connection.stalled = None;
                 }
                 Err(rustix::io::Errno::AGAIN) => break,
@@ -521,17 +539,10 @@ fn descriptors() -> usize {
         .saturating_sub(OTHER_DESCRIPTORS)
 }
 
-/// What one household or one customer of a host is likely to have: an IPv4 /24 or an IPv6 /56.
-fn prefix(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & !0xff).into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 72 << 72).into(),
-    }
-}
-
-/// Streams accepted at one time, and those of one prefix.
-const MOST_ACCEPTED: usize = 4096;
-const MOST_OF_PREFIX: usize = 64;
+/// Bytes that may wait in one stream whatever waits in others, and in all streams together: 64 MiB with what each has of
+/// its own.
+const OWN: usize = framing::MOST_OF_ONE;
+const SHARED: usize = (64 << 20) - MOST_ACCEPTED * OWN;
 
 /// Descriptors for other things than streams.
 const OTHER_DESCRIPTORS: usize = 128;

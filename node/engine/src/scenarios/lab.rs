@@ -126,6 +126,8 @@ pub(super) struct Lab {
     pub(super) tcp: bool,
     /// The connections that were made or are being made.
     streams: Vec<Connection>,
+    /// Accepted streams that engines told to be proved.
+    pub(super) proved: Vec<u32>,
     /// What one datagram takes.
     pub(super) delay: Duration,
     engines_made: u64,
@@ -194,6 +196,7 @@ impl Lab {
             limits: Limits::default(),
             tcp: false,
             streams: Vec::new(),
+            proved: Vec::new(),
             delay: DELAY,
             engines_made: 0,
         }
@@ -329,6 +332,7 @@ impl Lab {
         for (number, address) in opens {
             self.connect(place, number, address);
         }
+        self.proved.append(&mut out.proved);
         let host = &mut self.hosts[place];
         for (transmit, bytes) in out.datagrams.iter() {
             if let Socket::Stream(number) = transmit.destination.socket {

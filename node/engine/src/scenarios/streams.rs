@@ -380,6 +380,16 @@ fn a_supernode_closes_what_nobody_proves_to_be_at_the_end_of() {
 }
 
 #[test]
+fn a_stream_is_proved_by_what_a_node_says_and_told_once() {
+    let mut pair = Pair::new(Udp::AllBlocked);
+    pair.talk(Duration::from_secs(5));
+    pair.lab.run_seconds(60);
+    let proved = pair.lab.proved.clone();
+    let streams: std::collections::BTreeSet<_> = proved.iter().collect();
+    assert_eq!((streams.len(), proved.len()), (2, 2), "{proved:?}");
+}
+
+#[test]
 fn a_world_that_is_left_takes_its_streams_along() {
     let mut pair = Pair::new(Udp::AllBlocked);
     pair.talk(Duration::from_secs(5));

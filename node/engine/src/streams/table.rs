@@ -18,6 +18,7 @@ pub(crate) struct Streams {
     /// What the caller has yet to be told.
     pub(super) opens: Vec<(u32, SocketAddr)>,
     pub(super) closes: Vec<u32>,
+    proves: Vec<u32>,
     /// Those that a supernode accepted: since when, and when something authentic last came by each.
     accepted: BTreeMap<u32, Accepted>,
     sweep: Option<Time>,
@@ -38,7 +39,7 @@ impl Streams {
 
     /// When accepted streams are to be looked at.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        let told = !(self.opens.is_empty() && self.closes.is_empty());
+        let told = !(self.opens.is_empty() && self.closes.is_empty() && self.proves.is_empty());
         told.then_some(Time::ZERO).or(self.sweep)
     }
 
@@ -62,7 +63,9 @@ impl Streams {
         if let Socket::Stream(number) = leg.socket
             && let Some(accepted) = self.accepted.get_mut(&number)
         {
-            accepted.heard = Some(now);
+            if accepted.heard.replace(now).is_none() {
+                self.proves.push(number);
+            }
         }
     }
 
@@ -85,9 +88,10 @@ impl Streams {
         self.sweep = (!self.accepted.is_empty()).then_some(now + SWEEP);
     }
 
-    /// Tells the caller what is to be opened and closed.
+    /// Tells the caller what is to be opened and closed, and what is proved to have a node at its other end.
     pub(crate) fn flush(&mut self, out: &mut Outbox) {
         out.opens.append(&mut self.opens);
+        out.proved.append(&mut self.proves);
         out.closed.extend(self.closes.drain(..).map(Socket::Stream));
     }
 }

@@ -210,3 +210,75 @@ fn what_comes_by_an_extra_socket_reaches_the_engine_until_the_socket_is_closed()
     assert!(data_plane.underlay.extra(3).is_none());
     assert_eq!(ready(&mut data_plane), []);
 }
+
+#[test]
+fn what_comes_by_a_stream_with_its_end_is_taken_before_the_end() {
+    let (mut data_plane, _handle, _events) = lone_loop();
+    let silent = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut random = SystemRandom::from_os().unwrap();
+    let anchor = Anchor {
+        key: Identity::generate(&mut random, Work::NONE).public(),
+        addresses: vec![silent.local_addr().unwrap()],
+        streams: vec![listener.local_addr().unwrap()],
+    };
+    let world = WorldId::from_bytes([7; 16]);
+    data_plane.engine.set_world(data_plane.now(), world, vec![anchor]);
+    let join = Join {
+        parameters: Parameters::open_name(world, NetworkName::parse("streamed").unwrap()),
+        world,
+        ipv4: false,
+        preferred: None,
+        greet: Vec::new(),
+    };
+    data_plane.join(data_plane.now(), join).unwrap();
+    data_plane.requested = true;
+    // It begins a handshake by the stream, whose index tells it that the answer is the supernode's.
+    listener.set_nonblocking(true).unwrap();
+    let mut stream = None;
+    let mut begun = Vec::new();
+    let limit = std::time::Instant::now() + 3 * LONG;
+    while begun.len() < 8 + 2 + 8 {
+        assert!(std::time::Instant::now() < limit, "no handshake by a stream");
+        let now = data_plane.now();
+        data_plane.chores(now);
+        turn(&mut data_plane);
+        if stream.is_none()
+            && let Ok((accepted, _)) = listener.accept()
+        {
+            accepted.set_nonblocking(true).unwrap();
+            stream = Some(accepted);
+        }
+        if let Some(stream) = &mut stream {
+            let mut room = [0; 2048];
+            let count = io::Read::read(stream, &mut room).unwrap_or(0);
+            begun.extend_from_slice(&room[..count]);
+        }
+    }
+    assert_eq!(begun.get(8 + 2), Some(&1), "an initiation comes first");
+    let receiver = begun.get(8 + 2 + 4..8 + 2 + 8).unwrap();
+    let response = [&[2, 1, 0, 0], receiver, &[0; 92][..]].concat();
+    let framed = [&(response.len() as u16).to_be_bytes()[..], &response].concat();
+    let mut stream = stream.unwrap();
+    stream.write_all(&framed).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    // Both have come when it is read.
+    let (Some(number), mut datagrams) = (data_plane.streams.first(), Batch::default()) else {
+        panic!("no stream");
+    };
+    while data_plane.streams.first().is_some() {
+        assert!(std::time::Instant::now() < limit, "the stream does not end");
+        data_plane
+            .streams
+            .receive(number, &mut datagrams, &mut data_plane.counters);
+    }
+    for (label, datagram) in datagrams.iter() {
+        data_plane.streamed.push(*label, datagram);
+    }
+    assert_eq!(data_plane.streamed.len(), 1);
+    data_plane.take_streamed();
+    let counters = data_plane.engine.counters();
+    assert_eq!(counters.foreign_stream, 0, "{counters:?}");
+    // It was told, too.
+    assert!(data_plane.streams.take_ended().is_empty());
+}

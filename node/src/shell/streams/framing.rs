@@ -16,6 +16,14 @@ pub(super) const LARGEST: usize = 9216;
 /// Bytes before a datagram.
 const LENGTH: usize = 2;
 
+/// Bytes that a datagram takes at the most.
+pub(super) const MOST_OF_ONE: usize = LENGTH + LARGEST;
+
+/// Bytes that a datagram takes in a stream.
+pub(super) fn of(datagram: &[u8]) -> usize {
+    LENGTH + datagram.len()
+}
+
 /// Bytes that may wait to be sent, and above which only short datagrams may: they are what keeps things alive.
 const MOST_WAITING: usize = 256 << 10;
 const MOST_WAITING_LONG: usize = 192 << 10;
@@ -146,7 +154,7 @@ impl Outgoing {
             self.sent = 0;
             // What one burst took is not kept for as long as the stream lives.
             self.bytes.shrink_to(4 * LARGEST);
-        } else if self.sent >= MOST_WAITING {
+        } else if self.sent >= self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::*;
+use super::{places::MOST_OF_PREFIX, *};
 use crate::shell::poller::Ready;
 
 /// One end.
@@ -68,7 +68,10 @@ impl End {
             self.came.push((number, datagram.to_vec()));
         }
         self.streams.tend(self.now, &self.poller, &mut self.counters);
-        self.news.extend(self.streams.take_news());
+        self.news
+            .extend(self.streams.take_begun().into_iter().map(|number| (number, true)));
+        self.news
+            .extend(self.streams.take_ended().into_iter().map(|number| (number, false)));
     }
 
     fn send(&mut self, number: u32, datagram: &[u8]) {
@@ -189,16 +192,53 @@ fn who_is_no_node_is_shown_nothing() {
     assert_eq!(supernode.news, [], "the engine never hears of them");
 }
 
+/// Connects some, each of which sends what a stream begins with and nothing else.
+fn prefaced(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let open = |_| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&framing::PREFACE).unwrap();
+        stream
+    };
+    (0..count).map(open).collect()
+}
+
 #[test]
-fn a_prefix_has_a_bounded_number_and_one_that_ends_makes_room() {
+fn a_proved_stream_stays_whoever_fills_the_places_of_its_prefix() {
     let (mut supernode, address) = End::listening();
-    let mut open: Vec<TcpStream> = Vec::new();
-    for _ in 0..MOST_OF_PREFIX {
-        open.push(TcpStream::connect(address).unwrap());
-    }
+    let _first = prefaced(address, MOST_OF_PREFIX);
     turns([&mut supernode], |[supernode]| {
         supernode.counters.streams_accepted == MOST_OF_PREFIX as u64
     });
+    // An honest one comes, though nobody else has gone.
+    let mut node = End::new(Vec::new());
+    node.streams.open(7, address, &node.poller);
+    turns([&mut node, &mut supernode], |[node, supernode]| {
+        node.news == [(7, true)] && supernode.news.len() == MOST_OF_PREFIX + 2
+    });
+    assert_eq!(supernode.counters.streams_gave_way, 1);
+    assert!(supernode.news.contains(&(1, false)), "the oldest gives way");
+    let number = supernode.streams.accepted;
+    assert!(supernode.news.contains(&(number, true)));
+    supernode.streams.proved(number, &mut supernode.counters);
+    // Whatever comes then.
+    let _others = prefaced(address, 3 * MOST_OF_PREFIX);
+    turns([&mut supernode], |[supernode]| {
+        supernode.counters.streams_accepted == 4 * MOST_OF_PREFIX as u64 + 1
+    });
+    assert_eq!(supernode.streams.connections.len(), MOST_OF_PREFIX + 1);
+    node.send(7, b"here");
+    turns([&mut node, &mut supernode], |[_, supernode]| !supernode.came.is_empty());
+    assert_eq!(supernode.came, [(number, b"here".to_vec())]);
+}
+
+#[test]
+fn a_prefix_has_a_bounded_number_of_proved_streams_and_one_that_ends_makes_room() {
+    let (mut supernode, address) = End::listening();
+    let mut open = prefaced(address, MOST_OF_PREFIX);
+    turns([&mut supernode], |[supernode]| supernode.news.len() == MOST_OF_PREFIX);
+    for number in 1..=MOST_OF_PREFIX as u32 {
+        supernode.streams.proved(number, &mut supernode.counters);
+    }
     let mut refused = TcpStream::connect(address).unwrap();
     turns([&mut supernode], |[supernode]| {
         supernode.counters.streams_over_limit == 1
@@ -215,26 +255,25 @@ fn a_prefix_has_a_bounded_number_and_one_that_ends_makes_room() {
 }
 
 #[test]
-fn where_there_are_too_many_the_first_that_said_nothing_gives_way() {
+fn where_there_are_too_many_the_oldest_that_is_not_proved_gives_way() {
     let (mut supernode, address) = End::listening();
-    supernode.streams.most = 3;
-    let mut open = Vec::new();
-    for number in 0..3 {
-        let mut stream = TcpStream::connect(address).unwrap();
-        if number == 0 {
-            stream.write_all(&framing::PREFACE).unwrap();
-        }
-        open.push(stream);
-        supernode.now += Duration::from_millis(100);
-        turns([&mut supernode], |[supernode]| {
-            supernode.counters.streams_accepted == number + 1
-        });
-    }
-    turns([&mut supernode], |[supernode]| supernode.news == [(1, true)]);
+    supernode.streams.places.most = 3;
+    let mut open = prefaced(address, 3);
+    turns([&mut supernode], |[supernode]| supernode.news.len() == 3);
+    supernode.streams.proved(1, &mut supernode.counters);
     open.push(TcpStream::connect(address).unwrap());
     turns([&mut supernode], |[supernode]| supernode.counters.streams_accepted == 4);
     let numbers: Vec<u32> = supernode.streams.connections.keys().copied().collect();
     assert_eq!(numbers, [1, 3, 4]);
+    assert!(supernode.news.contains(&(2, false)));
+    // Where all are proved, there is none.
+    for number in [3, 4] {
+        supernode.streams.proved(number, &mut supernode.counters);
+    }
+    open.push(TcpStream::connect(address).unwrap());
+    turns([&mut supernode], |[supernode]| {
+        supernode.counters.streams_over_limit == 1
+    });
 }
 
 #[test]
@@ -249,7 +288,7 @@ fn an_end_is_told_once_and_what_is_sent_later_is_lost() {
         node.turn();
     }
     assert_eq!((node.news.len(), supernode.news.len()), (0, 1));
-    assert!(supernode.streams.prefixes.is_empty());
+    assert!(supernode.streams.places.is_empty());
 }
 
 #[test]
@@ -279,14 +318,21 @@ fn a_listener_at_all_addresses_takes_both_families() {
 }
 
 #[test]
-fn prefixes_are_those_of_a_household() {
-    for (one, other, same) in [
-        ("192.0.2.1", "192.0.2.255", true),
-        ("192.0.2.1", "192.0.3.1", false),
-        ("2001:db8:0:ff00::1", "2001:db8:0:ffff::1", true),
-        ("2001:db8:0:ff00::1", "2001:db8:1::1", false),
-    ] {
-        let [one, other] = [one, other].map(|address| prefix(address.parse().unwrap()));
-        assert_eq!(one == other, same);
+fn what_waits_in_all_is_bounded_and_a_stream_has_a_little_of_its_own_even_then() {
+    let (mut node, mut supernode, [near, _]) = pair();
+    assert_eq!(node.streams.waiting, 0, "the preface has left");
+    // As if it waited in others.
+    node.streams.waiting = SHARED;
+    for _ in 0..10 {
+        node.streams.send(near, &[5; 1400]);
     }
+    assert_eq!(node.streams.full(), 4);
+    assert_eq!(node.streams.waiting, SHARED + 6 * 1402);
+    node.streams.flush(node.now, &node.poller);
+    turns([&mut node, &mut supernode], |[_, supernode]| supernode.came.len() == 6);
+    assert_eq!(node.streams.waiting, SHARED, "what was sent does not wait");
+    node.streams.send(near, &[5; 1400]);
+    node.streams.close(near);
+    assert_eq!(node.streams.waiting, SHARED, "nor what a stream had that has ended");
+    assert_eq!(SHARED + MOST_ACCEPTED * OWN, 64 << 20);
 }
