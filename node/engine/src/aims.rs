@@ -97,7 +97,7 @@ impl Aims {
         let Some(aim) = self.at(now, address) else {
             return false;
         };
-        let may = !aim.searched.not_before.is_some_and(|at| at > now + SEARCH_SLACK);
+        let may = aim.searched.not_before.is_none_or(|at| at <= now + SEARCH_SLACK);
         if may {
             aim.searched.last = Some(now);
         }
@@ -135,7 +135,9 @@ impl Aims {
         } else {
             searched.fruitless += 1;
         }
-        let pause = pauses.get(searched.fruitless.saturating_sub(1)).or(pauses.last());
+        let pause = pauses
+            .get(searched.fruitless.saturating_sub(1))
+            .or_else(|| pauses.last());
         searched.not_before = Some(now + Duration::from_secs(pause.copied().unwrap_or_default()));
         searched.last = Some(now);
         true
