@@ -52,9 +52,12 @@ impl Kept {
         if !tells || planted("keepalive-unlearned") {
             return;
         }
-        let interval = self.interval(now).saturating_sub(STEP);
-        self.interval = interval.max(SHORTEST);
-        self.since = Some(now);
+        let interval = self.interval(now);
+        // What was gone after a longer pause says nothing of this one: it may be one more sign of the same loss.
+        if idle <= interval + Duration::from_secs(1) {
+            self.interval = interval.saturating_sub(STEP).max(SHORTEST);
+            self.since = Some(now);
+        }
     }
 }
 
@@ -72,7 +75,9 @@ mod tests {
         let mut intervals = Vec::new();
         for round in 0..4 {
             intervals.push(kept.interval(at(round)).as_secs());
-            kept.gone_after(at(round), kept.interval(at(round)));
+            let interval = kept.interval(at(round));
+            kept.gone_after(at(round), interval);
+            kept.gone_after(at(round), interval);
         }
         assert_eq!(intervals, [25, 20, 15, 15]);
         assert_eq!(kept.interval(at(3599)).as_secs(), 15);
