@@ -374,6 +374,7 @@ impl Daemon {
             } => {
                 self.troubles.version_fits(supernode);
                 tracing::debug!(%observed, "seen by the supernode");
+                self.hosting.seen(observed);
                 // It may be a router that started anew, or whose address outside is another one now.
                 self.mappings.look_again();
             }

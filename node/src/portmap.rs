@@ -2,7 +2,7 @@
 //!
 //! A *mapping* is asked of each default gateway in three ways, by one file each: PCP (`pcp`), NAT-PMP (`natpmp`) and
 //! UPnP-IGD (`upnp`). All three are tried at once, and the first of this order that works is used; of NAT-PMP and UPnP
-//! nothing is asked but whether they are there until those before them have failed. What a gateway gave is a [`Lease`]; `keeper`
+//! nothing is asked but whether they are there until those before them have failed. What a gateway gave is a lease; `keeper`
 //! renews it at half its time, asks anew where the gateway or the machine's addresses changed, and removes it at the end.
 //! `announcements` hears gateways that started anew.
 //!

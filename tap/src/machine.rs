@@ -10,7 +10,7 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkMessage};
 
 use crate::addresses::Entry;
-use crate::device::MARK;
+use crate::device::{Address, MARK};
 use crate::error::TapError;
 use crate::netlink::{Netlink, Reply, malformed};
 
@@ -21,7 +21,8 @@ use crate::netlink::{Netlink, Reply, malformed};
 /// [`TapError::Kernel`] when the list cannot be had.
 pub fn underlay_addresses() -> Result<Vec<IpAddr>, TapError> {
     let cards = underlay_cards()?;
-    Ok(cards.into_iter().flat_map(|card| card.addresses).collect())
+    let addresses = cards.into_iter().flat_map(|card| card.addresses);
+    Ok(addresses.map(|address| address.ip).collect())
 }
 
 /// A card of this machine that leads out of it.
@@ -32,7 +33,7 @@ pub struct UnderlayCard {
     /// Whether others hear what it sends to a group: it has a link, and the link has more than one far end.
     pub reaches_groups: bool,
     /// Its addresses that may be used.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<Address>,
 }
 
 /// The cards of which [`underlay_addresses`] tells the addresses, those without any too. Needs no privilege.
@@ -51,7 +52,7 @@ fn list() -> io::Result<Vec<UnderlayCard>> {
         let entry = Entry::read(reply)?;
         let usable = entry.flags & UNUSABLE == 0;
         if let Some(card) = cards.iter_mut().find(|card| card.index == entry.card && usable) {
-            card.addresses.extend(entry.address.map(|address| address.ip));
+            card.addresses.extend(entry.address);
         }
     }
     Ok(cards)

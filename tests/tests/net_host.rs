@@ -1,14 +1,19 @@
 //! `farlan host` without outside help: where the others meet, what is said of it, and that they do meet there.
 
 use std::net::Ipv4Addr;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use farlan_crypto::Work;
+use farlan_netconf::Link;
 use farlan_tests::ns::command::{Finished, wait_for};
 use farlan_tests::ns::ping::PingReport;
 use farlan_tests::ns::program::PORT;
+use farlan_tests::ns::topology::PublicHost;
 use farlan_tests::ns::trio::JOIN_LIMIT;
 use farlan_tests::ns::upnp::{Protocols, Upnp};
+use farlan_tests::ns::world::World;
 use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit};
 use serde_json::Value;
 
@@ -19,6 +24,9 @@ const HOSTING: u16 = PORT + 1;
 
 /// Finding out whether a machine can be reached takes some seconds, and this machine is busy.
 const HOST_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long it may take until another address outside is noticed: the supernode's silence, registering anew, the router.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(150);
 
 /// What `farlan host` said: the link alone on standard output, the rest on standard error.
 struct Hosted {
@@ -172,20 +180,109 @@ fn both_families_are_proved() {
 }
 
 #[test]
-fn a_full_cone_is_proved_and_kept_open() {
+fn a_full_cone_is_proved_by_two_supernodes_and_kept_open() {
     limit::test(LIMIT, |lab| {
-        let server = lab.public_host("s", Wire::PLAIN)?;
-        let supernode = Supernode::start(lab, &server)?;
+        let world = World::start(lab, 2, Wire::PLAIN)?;
         let home = lab.home("a", Nat::FullCone, Wire::PLAIN)?;
         let far = lab.home("b", Nat::Port, Wire::PLAIN)?;
-        let a = node(lab, "a", &home.host, Some(supernode.link()))?;
+        let a = node(lab, "a", &home.host, Some(&world.link))?;
         a.wait_registered(JOIN_LIMIT)?;
         let hosted = host(&a, &[])?;
         says(&hosted, &format!("the others meet here, at {}:{HOSTING}", home.outside))?;
         // Longer than the router remembers a port through which nothing goes out.
         std::thread::sleep(Duration::from_secs(40));
         let b = node(lab, "b", &far.host, None)?;
-        joins(&b, &hosted.link, &a)
+        joins(&b, &hosted.link, &a)?;
+        // Nothing has moved, so another network changes nothing, and whoever is served stays so.
+        let again = host(&a, &["--name", "other"])?;
+        says(&again, "as before")
+    });
+}
+
+#[test]
+fn a_nat_that_goes_by_the_address_lets_nobody_else_in_so_the_others_meet_at_the_supernode() {
+    limit::test(LIMIT, |lab| {
+        let world = World::start(lab, 2, Wire::PLAIN)?;
+        let server = lab.public_host("alone", Wire::PLAIN)?;
+        let supernode = Supernode::start(lab, &server)?;
+        for (number, link) in [supernode.link(), &world.link].into_iter().enumerate() {
+            let home = lab.home(&format!("a{number}"), Nat::AddressRestricted, Wire::PLAIN)?;
+            let far = lab.home(&format!("b{number}"), Nat::Port, Wire::PLAIN)?;
+            let a = node(lab, &format!("a{number}"), &home.host, Some(link))?;
+            a.wait_registered(JOIN_LIMIT)?;
+            let hosted = host(&a, &[])?;
+            says(
+                &hosted,
+                "it is not proved that this machine can be reached from outside (UDP 9601 is open to the configured \
+                 supernode, and none at another address has got in as well), so the others meet at the configured \
+                 supernodes",
+            )?;
+            ensure!(hosting(&a)?.is_null() && !serves(&a)?, "it serves all the same");
+            let b = node(lab, &format!("b{number}"), &far.host, None)?;
+            joins(&b, &hosted.link, &a)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_supernode_in_the_same_lan_proves_nothing() {
+    limit::test(LIMIT, |lab| {
+        let homes = lab.shared_home(&["a", "s"], Nat::Port, Wire::PLAIN)?;
+        let [first, second] = &homes[..] else {
+            anyhow::bail!("two hosts")
+        };
+        let there = PublicHost {
+            namespace: std::sync::Arc::clone(&second.host),
+            address: second.inside,
+            ipv6: None,
+        };
+        let supernode = Supernode::start(lab, &there)?;
+        let a = node(lab, "a", &first.host, Some(supernode.link()))?;
+        a.wait_registered(JOIN_LIMIT)?;
+        let hosted = host(&a, &[])?;
+        says(
+            &hosted,
+            "not proved that this machine can be reached from outside (no configured supernode outside the local network \
+             answers to UDP 9601), so the others meet at the configured supernodes",
+        )?;
+        ensure!(hosting(&a)?.is_null() && !serves(&a)?, "it serves all the same");
+        let Link::Network(link) = Link::parse(&hosted.link, Work::REQUIRED)? else {
+            anyhow::bail!("no network's link: {}", hosted.link)
+        };
+        ensure!(worlds(&a)? == [link.world.id().to_string()], "{:?}", worlds(&a));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_mapped_port_follows_the_address_outside() {
+    limit::test(LIMIT, |lab| {
+        let server = lab.public_host("s", Wire::PLAIN)?;
+        let supernode = Supernode::start(lab, &server)?;
+        let mut home = lab.home("a", Nat::Symmetric, Wire::PLAIN)?;
+        let _upnp = Upnp::start(lab, &mut home, Protocols::ALL)?;
+        let far = lab.home("b", Nat::Port, Wire::PLAIN)?;
+        let a = node(lab, "a", &home.host, Some(supernode.link()))?;
+        a.wait_registered(JOIN_LIMIT)?;
+        let before = host(&a, &[])?;
+        says(&before, &format!("the others meet here, at {}:{HOSTING}", home.outside))?;
+        let version = hosting(&a)?["version"].as_u64().context("no version")?;
+
+        let outside = home.change_address(lab)?;
+        let follows = wait_for("the new address", FOLLOW_LIMIT, || {
+            Ok((hosting(&a)?["addresses"][0] == format!("{outside}:{HOSTING}")).then_some(()))
+        });
+        follows.with_context(|| format!("{:?} {}", hosting(&a), a.log()))?;
+        ensure!(hosting(&a)?["version"].as_u64() > Some(version), "{:?}", hosting(&a));
+        let hosted = host(&a, &["--name", "other"])?;
+        says(&hosted, &format!("{outside}:{HOSTING}"))?;
+        let b = node(lab, "b", &far.host, None)?;
+        b.join(&hosted.link).with_context(|| a.log())?;
+        let met = wait_for("b at the new address", JOIN_LIMIT, || {
+            Ok((hosting(&a)?["registrations"] == 2).then_some(()))
+        });
+        met.with_context(|| format!("{:?} {:?}", hosting(&a), b.peers()))
     });
 }
 
@@ -302,5 +399,99 @@ fn without_any_supernode_a_public_address_is_a_perhaps() {
         )?;
         let b = node(lab, "b", &far.host, None)?;
         joins(&b, &hosted.link, &a)
+    });
+}
+
+#[test]
+fn without_any_supernode_a_public_address_of_ipv6_alone_is_said_to_keep_others_out() {
+    limit::test(LIMIT, |lab| {
+        lab.use_dual_stack()?;
+        let home = lab.home("a", Nat::Port, Wire::PLAIN)?;
+        let a = node(lab, "a", &home.host, None)?;
+        let hosted = host(&a, &[])?;
+        let own = home.ipv6.context("no IPv6")?;
+        says(
+            &hosted,
+            &format!("perhaps: it has the public address [{own}]:{HOSTING}"),
+        )?;
+        says(
+            &hosted,
+            "by IPv4 only this LAN can join, and many have nothing else; to be reached from outside forward UDP 9601, give \
+             --address, or add a supernode (`farlan supernode add LINK`)",
+        )
+    });
+}
+
+#[test]
+fn streams_are_no_address_of_a_machines_own_supernode() {
+    limit::test(LIMIT, |lab| {
+        let public = lab.public_host("a", Wire::PLAIN)?;
+        let a = node(lab, "a", &public.namespace, None)?;
+        let refused = a.cli(&["host", "--address", "tcp/host.example.org:443"])?;
+        ensure!(refused.code == Some(2) && refused.stdout.is_empty(), "{refused}");
+        ensure!(refused.stderr.contains("own supernode takes UDP alone"), "{refused}");
+        ensure!(hosting(&a)?.is_null(), "it serves all the same");
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_stays_mapped_for_whoever_has_gone_before_it_was_decided() {
+    limit::test(LIMIT, |lab| {
+        let server = lab.public_host("s", Wire::PLAIN)?;
+        let supernode = Supernode::start(lab, &server)?;
+        let mut home = lab.home("a", Nat::Symmetric, Wire::PLAIN)?;
+        let upnp = Upnp::start(lab, &mut home, Protocols::ALL)?;
+        let a = node(lab, "a", &home.host, Some(supernode.link()))?;
+        a.wait_registered(JOIN_LIMIT)?;
+        wait_for("the daemon's own port", JOIN_LIMIT, || {
+            Ok((upnp.mappings()?.len() == 1).then_some(()))
+        })?;
+        // It dies without a word, so asking it takes its time.
+        drop(supernode);
+        let mut command = a.cli_command(&["host"]);
+        let mut asking = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mapped = wait_for("the port of the supernode", JOIN_LIMIT, || {
+            Ok((upnp.mappings()?.len() == 2).then_some(()))
+        });
+        asking.kill()?;
+        asking.wait()?;
+        mapped?;
+        wait_for("the port to be given back", JOIN_LIMIT, || {
+            Ok((upnp.mappings()?.len() == 1).then_some(()))
+        })?;
+        ensure!(hosting(&a)?.is_null() && !serves(&a)?, "it serves all the same");
+        Ok(())
+    });
+}
+
+#[test]
+fn whoever_is_served_is_not_cut_off_for_a_proof_that_cannot_succeed() {
+    limit::test(LIMIT, |lab| {
+        let server = lab.public_host("s", Wire::PLAIN)?;
+        let supernode = Supernode::start(lab, &server)?;
+        let home = lab.home("a", Nat::Port, Wire::PLAIN)?;
+        let a = node(lab, "a", &home.host, None)?;
+        says(&host(&a, &[])?, "only this LAN can join")?;
+        a.cli(&["supernode", "add", supernode.link()])?.success()?;
+        wait_for("the supernode", JOIN_LIMIT, || {
+            let supernodes = a.status()?["supernodes"].clone();
+            let registered = |supernode: &Value| supernode["registered"] == true;
+            let count = supernodes
+                .as_array()
+                .context("no list")?
+                .iter()
+                .filter(|one| registered(one));
+            Ok((count.count() == 2).then_some(()))
+        })?;
+        let hosted = host(&a, &["--name", "other"])?;
+        says(
+            &hosted,
+            "(no router maps UDP 9601, no card has a public address, and it takes two supernodes to tell more), so the \
+             others meet at the configured supernodes",
+        )?;
+        let starts = a.log().matches("serving as a supernode").count();
+        ensure!(starts == 1 && serves(&a)? && !hosting(&a)?.is_null(), "{}", a.log());
+        Ok(())
     });
 }

@@ -25,6 +25,9 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long tries may take to settle.
 const SETTLED: Duration = Duration::from_secs(90);
 
+/// Seconds of tries after which they have brought nothing: more than a round takes, and the second one has begun.
+const TRIED: u64 = 8;
+
 /// Two homes, and what happens in them.
 struct Topology {
     name: &'static str,
@@ -135,10 +138,10 @@ impl Pair<'_> {
         })
     }
 
-    /// Sends something now and then until it is clear at both ends that nothing comes of trying: two rounds are over, and both
-    /// know how their NATs map.
+    /// Sends something now and then until it is clear at both ends that nothing comes of trying, and both know how their NATs
+    /// map.
     fn until_tried(&self) -> Result<()> {
-        wait_for("two rounds of tries", SETTLED, || {
+        wait_for("tries that bring nothing", SETTLED, || {
             self.ping()?;
             for end in [0, 1] {
                 let reply = self.why(end)?;
@@ -147,8 +150,12 @@ impl Pair<'_> {
                         .as_str()
                         .is_some_and(|mapping| mapping != "unknown")
                 };
-                let rounds = reply["own"]["rounds"].as_u64().unwrap_or_default();
-                if rounds < 2 || !known(&reply["own"]) || !known(&reply["theirs"]) {
+                let tried = |side: &Value| side["round_s"].as_u64().is_some_and(|seconds| seconds >= TRIED);
+                if !tried(&reply["own"])
+                    || !tried(&reply["theirs"])
+                    || !known(&reply["own"])
+                    || !known(&reply["theirs"])
+                {
                     bail!("{reply}");
                 }
             }

@@ -36,6 +36,8 @@ const PAUSES: [Duration; 6] = [
 #[derive(Debug, Default)]
 pub(crate) struct Acquaintances {
     known: BTreeMap<NodeId, Acquaintance>,
+    /// How many were noted so far.
+    noted: u64,
     next: Option<Time>,
     tries: usize,
 }
@@ -48,6 +50,8 @@ struct Acquaintance {
     legs: Vec<Leg>,
     /// Whether it is called in any case, once.
     lately: bool,
+    /// Its place in the order in which they were noted last.
+    order: u64,
 }
 
 impl Acquaintances {
@@ -55,11 +59,18 @@ impl Acquaintances {
         self.next
     }
 
-    fn insert(&mut self, acquaintance: Acquaintance) {
+    /// Notes one. The one noted the longest ago makes room, of those that are not still to be called in any case.
+    fn insert(&mut self, mut acquaintance: Acquaintance) {
         let node = acquaintance.key.node_id();
         if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&node) {
-            return;
+            let others = self.known.iter().filter(|(_, other)| !other.lately);
+            let Some(oldest) = others.min_by_key(|(_, other)| other.order).map(|(node, _)| *node) else {
+                return;
+            };
+            self.known.remove(&oldest);
         }
+        self.noted += 1;
+        acquaintance.order = self.noted;
         self.known.insert(node, acquaintance);
     }
 }
@@ -80,6 +91,7 @@ impl Engine {
                 world: Some(world),
                 legs: legs.map(Leg::from).take(MAX_ENDPOINTS).collect(),
                 lately: contact.lately,
+                order: 0,
             };
             if !acquaintance.legs.is_empty() {
                 self.acquaintances.insert(acquaintance);
@@ -154,6 +166,7 @@ impl Engine {
             world,
             legs,
             lately,
+            order: 0,
         });
     }
 }
@@ -172,5 +185,56 @@ fn worth_keeping(endpoint: SocketAddr) -> bool {
     match endpoint.ip() {
         IpAddr::V4(_) => true,
         IpAddr::V6(address) => !address.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farlan_crypto::{Identity, Seed, Work};
+
+    use super::*;
+
+    fn acquaintance(number: u16, lately: bool) -> Acquaintance {
+        let mut seed = [3; 32];
+        seed[..2].copy_from_slice(&number.to_be_bytes());
+        let identity = Identity::from_seed(Seed::from_bytes(seed), Work::NONE).unwrap();
+        let endpoint = SocketAddr::from(([192, 0, 2, 1], number));
+        Acquaintance {
+            key: identity.public(),
+            world: None,
+            legs: vec![Leg::from(endpoint)],
+            lately,
+            order: 0,
+        }
+    }
+
+    #[test]
+    fn the_one_noted_the_longest_ago_and_not_heard_lately_makes_room() {
+        let mut acquaintances = Acquaintances::default();
+        // The first is heard lately, the second noted again at the end.
+        for number in (1..=256).chain([2]) {
+            acquaintances.insert(acquaintance(number, number == 1));
+        }
+        for number in 257..=300 {
+            acquaintances.insert(acquaintance(number, false));
+        }
+        let kept: Vec<u16> = (1..=300)
+            .filter(|number| {
+                let node = acquaintance(*number, false).key.node_id();
+                acquaintances.known.contains_key(&node)
+            })
+            .collect();
+        let expected: Vec<u16> = [1, 2].into_iter().chain(47..=300).collect();
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn those_heard_lately_give_way_to_nobody() {
+        let mut acquaintances = Acquaintances::default();
+        for number in 1..=257 {
+            acquaintances.insert(acquaintance(number, number <= 256));
+        }
+        let node = acquaintance(257, false).key.node_id();
+        assert!(acquaintances.known.len() == MAX_KNOWN && !acquaintances.known.contains_key(&node));
     }
 }

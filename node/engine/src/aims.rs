@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use farlan_crypto::defects::planted;
+
 use crate::Time;
 
 /// Datagrams with the system's time to live that reach an address which never answered, within [`WITHIN`], whoever named
@@ -24,6 +26,19 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// An answer counts for so long.
 const ANSWER_KEPT: Duration = Duration::from_secs(600);
 
+/// Pauses after searches that found nothing at an address which never answered, in seconds: one may have missed, and a second
+/// one will not. The last is repeated.
+const SEARCH_PAUSES: [u64; 2] = [1, 600];
+
+/// The same where somebody answered.
+const SEARCH_PAUSES_ANSWERED: [u64; 4] = [1, 10, 60, 600];
+
+/// The two ends of a search do not see its end at the same time: so much earlier than the pause is over another may begin.
+const SEARCH_SLACK: Duration = Duration::from_millis(500);
+
+/// What became of searches is known for so long after the last one.
+const SEARCH_KEPT: Duration = Duration::from_secs(1200);
+
 /// Addresses of which this is known at one time; where all are in use, no further one is tried.
 const MAX_AIMED: usize = 8192;
 
@@ -36,6 +51,16 @@ struct Aim {
     full: VecDeque<Time>,
     opening: VecDeque<Time>,
     answered: Option<Time>,
+    searched: Searched,
+}
+
+/// What became of searches at an address, whichever peer they were for.
+#[derive(Debug, Default)]
+struct Searched {
+    last: Option<Time>,
+    fruitless: usize,
+    mispredicted: bool,
+    not_before: Option<Time>,
 }
 
 impl Aims {
@@ -62,6 +87,66 @@ impl Aims {
     pub(crate) fn answered(&mut self, now: Time, address: IpAddr) {
         if let Some(aim) = self.at(now, address) {
             aim.answered = Some(now);
+            aim.searched = Searched::default();
+        }
+    }
+
+    /// Whether a search may begin that sends many datagrams to an address. Nothing that a peer or a supernode says makes that
+    /// sooner.
+    pub(crate) fn may_search(&mut self, now: Time, address: IpAddr) -> bool {
+        let Some(aim) = self.at(now, address) else {
+            return false;
+        };
+        let may = aim.searched.not_before.is_none_or(|at| at <= now + SEARCH_SLACK);
+        if may {
+            aim.searched.last = Some(now);
+        }
+        may
+    }
+
+    /// When the next search at an address may begin, if one found nothing there lately.
+    pub(crate) fn search_not_before(&self, address: IpAddr) -> Option<Time> {
+        self.0.get(&host(address))?.searched.not_before
+    }
+
+    /// Whether a port of an address was predicted lately, and wrongly.
+    pub(crate) fn is_mispredicted(&self, address: IpAddr) -> bool {
+        self.0.get(&host(address)).is_some_and(|aim| aim.searched.mispredicted)
+    }
+
+    /// A search that sent something to an address is over; whether it found nothing.
+    pub(crate) fn search_ended(&mut self, now: Time, address: IpAddr, (begun, predicts): (Time, bool)) -> bool {
+        let Some(aim) = self.at(now, address) else { return true };
+        if aim.answered.is_some_and(|at| at >= begun) {
+            return false;
+        }
+        if planted("search-uncounted") {
+            return true;
+        }
+        let pauses = if aim.answered.is_some() {
+            &SEARCH_PAUSES_ANSWERED[..]
+        } else {
+            &SEARCH_PAUSES
+        };
+        let searched = &mut aim.searched;
+        // A wrong prediction is followed by another technique.
+        if predicts && !searched.mispredicted {
+            searched.mispredicted = true;
+        } else {
+            searched.fruitless += 1;
+        }
+        let pause = pauses
+            .get(searched.fruitless.saturating_sub(1))
+            .or_else(|| pauses.last());
+        searched.not_before = Some(now + Duration::from_secs(pause.copied().unwrap_or_default()));
+        searched.last = Some(now);
+        true
+    }
+
+    /// This machine is elsewhere: what was found nowhere may be found now.
+    pub(crate) fn search_anew(&mut self) {
+        for aim in self.0.values_mut() {
+            aim.searched = Searched::default();
         }
     }
 
@@ -75,6 +160,9 @@ impl Aims {
         }
         let aim = self.0.entry(host).or_default();
         aim.answered = aim.answered.filter(|at| now.since(*at) < ANSWER_KEPT);
+        if aim.searched.last.is_some_and(|last| now.since(last) >= SEARCH_KEPT) {
+            aim.searched = Searched::default();
+        }
         Some(aim)
     }
 
@@ -87,7 +175,9 @@ impl Aims {
 impl Aim {
     fn is_in_use(&self, now: Time) -> bool {
         let last = self.full.back().max(self.opening.back());
-        last.is_some_and(|at| now.since(*at) < WITHIN) || self.answered.is_some_and(|at| now.since(at) < ANSWER_KEPT)
+        last.is_some_and(|at| now.since(*at) < WITHIN)
+            || self.answered.is_some_and(|at| now.since(at) < ANSWER_KEPT)
+            || self.searched.last.is_some_and(|at| now.since(at) < SEARCH_KEPT)
     }
 }
 
@@ -124,6 +214,32 @@ mod tests {
         assert_eq!(sent.len(), 100);
         aims.answered(at(600), address);
         assert!((0..100).all(|_| aims.may_send(at(660), address, false)));
+    }
+
+    #[test]
+    fn an_address_that_never_answered_is_searched_twice_and_then_every_ten_minutes() {
+        let mut aims = Aims::default();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut begun = Vec::new();
+        for second in 0..3600 {
+            if aims.may_search(at(second), address) {
+                begun.push(second);
+                assert!(aims.search_ended(at(second), address, (at(second), false)));
+            }
+        }
+        assert_eq!(begun, [0, 1, 601, 1201, 1801, 2401, 3001]);
+        // What a peer there answered begins it anew, and so does another place of this machine.
+        aims.answered(at(3600), address);
+        assert!(aims.may_search(at(3600), address));
+        assert!(!aims.search_ended(at(3601), address, (at(3600), false)));
+        for second in [3602, 3604] {
+            aims.search_ended(at(second), address, (at(second), true));
+        }
+        assert!(aims.is_mispredicted(address));
+        assert!(!aims.may_search(at(3604), address) && aims.may_search(at(3605), address));
+        aims.search_ended(at(3605), address, (at(3605), false));
+        aims.search_anew();
+        assert!(aims.may_search(at(3605), address) && !aims.is_mispredicted(address));
     }
 
     #[test]

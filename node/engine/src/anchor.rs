@@ -78,6 +78,13 @@ const LOOKS: Rate = Rate {
     burst: Duration::from_secs(60),
 };
 
+/// Way probes of one node that are answered: it sends two each 15 s to an endpoint, and ten where one was answered.
+const WAY_PROBES: Rate = Rate {
+    count: 40,
+    within: Duration::from_secs(60),
+    burst: Duration::from_secs(60),
+};
+
 /// What a supernode keeps.
 #[derive(Debug)]
 pub(crate) struct Anchor {
@@ -121,6 +128,7 @@ struct Registration {
     doubted_at: Option<Time>,
     /// What it asked of where it is seen.
     looks: Meter,
+    way_probes: Meter,
     /// What it asked of searches.
     searches: Asking,
 }
@@ -189,6 +197,12 @@ impl Anchor {
     pub(crate) fn may_look(&mut self, now: Time, id: PeerId) -> bool {
         let registration = self.registrations.get_mut(&id);
         registration.is_some_and(|registration| registration.looks.take(now, &LOOKS, 1))
+    }
+
+    /// Whether one more way probe of a node is answered.
+    pub(crate) fn may_probe(&mut self, now: Time, id: PeerId) -> bool {
+        let registration = self.registrations.get_mut(&id);
+        registration.is_some_and(|registration| registration.way_probes.take(now, &WAY_PROBES, 1))
     }
 
     /// Whether a node may ask once more for a search.
@@ -389,6 +403,7 @@ impl Engine {
                     doubted: None,
                     doubted_at: None,
                     looks: Meter::default(),
+                    way_probes: Meter::default(),
                     searches: Asking::default(),
                 };
                 self.anchor.registrations.insert(id, registration);

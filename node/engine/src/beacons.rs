@@ -5,10 +5,15 @@
 //! where it is from the datagram's source. Who reads one *calls*: it begins a handshake straight to that endpoint, unless the
 //! two have met and the sender does not seek.
 //!
-//! A source can be forged and a beacon recorded, so an endpoint known from beacons alone gets one initiation for each
-//! beacon that came from there, which is longer. It becomes a path like any other, by a handshake or a challenge.
+//! A source can be forged and a beacon recorded, so a beacon counts only if it seems to come from an address on one of the
+//! links, and an endpoint known from beacons alone gets one initiation for each beacon that came from there, which is longer
+//! and does not leave the link. It becomes a path like any other, by a handshake or a challenge.
 
-use std::{collections::VecDeque, net::IpAddr, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use farlan_crypto::{PublicKey, defects::planted};
 use farlan_netconf::Policy;
@@ -17,7 +22,7 @@ use rand_core::Rng as _;
 use crate::{
     Batch, Engine, Leg, MAX_NETWORKS, NetworkHandle, Outbox, Received, Role, Socket, Time,
     networks::Network,
-    peers::{Path, PeerId},
+    peers::{Path, Peer, PeerId},
     rates::{Meter, Meters, Rate},
     wire::{
         beacon::{self, Beacon, NONCE, SLOT, SLOTS, Sender},
@@ -77,13 +82,43 @@ const CALL_AGAIN: Duration = Duration::from_secs(10);
 /// Where a peer's beacon came from is of use for so long.
 const NEAR_KEPT: Duration = Duration::from_secs(180);
 
-/// A card of this machine by which beacons go to everybody on its link.
+/// The time to live (hop limit) of what goes where only beacons came from: no router passes it on.
+const LINK_TTL: u8 = 1;
+
+/// Shorter prefixes are no link's.
+const SHORTEST_PREFIX: u8 = 8;
+
+/// IPv4 addresses of a card that are used.
+const MAX_SUBNETS: usize = 16;
+
+/// An IPv4 address of a card, and which others are on the same link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkSubnet {
+    /// The card's own address.
+    pub address: Ipv4Addr,
+    /// The leading bits that all addresses on the link have in common, 0 to 32.
+    pub prefix: u8,
+}
+
+impl LinkSubnet {
+    /// Whether `address` can be a machine's on this link. None is where the prefix has less than 8 bits, and the first and last
+    /// address are nobody's where it has less than 31.
+    fn contains(&self, address: Ipv4Addr) -> bool {
+        let host_bits = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+        let [own, other] = [self.address, address].map(u32::from);
+        let host = other & host_bits;
+        let machine = host_bits <= 1 || (host != 0 && host != host_bits);
+        self.prefix >= SHORTEST_PREFIX && own & !host_bits == other & !host_bits && machine
+    }
+}
+
+/// A card of this machine by which beacons go to everybody on its link.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BeaconCard {
     /// Its number on this machine.
     pub index: u32,
-    /// Whether it has an IPv4 address.
-    pub ipv4: bool,
+    /// Its IPv4 addresses, with what is on the link; without any, there are no beacons by IPv4. Up to 16 count.
+    pub ipv4: Vec<LinkSubnet>,
     /// Whether it has an IPv6 link-local address.
     pub ipv6: bool,
 }
@@ -138,6 +173,18 @@ impl Beacons {
         self.step = 0;
     }
 
+    /// Whether an address can be a machine's on the link of a card. Any other is an outsider's, or a victim's.
+    fn is_on_link(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => {
+                let mut subnets = self.cards.iter().flat_map(|card| &card.ipv4);
+                subnets.any(|subnet| subnet.contains(address)) || planted("beacon-from-anywhere")
+            }
+            // No router passes these on.
+            IpAddr::V6(address) => address.is_unicast_link_local() && self.cards.iter().any(|card| card.ipv6),
+        }
+    }
+
     /// Whether this nonce is new, which it is not any more.
     fn is_new(&mut self, nonce: [u8; NONCE]) -> bool {
         if self.nonces.contains(&nonce) {
@@ -173,17 +220,35 @@ impl Near {
         fits
     }
 
+    /// The time to live of what goes there.
+    pub(crate) fn time_to_live(&self) -> Option<u8> {
+        Some(LINK_TTL).filter(|_| !planted("beacon-answer-routed"))
+    }
+
     /// Whether [`Self::spend`] would allow one.
     pub(crate) fn is_open(&self) -> bool {
         self.credit > 0
     }
 }
 
+/// The time to live of a datagram to `leg`, if nothing but beacons tells that the peer is there.
+pub(crate) fn time_to_live(now: Time, peer: &Peer, leg: Leg) -> Option<u8> {
+    let near = peer
+        .near
+        .filter(|near| near.leg == leg && now.since(near.heard) < NEAR_KEPT)?;
+    let known = peer.direct.is_proven(leg) || peer.direct.is_only_told(leg);
+    near.time_to_live().filter(|_| !known)
+}
+
 impl Engine {
     /// The cards of this machine on whose links peers are looked for by beacons; without any, none is sent or read. Call it
     /// at the start and whenever they change, be it that a link came up.
     pub fn set_beacon_cards(&mut self, now: Time, mut cards: Vec<BeaconCard>) {
-        cards.retain(|card| card.ipv4 || card.ipv6);
+        for card in &mut cards {
+            card.ipv4.sort_unstable();
+            card.ipv4.truncate(MAX_SUBNETS);
+        }
+        cards.retain(|card| !card.ipv4.is_empty() || card.ipv6);
         cards.sort_unstable();
         cards.dedup_by_key(|card| card.index);
         cards.truncate(MAX_CARDS);
@@ -226,7 +291,7 @@ impl Engine {
         let seeks = self.beacons.step < DENSE.len() || self.shown().any(|network| network.has_met_nobody());
         let mut casts = Vec::new();
         for card in &self.beacons.cards {
-            let families = [(card.ipv4, false), (card.ipv6, true)];
+            let families = [(!card.ipv4.is_empty(), false), (card.ipv6, true)];
             let used = families.into_iter().filter(|(has, _)| *has);
             casts.extend(used.map(|(_, ipv6)| Cast { card: card.index, ipv6 }));
         }
@@ -297,12 +362,7 @@ impl Engine {
     }
 
     fn beacon_received(&mut self, now: Time, leg: Leg, (beacon, bytes): (Beacon<'_>, usize), out: &mut Outbox) {
-        let on_link = match leg.ip() {
-            IpAddr::V4(address) => !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast(),
-            // No router passes these on.
-            IpAddr::V6(address) => address.is_unicast_link_local(),
-        };
-        let usable = on_link && leg.endpoint.port() != 0 && leg.socket == Socket::Main;
+        let usable = self.beacons.is_on_link(leg.ip()) && leg.endpoint.port() != 0 && leg.socket == Socket::Main;
         if self.role != Role::Node || self.beacons.cards.is_empty() || !usable || beacon.version() != VERSION {
             self.counters.beacons_foreign += 1;
             return;
@@ -359,7 +419,7 @@ impl Engine {
         }
         let Some(id) = known.or_else(|| {
             let fits = self.beacons.called.take(now, &CALLED, 1);
-            self.pin(now, key).filter(|_| fits)
+            fits.then(|| self.pin(now, key)).flatten()
         }) else {
             self.counters.beacons_limited += 1;
             return;
@@ -403,7 +463,45 @@ impl Engine {
             return self.begin_handshake(id, session);
         }
         if near.spend(now) {
-            self.send_initiation_along(now, id, Path::Direct(leg), out);
+            let ttl = near.time_to_live();
+            self.send_initiation_along(now, id, (Path::Direct(leg), ttl), out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_has_the_machines_of_its_subnet() {
+        let cases = [
+            ("192.168.1.5", 24, "192.168.1.77", true),
+            ("192.168.1.5", 24, "192.168.1.5", true),
+            ("192.168.1.5", 24, "192.168.2.77", false),
+            ("192.168.1.5", 24, "192.168.1.0", false),
+            ("192.168.1.5", 24, "192.168.1.255", false),
+            ("192.168.1.5", 16, "192.168.1.255", true),
+            ("169.254.3.4", 16, "169.254.200.1", true),
+            ("192.0.2.4", 31, "192.0.2.5", true),
+            ("192.0.2.4", 31, "192.0.2.6", false),
+            ("192.0.2.4", 32, "192.0.2.4", true),
+            ("192.0.2.4", 32, "192.0.2.5", false),
+            ("10.1.2.3", 8, "10.200.0.1", true),
+            ("10.1.2.3", 7, "10.200.0.1", false),
+            ("10.1.2.3", 0, "198.51.100.1", false),
+            ("10.1.2.3", 33, "10.1.2.4", false),
+        ];
+        for (own, prefix, other, expected) in cases {
+            let subnet = LinkSubnet {
+                address: own.parse().unwrap(),
+                prefix,
+            };
+            assert_eq!(
+                subnet.contains(other.parse().unwrap()),
+                expected,
+                "{own}/{prefix} {other}"
+            );
         }
     }
 }

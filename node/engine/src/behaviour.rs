@@ -179,6 +179,14 @@ struct Question {
 }
 
 impl Detection {
+    /// The tokens of what supernodes are asked and have not answered.
+    #[cfg(test)]
+    pub(crate) fn unanswered(&self) -> Vec<u64> {
+        let asked = self.run.iter().flat_map(|run| &run.questions);
+        let open = asked.filter(|asked| asked.ask != Ask::Hairpin && asked.answer.is_none());
+        open.map(|asked| asked.token).collect()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         let begin = self.wanted.map(|(first, last)| {
             let settled = (last + SETTLED).min(first + SETTLED_AT_LAST);
@@ -549,6 +557,11 @@ impl Engine {
         };
         let (fresh, at) = (run.fresh, run.home.1);
         let second = run.second;
+        // Where a supernode says to have seen the sockets something is sent: to no address but where this node is seen anyway.
+        let seen_alike = home.zip(run.answer(Ask::Sample(0))).is_some_and(|(main, fresh)| {
+            let mut observed = self.traversal.observed();
+            main.ip() == fresh.ip() && observed.any(|(_, endpoint)| endpoint.ip() == main.ip())
+        });
         let looked = run.answer(Ask::Sample(0)).is_some();
         let next_sample = (1..=SAMPLES).find(|number| !run.is_over(Ask::Sample(*number)));
         let sampling = run
@@ -563,7 +576,7 @@ impl Engine {
             if second.is_some() {
                 self.add_question(now, Ask::Filter, Leg { socket, endpoint: at });
             }
-            if !mapping.is_dependent() && home.is_some() && known.translated != Some(false) {
+            if !mapping.is_dependent() && seen_alike && known.translated != Some(false) {
                 self.add_question(now, Ask::Hairpin, Leg { socket, endpoint: at });
             }
         }

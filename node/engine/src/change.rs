@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
+use farlan_crypto::defects::planted;
 use tracing::{debug, info};
 
 use crate::{
     Engine, Leg, Outbox, Time,
     direct::{Use, is_private},
     peers::PeerId,
+    wire::control::Candidate,
 };
 
 /// Peers used within this time before the machine slept are called when it wakes.
@@ -74,12 +76,16 @@ impl Engine {
     /// The own addresses from which the rest of the world is reached at the moment, one a family at most. Where another one
     /// takes the place of one, another card leads outside, and everything there sees this node elsewhere.
     pub fn set_sources(&mut self, _now: Time, sources: &[IpAddr]) {
+        let local = self.traversal.local().to_vec();
         let change = &mut self.traversal.change;
         let mut uplink = false;
         for before in &change.sources {
             let family = family_of(*before);
             let after = sources.iter().find(|source| family_of(**source) == family);
-            if after.is_some_and(|after| after != before)
+            // One that is gone was told of with the addresses.
+            let is_there = local.iter().any(|own| own.ip() == *before);
+            if is_there
+                && after.is_some_and(|after| after != before)
                 && let Some(lost) = change.lost.get_mut(family)
             {
                 *lost = true;
@@ -112,10 +118,8 @@ impl Engine {
             let near = |leg: Leg| is_private(leg.ip()) && self.traversal.is_like_own(leg.ip());
             let left_lan = |leg: Leg| is_private(leg.ip()) && gone.iter().any(|own| alike(*own, leg.ip()));
             let known = peer.direct.legs();
-            let void: Vec<Leg> = known
-                .into_iter()
-                .filter(|leg| !near(*leg) && (is_lost(leg.ip()) || left_lan(*leg)))
-                .collect();
+            let is_void = |leg: &Leg| is_lost(leg.ip()) || (left_lan(*leg) && !near(*leg));
+            let void: Vec<Leg> = known.into_iter().filter(is_void).collect();
             let in_use = peer.use_at(now) != Use::Idle && peer.sessions.current().is_some();
             self.leave_paths(now, id, &void, "this machine moved", out);
             let Some(peer) = self.peers.get_mut(id) else { continue };
@@ -149,6 +153,9 @@ impl Engine {
 
     /// Paths to a peer that cannot work any more: they are left at once.
     fn leave_paths(&mut self, now: Time, id: PeerId, void: &[Leg], reason: &'static str, out: &mut Outbox) {
+        if planted("void-path-kept") {
+            return;
+        }
         let left = self
             .peers
             .get_mut(id)
@@ -160,21 +167,34 @@ impl Engine {
         }
     }
 
-    /// A peer told its endpoints: one at whose address it was does not have that address any more.
-    pub(crate) fn peer_moved(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        (before, after): (&[SocketAddr], &[SocketAddr]),
-        out: &mut Outbox,
-    ) {
-        let Some(active) = self.peers.get(id).and_then(|peer| peer.direct.active()) else {
+    /// A peer told its endpoints. One that names another outside address in place of the one at which it was is not there any
+    /// more. One that only ceases to name it may be seen by nobody who tells: the path is asked at once, and its silence decides.
+    pub(crate) fn peer_moved(&mut self, now: Time, id: PeerId, before: &[Candidate], out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(active) = peer.direct.active() else { return };
+        let exchange = &mut peer.exchange;
+        let is_in =
+            |candidates: &[Candidate], address: IpAddr| candidates.iter().any(|told| told.endpoint.ip() == address);
+        if is_in(exchange.theirs(), active.ip()) {
+            exchange.withdrawn = None;
             return;
-        };
-        let at = |endpoints: &[SocketAddr]| endpoints.iter().any(|endpoint| endpoint.ip() == active.ip());
-        if at(before) && !at(after) {
+        }
+        let ceased = is_in(before, active.ip());
+        if ceased {
+            exchange.withdrawn = Some(active.ip());
+        } else if exchange.withdrawn != Some(active.ip()) {
+            return;
+        }
+        let elsewhere = exchange.theirs().iter().any(|told| {
+            let address = told.endpoint.ip();
+            !told.local && family_of(address) == family_of(active.ip()) && !is_in(before, address)
+        });
+        if elsewhere || planted("unnamed-path-left") {
+            exchange.withdrawn = None;
             debug!(peer = %self.name(id), "it is not there any more");
             self.leave_paths(now, id, &[active], "the peer moved", out);
+        } else if ceased {
+            peer.direct.probe_now();
         }
     }
 

@@ -82,6 +82,8 @@ counters! {
     questions_limited,
     /// Questions of nodes where they are seen that were not answered, because there were too many.
     looks_limited,
+    /// Way probes of nodes that were not answered, because there were too many.
+    way_probes_limited,
     /// Searches that nodes asked for too often.
     searches_limited,
     /// Searches for which two nodes were told each other's address.

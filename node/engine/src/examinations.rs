@@ -171,6 +171,15 @@ impl Engine {
             return over || denied;
         };
         self.ask_for_observations(now, id, waiting, out);
+        let silent = self
+            .peers
+            .get(id)
+            .filter(|peer| peer.heard.is_none_or(|heard| heard <= waiting.since));
+        if let Some(node) = silent.map(|peer| peer.key.node_id())
+            && !self.networks.iter().any(|network| network.is_listed(&node))
+        {
+            self.look_for(now, Target::Node(node));
+        }
         if over || (waiting.told.is_some() && !self.is_measuring(id)) || self.has_nothing_common(now, id, waiting) {
             self.end_examination(now, waiting);
             return true;
@@ -194,14 +203,9 @@ impl Engine {
 
     /// Asks the supernodes for a peer that nobody has named yet. Returns whether an answer may come.
     fn look_for(&mut self, now: Time, target: Target) -> bool {
-        let prefix = match target {
-            Target::Node(node) => Some(NodePrefix::of(&node)),
-            Target::Address(..) => None,
-        };
-        let Some(prefix) = prefix else { return false };
-        let (low, _) = prefix.bounds();
-        let bits = prefix.bits();
-        let target = LookupTarget::Node { low, bits };
+        let Target::Node(node) = target else { return false };
+        let prefix = NodePrefix::of(&node);
+        let target = lookup_target(&node);
         let networks: Vec<_> = self.networks.iter().map(|network| network.handle).collect();
         let mut may_come = false;
         for network in networks {
@@ -284,10 +288,7 @@ impl Engine {
         let key = peer.map(|peer| peer.key);
         let standing = Standing {
             registered: self.is_registered_for(key.map(|key| key.node_id())),
-            listed: key.is_some_and(|key| {
-                let mut networks = self.networks.iter();
-                networks.any(|network| network.member(&key.node_id()).is_some())
-            }),
+            listed: key.is_some_and(|key| self.is_listed(now, &key.node_id())),
             session: peer.is_some_and(|peer| peer.sessions.current().is_some()),
             shared: peer.is_some_and(|peer| !peer.up.is_empty()),
             heard: peer.is_some_and(|peer| peer.heard.is_some_and(|heard| heard > waiting.since)),
@@ -307,6 +308,15 @@ impl Engine {
             token: waiting.token,
             examination: Box::new(examination),
         });
+    }
+
+    /// Whether a supernode knows a node: a list names it, or it was looked up and not denied.
+    fn is_listed(&self, now: Time, node: &NodeId) -> bool {
+        let target = lookup_target(node);
+        self.networks.iter().any(|network| {
+            let denied = self.lookups.is_denied(now, network.handle, target);
+            network.is_listed(node) || (network.is_located(node) && !denied)
+        })
     }
 
     /// Whether a supernode has registered this node of a world where a node may be met, as far as that is known.
@@ -448,6 +458,14 @@ impl Engine {
 
 fn count(number: u32) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+fn lookup_target(node: &NodeId) -> LookupTarget {
+    let prefix = NodePrefix::of(node);
+    LookupTarget::Node {
+        low: prefix.bounds().0,
+        bits: prefix.bits(),
+    }
 }
 
 /// The version of the program.

@@ -37,7 +37,9 @@ use crate::{
 /// Input: what came by UDP. What is understood of it is what stands there: written anew, it is the same, but for the
 /// bytes that this version does not interpret.
 pub fn datagram(input: &[u8]) {
-    let Ok(parsed) = Datagram::parse(input) else { return };
+    let parsed = Datagram::parse(input);
+    assert_eq!(Datagram::is_data(input), matches!(parsed, Ok(Datagram::Data { .. })));
+    let Ok(parsed) = parsed else { return };
     assert_eq!(parsed.is_handshake(), matches!(input[0], 1 | 2 | 9));
     let mut written = Vec::new();
     // Which of the first four bytes are not interpreted.

@@ -341,21 +341,32 @@ impl Engine {
         }
         let known = peer.direct.known();
         let near = self.peers.get_mut(id).and_then(|peer| peer.near.as_mut());
-        let near = near.and_then(|near| (!known.contains(&near.leg) && near.spend(now)).then_some(near.leg));
+        let near = near.and_then(|near| {
+            let fits = !known.contains(&near.leg) && near.spend(now);
+            fits.then(|| (Path::Direct(near.leg), near.time_to_live()))
+        });
         if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
             for route in routes {
                 outgoing.routes.go(route);
             }
         }
-        if let Some(leg) = near {
-            self.send_initiation_along(now, id, Path::Direct(leg), out);
+        if let Some(along) = near {
+            self.send_initiation_along(now, id, along, out);
         }
     }
 
-    /// Sends the message 1 under way along one more path.
-    pub(crate) fn send_initiation_along(&mut self, now: Time, id: PeerId, path: Path, out: &mut Outbox) {
-        if let Some(outgoing) = self.peers.get(id).and_then(|peer| peer.outgoing.as_ref()) {
-            self.transmit(path, out, |bytes| outgoing.write(now, path, bytes));
+    /// Sends the message 1 under way along one more path, with a time to live if it is not the system's.
+    pub(crate) fn send_initiation_along(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        (path, ttl): (Path, Option<u8>),
+        out: &mut Outbox,
+    ) {
+        let outgoing = self.peers.get(id).and_then(|peer| peer.outgoing.as_ref());
+        if let (Some(outgoing), Some(envelope)) = (outgoing, self.envelope(path)) {
+            let envelope = envelope.with_ttl(ttl);
+            envelope.write(&mut out.datagrams, |bytes| outgoing.write(now, path, bytes));
         }
         if let Some(outgoing) = self.peers.get_mut(id).and_then(|peer| peer.outgoing.as_mut()) {
             outgoing.routes.go(path.into());
@@ -418,7 +429,7 @@ impl Engine {
         // may be newer than the one ours took.
         let crossing = self.peers.get(id).is_some_and(|peer| peer.outgoing.is_some());
         if crossing && self.node_id < key.node_id() {
-            return self.send_initiation_along(now, id, via.path(), out);
+            return self.send_initiation_along(now, id, (via.path(), None), out);
         }
         // This node's own handshake goes on until the other's has proved to be alive.
         self.make_room_for_half_open(id, via);

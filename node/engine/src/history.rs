@@ -7,7 +7,7 @@ use crate::{Time, rates::Meter};
 pub(crate) struct History {
     /// Rounds that began.
     pub(crate) rounds: u16,
-    /// When the latest began.
+    /// When the first of them began.
     pub(crate) round: Option<Time>,
     /// Challenges sent.
     pub(crate) sent: u32,
@@ -27,7 +27,7 @@ impl History {
     /// Both ends begin to try each other's endpoints.
     pub(crate) fn round_began(&mut self, now: Time) {
         self.rounds = self.rounds.saturating_add(1);
-        self.round = Some(now);
+        self.round.get_or_insert(now);
     }
 
     /// Data goes straight from now on, or does not any more: what was before explains nothing.

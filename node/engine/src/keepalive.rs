@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use farlan_crypto::defects::planted;
+
 use crate::Time;
 
 /// What idle mappings are kept with at first: below the 30 s after which the shortest-lived common NATs forget them.
@@ -46,7 +48,8 @@ impl Kept {
     /// After so long without anything the mapping was gone. What is shorter than the shortest pause has other reasons.
     pub(crate) fn gone_after(&mut self, now: Time, idle: Duration) {
         // Half a second is what a timer may be late.
-        if idle + Duration::from_millis(500) < SHORTEST || idle > LONGEST * 2 {
+        let tells = (SHORTEST..=LONGEST * 2).contains(&(idle + Duration::from_millis(500)));
+        if !tells || planted("keepalive-unlearned") {
             return;
         }
         let interval = self.interval(now).saturating_sub(STEP);

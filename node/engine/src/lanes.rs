@@ -13,7 +13,7 @@ use crate::{
     peers::PeerId,
     relay_limits::Grant,
     wire::{
-        datagram::{DATA_HEADER, Datagram, RELAY_HEADER, SessionIndex},
+        datagram::{Datagram, RELAY_HEADER, SessionIndex},
         sealed::{FrameIn, MACS},
     },
 };
@@ -136,6 +136,5 @@ impl InLanes {
 
 /// Whether what stands behind a short relay header is a data datagram.
 fn holds_data(datagram: &[u8]) -> bool {
-    let inner = datagram.get(RELAY_HEADER..).and_then(|inner| inner.get(..DATA_HEADER));
-    inner.is_some_and(|inner| matches!(Datagram::parse(inner), Ok(Datagram::Data { .. })))
+    datagram.get(RELAY_HEADER..).is_some_and(Datagram::is_data)
 }

@@ -89,7 +89,7 @@ pub use api::{
     PathKind, PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
-pub use beacons::{BeaconCard, Cast};
+pub use beacons::{BeaconCard, Cast, LinkSubnet};
 pub use behaviour::{Behaviour, Filtering, Mapping, Ports};
 pub use counters::Counters;
 pub use engine::Engine;

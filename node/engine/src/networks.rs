@@ -187,6 +187,16 @@ impl Network {
         lists.find_map(|members| members.get(node))
     }
 
+    /// Whether a supernode's list names a node.
+    pub(crate) fn is_listed(&self, node: &NodeId) -> bool {
+        self.listings.values().any(|listing| listing.members.contains_key(node))
+    }
+
+    /// Whether a look-up has found a node.
+    pub(crate) fn is_located(&self, node: &NodeId) -> bool {
+        self.located.contains_key(node)
+    }
+
     /// The member whose id begins with `prefix`, as far as the directory told.
     pub(crate) fn member_by_prefix(&self, prefix: &NodePrefix) -> Option<&Member> {
         let (low, high) = prefix.bounds();

@@ -159,7 +159,7 @@ pub struct Observations {
     pub told: Endpoints,
     /// Rounds of tries since the last path, or since the two met.
     pub rounds: u16,
-    /// How long ago the latest began.
+    /// How long ago the first of them began.
     pub round: Option<Seconds>,
     /// Challenges it sent straight in these rounds.
     pub sent: u16,

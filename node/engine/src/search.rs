@@ -20,9 +20,10 @@ use tracing::debug;
 use self::trying::{Opening, Probing};
 use crate::{
     Engine, Leg, Outbox, Role, Socket, Time,
-    direct::{AGAIN, is_global, is_private},
+    direct::{AGAIN, is_global},
     peers::{Path, Peer, PeerId},
     prediction::{Plan, Technique, plan},
+    rates::{Meter, Rate},
     retry::{Retry, Schedule},
     sockets::Purpose,
     wire::{
@@ -45,12 +46,22 @@ const LAST_ANSWER: Duration = Duration::from_millis(700);
 /// A search lasts no longer than this, whatever it waits for.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Pauses after searches that found nothing, in seconds: one may have missed, and a second one will not. The last is
-/// repeated.
-const PAUSES: [u64; 4] = [1, 10, 60, 600];
+/// Pauses after a peer said no, in milliseconds; the last is repeated. One may be busy twice. `aims` says how long an
+/// address is left alone where a search found nothing.
+const PAUSES: [u64; 6] = [400, 400, 1000, 3000, 10_000, 60_000];
 
-/// A wrong prediction is followed by another technique after this time.
-const OTHER_TECHNIQUE: Duration = Duration::from_secs(1);
+/// A search that failed counts at least as so many times no, and once more.
+const FAILED_AFTER: usize = 2;
+
+/// The two ends do not see a failure at the same time: so much earlier than the pause is over the other one may offer.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// Searches of a node that may find nothing, whoever they were for.
+const FRUITLESS: Rate = Rate {
+    count: 10,
+    within: Duration::from_secs(60),
+    burst: Duration::from_secs(60),
+};
 
 /// While another search goes on, or no supernode is common to both, this one waits.
 const LATER: Duration = Duration::from_millis(400);
@@ -72,6 +83,8 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub(crate) struct Searches {
     current: Option<Search>,
     sweep: Option<Time>,
+    /// Those that found nothing lately.
+    fruitless: Meter,
     /// Something came that may carry the search on. That waits for the timers, so that what a batch brings is drawn
     /// from in one order, whatever else came in between.
     wake: bool,
@@ -80,9 +93,10 @@ pub(crate) struct Searches {
 /// What became of the searches with one peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SearchHistory {
-    failures: usize,
+    /// How often the other end said no, and how often a search failed; whether one did.
+    setbacks: usize,
+    failed: bool,
     not_before: Option<Time>,
-    mispredicted: bool,
     /// When to look whether a search is needed.
     consider: Option<Time>,
     /// When its candidates began to be tried, and since when they are.
@@ -153,6 +167,14 @@ impl Searches {
     }
 }
 
+impl Search {
+    /// Where it sent anything to.
+    fn aimed_at(&self) -> Option<IpAddr> {
+        let sent = self.opening.is_some() || self.probing.as_ref().is_some_and(|probing| probing.sent > 0);
+        self.granted.filter(|_| sent)
+    }
+}
+
 impl Searches {
     /// Whether the search under way is for a peer.
     pub(crate) fn is_for(&self, peer: PeerId) -> bool {
@@ -167,14 +189,17 @@ impl SearchHistory {
 
     /// Whether one was made, and found nothing.
     pub(crate) fn found_nothing(&self) -> bool {
-        self.failures > 0
+        self.failed
     }
 
-    /// The other end's candidates came, and are tried: `elsewhere` if they are others than before, `changed` if anything is.
-    pub(crate) fn candidates_came(&mut self, now: Time, elsewhere: bool, changed: bool) {
-        if changed {
-            self.begin_anew();
-        }
+    #[cfg(test)]
+    pub(crate) fn setbacks(&self) -> usize {
+        self.setbacks
+    }
+
+    /// The other end's candidates came, and are tried: `elsewhere` if they are others than before. Whatever they are, that
+    /// shortens no pause: it is the word of a peer.
+    pub(crate) fn candidates_came(&mut self, now: Time, elsewhere: bool) {
         if elsewhere || self.tried.is_none_or(|tried| now.since(tried) >= AGAIN) {
             self.tried = Some(now);
         }
@@ -199,16 +224,18 @@ impl SearchHistory {
         };
     }
 
-    fn failed(&mut self, now: Time, technique: Technique) {
-        if technique.predicts() && !self.mispredicted {
-            self.mispredicted = true;
-            self.not_before = Some(now + OTHER_TECHNIQUE);
-        } else {
-            let pause = PAUSES.get(self.failures).or(PAUSES.last());
-            self.not_before = Some(now + Duration::from_secs(pause.copied().unwrap_or_default()));
-            self.failures += 1;
-        }
+    /// The other end has another search under way, sees no need, or cannot: later.
+    fn refused(&mut self, now: Time) {
+        let pause = PAUSES.get(self.setbacks).or(PAUSES.last());
+        self.not_before = Some(now + Duration::from_millis(pause.copied().unwrap_or_default()));
+        self.setbacks += 1;
         self.consider = self.not_before;
+    }
+
+    fn failed(&mut self, now: Time) {
+        self.setbacks = self.setbacks.max(FAILED_AFTER);
+        self.failed = true;
+        self.refused(now);
     }
 }
 
@@ -246,6 +273,9 @@ impl Engine {
             .local()
             .iter()
             .any(|own| own.is_ipv6() && is_global(own.ip()));
+        let mispredicted = self.is_mispredicted(id);
+        let pause = self.search_pause(id);
+        let spent = self.searches.fruitless.is_spent(now, &FRUITLESS);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let others = peer.exchange.has_other_ways(ipv6);
         let theirs = peer.exchange.their_behaviour();
@@ -257,7 +287,7 @@ impl Engine {
         }
         let Some(theirs) = theirs else { return };
         let in_vain = history.since.is_some_and(|since| now.since(since) >= IN_VAIN);
-        let plan = plan(&own, &theirs, in_vain, history.mispredicted);
+        let plan = plan(&own, &theirs, in_vain, mispredicted);
         let Plan::Search {
             technique,
             hard: true,
@@ -269,19 +299,33 @@ impl Engine {
         // Whatever else there is may do as well, and costs less.
         let tried = history.tried.unwrap_or(now);
         let first = tried + OTHERS_FIRST + rtt.unwrap_or_default();
-        let mut first = Some(first).filter(|_| others || !at_once).max(history.not_before);
+        let mut first = Some(first).filter(|_| others || !at_once).max(pause);
         if technique.is_alike() && self.node_id > node {
             // The other end's turn first, as far as it sees the same.
             first = first.max(Some(tried + IN_VAIN / 2));
         }
         if first.is_some_and(|first| first > now) {
             history.consider = first;
-        } else if let (Some(supernode), None) = (common, &self.searches.current) {
+        } else if let (Some(supernode), None, false) = (common, &self.searches.current, spent) {
             let number = u32::try_from(self.random_u64() >> 32).unwrap_or_default();
             self.begin_search(now, id, (number, supernode), (technique, true, true));
         } else {
             history.consider = Some(now + LATER);
         }
+    }
+
+    /// When a search with a peer may begin, after others with it or at the addresses that it names.
+    fn search_pause(&self, id: PeerId) -> Option<Time> {
+        let exchange = &self.peers.get(id)?.exchange;
+        let addresses = exchange.named_addresses();
+        let at_addresses = addresses.filter_map(|named| self.traversal.aims.search_not_before(named.ip()));
+        at_addresses.max().max(exchange.searches.not_before)
+    }
+
+    fn is_mispredicted(&self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(id) else { return false };
+        let mut addresses = peer.exchange.named_addresses();
+        addresses.any(|named| self.traversal.aims.is_mispredicted(named.ip()))
     }
 
     fn begin_search(
@@ -353,9 +397,9 @@ impl Engine {
             .filter(|id| self.directory.is_registered_directly(*id));
         let busy = self.searches.current.is_some();
         let takes = !busy && self.accepts(now, id);
+        let spent = self.searches.fruitless.is_spent(now, &FRUITLESS);
+        let early = spent || self.search_pause(id).is_some_and(|at| at > now + SLACK);
         let Some(peer) = self.peers.get(id) else { return };
-        let history = &peer.exchange.searches;
-        let early = history.not_before.is_some_and(|at| at > now);
         let fits = match technique {
             Technique::BothPredicted => matches!(own.ports, crate::Ports::Sequential { .. }),
             Technique::Birthday | Technique::Predicted | Technique::Either => !own.mapping.is_dependent(),
@@ -382,15 +426,27 @@ impl Engine {
         }
         match step {
             Step::No if search.theirs.is_none() => {
-                // It has another search under way, sees no need, or cannot: later.
+                let opened = search.opening.is_some();
                 self.end_search(now);
                 if let Some(peer) = self.peers.get_mut(id) {
-                    peer.exchange.searches.consider = Some(now + LATER);
+                    let history = &mut peer.exchange.searches;
+                    if opened {
+                        history.failed(now)
+                    } else {
+                        history.refused(now)
+                    }
                     self.arm(id);
                 }
             }
             Step::No => {}
-            Step::Yes => search.offering = false,
+            Step::Yes if search.offering => {
+                // Only now is it worth a question to the supernode.
+                search.offering = false;
+                let rtt = self.peers.get(id).and_then(|peer| peer.rtt);
+                search.asking = Retry::due(again_within(rtt), now);
+                self.searches.wake();
+            }
+            Step::Yes => {}
             Step::Open | Step::OpenFrom { .. } => {
                 search.theirs.get_or_insert(step);
                 self.searches.wake();
@@ -413,22 +469,29 @@ impl Engine {
     }
 
     /// Takes what the supernode said, if the other end says the same. So the supernode cannot send this end's probes to
-    /// somebody whom the peer did not name, nor the peer to where it is not.
-    fn take_grant(&mut self, now: Time) {
-        let Some(search) = &self.searches.current else { return };
+    /// somebody whom the peer did not name, nor the peer to where it is not. Both together can; that ends soon, for it is
+    /// counted by the address. Returns whether nothing is to be sent there.
+    fn take_grant(&mut self, now: Time) -> bool {
+        let Some(search) = &self.searches.current else {
+            return false;
+        };
         let Some(peer) = self.peers.get(search.peer) else {
-            return;
+            return false;
         };
         let named = |address: &IpAddr| peer.exchange.named_addresses().any(|named| named.ip() == *address);
-        let reachable = |address: &IpAddr| !is_private(*address) || self.may_be_near(peer.exchange.theirs());
+        let reachable = |address: &IpAddr| self.may_aim(peer, *address);
         let Some(address) = search.told.filter(|address| named(address) && reachable(address)) else {
-            return;
+            return false;
         };
+        if !self.traversal.aims.may_search(now, address) {
+            return true;
+        }
         if let Some(search) = &mut self.searches.current {
             search.granted = Some(address);
             search.ends = now + LONGEST;
             self.counters.searches_begun += 1;
         }
+        false
     }
 
     /// A supernode says from which port it saw this end last.
@@ -466,8 +529,8 @@ impl Engine {
         if search.ends <= now {
             return self.fail_search(now, out);
         }
-        if search.granted.is_none() {
-            self.take_grant(now);
+        if search.granted.is_none() && self.take_grant(now) {
+            return self.fail_search(now, out);
         }
         let Some(search) = &self.searches.current else { return };
         if search.granted.is_none() {
@@ -505,8 +568,9 @@ impl Engine {
                 technique,
             };
             self.send_control(now, peer, None, &[offer], out);
+        } else {
+            self.send_control(now, supernode, None, &[Control::SearchWanted { number, node }], out);
         }
-        self.send_control(now, supernode, None, &[Control::SearchWanted { number, node }], out);
     }
 
     /// Whether a response answers a probe of the search that went to where it comes from.
@@ -544,14 +608,14 @@ impl Engine {
     fn fail_search(&mut self, now: Time, out: &mut Outbox) {
         let Some(search) = &self.searches.current else { return };
         let (id, technique) = (search.peer, search.technique);
-        if search.probing.is_none() && !search.hard {
+        if search.probing.is_none() && search.opening.is_none() {
             // The other end need not wait for what will not come.
             let (number, step) = (search.number, Step::No);
             self.send_control(now, id, None, &[Control::SearchStep { number, step }], out);
         }
         debug!(peer = %self.name(id), ?technique, "the search found nothing");
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.exchange.searches.failed(now, technique);
+            peer.exchange.searches.failed(now);
         }
         self.end_search(now);
         self.arm(id);
@@ -567,6 +631,13 @@ impl Engine {
             self.sockets.keep_for(*socket, Purpose::Path);
         }
         self.sockets.close_all(Purpose::Search, |_| false);
+        // However it ended, and whatever ways there are elsewhere: what was sent there counts.
+        let what = (search.begun, search.technique.predicts());
+        if let Some(address) = search.aimed_at()
+            && self.traversal.aims.search_ended(now, address, what)
+        {
+            self.searches.fruitless.owe(now, &FRUITLESS);
+        }
         if self.sockets.count(Purpose::Path) > 0 {
             self.searches.sweep.get_or_insert(now + SWEEP);
         }

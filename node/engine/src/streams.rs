@@ -671,11 +671,16 @@ impl Engine {
         self.arm(id);
     }
 
-    /// Answers the probe in a message, if it is one, by the way it came and in no more bytes. Returns whether it was one.
+    /// Answers the probe in a message, if it is one, by the way it came and in no more bytes. Returns whether it was one. Nobody
+    /// has proved to be where it came from, so that no more than a few of one node are answered.
     pub(crate) fn way_probed(&mut self, now: Time, id: PeerId, via: Via, message: &[u8], out: &mut Outbox) -> bool {
         let Some(token) = probe_in(message) else {
             return false;
         };
+        if !self.anchor.may_probe(now, id) {
+            self.counters.way_probes_limited += 1;
+            return true;
+        }
         let length = message.len();
         let observed = observed_by(via.path());
         let message = &Control::WayAnswer { token, observed };

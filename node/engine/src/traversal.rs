@@ -14,13 +14,14 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::PublicKey;
+use farlan_crypto::{PublicKey, defects::planted};
 use farlan_netconf::Policy;
 use tracing::{debug, trace};
 
 use crate::{
     Behaviour, Engine, Leg, Outbox, Time,
     aims::Aims,
+    beacons,
     change::OwnChange,
     content::Content,
     direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
@@ -91,7 +92,7 @@ pub(crate) struct Traversal {
     /// Something of the above changed since the last turn.
     changed: bool,
     /// What was sent to addresses that peers named.
-    aims: Aims,
+    pub(crate) aims: Aims,
     /// The cards changed: supernodes are to see the new source address at once.
     moved: bool,
     /// What about them.
@@ -111,6 +112,8 @@ pub(crate) struct Exchange {
     their_number: Option<(SessionIndex, u32)>,
     theirs: Vec<Candidate>,
     their_behaviour: Behaviour,
+    /// The address of the path in use when the other end ceased to name it.
+    pub(crate) withdrawn: Option<IpAddr>,
     /// What became of searches.
     pub(crate) searches: SearchHistory,
     /// Whether this peer was counted among the strangers.
@@ -234,6 +237,12 @@ impl Traversal {
         })
     }
 
+    /// Whether supernodes see this node at a private address, in the range of that other one: they are in one local network.
+    fn is_seen_like(&self, address: IpAddr) -> bool {
+        let mut seen = self.observed.values().map(SocketAddr::ip);
+        seen.any(|own| is_private(own) && same_range(own, address))
+    }
+
     /// Where the home's router lets datagrams in.
     pub(crate) fn mapped(&self) -> &[SocketAddr] {
         &self.mapped
@@ -304,10 +313,14 @@ impl Engine {
 
     /// Whether a peer is not to know where this node is.
     fn is_hidden_from(&self, peer: &Peer) -> bool {
+        self.traversal.hide_address && !peer.supernode && self.shares_no_friends(peer)
+    }
+
+    /// Whether a peer is in no network of friends with this node.
+    fn shares_no_friends(&self, peer: &Peer) -> bool {
         let mut shared = peer.up.iter().filter_map(|handle| self.networks.get(*handle));
         let near_friend = peer.up.is_empty() && peer.near.is_some_and(|near| near.friend);
-        let strangers = !near_friend && shared.all(|network| network.policy == Policy::Strangers);
-        self.traversal.hide_address && !peer.supernode && strangers
+        !near_friend && shared.all(|network| network.policy == Policy::Strangers)
     }
 
     /// Whether a handshake that came straight by `leg` may be answered from there. Who hides does not let himself be
@@ -431,8 +444,13 @@ impl Engine {
     }
 
     /// Whether this node and a peer are in one local network, as far as the endpoints tell: seen from the same outside
-    /// address, or both reached their supernodes by private addresses.
-    pub(crate) fn may_be_near(&self, theirs: &[Candidate]) -> bool {
+    /// address, or both reached their supernodes by private addresses. The other end's are what it says: a stranger has to be
+    /// seen on a link of this machine, since he learns its outside address from its candidates.
+    fn may_be_near(&self, peer: &Peer) -> bool {
+        if self.shares_no_friends(peer) && !planted("stranger-taken-for-near") {
+            return peer.near.is_some();
+        }
+        let theirs = peer.exchange.theirs();
         let theirs = || theirs.iter().filter(|candidate| !candidate.local);
         self.traversal.outside().iter().any(|own| {
             theirs().any(|candidate| match (own.ip(), candidate.endpoint.ip()) {
@@ -445,12 +463,24 @@ impl Engine {
         })
     }
 
+    /// Whether something may be sent to an address because a peer named it; to a private one only where both may be in one
+    /// local network. A stranger makes this node send nowhere but to where its own local networks may be.
+    pub(crate) fn may_aim(&self, peer: &Peer, address: IpAddr) -> bool {
+        if !is_private(address) {
+            return true;
+        }
+        let near = self.may_be_near(peer);
+        if self.shares_no_friends(peer) && !planted("stranger-taken-for-near") {
+            let mut own = self.traversal.local.iter();
+            let in_own = own.any(|own| is_private(own.ip()) && same_range(own.ip(), address));
+            return (near && in_own) || self.traversal.is_seen_like(address);
+        }
+        near
+    }
+
     /// The endpoints that a peer is told; those of local networks only if it may be in them.
     fn own_candidates(&self, id: PeerId) -> Vec<Candidate> {
-        let near = self
-            .peers
-            .get(id)
-            .is_some_and(|peer| self.may_be_near(&peer.exchange.theirs));
+        let near = self.peers.get(id).is_some_and(|peer| self.may_be_near(peer));
         let mapped = &self.traversal.mapped;
         let local = self.traversal.local.iter().chain(mapped);
         let local = local.filter(|endpoint| near && !is_global(endpoint.ip()));
@@ -544,13 +574,10 @@ impl Engine {
         let usable = candidates.iter().filter(|candidate| is_usable(candidate.endpoint));
         let theirs = capped(usable.copied());
         let elsewhere = exchange.theirs != theirs;
-        let changed = elsewhere || exchange.their_behaviour != *behaviour;
-        let endpoints = |candidates: &[Candidate]| candidates.iter().map(|told| told.endpoint).collect::<Vec<_>>();
-        let moved = (endpoints(&exchange.theirs), endpoints(&theirs));
-        exchange.theirs = theirs;
+        let before = std::mem::replace(&mut exchange.theirs, theirs);
         exchange.their_behaviour = *behaviour;
-        exchange.searches.candidates_came(now, elsewhere, changed);
-        self.peer_moved(now, id, (&moved.0, &moved.1), out);
+        exchange.searches.candidates_came(now, elsewhere);
+        self.peer_moved(now, id, &before, out);
         self.try_candidates(now, id);
         self.searches.wake();
         // What both know now may make them neighbours, which is worth another message.
@@ -571,7 +598,6 @@ impl Engine {
     /// Begins to challenge the other end's endpoints; private ones only where both may be in one local network.
     fn try_candidates(&mut self, now: Time, id: PeerId) {
         let Some(peer) = self.peers.get(id) else { return };
-        let near = self.may_be_near(&peer.exchange.theirs);
         let overlay = |address: IpAddr| {
             let mut networks = self.networks.iter();
             networks.any(|network| match address {
@@ -585,7 +611,7 @@ impl Engine {
             .theirs
             .iter()
             .map(|candidate| candidate.endpoint)
-            .filter(|endpoint| near || !is_private(endpoint.ip()))
+            .filter(|endpoint| self.may_aim(peer, endpoint.ip()))
             .filter(|endpoint| !overlay(endpoint.ip()) && !own.contains(endpoint))
             .collect();
         // The other end begins when this end's candidates have crossed the relay, half a round trip from now at most.
@@ -635,7 +661,8 @@ impl Engine {
     pub(crate) fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
+        let ttl = beacons::time_to_live(now, peer, leg)
+            .or_else(|| peer.direct.ttl(now, leg, peer.exchange.under_way.is_some()));
         let allowed = if peer.direct.is_only_told(leg) {
             self.traversal.aims.may_send(now, leg.ip(), ttl.is_some())
         } else {
@@ -675,7 +702,8 @@ impl Engine {
         if !known && !peer.direct.spend(leg) {
             return;
         }
-        let ttl = peer.direct.ttl(now, leg, peer.exchange.under_way.is_some());
+        let ttl = beacons::time_to_live(now, peer, leg)
+            .or_else(|| peer.direct.ttl(now, leg, peer.exchange.under_way.is_some()));
         let mut messages = vec![Control::PathResponse {
             token,
             observed: leg.endpoint,
@@ -788,6 +816,7 @@ impl Engine {
     /// Own endpoints changed: supernodes see the new ones at once, and so do the peers in use.
     pub(crate) fn tend_traversal(&mut self, now: Time, out: &mut Outbox) {
         if std::mem::take(&mut self.traversal.moved) {
+            self.traversal.aims.search_anew();
             self.own_change(now, out);
         }
         if !std::mem::take(&mut self.traversal.changed) {
@@ -822,6 +851,18 @@ fn capped(candidates: impl Iterator<Item = Candidate>) -> Vec<Candidate> {
         }
     }
     kept
+}
+
+/// Whether two addresses are in one range of private addresses: of RFC 1918, or the first 48 bits of RFC 4193.
+fn same_range(one: IpAddr, other: IpAddr) -> bool {
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            let range = |address: std::net::Ipv4Addr| address.is_private().then(|| address.octets()[0]);
+            range(one).is_some_and(|of| range(other) == Some(of))
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => one.octets()[..6] == other.octets()[..6],
+        _ => false,
+    }
 }
 
 /// Whether a datagram to an endpoint can reach one machine.

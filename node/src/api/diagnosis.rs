@@ -73,7 +73,7 @@ pub struct Observed {
     pub told: [u8; 3],
     /// Rounds of tries since the last change of path.
     pub rounds: u16,
-    /// Whole seconds since the latest began.
+    /// Whole seconds since the first of them began.
     pub round_s: Option<u16>,
     /// Challenges it sent straight in these rounds.
     pub sent: u16,

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use farlan_engine::LinkSubnet;
 use farlan_tap::{ChangeMonitor, Changes, UnderlayCard, underlay_cards};
 
 use super::changes::Changed;
@@ -45,7 +46,7 @@ async fn tell(data_plane: &DataPlane, port: u16, beacon: bool) -> Result<(), Dat
     match underlay_cards() {
         Ok(cards) => {
             let addresses = cards.iter().flat_map(|card| &card.addresses);
-            let endpoints = addresses.map(|address| SocketAddr::new(*address, port)).collect();
+            let endpoints = addresses.map(|address| SocketAddr::new(address.ip, port)).collect();
             data_plane.send(Request::SetLocalEndpoints { endpoints }).await?;
             let sources = sources();
             data_plane.send(Request::SetSources { sources }).await?;
@@ -83,13 +84,17 @@ fn sources() -> Vec<IpAddr> {
 /// A card as far as beacons are concerned.
 fn link_card(card: &UnderlayCard) -> LinkCard {
     let mut addresses = card.addresses.iter();
+    let ipv4 = addresses.clone().filter_map(|address| match address.ip {
+        IpAddr::V4(ip) => Some(LinkSubnet {
+            address: ip,
+            prefix: address.prefix,
+        }),
+        IpAddr::V6(_) => None,
+    });
     LinkCard {
         index: card.index,
-        ipv4: addresses.clone().find_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        }),
-        ipv6: addresses.any(|address| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())),
+        ipv4: ipv4.collect(),
+        ipv6: addresses.any(|address| matches!(address.ip, IpAddr::V6(ip) if ip.is_unicast_link_local())),
     }
 }
 

@@ -18,6 +18,7 @@ mod words;
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Mutex as Lock, PoisonError},
     time::Duration,
 };
 
@@ -26,13 +27,14 @@ use farlan_tap::underlay_addresses;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify};
 
-use super::{Daemon, worlds::Own};
+use super::{Daemon, mappings::Mappings, worlds::Own};
 use crate::{
     api::{HostReach, HostRequest, Hosting as HostingStatus},
     config::Offloads,
     failure::Failure,
     portmap::{Port, is_behind_another_nat},
 };
+use proof::Place;
 use serving::Serving;
 use store::Stored;
 
@@ -60,12 +62,39 @@ pub(super) struct Hosting {
     inner: Mutex<Inner>,
     /// This machine's addresses changed.
     moved: Notify,
+    /// Where a supernode outside sees this machine: by IPv4, by IPv6.
+    seen: Lock<[Option<IpAddr>; 2]>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     stored: Option<Stored>,
     serving: Option<Serving>,
+}
+
+/// A port that is wanted of the router, until this is dropped: also if whoever asked has gone.
+struct Wanted<'a> {
+    mappings: &'a Mappings,
+    port: Option<Port>,
+}
+
+impl Wanted<'_> {
+    /// It stays wanted.
+    fn keep(mut self) {
+        self.port = None;
+    }
+
+    fn is_kept(&self) -> bool {
+        self.port.is_none()
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        if let Some(port) = self.port {
+            self.mappings.remove(port);
+        }
+    }
 }
 
 /// At which supernodes the members of a new network meet.
@@ -82,7 +111,21 @@ impl Hosting {
             offloads,
             inner: Mutex::default(),
             moved: Notify::new(),
+            seen: Lock::default(),
         }
+    }
+
+    /// A supernode sees this machine there.
+    pub(super) fn seen(&self, observed: SocketAddr) {
+        if is_public(observed.ip()) {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen[usize::from(observed.is_ipv6())] = Some(observed.ip());
+        }
+    }
+
+    fn is_seen_at(&self, ip: IpAddr) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.contains(&Some(ip))
     }
 
     /// This machine's addresses changed.
@@ -114,6 +157,9 @@ impl Daemon {
             .map(|text| text.parse::<Endpoint>())
             .collect::<Result<_, _>>()
             .map_err(Failure::usage)?;
+        if told.iter().any(Endpoint::is_tcp) {
+            return Err(Failure::usage(words::NO_STREAMS));
+        }
         let mut inner = self.hosting.inner.lock().await;
         let configured = self.book.lock().await.worlds.first_configured().ok().cloned();
         if !told.is_empty() {
@@ -129,7 +175,7 @@ impl Daemon {
         }
         // Where it serves well already, another network changes nothing.
         if let (Some(stored), Some(_)) = (&inner.stored, &inner.serving)
-            && matches!(stored.reach, Reach::Address | Reach::Proved)
+            && self.still_serves_well(stored)
         {
             let text = words::as_before(&stored.outside);
             let reach = words::reach(stored.reach, &stored.outside, text);
@@ -147,31 +193,71 @@ impl Daemon {
             return Ok(Meeting::Configured(words::unasked()));
         }
         let port = self.make_place(inner).await?;
-        // It cannot be tried while it serves.
+        let wanted = self.wanted(inner, port).await;
+        let place = Place {
+            state: &self.state,
+            offloads: self.hosting.offloads,
+            port,
+            mapped: self.mapped(port).await.map(|(external, _)| external),
+            own: own_addresses(),
+        };
+        // It cannot be tried while it serves, so who is served is not cut off where nothing can come of it.
+        if inner.serving.is_some()
+            && let Err(reason) = place.is_worth_trying(world).await
+        {
+            return Ok(Meeting::Configured(words::not_proved(port, &reason)));
+        }
         if let Some(serving) = inner.serving.take() {
             serving.stop().await;
         }
-        let mapped = self.mapped(port).await;
-        let identity = store::supernode_identity(&self.state)?;
-        let external = mapped.as_ref().map(|(external, _)| *external);
-        let proof = proof::prove(identity, port, self.hosting.offloads, world, external).await;
-        match proof {
+        match place.prove(world).await {
             Ok(proof) => {
-                let own = own_addresses();
                 let endpoints: Vec<SocketAddr> = proof.endpoints.iter().map(|(endpoint, _)| *endpoint).collect();
                 // What neither a card of this machine has nor a router keeps open closes when nothing is sent.
-                let open = |endpoint: &SocketAddr| own.contains(&endpoint.ip()) || external == Some(*endpoint);
-                let closing = proof.endpoints.iter().find(|(endpoint, _)| !open(endpoint));
+                let closing = proof.endpoints.iter().find(|(endpoint, _)| !place.is_firm(endpoint));
                 let kept_open = closing.map(|(_, supernode)| *supernode);
                 let outside = listed(&endpoints);
                 let text = words::proved(&outside);
-                self.serve_at(inner, port, outside, Reach::Proved, kept_open, text)
-                    .await
+                let meeting = self.serve_at(inner, port, outside, Reach::Proved, kept_open, text);
+                let meeting = meeting.await?;
+                wanted.keep();
+                Ok(meeting)
             }
             Err(reason) => {
                 tracing::info!(%reason, port, "not reachable from outside");
-                self.give_up_place(inner, port).await?;
+                if wanted.is_kept() {
+                    // It served before, in whatever way it was reached, and networks need it.
+                    self.start_serving(inner).await?;
+                }
                 Ok(Meeting::Configured(words::not_proved(port, &reason)))
+            }
+        }
+    }
+
+    /// The port is wanted for as long as the result lives, and on if it is kept or networks need it already.
+    async fn wanted(&self, inner: &Inner, port: u16) -> Wanted<'_> {
+        let in_use = match &inner.stored {
+            Some(stored) => self.book.lock().await.networks.in_world(stored.world.id()).is_some(),
+            None => false,
+        };
+        Wanted {
+            mappings: &self.mappings,
+            port: Port::udp(port).filter(|_| !in_use),
+        }
+    }
+
+    /// Whether others still reach it where it was told or proved that they do.
+    fn still_serves_well(&self, stored: &Stored) -> bool {
+        match stored.reach {
+            Reach::Address => true,
+            Reach::Perhaps | Reach::Lan => false,
+            Reach::Proved => {
+                let firm = self.firm_now(stored.port);
+                let mut outside = stored.outside.iter().filter_map(Endpoint::address);
+                // Of a port that is kept open nobody knows more than whether its address is the same.
+                outside.any(|endpoint| {
+                    firm.contains(&endpoint) || (stored.kept_open.is_some() && self.hosting.is_seen_at(endpoint.ip()))
+                })
             }
         }
     }
@@ -179,8 +265,21 @@ impl Daemon {
     /// Nobody can be asked: a mapping or a public address may do, else it is for the local network.
     async fn without_help(&self, inner: &mut Inner) -> Result<Meeting, Failure> {
         let port = self.make_place(inner).await?;
+        let wanted = self.wanted(inner, port).await;
         let mapped = self.mapped(port).await;
-        if let Some((external, router)) = mapped.filter(|(external, _)| !is_behind_another_nat(*external)) {
+        // From here on it serves, or fails.
+        let meeting = self.perhaps(inner, port, mapped).await?;
+        wanted.keep();
+        Ok(meeting)
+    }
+
+    async fn perhaps(
+        &self,
+        inner: &mut Inner,
+        port: u16,
+        mapped: Option<(SocketAddr, String)>,
+    ) -> Result<Meeting, Failure> {
+        if let Some((external, router)) = mapped {
             let outside = listed(&[external]);
             let text = words::mapped(&outside, port, &router);
             return self.serve_at(inner, port, outside, Reach::Perhaps, None, text).await;
@@ -188,7 +287,11 @@ impl Daemon {
         let public = public_addresses().into_iter().map(|ip| SocketAddr::new(ip, port));
         let outside = listed(&public.collect::<Vec<_>>());
         if !outside.is_empty() {
-            let text = words::public(&outside, port);
+            let text = if is_behind_ipv4_nat(&own_addresses()) {
+                words::public_by_ipv6(&outside, port, mapped_report(self, port).as_deref())
+            } else {
+                words::public(&outside, port)
+            };
             return self.serve_at(inner, port, outside, Reach::Perhaps, None, text).await;
         }
         let text = words::lan(port, mapped_report(self, port).as_deref());
@@ -207,7 +310,8 @@ impl Daemon {
         serving::free_port(self.port)
     }
 
-    /// The router is asked to let others in to the supernode, if the configuration wants that: where, and by which one.
+    /// The router is asked to let others in to the supernode, if the configuration wants that: where, and by which one, if
+    /// that is a public address.
     async fn mapped(&self, port: u16) -> Option<(SocketAddr, String)> {
         let port = Port::udp(port)?;
         if !self.mappings.add(port) {
@@ -221,28 +325,13 @@ impl Daemon {
             .await
             .ok()?
             .ok()?;
-        let mut routers = report.routers.iter().flat_map(|router| {
+        let routers = report.routers.iter().flat_map(|router| {
             let mapped = router.ports.iter().filter(|mapped| mapped.port == port);
             mapped.filter_map(|mapped| Some((mapped.lease?, router.gateway)))
         });
+        let mut routers = routers.filter(|((_, external, _), _)| is_public(external.ip()));
         let ((protocol, external, _), gateway) = routers.next()?;
         Some((external, format!("{gateway} ({protocol})")))
-    }
-
-    /// The port is wanted no more, if nothing serves there.
-    async fn give_up_place(&self, inner: &mut Inner, port: u16) -> Result<(), Failure> {
-        let in_use = match &inner.stored {
-            Some(stored) => self.book.lock().await.networks.in_world(stored.world.id()).is_some(),
-            None => false,
-        };
-        if in_use {
-            // It served before, in whatever way it was reached, and networks need it.
-            return self.start_serving(inner).await;
-        }
-        if let Some(port) = Port::udp(port) {
-            self.mappings.remove(port);
-        }
-        Ok(())
     }
 
     /// Serves, at these places besides those in the local network.
@@ -319,7 +408,10 @@ impl Daemon {
 
     /// Begins to serve where it should and does not, and follows this machine's addresses and the router's mapping.
     pub(super) async fn tend_hosting(&self) {
-        let mut inner = self.hosting.inner.lock().await;
+        // While somebody finds out how it is reached there is nothing to follow, and upkeep does not wait.
+        let Ok(mut inner) = self.hosting.inner.try_lock() else {
+            return;
+        };
         let Some(stored) = inner.stored.clone() else { return };
         if self.book.lock().await.networks.in_world(stored.world.id()).is_none() {
             return;
@@ -359,19 +451,25 @@ impl Daemon {
 
     /// Where it is reached from outside now: a mapping may be another one, and a public address.
     fn outside_now(&self, stored: &Stored) -> Vec<Endpoint> {
-        if !matches!(stored.reach, Reach::Perhaps) {
-            return stored.outside.clone();
+        match stored.reach {
+            Reach::Address | Reach::Lan => stored.outside.clone(),
+            Reach::Perhaps => {
+                let now = listed(&self.firm_now(stored.port));
+                if now.is_empty() { stored.outside.clone() } else { now }
+            }
+            Reach::Proved => follow_proved(&stored.outside, &self.firm_now(stored.port)),
         }
-        let mapped: Vec<SocketAddr> = match Port::udp(stored.port) {
+    }
+
+    /// Where the routers map the port now, then this machine's public addresses.
+    fn firm_now(&self, port: u16) -> Vec<SocketAddr> {
+        let mapped: Vec<SocketAddr> = match Port::udp(port) {
             Some(port) => self.mappings.reports().borrow().endpoints(port).collect(),
             None => Vec::new(),
         };
-        let mapped = mapped.into_iter().filter(|external| !is_behind_another_nat(*external));
-        let public = public_addresses()
-            .into_iter()
-            .map(|ip| SocketAddr::new(ip, stored.port));
-        let now = listed(&mapped.chain(public).collect::<Vec<_>>());
-        if now.is_empty() { stored.outside.clone() } else { now }
+        let mapped = mapped.into_iter().filter(|external| is_public(external.ip()));
+        let public = public_addresses().into_iter().map(|ip| SocketAddr::new(ip, port));
+        mapped.chain(public).collect()
     }
 
     /// A network was left: nothing is served for a world in which this node is no more. Returns what to say.
@@ -465,11 +563,47 @@ fn own_addresses() -> BTreeSet<IpAddr> {
 
 /// Those of them that mean something to everybody.
 fn public_addresses() -> Vec<IpAddr> {
-    let public = |address: &IpAddr| match address {
-        IpAddr::V4(v4) => !is_behind_another_nat(SocketAddr::new((*v4).into(), 0)) && !v4.is_loopback(),
+    own_addresses().into_iter().filter(|ip| is_public(*ip)).collect()
+}
+
+/// Whether an address means something to everybody: not those of local networks, nor those that carriers' customers share.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => {
+            !is_behind_another_nat(SocketAddr::new(v4.into(), 0)) && !v4.is_loopback() && !v4.is_unspecified()
+        }
         IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000,
-    };
-    own_addresses().into_iter().filter(public).collect()
+    }
+}
+
+/// Whether a machine with these addresses speaks IPv4 by a NAT.
+fn is_behind_ipv4_nat(own: &BTreeSet<IpAddr>) -> bool {
+    let mut ipv4 = own.iter().filter(|ip| ip.is_ipv4() && !ip.is_loopback()).peekable();
+    ipv4.peek().is_some() && !ipv4.any(|ip| is_public(*ip))
+}
+
+/// What was proved goes where it is mapped or a card has it now, family by family; the families that were not proved stay
+/// out of it. What is nowhere stays as it was: the router may be starting anew, or a NAT's port is kept open.
+fn follow_proved(proved: &[Endpoint], firm: &[SocketAddr]) -> Vec<Endpoint> {
+    let mut now = Vec::new();
+    for ipv6 in [false, true] {
+        let of_family = |endpoint: &SocketAddr| endpoint.is_ipv6() == ipv6;
+        let proved = proved.iter().filter_map(Endpoint::address).filter(of_family);
+        let proved: Vec<SocketAddr> = proved.collect();
+        let firm: Vec<SocketAddr> = firm.iter().copied().filter(of_family).collect();
+        let still: Vec<SocketAddr> = proved
+            .iter()
+            .copied()
+            .filter(|endpoint| firm.contains(endpoint))
+            .collect();
+        now.extend(match (proved.is_empty(), still.is_empty(), firm.is_empty()) {
+            (true, ..) => Vec::new(),
+            (false, false, _) => still,
+            (false, true, false) => firm,
+            (false, true, true) => proved,
+        });
+    }
+    listed(&now)
 }
 
 /// Where others in the local network reach the supernode: by private addresses, IPv4 first.
@@ -513,3 +647,66 @@ const REGISTERED_WITHIN: Duration = Duration::from_secs(3);
 const STOPPING: Duration = Duration::from_millis(300);
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_was_proved_follows_the_mapping_and_the_cards_in_its_own_family() {
+        let proved = ["203.0.113.7:9601", "[2001:db8::1]:9601"];
+        let follows = |firm: &[&str], now: &[&str]| {
+            let proved = listed(&addresses(&proved));
+            assert_eq!(
+                follow_proved(&proved, &addresses(firm)),
+                listed(&addresses(now)),
+                "{firm:?}"
+            );
+        };
+        follows(&proved, &proved);
+        // Another address outside, and another one of the card.
+        follows(
+            &["203.0.113.8:9601", "[2001:db8::2]:9601"],
+            &["203.0.113.8:9601", "[2001:db8::2]:9601"],
+        );
+        // One more says nothing against the one that was proved.
+        follows(&["203.0.113.8:9601", "203.0.113.7:9601"], &proved);
+        // Nothing is known for the moment.
+        follows(&[], &proved);
+        let ipv4 = listed(&addresses(&proved[..1]));
+        assert_eq!(follow_proved(&ipv4, &addresses(&["[2001:db8::2]:9601"])), ipv4);
+    }
+
+    #[test]
+    fn what_local_networks_and_carriers_use_is_not_public() {
+        for text in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "0.0.0.0",
+            "fd00::1",
+            "fe80::1",
+            "::1",
+        ] {
+            assert!(!is_public(text.parse().unwrap()), "{text}");
+        }
+        for text in ["203.0.113.7", "100.128.0.1", "2001:db8::1"] {
+            assert!(is_public(text.parse().unwrap()), "{text}");
+        }
+        let own = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert!(is_behind_ipv4_nat(&own(&["192.168.1.2", "2001:db8::1"])));
+        assert!(!is_behind_ipv4_nat(&own(&[
+            "203.0.113.7",
+            "192.168.1.2",
+            "2001:db8::1"
+        ])));
+        assert!(!is_behind_ipv4_nat(&own(&["127.0.0.1", "2001:db8::1"])));
+    }
+}

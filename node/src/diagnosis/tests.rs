@@ -437,8 +437,13 @@ fn a_young_round_is_no_failed_one() {
     assert_eq!(between(round(1, ROUND_OVER), tried()).code, Code::BlockedBetween);
     assert_eq!(
         between(round(2, 1), tried()).code,
-        Code::BlockedBetween,
-        "the one before brought nothing"
+        Code::Trying,
+        "what changed was told at once"
+    );
+    assert_eq!(
+        between(tried(), round(2, 1)).code,
+        Code::Trying,
+        "the other end has only begun"
     );
     let searching = Observations {
         search: Search::UnderWay,

@@ -262,11 +262,11 @@ impl Case<'_> {
     fn tried(&self) -> Code {
         let own = self.own();
         let in_use = own.used.is_some_and(|used| used.get() < TRIED);
-        let young = own.rounds <= 1 && own.round.is_none_or(|round| round.get() < ROUND);
+        let young = |end: &Observations| end.round.is_none_or(|round| round.get() < ROUND);
         if own.rounds == 0 && !in_use {
             return Code::NotUsed;
         }
-        if young || own.search == Search::UnderWay {
+        if young(own) || own.search == Search::UnderWay {
             return Code::Trying;
         }
         let Some(theirs) = self.opened() else {
@@ -275,7 +275,7 @@ impl Case<'_> {
         let hard = is_hard(own) != is_hard(theirs);
         let known = [own, theirs].iter().all(|end| is_known(end));
         match (own.came, theirs.came) {
-            _ if theirs.search == Search::UnderWay => Code::Trying,
+            _ if young(theirs) || theirs.search == Search::UnderWay => Code::Trying,
             (0, 0) if own.limited == Finding::Yes || theirs.limited == Finding::Yes => Code::AddressesLimited,
             (0, 1..) if theirs.sent > 0 => Code::FirewallFiltersOwn,
             (1.., 0) if own.sent > 0 => Code::FirewallFiltersPeer,
@@ -545,7 +545,7 @@ fn nat(end: &Observations) -> String {
 fn tries(who: &str, end: &Observations) -> Option<String> {
     let round = end.round?;
     Some(format!(
-        "{who} tried in {} {}, the latest {} s ago: {} challenges sent, {} answered, {} datagrams came straight; told {} \
+        "{who} tried in {} {}, from {} s ago on: {} challenges sent, {} answered, {} datagrams came straight; told {} \
          endpoints outside, {} local, {} mapped",
         end.rounds,
         if end.rounds == 1 { "round" } else { "rounds" },

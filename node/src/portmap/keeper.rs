@@ -175,6 +175,9 @@ struct Router {
     ports: BTreeMap<Port, Slot>,
     /// Its clock, as it was told last.
     clock: Option<Clock>,
+    /// How often in a row that clock spoke of another start, and when it did so last.
+    starts: u32,
+    started: Option<Instant>,
 }
 
 /// A port at a gateway.
@@ -265,6 +268,8 @@ impl Keeping {
                 gateway: *gateway,
                 ports: BTreeMap::new(),
                 clock: None,
+                starts: 0,
+                started: None,
             });
             for port in ports {
                 router.ports.entry(*port).or_insert(Slot {
@@ -335,7 +340,7 @@ impl Keeping {
             }
             return;
         };
-        let restarted = result.as_ref().is_ok_and(|lease| router.restarted(lease));
+        let restarted = result.as_ref().ok().and_then(|lease| router.restarted(lease));
         let Some(slot) = router.ports.get_mut(&port) else {
             return;
         };
@@ -374,9 +379,13 @@ impl Keeping {
                 }
             }
         }
-        if restarted {
-            tracing::info!(gateway = %gateway.address, "the router started anew; its mappings are asked for again");
-            self.hurry(|address| address == IpAddr::V4(gateway.address), AGAIN);
+        if let Some(pause) = restarted {
+            if pause == AGAIN {
+                tracing::info!(gateway = %gateway.address, "the router started anew; its mappings are asked for again");
+            } else {
+                tracing::debug!(gateway = %gateway.address, ?pause, "its clock says that it started anew, again");
+            }
+            self.hurry(|address| address == IpAddr::V4(gateway.address), pause);
         }
     }
 
@@ -463,17 +472,36 @@ pub(super) struct Clock {
 }
 
 impl Router {
-    /// Whether the gateway's clock says that it started anew since it was told last.
-    fn restarted(&mut self, lease: &Lease) -> bool {
-        let Some(epoch) = lease.epoch else { return false };
+    /// Whether the gateway's clock says that it started anew since it was told last; then, how long after a question its
+    /// mappings are asked for again. There are clocks that show anything, so the pause doubles unless it is right for once.
+    fn restarted(&mut self, lease: &Lease) -> Option<Duration> {
         let clock = Clock {
             protocol: lease.protocol(),
             at: lease.at,
-            epoch,
+            epoch: lease.epoch?,
         };
-        let before = self.clock.replace(clock);
-        before.is_some_and(|before| before.protocol == clock.protocol && clock.is_of_another_start(&before))
+        let before = self.clock.replace(clock)?;
+        if before.protocol != clock.protocol {
+            return None;
+        }
+        if !clock.is_of_another_start(&before) {
+            // Of two questions at one time a wrong clock may be right about the second.
+            let pause = pause_of(self.starts);
+            if self.started.is_none_or(|started| clock.at > started + 2 * pause) {
+                self.starts = 0;
+            }
+            return None;
+        }
+        self.starts = self.starts.saturating_add(1);
+        self.started = Some(clock.at);
+        Some(pause_of(self.starts))
     }
+}
+
+/// The pause after so many starts in a row.
+fn pause_of(starts: u32) -> Duration {
+    let pause = AGAIN.saturating_mul(1 << starts.saturating_sub(1).min(16));
+    pause.min(LONGEST_PAUSE)
 }
 
 impl Clock {
@@ -517,3 +545,66 @@ const SETTLED: Duration = Duration::from_secs(30);
 
 /// How seldom an announcement does.
 const AGAIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Held, *};
+
+    fn router() -> Router {
+        Router {
+            gateway: Gateway {
+                address: Ipv4Addr::new(192, 168, 1, 1),
+                own: Ipv4Addr::new(192, 168, 1, 2),
+                prefix: 24,
+            },
+            ports: BTreeMap::new(),
+            clock: None,
+            starts: 0,
+            started: None,
+        }
+    }
+
+    fn lease(epoch: u32) -> Lease {
+        Lease::new(Held::NatPmp, Ipv4Addr::new(203, 0, 113, 7), 9600, 1200, Some(epoch)).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_router_whose_clock_shows_anything_is_asked_less_and_less() {
+        let mut router = router();
+        assert_eq!(router.restarted(&lease(0)), None);
+        let mut pauses = Vec::new();
+        for epoch in [
+            900_000,
+            7,
+            4_000_000,
+            12,
+            70_000,
+            3,
+            800_000_000,
+            9,
+            77_777,
+            1,
+            123_456,
+            0,
+            99_999,
+        ] {
+            let pause = router.restarted(&lease(epoch)).unwrap();
+            pauses.push(pause.as_secs());
+            tokio::time::advance(pause).await;
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_router_that_starts_anew_now_and_then_is_asked_soon_each_time() {
+        let mut router = router();
+        assert_eq!(router.restarted(&lease(5000)), None);
+        for _ in 0..5 {
+            assert_eq!(router.restarted(&lease(3)), Some(AGAIN));
+            // The other ports, and the renewal.
+            assert_eq!(router.restarted(&lease(3)), None);
+            tokio::time::advance(Duration::from_secs(600)).await;
+            assert_eq!(router.restarted(&lease(603)), None);
+        }
+    }
+}

@@ -2,8 +2,10 @@
 //!
 //! Beacons come to [`PORT`], not to the underlay's port: all daemons of a machine share it (`SO_REUSEADDR`; the kernel
 //! gives each a copy of what comes to a group), while the underlay's port is one daemon's alone, and a second claim to it
-//! must fail. The IPv4 socket is bound to the group, the engine takes what came over IPv6 from link-local addresses only: nobody
-//! behind a router can speak to either.
+//! must fail. The IPv4 socket is bound to the group, and the engine takes what seems to come from the link only: over IPv4 from the
+//! subnets of the cards, over IPv6 from link-local addresses. Where a router passes groups on, somebody behind it can write a
+//! source of the link; the time to live on arrival would not tell. So what the engine sends for a beacon has the time to live 1:
+//! it is lost on the link.
 //!
 //! They leave by the underlay's socket, so that their source is where an answer goes. The groups are those that nobody
 //! has to assign: 239.255.0.0/16 is each site's own (RFC 2365 §6.1), ff12::/16 are transient groups of a link (RFC 4291 §2.7). With
@@ -17,7 +19,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use farlan_engine::{Batch, BeaconCard, Cast, Received};
+use farlan_engine::{Batch, BeaconCard, Cast, LinkSubnet, Received};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 /// Where beacons go.
@@ -30,12 +32,12 @@ const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 96, 1);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0x6661, 0x726c, 0x616e);
 
 /// A card by which beacons are sent and received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkCard {
     /// Its number.
     pub index: u32,
-    /// An IPv4 address of it, if it has one.
-    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv4 addresses, with what is on the link. Beacons leave from the first.
+    pub ipv4: Vec<LinkSubnet>,
     /// Whether it has an IPv6 link-local address.
     pub ipv6: bool,
 }
@@ -44,7 +46,7 @@ impl From<LinkCard> for BeaconCard {
     fn from(card: LinkCard) -> Self {
         Self {
             index: card.index,
-            ipv4: card.ipv4.is_some(),
+            ipv4: card.ipv4,
             ipv6: card.ipv6,
         }
     }
@@ -87,7 +89,7 @@ impl BeaconSockets {
             .iter()
             .flat_map(|card| {
                 [
-                    card.ipv4.map(|_| (card.index, false)),
+                    (!card.ipv4.is_empty()).then_some((card.index, false)),
                     card.ipv6.then_some((card.index, true)),
                 ]
             })
@@ -110,7 +112,11 @@ impl BeaconSockets {
         self.cards = cards.to_vec();
         let possible = cards.iter().map(|card| BeaconCard {
             index: card.index,
-            ipv4: self.joined.contains(&(card.index, false)),
+            ipv4: if self.joined.contains(&(card.index, false)) {
+                card.ipv4.clone()
+            } else {
+                Vec::new()
+            },
             ipv6: self.joined.contains(&(card.index, true)),
         });
         possible.collect()
@@ -154,8 +160,8 @@ impl BeaconSockets {
             SocketAddrV6::new(GROUP_V6, PORT, 0, cast.card).into()
         } else {
             let card = self.cards.iter().find(|card| card.index == cast.card);
-            let address = card.and_then(|card| card.ipv4).ok_or(io::ErrorKind::NotFound)?;
-            socket.set_multicast_if_v4(&address)?;
+            let subnet = card.and_then(|card| card.ipv4.first()).ok_or(io::ErrorKind::NotFound)?;
+            socket.set_multicast_if_v4(&subnet.address)?;
             let dual = socket.domain()? == Domain::IPV6;
             let group: IpAddr = if dual {
                 GROUP_V4.to_ipv6_mapped().into()
@@ -193,19 +199,25 @@ mod tests {
     use super::*;
 
     /// The loopback card of a machine: it has both families, but no link-local address.
-    const LOOPBACK: LinkCard = LinkCard {
-        index: 1,
-        ipv4: Some(Ipv4Addr::LOCALHOST),
-        ipv6: false,
-    };
+    fn loopback() -> LinkCard {
+        let subnet = LinkSubnet {
+            address: Ipv4Addr::LOCALHOST,
+            prefix: 8,
+        };
+        LinkCard {
+            index: 1,
+            ipv4: vec![subnet],
+            ipv6: false,
+        }
+    }
 
     #[test]
     fn two_daemons_of_a_machine_share_the_port_and_both_hear_a_beacon() {
         let mut sockets = [BeaconSockets::open(), BeaconSockets::open()];
         for sockets in &mut sockets {
             assert_eq!(sockets.descriptors().count(), 2);
-            let cards = sockets.set_cards(&[LOOPBACK]);
-            assert_eq!(cards, [BeaconCard::from(LOOPBACK)]);
+            let cards = sockets.set_cards(&[loopback()]);
+            assert_eq!(cards, [BeaconCard::from(loopback())]);
         }
         let underlay = super::super::Underlay::bind(0).unwrap();
         let port = underlay.port().unwrap();
@@ -227,14 +239,14 @@ mod tests {
     #[test]
     fn a_card_that_is_left_brings_nothing_more() {
         let mut sockets = BeaconSockets::open();
-        sockets.set_cards(&[LOOPBACK]);
+        sockets.set_cards(&[loopback()]);
         assert_eq!(sockets.set_cards(&[]), []);
         assert!(sockets.joined.is_empty());
         let gone = LinkCard {
             index: 987_654,
-            ..LOOPBACK
+            ..loopback()
         };
         let cards = sockets.set_cards(&[gone]);
-        assert!(cards.iter().all(|card| !card.ipv4 && !card.ipv6), "{cards:?}");
+        assert!(cards.iter().all(|card| card.ipv4.is_empty() && !card.ipv6), "{cards:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use farlan_tap::{ChangeMonitor, Changes, Gateway, create, default_gateways, underlay_addresses};
+use farlan_tap::{ChangeMonitor, Changes, Gateway, create, default_gateways, underlay_addresses, underlay_cards};
 
 use crate::support::*;
 
@@ -33,6 +33,11 @@ fn only_cards_that_lead_out_count() {
         ip(&["address", "add", "2001:db8::1/64", "dev", "wire0", "nodad"]);
         ip(&["address", "add", "192.0.2.9", "peer", "192.0.2.10", "dev", "wire1"]);
         assert_eq!(addresses(), set(&["192.0.2.1", "2001:db8::1", "192.0.2.9"]));
+        let cards = underlay_cards().unwrap();
+        let told = cards.iter().flat_map(|card| &card.addresses);
+        let told: BTreeSet<_> = told.map(|address| (address.ip.to_string(), address.prefix)).collect();
+        let expected = [("192.0.2.1", 24), ("2001:db8::1", 64), ("192.0.2.9", 32)];
+        assert_eq!(told, expected.map(|(ip, prefix)| (ip.to_owned(), prefix)).into());
 
         let card = create(&request("fl-test")).unwrap();
         ip(&["link", "add", "link", "fl-test", "name", "above", "type", "macvlan"]);

@@ -1,12 +1,18 @@
 //! Members on one link find each other, and are a network, without a supernode.
 
-use std::{cell::RefCell, collections::BTreeSet, net::Ipv4Addr, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
 
 use farlan_netconf::Parameters;
 
 use crate::{
     BeaconCard, Contact, Event, Join, NetworkHandle, Outbox, PathKind, Role,
-    scenarios::lab::{Lab, Place, frame, link, name, world_id},
+    scenarios::lab::{LINK, Lab, Place, frame, link, name, world_id},
     wire::{
         beacon::{self, Sender},
         datagram::Datagram,
@@ -364,13 +370,33 @@ fn one_that_hides_from_strangers_does_not_answer_their_beacons() {
     assert_eq!(islands.direct(1), 0);
 }
 
+/// A beacon that a member of the network makes up, of the node with this seed, who seeks.
+fn made_up(number: u32, seed: u32) -> Vec<u8> {
+    let mut nonce = [0; 16];
+    nonce[..4].copy_from_slice(&number.to_be_bytes());
+    let header = beacon::header(&nonce);
+    let mut bytes = [9; 32];
+    bytes[..4].copy_from_slice(&seed.to_be_bytes());
+    let identity =
+        farlan_crypto::Identity::from_seed(farlan_crypto::Seed::from_bytes(bytes), farlan_crypto::Work::NONE).unwrap();
+    let sender = Sender {
+        key: *identity.public().as_bytes(),
+        seeks: true,
+    };
+    let mut bytes = header.to_vec();
+    bytes.extend_from_slice(&beacon::slot(&header, &link(1).secret().beacon(&nonce), &sender));
+    bytes.resize(beacon::HEADER + beacon::SLOTS * beacon::SLOT, 0);
+    assert!(matches!(Datagram::parse(&bytes), Ok(Datagram::Beacon(_))));
+    bytes
+}
+
 /// A genuine beacon of the first node.
 fn recorded(islands: &mut Islands) -> Vec<u8> {
     let (place, now) = (islands.nodes[0], islands.lab.now);
     let engine = &mut islands.lab.hosts[place].engine;
     let card = |index| BeaconCard {
         index,
-        ipv4: true,
+        ipv4: vec![LINK],
         ipv6: false,
     };
     engine.set_beacon_cards(now, vec![card(9)]);
@@ -386,7 +412,8 @@ fn a_recorded_beacon_sends_nobody_more_than_it_is_long() {
     let mut islands = Islands::joined(link(1), &[1, 2]);
     islands.lab.run_seconds(5);
     let beacon = recorded(&mut islands);
-    let victim = "192.0.2.66:9600".parse().unwrap();
+    // On the link, and nobody's.
+    let victim = "10.0.0.66:9600".parse().unwrap();
     islands.lab.log = Some(Vec::new());
     let node = islands.nodes[1];
     for _ in 0..50 {
@@ -395,16 +422,64 @@ fn a_recorded_beacon_sends_nobody_more_than_it_is_long() {
     }
     islands.lab.run_seconds(60);
     let sent = islands.lab.log.take().unwrap();
-    let bytes: usize = sent
-        .iter()
-        .filter(|sent| sent.to == victim)
-        .map(|sent| sent.bytes.len())
-        .sum();
+    let there = || sent.iter().filter(|sent| sent.to == victim);
+    let bytes: usize = there().map(|sent| sent.bytes.len()).sum();
     assert!(bytes > 0, "it was believed at first");
+    assert!(there().all(|sent| sent.ttl == Some(1)), "a router would pass it on");
     assert!(
         bytes <= beacon.len(),
         "{bytes} bytes for one beacon of {}",
         beacon.len()
+    );
+}
+
+#[test]
+fn forged_beacons_send_nothing_to_an_outsider_however_many_hear_them() {
+    let mut islands = Islands::joined(link(1), &[1; 12]);
+    islands.lab.run_seconds(20);
+    let outsiders = ["198.51.100.9:53", "[2001:db8::9]:53", "10.255.255.255:53"];
+    let outsiders = outsiders.map(|outsider| outsider.parse::<SocketAddr>().unwrap());
+    islands.lab.log = Some(Vec::new());
+    for number in 0..21 {
+        // Of somebody made up, and of one with whom all of them speak.
+        let bytes = if number < 15 {
+            made_up(7000 + number, 77)
+        } else {
+            recorded(&mut islands)
+        };
+        let outsider = outsiders[number as usize % outsiders.len()];
+        for node in islands.nodes.clone() {
+            islands.lab.deliver(node, outsider, &bytes);
+        }
+        islands.lab.run(Duration::from_millis(100));
+    }
+    islands.lab.run_seconds(60);
+    let sent = islands.lab.log.take().unwrap();
+    assert!(!sent.is_empty());
+    assert_eq!(sent.iter().filter(|sent| outsiders.contains(&sent.to)).count(), 0);
+    // One on the link would have been answered.
+    assert_eq!(
+        islands.lab.hosts[islands.nodes[1]].engine.counters().beacons_foreign,
+        21
+    );
+}
+
+#[test]
+fn what_goes_for_a_beacon_of_a_peer_one_speaks_with_stays_on_the_link() {
+    let mut islands = Islands::joined(link(1), &[1, 1]);
+    islands.lab.run_seconds(15);
+    let beacon = recorded(&mut islands);
+    let victim = "10.0.0.66:9600".parse().unwrap();
+    islands.lab.log = Some(Vec::new());
+    islands.lab.deliver(islands.nodes[1], victim, &beacon);
+    islands.lab.run_seconds(60);
+    let sent = islands.lab.log.take().unwrap();
+    let there: Vec<_> = sent.iter().filter(|sent| sent.to == victim).collect();
+    let bytes: usize = there.iter().map(|sent| sent.bytes.len()).sum();
+    assert!(!there.is_empty() && bytes <= beacon.len(), "{bytes} bytes");
+    assert!(
+        there.iter().all(|sent| sent.ttl == Some(1)),
+        "a router would pass it on"
     );
 }
 
@@ -415,29 +490,10 @@ fn a_flood_of_beacons_costs_a_bounded_number_of_looks_and_answers() {
     let node = islands.nodes[1];
     let before = islands.lab.hosts[node].engine.counters();
     islands.lab.log = Some(Vec::new());
-    let secret = link(1).secret();
     for number in 0..4000_u32 {
         // Whoever knows the network makes up members; their sources are as made up.
-        let mut nonce = [0; 16];
-        nonce[..4].copy_from_slice(&number.to_be_bytes());
-        let header = beacon::header(&nonce);
-        let made_up = farlan_crypto::Identity::from_seed(
-            farlan_crypto::Seed::from_bytes({
-                let mut seed = [9; 32];
-                seed[..4].copy_from_slice(&number.to_be_bytes());
-                seed
-            }),
-            farlan_crypto::Work::NONE,
-        );
-        let sender = Sender {
-            key: *made_up.unwrap().public().as_bytes(),
-            seeks: true,
-        };
-        let mut bytes = header.to_vec();
-        bytes.extend_from_slice(&beacon::slot(&header, &secret.beacon(&nonce), &sender));
-        bytes.resize(beacon::HEADER + beacon::SLOTS * beacon::SLOT, 0);
-        assert!(matches!(Datagram::parse(&bytes), Ok(Datagram::Beacon(_))));
-        let source = std::net::SocketAddr::from(([172, 16, (number >> 8) as u8, number as u8], 9600));
+        let bytes = made_up(number, number);
+        let source = SocketAddr::from(([10, 16, (number >> 8) as u8, number as u8], 9600));
         islands.lab.deliver(node, source, &bytes);
         if number % 100 == 0 {
             islands.lab.run(Duration::from_millis(10));
@@ -450,6 +506,10 @@ fn a_flood_of_beacons_costs_a_bounded_number_of_looks_and_answers() {
     let begun = islands.lab.hosts[node].engine.counters().handshakes_begun - before.handshakes_begun;
     assert!(begun <= 600, "{begun}");
     assert!(islands.reaches(1, 0), "true members are reached all the same");
+    let peers = |islands: &Islands| islands.lab.hosts[node].engine.peers.len();
+    assert!(peers(&islands) <= 2 + 256, "{} peers", peers(&islands));
+    islands.lab.run_seconds(15 * 60);
+    assert!(peers(&islands) <= 2, "{} peers are never forgotten", peers(&islands));
 }
 
 #[test]

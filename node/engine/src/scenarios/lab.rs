@@ -13,8 +13,8 @@ use rand_core::SeedableRng as _;
 
 use super::nat::Nat;
 use crate::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Leg, Limits, NetworkHandle, NetworkStatus, OpenPorts,
-    Outbox, Received, Role, Socket, Time, Transport,
+    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Leg, Limits, LinkSubnet, NetworkHandle, NetworkStatus,
+    OpenPorts, Outbox, Received, Role, Socket, Time, Transport,
     direct::is_private,
     peers::{Peer, PeerId},
     wire::{control::Control, datagram::DATA_HEADER},
@@ -31,6 +31,12 @@ pub(super) const FIRST_EXTRA: u16 = 30_000;
 
 /// Turns of one engine at one moment; an engine that wants more runs in circles.
 const MAX_TURNS: usize = 1000;
+
+/// What is on the link of every card: the addresses of all hosts.
+pub(super) const LINK: LinkSubnet = LinkSubnet {
+    address: Ipv4Addr::new(10, 0, 0, 1),
+    prefix: 8,
+};
 
 /// A host of the laboratory, by its position.
 pub(super) type Place = usize;
@@ -295,7 +301,7 @@ impl Lab {
         self.hosts[place].link = Some(link);
         let card = crate::BeaconCard {
             index: 2,
-            ipv4: true,
+            ipv4: vec![LINK],
             ipv6: false,
         };
         let (now, address) = (self.now, self.hosts[place].address);
@@ -668,9 +674,11 @@ impl Lab {
         if from == to {
             return self.comes_back(to, passing);
         }
-        // What has a time to live dies on the way.
+        // What has a time to live dies on the way, but for that on a link.
+        let link = self.hosts[from].link;
+        let lives = passing.ttl.is_none() || (link.is_some() && link == self.hosts[to].link);
         let unasked = passing.from.port() >= FIRST_EXTRA && self.closed.contains(&to);
-        let passes = passing.ttl.is_none() && (self.open || !straight) && !unasked;
+        let passes = lives && (self.open || !straight) && !unasked;
         let arrives = passes && (self.wire)(from, to, &mut passing.bytes);
         let socket = arrives.then(|| self.hosts[to].comes_in(passing.from, passing.to))??;
         let leg = Leg {

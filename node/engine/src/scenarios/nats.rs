@@ -1,12 +1,15 @@
 //! Nodes behind NATs: what they learn of them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{
     lab::{FIRST_EXTRA, Lab, Place, link},
     nat::{Dependence, Nat, PortRule},
 };
-use crate::{Behaviour, Filtering, Mapping, Ports, Role, behaviour::MAX_PACKETS, peers::Path};
+use crate::{Behaviour, Filtering, Mapping, Ports, Role, behaviour::MAX_PACKETS, peers::Path, wire::control::Control};
 
 /// Two supernodes and nodes behind NATs, none of them in a network yet.
 pub(super) struct Homes {
@@ -182,4 +185,58 @@ fn another_nat_is_noticed() {
     homes.lab.run_seconds(15);
     assert_eq!(homes.behaviour(0).mapping, Mapping::Independent);
     assert_eq!(homes.lab.hosts[node].extras.len(), 0);
+}
+
+#[test]
+fn a_supernode_that_says_where_it_sees_a_node_sends_nothing_to_anybody_else() {
+    let own = |homes: &Homes| {
+        homes
+            .supernodes
+            .map(|supernode| homes.lab.peer(supernode, &homes.lab.key(homes.nodes[0])).path)
+    };
+    for lies in [false, true] {
+        let mut homes = Homes::new(&[Some(Nat::new(Dependence::Endpoint, Dependence::Port, PortRule::Kept))]);
+        let node = homes.nodes[0];
+        homes.lab.join(node, &link(1));
+        homes.lab.run_seconds(60);
+        let Some(Path::Direct(seen)) = own(&homes)[0] else {
+            panic!("{:?}", own(&homes));
+        };
+        let address = if lies {
+            IpAddr::from([198, 51, 100, 9])
+        } else {
+            seen.ip()
+        };
+        // What it asks is lost, so that nothing is answered but this.
+        homes.lab.wire = Box::new(move |from, _, bytes| from != node || bytes.len() != 96);
+        homes.lab.log = Some(Vec::new());
+        let now = homes.lab.now;
+        homes.lab.hosts[node].engine.detection.want(now, false);
+        let key = homes.lab.key(node);
+        for _ in 0..400 {
+            for token in homes.lab.hosts[node].engine.detection.unanswered() {
+                for supernode in homes.supernodes {
+                    let observed = SocketAddr::new(address, 5353);
+                    let second = 0;
+                    homes.lab.tell(
+                        supernode,
+                        &key,
+                        Control::Seen {
+                            token,
+                            observed,
+                            second,
+                        },
+                    );
+                }
+            }
+            homes.lab.run(Duration::from_millis(10));
+        }
+        let log = homes.lab.log.take().unwrap();
+        let there = log
+            .iter()
+            .filter(|sent| sent.from == node && sent.to == SocketAddr::new(address, 5353));
+        assert_eq!(there.count() > 0, !lies, "{lies}");
+        let hairpin = homes.behaviour(0).hairpin;
+        assert_eq!(hairpin, Some(false), "what was not tried tells nothing new");
+    }
 }

@@ -4,7 +4,7 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
 
 use super::lab::{DELAY, Lab, Place, Wire, frame, intact, link, tcp, world_id};
 use crate::{
-    Batch, Leg, NetworkHandle, Outbox, PathKind, PeerStatus, Received, Role, Socket, SupernodeStatus, Time,
+    Batch, Event, Leg, NetworkHandle, Outbox, PathKind, PeerStatus, Received, Role, Socket, SupernodeStatus, Time,
     peers::Path, wire::control::Control,
 };
 
@@ -100,6 +100,21 @@ impl Pair {
     fn peer_of(&self, node: Place) -> PeerStatus {
         let peers = self.lab.hosts[self.nodes[node]].engine.peers(self.lab.now);
         peers.into_iter().next().unwrap()
+    }
+
+    /// How often a path was left for the relay.
+    fn relayed(&self) -> usize {
+        let events = self.lab.hosts.iter().flat_map(|host| &host.events);
+        let relay = |event: &&Event| {
+            matches!(
+                event,
+                Event::PathChanged {
+                    path: PathKind::Relay,
+                    ..
+                }
+            )
+        };
+        events.filter(relay).count()
     }
 
     /// Lets time pass until the ways to the supernode are these.
@@ -233,10 +248,12 @@ fn a_direct_path_goes_on_whatever_the_way_to_the_supernode_is() {
     pair.talk(Duration::from_secs(5));
     assert_eq!(pair.peer_of(0).path, Some(PathKind::Direct));
     // What goes between the nodes is none of the supernode's.
+    let before = pair.relayed();
     pair.udp.set(Udp::Loses(100));
     let (came, sent, _) = pair.talk(Duration::from_secs(60));
     assert_eq!(came, sent);
     assert_eq!(pair.over_tcp(), [true; 2]);
+    assert_eq!(pair.relayed(), before, "neither end left it, were it for a moment");
     let peer = pair.peer_of(0);
     assert_eq!((peer.path, peer.tcp), (Some(PathKind::Direct), false));
     // And when it dies as well, there is the relay.
@@ -383,6 +400,34 @@ fn a_world_that_is_left_takes_its_streams_along() {
     pair.lab.hosts[node].engine.remove_world(now, world_id(1));
     pair.lab.run_seconds(1);
     assert_eq!(pair.lab.open_streams(node), 0);
+}
+
+#[test]
+fn no_more_than_forty_way_probes_of_one_node_are_answered_in_a_minute() {
+    let mut pair = Pair::new(Udp::Open);
+    pair.talk(Duration::from_secs(5));
+    let (node, supernode) = (pair.nodes[0], pair.supernode);
+    let key = pair.lab.key(supernode);
+    let limited = |pair: &Pair| pair.lab.hosts[supernode].engine.counters().way_probes_limited;
+    for minute in 0..2 {
+        let before = limited(&pair);
+        pair.lab.log = Some(Vec::new());
+        for token in 0..200 {
+            pair.lab.tell(node, &key, Control::WayProbe { token });
+            pair.lab.run(Duration::from_millis(5));
+        }
+        pair.lab.run_seconds(1);
+        let to = pair.lab.hosts[node].address;
+        let log = pair.lab.log.take().unwrap();
+        let answers = log
+            .iter()
+            .filter(|sent| sent.from == supernode && sent.to == to)
+            .count();
+        // Beside them there are frames of the directory and signs of life; in a second or two one more falls due.
+        assert!((40..=46).contains(&answers), "{minute}: {answers}");
+        assert!((158..=160).contains(&(limited(&pair) - before)), "{minute}");
+        pair.lab.run_seconds(60);
+    }
 }
 
 #[test]

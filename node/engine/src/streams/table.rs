@@ -62,10 +62,9 @@ impl Streams {
     pub(crate) fn heard(&mut self, now: Time, leg: Leg) {
         if let Socket::Stream(number) = leg.socket
             && let Some(accepted) = self.accepted.get_mut(&number)
+            && accepted.heard.replace(now).is_none()
         {
-            if accepted.heard.replace(now).is_none() {
-                self.proves.push(number);
-            }
+            self.proves.push(number);
         }
     }
 

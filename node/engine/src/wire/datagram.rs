@@ -222,6 +222,11 @@ impl<'a> Datagram<'a> {
         })
     }
 
+    /// Whether [`Self::parse`] finds a data datagram: asked of everything that a supernode passes on.
+    pub(crate) fn is_data(bytes: &[u8]) -> bool {
+        bytes.len() >= DATA_HEADER && bytes[0] == DATA
+    }
+
     /// Whether this is a message of a handshake.
     pub(crate) fn is_handshake(&self) -> bool {
         matches!(

@@ -6,7 +6,7 @@
 //! 10  UDP 1 | TCP 1 | carrier 1 | port mapping 1
 //! 14  twin 1 | way 1 | over TCP 1 | search 1 | limited 1
 //! 19  endpoints told: outside 1, local 1, mapped 1
-//! 22  rounds 2 | round's age 2
+//! 22  rounds 2 | the first's age 2
 //! 26  sent 2 | came 2
 //! 30  answered 2 | loss's age 2
 //! 34  use's age 2 | MTU 2

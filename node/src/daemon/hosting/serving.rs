@@ -39,7 +39,8 @@ impl Serving {
         };
         let mut underlay = bind_soon(stored.port, offloads).await?;
         // Behind a NAT nobody would get through to it.
-        if is_public && let Err(error) = underlay.bind_second(0) {
+        let second = stored.port.checked_add(1).unwrap_or(0);
+        if is_public && let Err(error) = underlay.bind_second(second).or_else(|_| underlay.bind_second(0)) {
             tracing::warn!(%error, "no second UDP port: nodes learn less of how their NATs behave");
         }
         let (data_plane, mut events) = DataPlane::start(config, underlay)?;
@@ -143,5 +144,5 @@ const PORTS: u16 = 20;
 const ENDING: Duration = Duration::from_millis(500);
 
 /// How often a port is tried again that is in use, and after which pause.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const TRIES: u32 = 20;
+pub(super) const PAUSE: Duration = Duration::from_millis(50);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use farlan_netconf::Endpoint;
 
-use super::Reach;
+use super::{Reach, proof::Unproved};
 use crate::api::HostReach;
 
 /// The word of the API.
@@ -56,10 +56,14 @@ pub(super) fn proved(endpoints: &[Endpoint]) -> String {
     )
 }
 
-pub(super) fn not_proved(port: u16, reason: &str) -> HostReach {
+pub(super) fn not_proved(port: u16, reason: &Unproved) -> HostReach {
+    let finding = match reason {
+        Unproved::Closed(_) => "this machine cannot be reached from outside",
+        _ => "it is not proved that this machine can be reached from outside",
+    };
     configured(format!(
-        "this machine cannot be reached from outside ({reason}), so the others meet at the configured supernodes; to host \
-         without them forward UDP {port} or give --address"
+        "{finding} ({reason}), so the others meet at the configured supernodes; to host without them forward UDP {port} or \
+         give --address"
     ))
 }
 
@@ -93,10 +97,23 @@ pub(super) fn public(endpoints: &[Endpoint], port: u16) -> String {
 
 /// `router` is what is known of the router, if anything.
 pub(super) fn lan(port: u16, router: Option<&str>) -> String {
+    format!("only this LAN can join; {}", advice(port, router))
+}
+
+/// The public addresses are of IPv6, and by IPv4 there is a NAT before this machine.
+pub(super) fn public_by_ipv6(endpoints: &[Endpoint], port: u16, router: Option<&str>) -> String {
+    format!(
+        "{}\nby IPv4 only this LAN can join, and many have nothing else; {}",
+        public(endpoints, port),
+        advice(port, router)
+    )
+}
+
+fn advice(port: u16, router: Option<&str>) -> String {
     let router = router.map_or_else(String::new, |router| format!("\n({router})"));
     format!(
-        "only this LAN can join; to be reached from outside forward UDP {port}, give --address, or add a supernode (`farlan \
-         supernode add LINK`){router}"
+        "to be reached from outside forward UDP {port}, give --address, or add a supernode (`farlan supernode add \
+         LINK`){router}"
     )
 }
 
@@ -110,3 +127,26 @@ pub(super) fn double_nat(external: SocketAddr) -> String {
 /// Said where a network was left that met at this machine.
 pub(super) const LEFT: &str = "its members met at this machine, which serves them no more; those who are in touch stay so, \
 and nobody new gets in";
+
+/// Refused as an address of this machine's supernode.
+pub(super) const NO_STREAMS: &str = "this machine's own supernode takes UDP alone: give --address HOST:PORT without tcp/ (for \
+nodes whose UDP is blocked run farlan-supernode, which takes TCP)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_ipv6_alone_outside_is_told_what_helps_the_others_too() {
+        let endpoints = ["[2001:db8::1]:9601".parse().unwrap()];
+        let text = public_by_ipv6(&endpoints, 9601, Some("the router speaks nothing"));
+        for words in [
+            "perhaps: it has the public address [2001:db8::1]:9601",
+            "by IPv4 only this LAN can join",
+            "to be reached from outside forward UDP 9601, give --address, or add a supernode (`farlan supernode add LINK`)\n\
+             (the router speaks nothing)",
+        ] {
+            assert!(text.contains(words), "{words:?} in {text:?}");
+        }
+    }
+}

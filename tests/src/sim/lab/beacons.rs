@@ -1,8 +1,8 @@
 //! Beacons: what a node sends to everybody in its LAN.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use farlan_engine::{Batch, BeaconCard, Outbox, Received, Role};
+use farlan_engine::{Batch, BeaconCard, LinkSubnet, Outbox, Received, Role};
 
 use super::{super::underlay::LOCAL_DELAY, Due, Lab};
 
@@ -21,9 +21,14 @@ impl Lab {
         let now = self.engine_time(host);
         let this = &mut self.hosts[host];
         if let (true, true, Role::Node, Some(engine)) = (self.beacons, in_lan, this.role, &mut this.engine) {
+            let endpoints = self.underlay.endpoints(host);
+            let subnets = endpoints.iter().filter_map(|endpoint| match endpoint.ip() {
+                IpAddr::V4(address) => Some(LinkSubnet { address, prefix: 24 }),
+                IpAddr::V6(_) => None,
+            });
             let card = BeaconCard {
                 index: CARD,
-                ipv4: true,
+                ipv4: subnets.collect(),
                 ipv6: false,
             };
             engine.set_beacon_cards(now, vec![card]);
