@@ -591,7 +591,7 @@ impl Engine {
         if ask {
             self.plan_next_round(now, id);
         }
-        self.tend_direct(now, id, out);
+        // The challenges are for the timers, as all that draws random numbers: what comes in the same turn may be in any order.
         self.arm(id);
     }
 
