@@ -156,6 +156,8 @@ pub(super) struct Nat {
     pub(super) outside: Ipv4Addr,
     /// By inside and outside endpoint; entries may be dead.
     flows: BTreeMap<(SocketAddr, SocketAddr), Flow>,
+    /// Flows before dead ones are looked for.
+    room: usize,
     /// By outside port and outside endpoint.
     back: BTreeMap<(u16, SocketAddr), Back>,
     /// The ports that an inside endpoint has for what they are bound to, newest last.
@@ -227,6 +229,7 @@ impl Nat {
             realm,
             outside,
             flows: BTreeMap::new(),
+            room: ROOM,
             back: BTreeMap::new(),
             mapped: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -373,7 +376,7 @@ impl Nat {
 
     fn begin(&mut self, now: Duration, inside: SocketAddr, remote: SocketAddr, port: u16) {
         let kind = self.kind;
-        if self.flows.len() >= ROOM {
+        if self.flows.len() >= self.room {
             self.flows.retain(|_, flow| kind.alive(flow.used, now));
             let flows = &self.flows;
             self.back.retain(|&(_, remote), back| match back {
@@ -382,6 +385,8 @@ impl Nat {
             });
             self.mapped
                 .retain(|_, ports| ports.iter().any(|mapped| kind.alive(mapped.used, now)));
+            // Where most are alive, looking again at every new one would find nothing.
+            self.room = (2 * self.flows.len()).max(ROOM);
         }
         self.flows.insert((inside, remote), Flow { port, used: now });
         self.back.insert((port, remote), Back::Flow(inside));
