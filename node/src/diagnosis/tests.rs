@@ -236,10 +236,7 @@ fn a_twin_comes_before_everything_and_the_rest_is_named_beside_it() {
         twin: Finding::Yes,
         ..end
     };
-    assert_eq!(
-        codes_of(&between(twin(home()), home())),
-        (Code::Twin, Vec::new())
-    );
+    assert_eq!(codes_of(&between(twin(home()), home())), (Code::Twin, Vec::new()));
     let direct = Observations {
         way: Way::Direct,
         ..home()
