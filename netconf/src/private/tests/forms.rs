@@ -308,6 +308,33 @@ fn of_too_many_revocations_the_newest_stay_whatever_the_order() {
     assert_eq!(few.newest(3), set(6..9));
     assert_eq!(few.newest(0), Revocations::new(network()));
     assert_eq!(few.newest(100), few);
+    // The same with as many as a set holds and four more.
+    let most = Revocations::MAX_COUNT as u64;
+    let one = |number: u64| {
+        let revoked = Revoked::Delegation { key: [7; 32] };
+        Revocation::sign(&network(), &pair(1), revoked, Seconds::new(number)).unwrap()
+    };
+    let all: Vec<_> = (0..most + 4).map(one).collect();
+    let (mut upwards, mut downwards) = (Revocations::new(network()), Revocations::new(network()));
+    for (number, revocation) in all.iter().enumerate() {
+        assert!(upwards.insert(revocation.clone()), "{number}");
+    }
+    for (number, revocation) in all.iter().rev().enumerate() {
+        // The oldest four find no room, and are not told as new.
+        let is_new = downwards.insert(revocation.clone());
+        assert_eq!(is_new, number < Revocations::MAX_COUNT, "{number}");
+    }
+    assert_eq!(upwards.len(), Revocations::MAX_COUNT);
+    assert_eq!(upwards, downwards);
+    assert_eq!(upwards.iter().map(Revocation::time).min(), Some(Seconds::new(4)));
+    assert_eq!(upwards.encode().len(), Revocations::MAX_SIZE);
+    assert_eq!(upwards.newest(2).len(), 2);
+    let mut old = Revocations::new(network());
+    all[..3]
+        .iter()
+        .for_each(|revocation| _ = old.insert(revocation.clone()));
+    assert!(!upwards.merge_encoded(&old.encode()).unwrap());
+    assert_eq!(upwards, downwards);
     // 560 of them fit a sealed document.
     assert!(2 + Revocations::SEALED_COUNT * Revocation::LENGTH <= SealedDocument::MAX_CONTENT);
 }
