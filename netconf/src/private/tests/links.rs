@@ -18,7 +18,7 @@ fn world() -> World {
 }
 
 fn made(delegation: Delegation, peers: Vec<PublicKey>) -> Result<PrivateLink, LinkError> {
-    let label = Label::parse("Ben's LAN").unwrap();
+    let label = Label::parse("Ben's LAN")?;
     let seed = NetworkSeed::from_bytes([7; 32]);
     PrivateLink::new(parameters(), label, seed, delegation, Arc::new(pair(2)), peers, world())
 }

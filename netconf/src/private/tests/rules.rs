@@ -606,7 +606,7 @@ fn an_application_is_by_an_invite_and_of_one_node_and_session() {
     let other = RawDelegation {
         network: *other_network().id().as_bytes(),
         signer: 11,
-        ..invite.clone()
+        ..invite
     };
     assert_eq!(refused(proved(other.bytes(), 1, domain)), Err(E::OtherNetwork));
     // The uses of an invite may be counted here: that is what applications are for.
