@@ -828,7 +828,15 @@ impl Engine {
             };
             let current = self.own_candidates(id);
             let told = peer.exchange.has_told(&current, &self.behaviour());
-            if peer.use_at(now) != Use::Idle && !told && self.accepts(now, id) {
+            let used = peer.use_at(now) != Use::Idle;
+            if used
+                && peer.direct.active().is_none()
+                && let Some(peer) = self.peers.get_mut(id)
+            {
+                peer.exchange.searches.reconsider(now);
+                self.arm(id);
+            }
+            if used && !told && self.accepts(now, id) {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.exchange.rounds = 0;
                     peer.exchange.searches.begin_anew();
