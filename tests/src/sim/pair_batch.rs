@@ -15,9 +15,9 @@ pub struct PairReport {
     pub pairs: u64,
     /// Those that are not as they must be, by seed, with what is wrong.
     pub failed: BTreeMap<u64, String>,
-    /// Pairs without loss that had to be direct with a hard side among them, and the seeds of those that took longer than
-    /// [`SOON`], as it takes a second search.
+    /// Pairs without loss that had to be direct with a hard side among them.
     pub searched: u64,
+    /// The seeds of those that took longer than [`SOON`], as a second search makes it, and how long they took.
     pub late: BTreeMap<u64, Duration>,
     /// Pairs by what the oracle said and by what was seen.
     seen: BTreeMap<(&'static str, &'static str), u64>,

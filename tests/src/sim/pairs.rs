@@ -83,7 +83,7 @@ pub const SOON: Duration = Duration::from_secs(5);
 
 /// So much longer it may take where the first search found nothing: the rest of that one, the pause after it, and the second
 /// one. A birthday search of 256 sockets and 2,000 of 64,512 ports misses once in 3,200, and once in ten millions twice.
-pub const SECOND_SEARCH: Duration = Duration::from_secs(7);
+const SECOND_SEARCH: Duration = Duration::from_secs(7);
 
 /// The same where datagrams are lost.
 pub const LATER: Duration = Duration::from_secs(30);
