@@ -101,6 +101,9 @@ pub(crate) const CHALLENGE: usize = DATA_HEADER + PADDING + TAG;
 /// Endpoints remembered from an ended session.
 const MAX_CACHED: usize = 2;
 
+/// One of them that has not answered for so long, which is longer than [`SCHEDULE`], makes room for another.
+const NOTICED_FOR: Duration = Duration::from_secs(2);
+
 /// How much a peer is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -341,8 +344,11 @@ impl Direct {
         }
         let noticed = |path: &DirectPath| path.noticed && !path.proven;
         if self.paths.iter().filter(|path| noticed(path)).count() >= MAX_NOTICED {
-            // One that did not answer makes room.
-            let tried = |path: &DirectPath| noticed(path) && path.step >= SCHEDULE.len();
+            // One that did not answer in its time makes room, however little of the schedule what came from there allowed.
+            let tried = |path: &DirectPath| {
+                let heard = path.heard.unwrap_or(path.since);
+                noticed(path) && (path.step >= SCHEDULE.len() || now.since(heard) >= NOTICED_FOR)
+            };
             if let Some(position) = self.paths.iter().position(tried) {
                 self.paths.remove(position);
             }

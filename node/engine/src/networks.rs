@@ -656,7 +656,7 @@ impl Engine {
         let networks = &mut session.networks;
         let mut places_known = false;
         let answered = if number & ADDRESSES_ACK == CANDIDATES_ACK {
-            self.candidates_acknowledged(id, number & !CANDIDATES_ACK);
+            self.candidates_acknowledged(now, id, number & !CANDIDATES_ACK);
             return;
         } else if number & ADDRESSES_ACK == ADDRESSES_ACK {
             let latest = number & !ADDRESSES_ACK == networks.addresses_number;

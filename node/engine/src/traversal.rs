@@ -24,7 +24,7 @@ use crate::{
     beacons,
     change::OwnChange,
     content::Content,
-    direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
+    direct::{AGAIN, Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
     handshakes::Via,
     multicast::ALL,
     observations::{Endpoints, Openness},
@@ -109,6 +109,8 @@ pub(crate) struct Exchange {
     told: Vec<Candidate>,
     told_behaviour: Behaviour,
     told_at: Option<Time>,
+    /// When the other end last acknowledged these endpoints.
+    acknowledged: Option<Time>,
     their_number: Option<(SessionIndex, u32)>,
     theirs: Vec<Candidate>,
     their_behaviour: Behaviour,
@@ -146,6 +148,13 @@ impl Exchange {
             *count = count.saturating_add(1);
         }
         counts
+    }
+
+    /// Whether the other end may not have this end's endpoints yet. What else it is told does not matter for that: it has
+    /// opened its NAT as soon as it had the endpoints.
+    fn is_unheard(&self, now: Time) -> bool {
+        let heard = self.acknowledged.is_some_and(|at| now.since(at) < AGAIN);
+        self.under_way.is_some() && !heard
     }
 
     /// How the other end's NAT behaves, once it has told anything.
@@ -504,6 +513,9 @@ impl Engine {
         };
         let exchange = &mut peer.exchange;
         exchange.number = (exchange.number + 1) & (CANDIDATES_ACK - 1);
+        if exchange.told != candidates {
+            exchange.acknowledged = None;
+        }
         exchange.told = candidates;
         exchange.told_behaviour = behaviour;
         exchange.told_at = Some(now);
@@ -534,11 +546,12 @@ impl Engine {
     }
 
     /// The other end has this node's candidates.
-    pub(crate) fn candidates_acknowledged(&mut self, id: PeerId, number: u32) {
+    pub(crate) fn candidates_acknowledged(&mut self, now: Time, id: PeerId, number: u32) {
         if let Some(peer) = self.peers.get_mut(id)
             && peer.exchange.number == number
         {
             peer.exchange.under_way = None;
+            peer.exchange.acknowledged = Some(now);
         }
     }
 
@@ -661,8 +674,8 @@ impl Engine {
     pub(crate) fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let ttl = beacons::time_to_live(now, peer, leg)
-            .or_else(|| peer.direct.ttl(now, leg, peer.exchange.under_way.is_some()));
+        let ttl =
+            beacons::time_to_live(now, peer, leg).or_else(|| peer.direct.ttl(now, leg, peer.exchange.is_unheard(now)));
         let allowed = if peer.direct.is_only_told(leg) {
             self.traversal.aims.may_send(now, leg.ip(), ttl.is_some())
         } else {
@@ -702,8 +715,8 @@ impl Engine {
         if !known && !peer.direct.spend(leg) {
             return;
         }
-        let ttl = beacons::time_to_live(now, peer, leg)
-            .or_else(|| peer.direct.ttl(now, leg, peer.exchange.under_way.is_some()));
+        let ttl =
+            beacons::time_to_live(now, peer, leg).or_else(|| peer.direct.ttl(now, leg, peer.exchange.is_unheard(now)));
         let mut messages = vec![Control::PathResponse {
             token,
             observed: leg.endpoint,
@@ -828,7 +841,15 @@ impl Engine {
             };
             let current = self.own_candidates(id);
             let told = peer.exchange.has_told(&current, &self.behaviour());
-            if peer.use_at(now) != Use::Idle && !told && self.accepts(now, id) {
+            let used = peer.use_at(now) != Use::Idle;
+            if used
+                && peer.direct.active().is_none()
+                && let Some(peer) = self.peers.get_mut(id)
+            {
+                peer.exchange.searches.reconsider(now);
+                self.arm(id);
+            }
+            if used && !told && self.accepts(now, id) {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.exchange.rounds = 0;
                     peer.exchange.searches.begin_anew();
