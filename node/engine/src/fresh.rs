@@ -9,7 +9,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use farlan_crypto::defects::planted;
 use tracing::debug;
 
 use crate::{
@@ -114,7 +113,7 @@ impl Engine {
             }
             return;
         }
-        if fresh.due.take_if(|due| *due <= now).is_some() && used && !planted("poisoned-for-good") {
+        if fresh.due.take_if(|due| *due <= now).is_some() && used {
             self.open_fresh(now, id);
         }
         self.look_at_fresh(now, id, out);
