@@ -73,9 +73,17 @@ fn who_starts_behind_a_block_is_answered_within_a_second_and_a_half_of_its_regis
             let answers: Vec<_> = talk.pings.iter().filter(of).filter(answered).collect();
             let lost = talk.pings.iter().filter(of).count() - answers.len();
             let begun = answers.first().map(|ping| ping.sent());
-            let came = answers.iter().filter_map(|ping| Some(ping.sent() + talk.lab.answer(**ping)?)).min();
-            println!("{pair}: end {end}: first ping at {first:?}, first answered of {begun:?}, answer at {came:?}, {lost} lost");
-            assert!(came.is_some_and(|came| came <= Duration::from_secs(3)), "seed {seed}: {came:?}");
+            let came = answers
+                .iter()
+                .filter_map(|ping| Some(ping.sent() + talk.lab.answer(**ping)?))
+                .min();
+            println!(
+                "{pair}: end {end}: first ping at {first:?}, first answered of {begun:?}, answer at {came:?}, {lost} lost"
+            );
+            assert!(
+                came.is_some_and(|came| came <= Duration::from_secs(3)),
+                "seed {seed}: {came:?}"
+            );
         }
     }
 }

@@ -750,7 +750,11 @@ impl DirectPath {
         let more = self.rtt.map_or(DOUBT_MAX, |rtt| rtt * 3 / 2);
         let asked = self.asked.filter(|_| self.failed.is_none() && !planted("undoubted"))?;
         // Who is heard by another path does not merely have nothing to say.
-        let sign = if self.outdone.is_some() { Duration::ZERO } else { SIGN_OF_LIFE };
+        let sign = if self.outdone.is_some() {
+            Duration::ZERO
+        } else {
+            SIGN_OF_LIFE
+        };
         Some(asked + sign + more.clamp(DOUBT_MIN, DOUBT_MAX))
     }
 

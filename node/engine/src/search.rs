@@ -649,7 +649,8 @@ impl Engine {
     }
 
     fn sockets_of_paths(&self) -> Vec<Socket> {
-        let of_peer = |(_, peer): (PeerId, &'_ Peer)| peer.direct.sockets().chain(peer.exchange.fresh.socket()).collect();
+        let of_peer =
+            |(_, peer): (PeerId, &'_ Peer)| peer.direct.sockets().chain(peer.exchange.fresh.socket()).collect();
         self.peers.iter().flat_map::<Vec<Socket>, _>(of_peer).collect()
     }
 
