@@ -32,6 +32,7 @@ mod examinations;
 mod filter;
 mod forwarding;
 mod fragments;
+mod fresh;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gate;
