@@ -1,0 +1,4 @@
+//! Controllers.
+#![forbid(unsafe_code)]
+pub mod store;
+pub use store::*;
