@@ -13,6 +13,8 @@ CREATE TABLE networks (
     signed BIGINT NOT NULL,
     -- The newest time at which a renewer is known to have signed.
     witnessed BIGINT NOT NULL,
+    -- The life of certificates as it was set; 0: it follows from the number of members.
+    life BIGINT NOT NULL,
     -- The version of the sealed documents.
     version BIGINT NOT NULL,
     created BIGINT NOT NULL
@@ -43,6 +45,8 @@ CREATE TABLE members (
 
 CREATE UNIQUE INDEX members_names ON members (network, name) WHERE kicked IS NULL AND name <> '';
 CREATE UNIQUE INDEX members_addresses ON members (network, address) WHERE kicked IS NULL AND address IS NOT NULL;
+-- They are counted at each admission.
+CREATE INDEX members_present ON members (network) WHERE kicked IS NULL;
 CREATE INDEX members_invites ON members (network, invite);
 
 CREATE TABLE invites (

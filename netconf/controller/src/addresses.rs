@@ -56,12 +56,6 @@ pub(crate) async fn free_address(
     Ok(None)
 }
 
-/// Whether nobody but `node` has the address, and it is one of the subnet's hosts.
-pub(crate) fn is_host(plan: &AddressPlan, address: Ipv4Addr) -> bool {
-    let (first, last) = hosts(plan);
-    (first..=last).contains(&address.to_bits())
-}
-
 fn hosts(plan: &AddressPlan) -> (u32, u32) {
     let network = plan.subnet().address().to_bits();
     (network + 1, network + plan.subnet().hosts())

@@ -6,7 +6,8 @@ use tokio::sync::broadcast;
 /// What may have changed: whoever is told reads it anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Config, revocations, invites, delegates or the members' names and addresses of this network; or it is new, or gone.
+    /// Config, revocations, invites, renewers, reservations or what somebody is called in this network; or it is new, or gone. That somebody came in
+    /// is not told, since nobody has to know.
     Network(NetworkId),
     /// Anything: changes may have been missed.
     Everything,

@@ -18,6 +18,7 @@ pub(crate) struct NetworkRecord {
     pub(crate) issued: u64,
     pub(crate) signed: u64,
     pub(crate) witnessed: u64,
+    pub(crate) life: u32,
     pub(crate) version: u64,
     pub(crate) created: u64,
 }
@@ -71,20 +72,43 @@ pub(crate) struct Reserved {
     pub(crate) name: String,
 }
 
+/// The statement that reads all columns of a table, in the order in which the functions at the end of this file take them.
+macro_rules! select {
+    (NETWORK, $which:literal) => {
+        concat!("SELECT id, seed, config, issued, signed, witnessed, life, version, created FROM networks ", $which)
+    };
+    (MEMBER, $which:literal) => {
+        concat!(
+            "SELECT node, name, address, rights, issue, expiry, credential, invite, admitted, seen, kicked, kicked_issue ",
+            "FROM members ",
+            $which
+        )
+    };
+    (INVITE, $which:literal) => {
+        concat!(
+            "SELECT key, secret, delegation, label, uses, taken, issue, expiry, created, withdrawn FROM invites ",
+            $which
+        )
+    };
+    (DELEGATE, $which:literal) => {
+        concat!("SELECT node, delegation, expiry, created FROM delegates ", $which)
+    };
+}
+
 impl Transaction {
     /// Reads a network and keeps everybody else from changing it, or anything of it, until this transaction ends.
     pub(crate) async fn lock(&mut self, id: &NetworkId) -> Result<Option<NetworkRecord>, StoreError> {
         let sql = match self {
             // Who writes has the whole file.
-            Self::Sqlite(_) => NETWORK,
+            Self::Sqlite(_) => select!(NETWORK, "WHERE id = $1"),
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => NETWORK_LOCKED,
+            Self::Postgres(_) => select!(NETWORK, "WHERE id = $1 FOR UPDATE"),
         };
         self.row(sql, &[id.as_bytes().into()]).await?.map(network).transpose()
     }
 
     pub(crate) async fn network(&mut self, id: &NetworkId) -> Result<Option<NetworkRecord>, StoreError> {
-        self.row(NETWORK, &[id.as_bytes().into()]).await?.map(network).transpose()
+        self.row(select!(NETWORK, "WHERE id = $1"), &[id.as_bytes().into()]).await?.map(network).transpose()
     }
 
     pub(crate) async fn networks(&mut self) -> Result<Vec<NetworkId>, StoreError> {
@@ -101,11 +125,12 @@ impl Transaction {
             network.issued.into(),
             network.signed.into(),
             network.witnessed.into(),
+            u64::from(network.life).into(),
             network.version.into(),
             network.created.into(),
         ];
-        let sql = "INSERT INTO networks (id, seed, config, issued, signed, witnessed, version, created) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING";
+        let sql = "INSERT INTO networks (id, seed, config, issued, signed, witnessed, life, version, created) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
         Ok(self.execute(sql, &values).await? == 1)
     }
 
@@ -117,9 +142,10 @@ impl Transaction {
             network.issued.into(),
             network.signed.into(),
             network.witnessed.into(),
+            u64::from(network.life).into(),
             network.version.into(),
         ];
-        let sql = "UPDATE networks SET config = $2, issued = $3, signed = $4, witnessed = $5, version = $6 WHERE id = $1";
+        let sql = "UPDATE networks SET config = $2, issued = $3, signed = $4, witnessed = $5, life = $6, version = $7 WHERE id = $1";
         self.execute(sql, &values).await.map(drop)
     }
 
@@ -129,16 +155,37 @@ impl Transaction {
     }
 
     pub(crate) async fn member(&mut self, id: &NetworkId, node: &[u8; 32]) -> Result<Option<MemberRecord>, StoreError> {
-        let sql = "SELECT node, name, address, rights, issue, expiry, credential, invite, admitted, seen, kicked, kicked_issue \
-                   FROM members WHERE network = $1 AND node = $2";
+        let sql = select!(MEMBER, "WHERE network = $1 AND node = $2");
         let row = self.row(sql, &[id.as_bytes().into(), node.into()]).await?;
+        row.map(member).transpose()
+    }
+
+    /// How many members there are.
+    pub(crate) async fn count_members(&mut self, id: &NetworkId) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM members WHERE network = $1 AND kicked IS NULL";
+        match self.row(sql, &[id.as_bytes().into()]).await? {
+            Some(row) => row.unsigned(0),
+            None => Ok(0),
+        }
+    }
+
+    /// The member with this name.
+    pub(crate) async fn member_named(&mut self, id: &NetworkId, name: &str) -> Result<Option<MemberRecord>, StoreError> {
+        let sql = select!(MEMBER, "WHERE network = $1 AND name = $2 AND kicked IS NULL");
+        let row = self.row(sql, &[id.as_bytes().into(), name.into()]).await?;
+        row.map(member).transpose()
+    }
+
+    /// The member with this address.
+    pub(crate) async fn member_at(&mut self, id: &NetworkId, address: u32) -> Result<Option<MemberRecord>, StoreError> {
+        let sql = select!(MEMBER, "WHERE network = $1 AND address = $2 AND kicked IS NULL");
+        let row = self.row(sql, &[id.as_bytes().into(), u64::from(address).into()]).await?;
         row.map(member).transpose()
     }
 
     /// All members and all who were, by name.
     pub(crate) async fn members(&mut self, id: &NetworkId) -> Result<Vec<MemberRecord>, StoreError> {
-        let sql = "SELECT node, name, address, rights, issue, expiry, credential, invite, admitted, seen, kicked, kicked_issue \
-                   FROM members WHERE network = $1 ORDER BY name, node";
+        let sql = select!(MEMBER, "WHERE network = $1 ORDER BY name, node");
         let rows = self.rows(sql, &[id.as_bytes().into()]).await?;
         rows.into_iter().map(member).collect()
     }
@@ -149,8 +196,7 @@ impl Transaction {
         id: &NetworkId,
         invite: &[u8; 32],
     ) -> Result<Vec<MemberRecord>, StoreError> {
-        let sql = "SELECT node, name, address, rights, issue, expiry, credential, invite, admitted, seen, kicked, kicked_issue \
-                   FROM members WHERE network = $1 AND invite = $2 ORDER BY name, node";
+        let sql = select!(MEMBER, "WHERE network = $1 AND invite = $2 ORDER BY name, node");
         let rows = self.rows(sql, &[id.as_bytes().into(), invite.into()]).await?;
         rows.into_iter().map(member).collect()
     }
@@ -274,16 +320,14 @@ impl Transaction {
     }
 
     pub(crate) async fn invite(&mut self, id: &NetworkId, key: &[u8; 32]) -> Result<Option<InviteRecord>, StoreError> {
-        let sql = "SELECT key, secret, delegation, label, uses, taken, issue, expiry, created, withdrawn \
-                   FROM invites WHERE network = $1 AND key = $2";
+        let sql = select!(INVITE, "WHERE network = $1 AND key = $2");
         let row = self.row(sql, &[id.as_bytes().into(), key.into()]).await?;
         row.map(invite).transpose()
     }
 
     /// All invites, the oldest first.
     pub(crate) async fn invites(&mut self, id: &NetworkId) -> Result<Vec<InviteRecord>, StoreError> {
-        let sql = "SELECT key, secret, delegation, label, uses, taken, issue, expiry, created, withdrawn \
-                   FROM invites WHERE network = $1 ORDER BY issue, key";
+        let sql = select!(INVITE, "WHERE network = $1 ORDER BY issue, key");
         let rows = self.rows(sql, &[id.as_bytes().into()]).await?;
         rows.into_iter().map(invite).collect()
     }
@@ -360,13 +404,13 @@ impl Transaction {
     }
 
     pub(crate) async fn delegate(&mut self, id: &NetworkId, node: &[u8; 32]) -> Result<Option<DelegateRecord>, StoreError> {
-        let sql = "SELECT node, delegation, expiry, created FROM delegates WHERE network = $1 AND node = $2";
+        let sql = select!(DELEGATE, "WHERE network = $1 AND node = $2");
         let row = self.row(sql, &[id.as_bytes().into(), node.into()]).await?;
         row.map(delegate).transpose()
     }
 
     pub(crate) async fn delegates(&mut self, id: &NetworkId) -> Result<Vec<DelegateRecord>, StoreError> {
-        let sql = "SELECT node, delegation, expiry, created FROM delegates WHERE network = $1 ORDER BY created, node";
+        let sql = select!(DELEGATE, "WHERE network = $1 ORDER BY created, node");
         let rows = self.rows(sql, &[id.as_bytes().into()]).await?;
         rows.into_iter().map(delegate).collect()
     }
@@ -392,11 +436,6 @@ impl Transaction {
     }
 }
 
-const NETWORK: &str = "SELECT id, seed, config, issued, signed, witnessed, version, created FROM networks WHERE id = $1";
-#[cfg(feature = "postgres")]
-const NETWORK_LOCKED: &str =
-    "SELECT id, seed, config, issued, signed, witnessed, version, created FROM networks WHERE id = $1 FOR UPDATE";
-
 fn network(row: Row) -> Result<NetworkRecord, StoreError> {
     Ok(NetworkRecord {
         id: NetworkId::from_bytes(row.array(0)?),
@@ -405,8 +444,9 @@ fn network(row: Row) -> Result<NetworkRecord, StoreError> {
         issued: row.unsigned(3)?,
         signed: row.unsigned(4)?,
         witnessed: row.unsigned(5)?,
-        version: row.unsigned(6)?,
-        created: row.unsigned(7)?,
+        life: small(&row, 6)?,
+        version: row.unsigned(7)?,
+        created: row.unsigned(8)?,
     })
 }
 

@@ -1,5 +1,11 @@
 //! A PostgreSQL of the tests' own, and where their stores are.
 #![allow(dead_code, reason = "each test program uses a part of this")]
+#![allow(unreachable_pub, reason = "the test programs are the public")]
+#![allow(clippy::disallowed_methods, reason = "waiting for another program takes a clock")]
+
+mod people;
+
+pub use people::*;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +19,32 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
+
+/// Runs a test on a runtime with threads, as several controllers and applicants are.
+pub fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(test);
+}
+
+/// Makes of each function two tests: one on a file, one on a database.
+#[macro_export]
+macro_rules! on_both_stores {
+    ($($test:ident,)*) => {
+        mod sqlite {
+            $(#[test]
+            fn $test() {
+                $crate::support::run(async { super::$test($crate::support::Place::file()).await });
+            })*
+        }
+
+        mod postgres {
+            $(#[test]
+            fn $test() {
+                $crate::support::run(async { super::$test($crate::support::Place::database().await).await });
+            })*
+        }
+    };
+}
 
 /// Where a test's store is.
 pub enum Place {
@@ -29,6 +61,14 @@ impl Place {
         let server = Server::shared();
         let url = server.database().await;
         Self::Database { server, url }
+    }
+
+    /// An empty one of the same kind.
+    pub async fn another(&self) -> Self {
+        match self {
+            Self::File(_) => Self::file(),
+            Self::Database { .. } => Self::database().await,
+        }
     }
 
     /// What the configuration would say.
