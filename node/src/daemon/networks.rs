@@ -109,6 +109,7 @@ impl Networks {
             let link = match Link::parse(&entry.link, work) {
                 Ok(Link::Network(link)) => link,
                 Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
+                Ok(Link::Private(_)) => return Err(damaged(&"this is the link of a private network")),
                 Err(error) => return Err(damaged(&error)),
             };
             let membership = Membership {
@@ -220,8 +221,8 @@ impl Membership {
     pub(super) fn name(&self) -> &str {
         match &self.link.parameters.kind {
             Kind::Name { name, .. } => name.as_str(),
-            Kind::Link { .. } if self.link.label.as_str().is_empty() => "(no name)",
-            Kind::Link { .. } => self.link.label.as_str(),
+            Kind::Link { .. } | Kind::Private { .. } if self.link.label.as_str().is_empty() => "(no name)",
+            Kind::Link { .. } | Kind::Private { .. } => self.link.label.as_str(),
         }
     }
 
@@ -229,7 +230,7 @@ impl Membership {
     fn card_label(&self) -> &str {
         match &self.link.parameters.kind {
             Kind::Name { name, .. } => name.as_str(),
-            Kind::Link { .. } => self.link.label.as_str(),
+            Kind::Link { .. } | Kind::Private { .. } => self.link.label.as_str(),
         }
     }
 
@@ -591,6 +592,9 @@ impl Daemon {
         if target.starts_with("farlan:") {
             return match Link::parse(target, self.work).map_err(Failure::usage)? {
                 Link::Network(link) => Ok(fresh(link)),
+                Link::Private(_) => Err(Failure::usage(
+                    "this is an invitation to a private network, which this version cannot join",
+                )),
                 Link::Supernode(_) => Err(Failure::usage(
                     "this is the link of a supernode; make it known with: farlan supernode add LINK\nand then join a \
                      network by its name or link",
