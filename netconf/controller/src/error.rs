@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use farlan_netconf::private::{Config, DnsLabel, DocumentError};
+use farlan_netconf::private::{Config, DnsLabel, DocumentError, ExportedKeyError};
 use farlan_netconf::{NetworkId, Subnet};
 use thiserror::Error;
 
@@ -69,5 +69,5 @@ pub enum ControllerError {
     Damaged(DocumentError),
     /// The text is not an exported network key.
     #[error(transparent)]
-    Text(#[from] crate::key_text::KeyTextError),
+    Text(#[from] ExportedKeyError),
 }

@@ -13,7 +13,7 @@
 mod addresses;
 mod controller;
 mod error;
-mod key_text;
+mod key_file;
 mod names;
 mod store;
 
@@ -22,5 +22,5 @@ pub use controller::{
     Reservation, Settings, Uninvited, Wish,
 };
 pub use error::ControllerError;
-pub use key_text::{KeyText, KeyTextError};
+pub use key_file::{read_key_file, write_key_file};
 pub use store::{Change, Changes, Store, StoreError};

@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use farlan_controller::{Store, StoreError};
+use farlan_controller::{Store, StoreError, read_key_file, write_key_file};
+use farlan_crypto::Work;
 use support::{Home, NOW, Place, person, run};
 
 #[test]
@@ -44,6 +45,24 @@ fn a_file_that_others_could_read_is_refused() {
         symlink(&name, &other).unwrap();
         let error = Store::open(&other).await.unwrap_err().to_string();
         assert!(error.contains("link"), "{error}");
+    });
+}
+
+#[test]
+fn key_files_are_closed_to_others_and_not_replaced() {
+    run(async {
+        let place = Place::file();
+        let home = Home::new(&place).await;
+        let exported = home.controller.export(&home.id()).await.unwrap();
+        let path = Path::new(&place.name()).with_file_name("key");
+        write_key_file(&path, &exported).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        let again = write_key_file(&path, &exported).unwrap_err();
+        assert_eq!(again.kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(read_key_file(&path, Work::NONE).unwrap().to_text(), exported.to_text());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        let refused = read_key_file(&path, Work::NONE).unwrap_err().to_string();
+        assert!(refused.contains("chmod 600"), "{refused}");
     });
 }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use farlan_crypto::{KeyPair, PublicKey, Secret};
 use farlan_netconf::private::{
-    Config, ConfigFields, Credential, DnsLabel, DocumentError, NetworkSeed, PrivateNetwork, Revocation, Revocations, Revoked, Rights,
+    Config, ConfigFields, Credential, DnsLabel, DocumentError, ExportedKey, NetworkSeed, PrivateNetwork, Revocation, Revocations, Revoked, Rights,
     SealedDocument, Seconds,
 };
 use farlan_netconf::{Label, Mtu, NetworkId, Parameters, Subnet, WorldId};
@@ -13,7 +13,6 @@ use rand_core::CryptoRng;
 use super::Controller;
 use super::desk::{Desk, key_pair};
 use crate::error::ControllerError;
-use crate::key_text::{Exported, KeyText, KeyTextError};
 use crate::store::{MemberRecord, NetworkRecord, StoreError, Transaction};
 
 /// What a new network is to be like. Subnet and MTU are in its id and cannot be changed later.
@@ -246,32 +245,24 @@ impl Controller {
         Ok(config)
     }
 
-    /// The network key as a text.
+    /// The network key, to be kept in a safe place.
     ///
     /// # Errors
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
-    pub async fn export(&self, id: &NetworkId) -> Result<KeyText, ControllerError> {
+    pub async fn export(&self, id: &NetworkId) -> Result<ExportedKey, ControllerError> {
         let mut transaction = self.store.read().await?;
         let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
-        Ok(KeyText::new(&Exported {
-            issued: record.issued,
-            seed: record.seed,
-            config: record.config,
-        }))
+        ExportedKey::new(key_pair(&record.seed), self.config(&record)?, record.issued).map_err(ControllerError::Damaged)
     }
 
-    /// Takes a network over whose key was exported. Who its members are is not in that text: they are known again as they turn to this
+    /// Takes a network over whose key was exported. Who its members are does not come along: they are known again as they turn to this
     /// controller with their certificates, and [`learn`](Self::learn) brings what changed since. Whoever has both stores running at a time
     /// makes forks.
     ///
     /// # Errors
-    /// [`NetworkExists`](ControllerError::NetworkExists); the text is bad; the store fails.
-    pub async fn import(&self, text: &KeyText, wish: &Wish, clock: Seconds) -> Result<Documents, ControllerError> {
-        let exported = text.content()?;
-        let config = Config::decode(&exported.config, self.work)?;
-        if key_pair(&exported.seed).public() != *config.network().key() {
-            return Err(KeyTextError::OtherKey.into());
-        }
+    /// [`NetworkExists`](ControllerError::NetworkExists); the store fails.
+    pub async fn import(&self, exported: &ExportedKey, wish: &Wish, clock: Seconds) -> Result<Documents, ControllerError> {
+        let config = exported.config().clone();
         let id = config.network().id();
         let judged = clock.max(self.build).max(config.fields().time);
         let now = judged.get();
@@ -279,8 +270,8 @@ impl Controller {
         let number = exported.issued.max(now);
         let record = NetworkRecord {
             id,
-            seed: exported.seed,
-            config: exported.config,
+            seed: Secret::copy_of(exported.key().seed().as_bytes()),
+            config: config.encode(),
             issued: number,
             signed: config.fields().time.get(),
             witnessed: 0,

@@ -11,8 +11,8 @@ use thiserror::Error;
 /// ([`Lost`](Self::Lost), [`Silent`](Self::Silent)): asking again is right in every case.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The file of the store is not one that farlan may believe, or that it kept secret.
-    #[error("the controller's store {path} is not used: {reason}")]
+    /// The file of the store, or of a key, is not one that farlan may believe, or that was kept secret.
+    #[error("{} is not used: {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,
