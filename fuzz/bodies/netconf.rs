@@ -5,6 +5,7 @@ use std::{fmt::Display, str::FromStr, sync::OnceLock};
 
 use data_encoding::BASE64URL_NOPAD;
 use farlan_crypto::{Identity, NodeId, Seed, Work, sha512};
+use farlan_netconf::private::ExportedKey;
 use farlan_netconf::{
     Endpoint, Label, Link, LinkError, NetworkId, NetworkName, NodePrefix, Parameters, Reader, Subnet, World,
     WorldError, WorldId,

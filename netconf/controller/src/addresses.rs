@@ -37,7 +37,8 @@ pub(crate) async fn free_address(
         .chain(seeker.wishes.into_iter().flatten())
         .chain(candidates);
     for address in liked.map(Ipv4Addr::to_bits) {
-        if (first..=last).contains(&address) && taken(transaction, network, seeker, address, address).await?.is_empty() {
+        if (first..=last).contains(&address) && taken(transaction, network, seeker, address, address).await?.is_empty()
+        {
             return Ok(Some(Ipv4Addr::from_bits(address)));
         }
     }
@@ -68,7 +69,9 @@ async fn taken(
     first: u32,
     last: u32,
 ) -> Result<Vec<u32>, StoreError> {
-    transaction.taken_addresses(network, first, last, seeker.node, seeker.name).await
+    transaction
+        .taken_addresses(network, first, last, seeker.node, seeker.name)
+        .await
 }
 
 /// The first number of `first..=last` that is not in `taken`, which is in order.

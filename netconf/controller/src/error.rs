@@ -36,7 +36,9 @@ pub enum ControllerError {
     #[error("that time has passed already: give a later one")]
     Past,
     /// A controller would kick itself.
-    #[error("this node is a controller of the network and does not kick itself: export the key, import it elsewhere, and kick from there")]
+    #[error(
+        "this node is a controller of the network and does not kick itself: export the key, import it elsewhere, and kick from there"
+    )]
     Oneself,
     /// Another member has the name.
     #[error("{0} is the name of another member: rename that first, or choose another name")]
@@ -56,7 +58,10 @@ pub enum ControllerError {
     #[error("{0} is not reserved")]
     NotReserved(Ipv4Addr),
     /// The config has no room for another holder.
-    #[error("a network has at most {} controllers and renewers together: take the right from one of them first", Config::MAX_HOLDERS)]
+    #[error(
+        "a network has at most {} controllers and renewers together: take the right from one of them first",
+        Config::MAX_HOLDERS
+    )]
     Holders,
     /// The node renews nothing.
     #[error("this member does not renew certificates: nothing to take from it")]
@@ -65,7 +70,9 @@ pub enum ControllerError {
     #[error("the document cannot be made: {0}")]
     Document(#[from] DocumentError),
     /// What stands in the store is not what farlan writes there.
-    #[error("the controller's store is damaged (a document in it: {0}): restore a backup, or import the exported network key into a new store")]
+    #[error(
+        "the controller's store is damaged (a document in it: {0}): restore a backup, or import the exported network key into a new store"
+    )]
     Damaged(DocumentError),
     /// The text is not an exported network key.
     #[error(transparent)]

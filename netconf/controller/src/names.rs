@@ -17,7 +17,11 @@ pub(crate) async fn free_name(
     node: &[u8; 32],
     wanted: &DnsLabel,
 ) -> Result<DnsLabel, StoreError> {
-    let taken: BTreeSet<String> = transaction.names(network, begin(wanted), node).await?.into_iter().collect();
+    let taken: BTreeSet<String> = transaction
+        .names(network, begin(wanted), node)
+        .await?
+        .into_iter()
+        .collect();
     Ok(first_free(wanted, &taken))
 }
 

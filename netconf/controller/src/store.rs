@@ -77,7 +77,8 @@ impl Store {
             Some("postgres" | "postgresql") => Self::open_postgres(place).await,
             #[cfg(not(feature = "postgres"))]
             Some("postgres" | "postgresql") => Err(StoreError::Url(
-                "this farlan was built without PostgreSQL: build it with `--features postgres`, or name a file".to_owned(),
+                "this farlan was built without PostgreSQL: build it with `--features postgres`, or name a file"
+                    .to_owned(),
             )),
             Some(other) => Err(StoreError::Url(format!(
                 "a controller's store is a file or begins with postgres://, not with {other}://"
@@ -119,8 +120,15 @@ impl Store {
     }
 
     /// Commits a transaction that changed `network`, and tells of it.
-    #[cfg_attr(not(feature = "postgres"), expect(unused_mut, reason = "only PostgreSQL is told within the transaction"))]
-    pub(crate) async fn commit_change(&self, mut transaction: Transaction, network: &NetworkId) -> Result<(), StoreError> {
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_mut, reason = "only PostgreSQL is told within the transaction")
+    )]
+    pub(crate) async fn commit_change(
+        &self,
+        mut transaction: Transaction,
+        network: &NetworkId,
+    ) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Sqlite(_) => {
                 transaction.commit().await?;

@@ -46,7 +46,11 @@ fn a_single_use_lets_one_of_a_hundred_in_with_two_controllers_on_postgres() {
         }
         // The counter is the database's: whichever controller is asked says the same.
         let invites = second.invites(&home.id()).await.unwrap();
-        assert!(invites.iter().all(|invite| invite.taken == 1 && invite.members.len() == 1));
+        assert!(
+            invites
+                .iter()
+                .all(|invite| invite.taken == 1 && invite.members.len() == 1)
+        );
     });
 }
 
@@ -84,7 +88,9 @@ fn controllers_on_one_database_hear_of_each_other() {
         assert_eq!(second.invites(&home.id()).await.unwrap().len(), 1);
 
         // Whoever was deaf for a while is told that anything may have changed, and hears again.
-        let Place::Database { server, .. } = &place else { unreachable!() };
+        let Place::Database { server, .. } = &place else {
+            unreachable!()
+        };
         let listeners = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
         server.run("postgres", listeners).await;
         until(&mut changes, Change::Everything).await;
@@ -102,11 +108,20 @@ async fn until(changes: &mut farlan_controller::Changes, wanted: Change) {
 async fn assert_one_wins(controllers: &[Arc<Controller>], id: NetworkId, link: &PrivateLink, round: u32) {
     let first = 1 + round * CROWD;
     let answers = crowd(controllers, id, first, |node| application(node, link, "laptop")).await;
-    let granted = answers.iter().filter(|answer| matches!(answer, Admission::Granted(_))).count();
-    let used_up = answers.iter().filter(|answer| **answer == Admission::Refused(Refusal::UsedUp)).count();
+    let granted = answers
+        .iter()
+        .filter(|answer| matches!(answer, Admission::Granted(_)))
+        .count();
+    let used_up = answers
+        .iter()
+        .filter(|answer| **answer == Admission::Refused(Refusal::UsedUp))
+        .count();
     assert_eq!((granted, used_up), (1, CROWD as usize - 1));
     // Who won asks again, as if the answer had been lost, and wins again; the others lose again.
-    assert_eq!(crowd(controllers, id, first, |node| application(node, link, "laptop")).await, answers);
+    assert_eq!(
+        crowd(controllers, id, first, |node| application(node, link, "laptop")).await,
+        answers
+    );
 }
 
 async fn assert_all_differ(controllers: &[Arc<Controller>], id: NetworkId, link: &PrivateLink) {
@@ -115,7 +130,9 @@ async fn assert_all_differ(controllers: &[Arc<Controller>], id: NetworkId, link:
     let mut addresses = BTreeSet::new();
     let mut issues = BTreeSet::new();
     for answer in answers {
-        let Admission::Granted(credential) = answer else { panic!("{answer:?}") };
+        let Admission::Granted(credential) = answer else {
+            panic!("{answer:?}")
+        };
         let fields = credential.certificate().fields();
         assert!(names.insert(fields.name.clone().unwrap()));
         assert!(addresses.insert(fields.ipv4.unwrap()));

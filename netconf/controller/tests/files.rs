@@ -21,7 +21,11 @@ fn nobody_else_can_read_the_file_or_what_is_beside_it() {
         let mut names = Vec::new();
         for entry in fs::read_dir(directory).unwrap() {
             let entry = entry.unwrap();
-            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o7777, 0o600, "{entry:?}");
+            assert_eq!(
+                entry.metadata().unwrap().permissions().mode() & 0o7777,
+                0o600,
+                "{entry:?}"
+            );
             names.push(entry.file_name().into_string().unwrap());
         }
         names.sort();
@@ -71,7 +75,11 @@ fn what_is_no_store_is_refused() {
     run(async {
         let place = Place::file();
         let name = place.name();
-        fs::write(&name, "no database at all, but long enough to be looked at as one by whoever opens it").unwrap();
+        fs::write(
+            &name,
+            "no database at all, but long enough to be looked at as one by whoever opens it",
+        )
+        .unwrap();
         fs::set_permissions(&name, fs::Permissions::from_mode(0o600)).unwrap();
         let error = Store::open(&name).await.unwrap_err();
         assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
@@ -85,9 +93,18 @@ fn what_is_no_store_is_refused() {
 #[test]
 fn keys_do_not_go_to_a_distant_database_in_the_clear() {
     run(async {
-        let error = Store::open("postgres://farlan@192.0.2.1/farlan").await.unwrap_err().to_string();
-        assert!(error.contains("sslmode=disable") && error.contains("192.0.2.1"), "{error}");
-        let error = Store::open("postgres://farlan@localhost/farlan?sslmode=require").await.unwrap_err().to_string();
+        let error = Store::open("postgres://farlan@192.0.2.1/farlan")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("sslmode=disable") && error.contains("192.0.2.1"),
+            "{error}"
+        );
+        let error = Store::open("postgres://farlan@localhost/farlan?sslmode=require")
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("TLS"), "{error}");
     });
 }
@@ -95,11 +112,15 @@ fn keys_do_not_go_to_a_distant_database_in_the_clear() {
 #[test]
 fn a_database_that_is_not_there_is_said_to_be() {
     run(async {
-        let error = Store::open("postgres://farlan@localhost/farlan?host=/nowhere").await.unwrap_err();
+        let error = Store::open("postgres://farlan@localhost/farlan?host=/nowhere")
+            .await
+            .unwrap_err();
         assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
         assert!(error.to_string().contains("see that PostgreSQL runs"), "{error}");
         let place = Place::database().await;
-        let Place::Database { url, .. } = &place else { unreachable!() };
+        let Place::Database { url, .. } = &place else {
+            unreachable!()
+        };
         let missing = url.replace("localhost/farlan", "localhost/missing");
         let error = Store::open(&missing).await.unwrap_err();
         assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
@@ -111,8 +132,13 @@ fn a_store_of_a_newer_version_is_refused() {
     run(async {
         let place = Place::database().await;
         place.open().await.close().await;
-        let Place::Database { server, url } = &place else { unreachable!() };
-        let name = url.split(['/', '?']).find(|part| part.starts_with("farlan") && !part.contains('@')).unwrap();
+        let Place::Database { server, url } = &place else {
+            unreachable!()
+        };
+        let name = url
+            .split(['/', '?'])
+            .find(|part| part.starts_with("farlan") && !part.contains('@'))
+            .unwrap();
         let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                      VALUES (999, 'newer', true, '\\x00', 0)";
         server.run(name, newer).await;

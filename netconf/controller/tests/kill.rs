@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -14,9 +15,12 @@ use support::{Place, controller, person, run};
 /// How often it is killed; `scripts/soak-controller` says otherwise.
 const KILLS: u32 = 200;
 
-/// The longest time that it is given to let nodes in, in milliseconds. It opens its store within some milliseconds, so the kills
-/// meet that too.
-const LONGEST: u32 = 250;
+/// The longest time that it is given, in milliseconds, from its start in every other round, so that kills meet its opening of the store
+/// too, and from its first admission in the others.
+const LONGEST: u32 = 200;
+
+/// How long it may take to its first admission, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn nothing_acknowledged_is_lost_when_it_is_killed_on_sqlite() {
@@ -38,7 +42,7 @@ async fn kill_again_and_again(place: Place, kills: u32) {
     // Node id, and what it was told: issue, name and address.
     let mut acknowledged: BTreeMap<String, (String, String, String)> = BTreeMap::new();
     let mut busy = 0;
-    for _ in 0..kills {
+    for round in 0..kills {
         let mut child = Command::new(env!("CARGO_BIN_EXE_controller-load"))
             .args(["joins", &place.name()])
             .stdout(Stdio::piped())
@@ -46,7 +50,14 @@ async fn kill_again_and_again(place: Place, kills: u32) {
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let reader = std::thread::spawn(move || out.lines().map_while(Result::ok).collect::<Vec<_>>());
+        let (first, came) = mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let lines = out.lines().map_while(Result::ok);
+            lines.inspect(|_| drop(first.send(()))).collect::<Vec<_>>()
+        });
+        if round % 2 == 1 {
+            came.recv_timeout(PATIENCE).expect("somebody comes in");
+        }
         std::thread::sleep(Duration::from_millis(u64::from(rng.next_u32() % LONGEST)));
         child.kill().unwrap();
         let ended = child.wait_with_output().unwrap();
@@ -82,7 +93,11 @@ async fn kill_again_and_again(place: Place, kills: u32) {
     assert!(acknowledged.is_empty(), "lost: {acknowledged:?}");
     let invites = controller.invites(&id).await.unwrap();
     let taken: u64 = invites.iter().map(|invite| invite.taken).sum();
-    assert_eq!(taken as usize, members.len() - 1, "uses and members are of one transaction");
+    assert_eq!(
+        taken as usize,
+        members.len() - 1,
+        "uses and members are of one transaction"
+    );
     println!("{kills} kills, {busy} of them during joins, {} members", members.len());
-    assert!(busy > kills / 4, "it was killed before it could do anything: {busy} of {kills}");
+    assert!(busy >= kills / 2);
 }

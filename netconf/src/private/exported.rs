@@ -154,6 +154,20 @@ mod tests {
         ExportedKey::new(key, config, 7).unwrap()
     }
 
+    /// [`exported`] as another program writes it.
+    const VECTOR: &str = "farlan-network-key-1 \
+        AAAAAAAAAAcEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAMBBVwKgAAACcqTrBcFGHBx1nuDx_8O_oEI6O\
+        xFMFdddyaHkzPb2r58AAAAAAAAAAMAAAAAa0nSAAABUYAABGhvbWUFBQUFBQUFBQUFBQUFBQUFAQYGBgYGBgYGBgYG\
+        BgYGBgYGBgYGBgYGBgYGBgYGBgYGAMnJq0qr63cKiR1l7Ic-ojS4KxA8VdPowT4XCSoU1unGzRfXqxtoUZaW2tWh-K\
+        Cg8zSBjxnEuqRvTRaY0shUXQkcwbV-\
+        \n";
+
+    #[test]
+    fn the_text_is_that_of_another_program() {
+        assert_eq!(exported().to_text().as_str(), VECTOR);
+        assert!(ExportedKey::parse(VECTOR, Work::NONE).is_ok());
+    }
+
     #[test]
     fn what_is_written_is_read_through_white_space() {
         let text = exported().to_text();
@@ -172,7 +186,10 @@ mod tests {
             other[at] = if other[at] == b'A' { b'B' } else { b'A' };
             let other = String::from_utf8(other).unwrap();
             if other != *text {
-                assert_eq!(ExportedKey::parse(&other, Work::NONE).err(), Some(ExportedKeyError::Mistyped));
+                assert_eq!(
+                    ExportedKey::parse(&other, Work::NONE).err(),
+                    Some(ExportedKeyError::Mistyped)
+                );
             }
         }
         let error = |text: &str| ExportedKey::parse(text, Work::NONE).err();
@@ -185,13 +202,19 @@ mod tests {
     fn a_key_beside_another_networks_config_is_refused() {
         let own = exported();
         let other = KeyPair::from_seed(Seed::from_bytes([9; 32]));
-        assert_eq!(ExportedKey::new(other, own.config.clone(), 0).err(), Some(DocumentError::WrongKey));
+        assert_eq!(
+            ExportedKey::new(other, own.config.clone(), 0).err(),
+            Some(DocumentError::WrongKey)
+        );
     }
 
     #[test]
     fn it_is_not_shown_by_accident() {
         let (shown, debugged) = (exported().to_string(), format!("{:?}", exported()));
         let seed = format!("{:?}", [4; 32]);
-        assert!(!shown.contains(&seed) && !debugged.contains(&seed) && !debugged.contains("[4, 4"), "{debugged}");
+        assert!(
+            !shown.contains(&seed) && !debugged.contains(&seed) && !debugged.contains("[4, 4"),
+            "{debugged}"
+        );
     }
 }

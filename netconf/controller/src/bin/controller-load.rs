@@ -74,7 +74,10 @@ impl Load {
             world: self.world.id(),
             life: None,
         };
-        let documents = self.controller.create(new, &Wish::default(), now(), &mut self.rng).await?;
+        let documents = self
+            .controller
+            .create(new, &Wish::default(), now(), &mut self.rng)
+            .await?;
         let id = documents.config.network().id();
         self.target(id).await
     }
@@ -132,7 +135,11 @@ async fn scale(place: &str, networks: usize, members: usize) -> Result<()> {
         let size = if number == 0 { members } else { SMALL };
         for member in 1..size {
             // Every fourth has the name of many others.
-            let name = if member % 4 == 0 { "laptop".to_owned() } else { format!("node-{member}") };
+            let name = if member % 4 == 0 {
+                "laptop".to_owned()
+            } else {
+                format!("node-{member}")
+            };
             let (node, application) = load.applicant(&target, &name)?;
             admit(&load.controller, &target.id, &node, &application).await?;
         }
@@ -149,7 +156,10 @@ async fn scale(place: &str, networks: usize, members: usize) -> Result<()> {
 
     let begun = Instant::now();
     let listed = load.controller.members(&targets[0].id).await?.len();
-    println!("list of {listed} members: {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "list of {listed} members: {:.0} ms",
+        begun.elapsed().as_secs_f64() * 1e3
+    );
     println!("{}", memory());
     Ok(())
 }
@@ -178,7 +188,13 @@ async fn measure(load: &mut Load, targets: &[Target], at_once: usize) -> Result<
     }
     times.sort();
     let at = |share: f64| milliseconds(times[((times.len() - 1) as f64 * share) as usize]);
-    Ok(format!("{} admissions, p50 {}, p99 {}, most {}", times.len(), at(0.5), at(0.99), at(1.0)))
+    Ok(format!(
+        "{} admissions, p50 {}, p99 {}, most {}",
+        times.len(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    ))
 }
 
 async fn admit(
@@ -219,6 +235,11 @@ fn milliseconds(time: Duration) -> String {
 /// The memory that is and was at the most resident, as the kernel counts it.
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let lines = status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"));
-    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
+    let lines = status
+        .lines()
+        .filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"));
+    lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

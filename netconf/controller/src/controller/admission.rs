@@ -17,9 +17,9 @@ use farlan_netconf::private::{
 };
 use tracing::debug;
 
+use super::Controller;
 use super::desk::{Desk, name_of};
 use super::networks::{Wish, revocations};
-use super::Controller;
 use crate::addresses::{Seeker, free_address};
 use crate::error::ControllerError;
 use crate::names::free_name;
@@ -108,7 +108,11 @@ impl Controller {
             Ground::Certificate(member) => member,
             Ground::Invite(invite, rights) => {
                 let node = applicant.node.as_bytes();
-                if !desk.transaction.take_use(&id, &invite.key, node, desk.now.get()).await? {
+                if !desk
+                    .transaction
+                    .take_use(&id, &invite.key, node, desk.now.get())
+                    .await?
+                {
                     return Ok(Err(Refusal::UsedUp));
                 }
                 MemberRecord {
@@ -232,7 +236,10 @@ impl Desk {
             // Who made it has another store, and counts there.
             None if uses != 0 => return Ok(Err(Refusal::NoController)),
             None => {
-                if revocations(&mut self.transaction, self.config.network()).await?.voids_delegation(delegation) {
+                if revocations(&mut self.transaction, self.config.network())
+                    .await?
+                    .voids_delegation(delegation)
+                {
                     return Ok(Err(Refusal::Revoked));
                 }
                 let mut bytes = Vec::with_capacity(Delegation::LENGTH);

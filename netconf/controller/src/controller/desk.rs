@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use farlan_crypto::{KeyPair, PublicKey, Seed, Secret, Work};
+use farlan_crypto::{KeyPair, PublicKey, Secret, Seed, Work};
 use farlan_netconf::private::{
-    CertificateFields, Config, ConfigFields, Credential, DnsLabel, PrivateNetwork, Revocation, Revoked,
-    Rights, Seconds, now,
+    CertificateFields, Config, ConfigFields, Credential, DnsLabel, PrivateNetwork, Revocation, Revoked, Rights,
+    Seconds, now,
 };
 use farlan_netconf::{AddressPlan, NetworkId};
 
@@ -35,7 +35,9 @@ impl Controller {
         let mut transaction = self.store.begin().await?;
         let record = transaction.lock(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
         let own = transaction.member(id, self.node.as_bytes()).await?;
-        let own_expiry = own.filter(|own| own.kicked.is_none()).map(|own| Seconds::new(own.expiry));
+        let own_expiry = own
+            .filter(|own| own.kicked.is_none())
+            .map(|own| Seconds::new(own.expiry));
         let judged = judged(clock, self.build, &record, own_expiry);
         let config = self.config(&record)?;
         Ok(self.desk_of(transaction, record, config, judged, clock))
@@ -131,7 +133,11 @@ impl Desk {
     }
 
     /// Signs a certificate with the next number, and writes it into the member's record.
-    pub(super) fn certify(&mut self, member: &mut MemberRecord, node: PublicKey) -> Result<Credential, ControllerError> {
+    pub(super) fn certify(
+        &mut self,
+        member: &mut MemberRecord,
+        node: PublicKey,
+    ) -> Result<Credential, ControllerError> {
         let fields = CertificateFields {
             node,
             rights: Rights::from_bits(member.rights)?,
@@ -187,7 +193,9 @@ pub(super) fn key_pair(seed: &Secret<32>) -> KeyPair {
 
 /// What a member is called.
 pub(super) fn name_of(member: &MemberRecord) -> Result<Option<DnsLabel>, ControllerError> {
-    let name = (!member.name.is_empty()).then(|| DnsLabel::parse(&member.name)).transpose();
+    let name = (!member.name.is_empty())
+        .then(|| DnsLabel::parse(&member.name))
+        .transpose();
     name.map_err(|error| ControllerError::Damaged(error.into()))
 }
 
@@ -233,8 +241,20 @@ mod tests {
     #[test]
     fn a_clock_that_is_years_ahead_does_not_unless_renewers_agree() {
         assert_eq!(at(9_000, 2_000, 0, Some(6_000)), 2_000);
-        assert_eq!(at(9_000, 2_000, 8_500, Some(6_000)), 8_500, "renewers have lived on until then");
-        assert_eq!(at(9_000, 2_000, 99_000, Some(6_000)), 9_000, "no farther than the clock itself");
-        assert_eq!(at(5_000, 2_000, 99_000, Some(6_000)), 5_000, "renewers move no clock that is good");
+        assert_eq!(
+            at(9_000, 2_000, 8_500, Some(6_000)),
+            8_500,
+            "renewers have lived on until then"
+        );
+        assert_eq!(
+            at(9_000, 2_000, 99_000, Some(6_000)),
+            9_000,
+            "no farther than the clock itself"
+        );
+        assert_eq!(
+            at(5_000, 2_000, 99_000, Some(6_000)),
+            5_000,
+            "renewers move no clock that is good"
+        );
     }
 }

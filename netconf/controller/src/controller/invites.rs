@@ -125,7 +125,10 @@ impl Controller {
         world: World,
     ) -> Result<PrivateLink, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = transaction
+            .network(id)
+            .await?
+            .ok_or(ControllerError::NoSuchNetwork(*id))?;
         let config = self.config(&record)?;
         let invite = transaction.invite(id, key.as_bytes()).await?;
         let invite = invite.ok_or(ControllerError::NoSuchInvite)?;
@@ -157,7 +160,10 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn invites(&self, id: &NetworkId) -> Result<Vec<Invite>, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = transaction
+            .network(id)
+            .await?
+            .ok_or(ControllerError::NoSuchNetwork(*id))?;
         let config = self.config(&record)?;
         let mut invites = Vec::new();
         for invite in transaction.invites(id).await? {

@@ -87,7 +87,10 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn members(&self, id: &NetworkId) -> Result<Vec<Member>, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = transaction
+            .network(id)
+            .await?
+            .ok_or(ControllerError::NoSuchNetwork(*id))?;
         let config = self.config(&record)?;
         let members = transaction.members(id).await?;
         drop(transaction);
@@ -121,7 +124,9 @@ impl Controller {
         let shown = shown.filter(|shown| shown.network() == *id && shown.fields().node == *node);
         let mut member = match (desk.transaction.member(id, node.as_bytes()).await?, shown) {
             (Some(member), _) if member.kicked.is_none() => member,
-            (Some(member), Some(shown)) if member.kicked.is_some_and(|(_, issue)| issue < shown.fields().issue) => member,
+            (Some(member), Some(shown)) if member.kicked.is_some_and(|(_, issue)| issue < shown.fields().issue) => {
+                member
+            }
             (Some(_), _) => return Err(ControllerError::KickedAlready),
             (None, Some(_)) => MemberRecord::unknown(*node.as_bytes(), desk.now.get()),
             (None, None) => return Err(ControllerError::NoSuchMember),
@@ -361,16 +366,17 @@ impl Controller {
     ///
     /// # Errors
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
-    pub async fn delegation_of(
-        &self,
-        id: &NetworkId,
-        node: &PublicKey,
-    ) -> Result<Option<Delegation>, ControllerError> {
+    pub async fn delegation_of(&self, id: &NetworkId, node: &PublicKey) -> Result<Option<Delegation>, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = transaction
+            .network(id)
+            .await?
+            .ok_or(ControllerError::NoSuchNetwork(*id))?;
         let config = self.config(&record)?;
         let delegate = transaction.delegate(id, node.as_bytes()).await?;
-        delegate.map(|delegate| self.delegation(&config, &delegate.delegation)).transpose()
+        delegate
+            .map(|delegate| self.delegation(&config, &delegate.delegation))
+            .transpose()
     }
 
     /// The delegations of all renewers, the oldest first.
@@ -379,17 +385,28 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn delegates(&self, id: &NetworkId) -> Result<Vec<Delegation>, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = transaction
+            .network(id)
+            .await?
+            .ok_or(ControllerError::NoSuchNetwork(*id))?;
         let config = self.config(&record)?;
         let delegates = transaction.delegates(id).await?;
-        delegates.iter().map(|delegate| self.delegation(&config, &delegate.delegation)).collect()
+        delegates
+            .iter()
+            .map(|delegate| self.delegation(&config, &delegate.delegation))
+            .collect()
     }
 
     /// Takes the right to extend certificates from a member again; what it extended counts no longer.
     ///
     /// # Errors
     /// [`NoDelegate`](ControllerError::NoDelegate); the store fails.
-    pub async fn undelegate(&self, id: &NetworkId, node: &PublicKey, clock: Seconds) -> Result<Config, ControllerError> {
+    pub async fn undelegate(
+        &self,
+        id: &NetworkId,
+        node: &PublicKey,
+        clock: Seconds,
+    ) -> Result<Config, ControllerError> {
         let mut desk = self.desk(id, clock).await?;
         if !desk.transaction.delete_delegate(id, node.as_bytes()).await? {
             return Err(ControllerError::NoDelegate);
@@ -439,7 +456,10 @@ impl Controller {
         config: &Config,
         records: Vec<MemberRecord>,
     ) -> Result<Vec<Member>, ControllerError> {
-        records.into_iter().map(|record| self.shown_member(config, &record)).collect()
+        records
+            .into_iter()
+            .map(|record| self.shown_member(config, &record))
+            .collect()
     }
 
     fn shown_member(&self, config: &Config, record: &MemberRecord) -> Result<Member, ControllerError> {

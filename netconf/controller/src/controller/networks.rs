@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use farlan_crypto::{KeyPair, PublicKey, Secret};
 use farlan_netconf::private::{
-    Config, ConfigFields, Credential, DnsLabel, DocumentError, ExportedKey, NetworkSeed, PrivateNetwork, Revocation, Revocations, Revoked, Rights,
-    SealedDocument, Seconds,
+    Config, ConfigFields, Credential, DnsLabel, DocumentError, ExportedKey, NetworkSeed, PrivateNetwork, Revocation,
+    Revocations, Revoked, Rights, SealedDocument, Seconds,
 };
 use farlan_netconf::{Label, Mtu, NetworkId, Parameters, Subnet, WorldId};
 use rand_core::CryptoRng;
@@ -171,7 +171,10 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn documents(&self, id: &NetworkId) -> Result<Documents, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = transaction
+            .network(id)
+            .await?
+            .ok_or(ControllerError::NoSuchNetwork(*id))?;
         let config = self.config(&record)?;
         let own = transaction.member(id, self.node.as_bytes()).await?;
         let credential = own
@@ -199,7 +202,10 @@ impl Controller {
         let mut salts = [[0; 16]; Config::MAX_SEEDS];
         salts.iter_mut().for_each(|salt| rng.fill_bytes(salt));
         let mut transaction = self.store.read().await?;
-        let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = transaction
+            .network(id)
+            .await?
+            .ok_or(ControllerError::NoSuchNetwork(*id))?;
         let config = self.config(&record)?;
         let revocations = revocations(&mut transaction, config.network()).await?;
         let content = revocations.newest(Revocations::SEALED_COUNT).encode();
@@ -251,7 +257,10 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn export(&self, id: &NetworkId) -> Result<ExportedKey, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction.network(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = transaction
+            .network(id)
+            .await?
+            .ok_or(ControllerError::NoSuchNetwork(*id))?;
         ExportedKey::new(key_pair(&record.seed), self.config(&record)?, record.issued).map_err(ControllerError::Damaged)
     }
 
@@ -261,7 +270,12 @@ impl Controller {
     ///
     /// # Errors
     /// [`NetworkExists`](ControllerError::NetworkExists); the store fails.
-    pub async fn import(&self, exported: &ExportedKey, wish: &Wish, clock: Seconds) -> Result<Documents, ControllerError> {
+    pub async fn import(
+        &self,
+        exported: &ExportedKey,
+        wish: &Wish,
+        clock: Seconds,
+    ) -> Result<Documents, ControllerError> {
         let config = exported.config().clone();
         let id = config.network().id();
         let judged = clock.max(self.build).max(config.fields().time);
@@ -416,10 +430,15 @@ impl Desk {
 }
 
 /// All revocations of a network, of more than a set can hold the newest ones.
-pub(super) async fn revocations(transaction: &mut Transaction, network: &PrivateNetwork) -> Result<Revocations, ControllerError> {
+pub(super) async fn revocations(
+    transaction: &mut Transaction,
+    network: &PrivateNetwork,
+) -> Result<Revocations, ControllerError> {
     let mut set = Revocations::new(*network);
     for bytes in transaction.revocations(&network.id()).await? {
-        let bytes = bytes.try_into().map_err(|_| StoreError::Damaged("a revocation of another length"))?;
+        let bytes = bytes
+            .try_into()
+            .map_err(|_| StoreError::Damaged("a revocation of another length"))?;
         set.insert(Revocation::decode(&bytes, network).map_err(ControllerError::Damaged)?);
     }
     Ok(set)

@@ -143,7 +143,9 @@ impl Row {
     /// Bytes of a length that is fixed, as of keys and ids.
     pub(crate) fn array<const N: usize>(&self, column: usize) -> Result<[u8; N], StoreError> {
         let bytes = self.bytes(column)?;
-        bytes.try_into().map_err(|_| StoreError::Damaged("bytes of another length than they must have"))
+        bytes
+            .try_into()
+            .map_err(|_| StoreError::Damaged("bytes of another length than they must have"))
     }
 
     /// A number that is never below zero, as of times and counts.

@@ -26,16 +26,22 @@ pub enum StoreError {
     #[error("the controller's store was written by a newer farlan: install that version again, or a later one")]
     Newer,
     /// The tables are not those that farlan makes.
-    #[error("the tables of the controller's store cannot be brought up to date ({0}): give farlan a database of its own, or restore a backup")]
+    #[error(
+        "the tables of the controller's store cannot be brought up to date ({0}): give farlan a database of its own, or restore a backup"
+    )]
     Tables(MigrateError),
     /// Another process writes to the store, and does not end.
     #[error("the controller's store is busy: another program has kept it open for writing; end that, and try again")]
     Busy,
     /// The disk is full, or may not be written to.
-    #[error("the controller's store cannot be written ({0}): make room on its disk, or give farlan back the right to write there")]
+    #[error(
+        "the controller's store cannot be written ({0}): make room on its disk, or give farlan back the right to write there"
+    )]
     Full(String),
     /// The database is not there any more.
-    #[error("the controller's database does not answer ({0}): see that PostgreSQL runs and lets farlan in; farlan tries again by itself")]
+    #[error(
+        "the controller's database does not answer ({0}): see that PostgreSQL runs and lets farlan in; farlan tries again by itself"
+    )]
     Lost(String),
     /// The database does not answer in time.
     #[error("the controller's database has not answered for {} s: see whether it is overloaded; farlan tries again by itself", after.as_secs())]
@@ -44,7 +50,9 @@ pub enum StoreError {
         after: Duration,
     },
     /// The store holds what farlan does not write.
-    #[error("the controller's store is damaged ({0}): restore a backup, or import the exported network key into a new store")]
+    #[error(
+        "the controller's store is damaged ({0}): restore a backup, or import the exported network key into a new store"
+    )]
     Damaged(&'static str),
     /// The database refuses a statement.
     #[error("the controller's database refuses: {0}")]
@@ -58,9 +66,13 @@ impl StoreError {
         let reason = match error {
             OpenError::Missing => "it has just been removed; try again".to_owned(),
             OpenError::NotAFile => "it is a link, a directory or a device: put the database itself there".to_owned(),
-            OpenError::Names => "it has another name (a hard link), by which others may reach it: remove that".to_owned(),
+            OpenError::Names => {
+                "it has another name (a hard link), by which others may reach it: remove that".to_owned()
+            }
             OpenError::Owner(owner) => {
-                format!("it belongs to user {owner}, who so knows the keys in it: give it with `chown` to the user that farlan runs as, or move it away")
+                format!(
+                    "it belongs to user {owner}, who so knows the keys in it: give it with `chown` to the user that farlan runs as, or move it away"
+                )
             }
             OpenError::Permissions(mode) => {
                 format!("it is open to other users (mode {mode:04o}): run `chmod 600 {shown}`")

@@ -109,7 +109,8 @@ fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         }
         _ => {
             return Err(StoreError::Url(
-                "farlan does not speak TLS with PostgreSQL: use a Unix socket, or a tunnel and `sslmode=disable`".to_owned(),
+                "farlan does not speak TLS with PostgreSQL: use a Unix socket, or a tunnel and `sslmode=disable`"
+                    .to_owned(),
             ));
         }
     }
@@ -139,7 +140,10 @@ async fn tell(mut listener: PgListener, options: PgConnectOptions, changes: broa
         match listener.try_recv().await {
             Ok(Some(notification)) => {
                 // Whoever cannot be understood is a newer farlan.
-                let change = notification.payload().parse().map_or(Change::Everything, Change::Network);
+                let change = notification
+                    .payload()
+                    .parse()
+                    .map_or(Change::Everything, Change::Network);
                 // Nobody listens: then nobody has to know.
                 let _ = changes.send(change);
                 continue;

@@ -108,12 +108,17 @@ impl Transaction {
     }
 
     pub(crate) async fn network(&mut self, id: &NetworkId) -> Result<Option<NetworkRecord>, StoreError> {
-        self.row(select!(NETWORK, "WHERE id = $1"), &[id.as_bytes().into()]).await?.map(network).transpose()
+        self.row(select!(NETWORK, "WHERE id = $1"), &[id.as_bytes().into()])
+            .await?
+            .map(network)
+            .transpose()
     }
 
     pub(crate) async fn networks(&mut self) -> Result<Vec<NetworkId>, StoreError> {
         let rows = self.rows("SELECT id FROM networks ORDER BY created, id", &[]).await?;
-        rows.iter().map(|row| Ok(NetworkId::from_bytes(row.array(0)?))).collect()
+        rows.iter()
+            .map(|row| Ok(NetworkId::from_bytes(row.array(0)?)))
+            .collect()
     }
 
     /// Whether the network was not there yet.
@@ -151,7 +156,10 @@ impl Transaction {
 
     /// Forgets a network and all that belongs to it; whether it was there.
     pub(crate) async fn delete_network(&mut self, id: &NetworkId) -> Result<bool, StoreError> {
-        Ok(self.execute("DELETE FROM networks WHERE id = $1", &[id.as_bytes().into()]).await? == 1)
+        Ok(self
+            .execute("DELETE FROM networks WHERE id = $1", &[id.as_bytes().into()])
+            .await?
+            == 1)
     }
 
     pub(crate) async fn member(&mut self, id: &NetworkId, node: &[u8; 32]) -> Result<Option<MemberRecord>, StoreError> {
@@ -170,7 +178,11 @@ impl Transaction {
     }
 
     /// The member with this name.
-    pub(crate) async fn member_named(&mut self, id: &NetworkId, name: &str) -> Result<Option<MemberRecord>, StoreError> {
+    pub(crate) async fn member_named(
+        &mut self,
+        id: &NetworkId,
+        name: &str,
+    ) -> Result<Option<MemberRecord>, StoreError> {
         let sql = select!(MEMBER, "WHERE network = $1 AND name = $2 AND kicked IS NULL");
         let row = self.row(sql, &[id.as_bytes().into(), name.into()]).await?;
         row.map(member).transpose()
@@ -179,7 +191,9 @@ impl Transaction {
     /// The member with this address.
     pub(crate) async fn member_at(&mut self, id: &NetworkId, address: u32) -> Result<Option<MemberRecord>, StoreError> {
         let sql = select!(MEMBER, "WHERE network = $1 AND address = $2 AND kicked IS NULL");
-        let row = self.row(sql, &[id.as_bytes().into(), u64::from(address).into()]).await?;
+        let row = self
+            .row(sql, &[id.as_bytes().into(), u64::from(address).into()])
+            .await?;
         row.map(member).transpose()
     }
 
@@ -230,7 +244,9 @@ impl Transaction {
     /// Notes when a member was last met; one that was met later already stays so.
     pub(crate) async fn see(&mut self, id: &NetworkId, node: &[u8; 32], at: u64) -> Result<(), StoreError> {
         let sql = "UPDATE members SET seen = $3 WHERE network = $1 AND node = $2 AND seen < $3";
-        self.execute(sql, &[id.as_bytes().into(), node.into(), at.into()]).await.map(drop)
+        self.execute(sql, &[id.as_bytes().into(), node.into(), at.into()])
+            .await
+            .map(drop)
     }
 
     /// The names in use that begin with `prefix`, those of `node` left out. Names are ASCII, so `~` is behind all of them.
@@ -267,7 +283,11 @@ impl Transaction {
             node.into(),
             name.into(),
         ];
-        self.rows(sql, &values).await?.iter().map(|row| address(row.integer(0)?)).collect()
+        self.rows(sql, &values)
+            .await?
+            .iter()
+            .map(|row| address(row.integer(0)?))
+            .collect()
     }
 
     /// The address that is reserved for a node or, if none is for the node, for a name.
@@ -280,7 +300,10 @@ impl Transaction {
         let sql = "SELECT address FROM reservations WHERE network = $1 AND (node = $2 OR (name <> '' AND name = $3)) \
                    ORDER BY name, address";
         let values = [id.as_bytes().into(), node.into(), name.into()];
-        self.row(sql, &values).await?.map(|row| address(row.integer(0)?)).transpose()
+        self.row(sql, &values)
+            .await?
+            .map(|row| address(row.integer(0)?))
+            .transpose()
     }
 
     pub(crate) async fn reservations(&mut self, id: &NetworkId) -> Result<Vec<Reserved>, StoreError> {
@@ -316,7 +339,10 @@ impl Transaction {
     /// Whether the address was reserved.
     pub(crate) async fn delete_reservation(&mut self, id: &NetworkId, address: u32) -> Result<bool, StoreError> {
         let sql = "DELETE FROM reservations WHERE network = $1 AND address = $2";
-        Ok(self.execute(sql, &[id.as_bytes().into(), u64::from(address).into()]).await? == 1)
+        Ok(self
+            .execute(sql, &[id.as_bytes().into(), u64::from(address).into()])
+            .await?
+            == 1)
     }
 
     pub(crate) async fn invite(&mut self, id: &NetworkId, key: &[u8; 32]) -> Result<Option<InviteRecord>, StoreError> {
@@ -352,9 +378,18 @@ impl Transaction {
     }
 
     /// Withdraws an invite, and forgets its secret; whether it was not withdrawn before.
-    pub(crate) async fn withdraw_invite(&mut self, id: &NetworkId, key: &[u8; 32], at: u64) -> Result<bool, StoreError> {
-        let sql = "UPDATE invites SET withdrawn = $3, secret = NULL WHERE network = $1 AND key = $2 AND withdrawn IS NULL";
-        Ok(self.execute(sql, &[id.as_bytes().into(), key.into(), at.into()]).await? == 1)
+    pub(crate) async fn withdraw_invite(
+        &mut self,
+        id: &NetworkId,
+        key: &[u8; 32],
+        at: u64,
+    ) -> Result<bool, StoreError> {
+        let sql =
+            "UPDATE invites SET withdrawn = $3, secret = NULL WHERE network = $1 AND key = $2 AND withdrawn IS NULL";
+        Ok(self
+            .execute(sql, &[id.as_bytes().into(), key.into(), at.into()])
+            .await?
+            == 1)
     }
 
     /// Whether a node came in by an invite.
@@ -403,7 +438,11 @@ impl Transaction {
         rows.iter().map(|row| row.bytes(0)).collect()
     }
 
-    pub(crate) async fn delegate(&mut self, id: &NetworkId, node: &[u8; 32]) -> Result<Option<DelegateRecord>, StoreError> {
+    pub(crate) async fn delegate(
+        &mut self,
+        id: &NetworkId,
+        node: &[u8; 32],
+    ) -> Result<Option<DelegateRecord>, StoreError> {
         let sql = select!(DELEGATE, "WHERE network = $1 AND node = $2");
         let row = self.row(sql, &[id.as_bytes().into(), node.into()]).await?;
         row.map(delegate).transpose()
@@ -497,7 +536,8 @@ fn delegate(row: Row) -> Result<DelegateRecord, StoreError> {
 
 fn secret(bytes: Vec<u8>) -> Result<Secret<32>, StoreError> {
     let bytes = Zeroizing::new(bytes);
-    let bytes = <&[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| StoreError::Damaged("a secret of another length"))?;
+    let bytes =
+        <&[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| StoreError::Damaged("a secret of another length"))?;
     Ok(Secret::copy_of(bytes))
 }
 

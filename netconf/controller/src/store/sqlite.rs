@@ -9,9 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use farlan_crypto::private_file;
-use sqlx::sqlite::{
-    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use super::database::{Transaction, patiently};
 use super::error::StoreError;

@@ -22,7 +22,10 @@ use tempfile::TempDir;
 
 /// Runs a test on a runtime with threads, as several controllers and applicants are.
 pub fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     runtime.unwrap().block_on(test);
 }
 
@@ -121,12 +124,21 @@ impl Server {
         let data = directory.path().join("data");
         // Text is sorted by a language, as in most databases: our tables must not mind.
         let made = unprivileged(&programs.join("initdb"), directory.path())
-            .args(["--auth=trust", "--username=farlan", "--encoding=UTF8", "--locale=C.UTF-8"])
+            .args([
+                "--auth=trust",
+                "--username=farlan",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+            ])
             .args(["--locale-provider=icu", "--icu-locale=en-US", "--no-sync", "-D"])
             .arg(&data)
             .output()
             .unwrap();
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
 
         let log = directory.path().join("log");
         let mut postgres = unprivileged(&programs.join("postgres"), directory.path());
@@ -184,7 +196,10 @@ impl Server {
             .database(database)
             .ssl_mode(PgSslMode::Disable);
         let mut connection = PgConnection::connect_with(&options).await.unwrap();
-        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
     }
 }
@@ -200,7 +215,9 @@ impl Drop for Server {
 
 /// Runs the server until it is told to stop or ends by itself.
 fn keep(mut postgres: Command, stopped: &mpsc::Receiver<()>, ready: &mpsc::Sender<()>) {
-    let mut child = postgres.spawn().expect("setpriv (Debian package util-linux) starts PostgreSQL");
+    let mut child = postgres
+        .spawn()
+        .expect("setpriv (Debian package util-linux) starts PostgreSQL");
     let pid = Pid::from_child(&child);
     let _ = ready.send(());
     while child.try_wait().unwrap().is_none() {
@@ -222,7 +239,11 @@ fn unprivileged(program: &Path, directory: &Path) -> Command {
         let nobody = NOBODY.to_string();
         command.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]);
     }
-    command.arg("--").arg(program).current_dir(directory).stdin(Stdio::null());
+    command
+        .arg("--")
+        .arg(program)
+        .current_dir(directory)
+        .stdin(Stdio::null());
     command
 }
 
@@ -233,7 +254,10 @@ fn programs() -> PathBuf {
         .map(|version| version.path().join("bin"))
         .filter(|programs| programs.join("initdb").exists() && programs.join("postgres").exists())
         .max_by_key(|programs| {
-            let version = programs.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            let version = programs
+                .parent()
+                .and_then(Path::file_name)
+                .and_then(|name| name.to_str());
             version.and_then(|version| version.parse::<u32>().ok())
         });
     newest.expect("missing: PostgreSQL (Debian package postgresql): there is no /usr/lib/postgresql/*/bin/initdb")

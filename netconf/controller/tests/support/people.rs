@@ -1,6 +1,6 @@
 //! A controller, and those who apply.
 
-use farlan_controller::{Applicant, Controller, NewInvite, NewNetwork, Wish};
+use farlan_controller::{Applicant, Controller, Kicked, NewInvite, NewNetwork, Wish};
 use farlan_crypto::{Identity, PublicKey, Seed, Work};
 use farlan_netconf::private::{Admission, Application, Config, Credential, DnsLabel, Refusal, Rights, Seconds};
 use farlan_netconf::{Label, Mtu, NetworkId, PrivateLink, PrivateNetwork, Supernode, World};
@@ -74,7 +74,10 @@ impl Home {
             name: Some(label("server")),
             address: None,
         };
-        let made = controller.create(new_network(subnet), &wish, NOW, &mut rng).await.unwrap();
+        let made = controller
+            .create(new_network(subnet), &wish, NOW, &mut rng)
+            .await
+            .unwrap();
         Self {
             network: *made.config.network(),
             controller,
@@ -125,6 +128,21 @@ impl Home {
         granted(self.apply(node, link, name, clock).await)
     }
 
+    /// Throws out the person with this number.
+    pub async fn kick(&mut self, number: u32, keep_invite: bool) -> Kicked {
+        let (id, node) = (self.id(), person(number).public());
+        self.controller
+            .kick(&id, &node, None, keep_invite, NOW, &mut self.rng)
+            .await
+            .unwrap()
+    }
+
+    /// A certificate that the invite of a link signs itself.
+    pub fn provisional(&self, number: u32, link: &PrivateLink, time: Seconds) -> Credential {
+        let (node, delegation) = (person(number).public(), link.delegation().clone());
+        Credential::by_invite(&self.network, link.invite(), delegation, node, None, time).unwrap()
+    }
+
     pub async fn config(&self) -> Config {
         self.controller.documents(&self.id()).await.unwrap().config
     }
@@ -134,7 +152,9 @@ impl Home {
 pub fn application(node: &Identity, link: &PrivateLink, name: &str) -> Application {
     let name = (!name.is_empty()).then(|| label(name));
     let invite = (link.invite(), link.delegation().clone());
-    Application::new(name, None).invited(invite.0, invite.1, &node.public(), &[7; 64]).unwrap()
+    Application::new(name, None)
+        .invited(invite.0, invite.1, &node.public(), &[7; 64])
+        .unwrap()
 }
 
 pub fn granted(admission: Admission) -> Credential {
@@ -152,7 +172,13 @@ pub fn refused(admission: Admission) -> Refusal {
 }
 
 pub fn name_of(credential: &Credential) -> String {
-    credential.certificate().fields().name.as_ref().map(ToString::to_string).unwrap_or_default()
+    credential
+        .certificate()
+        .fields()
+        .name
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 pub fn issue_of(credential: &Credential) -> u64 {
