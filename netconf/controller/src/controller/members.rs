@@ -135,7 +135,7 @@ impl Controller {
             // A controller with another store has given it a higher number.
             desk.record.issued = desk.record.issued.max(shown.fields().issue);
             if let Signer::Invite(delegation) = shown.signer() {
-                member.invite = member.invite.or(Some(delegation.key()));
+                member.invite = member.invite.or_else(|| Some(delegation.key()));
             }
         }
         let number = desk.number();
