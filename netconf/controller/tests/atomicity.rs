@@ -1,4 +1,5 @@
 //! Many at once.
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The file of a store, and places that are none.
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod support;
 

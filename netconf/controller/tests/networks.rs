@@ -1,4 +1,5 @@
 //! What a controller does with its networks, on both stores alike.
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod support;
 

@@ -200,12 +200,9 @@ mod tests {
 
     #[test]
     fn a_key_beside_another_networks_config_is_refused() {
-        let own = exported();
+        let config = exported().config;
         let other = KeyPair::from_seed(Seed::from_bytes([9; 32]));
-        assert_eq!(
-            ExportedKey::new(other, own.config.clone(), 0).err(),
-            Some(DocumentError::WrongKey)
-        );
+        assert_eq!(ExportedKey::new(other, config, 0).err(), Some(DocumentError::WrongKey));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! A PostgreSQL of the tests' own, and where their stores are.
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 #![allow(dead_code, reason = "each test program uses a part of this")]
 #![allow(unreachable_pub, reason = "the test programs are the public")]
 #![allow(clippy::disallowed_methods, reason = "waiting for another program takes a clock")]
