@@ -17,6 +17,7 @@ extern crate self as farlan_netconf;
 mod addresses;
 mod base32;
 mod codec;
+mod dns_label;
 mod endpoint;
 #[cfg(test)]
 mod fuzzing;
@@ -30,6 +31,7 @@ mod world;
 pub use addresses::{AddressPlan, CANDIDATES, Mac, NetworkMask, NodePrefix, PrefixError};
 pub use base32::IdError;
 pub use codec::{CodecError, Reader};
+pub use dns_label::{DnsLabel, DnsLabelError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Label, LabelError, Link, LinkError, NetworkLink};
 pub use name::{NameError, NetworkName};

@@ -45,6 +45,8 @@
 //! 29 world piece  world id 16 | version 4 | length of the list 2 | offset 2 | length of the piece 2 | piece
 //! 40 reach        nonce 8 | port 2
 //! 41 reached      nonce 8 | endpoint 18
+//! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
+//! 53 names ack    number 4
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
 //! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
@@ -52,7 +54,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{DirectoryKey, NodePrefix, Reader, WorldId};
+use farlan_netconf::{DirectoryKey, DnsLabel, NodePrefix, Reader, WorldId};
 
 use crate::{Behaviour, Filtering, Mapping, Ports, observations::Observations, prediction::Technique};
 
@@ -197,6 +199,15 @@ pub(crate) enum Control {
     PathResponse {
         token: u64,
         observed: SocketAddr,
+    },
+    /// What the sender is called in common networks, by its own places.
+    Names {
+        number: u32,
+        names: Vec<(u8, DnsLabel)>,
+    },
+    /// `names` with this number has come.
+    NamesAck {
+        number: u32,
     },
     Addresses {
         number: u32,
@@ -359,6 +370,8 @@ impl Control {
             Self::PathChallenge { .. } => 9,
             Self::PathResponse { .. } => 10,
             Self::Addresses { .. } => 11,
+            Self::Names { .. } => 49,
+            Self::NamesAck { .. } => 53,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -467,6 +480,16 @@ impl Control {
                 put_endpoint(bytes, *observed);
             }
             Self::Observed { endpoint } => put_endpoint(bytes, *endpoint),
+            Self::Names { number, names } => {
+                put_u32(bytes, *number);
+                put_list(bytes, names, |bytes, (network, name)| {
+                    bytes.push(*network);
+                    // A label has 32 bytes at most.
+                    bytes.push(u8::try_from(name.as_str().len()).unwrap_or(0));
+                    bytes.extend_from_slice(name.as_str().as_bytes());
+                });
+            }
+            Self::NamesAck { number } => put_u32(bytes, *number),
             Self::Addresses { number, addresses } => {
                 put_u32(bytes, *number);
                 put_list(bytes, addresses, |bytes, (network, address)| {
@@ -671,6 +694,11 @@ impl Control {
                 token: reader.u64()?,
                 observed: endpoint(reader)?,
             },
+            49 => Self::Names {
+                number: reader.u32()?,
+                names: names(reader)?,
+            },
+            53 => Self::NamesAck { number: reader.u32()? },
             11 => Self::Addresses {
                 number: reader.u32()?,
                 addresses: list(reader, |reader| {
@@ -934,6 +962,16 @@ fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T))
     for item in items.iter().take(usize::from(count)) {
         put(bytes, item);
     }
+}
+
+/// Names with their places. What is no name is left out, so that later rules for names do not cost the others.
+fn names(reader: &mut Reader<'_>) -> Result<Vec<(u8, DnsLabel)>, Malformed> {
+    let told = list(reader, |reader| {
+        let (network, name) = (reader.u8()?, reader.short_bytes()?);
+        let name = std::str::from_utf8(name).ok().and_then(|name| DnsLabel::parse(name).ok());
+        Ok::<_, Malformed>((network, name))
+    })?;
+    Ok(told.into_iter().filter_map(|(network, name)| Some((network, name?))).collect())
 }
 
 fn list<'a, T, E>(reader: &mut Reader<'a>, item: impl Fn(&mut Reader<'a>) -> Result<T, E>) -> Result<Vec<T>, Malformed>
