@@ -54,7 +54,6 @@ pub(crate) struct Bus {
 impl Bus {
     /// Connects as the user of this process. All that is asked together may take `patience`.
     pub(crate) fn connect(path: &Path, patience: Duration) -> Result<Self, BusError> {
-        #[allow(clippy::disallowed_methods, reason = "the helper is no engine")]
         let until = Instant::now() + patience;
         let mut bus = Self {
             stream: UnixStream::connect(path)?,
@@ -147,7 +146,6 @@ fn read_into(stream: &mut UnixStream, until: Instant, mut room: &mut [u8]) -> io
 
 /// What is left of the patience, if any.
 fn left(until: Instant) -> io::Result<Duration> {
-    #[allow(clippy::disallowed_methods, reason = "the helper is no engine")]
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(io::ErrorKind::TimedOut.into());
@@ -210,7 +208,12 @@ impl Body {
     }
 
     /// An array of what `put` adds for each item. Items are aligned to `to`, and so is the first, outside the array's length.
-    pub(crate) fn array<T>(&mut self, to: usize, items: impl IntoIterator<Item = T>, mut put: impl FnMut(&mut Self, T)) {
+    pub(crate) fn array<T>(
+        &mut self,
+        to: usize,
+        items: impl IntoIterator<Item = T>,
+        mut put: impl FnMut(&mut Self, T),
+    ) {
         self.u32(0);
         let at = self.bytes.len();
         self.align(to);
@@ -238,16 +241,20 @@ fn call_message(serial: u32, method: Method<'_>, body: &Body) -> Vec<u8> {
         (DESTINATION, b's', method.destination),
         (SIGNATURE, b'g', body.signature.as_str()),
     ];
-    message.array(8, fields.into_iter().filter(|(.., value)| !value.is_empty()), |message, (code, kind, value)| {
-        message.bytes.extend_from_slice(&[code, 1, kind, 0]);
-        if kind == b'g' {
-            message.byte(u8::try_from(value.len()).unwrap_or(0));
-            message.bytes.extend_from_slice(value.as_bytes());
-            message.byte(0);
-        } else {
-            message.text(value);
-        }
-    });
+    message.array(
+        8,
+        fields.into_iter().filter(|(.., value)| !value.is_empty()),
+        |message, (code, kind, value)| {
+            message.bytes.extend_from_slice(&[code, 1, kind, 0]);
+            if kind == b'g' {
+                message.byte(u8::try_from(value.len()).unwrap_or(0));
+                message.bytes.extend_from_slice(value.as_bytes());
+                message.byte(0);
+            } else {
+                message.text(value);
+            }
+        },
+    );
     message.align(8);
     message.bytes.extend_from_slice(&body.bytes);
     message.bytes

@@ -62,9 +62,13 @@ fn without_block(contents: &[u8], owner: &str) -> Vec<u8> {
         } else if inside && text == end.as_bytes() {
             inside = false;
         } else if !inside || !is_ours(text) {
-            // Somebody wrote something behind the line that had no end, which needs one now.
+            // Somebody wrote something behind the line that had no end, which needs one now, unless it is another node.
+            let others = text.starts_with(BEGIN.as_bytes()).then(|| text.strip_suffix(FINISHED.as_bytes()));
+            match others.flatten().filter(|_| unfinished) {
+                Some(begin) => out.extend_from_slice(&[begin, UNFINISHED.as_bytes(), b"\n"].concat()),
+                None => out.extend_from_slice(line),
+            }
             unfinished = false;
-            out.extend_from_slice(line);
         }
     }
     if unfinished {
@@ -75,7 +79,9 @@ fn without_block(contents: &[u8], owner: &str) -> Vec<u8> {
 
 /// Whether farlan could have written a line of a block.
 fn is_ours(line: &[u8]) -> bool {
-    let Ok(line) = std::str::from_utf8(line) else { return false };
+    let Ok(line) = std::str::from_utf8(line) else {
+        return false;
+    };
     let fields = line.split_once(' ');
     fields.is_some_and(|(address, name)| address.parse::<IpAddr>().is_ok() && is_name(name))
 }

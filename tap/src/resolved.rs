@@ -94,9 +94,9 @@ fn reverse_domains(subnet: &Address) -> Vec<String> {
             (0..count)
                 .map(|number| {
                     let address = Ipv4Addr::from_bits(first.wrapping_add(number.unbounded_shl(below)));
-                    let labels = address.octets().into_iter().take(usize::try_from(octets).unwrap_or(4));
-                    let labels: Vec<_> = labels.rev_by_collecting();
-                    format!("{}.in-addr.arpa", labels.join("."))
+                    let all = address.octets();
+                    let labels = all.get(..usize::try_from(octets).unwrap_or(4)).unwrap_or(&all);
+                    format!("{}.in-addr.arpa", reversed(labels.iter()))
                 })
                 .collect()
         }
@@ -104,23 +104,16 @@ fn reverse_domains(subnet: &Address) -> Vec<String> {
             // Networks have whole groups of four bits; a longer prefix would be one domain for all that is shorter.
             let digits = usize::from(subnet.prefix / 4);
             let hex: String = ip.octets().iter().map(|octet| format!("{octet:02x}")).collect();
-            let labels: Vec<String> = hex.chars().take(digits).map(String::from).rev_by_collecting();
-            vec![format!("{}.ip6.arpa", labels.join("."))]
+            let labels = hex.get(..digits).unwrap_or(&hex);
+            vec![format!("{}.ip6.arpa", reversed(labels.chars()))]
         }
     }
 }
 
 /// Labels stand in a name the other way round.
-trait Reversed {
-    fn rev_by_collecting(self) -> Vec<String>;
-}
-
-impl<T: ToString, I: Iterator<Item = T>> Reversed for I {
-    fn rev_by_collecting(self) -> Vec<String> {
-        let mut labels: Vec<String> = self.map(|label| label.to_string()).collect();
-        labels.reverse();
-        labels
-    }
+fn reversed<T: ToString>(labels: impl DoubleEndedIterator<Item = T>) -> String {
+    let labels: Vec<String> = labels.rev().map(|label| label.to_string()).collect();
+    labels.join(".")
 }
 
 const MANAGER: Method<'_> = Method {

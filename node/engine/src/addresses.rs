@@ -6,8 +6,9 @@ use farlan_crypto::NodeId;
 use farlan_netconf::{Mac, Policy};
 
 use crate::{
-    Engine, Event, NetworkHandle, Outbox, Time, names,
+    Engine, Event, NetworkHandle, Outbox, Time,
     claimed::{Claim, FRESH, PATIENCE},
+    names,
     neighbours::{Asked, Question, announcement, answer},
     networks::{Network, RESEND},
     peers::PeerId,

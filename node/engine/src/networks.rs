@@ -7,9 +7,9 @@ use std::{
 };
 
 use farlan_crypto::{NodeId, PublicKey, defects::planted};
-use farlan_netconf::{DnsLabel, 
-    AddressPlan, CANDIDATES, DirectoryKey, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy, Role as Side,
-    WorldId,
+use farlan_netconf::{
+    AddressPlan, CANDIDATES, DirectoryKey, DnsLabel, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy,
+    Role as Side, WorldId,
 };
 use rand_core::Rng as _;
 

@@ -5,14 +5,14 @@ mod hand_set;
 
 use std::{
     fmt::Display,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use farlan_crypto::{PublicKey, Work, random};
 use farlan_engine::{Join, JoinError, NetworkHandle, NetworkStatus};
 use farlan_netconf::{
-    AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, World,
-    WorldId,
+    AddressPlan, DnsLabel, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet,
+    World, WorldId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,8 @@ pub(super) struct Membership {
     ipv4: Option<Ipv4Addr>,
     /// Ports opened to strangers by hand.
     pub(super) opened: PortSet,
+    /// What this machine is called there, if that was said when it joined.
+    pub(super) name: Option<DnsLabel>,
 }
 
 /// A joined network.
@@ -92,6 +94,9 @@ struct Entry {
     /// Ports opened to strangers by hand.
     #[serde(default, skip_serializing_if = "PortSet::is_empty")]
     opened: PortSet,
+    /// What this machine is called there, if that was said when it joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
 }
 
 impl Networks {
@@ -111,11 +116,13 @@ impl Networks {
                 Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
                 Err(error) => return Err(damaged(&error)),
             };
+            let name = entry.name.as_deref().map(DnsLabel::parse).transpose();
             let membership = Membership {
                 link,
                 interface: entry.interface,
                 ipv4: entry.ipv4,
                 opened: entry.opened,
+                name: name.map_err(|error| damaged(&error))?,
             };
             networks.dormant.push(Dormant {
                 membership,
@@ -142,6 +149,7 @@ impl Networks {
             interface: membership.interface.clone(),
             ipv4: membership.ipv4,
             opened: membership.opened.clone(),
+            name: membership.name.as_ref().map(ToString::to_string),
         };
         File {
             networks: self.memberships().map(entry).collect(),
@@ -169,6 +177,11 @@ impl Networks {
 
     pub(super) fn joined(&self) -> impl Iterator<Item = &Joined> {
         self.joined.iter()
+    }
+
+    /// The networks that could not be joined.
+    pub(super) fn asleep(&self) -> impl Iterator<Item = &Membership> {
+        self.dormant.iter().map(|dormant| &dormant.membership)
     }
 
     /// Name and reason of the networks that could not be joined.
@@ -275,6 +288,18 @@ impl Joined {
         )
     }
 
+    /// The IPv4 address on its card.
+    pub(super) fn on_card(&self) -> Option<Ipv4Addr> {
+        self.on_card
+    }
+
+    /// The subnets of its card, where this node's IPv6 address is this.
+    pub(super) fn subnets(&self, ipv6: Ipv6Addr) -> Vec<(IpAddr, u8)> {
+        let subnet = self.parameters().subnet;
+        let ipv4 = self.claims_ipv4().then(|| (subnet.address().into(), subnet.prefix()));
+        ipv4.into_iter().chain([(ipv6.into(), IPV6_PREFIX)]).collect()
+    }
+
     pub(super) fn card_index(&self) -> u32 {
         self.card.index
     }
@@ -359,17 +384,26 @@ impl Daemon {
     pub async fn join(&self, request: &JoinRequest) -> Result<JoinReply, Failure> {
         let mut book = self.book.lock().await;
         let book = &mut *book;
-        let membership = self.membership_of(book, request.target.trim())?;
+        let mut membership = self.membership_of(book, request.target.trim())?;
+        let name = request.name.as_deref().map(DnsLabel::parse).transpose();
+        membership.name = name.map_err(Failure::usage)?;
         let id = membership.link.parameters.id();
         let already = book.networks.joined.iter().any(|joined| joined.id == id);
         if already {
             // The link may have come with a newer list of supernodes, and the card may be gone.
             book.worlds.add(&self.data_plane, membership.link.world, false).await?;
             self.restore_card_of(book, id).await?;
+            if membership.name.is_some()
+                && let Some(joined) = book.networks.joined.iter_mut().find(|joined| joined.id == id)
+            {
+                joined.membership.name = membership.name;
+                self.tell_own_name(joined).await?;
+            }
         } else {
             self.enter(book, membership).await?;
         }
         self.write_down(book);
+        self.names.look_again();
         Ok(JoinReply {
             schema: SCHEMA,
             already,
@@ -386,6 +420,8 @@ impl Daemon {
         let label = request.name.as_deref().map(str::parse::<Label>);
         let label = label.transpose().map_err(Failure::usage)?;
         let mtu = request.mtu.map_or(Ok(Mtu::DEFAULT), Mtu::new).map_err(Failure::usage)?;
+        let name = request.my_name.as_deref().map(DnsLabel::parse).transpose();
+        let name = name.map_err(Failure::usage)?;
         let subnet = request.subnet.as_deref().map(str::parse::<Subnet>);
         let subnet = subnet.transpose().map_err(Failure::usage)?;
         if let Some(subnet) = subnet {
@@ -396,7 +432,7 @@ impl Daemon {
             Meeting::Configured(reach) => (None, reach),
         };
         let here = own.as_ref().map(World::id);
-        let made = self.host_in(own, label, subnet, mtu, reach).await;
+        let made = self.host_in(own, (label, name), subnet, mtu, reach).await;
         if let (Err(_), Some(world)) = (&made, here) {
             self.hosting_left(world).await;
         }
@@ -407,7 +443,7 @@ impl Daemon {
     async fn host_in(
         &self,
         own: Option<World>,
-        label: Option<Label>,
+        (label, name): (Option<Label>, Option<DnsLabel>),
         subnet: Option<Subnet>,
         mtu: Mtu,
         reach: HostReach,
@@ -442,6 +478,7 @@ impl Daemon {
                 interface: None,
                 ipv4: None,
                 opened: PortSet::default(),
+                name,
             },
         )
         .await?;
@@ -460,6 +497,7 @@ impl Daemon {
     /// None or several networks are called that.
     pub async fn leave(&self, request: &LeaveRequest) -> Result<LeaveReply, Failure> {
         let (mut reply, world) = self.leave_network(request).await?;
+        self.names.look_again();
         reply.notes.extend(self.hosting_left(world).await);
         Ok(reply)
     }
@@ -587,6 +625,7 @@ impl Daemon {
             interface: None,
             ipv4: None,
             opened: PortSet::default(),
+            name: None,
         };
         if target.starts_with("farlan:") {
             return match Link::parse(target, self.work).map_err(Failure::usage)? {
@@ -647,6 +686,7 @@ impl Daemon {
             ipv4: ipv4_obstacle.is_none(),
             preferred: membership.ipv4,
             greet,
+            name: self.name_in(&membership),
         };
         let joined = self.data_plane.ask(|reply| Request::Join { join, reply }).await?;
         let status = joined.map_err(|error: JoinError| Failure::negative(error))?;
@@ -763,6 +803,9 @@ fn overlap(route: (Ipv4Addr, u8), subnet: Subnet) -> bool {
     (route.0.to_bits() ^ subnet.address().to_bits()) & mask == 0
 }
 
+/// The prefix of networks' IPv6 subnets, in bits.
+const IPV6_PREFIX: u8 = 48;
+
 /// The file in the state directory.
 pub(super) const FILE: &str = "networks.toml";
 
@@ -778,6 +821,7 @@ mod tests {
         let file: File = toml::from_str(&format!("[[network]]\nlink = \"{link}\"\n")).unwrap();
         let join = JoinRequest {
             target: link.to_owned().into(),
+            name: None,
         };
         let add = AddRequest {
             link: link.to_owned().into(),

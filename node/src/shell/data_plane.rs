@@ -31,7 +31,7 @@ use farlan_engine::{
     NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Surroundings, Target, Time,
     Transmit,
 };
-use farlan_netconf::{World, WorldId};
+use farlan_netconf::{DnsLabel, World, WorldId};
 use thiserror::Error;
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
@@ -99,6 +99,13 @@ pub enum Request {
         network: NetworkHandle,
         /// The addresses besides those that the engine gave the card.
         addresses: Vec<IpAddr>,
+    },
+    /// Tell the members of a network what this machine is called there.
+    SetName {
+        /// Which network.
+        network: NetworkHandle,
+        /// The name, if any.
+        name: Option<DnsLabel>,
     },
     /// Let the members of a network of strangers reach these ports of this machine, and no others.
     SetOpened {
@@ -704,6 +711,7 @@ impl Loop {
                 let _ = reply.send(());
             }
             Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
+            Request::SetName { network, name } => self.engine.set_name(now, network, name),
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),

@@ -47,7 +47,10 @@ fn lines_of_others_in_a_broken_block_stay() {
     let end = "# END farlan wcsghuf2mb\n";
     let without = |text: &str| String::from_utf8(without_block(text.as_bytes(), OWNER)).unwrap();
     assert_eq!(without(&with.replace(end, "10.9.9.9 mine\n")), "a\n10.9.9.9 mine\n");
-    assert_eq!(without(&with.replace(end, &format!("10.9.9.9 mine\n{end}z"))), "a\n10.9.9.9 mine\nz");
+    assert_eq!(
+        without(&with.replace(end, &format!("10.9.9.9 mine\n{end}z"))),
+        "a\n10.9.9.9 mine\nz"
+    );
     assert_eq!(without(&with.replace(end, "")), "a\n");
     // Without the first line it is nobody's any more.
     let headless = with.replace(&format!("{BEGIN}{OWNER}{FINISHED}\n"), "");
@@ -64,7 +67,11 @@ fn what_was_written_behind_a_file_without_end_does_not_join_its_last_line() {
 
 #[test]
 fn only_names_of_members_are_names() {
-    for good in ["ann.lan.farlan.internal", "a.b.farlan.internal", "ann-2.x-y.farlan.internal"] {
+    for good in [
+        "ann.lan.farlan.internal",
+        "a.b.farlan.internal",
+        "ann-2.x-y.farlan.internal",
+    ] {
         assert!(is_name(good), "{good}");
     }
     for bad in [
@@ -133,7 +140,11 @@ fn a_file_is_replaced_with_its_mode_and_nothing_is_left_beside_it() {
     let metadata = fs::metadata(&path).unwrap();
     assert_ne!(metadata.ino(), inode, "by a rename");
     assert_eq!(metadata.mode() & 0o7777, 0o640);
-    assert!(fs::read_to_string(&path).unwrap().contains("10.0.0.1 ann.lan.farlan.internal\n"));
+    assert!(
+        fs::read_to_string(&path)
+            .unwrap()
+            .contains("10.0.0.1 ann.lan.farlan.internal\n")
+    );
     assert_eq!(names_in(directory.path()), ["hosts"]);
     // What is as it should be is not written again.
     let inode = metadata.ino();

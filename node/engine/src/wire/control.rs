@@ -968,10 +968,15 @@ fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T))
 fn names(reader: &mut Reader<'_>) -> Result<Vec<(u8, DnsLabel)>, Malformed> {
     let told = list(reader, |reader| {
         let (network, name) = (reader.u8()?, reader.short_bytes()?);
-        let name = std::str::from_utf8(name).ok().and_then(|name| DnsLabel::parse(name).ok());
+        let name = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| DnsLabel::parse(name).ok());
         Ok::<_, Malformed>((network, name))
     })?;
-    Ok(told.into_iter().filter_map(|(network, name)| Some((network, name?))).collect())
+    Ok(told
+        .into_iter()
+        .filter_map(|(network, name)| Some((network, name?)))
+        .collect())
 }
 
 fn list<'a, T, E>(reader: &mut Reader<'a>, item: impl Fn(&mut Reader<'a>) -> Result<T, E>) -> Result<Vec<T>, Malformed>

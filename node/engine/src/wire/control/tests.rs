@@ -79,7 +79,10 @@ pub(crate) fn all() -> Vec<Control> {
         },
         Control::Names {
             number: 5,
-            names: vec![(0, DnsLabel::parse("ben-s-laptop").unwrap()), (9, DnsLabel::parse("x").unwrap())],
+            names: vec![
+                (0, DnsLabel::parse("ben-s-laptop").unwrap()),
+                (9, DnsLabel::parse("x").unwrap()),
+            ],
         },
         Control::NamesAck { number: 5 },
         Control::Register {
