@@ -14,7 +14,7 @@ mod responder;
 
 pub use directory::{Directory, Found, Member, Network, Resolved, Unresolved};
 pub use dns::answer;
-pub use pins::Pins;
+pub use pins::{MemberPin, NetworkPin, Pins};
 pub use responder::Responder;
 
 use farlan_netconf::DnsLabel;

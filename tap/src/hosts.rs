@@ -63,7 +63,9 @@ fn without_block(contents: &[u8], owner: &str) -> Vec<u8> {
             inside = false;
         } else if !inside || !is_ours(text) {
             // Somebody wrote something behind the line that had no end, which needs one now, unless it is another node.
-            let others = text.starts_with(BEGIN.as_bytes()).then(|| text.strip_suffix(FINISHED.as_bytes()));
+            let others = text
+                .starts_with(BEGIN.as_bytes())
+                .then(|| text.strip_suffix(FINISHED.as_bytes()));
             match others.flatten().filter(|_| unfinished) {
                 Some(begin) => out.extend_from_slice(&[begin, UNFINISHED.as_bytes(), b"\n"].concat()),
                 None => out.extend_from_slice(line),

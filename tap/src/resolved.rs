@@ -67,7 +67,7 @@ fn direct_calls(link: i32, port: u16, subnets: &[Address]) -> Vec<(&'static str,
 }
 
 fn calls(bus: &Path, calls: &[(&'static str, Body)]) -> Result<(), TapError> {
-    let mut call = || -> Result<(), BusError> {
+    let call = || -> Result<(), BusError> {
         let mut bus = Bus::connect(bus, PATIENCE)?;
         for (member, body) in calls {
             bus.call(Method { member, ..MANAGER }, body)?;

@@ -359,7 +359,7 @@ impl Daemon {
     /// Tells a network's members what this machine is called there.
     pub(super) async fn tell_own_name(&self, joined: &Joined) -> Result<(), Failure> {
         let (network, name) = (joined.handle(), self.name_in(joined.membership()));
-        self.data_plane.send(Request::SetName { network, name }).await
+        Ok(self.data_plane.send(Request::SetName { network, name }).await?)
     }
 
     /// Whose name it is, or what the holder of an address is called.

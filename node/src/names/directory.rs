@@ -358,14 +358,17 @@ impl Known {
     fn take(&mut self, member: &Member) {
         self.seen += 1;
         let seen = self.seen;
-        let before = self.members.get(&member.node);
-        let name = match (before, &member.name) {
+        let before = self.members.get(&member.node).cloned();
+        let name = match (&before, &member.name) {
             (None, None) => return,
             (Some(named), None) => named.name.clone(),
             (Some(named), Some(base)) if named.base == *base && !member.certified => named.name.clone(),
             (_, Some(base)) => self.name_for(member, base),
         };
-        let base = member.name.clone().or_else(|| before.map(|named| named.base.clone()));
+        let base = member
+            .name
+            .clone()
+            .or_else(|| before.as_ref().map(|named| named.base.clone()));
         let Some(base) = base else { return };
         let ipv4 = member.ipv4.or_else(|| before.and_then(|named| named.ipv4));
         let named = Named {

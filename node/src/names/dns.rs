@@ -30,7 +30,7 @@ pub fn answer(directory: &Directory, message: &[u8]) -> Option<Vec<u8>> {
     reply(directory, &head, &asked).or_else(|| Some(head.refusal(SERVER_FAILURE)))
 }
 
-fn reply(directory: &Directory, head: &Head, asked: &Asked) -> Option<Vec<u8>> {
+fn reply(directory: &Directory, head: &Head, asked: &Asked<'_>) -> Option<Vec<u8>> {
     let texts: Option<Vec<String>> = asked
         .labels
         .iter()

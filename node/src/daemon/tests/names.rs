@@ -42,8 +42,19 @@ async fn this_machine_has_a_name_in_its_networks_which_goes_with_the_daemon() {
     let failure = post(&client, "/v1/ping", json!({"peer": "ann"})).await.unwrap_err();
     assert!(failure.message.contains("this node itself"), "{failure}");
 
-    let in_file = || cards.lock().hosts.iter().map(|host| host.name.clone()).collect::<Vec<_>>();
-    assert!(comes(|| in_file() == ["ann.ann-s-lan.farlan.internal"]).await, "{:?}", in_file());
+    let in_file = || {
+        cards
+            .lock()
+            .hosts
+            .iter()
+            .map(|host| host.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        comes(|| in_file() == ["ann.ann-s-lan.farlan.internal"]).await,
+        "{:?}",
+        in_file()
+    );
     let status: Value = client.get("/v1/status").await.unwrap();
     assert_eq!(status["names"]["way"], "hosts");
     running.stop().await;
