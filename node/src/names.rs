@@ -27,5 +27,5 @@ pub const DOMAIN: &str = "farlan.internal";
 pub fn host_name() -> Option<DnsLabel> {
     let name = rustix::system::uname();
     let name = name.nodename().to_str().ok()?.split('.').next()?.to_owned();
-    DnsLabel::like(&name).filter(|name| name.as_str() != "localhost")
+    DnsLabel::nearest(&name).filter(|name| name.as_str() != "localhost")
 }

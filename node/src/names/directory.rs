@@ -216,7 +216,7 @@ impl Directory {
     }
 
     fn free_domain(&self, network: &Network) -> String {
-        let stem = DnsLabel::like(&network.label).map(|label| label.to_string());
+        let stem = DnsLabel::nearest(&network.label).map(|label| label.to_string());
         let id = network.id.to_string();
         let stem = stem.unwrap_or_else(|| id.get(..ID_LETTERS).unwrap_or(&id).to_owned());
         free(&stem, |domain| self.is_taken(domain, &network.id))
