@@ -135,7 +135,7 @@ impl Directory {
         let mut directory = Self::default();
         for pin in &pins.networks {
             let Ok(id) = pin.id.parse() else { continue };
-            if !is_label(&pin.domain) || directory.is_taken(&pin.domain, &id) {
+            if !is_label(&pin.domain) || directory.networks.contains_key(&id) || directory.is_taken(&pin.domain, &id) {
                 continue;
             }
             let mut known = Known {
@@ -147,7 +147,8 @@ impl Directory {
                 let (Ok(node), Ok(base)) = (member.node.parse(), DnsLabel::parse(&member.base)) else {
                     continue;
                 };
-                if !is_label(&member.name) || known.owner(&member.name).is_some() {
+                let is_known = known.members.contains_key(&node) || known.owner(&member.name).is_some();
+                if !is_label(&member.name) || is_known {
                     continue;
                 }
                 known.seen += 1;

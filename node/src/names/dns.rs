@@ -23,7 +23,7 @@ pub fn answer(directory: &Directory, message: &[u8]) -> Option<Vec<u8>> {
     if head.flags & OPCODE != 0 {
         return Some(head.refusal(NOT_IMPLEMENTED));
     }
-    let Some(asked) = Asked::of(&head, message) else {
+    let Some(asked) = Asked::parse(&head, message) else {
         return Some(head.refusal(FORMAT_ERROR));
     };
     // A name that the encoder does not take is none of ours.
@@ -168,7 +168,7 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// The question of a message, if it has one and nothing else that cannot be ignored.
-    fn of(head: &Head, message: &'a [u8]) -> Option<Self> {
+    fn parse(head: &Head, message: &'a [u8]) -> Option<Self> {
         let [questions, answers, authorities, additional] = head.counts;
         if (questions, answers, authorities) != (1, 0, 0) || additional > 1 {
             return None;

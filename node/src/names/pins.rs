@@ -14,6 +14,12 @@ pub struct Pins {
 }
 
 impl Pins {
+    /// A text taken for the file.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn from_text(text: &str) -> Option<Self> {
+        toml::from_str(text).ok()
+    }
+
     /// The same, whoever was seen last.
     pub fn in_order(&self) -> Self {
         let mut pins = self.clone();
