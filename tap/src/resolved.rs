@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use crate::dbus::{Body, Bus, BusError, Method};
@@ -74,7 +75,15 @@ fn calls(bus: &Path, calls: &[(&'static str, Body)]) -> Result<(), TapError> {
         }
         Ok(())
     };
-    call().map_err(|error| TapError::NoResolver {
+    let mut called = call();
+    for _ in 0..LOOKS {
+        if !matches!(&called, Err(BusError::Error { name, .. }) if name == NO_SUCH_LINK) {
+            break;
+        }
+        thread::sleep(BETWEEN_LOOKS);
+        called = call();
+    }
+    called.map_err(|error| TapError::NoResolver {
         reason: match error {
             BusError::Io(error) => format!("the system's bus: {error}"),
             BusError::Error { name, message } if message.is_empty() => name,
@@ -125,6 +134,13 @@ const MANAGER: Method<'_> = Method {
 
 /// How long all calls for a card may take. resolved answers within milliseconds, or asks polkit for some that nobody answers.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What resolved answers about a card that it has not heard of yet: the kernel tells it of a new one by itself.
+const NO_SUCH_LINK: &str = "org.freedesktop.resolve1.NoSuchLink";
+
+/// How often, and with which pause, such a card is asked for again.
+const LOOKS: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// Domains of a card: resolved takes 256.
 const MOST_DOMAINS: usize = 256;
