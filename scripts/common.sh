@@ -100,6 +100,28 @@ TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" unshare:util-linux mount:mount rsync:rsync a
     dbus-daemon:dbus-daemon avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils
     keepalived:keepalived dnsmasq:dnsmasq-base udhcpc:udhcpc radvd:radvd busybox:busybox iperf3:iperf3
     strace:strace ethtool:ethtool miniupnpd:miniupnpd-nftables initdb:postgresql postgres:postgresql)
+# Finds systemd-resolved, or unpacks it, and sets FARLAN_RESOLVED_DIR to where. It is not installed: the package makes it the
+# resolver of this machine.
+need_resolved() {
+    local place packages=(systemd-resolved libsystemd-shared)
+    [ ! -x /lib/systemd/systemd-resolved ] || return 0
+    place=$(target_directory)/debian
+    if [ ! -x "$place/lib/systemd/systemd-resolved" ]; then
+        need apt-get:apt dpkg-deb:dpkg
+        rm -rf "$place" && mkdir -p "$place/packages"
+        (
+            cd "$place/packages"
+            apt-get download "${packages[@]}" >&2 ||
+                { "${SUDO[@]}" apt-get update </dev/null >&2 && apt-get download "${packages[@]}" >&2; }
+        ) || fail "missing: systemd-resolved (Debian package systemd-resolved), which could not be downloaded"
+        for package in "$place"/packages/*.deb; do
+            dpkg-deb --extract "$package" "$place"
+        done
+        [ -x "$place/lib/systemd/systemd-resolved" ] || fail "there is no systemd-resolved in the package systemd-resolved"
+    fi
+    export FARLAN_RESOLVED_DIR=$place
+}
+
 # What the benchmark needs; the systems that it compares are not among it.
 # shellcheck disable=SC2034  # used by scripts that source this file
 BENCH_PROGRAMS=("${LAB_PROGRAMS[@]}" iperf3:iperf3 ethtool:ethtool)

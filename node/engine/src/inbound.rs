@@ -520,6 +520,8 @@ impl Engine {
             Control::Addresses { number, addresses } if node => {
                 self.addresses_told(now, id, local, (*number, addresses), out);
             }
+            Control::Names { number, names } if node => self.names_told(now, id, local, (*number, names), out),
+            Control::NamesAck { number } if node => self.names_acknowledged(now, id, local, *number),
             Control::Ping { token } => {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
             }

@@ -51,6 +51,7 @@ mod lookups;
 mod members;
 mod mtu;
 mod multicast;
+mod names;
 mod neighbours;
 mod networks;
 mod observations;
