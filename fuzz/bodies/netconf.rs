@@ -5,6 +5,7 @@ use std::{fmt::Display, str::FromStr, sync::OnceLock};
 
 use data_encoding::BASE64URL_NOPAD;
 use farlan_crypto::{Identity, NodeId, Seed, Work, sha512};
+use farlan_netconf::private::ExportedKey;
 use farlan_netconf::{
     Endpoint, Label, Link, LinkError, NetworkId, NetworkName, NodePrefix, Parameters, Reader, Subnet, World,
     WorldError, WorldId, private::DnsLabel,
@@ -67,6 +68,10 @@ pub(crate) fn texts(input: &[u8]) {
     shown::<Subnet>(text);
     shown::<Endpoint>(text);
     shown::<NetworkName>(text);
+    if let Ok(key) = ExportedKey::parse(text, Work::NONE) {
+        let again = ExportedKey::parse(&key.to_text(), Work::NONE).expect("what is written is read");
+        assert_eq!((again.issued, again.config()), (key.issued, key.config()));
+    }
     if let Some(label) = shown::<Label>(text) {
         assert!(label.as_str().len() <= Label::MAX_LENGTH && !label.as_str().contains(char::is_control));
     }
