@@ -672,7 +672,7 @@ impl Engine {
             self.searches.fruitless.owe(now, &FRUITLESS);
         }
         if self.sockets.count(Purpose::Path) > 0 {
-            self.searches.sweep.get_or_insert(now + SWEEP);
+            self.sweep_soon(now);
         }
         if let Some(peer) = self.peers.get_mut(search.peer)
             && peer.direct.active().is_some()
@@ -682,7 +682,14 @@ impl Engine {
     }
 
     fn sockets_of_paths(&self) -> Vec<Socket> {
-        self.peers.iter().flat_map(|(_, peer)| peer.direct.sockets()).collect()
+        let of_peer =
+            |(_, peer): (PeerId, &'_ Peer)| peer.direct.sockets().chain(peer.exchange.fresh.socket()).collect();
+        self.peers.iter().flat_map::<Vec<Socket>, _>(of_peer).collect()
+    }
+
+    /// Has sockets of paths closed when no path uses them any more.
+    pub(crate) fn sweep_soon(&mut self, now: Time) {
+        self.searches.sweep.get_or_insert(now + SWEEP);
     }
 
     fn sweep_sockets(&mut self, now: Time) {
