@@ -33,11 +33,6 @@ fn after_a_silence_nothing_is_lost() {
 }
 
 #[test]
-fn where_udp_is_blocked_frames_go_on_over_tcp() {
-    check(&[Change::Blocked]);
-}
-
-#[test]
 fn a_line_that_is_only_long_and_lossy_is_not_left() {
     check(&[Change::Lossy]);
 }
