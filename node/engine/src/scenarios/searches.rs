@@ -437,6 +437,9 @@ fn a_supernode_that_lies_sends_nobody_anywhere() {
             address: victim,
         };
         pair.lab().tell(supernode, &key, granted);
+        // The ports that are to be tried are said to be open.
+        let step = crate::wire::control::Step::Open;
+        pair.lab().tell(hard, &key, Control::SearchStep { number, step });
         pair.lab().run_seconds(4);
     }
     assert_eq!(
