@@ -110,6 +110,9 @@ pub enum JoinError {
     /// Its world is not known.
     #[error("no supernode of world {0} is known here")]
     UnknownWorld(WorldId),
+    /// It is a private one, whose parameters alone let nobody in.
+    #[error("this network is private: its parameters alone let nobody in")]
+    Private,
 }
 
 /// A peer of an earlier run.

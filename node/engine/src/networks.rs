@@ -126,9 +126,8 @@ pub(crate) struct Member {
 }
 
 impl Network {
-    fn new(now: Time, handle: NetworkHandle, join: Join, node: &NodeId) -> Self {
+    fn new(now: Time, handle: NetworkHandle, join: Join, secret: NetworkSecret, node: &NodeId) -> Self {
         let id = join.parameters.id();
-        let secret = join.parameters.secret();
         let plan = AddressPlan::new(&id, &join.parameters.subnet);
         let mut held_before = false;
         let ipv4 = if join.ipv4 {
@@ -336,11 +335,12 @@ impl Networks {
             .filter(|_| free < MAX_NETWORKS)
             .map(NetworkHandle);
         let handle = handle.ok_or(JoinError::TooMany)?;
+        let secret = join.parameters.secret().ok_or(JoinError::Private)?;
         if free == self.0.len() {
             self.0.push(None);
         }
         if let Some(place) = self.0.get_mut(free) {
-            *place = Some(Network::new(now, handle, join, node));
+            *place = Some(Network::new(now, handle, join, secret, node));
         }
         Ok(handle)
     }

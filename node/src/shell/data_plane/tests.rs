@@ -7,11 +7,12 @@ use std::{
 };
 
 use farlan_crypto::{Identity, Work};
-use farlan_engine::{Leg, Limits, Role, Transmit};
-use farlan_netconf::{NetworkName, Parameters};
+use farlan_engine::{Anchor, Join, Leg, Limits, Role, Transmit};
+use farlan_netconf::{NetworkName, Parameters, WorldId};
 use socket2::{Domain, Socket, Type};
 
-use super::*;
+use super::{requests::REQUESTS_PER_TURN, *};
+use crate::shell::cards::AttachedCard;
 
 const LONG: Duration = Duration::from_secs(10);
 
