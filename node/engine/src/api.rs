@@ -7,7 +7,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, NodeId, PublicKey, Work};
-use farlan_netconf::{Mac, NetworkId, Parameters, Policy, World, WorldId};
+use farlan_netconf::{DnsLabel, Mac, NetworkId, Parameters, Policy, World, WorldId};
 
 use crate::Examination;
 
@@ -96,6 +96,8 @@ pub struct Join {
     pub preferred: Option<Ipv4Addr>,
     /// Peers known to be in this network, greeted as soon as the supernode answers.
     pub greet: Vec<PublicKey>,
+    /// What this machine is called there, as the other members are told; nothing is told without.
+    pub name: Option<DnsLabel>,
 }
 
 /// Why a network cannot be joined.
@@ -212,6 +214,13 @@ pub enum Event {
     },
     /// A member of a network can be reached now: a session stands and it proved to know the network.
     PeerUp {
+        /// Where.
+        network: NetworkHandle,
+        /// Who.
+        node: NodeId,
+    },
+    /// A member told what it is called in a network, or that it has no name there any more: see [`PeerNetwork::name`].
+    NameTold {
         /// Where.
         network: NetworkHandle,
         /// Who.
@@ -367,6 +376,8 @@ pub struct PeerNetwork {
     pub ipv6: Ipv6Addr,
     /// Its IPv4 address there, if known.
     pub ipv4: Option<Ipv4Addr>,
+    /// What it says it is called there, as long as there is a session. Nobody has looked whether others are called so, too.
+    pub name: Option<DnsLabel>,
 }
 
 /// What a supernode serves at the moment.

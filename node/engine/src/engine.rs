@@ -212,6 +212,7 @@ impl Engine {
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.claims.remove(&network);
+                peer.names.remove(&network);
                 peer.up.remove(&network);
                 peer.waiting.retain(|waiting| waiting.network != network);
                 peer.sessions.withdraw(network);
@@ -337,6 +338,7 @@ impl Engine {
         self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
         self.tend_addresses(now, id, out);
+        self.tend_names(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_stream(now, id, out);
         self.tend_anchored(now, id, out);
@@ -500,6 +502,7 @@ impl Engine {
                 ipv4: peer
                     .and_then(|peer| peer.claims.get(&network.handle).copied())
                     .or_else(|| member.and_then(|member| member.ipv4)),
+                name: peer.and_then(|peer| peer.names.get(&network.handle).cloned()),
             })
         });
         let leg = path

@@ -8,8 +8,8 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey, defects::planted};
 use farlan_netconf::{
-    AddressPlan, CANDIDATES, DirectoryKey, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy, Role as Side,
-    WorldId,
+    AddressPlan, CANDIDATES, DirectoryKey, DnsLabel, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy,
+    Role as Side, WorldId,
 };
 use rand_core::Rng as _;
 
@@ -76,6 +76,8 @@ pub(crate) struct Network {
     pub(crate) learned: LearnedMacs,
     /// Addresses set by hand.
     pub(crate) claimed: ClaimedAddresses,
+    /// What this node is called there.
+    pub(crate) name: Option<DnsLabel>,
     /// What strangers may say to this machine.
     pub(crate) filter: Filter,
 }
@@ -168,6 +170,7 @@ impl Network {
             gone: VecDeque::new(),
             learned: LearnedMacs::default(),
             claimed: ClaimedAddresses::default(),
+            name: join.name,
             filter: Filter::default(),
         }
     }
@@ -464,6 +467,7 @@ impl Engine {
         self.match_networks(now, id, local);
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
+        self.tell_names(now, id, local, out);
         self.tell_homes(now, id, out);
         self.open_early(now, id, local, early, out);
         self.release_waiting(now, id, out);
@@ -507,6 +511,7 @@ impl Engine {
         }
         peer.up.retain(|network| shared.contains(network));
         peer.claims.retain(|network, _| shared.contains(network));
+        peer.names.retain(|network, _| shared.contains(network));
         for network in self
             .networks
             .iter_mut()
@@ -656,7 +661,7 @@ impl Engine {
         let networks = &mut session.networks;
         let mut places_known = false;
         let answered = if number & ADDRESSES_ACK == CANDIDATES_ACK {
-            self.candidates_acknowledged(id, number & !CANDIDATES_ACK);
+            self.candidates_acknowledged(now, id, number & !CANDIDATES_ACK);
             return;
         } else if number & ADDRESSES_ACK == ADDRESSES_ACK {
             let latest = number & !ADDRESSES_ACK == networks.addresses_number;

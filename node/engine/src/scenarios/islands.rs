@@ -92,6 +92,7 @@ impl Islands {
             ipv4: true,
             preferred: held,
             greet: Vec::new(),
+            name: None,
         };
         let now = self.lab.now;
         self.networks[index] = self.lab.hosts[place].engine.join(now, join).unwrap();
