@@ -149,7 +149,7 @@ fn pair(lab: &Lab<'_>, plan: &mut Plan<'_>) -> (usize, usize) {
 }
 
 /// Kinds of control messages that nodes send each other, and those between nodes and supernodes; some that nobody knows.
-const PEER_KINDS: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 26, 27, 29, 40];
+const PEER_KINDS: [u8; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 26, 27, 29, 40, 42, 43, 44, 45];
 const DIRECTORY_KINDS: [u8; 24] = [
     4, 5, 7, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 32, 33, 1, 9, 16, 18, 40,
 ];
@@ -199,14 +199,14 @@ fn put_name(lab: &Lab<'_>, name: u8, bytes: &mut Vec<u8>) {
         3..=5 => bytes.extend_from_slice(host(name - 3).id.as_bytes()),
         6..=8 => endpoint(bytes, host(name - 6).address),
         9..=12 => {
-            let secret = lab.parameters[usize::from(name - 9)].secret();
+            let secret = lab.parameters[usize::from(name - 9)].secret().expect("no private one");
             bytes.extend_from_slice(secret.member_key().as_bytes());
         }
         13 => bytes.extend_from_slice(lab.world.id().as_bytes()),
         14 => bytes.extend_from_slice(&lab.newer.encode()),
         15 => bytes.extend_from_slice(&(lab.newer.encode().len() as u16).to_be_bytes()),
         16 => {
-            let key = lab.parameters[FRIENDS].secret().address_key(ipv4(ALICE, FRIENDS));
+            let key = lab.parameters[FRIENDS].secret().expect("no private one").address_key(ipv4(ALICE, FRIENDS));
             bytes.extend_from_slice(key.as_bytes());
         }
         17 => bytes.extend_from_slice(&ipv4(ALICE, FRIENDS).octets()),

@@ -151,7 +151,10 @@ fn responder() -> &'static PublicKey {
 /// The secret of a network whose members sent nothing of what is made up.
 fn network() -> &'static NetworkSecret {
     static SECRET: OnceLock<NetworkSecret> = OnceLock::new();
-    SECRET.get_or_init(|| Parameters::link([1; 16], Subnet::LINK_RANGE, Mtu::DEFAULT).secret())
+    SECRET.get_or_init(|| {
+        let secret = Parameters::link([1; 16], Subnet::LINK_RANGE, Mtu::DEFAULT).secret();
+        secret.expect("a link's network has one")
+    })
 }
 
 /// Input: what somebody sends to the group of beacons; or, behind a first byte that is odd, the nonce and the key of a

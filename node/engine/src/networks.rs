@@ -23,7 +23,9 @@ use crate::{
     learned::LearnedMacs,
     multicast::ALL,
     peers::PeerId,
+    private::{Clock, Private},
     retry::{Retry, Schedule},
+    sessions::Named,
     traversal::CANDIDATES_ACK,
     wire::{
         control::{Control, Place, TAG, TAG_PADDING},
@@ -78,6 +80,8 @@ pub(crate) struct Network {
     pub(crate) claimed: ClaimedAddresses,
     /// What strangers may say to this machine.
     pub(crate) filter: Filter,
+    /// What makes it a private one.
+    pub(crate) private: Option<Box<Private>>,
 }
 
 /// This node's IPv4 address in a network.
@@ -93,6 +97,8 @@ pub(crate) enum Ipv4Claim {
     },
     /// All candidates are taken.
     Exhausted,
+    /// The network key gave this one to this node.
+    Certified(Ipv4Addr),
 }
 
 /// Whether a claimed address is held.
@@ -114,6 +120,8 @@ pub(crate) struct Listing {
     /// How many members it counts.
     pub(crate) count: u32,
     pub(crate) members: BTreeMap<NodeId, Member>,
+    /// Those that are kept out.
+    pub(crate) kept_out: BTreeMap<NodeId, Member>,
 }
 
 /// A listed member.
@@ -126,12 +134,22 @@ pub(crate) struct Member {
 }
 
 impl Network {
-    fn new(now: Time, handle: NetworkHandle, join: Join, node: &NodeId) -> Self {
+    fn new(now: Time, handle: NetworkHandle, join: Join, (own, clock): (&PublicKey, &Clock)) -> Option<Self> {
         let id = join.parameters.id();
-        let secret = join.parameters.secret();
         let plan = AddressPlan::new(&id, &join.parameters.subnet);
+        let (private, secret) = match join.membership {
+            Some(membership) => {
+                let (private, secret) = Private::new(&join.parameters, *membership, own, clock)?;
+                (Some(Box::new(private)), secret)
+            }
+            None => (None, join.parameters.secret()?),
+        };
+        let node = &own.node_id();
         let mut held_before = false;
-        let ipv4 = if join.ipv4 {
+        let certified = private.as_ref().and_then(|private| private.certified_own());
+        let ipv4 = if let Some(certified) = certified.filter(|_| join.ipv4) {
+            Ipv4Claim::Certified(certified)
+        } else if join.ipv4 {
             let mut candidates = plan.ipv4_candidates(node).to_vec();
             if let Some(preferred) = join
                 .preferred
@@ -148,7 +166,7 @@ impl Network {
         } else {
             Ipv4Claim::Off
         };
-        Self {
+        Some(Self {
             handle,
             policy: join.parameters.policy(),
             world: join.world,
@@ -170,15 +188,113 @@ impl Network {
             learned: LearnedMacs::default(),
             claimed: ClaimedAddresses::default(),
             filter: Filter::default(),
+            private,
+        })
+    }
+
+    /// Whether `node` may hold `address` here: on open networks only one of those that follow from its id, on private ones
+    /// none that is certified to another, and none but its own if it has such a one.
+    pub(crate) fn may_hold(&self, node: &NodeId, address: Ipv4Addr) -> bool {
+        let candidate = || self.plan.ipv4_candidates(node).contains(&address);
+        match (self.policy, &self.private) {
+            (Policy::Strangers, _) => candidate(),
+            (Policy::Friends, None) => self.parameters.subnet.is_host(address),
+            (Policy::Friends, Some(private)) => match (private.certified(node), private.holder_of(address)) {
+                (Some(own), _) => own == address,
+                (None, Some(holder)) => holder == *node,
+                // Who is known by a list only may have a certificate for it.
+                (None, None) => self.parameters.subnet.is_host(address) && (candidate() || !private.is_member(node)),
+            },
         }
     }
 
-    /// Whether `node` may hold `address` here: on open networks only one of those that follow from its id.
-    pub(crate) fn may_hold(&self, node: &NodeId, address: Ipv4Addr) -> bool {
-        match self.policy {
-            Policy::Strangers => self.plan.ipv4_candidates(node).contains(&address),
-            Policy::Friends => self.parameters.subnet.is_host(address),
+    /// The secrets under which members may name the network, each with the member key made of it, the one in force first.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (DirectoryKey, &NetworkSecret)> {
+        let former = self.private.iter().flat_map(|private| private.former());
+        let former = former.map(|former| (former.member_key, &former.secret));
+        [(self.member_key, &self.secret)].into_iter().chain(former)
+    }
+
+    /// The secret of which a member key is made.
+    pub(crate) fn secret_under(&self, key: &DirectoryKey) -> Option<&NetworkSecret> {
+        let mut secrets = self.secrets();
+        secrets.find(|(under, _)| under == key).map(|(_, secret)| secret)
+    }
+
+    /// What supernodes list under a member key of this network.
+    pub(crate) fn listings_under(&mut self, key: &DirectoryKey) -> Option<&mut BTreeMap<PeerId, Listing>> {
+        if *key == self.member_key {
+            return Some(&mut self.listings);
         }
+        let private = self.private.as_mut()?;
+        (private.latest_former() == Some(*key)).then_some(&mut private.former_listings)
+    }
+
+    /// What a supernode lists under a member key of this network.
+    pub(crate) fn listed_under(&self, key: &DirectoryKey, supernode: PeerId) -> Option<&Listing> {
+        if *key == self.member_key {
+            return self.listings.get(&supernode);
+        }
+        let private = self.private.as_ref()?;
+        let former = private.former_listings.get(&supernode);
+        former.filter(|_| private.latest_former() == Some(*key))
+    }
+
+    /// The member keys under which this node registers.
+    pub(crate) fn registered_under(&self) -> impl Iterator<Item = DirectoryKey> {
+        let former = self.private.as_ref().and_then(|private| private.latest_former());
+        [self.member_key].into_iter().chain(former)
+    }
+
+    /// Forgets what a supernode lists.
+    pub(crate) fn forget_listings(&mut self, supernode: PeerId) {
+        self.listings.remove(&supernode);
+        if let Some(private) = &mut self.private {
+            private.former_listings.remove(&supernode);
+        }
+    }
+
+    /// Whether a node is known to have no valid credential: it is not listed, looked for or called.
+    pub(crate) fn keeps_out(&self, node: &NodeId) -> bool {
+        self.private.as_ref().is_some_and(|private| private.keeps_out(node))
+    }
+
+    /// Takes those out of all lists who are kept out, and back in who are not any more.
+    pub(crate) fn keep_out(&mut self) {
+        let Some(private) = &mut self.private else { return };
+        let mut former = std::mem::take(&mut private.former_listings);
+        for listing in self.listings.values_mut().chain(former.values_mut()) {
+            listing.sort_out(private);
+        }
+        private.former_listings = former;
+        self.located.retain(|node, _| !private.keeps_out(node));
+    }
+
+    /// Brings the IPv4 address in line with the own certificate; returns what is to be told of that.
+    pub(crate) fn take_certified(&mut self) -> Vec<Event> {
+        let Some(certified) = self.private.as_ref().and_then(|private| private.certified_own()) else {
+            return Vec::new();
+        };
+        let held = self.ipv4_held();
+        if matches!(self.ipv4, Ipv4Claim::Off) || held == Some(certified) && self.is_certified() {
+            return Vec::new();
+        }
+        self.ipv4 = Ipv4Claim::Certified(certified);
+        let network = self.handle;
+        let withdrawn = held.filter(|held| *held != certified).map(|held| Event::Ipv4Withdrawn {
+            network,
+            address: Some(held),
+        });
+        let assigned = (held != Some(certified)).then_some(Event::Ipv4Assigned {
+            network,
+            address: certified,
+        });
+        withdrawn.into_iter().chain(assigned).collect()
+    }
+
+    /// Whether the network key gave this node its IPv4 address.
+    pub(crate) fn is_certified(&self) -> bool {
+        matches!(self.ipv4, Ipv4Claim::Certified(_))
     }
 
     /// The member with that id, as far as the directory told.
@@ -206,12 +322,19 @@ impl Network {
 
     /// The member that claims `address`, as far as the directory told.
     pub(crate) fn member_by_ipv4(&self, address: Ipv4Addr) -> Option<&Member> {
+        if let Some(holder) = self.private.as_ref().and_then(|private| private.holder_of(address)) {
+            return self.member(&holder);
+        }
         let mut members = self.lists().flat_map(BTreeMap::values);
-        members.find(|member| member.ipv4 == Some(address))
+        members.find(|member| member.ipv4 == Some(address) && self.may_hold(&member.key.node_id(), address))
     }
 
     fn lists(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Member>> {
         let listings = self.listings.values().map(|listing| &listing.members);
+        // Who was away knows a former secret only, as long as nobody tells the one in force.
+        let former = self.private.iter().filter(|_| self.met.members().is_empty());
+        let former = former.flat_map(|private| private.former_listings.values());
+        let listings = listings.chain(former.map(|listing| &listing.members));
         listings.chain([&self.located, self.met.members()])
     }
 
@@ -261,14 +384,17 @@ impl Network {
     pub(crate) fn list_complete(&self) -> bool {
         self.listings.values().any(|listing| {
             let count = usize::try_from(listing.count).unwrap_or(usize::MAX);
-            listing.version > 0 && count <= ALL && listing.members.len() >= count
+            listing.version > 0 && count <= ALL && listing.members.len() + listing.kept_out.len() >= count
         })
     }
 
     /// How many members there are, this node among them: as a supernode counts them, or as many as were met if those are
     /// more and no list is complete; 0 as long as neither is known.
     fn count(&self) -> u32 {
-        let listed = self.listings.values().map(|listing| listing.count).max().unwrap_or(0);
+        let kept_out = |listing: &Listing| u32::try_from(listing.kept_out.len()).unwrap_or(u32::MAX);
+        let listed = self.listings.values();
+        let listed = listed.map(|listing| listing.count.saturating_sub(kept_out(listing)));
+        let listed = listed.max().unwrap_or(0);
         let met = u32::try_from(self.met.members().len()).unwrap_or(u32::MAX);
         if met == 0 || self.list_complete() {
             listed
@@ -281,6 +407,7 @@ impl Network {
     pub(crate) fn ipv4_claim(&self) -> Option<Ipv4Addr> {
         match &self.ipv4 {
             Ipv4Claim::Candidate { candidates, tried, .. } => candidates.get(*tried).copied(),
+            Ipv4Claim::Certified(address) => Some(*address),
             Ipv4Claim::Off | Ipv4Claim::Exhausted => None,
         }
     }
@@ -316,7 +443,17 @@ impl Network {
             ipv4: self.ipv4_held(),
             ipv4_pending: matches!(self.ipv4, Ipv4Claim::Candidate { held: Held::Not, .. }),
             members: self.count(),
+            membership: self.private.as_ref().and_then(|private| private.own_status()),
         }
+    }
+}
+
+impl Listing {
+    /// Puts everybody in the place that the private network has for it.
+    pub(crate) fn sort_out(&mut self, private: &Private) {
+        let (kept_out, members) = (&mut self.kept_out, &mut self.members);
+        members.extend(kept_out.extract_if(.., |node, _| !private.keeps_out(node)));
+        kept_out.extend(members.extract_if(.., |node, _| private.keeps_out(node)));
     }
 }
 
@@ -325,7 +462,12 @@ impl Network {
 pub(crate) struct Networks(Vec<Option<Network>>);
 
 impl Networks {
-    pub(crate) fn add(&mut self, now: Time, join: Join, node: &NodeId) -> Result<NetworkHandle, JoinError> {
+    pub(crate) fn add(
+        &mut self,
+        now: Time,
+        join: Join,
+        (own, clock): (&PublicKey, &Clock),
+    ) -> Result<NetworkHandle, JoinError> {
         let id = join.parameters.id();
         if self.iter().any(|network| network.id == id) {
             return Err(JoinError::Already);
@@ -336,11 +478,12 @@ impl Networks {
             .filter(|_| free < MAX_NETWORKS)
             .map(NetworkHandle);
         let handle = handle.ok_or(JoinError::TooMany)?;
+        let network = Network::new(now, handle, join, (own, clock)).ok_or(JoinError::NoMembership)?;
         if free == self.0.len() {
             self.0.push(None);
         }
         if let Some(place) = self.0.get_mut(free) {
-            *place = Some(Network::new(now, handle, join, node));
+            *place = Some(network);
         }
         Ok(handle)
     }
@@ -371,20 +514,34 @@ impl Networks {
 }
 
 impl Engine {
-    /// Tells the other end of a session, by tags only members can make, which networks this node is in.
+    /// Tells the other end of a session, by tags only members can make, which networks this node is in; of private ones those
+    /// that it shows.
     pub(crate) fn offer_networks(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
         let joined = self.networks.handles();
         let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
             return;
         };
         session.networks.offer(&joined);
+        if let Some(peer) = self.peers.get(id) {
+            let node = peer.key.node_id();
+            self.applications.session_stands(now, &node, local);
+        }
+        self.decide_showing(now, id, local);
+        let Some(session) = self.peers.get(id).and_then(|peer| peer.sessions.get(local)) else {
+            return;
+        };
         let offered = session.networks.offered.clone();
+        let under: BTreeMap<_, _> = session.networks.shown.iter().map(|shown| (shown.network, shown.under)).collect();
         let (hash, role) = (session.handshake_hash, session.role);
         let mut tags: Vec<[u8; TAG]> = Vec::with_capacity(offered.len().next_multiple_of(TAG_PADDING));
         for place in &offered {
             let network = place.and_then(|handle| self.networks.get(handle));
-            tags.push(match network {
-                Some(network) => network.secret.recognition_tag(&hash, role),
+            let secret = network.and_then(|network| match under.get(&network.handle) {
+                Some(under) => network.secret_under(under.as_ref()?),
+                None => Some(&network.secret),
+            });
+            tags.push(match secret {
+                Some(secret) => secret.recognition_tag(&hash, role),
                 None => self.random_tag(),
             });
         }
@@ -398,6 +555,8 @@ impl Engine {
         session.networks.offer_number += 1;
         session.networks.offer_retry = Some(Retry::due(RESEND, now));
         self.resend_offer(now, id, local, out);
+        self.tend_credentials(now, id, out);
+        self.share(now, id, local, out);
     }
 
     fn random_tag(&mut self) -> [u8; TAG] {
@@ -458,10 +617,13 @@ impl Engine {
             return;
         }
         session.networks.their_tags = tags.to_vec();
-        session.networks.their_number = Some(number);
+        let first = session.networks.their_number.replace(number).is_none();
         let early = self.early.take((id, local));
-        peer.sessions.prefer(local, now);
+        if first {
+            self.begin_settling(now, id, local);
+        }
         self.match_networks(now, id, local);
+        self.settle_session(now, id, local);
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
         self.tell_homes(now, id, out);
@@ -471,32 +633,67 @@ impl Engine {
     }
 
     /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
-    fn open_early(&mut self, now: Time, id: PeerId, local: SessionIndex, early: VecDeque<Message>, out: &mut Outbox) {
+    pub(crate) fn open_early(&mut self, now: Time, id: PeerId, local: SessionIndex, early: VecDeque<Message>, out: &mut Outbox) {
         for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, (local, via), &message, out);
         }
     }
 
-    /// Finds the common networks among the other end's tags.
-    fn match_networks(&mut self, now: Time, id: PeerId, local: SessionIndex) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
+    /// Finds the common networks among the other end's tags. A private one counts only if both ends have shown it and the
+    /// other's credential is valid. Returns whether one is shared that was not.
+    pub(crate) fn match_networks(&mut self, now: Time, id: PeerId, local: SessionIndex) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else { return false };
         let session = peer.sessions.by_index(local).filter(|session| session.networks.known());
-        let Some(session) = session else { return };
+        let Some(session) = session else { return false };
+        let node = peer.key.node_id();
         let their_side = match session.role {
             Side::Initiator => Side::Responder,
             Side::Responder => Side::Initiator,
         };
         let hash = session.handshake_hash;
-        let recognise = |tag: &[u8; TAG]| {
-            let mut networks = self.networks.iter();
-            networks
-                .find(|network| network.secret.recognizes(tag, &hash, their_side) || planted("network-unproved"))
-                .map(|network| network.handle)
-        };
-        session.networks.theirs = session.networks.their_tags.iter().map(recognise).collect();
+        let mut expected: Vec<Expected<'_>> = Vec::new();
+        for network in self.networks.iter() {
+            let one = |(under, secret): (DirectoryKey, &NetworkSecret)| Expected {
+                network,
+                under,
+                tag: secret.recognition_tag(&hash, their_side),
+            };
+            expected.extend(network.secrets().map(one));
+        }
+        let mut theirs = Vec::with_capacity(session.networks.their_tags.len());
+        let mut named = Vec::new();
+        for (place, tag) in (0..=u8::MAX).zip(&session.networks.their_tags) {
+            let fits = |expected: &&Expected<'_>| same(&expected.tag, tag) || planted("network-unproved");
+            let found = expected.iter().find(fits);
+            theirs.push(found.and_then(|Expected { network, under, .. }| {
+                let Some(private) = &network.private else {
+                    return Some(network.handle);
+                };
+                if private.keeps_out(&node) {
+                    return None;
+                }
+                named.push(Named {
+                    place,
+                    network: network.handle,
+                    under: *under,
+                });
+                let shared = session.networks.is_shown(network.handle) && private.is_member(&node);
+                shared.then_some(network.handle)
+            }));
+        }
+        let before = std::mem::replace(&mut session.networks.theirs, theirs);
+        session.networks.named = named;
         let handles = self.networks.iter().map(|network| network.handle);
         let shared: Vec<NetworkHandle> = handles.filter(|handle| session.networks.shared(*handle)).collect();
-        let node = peer.key.node_id();
+        let grown = shared.iter().any(|handle| !before.contains(&Some(*handle)));
+        // Of private networks those count, too, that the session before this one shares, as long as this one has to find out.
+        let settling = session.networks.settling.is_some();
+        let stays = |network: &&Network| {
+            let private = network.private.as_ref();
+            settling && peer.up.contains(&network.handle) && private.is_some_and(|private| private.is_member(&node))
+        };
+        let mut up = shared.clone();
+        up.extend(self.networks.iter().filter(stays).map(|network| network.handle));
         for network in &shared {
             if peer.up.insert(*network) {
                 self.events.push(Event::PeerUp {
@@ -505,19 +702,20 @@ impl Engine {
                 });
             }
         }
-        peer.up.retain(|network| shared.contains(network));
-        peer.claims.retain(|network, _| shared.contains(network));
-        for network in self
-            .networks
-            .iter_mut()
-            .filter(|network| !shared.contains(&network.handle))
-        {
+        let lost: Vec<NetworkHandle> = peer.up.iter().copied().filter(|network| !up.contains(network)).collect();
+        peer.up.retain(|network| up.contains(network));
+        peer.claims.retain(|network, _| up.contains(network));
+        for network in self.networks.iter_mut().filter(|network| !up.contains(&network.handle)) {
             network.claimed.forget_peer(id);
         }
         for network in &shared {
             self.note_met(now, id, *network);
         }
-        self.note_left(&node, &shared);
+        self.note_left(&node, &up);
+        for network in lost {
+            self.forget_member(id, network);
+        }
+        grown
     }
 
     /// Tells the other end this node's IPv4 addresses in the common networks.
@@ -710,7 +908,8 @@ impl Engine {
     /// another address is claimed by now.
     pub(crate) fn ipv4_refused(&mut self, handle: NetworkHandle, refused: Ipv4Addr) -> Option<WorldId> {
         let network = self.networks.get_mut(handle)?;
-        if network.ipv4_claim() != Some(refused) {
+        // What is certified stays, whatever a supernode was told by others.
+        if network.ipv4_claim() != Some(refused) || network.is_certified() {
             return None;
         }
         let was_held = network.ipv4_held();
@@ -756,6 +955,19 @@ impl Engine {
         });
         true
     }
+}
+
+/// The tag by which the other end of a session would name a network.
+struct Expected<'a> {
+    network: &'a Network,
+    under: DirectoryKey,
+    tag: [u8; TAG],
+}
+
+/// Whether two tags are the same, in constant time.
+fn same(one: &[u8; TAG], other: &[u8; TAG]) -> bool {
+    let differ = one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other));
+    std::hint::black_box(differ) == 0
 }
 
 /// Set in the number of an acknowledgement that is for claims, not for a list of networks.

@@ -32,7 +32,7 @@ fn a_member_cannot_register_the_address_of_another() {
     lab.run_seconds(2);
 
     // Under the key of a free address it registers the victim's.
-    let secret = name().secret();
+    let secret = name().secret().unwrap();
     let membership = Membership {
         member_key: secret.member_key(),
         address_key: secret.address_key(Ipv4Addr::new(10, 64, 0, 9)),

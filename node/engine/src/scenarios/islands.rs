@@ -92,6 +92,7 @@ impl Islands {
             ipv4: true,
             preferred: held,
             greet: Vec::new(),
+            membership: None,
         };
         let now = self.lab.now;
         self.networks[index] = self.lab.hosts[place].engine.join(now, join).unwrap();
@@ -384,7 +385,7 @@ fn made_up(number: u32, seed: u32) -> Vec<u8> {
         seeks: true,
     };
     let mut bytes = header.to_vec();
-    bytes.extend_from_slice(&beacon::slot(&header, &link(1).secret().beacon(&nonce), &sender));
+    bytes.extend_from_slice(&beacon::slot(&header, &link(1).secret().unwrap().beacon(&nonce), &sender));
     bytes.resize(beacon::HEADER + beacon::SLOTS * beacon::SLOT, 0);
     assert!(matches!(Datagram::parse(&bytes), Ok(Datagram::Beacon(_))));
     bytes

@@ -242,7 +242,7 @@ fn a_beacon_is_as_the_page_says() {
     let parameters = Block::of("A.6", 1).bytes("parameters");
     let parameters = Parameters::decode(&mut Reader::new(&parameters)).unwrap();
     let nonce: [u8; beacon::NONCE] = std::array::from_fn(|at| 0xa0 + u8::try_from(at).unwrap());
-    let keys = parameters.secret().beacon(&nonce);
+    let keys = parameters.secret().unwrap().beacon(&nonce);
     let page = Block::of("A.10", 0);
     assert_eq!(keys.tag, page.array("tag"));
     let [initiator, _] = identities();
