@@ -299,7 +299,9 @@ impl Private {
                 valid: true,
             },
         );
-        self.due = self.due.min(clock.when(expiry));
+        if expiry > clock.seconds {
+            self.due = self.due.min(clock.when(expiry));
+        }
         Ok(())
     }
 
@@ -323,8 +325,9 @@ impl Private {
         for known in self.known.values_mut() {
             let judged = known.credential.check(&self.network, &known.key, now, &self.revocations);
             known.valid = judged.is_ok();
-            if known.valid {
-                self.due = self.due.min(clock.when(known.credential.expiry()));
+            let expiry = known.credential.expiry();
+            if known.valid && expiry > clock.seconds {
+                self.due = self.due.min(clock.when(expiry));
             }
         }
         if let Some(own) = &self.credential {

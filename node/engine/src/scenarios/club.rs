@@ -37,6 +37,10 @@ pub(super) struct Club {
 
 impl Club {
     pub(super) fn new(number: u8) -> Self {
+        Self::with_secret(number, number)
+    }
+
+    pub(super) fn with_secret(number: u8, secret: u8) -> Self {
         let key = pair(number);
         let subnet = "10.129.0.0/20".parse().unwrap();
         let parameters = Parameters::private(key.public(), subnet, Mtu::DEFAULT);
@@ -45,7 +49,7 @@ impl Club {
             key,
             parameters,
             network,
-            seeds: vec![NetworkSeed::from_bytes([number; 32])],
+            seeds: vec![NetworkSeed::from_bytes([secret; 32])],
             counter: 1,
             issued: 0,
             holders: Vec::new(),

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use farlan_netconf::{
-    Mac, Seconds,
+    AddressPlan, Mac, Seconds,
     private::{Admission, Refusal, Revoked, Rights},
 };
 
@@ -68,10 +68,8 @@ impl Town {
     }
 
     fn frame(&self, from: usize, to: usize, mark: u8) -> Vec<u8> {
-        let mac = |node: usize| {
-            let network = self.lab.hosts[self.nodes[0]].engine.networks.get(self.networks[0]).unwrap();
-            network.plan.mac(&self.key(node).node_id())
-        };
+        let plan = AddressPlan::new(&self.club.network.id(), self.club.network.subnet());
+        let mac = |node: usize| plan.mac(&self.key(node).node_id());
         frame(mac(to), mac(from), mark)
     }
 
@@ -83,7 +81,9 @@ impl Town {
 
     /// Sends a frame, and says whether it arrives within a second.
     fn reaches(&mut self, from: usize, to: usize, mark: u8) -> bool {
-        let frame = self.send(from, to, mark);
+        let now = self.lab.now.as_nanos().to_be_bytes();
+        let frame = [&self.frame(from, to, mark)[..], &now].concat();
+        self.lab.send(self.nodes[from], self.networks[from], &frame);
         self.lab.run_seconds(1);
         self.lab.received(self.nodes[to], self.networks[to], &frame) == 1
     }
@@ -296,8 +296,7 @@ fn who_has_no_valid_credential_finds_nothing_and_cannot_tell_that_anything_is_th
     looks_the_same(
         |town| {
             let key = town.key(1);
-            let mut other = Club::new(100);
-            other.renew_secret();
+            let mut other = Club::with_secret(100, 1);
             let membership = other.member(key);
             town.join(1, membership);
         },
@@ -580,6 +579,13 @@ fn guests_get_certificates_as_soon_as_a_controller_is_back() {
     for _ in 0..60 {
         town.lab.run_seconds(1);
         answered += answer(&mut town, 0, None);
+    }
+    for n in 0..3 {
+        let e = &town.lab.hosts[town.nodes[n]].engine;
+        for (name, v) in e.counters().iter().filter(|(_, v)| *v > 0) { eprintln!("{n} {name} {v}"); }
+        eprintln!("{n} shares {:?}", (0..3).map(|o| town.shares(n, o)).collect::<Vec<_>>());
+        eprintln!("{:?}", town.lab.status(town.nodes[n], town.networks[n]));
+        for (_, peer) in e.peers.iter().filter(|(_, peer)| !peer.supernode) { for s in peer.sessions.iter() { eprintln!("{} {} {:?} offered {:?} shown {:?} named {:?} theirs {:?}", peer.key.node_id().short(), s.confirmed, s.established, s.networks.offered, s.networks.shown, s.networks.named, s.networks.theirs); } }
     }
     assert_eq!(answered, 2, "each once");
     for node in [1, 2] {
