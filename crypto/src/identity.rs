@@ -349,6 +349,9 @@ pub enum KeyError {
     /// The point has small order: anybody can sign and agree on secrets for it.
     #[error("the key is of small order")]
     Weak,
+    /// The point has a part of small order, so other points are as good as it to some who verify.
+    #[error("the key is not in the group of prime order")]
+    Mixed,
 }
 
 /// Whether `signature` is that of `bytes` by `key`, by the strict rules.
@@ -364,7 +367,7 @@ pub(crate) fn verifies(key: &[u8; 32], bytes: &[u8], signature: &Signature) -> b
 }
 
 /// What Ed25519 signs. The length prefix keeps two domains of which one begins with the other apart.
-fn signed_bytes(domain: &[u8], message: &[u8]) -> Vec<u8> {
+pub(crate) fn signed_bytes(domain: &[u8], message: &[u8]) -> Vec<u8> {
     let length = u8::try_from(domain.len()).expect("a domain is a constant of at most 255 bytes");
     let mut bytes = Vec::with_capacity(1 + domain.len() + message.len());
     bytes.push(length);

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`identity`] | the Ed25519 key of a node, its node id, work stamp and signatures |
+//! | [`key_pair`] | keys that sign documents of networks, and blinded ones |
 //! | [`secret_file`] | that key on disk |
 //! | [`private_file`] | files that only their owner may read, written whole |
 //! | [`noise`] | the Noise IK handshake, which yields [`noise::SessionKeys`] |
@@ -29,6 +30,7 @@ pub mod hash;
 pub mod identity;
 #[cfg(test)]
 mod judges;
+pub mod key_pair;
 pub mod noise;
 #[cfg(feature = "plaintext")]
 mod plaintext;
@@ -44,6 +46,7 @@ pub mod session;
 pub use aead::{Aead, KEY, Key, SalsaPoly, TAG};
 pub use hash::{HmacKey, hmac_sha512, sha512};
 pub use identity::{BadSignature, Identity, KeyError, NodeId, ParseNodeIdError, PublicKey, Seed, Signature, Work};
+pub use key_pair::{BlindedKeyPair, Blinding, KeyPair, VerifyingKey};
 pub use noise::{HandshakeError, Initiator, MESSAGE_1_OVERHEAD, MESSAGE_2_OVERHEAD, Responder, SessionKeys};
 pub use random::{RandomError, SystemRandom};
 pub use replay::ReplayWindow;

@@ -199,14 +199,19 @@ fn put_name(lab: &Lab<'_>, name: u8, bytes: &mut Vec<u8>) {
         3..=5 => bytes.extend_from_slice(host(name - 3).id.as_bytes()),
         6..=8 => endpoint(bytes, host(name - 6).address),
         9..=12 => {
-            let secret = lab.parameters[usize::from(name - 9)].secret().expect("no private one");
+            let secret = lab.parameters[usize::from(name - 9)]
+                .secret()
+                .expect("no network of the lab is private");
             bytes.extend_from_slice(secret.member_key().as_bytes());
         }
         13 => bytes.extend_from_slice(lab.world.id().as_bytes()),
         14 => bytes.extend_from_slice(&lab.newer.encode()),
         15 => bytes.extend_from_slice(&(lab.newer.encode().len() as u16).to_be_bytes()),
         16 => {
-            let key = lab.parameters[FRIENDS].secret().expect("no private one").address_key(ipv4(ALICE, FRIENDS));
+            let key = lab.parameters[FRIENDS]
+                .secret()
+                .expect("no network of the lab is private")
+                .address_key(ipv4(ALICE, FRIENDS));
             bytes.extend_from_slice(key.as_bytes());
         }
         17 => bytes.extend_from_slice(&ipv4(ALICE, FRIENDS).octets()),

@@ -1,13 +1,16 @@
 //! Links: the text that one person sends to another so that their nodes meet.
 
 use std::fmt;
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
-use farlan_crypto::{KeyError, PublicKey, Work, hash};
+use farlan_crypto::{KeyError, KeyPair, PublicKey, Seed, Work, hash};
 use thiserror::Error;
 
 use crate::codec::{CodecError, Reader};
 use crate::network::{Kind, Parameters, ParametersError};
+use crate::private::{Delegate, Delegation, DocumentError, NetworkSeed, PrivateNetwork};
+use crate::secret::NetworkSecret;
 use crate::world::{World, WorldError};
 
 /// What every link starts with.
@@ -18,6 +21,8 @@ const FORMAT: u8 = 1;
 const KIND_SUPERNODE: u8 = 1;
 /// The kind byte of a link to a network.
 const KIND_NETWORK: u8 = 2;
+/// The kind byte of a link to a private network.
+const KIND_PRIVATE: u8 = 3;
 /// Bytes of the checksum.
 const CHECKSUM: usize = 4;
 
@@ -29,6 +34,8 @@ const CHECKSUM: usize = 4;
 /// kind 1, supernode: body = world (to the end)
 /// kind 2, network:   body = parameters | length of the label 1 | label | number of peers 1 | peers' keys, 32 each |
 ///                           world (to the end)
+/// kind 3, private:   body = parameters | length of the label 1 | label | seed 32 | delegation of the invite 138 |
+///                           secret key of the invite 32 | number of peers 1 | peers' keys, 32 each | world (to the end)
 /// ```
 /// The checksum is the first 4 bytes of SHA-512 of all bytes before it. It is there in every format version, so that a
 /// newer link is told apart from a mistyped one.
@@ -36,8 +43,10 @@ const CHECKSUM: usize = 4;
 pub enum Link {
     /// Makes the supernodes of a world known.
     Supernode(World),
-    /// Lets its holder into a network.
+    /// Lets its holder into a network known by its name or by a link.
     Network(NetworkLink),
+    /// Invites its holder into a private network.
+    Private(Box<PrivateLink>),
 }
 
 /// All that is needed to become a member of a network.
@@ -52,6 +61,38 @@ pub struct NetworkLink {
     /// Members to greet first. A link has room for [`MAX_PEERS`](Self::MAX_PEERS); the text form leaves out the others.
     pub peers: Vec<PublicKey>,
 }
+
+/// An invite into a private network: all that is needed to become a member of it for the time being, and to apply for more.
+///
+/// Equal if the text forms are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateLink {
+    network: PrivateNetwork,
+    parameters: Parameters,
+    /// How people call the network; trusted for nothing.
+    pub label: Label,
+    /// That of the network's secret that was in force when the link was made.
+    pub seed: NetworkSeed,
+    delegation: Delegation,
+    invite: InviteKey,
+    /// Members to greet first, holders before others. A link has room for [`MAX_PEERS`](NetworkLink::MAX_PEERS); the text
+    /// form leaves out the others.
+    pub peers: Vec<PublicKey>,
+    /// The supernodes through which members meet.
+    pub world: World,
+}
+
+/// The secret key of an invite, shared by the clones of its link.
+#[derive(Clone, Debug)]
+struct InviteKey(Arc<KeyPair>);
+
+impl PartialEq for InviteKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.public() == other.0.public()
+    }
+}
+
+impl Eq for InviteKey {}
 
 /// A short text shown to people: at most 32 bytes of UTF-8 without control and formatting characters, and without white
 /// space at its ends. It can be empty.
@@ -111,6 +152,12 @@ pub enum LinkError {
     /// The network belongs to another world than the one in the link.
     #[error("the network in the link belongs to another world than its supernodes")]
     OtherWorld,
+    /// The link is to a private network and has the kind of the others, or the other way round.
+    #[error("the link is of another kind than its network")]
+    OtherKind,
+    /// The invite in the link is not one of the network in it.
+    #[error("the invite in the link is bad: {0}")]
+    Invite(DocumentError),
     /// The body of the link is cut.
     #[error("the link is bad: {0}")]
     Codec(#[from] CodecError),
@@ -151,6 +198,7 @@ impl Link {
         match reader.u8()? {
             KIND_SUPERNODE => Ok(Self::Supernode(decode_world(&mut reader, work)?)),
             KIND_NETWORK => Ok(Self::Network(NetworkLink::decode(&mut reader, work)?)),
+            KIND_PRIVATE => Ok(Self::Private(Box::new(PrivateLink::decode(&mut reader, work)?))),
             other => Err(LinkError::UnknownKind(other)),
         }
     }
@@ -164,6 +212,10 @@ impl Link {
             }
             Self::Network(link) => {
                 bytes.push(KIND_NETWORK);
+                link.encode(&mut bytes);
+            }
+            Self::Private(link) => {
+                bytes.push(KIND_PRIVATE);
                 link.encode(&mut bytes);
             }
         }
@@ -184,34 +236,22 @@ impl NetworkLink {
 
     fn encode(&self, out: &mut Vec<u8>) {
         self.parameters.encode(out);
-        // A label has at most 32 bytes.
-        out.push(self.label.0.len() as u8);
-        out.extend_from_slice(self.label.0.as_bytes());
-        let peers = &self.peers[..self.peers.len().min(Self::MAX_PEERS)];
-        out.push(peers.len() as u8);
-        for peer in peers {
-            out.extend_from_slice(peer.as_bytes());
-        }
+        self.label.encode(out);
+        encode_peers(&self.peers, out);
         out.extend_from_slice(&self.world.encode());
     }
 
     fn decode(reader: &mut Reader<'_>, work: Work) -> Result<Self, LinkError> {
         let parameters = Parameters::decode(reader)?;
         let label = Label::decode(reader.short_bytes()?)?;
-        let count = reader.u8()?;
-        if usize::from(count) > Self::MAX_PEERS {
-            return Err(LinkError::Peers(count));
-        }
-        let mut peers = Vec::new();
-        for _ in 0..count {
-            peers.push(PublicKey::from_bytes(&reader.array()?, work)?);
-        }
+        let peers = decode_peers(reader, work)?;
         let world = decode_world(reader, work)?;
         match &parameters.kind {
             Kind::Name { world: named, .. } if *named != world.id() => {
                 return Err(LinkError::OtherWorld);
             }
             Kind::Name { .. } | Kind::Link { .. } => {}
+            Kind::Private { .. } => return Err(LinkError::OtherKind),
         }
         Ok(Self {
             parameters,
@@ -219,6 +259,98 @@ impl NetworkLink {
             world,
             peers,
         })
+    }
+}
+
+impl PrivateLink {
+    /// The link by which the invite of `delegation` is handed on, `invite` being its secret key.
+    ///
+    /// # Errors
+    /// [`LinkError::OtherKind`] for parameters of no private network, [`LinkError::Invite`] for a delegation of another
+    /// network, another key or no invite.
+    pub fn new(
+        parameters: Parameters,
+        label: Label,
+        seed: NetworkSeed,
+        delegation: Delegation,
+        invite: Arc<KeyPair>,
+        peers: Vec<PublicKey>,
+        world: World,
+    ) -> Result<Self, LinkError> {
+        let network = PrivateNetwork::of(&parameters).ok_or(LinkError::OtherKind)?;
+        if delegation.network() != network.id() {
+            return Err(LinkError::Invite(DocumentError::OtherNetwork));
+        }
+        match delegation.fields().delegate {
+            Delegate::Invite { key, .. } if key == invite.public() => {}
+            Delegate::Invite { .. } => return Err(LinkError::Invite(DocumentError::WrongKey)),
+            Delegate::Renewer { .. } => return Err(LinkError::Invite(DocumentError::Purpose)),
+        }
+        Ok(Self {
+            network,
+            parameters,
+            label,
+            seed,
+            delegation,
+            invite: InviteKey(invite),
+            peers,
+            world,
+        })
+    }
+
+    /// What fixes the network.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn network(&self) -> &PrivateNetwork {
+        &self.network
+    }
+
+    /// What the invite may do.
+    #[must_use]
+    pub fn delegation(&self) -> &Delegation {
+        &self.delegation
+    }
+
+    /// The secret key of the invite.
+    #[must_use]
+    pub fn invite(&self) -> &Arc<KeyPair> {
+        &self.invite.0
+    }
+
+    /// The secret of the network that was in force when the link was made.
+    #[must_use]
+    pub fn secret(&self) -> NetworkSecret {
+        self.seed.secret(&self.network.id())
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.parameters.encode(out);
+        self.label.encode(out);
+        out.extend_from_slice(self.seed.as_bytes());
+        self.delegation.encode(out);
+        out.extend_from_slice(self.invite.0.seed().as_bytes());
+        encode_peers(&self.peers, out);
+        out.extend_from_slice(&self.world.encode());
+    }
+
+    fn decode(reader: &mut Reader<'_>, work: Work) -> Result<Self, LinkError> {
+        let parameters = Parameters::decode(reader)?;
+        let network = PrivateNetwork::of(&parameters).ok_or(LinkError::OtherKind)?;
+        let label = Label::decode(reader.short_bytes()?)?;
+        let seed = NetworkSeed::from_bytes(reader.array()?);
+        let delegation = Delegation::decode(reader, &network, work).map_err(|error| match error {
+            DocumentError::Codec(error) => LinkError::Codec(error),
+            other => LinkError::Invite(other),
+        })?;
+        let invite = Arc::new(KeyPair::from_seed(Seed::from_bytes(reader.array()?)));
+        let peers = decode_peers(reader, work)?;
+        let world = decode_world(reader, work)?;
+        Self::new(parameters, label, seed, delegation, invite, peers, world)
     }
 }
 
@@ -247,7 +379,14 @@ impl Label {
         &self.0
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, LabelError> {
+    /// Appends a length byte and the label.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        // A label has at most 32 bytes.
+        out.push(self.0.len() as u8);
+        out.extend_from_slice(self.0.as_bytes());
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, LabelError> {
         if bytes.len() > Self::MAX_LENGTH {
             return Err(LabelError::TooLong(bytes.len()));
         }
@@ -282,6 +421,27 @@ fn is_printable(c: char) -> bool {
         && !matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Appends the number of peers and their keys, as many as fit a link.
+fn encode_peers(peers: &[PublicKey], out: &mut Vec<u8>) {
+    let peers = &peers[..peers.len().min(NetworkLink::MAX_PEERS)];
+    out.push(peers.len() as u8);
+    for peer in peers {
+        out.extend_from_slice(peer.as_bytes());
+    }
+}
+
+fn decode_peers(reader: &mut Reader<'_>, work: Work) -> Result<Vec<PublicKey>, LinkError> {
+    let count = reader.u8()?;
+    if usize::from(count) > NetworkLink::MAX_PEERS {
+        return Err(LinkError::Peers(count));
+    }
+    let mut peers = Vec::new();
+    for _ in 0..count {
+        peers.push(PublicKey::from_bytes(&reader.array()?, work)?);
+    }
+    Ok(peers)
 }
 
 /// Reads the world that takes up the rest of a link.
@@ -464,8 +624,9 @@ mod tests {
         assert_eq!(with(0, 2), Err(LinkError::NewerFormat(2)));
         assert_eq!(parse(&sealed(&[9])), Err(LinkError::NewerFormat(9)));
         assert_eq!(with(0, 0), Err(LinkError::Mistyped));
-        assert_eq!(with(1, 3), Err(LinkError::UnknownKind(3)));
-        assert_eq!(with(2, 3), Err(ParametersError::Kind(3).into()));
+        assert_eq!(with(1, 3), Err(LinkError::OtherKind));
+        assert_eq!(with(1, 4), Err(LinkError::UnknownKind(4)));
+        assert_eq!(with(2, 4), Err(ParametersError::Kind(4).into()));
         // Parameters of a link network have 25 bytes; the label follows them.
         assert_eq!(with(27, 33), Err(LabelError::TooLong(33).into()));
         assert_eq!(with(28, b'\n'), Err(LabelError::Form.into()));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use farlan_crypto::hash;
+use farlan_crypto::{KeyError, VerifyingKey, hash};
 use thiserror::Error;
 
 use crate::base32::{self, IdError};
@@ -22,11 +22,13 @@ const SECRET_DOMAIN: &[u8] = b"farlan network secret 1";
 const KIND_NAME: u8 = 1;
 /// The first byte of the parameters of a network known by a link.
 const KIND_LINK: u8 = 2;
+/// The first byte of the parameters of a private network.
+const KIND_PRIVATE: u8 = 3;
 
-/// All that fixes a network. Whoever knows the parameters can be a member.
+/// All that fixes a network. Whoever knows the parameters can be a member, private networks apart.
 ///
 /// Bytes: `kind 1 | policy 1 | MTU 2 | subnet address 4 | subnet prefix 1 |` and then, for kind 1 (name),
-/// `world id 16 | length of the name 1 | name`, for kind 2 (link) `random 16`.
+/// `world id 16 | length of the name 1 | name`, for kind 2 (link) `random 16`, for kind 3 (private) `network key 32`.
 /// The policy byte is 1 for friends and 2 for strangers, and must be the one of the kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Parameters {
@@ -54,6 +56,11 @@ pub enum Kind {
     Link {
         /// 128 bits that nobody can guess.
         random: [u8; 16],
+    },
+    /// Open to those whom the holder of the network key let in.
+    Private {
+        /// The network key, from which every membership follows.
+        key: VerifyingKey,
     },
 }
 
@@ -111,6 +118,9 @@ pub enum ParametersError {
     /// The name is not written in lower case, or not in UTF-8.
     #[error("the network name is not in its canonical form")]
     NameForm,
+    /// The network key is not acceptable.
+    #[error("the network key is not acceptable: {0}")]
+    Key(#[from] KeyError),
 }
 
 impl From<SubnetError> for ParametersError {
@@ -143,6 +153,16 @@ impl Parameters {
         }
     }
 
+    /// The private network of this network key.
+    #[must_use]
+    pub fn private(key: VerifyingKey, subnet: Subnet, mtu: Mtu) -> Self {
+        Self {
+            kind: Kind::Private { key },
+            mtu,
+            subnet,
+        }
+    }
+
     /// The id of the network: a hash of everything here, so nobody can show another policy, MTU or subnet under one id.
     #[must_use]
     pub fn id(&self) -> NetworkId {
@@ -153,18 +173,24 @@ impl Parameters {
     }
 
     /// The secret of the network: SHA-512(`"farlan network secret 1"` ‖ parameters). Whoever knows the parameters
-    /// knows it; the id does not reveal it.
+    /// knows it; the id does not reveal it. None for private networks, whose secrets come from
+    /// [seeds](crate::NetworkSeed).
     #[must_use]
-    pub fn secret(&self) -> NetworkSecret {
-        NetworkSecret::new(hash::sha512(&[SECRET_DOMAIN, &self.to_bytes()]))
+    pub fn secret(&self) -> Option<NetworkSecret> {
+        match self.kind {
+            Kind::Name { .. } | Kind::Link { .. } => {
+                Some(NetworkSecret::new(hash::sha512(&[SECRET_DOMAIN, &self.to_bytes()])))
+            }
+            Kind::Private { .. } => None,
+        }
     }
 
-    /// The policy that belongs to the kind: strangers on networks known by name, friends on those of a link.
+    /// The policy that belongs to the kind: strangers on networks known by name, friends on all others.
     #[must_use]
     pub fn policy(&self) -> Policy {
         match self.kind {
             Kind::Name { .. } => Policy::Strangers,
-            Kind::Link { .. } => Policy::Friends,
+            Kind::Link { .. } | Kind::Private { .. } => Policy::Friends,
         }
     }
 
@@ -173,6 +199,7 @@ impl Parameters {
         out.push(match self.kind {
             Kind::Name { .. } => KIND_NAME,
             Kind::Link { .. } => KIND_LINK,
+            Kind::Private { .. } => KIND_PRIVATE,
         });
         out.push(self.policy().code());
         out.extend_from_slice(&self.mtu.0.to_be_bytes());
@@ -185,6 +212,7 @@ impl Parameters {
                 out.extend_from_slice(name.as_str().as_bytes());
             }
             Kind::Link { random } => out.extend_from_slice(random),
+            Kind::Private { key } => out.extend_from_slice(key.as_bytes()),
         }
     }
 
@@ -195,23 +223,28 @@ impl Parameters {
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, ParametersError> {
         let kind_code = reader.u8()?;
         let policy_code = reader.u8()?;
-        if !matches!(kind_code, KIND_NAME | KIND_LINK) {
+        if !matches!(kind_code, KIND_NAME | KIND_LINK | KIND_PRIVATE) {
             return Err(ParametersError::Kind(kind_code));
         }
         let mtu = Mtu::new(reader.u16()?)?;
         let subnet = Subnet::decode(reader)?;
-        let kind = if kind_code == KIND_NAME {
-            let world = WorldId::from_bytes(reader.array()?);
-            let text = std::str::from_utf8(reader.short_bytes()?).map_err(|_| ParametersError::NameForm)?;
-            let name = NetworkName::parse(text)?;
-            if name.as_str() != text {
-                return Err(ParametersError::NameForm);
+        let kind = match kind_code {
+            KIND_NAME => {
+                let world = WorldId::from_bytes(reader.array()?);
+                let text = std::str::from_utf8(reader.short_bytes()?).map_err(|_| ParametersError::NameForm)?;
+                let name = NetworkName::parse(text)?;
+                if name.as_str() != text {
+                    return Err(ParametersError::NameForm);
+                }
+                Kind::Name { world, name }
             }
-            Kind::Name { world, name }
-        } else {
-            Kind::Link {
+            KIND_LINK => Kind::Link {
                 random: reader.array()?,
-            }
+            },
+            KIND_PRIVATE => Kind::Private {
+                key: VerifyingKey::from_bytes(&reader.array()?)?,
+            },
+            other => return Err(ParametersError::Kind(other)),
         };
         let parameters = Self { kind, mtu, subnet };
         if parameters.policy().code() != policy_code {
@@ -235,6 +268,7 @@ impl fmt::Debug for Kind {
         match self {
             Self::Name { world, name } => write!(f, "Name({}@{world})", name.as_str()),
             Self::Link { .. } => f.write_str("Link(..)"),
+            Self::Private { .. } => f.write_str("Private(..)"),
         }
     }
 }
@@ -434,7 +468,7 @@ mod tests {
             }
         }
         let ids: BTreeSet<_> = networks.iter().map(Parameters::id).collect();
-        let keys: BTreeSet<_> = networks.iter().map(|n| n.secret().member_key()).collect();
+        let keys: BTreeSet<_> = networks.iter().map(|n| n.secret().unwrap().member_key()).collect();
         assert_eq!(ids.len(), networks.len());
         assert_eq!(keys.len(), networks.len());
     }
@@ -460,7 +494,7 @@ mod tests {
             bytes[at] = byte;
             decode(&bytes)
         };
-        assert_eq!(with(0, 3), Err(ParametersError::Kind(3)));
+        assert_eq!(with(0, 4), Err(ParametersError::Kind(4)));
         assert_eq!(with(2, 0), Err(MtuError(0x5c).into()));
         assert_eq!(with(8, 31), Err(SubnetError::Prefix(31).into()));
         assert_eq!(with(25, 0), Err(NameError::Empty.into()));

@@ -9,8 +9,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// What all members of a network know and nobody else: 64 bytes.
 ///
-/// Everything made from it is the first 16 bytes of HMAC-SHA-512(secret, label ‖ input), for a beacon the whole. The labels
-/// are `"member"`, `"ipv4"`, `"recognition"` and `"beacon"`; none begins another, so no two purposes share an output.
+/// Everything made from it is the first 16 bytes of HMAC-SHA-512(secret, label ‖ input), for a beacon the whole, for keys
+/// that seal the last 32 bytes. The labels are `"member"`, `"ipv4"`, `"recognition"` and `"beacon"`, on private networks
+/// also `"credentials"`, `"application"`, `"admission"` and `"document"`; none begins another, so no two purposes share an
+/// output.
 /// Erased when dropped.
 pub struct NetworkSecret(Secret<64>);
 
@@ -45,6 +47,16 @@ pub enum Role {
     Responder,
 }
 
+impl Role {
+    /// The byte that stands for it: 0 for the initiator, 1 for the responder.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Initiator => 0,
+            Self::Responder => 1,
+        }
+    }
+}
+
 impl NetworkSecret {
     pub(crate) fn new(bytes: [u8; 64]) -> Self {
         Self(Secret::from(bytes))
@@ -69,11 +81,7 @@ impl NetworkSecret {
     /// The role keeps a side from sending the other's tag back; the handshake hash ties the tag to one session.
     #[must_use]
     pub fn recognition_tag(&self, handshake_hash: &[u8; 64], role: Role) -> [u8; 16] {
-        let role = match role {
-            Role::Initiator => 0,
-            Role::Responder => 1,
-        };
-        self.derive(&[b"recognition", handshake_hash, &[role]])
+        self.derive(&[b"recognition", handshake_hash, &[role.code()]])
     }
 
     /// Whether `tag` is the [`recognition_tag`](Self::recognition_tag) of the side with `role`, in constant time.
@@ -91,6 +99,17 @@ impl NetworkSecret {
         tag.copy_from_slice(&digest[..12]);
         let key = Key::new(Secret::filled(|key| key.copy_from_slice(&digest[32..])));
         BeaconKeys { tag, key }
+    }
+
+    /// A key that seals: the last 32 bytes of the HMAC of a label and its input.
+    pub(crate) fn sealing_key(&self, parts: &[&[u8]]) -> Key {
+        let digest = Zeroizing::new(hash::hmac_sha512(self.0.as_bytes(), parts));
+        Key::new(Secret::filled(|key| key.copy_from_slice(&digest[32..])))
+    }
+
+    /// The secret bytes, for hashes of other domains.
+    pub(crate) fn as_bytes(&self) -> &[u8; 64] {
+        self.0.as_bytes()
     }
 
     fn derive(&self, parts: &[&[u8]]) -> [u8; 16] {

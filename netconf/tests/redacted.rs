@@ -38,6 +38,6 @@ fn debug_shows_no_secret_of_any_type() {
         assert_hidden(what, text, &random);
     }
     // From the secret follow the keys under which supernodes keep the members; those may be shown.
-    let member = parameters.secret().member_key();
+    let member = parameters.secret().unwrap().member_key();
     assert!(format!("{member:?}").contains(&data_encoding::HEXLOWER.encode(member.as_bytes())));
 }

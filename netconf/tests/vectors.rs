@@ -75,7 +75,7 @@ fn check(parameters: &Parameters, number: usize) {
     assert_eq!(HEXLOWER.encode(parameters.id().as_bytes()), id);
     assert_eq!(parameters.id().to_string(), text);
 
-    let secret = parameters.secret();
+    let secret = parameters.secret().unwrap();
     let third = Ipv4Addr::from_bits(parameters.subnet.address().to_bits() + 3);
     let hash = std::array::from_fn(|i| i as u8);
     assert_eq!(secret.member_key().as_bytes(), &page.array("member key"));

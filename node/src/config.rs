@@ -143,7 +143,7 @@ impl TryFrom<String> for SupernodeLink {
         let start: String = text.chars().take(SHOWN).collect();
         match Link::parse(&text, Work::REQUIRED) {
             Ok(Link::Supernode(world)) => Ok(Self(world)),
-            Ok(Link::Network(_)) => Err(format!(
+            Ok(Link::Network(_) | Link::Private(_)) => Err(format!(
                 "{start:?}…: this link is an invitation to a network, not to a supernode; use it with `farlan join`"
             )),
             Err(error) => Err(format!("{start:?}…: {error}")),

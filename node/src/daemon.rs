@@ -379,6 +379,11 @@ impl Daemon {
                 self.mappings.look_again();
             }
             Event::RegistrationLost { .. } => {}
+            // They are of private networks, which this daemon does not join.
+            Event::MemberOut { .. }
+            | Event::CredentialIssued { .. }
+            | Event::Application { .. }
+            | Event::ApplicationRefused { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
             Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,

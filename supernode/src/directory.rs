@@ -358,7 +358,9 @@ pub(crate) fn world(path: &Path) -> Result<World, Failure> {
     })?;
     match Link::parse(&text, Work::REQUIRED) {
         Ok(Link::Supernode(world)) => Ok(world),
-        Ok(Link::Network(_)) => Err(Failure::negative(format_args!("{} is not a world", file.display()))),
+        Ok(Link::Network(_) | Link::Private(_)) => {
+            Err(Failure::negative(format_args!("{} is not a world", file.display())))
+        }
         Err(error) => Err(Failure::negative(format_args!("{}: {error}", file.display()))),
     }
 }

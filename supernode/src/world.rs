@@ -135,7 +135,7 @@ pub(crate) fn serve(path: &Path, link: &str) -> Result<World, Failure> {
 fn of_link(link: &str) -> Result<World, Failure> {
     match Link::parse(link, Work::REQUIRED) {
         Ok(Link::Supernode(world)) => Ok(world),
-        Ok(Link::Network(_)) => Err(Failure::usage(
+        Ok(Link::Network(_) | Link::Private(_)) => Err(Failure::usage(
             "this link is an invitation to a network, not a supernode's",
         )),
         Err(error) => Err(Failure::usage(error)),

@@ -122,11 +122,29 @@ impl Applications {
     pub(crate) fn session_stands(&mut self, now: Time, node: &NodeId, local: SessionIndex) {
         let of_node = self.asked.iter_mut().filter(|((_, asked), _)| asked == node);
         for (_, asked) in of_node {
-            let last = asked.sent.as_ref().filter(|sent| sent.session != local).map(|sent| sent.last + SHORT);
+            let last = asked
+                .sent
+                .as_ref()
+                .filter(|sent| sent.session != local)
+                .map(|sent| sent.last + SHORT);
             if asked.sent.as_ref().is_none_or(|sent| sent.session != local) {
                 asked.tries = 0;
                 asked.at = asked.at.min(last.unwrap_or(now).max(now));
             }
+        }
+    }
+}
+
+impl Applications {
+    /// A member was met in a network: if it is to be asked, it is asked soon.
+    pub(crate) fn met(&mut self, now: Time, network: NetworkHandle, node: &NodeId) {
+        let Some(asked) = self.asked.get_mut(&(network, *node)) else {
+            return;
+        };
+        let last = asked.sent.as_ref().map_or(now, |sent| sent.last + SHORT);
+        if asked.tries >= SHORT_TRIES && asked.at > last.max(now) {
+            asked.tries = 0;
+            asked.at = last.max(now);
         }
     }
 }
@@ -165,7 +183,9 @@ impl Engine {
         for of in due {
             self.apply(now, of, out);
         }
-        self.applications.open.retain(|_, open| now.since(open.since) < OPEN_KEPT);
+        self.applications
+            .open
+            .retain(|_, open| now.since(open.since) < OPEN_KEPT);
         let mut answers = Vec::new();
         for open in self.applications.open.values_mut().filter(|open| open.due) {
             open.due = false;
@@ -178,7 +198,9 @@ impl Engine {
 
     /// Asks somebody for a certificate, or makes a session with it first.
     fn apply(&mut self, now: Time, of: Of, out: &mut Outbox) {
-        let Some(asked) = self.applications.asked.get_mut(&of) else { return };
+        let Some(asked) = self.applications.asked.get_mut(&of) else {
+            return;
+        };
         asked.tries += 1;
         asked.at = now + pause(asked.tries);
         let (key, before) = (asked.key, asked.sent.take());
@@ -209,8 +231,7 @@ impl Engine {
         self.applications.next_request = self.applications.next_request.wrapping_add(1).max(1);
         let request = self.applications.next_request;
         let application = application.encode();
-        let sealed =
-            (network.secret).seal_in_session(Purpose::Application, &hash, role, request, place, &application);
+        let sealed = (network.secret).seal_in_session(Purpose::Application, &hash, role, request, place, &application);
         Some(Sent {
             session: local,
             under: network.member_key,
@@ -230,7 +251,9 @@ impl Engine {
     ) {
         let Some(peer) = self.peers.get(id) else { return };
         let node = peer.key.node_id();
-        let Some(session) = peer.sessions.get(local) else { return };
+        let Some(session) = peer.sessions.get(local) else {
+            return;
+        };
         let holds = |network: &&crate::networks::Network| {
             let private = network.private.as_ref();
             private.is_some_and(|private| private.is_holder() && !private.keeps_out(&node))
@@ -281,7 +304,9 @@ impl Engine {
     pub(crate) fn check_application(&mut self, now: Time, applied: Applied) {
         let peer = self.peers.get(applied.peer);
         let session = peer.and_then(|peer| peer.sessions.get(applied.session));
-        let (Some(peer), Some(session)) = (peer, session) else { return };
+        let (Some(peer), Some(session)) = (peer, session) else {
+            return;
+        };
         let (key, hash) = (peer.key, session.handshake_hash);
         let node = key.node_id();
         let network = self.networks.get(applied.network);
@@ -322,22 +347,24 @@ impl Engine {
 
     /// Answers an application that came as [`Event::Application`]. Does nothing if that has been forgotten; whoever asked
     /// asks again.
-    pub fn answer_application(
-        &mut self,
-        handle: NetworkHandle,
-        node: &NodeId,
-        request: u32,
-        admission: &Admission,
-    ) {
+    pub fn answer_application(&mut self, handle: NetworkHandle, node: &NodeId, request: u32, admission: &Admission) {
         let of = (handle, *node);
         let Some(open) = self.applications.open.get(&of).filter(|open| open.request == request) else {
             return;
         };
-        let session = self.peers.get(open.peer).and_then(|peer| peer.sessions.get(open.session));
+        let session = self
+            .peers
+            .get(open.peer)
+            .and_then(|peer| peer.sessions.get(open.session));
         let Some(session) = session else { return };
         let place = session.networks.place(handle);
-        let secret = self.networks.get(handle).and_then(|network| network.secret_under(&open.under));
-        let (Some(place), Some(secret)) = (place, secret) else { return };
+        let secret = self
+            .networks
+            .get(handle)
+            .and_then(|network| network.secret_under(&open.under));
+        let (Some(place), Some(secret)) = (place, secret) else {
+            return;
+        };
         let (hash, role) = (session.handshake_hash, session.role);
         let (status, body) = admission.encode();
         let sealed = secret.seal_in_session(Purpose::Admission, &hash, role, request, place, &body);
@@ -363,14 +390,24 @@ impl Engine {
     ) {
         let Some(peer) = self.peers.get(id) else { return };
         let node = peer.key.node_id();
-        let Some(session) = peer.sessions.get(local) else { return };
+        let Some(session) = peer.sessions.get(local) else {
+            return;
+        };
         let (hash, side) = (session.handshake_hash, other_side(session.role));
         let answers = |asked: &Asked| {
-            let sent = asked.sent.as_ref().filter(|sent| (sent.session, sent.request) == (local, request));
+            let sent = asked
+                .sent
+                .as_ref()
+                .filter(|sent| (sent.session, sent.request) == (local, request));
             sent.map(|sent| sent.under)
         };
-        let mut asked = self.applications.asked.iter_mut().filter(|((_, whom), _)| *whom == node);
-        let Some((handle, under, asked)) = asked.find_map(|((handle, _), asked)| Some((*handle, answers(asked)?, asked)))
+        let mut asked = self
+            .applications
+            .asked
+            .iter_mut()
+            .filter(|((_, whom), _)| *whom == node);
+        let Some((handle, under, asked)) =
+            asked.find_map(|((handle, _), asked)| Some((*handle, answers(asked)?, asked)))
         else {
             return;
         };
@@ -394,7 +431,11 @@ impl Engine {
                 node,
                 refusal,
             });
-        } else if !self.handshakes.queue.add_paper(now, id, Paper::Admission(handle, bytes)) {
+        } else if !self
+            .handshakes
+            .queue
+            .add_paper(now, id, Paper::Admission(handle, bytes))
+        {
             self.counters.credentials_limited += 1;
         }
     }

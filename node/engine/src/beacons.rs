@@ -399,7 +399,11 @@ impl Engine {
             return;
         };
         let node = key.node_id();
-        shared.retain(|(handle, _)| self.networks.get(*handle).is_some_and(|network| !network.keeps_out(&node)));
+        shared.retain(|(handle, _)| {
+            self.networks
+                .get(*handle)
+                .is_some_and(|network| !network.keeps_out(&node))
+        });
         if shared.is_empty() {
             self.counters.beacons_foreign += 1;
             return;

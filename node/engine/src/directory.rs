@@ -528,7 +528,11 @@ impl Engine {
         let directory = &self.directory;
         let keeps = |network: &Network, key: &DirectoryKey| directory.holders(&network.world, key).contains(&id);
         let mut networks: Vec<(NetworkHandle, DirectoryKey, Option<Ipv4Addr>)> = Vec::new();
-        for network in self.networks.iter().filter(|network| keeps(network, &network.member_key)) {
+        for network in self
+            .networks
+            .iter()
+            .filter(|network| keeps(network, &network.member_key))
+        {
             networks.push((network.handle, network.member_key, network.ipv4_claim()));
         }
         // Behind them, since a supernode takes so many entries only: who was away looks under the latest former secrets. Addresses

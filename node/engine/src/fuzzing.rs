@@ -153,7 +153,7 @@ fn network() -> &'static NetworkSecret {
     static SECRET: OnceLock<NetworkSecret> = OnceLock::new();
     SECRET.get_or_init(|| {
         let secret = Parameters::link([1; 16], Subnet::LINK_RANGE, Mtu::DEFAULT).secret();
-        secret.expect("a link's network has one")
+        secret.expect("that of a link follows from its parameters")
     })
 }
 

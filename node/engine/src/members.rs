@@ -34,7 +34,9 @@ impl Engine {
             return;
         };
         let handle = network.handle;
-        let mut listing = network.listings_under(&member_key).and_then(|listings| listings.remove(&id));
+        let mut listing = network
+            .listings_under(&member_key)
+            .and_then(|listings| listings.remove(&id));
         let mut listing = listing.take().unwrap_or_default();
         let whole = from == 0;
         if from == 0 {
@@ -79,7 +81,12 @@ impl Engine {
         for (key, place) in &moved {
             self.place_told(key, *place);
         }
-        self.greet_listed(now, handle, whole, &moved.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        self.greet_listed(
+            now,
+            handle,
+            whole,
+            &moved.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+        );
         self.try_held_again(now, handle, out);
     }
 

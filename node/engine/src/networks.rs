@@ -531,7 +531,12 @@ impl Engine {
             return;
         };
         let offered = session.networks.offered.clone();
-        let under: BTreeMap<_, _> = session.networks.shown.iter().map(|shown| (shown.network, shown.under)).collect();
+        let under: BTreeMap<_, _> = session
+            .networks
+            .shown
+            .iter()
+            .map(|shown| (shown.network, shown.under))
+            .collect();
         let (hash, role) = (session.handshake_hash, session.role);
         let mut tags: Vec<[u8; TAG]> = Vec::with_capacity(offered.len().next_multiple_of(TAG_PADDING));
         for place in &offered {
@@ -633,7 +638,14 @@ impl Engine {
     }
 
     /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
-    pub(crate) fn open_early(&mut self, now: Time, id: PeerId, local: SessionIndex, early: VecDeque<Message>, out: &mut Outbox) {
+    pub(crate) fn open_early(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        early: VecDeque<Message>,
+        out: &mut Outbox,
+    ) {
         for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
             self.opened(now, id, (local, via), &message, out);
         }
@@ -642,7 +654,9 @@ impl Engine {
     /// Finds the common networks among the other end's tags. A private one counts only if both ends have shown it and the
     /// other's credential is valid. Returns whether one is shared that was not.
     pub(crate) fn match_networks(&mut self, now: Time, id: PeerId, local: SessionIndex) -> bool {
-        let Some(peer) = self.peers.get_mut(id) else { return false };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
         let session = peer.sessions.by_index(local).filter(|session| session.networks.known());
         let Some(session) = session else { return false };
         let node = peer.key.node_id();
@@ -700,7 +714,12 @@ impl Engine {
                 });
             }
         }
-        let lost: Vec<NetworkHandle> = peer.up.iter().copied().filter(|network| !up.contains(network)).collect();
+        let lost: Vec<NetworkHandle> = peer
+            .up
+            .iter()
+            .copied()
+            .filter(|network| !up.contains(network))
+            .collect();
         peer.up.retain(|network| up.contains(network));
         peer.claims.retain(|network, _| up.contains(network));
         for network in self.networks.iter_mut().filter(|network| !up.contains(&network.handle)) {
@@ -964,7 +983,10 @@ struct Expected<'a> {
 
 /// Whether two tags are the same, in constant time.
 fn same(one: &[u8; TAG], other: &[u8; TAG]) -> bool {
-    let differ = one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other));
+    let differ = one
+        .iter()
+        .zip(other)
+        .fold(0, |differ, (one, other)| differ | (one ^ other));
     std::hint::black_box(differ) == 0
 }
 

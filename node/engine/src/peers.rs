@@ -219,7 +219,11 @@ impl Peer {
                 networks.claims_retry.as_ref().map(|retry| retry.at()),
                 networks.addresses_retry.as_ref().map(|retry| retry.at()),
                 networks.settling,
-                networks.shown.iter().filter_map(|shown| Some(shown.retry.as_ref()?.at())).min(),
+                networks
+                    .shown
+                    .iter()
+                    .filter_map(|shown| Some(shown.retry.as_ref()?.at()))
+                    .min(),
             ]
         });
         let silence = if self.outgoing.is_none() && !self.supernode {

@@ -107,8 +107,12 @@ impl Private {
             network,
             own: *own,
             config,
-            credential: membership.credential.filter(|credential| is_of(credential, &network, own)),
-            invite: membership.invite.filter(|invite| invite.delegation.network() == network.id()),
+            credential: membership
+                .credential
+                .filter(|credential| is_of(credential, &network, own)),
+            invite: membership
+                .invite
+                .filter(|invite| invite.delegation.network() == network.id()),
             revocations: Revocations::new(network),
             former: secrets.into_iter().map(Former::of).collect(),
             former_listings: BTreeMap::new(),
@@ -138,12 +142,22 @@ impl Private {
         let own = self.credential.iter().map(Credential::newest_signed);
         let known = self.known.values().map(|known| known.credential.newest_signed());
         let invite = self.invite.iter().map(|invite| invite.delegation.fields().time);
-        config.chain(revocations).chain(own).chain(known).chain(invite).max().unwrap_or_default()
+        config
+            .chain(revocations)
+            .chain(own)
+            .chain(known)
+            .chain(invite)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Makes a credential by the invite, if that signs and there is none that is worth more; whether it did.
     pub(crate) fn make_provisional(&mut self, clock: &Clock) -> bool {
-        let Some(invite) = self.invite.as_ref().filter(|invite| invite.delegation.signs_certificates()) else {
+        let Some(invite) = self
+            .invite
+            .as_ref()
+            .filter(|invite| invite.delegation.signs_certificates())
+        else {
             return false;
         };
         let delegation = &invite.delegation;
@@ -175,7 +189,9 @@ impl Private {
             // Who has a credential of the network key needs no invite.
             Some(invite) if self.credential.as_ref().is_none_or(Credential::is_provisional) => {
                 let delegation = invite.delegation.clone();
-                application.invited(&invite.key, delegation, &self.own, handshake_hash).ok()
+                application
+                    .invited(&invite.key, delegation, &self.own, handshake_hash)
+                    .ok()
             }
             _ => Some(application),
         }
@@ -255,7 +271,10 @@ impl Private {
             let (valid, issue) = (self.judged(clock, credential).is_ok(), issue(credential));
             (valid, !credential.is_provisional(), issue, credential.expiry())
         };
-        let better = self.credential.as_ref().is_none_or(|own| worth(own) < worth(&credential));
+        let better = self
+            .credential
+            .as_ref()
+            .is_none_or(|own| worth(own) < worth(&credential));
         if better {
             self.credential = Some(credential);
         }
@@ -269,13 +288,7 @@ impl Private {
     }
 
     /// Checks a credential that a peer showed, and keeps it if it is valid.
-    pub(crate) fn check(
-        &mut self,
-        clock: &Clock,
-        key: &PublicKey,
-        bytes: &[u8],
-        work: Work,
-    ) -> Result<(), Refused> {
+    pub(crate) fn check(&mut self, clock: &Clock, key: &PublicKey, bytes: &[u8], work: Work) -> Result<(), Refused> {
         let credential = Credential::decode(bytes, &self.network, work)?;
         let now = self.time(clock).max(credential.newest_signed());
         credential.check(&self.network, key, now, &self.revocations)?;
@@ -323,7 +336,9 @@ impl Private {
         let now = self.time(clock);
         self.due = clock.at + JUDGED_EVERY;
         for known in self.known.values_mut() {
-            let judged = known.credential.check(&self.network, &known.key, now, &self.revocations);
+            let judged = known
+                .credential
+                .check(&self.network, &known.key, now, &self.revocations);
             known.valid = judged.is_ok();
             let expiry = known.credential.expiry();
             if known.valid && expiry > clock.seconds {
@@ -332,7 +347,9 @@ impl Private {
         }
         if let Some(own) = &self.credential {
             let half = own.time().plus(own.expiry().since(own.time()) / 2);
-            let moments = [half.plus(1), own.expiry()].into_iter().filter(|moment| *moment > clock.seconds);
+            let moments = [half.plus(1), own.expiry()]
+                .into_iter()
+                .filter(|moment| *moment > clock.seconds);
             self.due = moments.map(|moment| clock.when(moment)).fold(self.due, Time::min);
         }
     }
@@ -348,7 +365,10 @@ impl Private {
             Revoked::Member { node, .. } => PublicKey::from_bytes(&node, Work::NONE).ok(),
             Revoked::Delegation { .. } => None,
         };
-        let revoked = self.revocations.iter().filter_map(|revocation| named(revocation.revoked()));
+        let revoked = self
+            .revocations
+            .iter()
+            .filter_map(|revocation| named(revocation.revoked()));
         self.revoked = revoked.map(|key| key.node_id()).collect();
     }
 
@@ -390,7 +410,9 @@ impl Private {
     pub(crate) fn holder_of(&self, address: Ipv4Addr) -> Option<NodeId> {
         let known = self.known.iter().filter(|(_, known)| known.valid);
         let holders = known.filter(|(_, known)| ipv4(&known.credential) == Some(address));
-        holders.max_by_key(|(_, known)| issue(&known.credential)).map(|(node, _)| *node)
+        holders
+            .max_by_key(|(_, known)| issue(&known.credential))
+            .map(|(node, _)| *node)
     }
 
     /// What the own credential says.
@@ -502,7 +524,9 @@ impl Engine {
         let Some(network) = self.networks.get_mut(handle) else {
             return false;
         };
-        let Some(private) = &mut network.private else { return false };
+        let Some(private) = &mut network.private else {
+            return false;
+        };
         let Some(secret) = private.take_config(config) else {
             return false;
         };
@@ -528,7 +552,10 @@ impl Engine {
     /// Revocations of a private network came, whose signatures are good. All credentials are judged again, and from now on nothing
     /// passes of those that are void; returns whether some are new.
     pub fn revocations_known(&mut self, now: Time, handle: NetworkHandle, revocations: &Revocations) -> bool {
-        let private = self.networks.get_mut(handle).and_then(|network| network.private.as_mut());
+        let private = self
+            .networks
+            .get_mut(handle)
+            .and_then(|network| network.private.as_mut());
         let grown = private.is_some_and(|private| private.take_revocations(revocations));
         if grown {
             self.judge_all(now, handle);
@@ -554,7 +581,9 @@ impl Engine {
         let Some(network) = self.networks.get_mut(handle) else {
             return false;
         };
-        let Some(private) = &mut network.private else { return false };
+        let Some(private) = &mut network.private else {
+            return false;
+        };
         if !is_of(&credential, private.network(), &own) || !private.adopt(&clock, credential.clone()) {
             return false;
         }
@@ -580,8 +609,11 @@ impl Engine {
         let Some(node) = self.peers.get(id).map(|peer| peer.key.node_id()) else {
             return;
         };
-        let Some(network) = self.networks.get_mut(handle) else { return };
+        let Some(network) = self.networks.get_mut(handle) else {
+            return;
+        };
         network.keep_out();
+        self.applications.met(now, handle, &node);
         let Some(private) = &mut network.private else { return };
         private.greetings.remove(&node);
         if let Some(address) = private.certified(&node) {
@@ -610,8 +642,13 @@ impl Engine {
                 self.consider_showing(now, id);
             }
         }
-        let Some(network) = self.networks.get_mut(handle) else { return };
-        let few = network.listings.values().all(|listing| listing.members.len() <= GREETED);
+        let Some(network) = self.networks.get_mut(handle) else {
+            return;
+        };
+        let few = network
+            .listings
+            .values()
+            .all(|listing| listing.members.len() <= GREETED);
         let Some(private) = network.private.as_mut().filter(|_| few) else {
             return;
         };
@@ -623,7 +660,11 @@ impl Engine {
             let place = u32::try_from(private.greetings.len()).unwrap_or(u32::MAX);
             let mut pause = GREETING * place;
             pause += if whole { Duration::ZERO } else { GREETED_LATER };
-            pause += if own.node_id() < node { Duration::ZERO } else { GREETED_LATER };
+            pause += if own.node_id() < node {
+                Duration::ZERO
+            } else {
+                GREETED_LATER
+            };
             private.greetings.entry(node).or_insert((now + pause, *key));
         }
     }

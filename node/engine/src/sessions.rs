@@ -116,6 +116,7 @@ pub(crate) struct Shown {
     /// Number of the `credentials` message sent, and whether it must be sent again.
     pub(crate) number: u32,
     pub(crate) retry: Option<Retry>,
+    pub(crate) acknowledged: bool,
     /// Under which secret the other end showed a credential that was found valid.
     pub(crate) valid: Option<DirectoryKey>,
     /// Number of the other end's last `credentials` message that was looked at.
@@ -138,6 +139,7 @@ impl Shown {
             under: None,
             number: 0,
             retry: None,
+            acknowledged: false,
             valid: None,
             their_number: None,
         }

@@ -8,10 +8,7 @@
 use std::time::Duration;
 
 use farlan_crypto::defects::planted;
-use farlan_netconf::{
-    DirectoryKey, NetworkSecret, Role as Side,
-    private::Purpose,
-};
+use farlan_netconf::{DirectoryKey, NetworkSecret, Role as Side, private::Purpose};
 use tracing::debug;
 
 use crate::{
@@ -68,12 +65,20 @@ impl Engine {
     /// Decides under which secrets a session's list shows private networks from now on.
     pub(crate) fn decide_showing(&mut self, now: Time, id: PeerId, local: SessionIndex) {
         let Some(peer) = self.peers.get(id) else { return };
-        let Some(session) = peer.sessions.get(local) else { return };
+        let Some(session) = peer.sessions.get(local) else {
+            return;
+        };
         let mut decided: Vec<(NetworkHandle, Option<DirectoryKey>)> = Vec::new();
         for network in session.networks.offered.iter().flatten() {
-            let Some(network) = self.networks.get(*network) else { continue };
+            let Some(network) = self.networks.get(*network) else {
+                continue;
+            };
             let Some(private) = &network.private else { continue };
-            let shown = session.networks.shown.iter().find(|shown| shown.network == network.handle);
+            let shown = session
+                .networks
+                .shown
+                .iter()
+                .find(|shown| shown.network == network.handle);
             let under = match shown.and_then(|shown| shown.valid.or(shown.under)) {
                 // What they showed it under they can read.
                 Some(under) if network.secret_under(&under).is_some() => Some(under),
@@ -91,10 +96,13 @@ impl Engine {
                 networks.shown.push(Shown::of(network));
             }
             let next = networks.credentials_number + 1;
-            let Some(shown) = networks.shown_of(network) else { continue };
+            let Some(shown) = networks.shown_of(network) else {
+                continue;
+            };
             if shown.under != under {
                 shown.under = under;
                 shown.retry = under.map(|_| Retry::due(RESEND, now));
+                shown.acknowledged = false;
                 shown.number = next;
                 networks.credentials_number = next;
             }
@@ -149,6 +157,7 @@ impl Engine {
                 };
                 shown.number = next;
                 shown.retry = Some(Retry::due(RESEND, now));
+                shown.acknowledged = false;
                 networks.credentials_number = next;
             }
             self.consider_showing(now, id);
@@ -170,7 +179,14 @@ impl Engine {
         }
     }
 
-    fn send_credentials(&mut self, now: Time, id: PeerId, local: SessionIndex, handle: NetworkHandle, out: &mut Outbox) {
+    fn send_credentials(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        local: SessionIndex,
+        handle: NetworkHandle,
+        out: &mut Outbox,
+    ) {
         let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
             return;
         };
@@ -180,9 +196,13 @@ impl Engine {
         }
         let (hash, role) = (session.handshake_hash, session.role);
         let place = session.networks.place(handle);
-        let Some(shown) = session.networks.shown_of(handle) else { return };
+        let Some(shown) = session.networks.shown_of(handle) else {
+            return;
+        };
         let network = self.networks.get(handle);
-        let secret = network.zip(shown.under).and_then(|(network, under)| network.secret_under(&under));
+        let secret = network
+            .zip(shown.under)
+            .and_then(|(network, under)| network.secret_under(&under));
         let credential = network.and_then(|network| network.private.as_ref()?.credential());
         let (Some(secret), Some(credential), Some(place)) = (secret, credential, place) else {
             shown.retry = None;
@@ -212,8 +232,15 @@ impl Engine {
         let (local, via) = way;
         let Some(peer) = self.peers.get_mut(id) else { return };
         let node = peer.key.node_id();
-        let Some(session) = peer.sessions.by_index(local) else { return };
-        let named = session.networks.named.iter().find(|named| named.place == place).copied();
+        let Some(session) = peer.sessions.by_index(local) else {
+            return;
+        };
+        let named = session
+            .networks
+            .named
+            .iter()
+            .find(|named| named.place == place)
+            .copied();
         let (hash, side) = (session.handshake_hash, other_side(session.role));
         let known = session.networks.known();
         let Some(named) = named else {
@@ -226,7 +253,9 @@ impl Engine {
             }
             return;
         };
-        let Some(shown) = session.networks.shown_of(named.network) else { return };
+        let Some(shown) = session.networks.shown_of(named.network) else {
+            return;
+        };
         let (before, valid) = (shown.their_number, shown.valid);
         if before.is_some_and(|last| number < last) {
             return;
@@ -269,16 +298,23 @@ impl Engine {
 
     /// A credential waited for its turn to be checked.
     pub(crate) fn check_credential(&mut self, now: Time, proof: &Proof, credential: &[u8], out: &mut Outbox) {
-        let Some(key) = self.peers.get(proof.peer).map(|peer| peer.key) else { return };
+        let Some(key) = self.peers.get(proof.peer).map(|peer| peer.key) else {
+            return;
+        };
         let (clock, work) = (self.clock(now), self.work);
         let network = self.networks.get_mut(proof.network);
-        let Some(private) = network.and_then(|network| network.private.as_mut()) else { return };
+        let Some(private) = network.and_then(|network| network.private.as_mut()) else {
+            return;
+        };
         match private.check(&clock, &key, credential, work) {
             Ok(()) => self.credential_valid(now, proof, out),
             Err(reason) => {
                 debug!(peer = %self.name(proof.peer), %reason, "credential refused");
                 self.counters.credentials_refused += 1;
-                let session = self.peers.get_mut(proof.peer).and_then(|peer| peer.sessions.by_index(proof.session));
+                let session = self
+                    .peers
+                    .get_mut(proof.peer)
+                    .and_then(|peer| peer.sessions.by_index(proof.session));
                 if let Some(shown) = session.and_then(|session| session.networks.shown_of(proof.network)) {
                     shown.their_number = shown.their_number.max(Some(proof.number));
                 }
@@ -299,12 +335,17 @@ impl Engine {
         shown.their_number = Some(proof.number);
         shown.valid = Some(proof.under);
         let answers = shown.under != Some(proof.under);
+        // It may have joined after this end gave up.
+        if !answers && !shown.acknowledged && shown.retry.is_none() {
+            shown.retry = Some(Retry::due(RESEND, now));
+        }
         let number = proof.number;
         self.send_control(now, id, Some(local), &[Control::CredentialsAck { number }], out);
         if answers {
             self.offer_anew(now, id, local);
         }
         self.share(now, id, local, out);
+        self.arm(id);
         self.member_showed(now, id, proof.network, out);
     }
 
@@ -314,12 +355,17 @@ impl Engine {
         let shown = session.into_iter().flat_map(|session| &mut session.networks.shown);
         for shown in shown.filter(|shown| shown.number == number && shown.under.is_some()) {
             shown.retry = None;
+            shown.acknowledged = true;
         }
     }
 
     /// What both ends have shown by now is shared, and what waited for that goes on.
     pub(crate) fn share(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
-        let shown = |peer: &Peer| peer.sessions.get(local).is_some_and(|session| session.networks.is_unsettled());
+        let shown = |peer: &Peer| {
+            peer.sessions
+                .get(local)
+                .is_some_and(|session| session.networks.is_unsettled())
+        };
         if !self.peers.get(id).is_some_and(shown) || !self.match_networks(now, id, local) {
             return;
         }
@@ -337,7 +383,11 @@ impl Engine {
     /// shared in it, too.
     pub(crate) fn begin_settling(&mut self, now: Time, id: PeerId, local: SessionIndex) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let private = |handle: &NetworkHandle| self.networks.get(*handle).is_some_and(|network| network.private.is_some());
+        let private = |handle: &NetworkHandle| {
+            self.networks
+                .get(*handle)
+                .is_some_and(|network| network.private.is_some())
+        };
         let waits = peer.up.iter().any(private) && !planted("private-network-unsettled");
         if let Some(session) = peer.sessions.by_index(local).filter(|_| waits) {
             session.networks.settling = Some(now + SETTLES);
@@ -378,7 +428,11 @@ impl Engine {
 
     /// A peer is in a private network no more: what it was there is forgotten, and nothing that waits for it leaves.
     pub(crate) fn forget_member(&mut self, id: PeerId, handle: NetworkHandle) {
-        let Some(network) = self.networks.get_mut(handle).filter(|network| network.private.is_some()) else {
+        let Some(network) = self
+            .networks
+            .get_mut(handle)
+            .filter(|network| network.private.is_some())
+        else {
             return;
         };
         network.learned.forget_peer(id);
@@ -393,8 +447,12 @@ impl Engine {
     /// more shares it no more from now on.
     pub(crate) fn judge_all(&mut self, now: Time, handle: NetworkHandle) {
         let clock = self.clock(now);
-        let Some(network) = self.networks.get_mut(handle) else { return };
-        let Some(private) = network.private.as_mut() else { return };
+        let Some(network) = self.networks.get_mut(handle) else {
+            return;
+        };
+        let Some(private) = network.private.as_mut() else {
+            return;
+        };
         private.judge(&clock);
         network.keep_out();
         for id in self.peers.ids() {
@@ -407,7 +465,9 @@ impl Engine {
             let Some(private) = private else { return };
             for session in peer.sessions.usable_mut() {
                 let shared = session.networks.shared(handle);
-                let Some(shown) = session.networks.shown_of(handle) else { continue };
+                let Some(shown) = session.networks.shown_of(handle) else {
+                    continue;
+                };
                 let member = private.is_member(&node);
                 if !member {
                     shown.valid = None;

@@ -116,7 +116,11 @@ impl Default for WorkQueue {
 
 impl WorkQueue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.begins.is_empty() && self.responses.is_empty() && self.lists.is_empty() && self.papers.is_empty() && self.initiations() == 0
+        self.begins.is_empty()
+            && self.responses.is_empty()
+            && self.lists.is_empty()
+            && self.papers.is_empty()
+            && self.initiations() == 0
     }
 
     /// Initiations that wait.

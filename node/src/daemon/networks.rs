@@ -1,31 +1,29 @@
 //! The networks this node is in: joining, hosting, leaving, and their cards.
 
 mod card;
+mod file;
 mod hand_set;
+mod subnets;
 
-use std::{
-    fmt::Display,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::net::{IpAddr, Ipv4Addr};
 
-use farlan_crypto::{PublicKey, Work, random};
+use farlan_crypto::{PublicKey, random};
 use farlan_engine::{Join, JoinError, NetworkHandle, NetworkStatus};
 use farlan_netconf::{
     AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, World,
     WorldId,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{Book, Daemon, hosting::Meeting, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{HostReach, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
     ports::PortSet,
-    secret_text::SecretText,
     shell::Request,
-    state::StateDir,
 };
 use card::AttachedCard;
+
+pub(super) use file::FILE;
 
 /// The networks of this node.
 #[derive(Debug, Default)]
@@ -70,89 +68,12 @@ pub(super) struct Joined {
     card_trouble: Option<String>,
 }
 
-/// `networks.toml`.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default, rename = "network")]
-    networks: Vec<Entry>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    /// Everything about the network, as its link.
-    link: SecretText,
-    /// The name its card had last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interface: Option<String>,
-    /// The IPv4 address this node had there last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ipv4: Option<Ipv4Addr>,
-    /// Ports opened to strangers by hand.
-    #[serde(default, skip_serializing_if = "PortSet::is_empty")]
-    opened: PortSet,
-}
-
 impl Networks {
-    /// Reads the memberships of the last run; none of them is joined yet.
-    pub(super) fn load(state: &StateDir, work: Work) -> Result<Self, Failure> {
-        let file = state.load::<File>(FILE)?.unwrap_or_default();
-        Self::of(file, work).map_err(|reason| state.damaged(FILE, reason))
-    }
-
-    /// The memberships of a file, or what is wrong with it.
-    fn of(file: File, work: Work) -> Result<Self, String> {
-        let mut networks = Self::default();
-        for (i, entry) in file.networks.into_iter().enumerate() {
-            let damaged = |reason: &dyn Display| format!("network {}: {reason}", i + 1);
-            let link = match Link::parse(&entry.link, work) {
-                Ok(Link::Network(link)) => link,
-                Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
-                Err(error) => return Err(damaged(&error)),
-            };
-            let membership = Membership {
-                link,
-                interface: entry.interface,
-                ipv4: entry.ipv4,
-                opened: entry.opened,
-            };
-            networks.dormant.push(Dormant {
-                membership,
-                reason: "the daemon has just started".into(),
-            });
-        }
-        Ok(networks)
-    }
-
     /// What the cards of the last run were called.
     pub(super) fn card_names(&self) -> impl Iterator<Item = &str> {
         self.dormant
             .iter()
             .filter_map(|dormant| dormant.membership.interface.as_deref())
-    }
-
-    pub(super) fn save(&self, state: &StateDir) -> Result<(), Failure> {
-        state.save(FILE, &self.file())
-    }
-
-    fn file(&self) -> File {
-        let entry = |membership: &Membership| Entry {
-            link: Link::Network(membership.link.clone()).to_string().into(),
-            interface: membership.interface.clone(),
-            ipv4: membership.ipv4,
-            opened: membership.opened.clone(),
-        };
-        File {
-            networks: self.memberships().map(entry).collect(),
-        }
-    }
-
-    /// A text taken for the file, as it would be written again.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(super) fn rewritten(text: &str) -> Option<String> {
-        let networks = Self::of(toml::from_str(text).ok()?, Work::NONE).ok()?;
-        toml::to_string(&networks.file()).ok()
     }
 
     /// All networks this node is in, those that could not be joined too.
@@ -220,8 +141,8 @@ impl Membership {
     pub(super) fn name(&self) -> &str {
         match &self.link.parameters.kind {
             Kind::Name { name, .. } => name.as_str(),
-            Kind::Link { .. } if self.link.label.as_str().is_empty() => "(no name)",
-            Kind::Link { .. } => self.link.label.as_str(),
+            Kind::Link { .. } | Kind::Private { .. } if self.link.label.as_str().is_empty() => "(no name)",
+            Kind::Link { .. } | Kind::Private { .. } => self.link.label.as_str(),
         }
     }
 
@@ -229,7 +150,7 @@ impl Membership {
     fn card_label(&self) -> &str {
         match &self.link.parameters.kind {
             Kind::Name { name, .. } => name.as_str(),
-            Kind::Link { .. } => self.link.label.as_str(),
+            Kind::Link { .. } | Kind::Private { .. } => self.link.label.as_str(),
         }
     }
 
@@ -520,30 +441,6 @@ impl Daemon {
         Ok((reply, world))
     }
 
-    /// Joins the networks anew, with IPv4, that had none because of something that is gone; the caller writes down.
-    pub(super) async fn claim_freed_ipv4(&self, book: &mut Book) -> Result<(), Failure> {
-        let waiting = book.networks.joined.iter().filter(|joined| !joined.claims_ipv4());
-        let waiting: Vec<_> = waiting.map(|joined| joined.id).collect();
-        for id in waiting {
-            let Some(at) = book.networks.joined.iter().position(|joined| joined.id == id) else {
-                continue;
-            };
-            let subnet = book.networks.joined[at].parameters().subnet;
-            let obstacle = self.ipv4_obstacle(book, subnet);
-            if obstacle.is_some() {
-                // It may be another one than before.
-                book.networks.joined[at].ipv4_obstacle = obstacle;
-                continue;
-            }
-            let network = book.networks.joined[at].handle;
-            self.data_plane.ask(|reply| Request::Leave { network, reply }).await?;
-            let membership = book.networks.joined.remove(at).membership;
-            tracing::info!(network = %membership.name(), "joining again, as IPv4 is possible there now");
-            self.enter_or_keep(book, membership).await;
-        }
-        Ok(())
-    }
-
     /// Joins a network; one that cannot be joined is kept for the next time, and reported.
     async fn enter_or_keep(&self, book: &mut Book, membership: Membership) {
         if let Err(failure) = self.enter(book, membership.clone()).await {
@@ -591,6 +488,9 @@ impl Daemon {
         if target.starts_with("farlan:") {
             return match Link::parse(target, self.work).map_err(Failure::usage)? {
                 Link::Network(link) => Ok(fresh(link)),
+                Link::Private(_) => Err(Failure::usage(
+                    "this is an invitation to a private network, which this version cannot join",
+                )),
                 Link::Supernode(_) => Err(Failure::usage(
                     "this is the link of a supernode; make it known with: farlan supernode add LINK\nand then join a \
                      network by its name or link",
@@ -647,6 +547,7 @@ impl Daemon {
             ipv4: ipv4_obstacle.is_none(),
             preferred: membership.ipv4,
             greet,
+            membership: None,
         };
         let joined = self.data_plane.ask(|reply| Request::Join { join, reply }).await?;
         let status = joined.map_err(|error: JoinError| Failure::negative(error))?;
@@ -689,120 +590,10 @@ impl Daemon {
         Ok(())
     }
 
-    /// Why a network with this subnet gets no IPv4 here, if it does not.
-    fn ipv4_obstacle(&self, book: &Book, subnet: Subnet) -> Option<String> {
-        let rival = book
-            .networks
-            .joined
-            .iter()
-            .find(|joined| joined.claims_ipv4() && joined.parameters().subnet.overlaps(&subnet));
-        if let Some(rival) = rival {
-            return Some(format!("its subnet {subnet} is used by the network {}", rival.name()));
-        }
-        match self.cards.clashing_routes(subnet) {
-            Ok(routes) => routes.first().map(|route| {
-                format!(
-                    "its subnet {subnet} overlaps the route {}/{} ({})",
-                    route.destination,
-                    route.prefix,
-                    if route.interface.is_empty() {
-                        "no interface"
-                    } else {
-                        &route.interface
-                    },
-                )
-            }),
-            Err(error) => {
-                tracing::warn!(%error, "cannot compare the network's subnet with this machine's routes");
-                None
-            }
-        }
-    }
-
-    fn wanted_subnet(&self, book: &Book, subnet: Subnet) -> Result<Subnet, Failure> {
-        match self.ipv4_obstacle(book, subnet) {
-            Some(obstacle) => Err(Failure::negative(format_args!(
-                "{obstacle}; choose another with --subnet, or let farlan choose"
-            ))),
-            None => Ok(subnet),
-        }
-    }
-
-    /// A random subnet that nothing on this machine uses.
-    fn free_subnet(&self, book: &Book) -> Result<Subnet, Failure> {
-        let routes = self.cards.clashing_routes(Subnet::LINK_RANGE)?;
-        let [a, b, c, d, ..] = *random::os_bytes().map_err(Failure::negative)?.as_bytes();
-        let is_free = |subnet: &Subnet| {
-            let routed = routes
-                .iter()
-                .any(|route| overlap((route.destination, route.prefix), *subnet));
-            !routed
-                && !book
-                    .networks
-                    .joined
-                    .iter()
-                    .any(|joined| joined.parameters().subnet.overlaps(subnet))
-        };
-        Subnet::random_link_subnet(u32::from_be_bytes([a, b, c, d]), is_free).ok_or_else(|| {
-            Failure::negative("all of 10.128.0.0/9 is in use on this machine; choose a subnet with --subnet")
-        })
-    }
-
     async fn view_of(&self, book: &Book, id: NetworkId) -> Result<Network, Failure> {
         let snapshot = self.data_plane.snapshot().await?;
         let joined = book.networks.joined.iter().find(|joined| joined.id == id);
         let view = joined.and_then(|joined| self.network_view(joined, &snapshot));
         view.ok_or_else(|| Failure::negative("the network is gone again"))
-    }
-}
-
-/// Whether a route and a subnet share an address: they do when they agree in the bits that both fix.
-fn overlap(route: (Ipv4Addr, u8), subnet: Subnet) -> bool {
-    let common = u32::from(route.1.min(subnet.prefix()));
-    let mask = u32::MAX.checked_shl(32 - common).unwrap_or(0);
-    (route.0.to_bits() ^ subnet.address().to_bits()) & mask == 0
-}
-
-/// The file in the state directory.
-pub(super) const FILE: &str = "networks.toml";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::AddRequest;
-
-    #[test]
-    fn debug_shows_no_link() {
-        // As it would be in a message of a state that was not expected.
-        let link = "farlan:abcdefghijklmnopqrstuvwxyz234567";
-        let file: File = toml::from_str(&format!("[[network]]\nlink = \"{link}\"\n")).unwrap();
-        let join = JoinRequest {
-            target: link.to_owned().into(),
-        };
-        let add = AddRequest {
-            link: link.to_owned().into(),
-        };
-        let joined = r#"{"name":"lan","network_id":"n","interface":"fl-lan","ipv6":null,"policy":"friends",
-            "mac":"02:00:00:00:00:01","mtu":1372,"subnet":"10.128.0.0/20","world":"w","members":1,"ipv4_pending":false,"notes":[]}"#;
-        let reach = r#"{"kind":"lan","addresses":[],"text":""}"#;
-        let host: HostReply = serde_json::from_str(&format!(
-            r#"{{"schema":1,"link":"{link}","network":{joined},"reach":{reach}}}"#
-        ))
-        .unwrap();
-        for text in [
-            format!("{file:?} {file:#?}"),
-            format!("{join:?} {join:#?}"),
-            format!("{add:?} {add:#?}"),
-            format!("{host:?} {host:#?}"),
-        ] {
-            assert!(text.contains("SecretText(..)"), "{text}");
-            assert!(!text.contains("farlan:") && !text.contains("abcd"), "{text}");
-        }
-        // What is written and sent is the text itself.
-        assert!(toml::to_string(&file).unwrap().contains(link));
-        assert_eq!(
-            serde_json::to_string(&join).unwrap(),
-            format!("{{\"target\":\"{link}\"}}")
-        );
     }
 }

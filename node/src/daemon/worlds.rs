@@ -77,7 +77,7 @@ impl Worlds {
                         resolver: None,
                     });
                 }
-                Ok(Link::Network(_)) => return Err(damaged(&"this is the link of a network")),
+                Ok(Link::Network(_) | Link::Private(_)) => return Err(damaged(&"this is the link of a network")),
                 Err(error) => return Err(damaged(&error)),
             }
         }
@@ -282,7 +282,7 @@ impl Daemon {
     pub async fn add_supernode(&self, request: &AddRequest) -> Result<ConfiguredWorld, Failure> {
         let world = match Link::parse(&request.link, self.work) {
             Ok(Link::Supernode(world)) => world,
-            Ok(Link::Network(_)) => {
+            Ok(Link::Network(_) | Link::Private(_)) => {
                 return Err(Failure::usage(
                     "this link is an invitation to a network; use it with: farlan join LINK",
                 ));

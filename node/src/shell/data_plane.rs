@@ -11,36 +11,22 @@
 //! Nothing waits within a turn, and each source is read up to a limit, so that none starves the others: what is left
 //! over stays readable, and the next turn begins at once.
 
+mod counters;
+mod requests;
 mod streaming;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{io, os::fd::AsFd, sync::Arc, thread, time::Duration};
 
-use farlan_crypto::{
-    NodeId, PublicKey,
-    random::{self, SystemRandom},
-};
+use farlan_crypto::random::{self, SystemRandom};
 use farlan_engine::{
-    Anchor, AnchorStatus, Batch, Config, Contact, Counters, Engine, Event, FrameLabel, Join, JoinError, NetworkHandle,
-    NetworkStatus, OpenPorts, Outbox, PeerStatus, Received, Socket, SupernodeStatus, Surroundings, Target, Time,
-    Transmit,
+    Batch, Config, Engine, Event, FrameLabel, NetworkHandle, Outbox, Received, Socket, Time, Transmit,
 };
-use farlan_netconf::{World, WorldId};
 use thiserror::Error;
-use tokio::sync::{
-    mpsc::{self, error::TryRecvError},
-    oneshot,
-};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    beacon::{BeaconSockets, LinkCard},
-    cards::{AttachedCard, CUT_PER_READ, Cards, FRAMES_PER_READ},
+    beacon::BeaconSockets,
+    cards::{CUT_PER_READ, Cards, FRAMES_PER_READ},
     clock::Clock,
     poller::{Poller, Ready, Waker},
     scheduling::ask_for_short_turns,
@@ -48,226 +34,8 @@ use super::{
     udp::{AttachedUnderlay, Underlay},
 };
 
-/// What the rest of the program asks of the data plane.
-#[derive(Debug)]
-pub enum Request {
-    /// Make a world known, or exchange the addresses of its supernodes.
-    SetWorld {
-        /// Which.
-        world: WorldId,
-        /// Its supernodes.
-        anchors: Vec<Anchor>,
-    },
-    /// Hold the signed list of a world, to hand it on and to take newer ones.
-    HoldWorld {
-        /// The list.
-        world: Box<World>,
-    },
-    /// Forget a world whose networks have been left.
-    RemoveWorld {
-        /// Which.
-        world: WorldId,
-    },
-    /// Join a network; the answer holds the addresses its card needs.
-    Join {
-        /// Which, and how.
-        join: Join,
-        /// Where the answer goes.
-        reply: oneshot::Sender<Result<NetworkStatus, JoinError>>,
-    },
-    /// Take the card of a joined network.
-    Attach {
-        /// Which network.
-        network: NetworkHandle,
-        /// The card.
-        card: AttachedCard,
-        /// The card's MTU in bytes.
-        mtu: u16,
-        /// Where the answer goes.
-        reply: oneshot::Sender<io::Result<()>>,
-    },
-    /// Leave a network and close its card.
-    Leave {
-        /// Which.
-        network: NetworkHandle,
-        /// Told when the card is closed.
-        reply: oneshot::Sender<()>,
-    },
-    /// Tell peers of what others put on the card of a network.
-    SetAddresses {
-        /// Which network.
-        network: NetworkHandle,
-        /// The addresses besides those that the engine gave the card.
-        addresses: Vec<IpAddr>,
-    },
-    /// Let the members of a network of strangers reach these ports of this machine, and no others.
-    SetOpened {
-        /// Which network.
-        network: NetworkHandle,
-        /// The ports.
-        ports: Vec<OpenPorts>,
-    },
-    /// Begin sessions with these peers once a supernode of their world answers.
-    Greet {
-        /// The world in which they were met.
-        world: WorldId,
-        /// Who.
-        peers: Vec<PublicKey>,
-    },
-    /// Take note of this machine's own underlay endpoints.
-    SetLocalEndpoints {
-        /// All of them, with the underlay's port.
-        endpoints: Vec<SocketAddr>,
-    },
-    /// Take note of the own addresses from which the rest of the world is reached.
-    SetSources {
-        /// One a family at most.
-        sources: Vec<IpAddr>,
-    },
-    /// Send and hear beacons by these cards.
-    SetLinkCards {
-        /// All that there are.
-        cards: Vec<LinkCard>,
-    },
-    /// Call peers of an earlier run where they answered.
-    Remember {
-        /// The world in which they were met.
-        world: WorldId,
-        /// Who, and where.
-        contacts: Vec<Contact>,
-    },
-    /// Take note of where the home's router lets datagrams in to this machine.
-    SetMappedEndpoints {
-        /// All of them.
-        endpoints: Vec<SocketAddr>,
-    },
-    /// Ask a supernode whether strangers get through; the answer comes as an event.
-    ProveReach {
-        /// Which.
-        supernode: NodeId,
-        /// To which port; 0 for the one at which the supernode sees this node.
-        port: u16,
-        /// The number by which the answer is recognised.
-        token: u64,
-    },
-    /// Keep a NAT's port open by what is sent towards an endpoint.
-    KeepOpen {
-        /// Where to; nowhere any more.
-        endpoint: Option<SocketAddr>,
-    },
-    /// Hide this machine's address from strangers, or do not.
-    SetHideAddress {
-        /// Whether to.
-        hide: bool,
-    },
-    /// Ping somebody; the answer comes as an event.
-    Ping {
-        /// Whom.
-        target: Target,
-        /// The number by which the answer is recognised.
-        token: u64,
-    },
-    /// Find out what stands between this node and a peer; the answer comes as an event.
-    Examine {
-        /// Whom.
-        target: Target,
-        /// The peer's key, where it was met before.
-        key: Option<PublicKey>,
-        /// The number by which the answer is recognised.
-        token: u64,
-    },
-    /// Find out anew what the own network is like; snapshots tell.
-    LookAround,
-    /// Tell how things stand.
-    Snapshot {
-        /// Where the answer goes.
-        reply: oneshot::Sender<Snapshot>,
-    },
-    /// Say goodbye to everybody, close the cards and end the thread.
-    Shutdown {
-        /// Told when all is sent.
-        reply: oneshot::Sender<()>,
-    },
-}
-
-/// How things stand at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// The supernodes of all worlds in use.
-    pub supernodes: Vec<SupernodeStatus>,
-    /// The joined networks.
-    pub networks: Vec<NetworkStatus>,
-    /// Peers in common networks, and those lately spoken to.
-    pub peers: Vec<PeerStatus>,
-    /// What the own network is like.
-    pub surroundings: Surroundings,
-    /// What is served, on a supernode.
-    pub anchor: AnchorStatus,
-    /// The engine's counters.
-    pub counters: Counters,
-    /// The shell's counters.
-    pub shell: ShellCounters,
-}
-
-macro_rules! shell_counters {
-    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
-        /// What the shell dropped and why, since the start.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct ShellCounters {
-            $($(#[doc = $doc])* pub $name: u64,)*
-        }
-
-        impl ShellCounters {
-            /// Names and values, in a fixed order.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
-            }
-
-            /// What a counter counts, in a sentence; nothing if there is none of that name.
-            pub fn meaning(name: &str) -> Option<&'static str> {
-                match name {
-                    $(stringify!($name) => Some(concat!($($doc),*).trim_ascii()),)*
-                    // The daemon adds what the kernel counts on the present cards.
-                    "card_dropped" => Some("Frames that the kernel dropped on their way from the cards to the daemon."),
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-shell_counters! {
-    /// Datagrams not sent because the socket's queue was full.
-    underlay_full,
-    /// Datagrams that came while the socket's receive buffer was full, as the kernel counts them.
-    underlay_overrun,
-    /// Datagrams that the system refused to send: no route, too large for the link.
-    underlay_refused,
-    /// Datagrams not sent because no further socket could be opened.
-    underlay_no_socket,
-    /// Streams accepted.
-    streams_accepted,
-    /// Streams not accepted, or not kept, because there are enough by which nodes came, in all or of one /24 or /56.
-    streams_over_limit,
-    /// Streams by which nothing authentic had come, ended because others came.
-    streams_gave_way,
-    /// Streams ended because what came was no stream of datagrams, or nothing at all.
-    streams_malformed,
-    /// Streams ended because the other end took nothing.
-    streams_stalled,
-    /// Datagrams not sent because too much waited in their stream.
-    stream_full,
-    /// Frames that a card did not take: it is down, or they are no frames.
-    card_refused,
-    /// Frames for a network whose card does not exist (yet).
-    card_missing,
-    /// Frames from a card that were longer than its MTU allows.
-    card_overlong,
-    /// Frames from a card whose header said what does not fit them.
-    card_malformed,
-    /// Events nobody took in time.
-    events_dropped,
-}
+pub use counters::ShellCounters;
+pub use requests::{Request, Snapshot};
 
 /// Why the data plane did not do what was asked.
 #[derive(Debug, Error)]
@@ -555,20 +323,6 @@ impl Loop {
         self.flush();
     }
 
-    /// Sends beacons by these cards from now on, and hears them. The sockets are opened when there are cards first.
-    fn set_link_cards(&mut self, now: Time, cards: &[LinkCard]) {
-        if self.beacons.descriptors().next().is_none() && !cards.is_empty() {
-            self.beacons = BeaconSockets::open();
-            for socket in self.beacons.descriptors() {
-                if let Err(error) = self.poller.add(socket, BEACONS) {
-                    tracing::debug!(%error, "cannot wait for beacons");
-                }
-            }
-        }
-        let possible = self.beacons.set_cards(cards);
-        self.engine.set_beacon_cards(now, possible);
-    }
-
     /// Step 3: each card's frames leave before the next card is read, while they are in the processor's cache.
     fn read_cards(&mut self) {
         let mut ready = std::mem::take(&mut self.ready.cards);
@@ -619,22 +373,6 @@ impl Loop {
         }
     }
 
-    /// Step 4.
-    fn take_requests(&mut self) -> Option<Option<oneshot::Sender<()>>> {
-        for _ in 0..REQUESTS_PER_TURN {
-            if !self.ready.requests {
-                return None;
-            }
-            match self.requests.try_recv() {
-                Ok(Request::Shutdown { reply }) => return Some(Some(reply)),
-                Ok(request) => self.carry_out(request),
-                Err(TryRecvError::Empty) => self.ready.requests = false,
-                Err(TryRecvError::Disconnected) => return Some(None),
-            }
-        }
-        None
-    }
-
     /// Step 5, if it is time: timers, retries, queued public-key work.
     fn chores(&mut self, now: Time) {
         self.streams.tend(now, &self.poller, &mut self.counters);
@@ -678,88 +416,6 @@ impl Loop {
             }
         }
         self.outbox.clear();
-    }
-
-    fn carry_out(&mut self, request: Request) {
-        let now = self.now();
-        // An asker who has gone away needs no answer, so failures to answer are ignored throughout.
-        match request {
-            Request::SetWorld { world, anchors } => self.engine.set_world(now, world, anchors),
-            Request::HoldWorld { world } => self.engine.hold_world(now, &world),
-            Request::RemoveWorld { world } => self.engine.remove_world(now, world),
-            Request::Join { join, reply } => {
-                let _ = reply.send(self.join(now, join));
-            }
-            Request::Attach {
-                network,
-                card,
-                mtu,
-                reply,
-            } => {
-                let _ = reply.send(self.attach(network, card, mtu));
-            }
-            Request::Leave { network, reply } => {
-                self.engine.leave(now, network);
-                self.cards.detach(network);
-                let _ = reply.send(());
-            }
-            Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
-            Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
-            Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
-            Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
-            Request::SetSources { sources } => self.engine.set_sources(now, &sources),
-            Request::SetLinkCards { cards } => self.set_link_cards(now, &cards),
-            Request::Remember { world, contacts } => self.engine.remember(now, world, &contacts),
-            Request::SetMappedEndpoints { endpoints } => self.engine.set_mapped_endpoints(now, endpoints),
-            Request::ProveReach { supernode, port, token } => self.engine.prove_reach(now, supernode, port, token),
-            Request::KeepOpen { endpoint } => self.engine.keep_open(now, endpoint),
-            Request::SetHideAddress { hide } => self.engine.set_hide_address(hide),
-            Request::Ping { target, token } => self.engine.ping(now, target, token),
-            Request::Examine { target, key, token } => self.engine.examine(now, target, key, token),
-            Request::LookAround => self.engine.look_around(now),
-            Request::Snapshot { reply } => {
-                let _ = reply.send(self.snapshot(now));
-                return;
-            }
-            // `take_requests` takes it before it comes here.
-            Request::Shutdown { .. } => return,
-        }
-        self.requested = true;
-        self.chores(now);
-    }
-
-    fn attach(&mut self, network: NetworkHandle, card: AttachedCard, mtu: u16) -> io::Result<()> {
-        self.poller.add(&card.descriptor, network.as_u8().into())?;
-        self.cards.attach(network, card, mtu);
-        Ok(())
-    }
-
-    fn join(&mut self, now: Time, join: Join) -> Result<NetworkStatus, JoinError> {
-        let world = join.world;
-        let handle = self.engine.join(now, join)?;
-        let joined = self
-            .engine
-            .networks()
-            .into_iter()
-            .find(|network| network.handle == handle);
-        // A network that was joined is listed.
-        joined.ok_or(JoinError::UnknownWorld(world))
-    }
-
-    fn snapshot(&self, now: Time) -> Snapshot {
-        Snapshot {
-            supernodes: self.engine.supernodes(),
-            networks: self.engine.networks(),
-            peers: self.engine.peers(now),
-            surroundings: self.engine.surroundings(),
-            anchor: self.engine.anchor(),
-            counters: self.engine.counters(),
-            shell: ShellCounters {
-                underlay_overrun: self.underlay.overrun().into(),
-                stream_full: self.streams.full(),
-                ..self.counters
-            },
-        }
     }
 
     fn shutdown(&mut self) {
@@ -832,9 +488,6 @@ const BYTES_PER_TURN: usize = 256 << 10;
 /// come in a turn: were it fewer, acknowledgements would set free more frames than leave, until the card's queue
 /// overflows.
 const ROUNDS_PER_TURN: usize = 4;
-
-/// Requests carried out in a turn.
-const REQUESTS_PER_TURN: usize = 8;
 
 /// Requests that may wait.
 const REQUESTS: usize = 64;

@@ -273,7 +273,8 @@ impl Watched {
         };
         let parameters: Parameters = network.parameters;
         secret("the network id", parameters.id().as_bytes());
-        secret("the key of the members", parameters.secret().member_key().as_bytes());
+        let secrets = parameters.secret().context("the network is private")?;
+        secret("the key of the members", secrets.member_key().as_bytes());
         if let farlan_netconf::Kind::Link { random } = &parameters.kind {
             secret("the secret of the link", random);
         }
@@ -287,7 +288,7 @@ impl Watched {
             let address = member.ipv4()?;
             secret(
                 &format!("the key of the address of {name}"),
-                parameters.secret().address_key(address).as_bytes(),
+                secrets.address_key(address).as_bytes(),
             );
             let mac: Vec<u8> = member
                 .mac()?

@@ -385,7 +385,11 @@ fn made_up(number: u32, seed: u32) -> Vec<u8> {
         seeks: true,
     };
     let mut bytes = header.to_vec();
-    bytes.extend_from_slice(&beacon::slot(&header, &link(1).secret().unwrap().beacon(&nonce), &sender));
+    bytes.extend_from_slice(&beacon::slot(
+        &header,
+        &link(1).secret().unwrap().beacon(&nonce),
+        &sender,
+    ));
     bytes.resize(beacon::HEADER + beacon::SLOTS * beacon::SLOT, 0);
     assert!(matches!(Datagram::parse(&bytes), Ok(Datagram::Beacon(_))));
     bytes

@@ -125,7 +125,9 @@ mod tests {
     use super::*;
 
     fn secret(name: &str) -> NetworkSecret {
-        Parameters::open_name(WorldId::from_bytes([7; 16]), NetworkName::parse(name).unwrap()).secret().unwrap()
+        Parameters::open_name(WorldId::from_bytes([7; 16]), NetworkName::parse(name).unwrap())
+            .secret()
+            .unwrap()
     }
 
     fn beacon(nonce: [u8; NONCE], networks: &[NetworkSecret], sender: &Sender) -> Vec<u8> {

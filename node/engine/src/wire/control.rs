@@ -53,18 +53,26 @@
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
 //! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
 
+mod records;
+mod traversal;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{DirectoryKey, NodePrefix, Reader, WorldId};
+use farlan_netconf::{DirectoryKey, Reader, WorldId};
 
-use crate::{Behaviour, Filtering, Mapping, Ports, observations::Observations, prediction::Technique};
+use crate::{Behaviour, observations::Observations, prediction::Technique};
 
 use super::{
     datagram::{RelayIndex, SessionIndex},
     endpoint::{Malformed, endpoint, put_endpoint},
     observations::{observations, put_observations},
 };
+use records::{entry, membership, place, put_entry, put_membership, put_place, put_query, put_record, query, record};
+use traversal::{behaviour_of, candidate, put_candidate, put_step, step, technique_code, technique_of};
+
+pub(crate) use records::{MemberEntry, Membership, NodeRecord, Place, Query};
+pub(crate) use traversal::{Candidate, Step, behaviour_code};
 
 /// A sealed control message is filled to a multiple of this, so that its length tells little.
 pub(crate) const PADDING: usize = 64;
@@ -82,87 +90,11 @@ pub(crate) const TAG: usize = 16;
 /// Most entries in one `members` message: 19 × 57 bytes, padded and sealed, fit an underlay MTU of 1280.
 pub(crate) const MEMBERS_AT_ONCE: usize = 19;
 
-/// Kinds of candidates.
-const OUTSIDE: u8 = 1;
-const LOCAL: u8 = 2;
-
 /// The flag of candidates that asks for the other end's.
 const ASK: u8 = 1;
 
 /// The flag of a look that asks for the answer from the supernode's second port.
 pub(crate) const FROM_SECOND: u8 = 1;
-
-/// How a node is reached: its key, its home supernode and its relay index there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NodeRecord {
-    pub(crate) key: [u8; 32],
-    pub(crate) home: NodeId,
-    pub(crate) index: RelayIndex,
-}
-
-impl NodeRecord {
-    pub(crate) fn place(&self) -> Place {
-        Place {
-            home: self.home,
-            index: self.index,
-        }
-    }
-}
-
-/// A membership to be registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Membership {
-    pub(crate) member_key: DirectoryKey,
-    pub(crate) address_key: DirectoryKey,
-    pub(crate) ipv4: Option<Ipv4Addr>,
-    /// The number of the last change of the member list that the node knows; 0 if it knows none.
-    pub(crate) version: u64,
-    /// Where the node is reached; none if that is the supernode to which this goes.
-    pub(crate) home: Option<Place>,
-}
-
-/// A supernode at which a node is registered, and its relay index there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) home: NodeId,
-    pub(crate) index: RelayIndex,
-}
-
-/// One change of a member list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MemberEntry {
-    pub(crate) present: bool,
-    pub(crate) record: NodeRecord,
-    pub(crate) ipv4: Option<Ipv4Addr>,
-}
-
-/// An underlay endpoint at which a node may be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    /// Whether it means something only inside the node's own local network.
-    pub(crate) local: bool,
-    pub(crate) endpoint: SocketAddr,
-}
-
-/// What to look for in the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Query {
-    Prefix(NodePrefix),
-    Address(DirectoryKey),
-}
-
-/// How a search goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// The offer is not taken.
-    No,
-    /// It is.
-    Yes,
-    /// The sender's ports are open.
-    Open,
-    /// They will be, or are, those that follow this one.
-    OpenFrom { port: u16, stride: i16 },
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
@@ -451,10 +383,7 @@ impl Control {
             } => {
                 put_u32(bytes, *number);
                 bytes.push(u8::from(*ask));
-                put_list(bytes, candidates, |bytes, candidate| {
-                    bytes.push(if candidate.local { LOCAL } else { OUTSIDE });
-                    put_endpoint(bytes, candidate.endpoint);
-                });
+                put_list(bytes, candidates, put_candidate);
                 bytes.push(behaviour_code(behaviour));
             }
             Self::SearchOffer {
@@ -464,24 +393,11 @@ impl Control {
             } => {
                 put_u32(bytes, *number);
                 bytes.extend_from_slice(supernode.as_bytes());
-                bytes.push(match technique {
-                    Technique::Birthday => 1,
-                    Technique::Predicted => 2,
-                    Technique::BothPredicted => 3,
-                    Technique::Either => 4,
-                });
+                bytes.push(technique_code(*technique));
             }
             Self::SearchStep { number, step } => {
                 put_u32(bytes, *number);
-                let (code, port, stride) = match step {
-                    Step::No => (0, 0, 0),
-                    Step::Yes => (1, 0, 0),
-                    Step::Open => (2, 0, 0),
-                    Step::OpenFrom { port, stride } => (2, *port, *stride),
-                };
-                bytes.push(code);
-                put_u16(bytes, port);
-                bytes.extend_from_slice(&stride.to_be_bytes());
+                put_step(bytes, *step);
             }
             Self::SearchWanted { number, node } => {
                 put_u32(bytes, *number);
@@ -507,13 +423,7 @@ impl Control {
             }
             Self::Register { request, memberships } => {
                 put_u32(bytes, *request);
-                put_list(bytes, memberships, |bytes, membership| {
-                    bytes.extend_from_slice(membership.member_key.as_bytes());
-                    bytes.extend_from_slice(membership.address_key.as_bytes());
-                    put_ipv4(bytes, membership.ipv4);
-                    put_u64(bytes, membership.version);
-                    put_place(bytes, membership.home.as_ref());
-                });
+                put_list(bytes, memberships, put_membership);
             }
             Self::Registered {
                 request,
@@ -537,11 +447,7 @@ impl Control {
                 put_u64(bytes, *from);
                 put_u64(bytes, *upto);
                 put_u32(bytes, *count);
-                put_list(bytes, entries, |bytes, entry| {
-                    bytes.push(u8::from(entry.present));
-                    put_record(bytes, &entry.record);
-                    put_ipv4(bytes, entry.ipv4);
-                });
+                put_list(bytes, entries, put_entry);
             }
             Self::MembersAck { member_key, version } => {
                 bytes.extend_from_slice(member_key.as_bytes());
@@ -549,16 +455,7 @@ impl Control {
             }
             Self::Locate { request, query } => {
                 put_u32(bytes, *request);
-                match query {
-                    Query::Prefix(prefix) => {
-                        bytes.push(1);
-                        prefix.encode(bytes);
-                    }
-                    Query::Address(key) => {
-                        bytes.push(2);
-                        bytes.extend_from_slice(key.as_bytes());
-                    }
-                }
+                put_query(bytes, query);
             }
             Self::Located { request, found } => {
                 put_u32(bytes, *request);
@@ -675,38 +572,17 @@ impl Control {
             8 => Self::Candidates {
                 number: reader.u32()?,
                 ask: reader.u8()? & ASK != 0,
-                candidates: list(reader, |reader| {
-                    Ok::<_, Malformed>(Candidate {
-                        local: reader.u8()? == LOCAL,
-                        endpoint: endpoint(reader)?,
-                    })
-                })?,
+                candidates: list(reader, candidate)?,
                 behaviour: behaviour_of(reader.u8()?),
             },
             12 => Self::SearchOffer {
                 number: reader.u32()?,
                 supernode: NodeId::from_bytes(reader.array()?),
-                technique: match reader.u8()? {
-                    1 => Technique::Birthday,
-                    2 => Technique::Predicted,
-                    3 => Technique::BothPredicted,
-                    4 => Technique::Either,
-                    _ => return Err(Malformed),
-                },
+                technique: technique_of(reader.u8()?)?,
             },
             13 => Self::SearchStep {
                 number: reader.u32()?,
-                step: {
-                    let (code, port) = (reader.u8()?, reader.u16()?);
-                    let stride = i16::from_be_bytes(reader.array()?);
-                    match (code, port) {
-                        (0, _) => Step::No,
-                        (1, _) => Step::Yes,
-                        (2, 0) => Step::Open,
-                        (2, port) => Step::OpenFrom { port, stride },
-                        _ => return Err(Malformed),
-                    }
-                },
+                step: step(reader)?,
             },
             34 => Self::SearchWanted {
                 number: reader.u32()?,
@@ -731,15 +607,7 @@ impl Control {
             },
             16 => Self::Register {
                 request: reader.u32()?,
-                memberships: list(reader, |reader| {
-                    Ok::<_, Malformed>(Membership {
-                        member_key: DirectoryKey::from_bytes(reader.array()?),
-                        address_key: DirectoryKey::from_bytes(reader.array()?),
-                        ipv4: ipv4(reader)?,
-                        version: reader.u64()?,
-                        home: place(reader)?,
-                    })
-                })?,
+                memberships: list(reader, membership)?,
             },
             17 => Self::Registered {
                 request: reader.u32()?,
@@ -752,13 +620,7 @@ impl Control {
                 from: reader.u64()?,
                 upto: reader.u64()?,
                 count: reader.u32()?,
-                entries: list(reader, |reader| {
-                    Ok::<_, Malformed>(MemberEntry {
-                        present: reader.u8()? != 0,
-                        record: record(reader)?,
-                        ipv4: ipv4(reader)?,
-                    })
-                })?,
+                entries: list(reader, entry)?,
             },
             19 => Self::MembersAck {
                 member_key: DirectoryKey::from_bytes(reader.array()?),
@@ -766,11 +628,7 @@ impl Control {
             },
             20 => Self::Locate {
                 request: reader.u32()?,
-                query: match reader.u8()? {
-                    1 => Query::Prefix(NodePrefix::decode(reader).map_err(|_| Malformed)?),
-                    2 => Query::Address(DirectoryKey::from_bytes(reader.array()?)),
-                    _ => return Err(Malformed),
-                },
+                query: query(reader)?,
             },
             21 => Self::Located {
                 request: reader.u32()?,
@@ -885,53 +743,6 @@ pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = Result<Option<Contr
     })
 }
 
-/// What peers are told of a behaviour. Of dependent mappings and of strides they have no use for more.
-pub(crate) fn behaviour_code(behaviour: &Behaviour) -> u8 {
-    let mapping = match behaviour.mapping {
-        Mapping::Unknown => 0,
-        Mapping::Independent => 1,
-        Mapping::AddressDependent => 2,
-        Mapping::PortDependent | Mapping::Dependent => 3,
-    };
-    let filtering = match behaviour.filtering {
-        Filtering::Unknown => 0,
-        Filtering::NotByPort => 1,
-        Filtering::ByPort => 2,
-    };
-    let ports = match behaviour.ports {
-        Ports::Unknown => 0,
-        Ports::Kept => 1,
-        Ports::Sequential { .. } => 2,
-        Ports::Random => 3,
-        Ports::Changed => 4,
-    };
-    mapping | filtering << 2 | ports << 4
-}
-
-fn behaviour_of(code: u8) -> Behaviour {
-    Behaviour {
-        mapping: match code & 3 {
-            0 => Mapping::Unknown,
-            1 => Mapping::Independent,
-            2 => Mapping::AddressDependent,
-            _ => Mapping::Dependent,
-        },
-        filtering: match code >> 2 & 3 {
-            1 => Filtering::NotByPort,
-            2 => Filtering::ByPort,
-            _ => Filtering::Unknown,
-        },
-        ports: match code >> 4 & 7 {
-            1 => Ports::Kept,
-            2 => Ports::Sequential { stride: 1 },
-            3 => Ports::Random,
-            4 => Ports::Changed,
-            _ => Ports::Unknown,
-        },
-        ..Behaviour::default()
-    }
-}
-
 fn put_u64(bytes: &mut Vec<u8>, value: u64) {
     bytes.extend_from_slice(&value.to_be_bytes());
 }
@@ -958,39 +769,6 @@ fn put_ipv4(bytes: &mut Vec<u8>, ipv4: Option<Ipv4Addr>) {
 fn ipv4(reader: &mut Reader<'_>) -> Result<Option<Ipv4Addr>, Malformed> {
     let address = Ipv4Addr::from(reader.array::<4>()?);
     Ok(Some(address).filter(|address| !address.is_unspecified()))
-}
-
-fn put_record(bytes: &mut Vec<u8>, record: &NodeRecord) {
-    bytes.extend_from_slice(&record.key);
-    bytes.extend_from_slice(record.home.as_bytes());
-    put_u32(bytes, record.index.0);
-}
-
-fn record(reader: &mut Reader<'_>) -> Result<NodeRecord, Malformed> {
-    Ok(NodeRecord {
-        key: reader.array()?,
-        home: NodeId::from_bytes(reader.array()?),
-        index: RelayIndex(reader.u32()?),
-    })
-}
-
-/// A place whose index is 0, which is never given out, is none.
-fn put_place(bytes: &mut Vec<u8>, place: Option<&Place>) {
-    let none = Place {
-        home: NodeId::from_bytes([0; 16]),
-        index: RelayIndex(0),
-    };
-    let place = place.unwrap_or(&none);
-    bytes.extend_from_slice(place.home.as_bytes());
-    put_u32(bytes, place.index.0);
-}
-
-fn place(reader: &mut Reader<'_>) -> Result<Option<Place>, Malformed> {
-    let place = Place {
-        home: NodeId::from_bytes(reader.array()?),
-        index: RelayIndex(reader.u32()?),
-    };
-    Ok(Some(place).filter(|place| place.index != RelayIndex(0)))
 }
 
 /// Bytes behind their length.

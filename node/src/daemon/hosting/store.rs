@@ -60,7 +60,7 @@ impl Stored {
     fn of(file: File, work: Work) -> Result<Self, String> {
         let world = match Link::parse(&file.world, work) {
             Ok(Link::Supernode(world)) => world,
-            Ok(Link::Network(_)) => return Err("this is the link of a network".into()),
+            Ok(Link::Network(_) | Link::Private(_)) => return Err("this is the link of a network".into()),
             Err(error) => return Err(error.to_string()),
         };
         if file.port == 0 {

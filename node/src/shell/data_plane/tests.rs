@@ -7,11 +7,12 @@ use std::{
 };
 
 use farlan_crypto::{Identity, Work};
-use farlan_engine::{Leg, Limits, Role, Transmit};
-use farlan_netconf::{NetworkName, Parameters};
+use farlan_engine::{Anchor, Join, Leg, Limits, Role, Transmit};
+use farlan_netconf::{NetworkName, Parameters, WorldId};
 use socket2::{Domain, Socket, Type};
 
-use super::*;
+use super::{requests::REQUESTS_PER_TURN, *};
+use crate::shell::cards::AttachedCard;
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -50,6 +51,7 @@ fn add_card(data_plane: &mut Loop, name: &str) -> (NetworkHandle, UnixStream) {
         ipv4: false,
         preferred: None,
         greet: Vec::new(),
+        membership: None,
     };
     let network = data_plane.join(now, join).unwrap().handle;
     let (near, far) = UnixStream::pair().unwrap();
@@ -230,6 +232,7 @@ fn what_comes_by_a_stream_with_its_end_is_taken_before_the_end() {
         ipv4: false,
         preferred: None,
         greet: Vec::new(),
+        membership: None,
     };
     data_plane.join(data_plane.now(), join).unwrap();
     data_plane.requested = true;

@@ -145,6 +145,7 @@ impl Lab {
             ipv4: true,
             preferred,
             greet: Vec::new(),
+            membership: None,
         };
         let engine = this.engine.as_mut().expect("a host that is up");
         let handle = engine.join(now, join).expect("a network that can be joined");

@@ -1,0 +1,221 @@
+//! What a node asks a holder for, and what it is answered.
+
+use std::net::Ipv4Addr;
+
+use farlan_crypto::{KeyPair, PublicKey, Signature, Work, defects::planted};
+use thiserror::Error;
+
+use super::{Credential, Delegate, Delegation, DnsLabel, DocumentError, PrivateNetwork, ipv4_bytes, read_ipv4};
+use crate::codec::Reader;
+
+/// Separates the proofs of applicants from all other signatures.
+const PROOF_DOMAIN: &[u8] = b"farlan application 1";
+
+/// What a node asks a holder for. A value with an invite exists only with a good signature of the invite's key for the node
+/// and the session in which it was made.
+///
+/// Bytes:
+/// ```text
+/// length of the name 1 | name | IPv4 4 | invited 1 (0 or 1) | and if invited:
+///     delegation of the invite 138 | signature of the invite's key 64
+/// ```
+/// The signature is in the domain `"farlan application 1"`, over `network id 16 | node's key 32 | handshake hash 64`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// What the node would like to be called.
+    pub name: Option<DnsLabel>,
+    /// The address that it would like to have.
+    pub ipv4: Option<Ipv4Addr>,
+    invite: Option<(Delegation, Signature)>,
+}
+
+/// What a holder answers: a credential, or why there is none.
+///
+/// The status byte of the message is 0 with a credential, and the code of the refusal without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The credential that the node shows from now on.
+    Granted(Box<Credential>),
+    /// There is none.
+    Refused(Refusal),
+}
+
+/// Why a holder gives no credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The invite has expired (1).
+    #[error("the invite has expired")]
+    Expired,
+    /// The invite, or the node, was removed (2).
+    #[error("the invite or the member was removed from the network")]
+    Revoked,
+    /// The invite has let in as many as it should (3).
+    #[error("the invite is used up")]
+    UsedUp,
+    /// The node needs somebody with the network key, and this holder can only extend certificates (4).
+    #[error("only a controller of the network can do this, and the holder asked is none")]
+    NoController,
+    /// No address is free in the subnet (5).
+    #[error("no address is free in the network")]
+    Full,
+    /// Not now (6).
+    #[error("the controller cannot answer now")]
+    Later,
+    /// Something that a newer version tells.
+    #[error("the controller refuses, for a reason ({0}) that this farlan does not know")]
+    Other(u8),
+}
+
+impl Application {
+    /// Most bytes of an application.
+    pub const MAX_SIZE: usize = 1 + DnsLabel::MAX_LENGTH + 4 + 1 + Delegation::LENGTH + Signature::LENGTH;
+
+    /// That of a node whose credential the holder knows.
+    #[must_use]
+    pub fn new(name: Option<DnsLabel>, ipv4: Option<Ipv4Addr>) -> Self {
+        Self {
+            name,
+            ipv4,
+            invite: None,
+        }
+    }
+
+    /// The same from a node without a credential: it proves to hold the secret `key` of an invite, in the session with this
+    /// handshake hash.
+    ///
+    /// # Errors
+    /// A delegation of another key.
+    #[must_use = "the application without the proof is not changed"]
+    pub fn invited(
+        self,
+        key: &KeyPair,
+        delegation: Delegation,
+        node: &PublicKey,
+        handshake_hash: &[u8; 64],
+    ) -> Result<Self, DocumentError> {
+        match delegation.fields().delegate {
+            Delegate::Invite { key: invite, .. } if invite == key.public() => {}
+            Delegate::Invite { .. } | Delegate::Renewer { .. } => return Err(DocumentError::WrongKey),
+        }
+        let message = proof_bytes(&delegation, node, handshake_hash);
+        let signature = key.sign(PROOF_DOMAIN, &message);
+        Ok(Self {
+            invite: Some((delegation, signature)),
+            ..self
+        })
+    }
+
+    /// Reads and verifies what [`encode`](Self::encode) writes, from `node` in the session with this handshake hash.
+    ///
+    /// # Errors
+    /// Anything that `encode` would not have written, and invites of other networks.
+    pub fn decode(
+        bytes: &[u8],
+        network: &PrivateNetwork,
+        node: &PublicKey,
+        handshake_hash: &[u8; 64],
+        work: Work,
+    ) -> Result<Self, DocumentError> {
+        let mut reader = Reader::new(bytes);
+        let name = DnsLabel::decode_option(&mut reader)?;
+        let ipv4 = read_ipv4(&mut reader)?;
+        let invite = match reader.u8()? {
+            0 => None,
+            1 => {
+                let delegation = Delegation::decode(&mut reader, network, work)?;
+                let signature = Signature::from_bytes(reader.array()?);
+                let message = proof_bytes(&delegation, node, handshake_hash);
+                match delegation.fields().delegate {
+                    Delegate::Invite { .. } if planted("document-unsigned") => {}
+                    Delegate::Invite { key, .. } => key.verify(PROOF_DOMAIN, &message, &signature)?,
+                    Delegate::Renewer { .. } => return Err(DocumentError::Purpose),
+                }
+                Some((delegation, signature))
+            }
+            other => return Err(DocumentError::Kind(other)),
+        };
+        reader.finish()?;
+        Ok(Self { name, ipv4, invite })
+    }
+
+    /// The bytes drawn at the type.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::MAX_SIZE);
+        DnsLabel::encode_option(self.name.as_ref(), &mut out);
+        out.extend_from_slice(&ipv4_bytes(self.ipv4));
+        out.push(self.invite.is_some().into());
+        if let Some((delegation, signature)) = &self.invite {
+            delegation.encode(&mut out);
+            out.extend_from_slice(signature.as_bytes());
+        }
+        out
+    }
+
+    /// The invite that lets the node in.
+    #[must_use]
+    pub fn invite(&self) -> Option<&Delegation> {
+        self.invite.as_ref().map(|(delegation, _)| delegation)
+    }
+}
+
+impl Admission {
+    /// The status byte, and the bytes to be sealed: the credential, or nothing.
+    #[must_use]
+    pub fn encode(&self) -> (u8, Vec<u8>) {
+        match self {
+            Self::Granted(credential) => (0, credential.encode()),
+            Self::Refused(refusal) => (refusal.code(), Vec::new()),
+        }
+    }
+
+    /// Reads and verifies what [`encode`](Self::encode) writes. The keys of nodes must carry `work`.
+    ///
+    /// # Errors
+    /// As [`Credential::decode`]; bytes behind a refusal.
+    pub fn decode(status: u8, bytes: &[u8], network: &PrivateNetwork, work: Work) -> Result<Self, DocumentError> {
+        match Refusal::from_code(status) {
+            None => Ok(Self::Granted(Box::new(Credential::decode(bytes, network, work)?))),
+            Some(refusal) => {
+                Reader::new(bytes).finish()?;
+                Ok(Self::Refused(refusal))
+            }
+        }
+    }
+}
+
+impl Refusal {
+    /// The status byte that stands for it, which is not 0.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Expired => 1,
+            Self::Revoked => 2,
+            Self::UsedUp => 3,
+            Self::NoController => 4,
+            Self::Full => 5,
+            Self::Later => 6,
+            Self::Other(code) => code,
+        }
+    }
+
+    /// That of a status byte; none for 0, with which a credential comes.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => return None,
+            1 => Self::Expired,
+            2 => Self::Revoked,
+            3 => Self::UsedUp,
+            4 => Self::NoController,
+            5 => Self::Full,
+            6 => Self::Later,
+            other => Self::Other(other),
+        })
+    }
+}
+
+/// What the invite's key signs for one node and session.
+fn proof_bytes(delegation: &Delegation, node: &PublicKey, handshake_hash: &[u8; 64]) -> Vec<u8> {
+    [delegation.network().as_bytes(), &node.as_bytes()[..], handshake_hash].concat()
+}
