@@ -77,6 +77,7 @@ struct Open {
     session: SessionIndex,
     under: DirectoryKey,
     request: u32,
+    place: u8,
     since: Time,
     /// The answer, and whether it is to be sent.
     answer: Option<Control>,
@@ -91,6 +92,7 @@ pub(crate) struct Applied {
     network: NetworkHandle,
     under: DirectoryKey,
     request: u32,
+    place: u8,
     bytes: Vec<u8>,
 }
 
@@ -280,6 +282,7 @@ impl Engine {
                     network: network.handle,
                     under,
                     request,
+                    place,
                     bytes,
                 });
                 break;
@@ -330,6 +333,7 @@ impl Engine {
             session: applied.session,
             under: applied.under,
             request: applied.request,
+            place: applied.place,
             since: now,
             answer: None,
             due: false,
@@ -345,11 +349,16 @@ impl Engine {
         });
     }
 
-    /// Answers an application that came as [`Event::Application`]. Does nothing if that has been forgotten; whoever asked
-    /// asks again.
+    /// Answers an application that came as [`Event::Application`]. Does nothing if that was answered, since nothing else may be sealed
+    /// under its number, or has been forgotten; whoever asked asks again.
     pub fn answer_application(&mut self, handle: NetworkHandle, node: &NodeId, request: u32, admission: &Admission) {
         let of = (handle, *node);
-        let Some(open) = self.applications.open.get(&of).filter(|open| open.request == request) else {
+        let Some(open) = self
+            .applications
+            .open
+            .get(&of)
+            .filter(|open| open.request == request && open.answer.is_none())
+        else {
             return;
         };
         let session = self
@@ -357,14 +366,12 @@ impl Engine {
             .get(open.peer)
             .and_then(|peer| peer.sessions.get(open.session));
         let Some(session) = session else { return };
-        let place = session.networks.place(handle);
+        let place = open.place;
         let secret = self
             .networks
             .get(handle)
             .and_then(|network| network.secret_under(&open.under));
-        let (Some(place), Some(secret)) = (place, secret) else {
-            return;
-        };
+        let Some(secret) = secret else { return };
         let (hash, role) = (session.handshake_hash, session.role);
         let (status, body) = admission.encode();
         let sealed = secret.seal_in_session(Purpose::Admission, &hash, role, request, place, &body);

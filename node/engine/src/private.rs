@@ -173,7 +173,7 @@ impl Private {
         let made = Credential::by_invite(&self.network, key, delegation.clone(), self.own, name, time);
         let made = made.ok().filter(|made| self.credential.as_ref() != Some(made));
         let is_made = made.is_some();
-        self.credential = made.or(self.credential.take());
+        self.credential = made.or_else(|| self.credential.take());
         is_made
     }
 

@@ -9,7 +9,7 @@ use farlan_netconf::{
 
 use super::{
     club::{Club, DAY, MORNING, YEAR, join, set_clock, stranger},
-    lab::{Lab, Place, frame, world_id},
+    lab::{Lab, Place, frame, link, world_id},
 };
 use crate::{Event, Membership, NetworkHandle, Role, Target, wire::datagram::DATA_HEADER};
 
@@ -260,11 +260,7 @@ fn looks_the_same(prepare: impl Fn(&mut Town), case: &str) {
         if member {
             town.join_as_member(0);
         } else {
-            // One that is in another such network, of which nothing shows either.
-            let mut other = Club::new(101);
-            let key = town.key(0);
-            let membership = other.member(key);
-            let network = join(&mut town.lab, town.nodes[0], &other, membership);
+            let network = town.lab.join(town.nodes[0], &link(1));
             town.networks = vec![network];
         }
         town.lab.run_seconds(3);
