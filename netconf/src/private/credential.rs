@@ -247,7 +247,7 @@ impl Credential {
     pub fn time(&self) -> Seconds {
         self.extension
             .as_ref()
-            .map_or(self.certificate.fields().time, |e| e.time)
+            .map_or_else(|| self.certificate.fields().time, |e| e.time)
     }
 
     /// From when on it is not valid any more.
@@ -255,7 +255,7 @@ impl Credential {
     pub fn expiry(&self) -> Seconds {
         self.extension
             .as_ref()
-            .map_or(self.certificate.fields().expiry, |e| e.expiry)
+            .map_or_else(|| self.certificate.fields().expiry, |e| e.expiry)
     }
 
     /// Whether its holder should ask for another: it is provisional, or past half of its life.

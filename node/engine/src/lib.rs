@@ -63,6 +63,7 @@ mod prediction;
 mod private;
 mod rates;
 mod reach;
+mod recognition;
 mod relay_limits;
 mod relays;
 mod rendezvous;

@@ -22,8 +22,8 @@ use crate::{
     CredentialStatus, Engine, Event, Invite, Membership, NetworkHandle, Outbox, Time, networks::Listing, peers::PeerId,
 };
 
-/// Members whose credentials are kept; of those without a session the first gives way.
-const MAX_KNOWN: usize = 1024;
+/// Members whose credentials are kept, as many as there are peers by default. Any gives way, and is asked for it in the next session.
+const MAX_KNOWN: usize = 8192;
 
 /// Nothing is judged later than this after the last time.
 const JUDGED_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -80,6 +80,8 @@ pub(crate) struct Private {
     revoked: BTreeSet<NodeId>,
     /// Listed members to be greeted.
     pub(crate) greetings: BTreeMap<NodeId, (Time, PublicKey)>,
+    /// The newest time in anything that the network key signed, as far as it was seen.
+    newest_signed: Seconds,
     /// When credentials are to be looked at again.
     due: Time,
 }
@@ -121,10 +123,16 @@ impl Private {
             known: BTreeMap::new(),
             revoked: BTreeSet::new(),
             greetings: BTreeMap::new(),
+            newest_signed: Seconds::default(),
             due: Time::ZERO,
         };
         private.revocations.merge(&membership.revocations);
         private.find_revoked();
+        let config = private.config.iter().map(|config| config.fields().time);
+        let own = private.credential.iter().map(Credential::newest_signed);
+        let invite = private.invite.iter().map(|invite| invite.delegation.fields().time);
+        let signed = config.chain(own).chain(invite).max();
+        private.note_signed(signed.unwrap_or_default());
         private.make_provisional(clock);
         Some((private, secret))
     }
@@ -132,23 +140,12 @@ impl Private {
     /// The time at which documents are judged.
     fn time(&self, clock: &Clock) -> Seconds {
         let own = self.credential.as_ref().map(Credential::expiry);
-        private::now(clock.seconds, clock.build, self.newest_signed(), own)
+        private::now(clock.seconds, clock.build, self.newest_signed, own)
     }
 
-    /// The newest time in anything that the network key signed, as far as it was seen.
-    fn newest_signed(&self) -> Seconds {
-        let config = self.config.iter().map(|config| config.fields().time);
-        let revocations = [self.revocations.newest_signed()];
-        let own = self.credential.iter().map(Credential::newest_signed);
-        let known = self.known.values().map(|known| known.credential.newest_signed());
-        let invite = self.invite.iter().map(|invite| invite.delegation.fields().time);
-        config
-            .chain(revocations)
-            .chain(own)
-            .chain(known)
-            .chain(invite)
-            .max()
-            .unwrap_or_default()
+    /// Something came that the network key signed at this time.
+    fn note_signed(&mut self, time: Seconds) {
+        self.newest_signed = self.newest_signed.max(time);
     }
 
     /// Makes a credential by the invite, if that signs and there is none that is worth more; whether it did.
@@ -276,6 +273,7 @@ impl Private {
             .as_ref()
             .is_none_or(|own| worth(own) < worth(&credential));
         if better {
+            self.note_signed(credential.newest_signed());
             self.credential = Some(credential);
         }
         better
@@ -290,7 +288,8 @@ impl Private {
     /// Checks a credential that a peer showed, and keeps it if it is valid.
     pub(crate) fn check(&mut self, clock: &Clock, key: &PublicKey, bytes: &[u8], work: Work) -> Result<(), Refused> {
         let credential = Credential::decode(bytes, &self.network, work)?;
-        let now = self.time(clock).max(credential.newest_signed());
+        self.note_signed(credential.newest_signed());
+        let now = self.time(clock);
         credential.check(&self.network, key, now, &self.revocations)?;
         let node = key.node_id();
         // One that was shown before by another session, or to this one before it was renewed, says no more.
@@ -370,6 +369,7 @@ impl Private {
             .iter()
             .filter_map(|revocation| named(revocation.revoked()));
         self.revoked = revoked.map(|key| key.node_id()).collect();
+        self.note_signed(self.revocations.newest_signed());
     }
 
     /// Takes a config, if it goes before the one there is. Returns the secret in force by it.
@@ -384,6 +384,7 @@ impl Private {
         }
         let secret = secrets.remove(0);
         self.former = secrets.into_iter().map(Former::of).collect();
+        self.note_signed(config.fields().time);
         self.config = Some(config);
         Some(secret)
     }
