@@ -100,6 +100,8 @@ pub struct Join {
     pub preferred: Option<Ipv4Addr>,
     /// Peers known to be in this network, greeted as soon as the supernode answers.
     pub greet: Vec<PublicKey>,
+    /// What this machine is called there, as the other members are told; nothing is told without.
+    pub name: Option<DnsLabel>,
     /// What this node holds of a private network; none for others.
     pub membership: Option<Box<Membership>>,
 }
@@ -287,6 +289,13 @@ pub enum Event {
     },
     /// A member of a network can be reached now: a session stands and it proved to know the network.
     PeerUp {
+        /// Where.
+        network: NetworkHandle,
+        /// Who.
+        node: NodeId,
+    },
+    /// A member told what it is called in a network, or that it has no name there any more: see [`PeerNetwork::name`].
+    NameTold {
         /// Where.
         network: NetworkHandle,
         /// Who.
@@ -485,6 +494,8 @@ pub struct PeerNetwork {
     pub ipv4: Option<Ipv4Addr>,
     /// What its credential says, if the network is a private one and it has shown one that is valid.
     pub membership: Option<CredentialStatus>,
+    /// What it says it is called there, as long as there is a session. Nobody has looked whether others are called so, too.
+    pub name: Option<DnsLabel>,
 }
 
 /// What a supernode serves at the moment.

@@ -33,6 +33,7 @@ mod examinations;
 mod filter;
 mod forwarding;
 mod fragments;
+mod fresh;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gate;
@@ -51,6 +52,7 @@ mod lookups;
 mod members;
 mod mtu;
 mod multicast;
+mod names;
 mod neighbours;
 mod networks;
 mod observations;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use farlan_crypto::{NodeId, PublicKey, defects::planted};
-use farlan_netconf::NodePrefix;
+use farlan_netconf::{DnsLabel, NodePrefix};
 
 use crate::{
     Leg, NetworkHandle, PathKind, Time,
@@ -135,6 +135,8 @@ pub(crate) struct Peer {
     pub(crate) waiting: VecDeque<Waiting>,
     /// The IPv4 addresses it told in session.
     pub(crate) claims: BTreeMap<NetworkHandle, Ipv4Addr>,
+    /// What it calls itself in common networks.
+    pub(crate) names: BTreeMap<NetworkHandle, DnsLabel>,
     /// The networks it was reported up in.
     pub(crate) up: BTreeSet<NetworkHandle>,
     /// Group frames of its own received lately.
@@ -174,6 +176,7 @@ impl Peer {
             rtt: None,
             waiting: VecDeque::new(),
             claims: BTreeMap::new(),
+            names: BTreeMap::new(),
             up: BTreeSet::new(),
             seen: None,
             acks: Vec::new(),
@@ -196,6 +199,7 @@ impl Peer {
         self.unanswered = None;
         self.owed = None;
         self.up.clear();
+        self.names.clear();
         self.direct.session_ended();
         self.exchange.session_ended();
         self.history.session_ended();
@@ -224,6 +228,7 @@ impl Peer {
                     .iter()
                     .filter_map(|shown| Some(shown.retry.as_ref()?.at()))
                     .min(),
+                networks.names_retry.as_ref().map(|retry| retry.at()),
             ]
         });
         let silence = if self.outgoing.is_none() && !self.supernode {

@@ -49,6 +49,8 @@
 //! 45 admission    request 4 | network 1 | status 1 | length 2 | sealed credential
 //! 40 reach        nonce 8 | port 2
 //! 41 reached      nonce 8 | endpoint 18
+//! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
+//! 53 names ack    number 4
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
 //! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
@@ -59,7 +61,7 @@ mod traversal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{DirectoryKey, Reader, WorldId};
+use farlan_netconf::{DirectoryKey, DnsLabel, Reader, WorldId};
 
 use crate::{Behaviour, observations::Observations, prediction::Technique};
 
@@ -68,7 +70,10 @@ use super::{
     endpoint::{Malformed, endpoint, put_endpoint},
     observations::{observations, put_observations},
 };
-use records::{entry, membership, place, put_entry, put_membership, put_place, put_query, put_record, query, record};
+use records::{
+    entry, membership, name, place, put_entry, put_membership, put_name, put_place, put_query, put_record, query,
+    record,
+};
 use traversal::{behaviour_of, candidate, put_candidate, put_step, step, technique_code, technique_of};
 
 pub(crate) use records::{MemberEntry, Membership, NodeRecord, Place, Query};
@@ -133,6 +138,15 @@ pub(crate) enum Control {
     PathResponse {
         token: u64,
         observed: SocketAddr,
+    },
+    /// What the sender is called in common networks, by its own places.
+    Names {
+        number: u32,
+        names: Vec<(u8, DnsLabel)>,
+    },
+    /// `names` with this number has come.
+    NamesAck {
+        number: u32,
     },
     Addresses {
         number: u32,
@@ -318,6 +332,8 @@ impl Control {
             Self::PathChallenge { .. } => 9,
             Self::PathResponse { .. } => 10,
             Self::Addresses { .. } => 11,
+            Self::Names { .. } => 49,
+            Self::NamesAck { .. } => 53,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -414,6 +430,11 @@ impl Control {
                 put_endpoint(bytes, *observed);
             }
             Self::Observed { endpoint } => put_endpoint(bytes, *endpoint),
+            Self::Names { number, names } => {
+                put_u32(bytes, *number);
+                put_list(bytes, names, put_name);
+            }
+            Self::NamesAck { number } => put_u32(bytes, *number),
             Self::Addresses { number, addresses } => {
                 put_u32(bytes, *number);
                 put_list(bytes, addresses, |bytes, (network, address)| {
@@ -598,6 +619,12 @@ impl Control {
                 token: reader.u64()?,
                 observed: endpoint(reader)?,
             },
+            49 => Self::Names {
+                number: reader.u32()?,
+                // What is no name is left out, so that it does not cost the others.
+                names: list(reader, name)?.into_iter().flatten().collect(),
+            },
+            53 => Self::NamesAck { number: reader.u32()? },
             11 => Self::Addresses {
                 number: reader.u32()?,
                 addresses: list(reader, |reader| {
