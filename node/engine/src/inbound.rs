@@ -340,7 +340,7 @@ impl Engine {
         } else if peer.supernode {
             // What came by an extra socket says nothing of the way in use.
             if !matches!(via, Via::Direct(leg) if matches!(leg.socket, Socket::Extra(_))) {
-                self.anchor_heard(now, id, via);
+                self.anchor_heard(now, id, via, message);
             }
         } else {
             if !empty && peer.owed.is_none() {
@@ -363,7 +363,7 @@ impl Engine {
                         peer.one_hop = Some(now);
                     }
                     peer.direct.relayed(now);
-                    self.relay_works(supernode);
+                    self.relay_works(now, supernode);
                 }
                 // Who only asks whether the way works may get nothing over it.
                 Via::Direct(leg) => {
@@ -456,7 +456,8 @@ impl Engine {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
         let handle = session.networks.at(position);
         let told = session.networks.their_claims_number.is_some();
-        let early = !session.networks.known() || (!told && self.waits_for_claim(id, handle, message));
+        let pending = handle.is_none() && session.networks.is_pending(position);
+        let early = !session.networks.known() || pending || (!told && self.waits_for_claim(id, handle, message));
         if !early {
             if handle.is_none() {
                 self.counters.unmatched_network += 1;
@@ -520,6 +521,19 @@ impl Engine {
             Control::Addresses { number, addresses } if node => {
                 self.addresses_told(now, id, local, (*number, addresses), out);
             }
+            Control::Credentials { number, place, sealed } if node => {
+                self.credentials_told(now, id, (local, via), (*number, *place, sealed), out);
+            }
+            Control::CredentialsAck { number } if node => self.credentials_acknowledged(id, local, *number),
+            Control::Application { request, place, sealed } if node => {
+                self.application_told(now, id, local, (*request, *place, sealed));
+            }
+            Control::Admission {
+                request,
+                place,
+                status,
+                sealed,
+            } if node => self.admission_told(now, id, local, (*request, *place, *status), sealed),
             Control::Names { number, names } if node => self.names_told(now, id, local, (*number, names), out),
             Control::NamesAck { number } if node => self.names_acknowledged(now, id, local, *number),
             Control::Ping { token } => {
