@@ -100,7 +100,9 @@ impl Engine {
     /// the supernode has answered lately, it is asked at once.
     pub(crate) fn relay_doubted(&mut self, now: Time, supernode: PeerId) {
         if let Some(registration) = self.directory.registrations.get_mut(&supernode)
-            && registration.answered.is_none_or(|answered| now.since(answered) >= WATCHED)
+            && registration
+                .answered
+                .is_none_or(|answered| now.since(answered) >= WATCHED)
         {
             registration.watched = Some(now);
             self.arm(supernode);
