@@ -72,8 +72,8 @@ fn who_starts_behind_a_block_is_answered_within_three_seconds() {
         talk.interval = Duration::from_millis(20);
         talk.speak(Duration::from_secs(10));
         talk.faults();
-        for end in 0..2 {
-            let of = |ping: &&PingId| ping.from() == nodes[end];
+        for (end, node) in nodes.iter().enumerate() {
+            let of = |ping: &&PingId| ping.from() == *node;
             let first = talk.pings.iter().filter(of).map(|ping| ping.sent()).next();
             let answered = |ping: &&PingId| talk.lab.answer(**ping).is_some();
             let answers: Vec<_> = talk.pings.iter().filter(of).filter(answered).collect();

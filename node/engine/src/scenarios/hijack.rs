@@ -86,7 +86,11 @@ fn no_data_goes_to_where_genuine_datagrams_are_sent_from() {
             .collect();
         assert!(elsewhere.iter().all(|bytes| *bytes == CHALLENGE), "challenges alone");
         assert!(elsewhere.iter().sum::<usize>() <= bytes && elsewhere.len() <= spoofed);
-        assert_eq!(elsewhere.is_empty(), !instead, "copies are replays, and only what is new is challenged");
+        assert_eq!(
+            elsewhere.is_empty(),
+            !instead,
+            "copies are replays, and only what is new is challenged"
+        );
     }
 }
 

@@ -203,7 +203,10 @@ fn nothing_is_lost_on_the_way_back_to_udp() {
 /// What the other end sends over the supernode reaches who can say nothing any more, and must not pass for an answer.
 #[test]
 fn a_block_of_one_direction_in_mid_traffic_is_over_within_three_seconds() {
-    for (udp, open) in [Udp::Mute(1), Udp::Deaf(1)].into_iter().flat_map(|udp| [(udp, false), (udp, true)]) {
+    for (udp, open) in [Udp::Mute(1), Udp::Deaf(1)]
+        .into_iter()
+        .flat_map(|udp| [(udp, false), (udp, true)])
+    {
         let mut pair = Pair::with(Udp::Open, open);
         pair.talk(Duration::from_secs(10));
         let path = pair.peer_of(0).path;
