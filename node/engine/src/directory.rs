@@ -712,6 +712,13 @@ impl Engine {
             return;
         };
         let registered = registration.index.is_some();
+        if std::mem::take(&mut registration.over.denied) && registered && registration.unanswered.is_none() {
+            registration.hinted = Some(now);
+            self.send_keepalive(now, id, None, true, out);
+        }
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
         let watched = registration.watched().is_some_and(|watched| now >= watched);
         let lost = match registration.unanswered {
             Some(unanswered) => {

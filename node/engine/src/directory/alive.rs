@@ -63,6 +63,8 @@ pub(super) struct Over {
     doubted: Option<Time>,
     /// When that is looked at again.
     look: Option<Time>,
+    /// A hint says that the supernode does not know this node.
+    pub(super) denied: bool,
 }
 
 impl Over {
@@ -295,10 +297,10 @@ impl Engine {
         }
         match unknown {
             Unknown::Destination(_) => {}
-            Unknown::Registration(_) if registration.unanswered.is_some() => {}
+            // Whether one waits for an answer already is seen once all that comes in this moment is there.
             Unknown::Registration(_) => {
-                registration.hinted = Some(now);
-                self.send_keepalive(now, id, None, true, out);
+                registration.over.denied = true;
+                self.look_at(now, id);
             }
             Unknown::Session(_) => {
                 registration.hinted = Some(now);
