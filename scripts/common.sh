@@ -7,6 +7,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Programs of the system administrator are not on everybody's path, and rustup's may not be on root's.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+# Nor are Debian's programs of PostgreSQL (15 in Debian 12, 17 in 13).
+PATH="$PATH:/usr/lib/postgresql/15/bin:/usr/lib/postgresql/17/bin"
 if ! command -v cargo >/dev/null && [ -x "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo" ]; then
     PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
 fi
@@ -97,7 +99,29 @@ LAB_PROGRAMS=(ip:iproute2 ss:iproute2 nft:nftables ping:iputils-ping nsenter:uti
 TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" unshare:util-linux mount:mount rsync:rsync arping:arping faketime:faketime
     dbus-daemon:dbus-daemon avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils
     keepalived:keepalived dnsmasq:dnsmasq-base udhcpc:udhcpc radvd:radvd busybox:busybox iperf3:iperf3
-    strace:strace ethtool:ethtool miniupnpd:miniupnpd-nftables)
+    strace:strace ethtool:ethtool miniupnpd:miniupnpd-nftables initdb:postgresql postgres:postgresql)
+# Finds systemd-resolved, or unpacks it, and sets FARLAN_RESOLVED_DIR to where. It is not installed: the package makes it the
+# resolver of this machine.
+need_resolved() {
+    local place packages=(systemd-resolved libsystemd-shared)
+    [ ! -x /lib/systemd/systemd-resolved ] || return 0
+    place=$(target_directory)/debian
+    if [ ! -x "$place/lib/systemd/systemd-resolved" ]; then
+        need apt-get:apt dpkg-deb:dpkg
+        rm -rf "$place" && mkdir -p "$place/packages"
+        (
+            cd "$place/packages"
+            apt-get download "${packages[@]}" >&2 ||
+                { "${SUDO[@]}" apt-get update </dev/null >&2 && apt-get download "${packages[@]}" >&2; }
+        ) || fail "missing: systemd-resolved (Debian package systemd-resolved), which could not be downloaded"
+        for package in "$place"/packages/*.deb; do
+            dpkg-deb --extract "$package" "$place"
+        done
+        [ -x "$place/lib/systemd/systemd-resolved" ] || fail "there is no systemd-resolved in the package systemd-resolved"
+    fi
+    export FARLAN_RESOLVED_DIR=$place
+}
+
 # What the benchmark needs; the systems that it compares are not among it.
 # shellcheck disable=SC2034  # used by scripts that source this file
 BENCH_PROGRAMS=("${LAB_PROGRAMS[@]}" iperf3:iperf3 ethtool:ethtool)

@@ -220,6 +220,7 @@ impl<'a> Lab<'a> {
             preferred: None,
             greet: Vec::new(),
             membership: None,
+            name: None,
         };
         let host = &mut self.hosts[place];
         // A second time it is refused.

@@ -5,10 +5,16 @@ use std::{fmt::Display, str::FromStr, sync::OnceLock};
 
 use data_encoding::BASE64URL_NOPAD;
 use farlan_crypto::{Identity, NodeId, Seed, Work, sha512};
+use farlan_netconf::private::ExportedKey;
 use farlan_netconf::{
     Endpoint, Label, Link, LinkError, NetworkId, NetworkName, NodePrefix, Parameters, Reader, Subnet, World,
-    WorldError, WorldId,
+    WorldError, WorldId, private::DnsLabel,
 };
+
+#[path = "private.rs"]
+mod private;
+
+pub(crate) use private::private;
 
 /// Input: bytes in the place of each small document. What is read is written as it stood there: there is one encoding.
 pub(crate) fn documents(input: &[u8]) {
@@ -64,8 +70,21 @@ pub(crate) fn texts(input: &[u8]) {
     shown::<Subnet>(text);
     shown::<Endpoint>(text);
     shown::<NetworkName>(text);
+    if let Ok(key) = ExportedKey::parse(text, Work::NONE) {
+        let again = ExportedKey::parse(&key.to_text(), Work::NONE).expect("what is written is read");
+        assert_eq!((again.issued, again.config()), (key.issued, key.config()));
+    }
     if let Some(label) = shown::<Label>(text) {
         assert!(label.as_str().len() <= Label::MAX_LENGTH && !label.as_str().contains(char::is_control));
+    }
+    if let Some(name) = shown::<DnsLabel>(text) {
+        assert_eq!(name.as_str(), text.to_ascii_lowercase());
+        assert_eq!(DnsLabel::nearest(text), Some(shortened(&name)));
+    }
+    if let Some(name) = DnsLabel::nearest(text) {
+        assert_eq!(name.as_str().parse().as_ref(), Ok(&name));
+        let numbered = name.numbered(u32::MAX);
+        assert_eq!(numbered.as_str().parse().as_ref(), Ok(&numbered));
     }
     for id in [
         shown::<NetworkId>(text).map(|id| id.to_string()),
@@ -77,6 +96,12 @@ pub(crate) fn texts(input: &[u8]) {
     {
         assert!(id.eq_ignore_ascii_case(text), "an id has one spelling");
     }
+}
+
+/// Hyphens side by side are one in the name nearest to a text.
+fn shortened(name: &DnsLabel) -> DnsLabel {
+    let parts: Vec<_> = name.as_str().split('-').filter(|part| !part.is_empty()).collect();
+    parts.join("-").parse().expect("a shorter name is one too")
 }
 
 fn shown<T: FromStr + Display + PartialEq>(text: &str) -> Option<T> {
@@ -114,10 +139,19 @@ pub(crate) fn signed(input: &[u8]) {
         }
         Err(error) => assert!(!is_genuine || !matches!(error, WorldError::Signature(_)), "{error}"),
     }
-    let link = encoded(&[before_world(kind % 4), bytes].concat());
+    let before = match kind {
+        0xf0.. => private::before_world(),
+        _ => before_world(kind % 4),
+    };
+    let link = encoded(&[before, bytes].concat());
     if let Ok(link) = shown_link(&link) {
         assert!(is_genuine, "a link was taken whose world nobody signed");
-        assert_eq!(matches!(link, Link::Supernode(_)), kind % 4 == 0);
+        let is = match link {
+            Link::Supernode(_) => kind < 0xf0 && kind % 4 == 0,
+            Link::Network(_) => kind < 0xf0 && kind % 4 != 0,
+            Link::Private(_) => kind >= 0xf0,
+        };
+        assert!(is, "a link of another kind");
     }
 }
 
@@ -131,15 +165,16 @@ fn keeps_the_rules(world: &World, bytes: &[u8]) {
     }
 }
 
-/// Input: a text in the place of a link, or the bytes of one without its checksum and its world. What is read is written
+/// Input: a text in the place of a link, or the bytes of one without its checksum. What is read is written
 /// so that it is read as the same.
 pub(crate) fn link(input: &[u8]) {
     let Some((&how, rest)) = input.split_first() else {
         return;
     };
-    let text = match how & 1 {
-        0 => String::from_utf8_lossy(rest).into_owned(),
-        _ => encoded(&spoken(rest)),
+    let text = match how & 3 {
+        0 | 2 => String::from_utf8_lossy(rest).into_owned(),
+        1 => encoded(&spoken(rest)),
+        _ => encoded(&private::told(rest)),
     };
     _ = shown_link(&text);
 }

@@ -9,6 +9,7 @@ use farlan::{
     config::{self, Config, SupernodeLink},
     daemon::fuzzing,
     logs::LogFilter,
+    names::{self, Directory, Pins, answer},
     ports::PortSet,
     privileges,
 };
@@ -53,6 +54,28 @@ pub(crate) fn options(input: &[u8]) {
     }
     cli::api_url(text);
     api::fuzzing::access(text);
+}
+
+/// Input: a DNS message, also as a text: a file of pinned names, or whom somebody means.
+pub(crate) fn names(input: &[u8]) {
+    let mut directory = Directory::default();
+    if let Ok(text) = std::str::from_utf8(input) {
+        if let Some(pins) = Pins::from_text(text) {
+            directory = Directory::restore(&pins);
+            // What was taken is written and taken as the same.
+            assert_eq!(Directory::restore(&directory.pins()), directory);
+        }
+        for found in directory.all() {
+            assert!(found.name.ends_with(".farlan.internal"));
+            assert_eq!(directory.resolve(&found.name).as_ref(), Ok(&found));
+        }
+        let _ = directory.resolve(text);
+    }
+    if let Some(answer) = answer(&directory, input) {
+        assert!(answer.len() <= 1232);
+        // An answer is no question, or two of these would go on for ever.
+        assert_eq!(names::answer(&directory, &answer), None);
+    }
 }
 
 /// Input: arguments, one a line.

@@ -33,12 +33,23 @@ fn the_corpus_of_netconf_link() {
 }
 
 #[test]
+fn the_corpus_of_netconf_private() {
+    corpus::replay("netconf_private", bodies::private);
+}
+
+#[test]
 fn documents_and_texts_of_networks_stand_a_quarter_of_a_million_mutations() {
     let made = corpus::mutate("netconf_documents", 80_000, bodies::documents)
         + corpus::mutate("netconf_texts", 80_000, bodies::texts)
         + corpus::mutate("netconf_world", 40_000, bodies::world)
         + corpus::mutate("netconf_link", 50_000, bodies::link);
     assert_eq!(made, 250_000);
+}
+
+#[test]
+fn documents_of_private_networks_stand_ten_thousand_mutations() {
+    let made = corpus::mutate("netconf_private", 10_000, bodies::private);
+    assert_eq!(made, 10_000);
 }
 
 proptest! {
@@ -49,6 +60,7 @@ proptest! {
         bodies::world(&input);
         bodies::signed(&input);
         bodies::link(&input);
+        bodies::private(&input);
         bodies::link(format!("\u{0}farlan:{text}").as_bytes());
     }
 }

@@ -35,7 +35,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Label, LabelError, Link, LinkError, NetworkLink, PrivateLink};
 pub use name::{NameError, NetworkName};
 pub use network::{Kind, Mtu, MtuError, NetworkId, Parameters, ParametersError, Policy};
-pub use private::{NetworkSeed, PrivateNetwork, Seconds};
+pub use private::{DnsLabel, DnsLabelError, NetworkSeed, PrivateNetwork, Seconds};
 pub use secret::{BeaconKeys, DirectoryKey, NetworkSecret, Role};
 pub use subnet::{Subnet, SubnetError};
 pub use world::{Supernode, World, WorldError, WorldId};

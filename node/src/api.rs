@@ -49,8 +49,9 @@ pub use metrics::exposition;
 pub use routes::{Answer, daemon_router, finish};
 pub use schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReach, HostReply, HostRequest, Hosting, JoinReply,
-    JoinRequest, LeaveReply, LeaveRequest, MappedPort, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork,
-    PingReply, PingRequest, PortMapping, RemoveRequest, SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
+    JoinRequest, LeaveReply, LeaveRequest, MappedPort, Naming, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork,
+    PingReply, PingRequest, PortMapping, RemoveRequest, ResolveReply, ResolveRequest, SCHEMA, Status, Supernode, Twin,
+    WorldSupernode, milliseconds,
 };
 pub use server::Server;
 pub(crate) use sockets::{GROUP, group_id, is_leftover, is_making_place, refuse_answered};

@@ -16,12 +16,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use farlan_crypto::PLAINTEXT;
-use farlan_netconf::{Endpoint, Label};
+use farlan_netconf::{DnsLabel, Endpoint, Label};
 
 use crate::{
     api::{self, LoopbackAddress},
     config::{Config, SupernodeLink},
-    daemon::{Configuration, Settings},
+    daemon::{Configuration, NameSettings, Settings},
     failure::Failure,
     logs::{self, LogFilter},
     privileges::{self, Holdings},
@@ -119,6 +119,9 @@ enum Command {
         /// A link, the name of an open network, NAME@WORLDID, or - to read one from standard input
         #[arg(value_name = "LINK|NAME")]
         target: SecretText,
+        /// What this machine is called there, a DNS label [default: its host name; on open networks nothing]
+        #[arg(long, value_name = "NAME")]
+        name: Option<DnsLabel>,
     },
     /// Leave a network and forget it
     Leave {
@@ -171,8 +174,15 @@ enum Command {
     ///
     /// Both ends are asked what they have found out. The exit code is 0 where nothing is wrong, 1 where something is.
     Why {
-        /// A node id, at least its first 10 letters, or an address in one of the networks
+        /// A name, a node id, at least its first 10 letters, or an address in one of the networks
         peer: String,
+    },
+    /// Say whose name something is
+    ///
+    /// The addresses alone stand on standard output, for scripts. The exit code is 1 where nobody is called so.
+    Resolve {
+        /// NAME, NAME.NETWORK, NAME.NETWORK.farlan.internal, or an address, whose name is printed
+        name: String,
     },
     /// Check this machine's network: UDP, NAT, MTU, supernodes
     ///
@@ -200,6 +210,9 @@ struct Host {
     /// What to call the network [default: lan]
     #[arg(long, value_parser = label)]
     name: Option<String>,
+    /// What this machine is called there, a DNS label [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    my_name: Option<DnsLabel>,
     /// Its IPv4 subnet, like 10.128.16.0/20 [default: a free one]
     #[arg(long)]
     subnet: Option<String>,
@@ -219,7 +232,7 @@ struct Host {
 
 #[derive(Debug, Args)]
 struct Ping {
-    /// A node id, at least its first 10 letters, or an address in one of the networks
+    /// A name, a node id, at least its first 10 letters, or an address in one of the networks
     peer: String,
     /// How often, one second apart
     #[arg(short = 'c', long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
@@ -337,7 +350,7 @@ async fn ask(
     match command {
         Command::Down => commands::down(client, output).await,
         Command::Host(host) => commands::host(configuration, holdings, client, output, host).await,
-        Command::Join { target } => commands::join(configuration, holdings, client, output, target).await,
+        Command::Join { target, name } => commands::join(configuration, holdings, client, output, target, name).await,
         Command::Leave { network } => commands::leave(client, output, network).await,
         Command::Open { ports: None, network } => opening::show(client, output, network).await,
         Command::Open {
@@ -351,6 +364,7 @@ async fn ask(
         Command::Peers => commands::peers(client, output).await,
         Command::Ping(ping) => pinging::ping(client, output, ping).await,
         Command::Why { peer } => diagnosing::why(client, output, peer).await,
+        Command::Resolve { name } => commands::resolve(client, output, name).await,
         Command::Netcheck => diagnosing::netcheck(client, output).await,
         Command::Id => commands::id(configuration.settings(), client, output).await,
         Command::Supernode(Supernode::Add { link }) => commands::add_supernode(client, output, link).await,
@@ -392,6 +406,10 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         beacon: config.beacon,
         games: config.strangers.games,
         offloads: config.offloads,
+        names: NameSettings {
+            name: config.name,
+            dns: config.dns,
+        },
         supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),
     }
 }
@@ -455,6 +473,11 @@ mod tests {
             "farlan --socket S why abcdefghij",
             "farlan --socket S why 10.64.0.1 --json",
             "farlan --socket S netcheck --json",
+            "farlan join earth --name foo",
+            "farlan host --name lan --my-name ann",
+            "farlan resolve ann",
+            "farlan resolve ann.lan.farlan.internal --json",
+            "farlan ping ann",
             "farlan --socket S leave lan",
             "farlan info",
             "farlan listnetworks",
@@ -489,6 +512,8 @@ mod tests {
             "farlan why",
             "farlan netcheck x",
             "farlan open 1 2",
+            "farlan resolve",
+            "farlan join earth --name Foo!",
             "farlan up --port 70000",
             "farlan up --supernode nonsense",
             "farlan up --log farlan=loud",

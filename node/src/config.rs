@@ -6,7 +6,7 @@ use std::{
 };
 
 use farlan_crypto::Work;
-use farlan_netconf::{Link, World};
+use farlan_netconf::{DnsLabel, Link, World};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
@@ -45,6 +45,59 @@ pub struct Config {
     pub api: Api,
     /// Which offloads may be used.
     pub offloads: Offloads,
+    /// What this machine is called in networks of friends.
+    pub name: MachineName,
+    /// Who resolves names of members.
+    pub dns: Dns,
+}
+
+/// What a machine is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum MachineName {
+    /// As its host name says, as far as that can be a name in the DNS: the empty text.
+    #[default]
+    HostName,
+    /// Nothing, and nobody is told anything: a hyphen.
+    Nothing,
+    /// So.
+    Label(DnsLabel),
+}
+
+impl TryFrom<String> for MachineName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "" => Ok(Self::HostName),
+            "-" => Ok(Self::Nothing),
+            text => DnsLabel::parse(text)
+                .map(Self::Label)
+                .map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// Who resolves names of members besides `farlan resolve`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// The port of 127.0.0.1 at which the daemon answers questions about them; 0 lets the system pick one.
+    pub port: u16,
+    /// Whether systemd-resolved, where it runs, is told to ask there.
+    pub resolved: bool,
+    /// Whether they stand in `/etc/hosts` where it does not.
+    pub hosts: bool,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            resolved: true,
+            hosts: true,
+        }
+    }
 }
 
 /// What strangers, on open networks, may reach on this machine besides what `farlan open` opened.
@@ -110,6 +163,8 @@ impl Default for Config {
             log: LogFilter::default(),
             api: Api::default(),
             offloads: Offloads::default(),
+            name: MachineName::default(),
+            dns: Dns::default(),
         }
     }
 }
@@ -210,7 +265,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 14, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 18, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 
@@ -272,6 +327,21 @@ mod tests {
         }
         let address = tcp("api.tcp = \"127.0.0.1:9601\"").unwrap();
         assert_eq!(address.to_string(), "127.0.0.1:9601");
+    }
+
+    #[test]
+    fn a_machine_is_called_as_its_host_or_as_is_said_or_nothing() {
+        let name = |text: &str| parse::<Config>(Path::new("c.toml"), text).map(|config| config.name);
+        for (text, expected) in [
+            ("", MachineName::HostName),
+            ("name = \"\"", MachineName::HostName),
+            ("name = \"-\"", MachineName::Nothing),
+            ("name = \"ann\"", MachineName::Label(DnsLabel::parse("ann").unwrap())),
+        ] {
+            assert_eq!(name(text).unwrap(), expected, "{text}");
+        }
+        let failure = name("port = 1\nname = \"Ann's\"").unwrap_err();
+        assert!(failure.message.starts_with("c.toml:2: a name consists of"), "{failure}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod endpoints;
 pub mod fuzzing;
 mod hosting;
 mod mappings;
+mod names;
 mod networks;
 mod opened;
 mod pending;
@@ -38,6 +39,7 @@ use tokio::{
 
 pub use crate::diagnosis::speaks_version;
 pub use cards::{Cards, KernelCards, NewCard};
+pub use names::NameSettings;
 pub use reload::Configuration;
 pub use resolver::{Resolver, hand_over};
 
@@ -56,6 +58,7 @@ use contacts::Contacts;
 use diagnosis::Examinations;
 use hosting::Hosting;
 use mappings::Mappings;
+use names::Names;
 use networks::Networks;
 use ping::Pings;
 use troubles::Troubles;
@@ -86,6 +89,8 @@ pub struct Settings {
     pub games: Games,
     /// Which offloads may be used.
     pub offloads: Offloads,
+    /// What this machine is called, and who resolves names of members.
+    pub names: NameSettings,
 }
 
 /// A node's control side.
@@ -103,6 +108,7 @@ pub struct Daemon {
     troubles: Troubles,
     mappings: Mappings,
     hosting: Hosting,
+    names: Names,
     /// Told when somebody asks over the API that the daemon ends.
     down: Notify,
     book: Mutex<Book>,
@@ -137,6 +143,7 @@ pub struct Running {
     endpoints: JoinHandle<()>,
     mappings: JoinHandle<()>,
     hosting: JoinHandle<()>,
+    names: JoinHandle<()>,
     watch: JoinHandle<()>,
     /// Ends with the card helper.
     helper: Option<pipe::Receiver>,
@@ -188,6 +195,7 @@ impl Running {
         let hide = settings.hide_address;
         daemon.data_plane.send(Request::SetHideAddress { hide }).await?;
         daemon.book.lock().await.networks.set_games(&settings.games);
+        daemon.names.start(settings.names, &daemon.state).await;
         daemon.restore(settings.supernodes).await?;
         let server = Server::serve(sockets, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
@@ -207,6 +215,7 @@ impl Running {
         let mappings = tokio::spawn(Arc::clone(&daemon).follow_mappings());
         let hosting = tokio::spawn(Arc::clone(&daemon).follow_hosting());
         let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
+        let names = tokio::spawn(Arc::clone(&daemon).follow_names());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
             daemon,
@@ -216,6 +225,7 @@ impl Running {
             endpoints,
             mappings,
             hosting,
+            names,
             watch,
             helper: None,
         })
@@ -262,6 +272,7 @@ impl Running {
         self.mappings.abort();
         self.hosting.abort();
         self.watch.abort();
+        self.names.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         let stop = async { tokio::join!(self.daemon.stop(), self.daemon.mappings.end()) };
@@ -324,6 +335,7 @@ impl Daemon {
             troubles: Troubles::default(),
             mappings: Mappings::new(port),
             hosting: Hosting::new(offloads),
+            names: Names::default(),
             down: Notify::new(),
             book: Mutex::new(book),
         }
@@ -385,8 +397,18 @@ impl Daemon {
             | Event::Application { .. }
             | Event::ApplicationRefused { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
-            Event::Ipv4Assigned { network, address } => self.ipv4_assigned(network, address).await,
-            Event::Ipv4Withdrawn { network, .. } => self.ipv4_withdrawn(network).await,
+            Event::Ipv4Assigned { network, address } => {
+                self.ipv4_assigned(network, address).await;
+                self.names.look_again();
+            }
+            Event::Ipv4Withdrawn { network, .. } => {
+                self.ipv4_withdrawn(network).await;
+                self.names.look_again();
+            }
+            Event::NameTold { network, node } => {
+                tracing::debug!(peer = %node.short(), network = network.as_u8(), "told its name");
+                self.names.look_again();
+            }
             Event::AddressConflict { network, address, node } => {
                 let book = self.book.lock().await;
                 let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
@@ -397,6 +419,7 @@ impl Daemon {
                 let book = self.book.lock().await;
                 let name = book.networks.by_handle(network).map_or("", networks::Joined::name);
                 tracing::info!(peer = %node.short(), network = %name, "peer is here");
+                self.names.look_again();
             }
             // Supernodes have events of their own.
             Event::PeerDown { node } if self.book.lock().await.worlds.has_supernode(node) => {}
@@ -472,6 +495,7 @@ impl Daemon {
             self.save_contacts(&snapshot).await;
         }
         self.hosting.stop().await;
+        self.take_names_back();
         // Whatever still holds the daemon must not keep the next one from the directory.
         self.state.release();
     }
@@ -485,12 +509,13 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 const STOPPING: Duration = Duration::from_millis(1500);
 
 /// The names of all files in a node's state directory, but for those that are being written.
-pub(crate) const STATE_FILES: [&str; 8] = [
+pub(crate) const STATE_FILES: [&str; 9] = [
     LOCK,
     IDENTITY,
     networks::FILE,
     worlds::FILE,
     contacts::FILE,
+    names::FILE,
     hosting::FILES[0],
     hosting::FILES[1],
     hosting::FILES[2],

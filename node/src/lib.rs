@@ -31,6 +31,7 @@ pub mod diagnosis;
 pub mod failure;
 pub mod games;
 pub mod logs;
+pub mod names;
 pub mod notify;
 pub mod portmap;
 pub mod ports;

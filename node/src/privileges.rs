@@ -437,6 +437,7 @@ mod tests {
             beacon: false,
             games: crate::games::Games::default(),
             offloads: crate::config::Offloads::default(),
+            names: crate::daemon::NameSettings::default(),
         };
         let failure = Holdings::take(&settings).unwrap_err();
         assert!(failure.message.contains("say `user = \"nobody\"`"), "{failure}");

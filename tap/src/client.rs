@@ -19,7 +19,7 @@ use rustix::net::{
 use crate::device::{Address, Card, Create, Restored, check_name};
 use crate::error::TapError;
 use crate::privileges::hand_on_capabilities;
-use crate::requests::{Answer, LONGEST, MOST, Made, Request, Wanted};
+use crate::requests::{Answer, HostName, LONGEST, MOST, MOST_NAMES, Made, Request, Wanted};
 
 /// The way to a card helper, which ends when this is dropped.
 ///
@@ -150,6 +150,40 @@ impl CardHelper {
         match self.ask(&Request::RemoveStale)? {
             (Answer::Removed(names), None) => Ok(names),
             _ => Err(self.give_up()),
+        }
+    }
+
+    /// Has systemd-resolved ask for the names of a card's network, forward and back, at this port of 127.0.0.1. The card is one
+    /// that the helper made; which names these are, the helper knows.
+    ///
+    /// # Errors
+    /// [`TapError::NoResolver`] where there is none or it refuses; [`TapError::Refused`]; [`TapError::NoHelper`].
+    pub fn direct_names(&self, index: u32, port: u16) -> Result<(), TapError> {
+        self.done(&Request::DirectNames { index, port })
+    }
+
+    /// Takes back what [`direct_names`](Self::direct_names) did; it also goes with the card.
+    ///
+    /// # Errors
+    /// Those of [`direct_names`](Self::direct_names).
+    pub fn revert_names(&self, index: u32) -> Result<(), TapError> {
+        self.done(&Request::RevertNames { index })
+    }
+
+    /// Replaces the node's names in `/etc/hosts`, or removes all of them if none is given; they are removed when the helper ends,
+    /// too. Their addresses have to be those of subnets that cards were given.
+    ///
+    /// # Errors
+    /// [`TapError::Hosts`] where the file cannot be written; [`TapError::Refused`]; [`TapError::NoHelper`].
+    pub fn set_hosts(&self, names: &[HostName]) -> Result<(), TapError> {
+        let mut parts = names.chunks(MOST_NAMES).peekable();
+        loop {
+            let names = parts.next().unwrap_or_default().to_vec();
+            let more = parts.peek().is_some();
+            self.done(&Request::Hosts { names, more })?;
+            if !more {
+                return Ok(());
+            }
         }
     }
 

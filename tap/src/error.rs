@@ -103,6 +103,20 @@ pub enum TapError {
         what: String,
     },
 
+    /// systemd-resolved does not take the names of a card.
+    #[error("systemd-resolved was not told of the names: {reason}")]
+    NoResolver {
+        /// Why not.
+        reason: String,
+    },
+
+    /// The names were not written into `/etc/hosts`, or not taken out.
+    #[error("cannot write /etc/hosts: {reason}")]
+    Hosts {
+        /// Why not.
+        reason: String,
+    },
+
     /// The card helper has ended, or says what makes no sense.
     #[error("the card helper has ended, without which farlan cannot change its network cards: start farlan again")]
     NoHelper,

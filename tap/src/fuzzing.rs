@@ -1,8 +1,11 @@
 //! The doors of the fuzz targets. Compiled for the fuzzers and the tests alone.
 
 use crate::{
-    addresses, netlink,
-    requests::{Answer, LONGEST, Request},
+    addresses,
+    dbus::{HEAD, answer_to, length},
+    hosts::with_block,
+    netlink,
+    requests::{Answer, HostName, LONGEST, Request},
     routes,
 };
 
@@ -30,6 +33,40 @@ pub fn netlink(mut input: &[u8]) {
         let _ = routes::Entry::read(reply);
     }
 }
+
+/// Input: what a bus sends: messages, one behind the other. Whatever it is, an answer is found in it or not.
+pub fn bus(mut input: &[u8]) {
+    while let Some(head) = input.first_chunk::<HEAD>() {
+        let Some(length) = length(head) else { return };
+        let message = input.get(..length).unwrap_or(input);
+        let _ = answer_to(1, message);
+        input = input.get(length..).unwrap_or_default();
+    }
+}
+
+/// Input: a hosts file, behind a byte that says how many names are to be written into it. What comes out again is what was
+/// there.
+///
+/// # Panics
+/// It is not.
+pub fn hosts(input: &[u8]) {
+    let Some((count, file)) = input.split_first() else {
+        return;
+    };
+    let name = |number: u8| HostName {
+        ipv4: Some([10, 0, 0, number].into()),
+        ipv6: None,
+        name: format!("n{number}.lan.farlan.internal"),
+    };
+    let names: Vec<_> = (1..=count % 8).map(name).collect();
+    // What an earlier run, or somebody who plays it, left goes first.
+    let file = with_block(file, OWNER, &[]);
+    let with = with_block(&file, OWNER, &names);
+    assert!(with.starts_with(&file));
+    assert_eq!(with_block(&with, OWNER, &[]), file);
+}
+
+const OWNER: &str = "wcsghuf2mb";
 
 /// Input: a message between the daemon and the card helper. What is read of it, written anew, is what stood there, so
 /// nothing can be hidden in one; and whatever it says can be shown. Whether it was read as a request or as an answer.

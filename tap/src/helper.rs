@@ -3,7 +3,9 @@
 //! It does what [`requests`](crate::requests) names and nothing else, for whoever holds the other end of its socket, and
 //! believes that end as little as it would a stranger: a daemon that was taken over can make farlan's cards, and alter
 //! those that were made here, within the bounds below. It cannot touch another interface, set a route of its own
-//! choice by the helper, or have it read a file or run a program.
+//! choice by the helper, or have it read a file or run a program. It can have names of farlan's, `….farlan.internal`, stand in
+//! `/etc/hosts` for addresses of the cards' subnets, or be asked at a port of the loopback interface: no other name, and no other
+//! address.
 //!
 //! One way to routes it has without the helper: the frames that it writes to a card come from the network for the kernel.
 //! A card that was made to take router advertisements takes such from the daemon too, and with them a default route and
@@ -13,6 +15,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{
@@ -27,10 +30,12 @@ use crate::device::{
     restore_addresses,
 };
 use crate::error::TapError;
+use crate::hosts;
 use crate::netlink::{Link, Netlink};
 use crate::privileges::{Keep, close_memory, give_up_capabilities};
 use crate::process;
-use crate::requests::{Answer, LONGEST, MOST, Made, Request, Wanted};
+use crate::requests::{Answer, HostName, LONGEST, MOST, Made, Request, Wanted};
+use crate::resolved;
 use crate::routes::routes_over;
 
 /// Why the helper did not begin, or ended early.
@@ -78,32 +83,40 @@ pub fn run_helper() -> Result<(), HelperError> {
 /// Those of the socket.
 pub fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
     let mut helper = Helper::default();
-    let mut room = vec![0; LONGEST];
-    loop {
-        let received = recvmsg(
-            socket,
-            &mut [io::IoSliceMut::new(&mut room)],
-            // Without room for them, descriptors that come along are closed by the kernel.
-            &mut RecvAncillaryBuffer::new(&mut []),
-            RecvFlags::empty(),
-        );
-        let received = match received {
-            Err(rustix::io::Errno::INTR) => continue,
-            // The daemon was killed.
-            Err(rustix::io::Errno::CONNRESET) => return Ok(()),
-            result => result?,
-        };
-        if received.bytes == 0 {
-            return Ok(());
-        }
-        let message = room.get(..received.bytes).unwrap_or_default();
-        let (answer, descriptor) = match Request::parse(message) {
-            Ok(request) if !received.flags.contains(ReturnFlags::TRUNC) => helper.answer(request),
-            _ => (Answer::Error(refuse("do what it cannot read")), None),
-        };
-        match send(socket, &answer, descriptor.as_ref()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            result => result?,
+    let served = helper.serve(socket);
+    helper.take_names_back();
+    served
+}
+
+impl Helper {
+    fn serve(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let mut room = vec![0; LONGEST];
+        loop {
+            let received = recvmsg(
+                socket,
+                &mut [io::IoSliceMut::new(&mut room)],
+                // Without room for them, descriptors that come along are closed by the kernel.
+                &mut RecvAncillaryBuffer::new(&mut []),
+                RecvFlags::empty(),
+            );
+            let received = match received {
+                Err(rustix::io::Errno::INTR) => continue,
+                // The daemon was killed.
+                Err(rustix::io::Errno::CONNRESET) => return Ok(()),
+                result => result?,
+            };
+            if received.bytes == 0 {
+                return Ok(());
+            }
+            let message = room.get(..received.bytes).unwrap_or_default();
+            let (answer, descriptor) = match Request::parse(message) {
+                Ok(request) if !received.flags.contains(ReturnFlags::TRUNC) => self.answer(request),
+                _ => (Answer::Error(refuse("do what it cannot read")), None),
+            };
+            match send(socket, &answer, descriptor.as_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                result => result?,
+            }
         }
     }
 }
@@ -131,6 +144,12 @@ struct Helper {
     cards: Vec<Made>,
     /// The subnets that it gave cards outside the private ranges.
     public: BTreeSet<(Ipv4Addr, u8)>,
+    /// The addresses that it gave cards, which decide what names may stand for.
+    given: Vec<(u32, Address)>,
+    /// The cards whose names it directed.
+    directed: BTreeSet<u32>,
+    /// Names for the hosts file of which more are to come.
+    waiting: Vec<HostName>,
 }
 
 impl Helper {
@@ -146,7 +165,8 @@ impl Helper {
             Request::AddAddress { index, address } => done(
                 self.own(index)
                     .and_then(|()| self.allow_on(Some(index), &[address]))
-                    .and_then(|()| add_address(index, &address)),
+                    .and_then(|()| add_address(index, &address))
+                    .map(|()| self.note_given(index, &[address])),
             ),
             Request::RemoveAddress { index, address } => {
                 done(self.own(index).and_then(|()| remove_address(index, &address)))
@@ -156,6 +176,9 @@ impl Helper {
                     .own(index)
                     .and_then(|()| self.allow_on(Some(index), &addresses))
                     .and_then(|()| restore_addresses(index, &addresses));
+                if restored.is_ok() {
+                    self.note_given(index, &addresses);
+                }
                 self.note_name(index);
                 restored.map_or_else(Answer::Error, Answer::Restored)
             }
@@ -163,6 +186,12 @@ impl Helper {
                 let removed = self.owner().and_then(|owner| remove_stale(&owner));
                 removed.map_or_else(Answer::Error, Answer::Removed)
             }
+            Request::DirectNames { index, port } => done(self.direct_names(index, port)),
+            Request::RevertNames { index } => done(self.own(index).and_then(|()| {
+                self.directed.remove(&index);
+                resolved::revert(Path::new(resolved::SYSTEM_BUS), index)
+            })),
+            Request::Hosts { names, more } => done(self.set_hosts(names, more)),
         };
         (answer, None)
     }
@@ -192,6 +221,7 @@ impl Helper {
         if self.cards.len() >= MOST {
             return Err(refuse(format!("make more than {MOST} cards")));
         }
+        let wanted_addresses = wanted.addresses.clone();
         let card = create(&Create {
             name: wanted.name,
             owner,
@@ -208,6 +238,8 @@ impl Helper {
             ipv6: card.ipv6,
             offloads: card.offloads,
         };
+        self.given.retain(|(index, _)| *index != made.index);
+        self.note_given(made.index, &wanted_addresses);
         self.cards.push(made.clone());
         Ok((made, card.fd))
     }
@@ -298,6 +330,92 @@ impl Helper {
         names().map_err(|error| TapError::refused("list the network interfaces", &error))
     }
 
+    fn note_given(&mut self, index: u32, addresses: &[Address]) {
+        for address in addresses {
+            if !self.given.contains(&(index, *address)) && self.given.len() < MOST_GIVEN {
+                self.given.push((index, *address));
+            }
+        }
+    }
+
+    /// The subnets of a card: those of addresses that it was given here and still has.
+    fn subnets(&self, index: u32) -> Result<Vec<Address>, TapError> {
+        let mut present = card_addresses(index)?;
+        present.retain(|address| self.given.contains(&(index, *address)) && !is_link_local(address.ip));
+        Ok(present)
+    }
+
+    /// Nobody but this program's user could answer at the port, and only names of farlan's are asked for there.
+    fn direct_names(&mut self, index: u32, port: u16) -> Result<(), TapError> {
+        self.own(index)?;
+        if port == 0 {
+            return Err(refuse("direct names to no port"));
+        }
+        let subnets = self.subnets(index)?;
+        self.is_seen(index)?;
+        resolved::direct(Path::new(resolved::SYSTEM_BUS), index, port, &subnets)?;
+        self.directed.insert(index);
+        Ok(())
+    }
+
+    /// Whether a card is one for the programs that share this program's files, too. Whoever runs in a network namespace alone has the
+    /// hosts file and the bus of another one, in which the card's number is another card's.
+    fn is_seen(&self, index: u32) -> Result<(), TapError> {
+        let name = card_state(index)?.map(|state| state.name);
+        let seen = name.and_then(|name| std::fs::read_to_string(format!("{CARDS}/{name}/ifindex")).ok());
+        match seen.and_then(|seen| seen.trim().parse::<u32>().ok()) {
+            Some(seen) if seen == index => Ok(()),
+            _ => Err(TapError::NoResolver {
+                reason: format!("this is another network namespace than that of {CARDS}"),
+            }),
+        }
+    }
+
+    fn set_hosts(&mut self, names: Vec<HostName>, more: bool) -> Result<(), TapError> {
+        let owner = self.owner()?;
+        let judged = names.iter().try_for_each(|name| self.judge_name(name));
+        self.waiting.extend(names);
+        if judged.is_err() || self.waiting.len() > MOST_HOSTS {
+            self.waiting.clear();
+            judged?;
+            return Err(refuse(format!("write more than {MOST_HOSTS} names")));
+        }
+        if more {
+            return Ok(());
+        }
+        let names = std::mem::take(&mut self.waiting);
+        let cards: Vec<_> = self.cards.iter().map(|card| card.index).collect();
+        if !names.is_empty() && !cards.into_iter().any(|index| self.is_seen(index).is_ok()) {
+            return Err(TapError::Hosts {
+                reason: format!("it belongs to another network namespace, as {CARDS} shows"),
+            });
+        }
+        write_hosts(&owner, &names)
+    }
+
+    /// Whether a name may stand in the hosts file: one of farlan's, with addresses of farlan's subnets. So no other name can be
+    /// led astray by it.
+    fn judge_name(&self, name: &HostName) -> Result<(), TapError> {
+        let in_subnet = |ip: IpAddr| self.given.iter().any(|(_, given)| shares_subnet(given, ip));
+        if hosts::is_name(&name.name) && name.addresses().all(in_subnet) {
+            return Ok(());
+        }
+        let addresses: Vec<_> = name.addresses().map(|address| address.to_string()).collect();
+        Err(refuse(format!("call {} {:?}", addresses.join(", "), name.name)))
+    }
+
+    /// What others were told about names goes with the daemon, however it ends.
+    fn take_names_back(&mut self) {
+        for index in std::mem::take(&mut self.directed) {
+            // With the card, which may be gone already, it goes too.
+            let _ = resolved::revert(Path::new(resolved::SYSTEM_BUS), index);
+        }
+        if let Some(owner) = &self.owner {
+            // Nobody is there any more to be told; the next start tries again.
+            let _ = write_hosts(owner, &[]);
+        }
+    }
+
     /// Whether a card was made here.
     fn own(&self, index: u32) -> Result<(), TapError> {
         if self.cards.iter().any(|card| card.index == index) {
@@ -350,6 +468,28 @@ fn is_private(ip: Ipv4Addr) -> bool {
     ip.is_private() || first == 100 && second & 0b1100_0000 == 64
 }
 
+/// Whether an address lies in the subnet of another.
+fn shares_subnet(given: &Address, ip: IpAddr) -> bool {
+    let prefix = u32::from(given.prefix);
+    match (given.ip, ip) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros() >= prefix,
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            !is_link_local(other.into()) && (one.to_bits() ^ other.to_bits()).leading_zeros() >= prefix
+        }
+        _ => false,
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
+fn write_hosts(owner: &str, names: &[HostName]) -> Result<(), TapError> {
+    hosts::replace(Path::new(hosts::FILE), owner, names).map_err(|error| TapError::Hosts {
+        reason: error.to_string(),
+    })
+}
+
 fn refuse(what: impl Into<String>) -> TapError {
     TapError::Refused { what: what.into() }
 }
@@ -375,6 +515,15 @@ const IPV4_PREFIXES: std::ops::RangeInclusive<u8> = 8..=30;
 /// How many subnets outside the private ranges the cards get. A network may have such a one, and hides a part of the Internet
 /// by it; all of them together must not hide all of it.
 const MOST_PUBLIC: usize = 4;
+
+/// Where the kernel shows the cards of the network namespace that the file system was mounted in.
+const CARDS: &str = "/sys/class/net";
+
+/// Addresses given to cards that are remembered, which is many for each card.
+const MOST_GIVEN: usize = 4096;
+
+/// Names in the hosts file, at most.
+const MOST_HOSTS: usize = 2048;
 
 /// The first byte of networks' IPv6 addresses (RFC 4193).
 const UNIQUE_LOCAL: u8 = 0xfd;

@@ -20,16 +20,19 @@
 //! * [`CardHelper`] starts the helper and asks it for these; [`run_helper`] is the helper.
 //!   [`requests`] is what they say to each other.
 //! * [`give_up_capabilities`] and [`close_memory`] are for the daemon, once it has started it.
+//! * The helper also directs names: [`CardHelper::direct_names`] and [`CardHelper::set_hosts`].
 //! * [`clashing_routes`] finds what a network's subnet would collide with.
 
 mod addresses;
 mod client;
+mod dbus;
 mod device;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gateways;
 mod helper;
+mod hosts;
 mod machine;
 mod monitor;
 mod netlink;
@@ -37,6 +40,7 @@ mod offloads;
 mod privileges;
 mod process;
 pub mod requests;
+mod resolved;
 mod routes;
 mod tun;
 

@@ -13,6 +13,10 @@
 //!   4 remove address    index u32 | address
 //!   5 restore addresses index u32 | count u16 | addresses …
 //!   6 remove stale
+//!   7 direct names      index u32 | port u16
+//!   8 revert names      index u32
+//!   9 hosts             flags 1 | count u16 | names …
+//!                       flags: 1 more are to come
 //!
 //! answer = kind 1 | fields
 //!   0 error             see `TapError`: variant 1 | fields in the order of their declaration
@@ -23,10 +27,12 @@
 //!   4 removed           count u16 | names text …
 //!
 //! text    = length u16, at most LONGEST_TEXT | UTF-8
+//! name    = flags 1 | IPv4 4 if there is one | IPv6 16 if there is one | text
+//!           flags: 1 IPv4, 2 IPv6
 //! address = 4 | octets 4 | prefix 1, or 6 | octets 16 | prefix 1
 //! ```
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::device::{Address, Restored};
 use crate::error::TapError;
@@ -68,6 +74,44 @@ pub enum Request {
     },
     /// [`remove_stale`](crate::remove_stale); the owner is known.
     RemoveStale,
+    /// Has systemd-resolved ask the daemon for the names of a card's network.
+    DirectNames {
+        /// The card's interface index.
+        index: u32,
+        /// Where the daemon answers: a UDP and TCP port of 127.0.0.1.
+        port: u16,
+    },
+    /// Takes that back.
+    RevertNames {
+        /// The card's interface index.
+        index: u32,
+    },
+    /// Replaces the names in `/etc/hosts`; none take the block out.
+    Hosts {
+        /// These, and what is to come.
+        names: Vec<HostName>,
+        /// Whether the file waits for more of them.
+        more: bool,
+    },
+}
+
+/// A name with its addresses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostName {
+    /// Its IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// `MEMBER.NETWORK.farlan.internal`.
+    pub name: String,
+}
+
+impl HostName {
+    /// Its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let ipv6 = self.ipv6.map(IpAddr::V6);
+        self.ipv4.map(IpAddr::V4).into_iter().chain(ipv6)
+    }
 }
 
 /// A [`Create`](crate::Create) without its owner; the fields are those of it.
@@ -122,6 +166,9 @@ const LONGEST_TEXT: usize = 400;
 /// Names and addresses in one message, at most: more than a daemon has networks.
 pub const MOST: usize = 256;
 
+/// Host names in one message, at most. They have up to 143 characters, so as many fit.
+pub const MOST_NAMES: usize = 64;
+
 impl Request {
     /// The message, which is longer than [`LONGEST`] for no request whose lists have at most [`MOST`] entries with names
     /// that interfaces can have.
@@ -158,6 +205,22 @@ impl Request {
                 out.addresses(addresses);
             }
             Self::RemoveStale => out.u8(6),
+            Self::DirectNames { index, port } => {
+                out.u8(7);
+                out.u32(*index);
+                out.u16(*port);
+            }
+            Self::RevertNames { index } => {
+                out.u8(8);
+                out.u32(*index);
+            }
+            Self::Hosts { names, more } => {
+                out.u8(9);
+                out.flags([*more]);
+                let names = names.get(..MOST_NAMES).unwrap_or(names);
+                out.u16(u16::try_from(names.len()).unwrap_or(0));
+                names.iter().for_each(|name| out.host_name(name));
+            }
         }
         out.0
     }
@@ -202,6 +265,20 @@ impl Request {
                 addresses: reader.addresses()?,
             },
             6 => Self::RemoveStale,
+            7 => Self::DirectNames {
+                index: reader.u32()?,
+                port: reader.u16()?,
+            },
+            8 => Self::RevertNames { index: reader.u32()? },
+            9 => {
+                let [more] = reader.flags()?;
+                let count = reader.u16()?;
+                if usize::from(count) > MOST_NAMES {
+                    return Err(Malformed);
+                }
+                let names = (0..count).map(|_| reader.host_name()).collect::<Result<_, _>>()?;
+                Self::Hosts { names, more }
+            }
             _ => return Err(Malformed),
         };
         reader.end()?;
@@ -352,6 +429,17 @@ impl Writer {
         addresses.iter().for_each(|address| self.address(address));
     }
 
+    fn host_name(&mut self, name: &HostName) {
+        self.flags([name.ipv4.is_some(), name.ipv6.is_some()]);
+        if let Some(ipv4) = name.ipv4 {
+            self.bytes(&ipv4.octets());
+        }
+        if let Some(ipv6) = name.ipv6 {
+            self.bytes(&ipv6.octets());
+        }
+        self.text(&name.name);
+    }
+
     fn error(&mut self, error: &TapError) {
         match error {
             TapError::NoTunDevice { errno } => {
@@ -403,6 +491,14 @@ impl Writer {
                 self.text(what);
             }
             TapError::NoHelper => self.u8(12),
+            TapError::NoResolver { reason } => {
+                self.u8(13);
+                self.text(reason);
+            }
+            TapError::Hosts { reason } => {
+                self.u8(14);
+                self.text(reason);
+            }
         }
     }
 }
@@ -497,6 +593,15 @@ impl<'a> Reader<'a> {
         (0..self.count()?).map(|_| self.address()).collect()
     }
 
+    fn host_name(&mut self) -> Result<HostName, Malformed> {
+        let [has_ipv4, has_ipv6] = self.flags()?;
+        Ok(HostName {
+            ipv4: has_ipv4.then(|| self.array::<4>()).transpose()?.map(Ipv4Addr::from),
+            ipv6: has_ipv6.then(|| self.array::<16>()).transpose()?.map(Ipv6Addr::from),
+            name: self.text()?,
+        })
+    }
+
     fn error(&mut self) -> Result<TapError, Malformed> {
         Ok(match self.u8()? {
             1 => TapError::NoTunDevice { errno: self.errno()? },
@@ -523,6 +628,8 @@ impl<'a> Reader<'a> {
             },
             11 => TapError::Refused { what: self.text()? },
             12 => TapError::NoHelper,
+            13 => TapError::NoResolver { reason: self.text()? },
+            14 => TapError::Hosts { reason: self.text()? },
             _ => return Err(Malformed),
         })
     }

@@ -321,6 +321,7 @@ fn join(parameters: Parameters, greet: Vec<farlan_crypto::PublicKey>) -> Join {
         preferred: None,
         greet,
         membership: None,
+        name: None,
     }
 }
 

@@ -158,7 +158,8 @@ impl Config {
 }
 
 impl ConfigFields {
-    fn to_bytes(&self) -> Vec<u8> {
+    /// All that is signed.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.parameters.encode(&mut out);
         out.extend_from_slice(&self.counter.to_be_bytes());

@@ -368,3 +368,5 @@ fn encode<'a>(revocations: impl ExactSizeIterator<Item = &'a Revocation>) -> Vec
 
 // The signature stands behind everything else.
 const _: () = assert!(Revocation::LENGTH == 49 + Signature::LENGTH);
+// As many as stand in a sealed document fit one.
+const _: () = assert!(2 + Revocations::SEALED_COUNT * Revocation::LENGTH <= super::SealedDocument::MAX_CONTENT);

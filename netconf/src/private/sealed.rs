@@ -3,7 +3,7 @@
 use farlan_crypto::{Aead, Blinding, KeyPair, SalsaPoly, Signature, TAG, VerifyingKey, defects::planted, hash};
 use zeroize::Zeroizing;
 
-use super::{DocumentError, split_signature};
+use super::{DocumentError, Seconds, split_signature};
 use crate::codec::{CodecError, Reader};
 use crate::secret::{DirectoryKey, NetworkSecret};
 
@@ -44,6 +44,17 @@ impl SealedDocument {
     pub const MAX_SIZE: usize = 65_536;
     /// Most bytes of its content.
     pub const MAX_CONTENT: usize = Self::MAX_SIZE - HEADER - TAG - Signature::LENGTH;
+
+    /// The version for a new document: above `held`, the highest one that the controller has seen, and not below that of the time
+    /// `now`. `random` must be fresh, so that two controllers that do not know of each other hardly ever choose the same.
+    ///
+    /// max(`held`, `now` · 2^30) + 1 + the lower 30 bits of `random`; the highest of all versions is not passed.
+    #[must_use]
+    pub fn next_version(held: u64, now: Seconds, random: u32) -> u64 {
+        let step = u64::from(random & (u32::MAX >> (32 - RANDOM_BITS))) + 1;
+        held.max(now.get().saturating_mul(1 << RANDOM_BITS))
+            .saturating_add(step)
+    }
 
     /// Seals and signs `content`. The salt must be fresh for each document: random.
     ///
@@ -167,6 +178,9 @@ impl SealedDocument {
         bytes
     }
 }
+
+/// Random bits of a version, below those of the time: with 30, the versions of the year 2240 still fit 63 bits.
+const RANDOM_BITS: u32 = 30;
 
 /// Bytes before the sealed content.
 const HEADER: usize = 32 + 8 + 16 + 4;

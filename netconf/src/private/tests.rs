@@ -6,8 +6,19 @@ use super::*;
 use crate::network::Mtu;
 use crate::secret::Role;
 
+mod clock;
+mod forms;
+mod links;
+mod rules;
+
 fn pair(number: u8) -> KeyPair {
     KeyPair::from_seed(Seed::from_bytes([number; 32]))
+}
+
+/// What anybody else makes a network of.
+fn other_network() -> PrivateNetwork {
+    let parameters = Parameters::private(pair(11).public(), "10.128.16.0/20".parse().unwrap(), Mtu::DEFAULT);
+    PrivateNetwork::of(&parameters).unwrap()
 }
 
 fn identity(number: u8) -> Identity {

@@ -8,6 +8,7 @@ use farlan_netconf::{Mac, Policy};
 use crate::{
     Engine, Event, NetworkHandle, Outbox, Time,
     claimed::{Claim, FRESH, PATIENCE},
+    names,
     neighbours::{Asked, Question, announcement, answer},
     networks::{Network, RESEND},
     peers::PeerId,
@@ -148,6 +149,7 @@ impl Engine {
         let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
             return;
         };
+        names::due_again(&mut session.networks, now);
         let told = session.networks.addresses_number > 0;
         let mut shared = self
             .networks

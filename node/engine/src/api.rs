@@ -103,6 +103,8 @@ pub struct Join {
     pub preferred: Option<Ipv4Addr>,
     /// Peers known to be in this network, greeted as soon as the supernode answers.
     pub greet: Vec<PublicKey>,
+    /// What this machine is called there, as the other members are told; nothing is told without.
+    pub name: Option<DnsLabel>,
     /// What this node holds of a private network; none for others.
     pub membership: Option<Box<Membership>>,
 }
@@ -295,6 +297,13 @@ pub enum Event {
         /// Who.
         node: NodeId,
     },
+    /// A member told what it is called in a network, or that it has no name there any more: see [`PeerNetwork::name`].
+    NameTold {
+        /// Where.
+        network: NetworkHandle,
+        /// Who.
+        node: NodeId,
+    },
     /// A peer is no member of a private network any more: its credential expired or was revoked, or it left. Nothing passes between
     /// the two there, whatever else they share.
     MemberOut {
@@ -311,6 +320,14 @@ pub enum Event {
         config: Option<Box<private::Config>>,
         /// All revocations.
         revocations: Box<private::Revocations>,
+    },
+    /// A supernode keeps a document of a private network that lacks revocations which are known here: whoever holds the network key
+    /// publishes one with a version above ([`crate::Engine::publish`]).
+    DocumentStale {
+        /// Where.
+        network: NetworkHandle,
+        /// Its version.
+        version: u64,
     },
     /// There are two configs of a private network with one number: two hold its key, who did not know of each other. The greater one is in
     /// force.
@@ -505,6 +522,8 @@ pub struct PeerNetwork {
     pub ipv4: Option<Ipv4Addr>,
     /// What its credential says, if the network is a private one and it has shown one that is valid.
     pub membership: Option<CredentialStatus>,
+    /// What it says it is called there, as long as there is a session. Nobody has looked whether others are called so, too.
+    pub name: Option<DnsLabel>,
 }
 
 /// What a supernode serves at the moment.

@@ -147,6 +147,8 @@ struct Run {
     news: bool,
     /// A socket by which nothing went but to the home's first port.
     fresh: Option<Socket>,
+    /// Whether all has been answered, or given up, that tells the mapping.
+    mapping_asked: bool,
 }
 
 /// What is asked, each once in a run.
@@ -215,6 +217,14 @@ impl Detection {
     /// Whether it is being found out, or is about to be.
     pub(crate) fn is_under_way(&self) -> bool {
         self.run.is_some() || self.wanted.is_some()
+    }
+
+    /// Whether more may soon be known of the mapping.
+    pub(crate) fn asks_mapping(&self) -> bool {
+        match &self.run {
+            Some(run) => !run.mapping_asked,
+            None => self.wanted.is_some(),
+        }
     }
 
     /// Something changed by which the NAT may be another; `elsewhere` if it must be.
@@ -391,6 +401,7 @@ impl Engine {
             packets: 0,
             news: false,
             fresh,
+            mapping_asked: false,
         });
         self.add_question(now, Ask::Home, Leg::from(home.1));
         if let Some((_, at)) = other {
@@ -587,11 +598,14 @@ impl Engine {
         {
             self.add_question(now, Ask::Sample(number), Leg { socket, endpoint: at });
         }
-        let over = self
-            .detection
-            .run
-            .as_ref()
-            .is_some_and(|run| run.questions.iter().all(|asked| asked.over));
+        let mut asked = false;
+        let mut over = false;
+        if let Some(run) = &mut self.detection.run {
+            let of_mapping = |ask| matches!(ask, Ask::Home | Ask::Other | Ask::SecondPort);
+            let open = run.questions.iter().any(|asked| of_mapping(asked.ask) && !asked.over);
+            asked = !open && !std::mem::replace(&mut run.mapping_asked, !open);
+            over = run.questions.iter().all(|asked| asked.over);
+        }
         if over {
             debug!(behaviour = ?known, "how the NAT behaves");
             let lost = self.detection.run.take().is_some_and(|run| run.is_lost());
@@ -600,7 +614,8 @@ impl Engine {
             }
             self.sockets.close_all(Purpose::Look, |_| false);
         }
-        if known != before {
+        // Searches that waited for what this would tell wait no longer, whether it has told anything new or not.
+        if known != before || asked {
             self.traversal.behaviour_changed();
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     Leg, Socket, Time,
     keepalive::Kept,
     mtu::PathMtu,
+    peers::SIGN_OF_LIFE,
     wire::{control::PADDING, datagram::DATA_HEADER},
 };
 
@@ -75,6 +76,24 @@ const FAILED_KEPT: Duration = Duration::from_secs(60);
 /// After so many missed probes a path has failed.
 const MISSES: u32 = 4;
 
+/// A busy path over which something went that has to be answered, and nothing came for as long as a sign of life takes and
+/// 1.5 round trips more, is *doubted*: it may be that only the line is slow, or that one sign of life was lost. Where the peer
+/// was heard by another path meanwhile, the round trips are enough.
+const DOUBT_MIN: Duration = Duration::from_millis(100);
+const DOUBT_MAX: Duration = Duration::from_millis(500);
+
+/// A path in doubt is probed in these pauses, the last one repeated.
+const DOUBT_PROBES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(100),
+    Duration::from_millis(150),
+    PROBE_MISSED,
+];
+
+/// After so many missed probes a path in doubt has failed, if the peer is heard over the relay or another path meanwhile: it is
+/// there, and not to be heard this way.
+const DOUBT_MISSES: u32 = 2;
+
 /// After so many probes without answer a path has failed even if something comes over it: it may work one way only, or
 /// the other end may be elsewhere by now. As many are lost at random once in days where a fifth of all datagrams is.
 const UNANSWERED: u32 = 10;
@@ -101,6 +120,9 @@ pub(crate) const CHALLENGE: usize = DATA_HEADER + PADDING + TAG;
 /// Endpoints remembered from an ended session.
 const MAX_CACHED: usize = 2;
 
+/// One of them that has not answered for so long, which is longer than [`SCHEDULE`], makes room for another.
+const NOTICED_FOR: Duration = Duration::from_secs(2);
+
 /// How much a peer is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -124,6 +146,8 @@ pub(crate) struct Direct {
     kept: Kept,
     /// When this end last began to open its NAT towards the peer, and for how long it does.
     opening: Option<(Time, Duration)>,
+    /// When something sealed last came from the peer over the relay.
+    relayed: Option<Time>,
 }
 
 /// One endpoint of the peer.
@@ -149,6 +173,14 @@ struct DirectPath {
     rtt: Option<Duration>,
     probes: VecDeque<Probe>,
     last_probe: Option<Time>,
+    /// Since when something that has to be answered went over it and nothing came straight, while it carries data.
+    asked: Option<Time>,
+    /// When something came straight by another path meanwhile: the other end is there, and perhaps not at the end of this one.
+    outdone: Option<Time>,
+    /// Until when that raises no doubt, since it was raised for nothing.
+    calm: Time,
+    /// Probes sent in doubt.
+    doubts: usize,
     /// Probes missed in a row: without answer, and nothing else came either.
     missed: u32,
     /// Probes without answer in a row, whatever else came.
@@ -309,6 +341,11 @@ impl Direct {
         sockets.filter(|socket| matches!(socket, Socket::Extra(_)))
     }
 
+    /// No way is sought by a socket any more.
+    pub(crate) fn forget_tried_by(&mut self, socket: Socket) {
+        self.paths.retain(|path| path.leg.socket != socket || path.proven);
+    }
+
     /// Whether a path to `leg` has proved to work.
     pub(crate) fn is_proven(&self, leg: Leg) -> bool {
         self.paths.iter().any(|path| path.leg == leg && path.proven)
@@ -322,6 +359,14 @@ impl Direct {
     /// A datagram of `bytes` that is authentic came straight from `leg`; `shows` is whether that speaks for the way
     /// there, too. Whether that was a known path; otherwise it is tried, as far as what comes from there allows.
     pub(crate) fn heard(&mut self, now: Time, leg: Leg, shows: bool, bytes: usize) -> bool {
+        let active = self.active;
+        for path in self.paths.iter_mut().filter(|path| shows && path.asked.is_some()) {
+            if path.leg == leg {
+                path.trusted();
+            } else if Some(path.leg) == active && now >= path.calm {
+                path.outdone = Some(now);
+            }
+        }
         if let Some(path) = self.paths.iter_mut().find(|path| path.leg == leg) {
             if !path.proven {
                 path.credit.add(bytes);
@@ -341,8 +386,11 @@ impl Direct {
         }
         let noticed = |path: &DirectPath| path.noticed && !path.proven;
         if self.paths.iter().filter(|path| noticed(path)).count() >= MAX_NOTICED {
-            // One that did not answer makes room.
-            let tried = |path: &DirectPath| noticed(path) && path.step >= SCHEDULE.len();
+            // One that did not answer in its time makes room, however little of the schedule what came from there allowed.
+            let tried = |path: &DirectPath| {
+                let heard = path.heard.unwrap_or(path.since);
+                noticed(path) && (path.step >= SCHEDULE.len() || now.since(heard) >= NOTICED_FOR)
+            };
             if let Some(position) = self.paths.iter().position(tried) {
                 self.paths.remove(position);
             }
@@ -426,9 +474,42 @@ impl Direct {
         due
     }
 
+    /// Something that has to be answered goes over the path in use. Returns whether it is the first that waits for an answer.
+    pub(crate) fn expect_answer(&mut self, now: Time) -> bool {
+        let active = self.active;
+        let path = self.paths.iter_mut().find(|path| Some(path.leg) == active);
+        path.is_some_and(|path| path.asked.is_none() && path.asked.replace(now).is_none())
+    }
+
+    /// Something sealed came from the peer over the relay.
+    pub(crate) fn relayed(&mut self, now: Time) {
+        self.relayed = Some(now);
+    }
+
+    /// Whether the path in use is in doubt.
+    pub(crate) fn is_doubted(&self, now: Time) -> bool {
+        let mut paths = self.paths.iter();
+        paths.any(|path| Some(path.leg) == self.active && path.doubted_from().is_some_and(|from| from <= now))
+    }
+
+    /// The other end hears nothing straight: unless this end does, the path in use is in doubt now.
+    pub(crate) fn doubt(&mut self, now: Time) {
+        let active = self.active;
+        if let Some(path) = self.paths.iter_mut().find(|path| Some(path.leg) == active)
+            && path.failed.is_none()
+            && path.heard.is_none_or(|heard| now.since(heard) >= path.patience())
+        {
+            path.asked = Some(Time::ZERO);
+        }
+    }
+
     /// A challenge with this token was sent to `leg`.
     pub(crate) fn challenged(&mut self, now: Time, leg: Leg, token: u64) {
+        let active = self.active;
         if let Some(path) = self.paths.iter_mut().find(|path| path.leg == leg) {
+            if active == Some(leg) && path.doubted_from().is_some_and(|from| from <= now) {
+                path.doubts += 1;
+            }
             if path.probes.len() >= MAX_PROBES {
                 path.probes.pop_front();
             }
@@ -491,7 +572,8 @@ impl Direct {
                     failed.answers = 0;
                 }
             }
-            let silent = path.missed >= MISSES || path.unanswered >= UNANSWERED;
+            let silent =
+                path.missed >= MISSES || path.unanswered >= UNANSWERED || path.is_heard_elsewhere(self.relayed);
             if path.proven && path.failed.is_none() && silent && !planted("stale-path") {
                 // The first probe that was missed ended the time in which nothing kept the mapping.
                 let asked = path.probes.iter().map(|probe| probe.sent).min();
@@ -549,6 +631,7 @@ impl Direct {
         self.paths.clear();
         self.active = None;
         self.opening = None;
+        self.relayed = None;
     }
 
     /// All endpoints that are known as paths, and those remembered from before.
@@ -588,7 +671,9 @@ impl Direct {
             let missed = waiting.map(|probe| probe.sent + path.patience());
             let forgotten = path.failed.map(|failed| failed.since + FAILED_KEPT);
             let mtu = path.mtu.deadline(Some(path.patience())).filter(|_| path.proven);
-            [next, missed, forgotten, mtu].into_iter().flatten().min()
+            let over = path.is_heard_elsewhere(self.relayed) && path.failed.is_none();
+            let over = over.then_some(Time::ZERO);
+            [next, missed, forgotten, mtu, over].into_iter().flatten().min()
         };
         self.paths.iter().filter_map(of_path).min()
     }
@@ -610,6 +695,10 @@ impl DirectPath {
             rtt: None,
             probes: VecDeque::new(),
             last_probe: None,
+            asked: None,
+            outdone: None,
+            calm: Time::ZERO,
+            doubts: 0,
             missed: 0,
             unanswered: 0,
             mtu: PathMtu::default(),
@@ -635,13 +724,21 @@ impl DirectPath {
             let lately = probed.since(failed.since) < FAILED_LATELY;
             return Some(probed + if lately { PROBE_MISSED } else { PROBE_BUSY });
         }
+        let in_use = used == Use::Busy && active == Some(self.leg);
+        let doubted = self.doubted_from().filter(|_| in_use);
+        if self.doubts > 0 && doubted.is_some_and(|from| from <= probed) {
+            let pause = DOUBT_PROBES.get(self.doubts - 1).copied().unwrap_or(PROBE_MISSED);
+            return Some(probed + pause);
+        }
         if self.missed > 0 {
-            return Some(probed + PROBE_MISSED);
+            let next = probed + PROBE_MISSED;
+            return Some(doubted.map_or(next, |from| from.min(next)));
         }
         let shown = self.heard.map_or(probed, |heard| heard.max(probed));
-        if used == Use::Busy && active == Some(self.leg) {
+        if in_use {
             let measure = if self.unanswered > 0 { PROBE_BUSY } else { MEASURE };
-            return Some((shown + PROBE_BUSY).min(probed + measure));
+            let next = (shown + PROBE_BUSY).min(probed + measure);
+            return Some(doubted.map_or(next, |from| from.min(next)));
         }
         let spread = u64::from(self.leg.endpoint.port()) * 97 % PROBE_SPREAD;
         let longest = kept.interval(probed);
@@ -654,8 +751,39 @@ impl DirectPath {
             .min(Duration::from_secs(1))
     }
 
+    /// From when on it is in doubt, if nothing comes.
+    fn doubted_from(&self) -> Option<Time> {
+        let more = self.rtt.map_or(DOUBT_MAX, |rtt| rtt * 3 / 2);
+        let asked = self.asked.filter(|_| self.failed.is_none() && !planted("undoubted"))?;
+        // Who is heard by another path does not merely have nothing to say.
+        let sign = if self.outdone.is_some() {
+            Duration::ZERO
+        } else {
+            SIGN_OF_LIFE
+        };
+        Some(asked + sign + more.clamp(DOUBT_MIN, DOUBT_MAX))
+    }
+
+    /// Whether the peer was heard over the relay or another path while this one is in doubt and missed enough probes.
+    fn is_heard_elsewhere(&self, relayed: Option<Time>) -> bool {
+        let doubted = self.doubted_from().filter(|_| self.missed >= DOUBT_MISSES);
+        let heard = relayed.max(self.outdone);
+        heard.zip(doubted).is_some_and(|(heard, from)| heard >= from)
+    }
+
+    /// Something came over it, or it carries no data any more.
+    fn trusted(&mut self) {
+        self.asked = None;
+        self.outdone = None;
+        self.doubts = 0;
+    }
+
     /// An answer came over this path.
     fn works(&mut self, now: Time) {
+        if self.outdone.is_some() {
+            self.calm = now + PROBE_BUSY;
+        }
+        self.trusted();
         self.proven = true;
         self.heard = Some(now);
         self.missed = 0;
@@ -670,6 +798,7 @@ impl DirectPath {
 
     fn fail(&mut self, now: Time) {
         self.failed.get_or_insert(Failed { since: now, answers: 0 });
+        self.trusted();
         self.missed = 0;
         self.unanswered = 0;
     }

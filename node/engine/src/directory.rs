@@ -275,6 +275,12 @@ impl Directory {
         worlds.any(|known| known.homes.home().is_none() && known.lists(supernode))
     }
 
+    /// Whether this node is registered at a supernode, and waits for no sign of life of it.
+    pub(crate) fn may_ask(&self, supernode: PeerId) -> bool {
+        let registration = self.registrations.get(&supernode);
+        registration.is_some_and(|registration| registration.index.is_some() && registration.unanswered.is_none())
+    }
+
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }

@@ -232,6 +232,7 @@ impl Engine {
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.claims.remove(&network);
+                peer.names.remove(&network);
                 peer.up.remove(&network);
                 peer.waiting.retain(|waiting| waiting.network != network);
                 peer.sessions.withdraw(network);
@@ -364,6 +365,7 @@ impl Engine {
         self.tend_settling(now, id, out);
         self.tend_telling(now, id, out);
         self.tend_addresses(now, id, out);
+        self.tend_names(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_stream(now, id, out);
         self.tend_anchored(now, id, out);
@@ -528,6 +530,7 @@ impl Engine {
                     .and_then(|peer| peer.claims.get(&network.handle).copied())
                     .or_else(|| member.and_then(|member| member.ipv4)),
                 membership: network.private.as_ref().and_then(|private| private.status_of(&node)),
+                name: peer.and_then(|peer| peer.names.get(&network.handle).cloned()),
             })
         });
         let leg = path

@@ -362,6 +362,7 @@ impl Engine {
                     if matches!(source, RelayTarget::Index(_)) {
                         peer.one_hop = Some(now);
                     }
+                    peer.direct.relayed(now);
                     self.relay_works(supernode);
                 }
                 // Who only asks whether the way works may get nothing over it.
@@ -533,6 +534,8 @@ impl Engine {
                 status,
                 sealed,
             } if node => self.admission_told(now, id, local, (*request, *place, *status), sealed),
+            Control::Names { number, names } if node => self.names_told(now, id, local, (*number, names), out),
+            Control::NamesAck { number } if node => self.names_acknowledged(now, id, local, *number),
             Control::Papers(papers) => self.papers(now, id, (local, via), papers, out),
             Control::Ping { token } => {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
@@ -611,6 +614,7 @@ impl Engine {
             } if node => {
                 self.seen_told(id, (*token, *observed, *second));
                 self.search_seen(id, (*token, *observed));
+                self.fresh_seen(id, *token, *observed);
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(now, id, *other, out),

@@ -34,6 +34,7 @@ mod examinations;
 mod filter;
 mod forwarding;
 mod fragments;
+mod fresh;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gate;
@@ -52,6 +53,7 @@ mod lookups;
 mod members;
 mod mtu;
 mod multicast;
+mod names;
 mod neighbours;
 mod networks;
 mod observations;

@@ -8,7 +8,8 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey, defects::planted};
 use farlan_netconf::{
-    AddressPlan, CANDIDATES, DirectoryKey, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy, WorldId,
+    AddressPlan, CANDIDATES, DirectoryKey, DnsLabel, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy,
+    WorldId,
 };
 
 use crate::{
@@ -74,6 +75,8 @@ pub(crate) struct Network {
     pub(crate) learned: LearnedMacs,
     /// Addresses set by hand.
     pub(crate) claimed: ClaimedAddresses,
+    /// What this node is called there.
+    pub(crate) name: Option<DnsLabel>,
     /// What strangers may say to this machine.
     pub(crate) filter: Filter,
     /// What makes it a private one.
@@ -183,6 +186,7 @@ impl Network {
             gone: VecDeque::new(),
             learned: LearnedMacs::default(),
             claimed: ClaimedAddresses::default(),
+            name: join.name,
             filter: Filter::default(),
             private,
         })
@@ -654,7 +658,7 @@ impl Engine {
         let networks = &mut session.networks;
         let mut places_known = false;
         let answered = if number & ADDRESSES_ACK == CANDIDATES_ACK {
-            self.candidates_acknowledged(id, number & !CANDIDATES_ACK);
+            self.candidates_acknowledged(now, id, number & !CANDIDATES_ACK);
             return;
         } else if number & ADDRESSES_ACK == ADDRESSES_ACK {
             let latest = number & !ADDRESSES_ACK == networks.addresses_number;

@@ -526,11 +526,14 @@ impl Engine {
     /// Something was sent that the other end shows to have received, by traffic of its own or by a sign of life.
     pub(crate) fn expect_answer(&mut self, now: Time, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
+        let asked = peer.direct.expect_answer(now);
         if peer.unanswered.is_none() {
             peer.unanswered = Some(now);
-            if let Some(Path::Relay { supernode, .. }) = peer.path {
+            if let Some(Path::Relay { supernode, .. }) = peer.way() {
                 self.watch_relay(now, supernode);
             }
+            self.arm(id);
+        } else if asked {
             self.arm(id);
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use farlan_crypto::{NodeId, PublicKey, defects::planted};
-use farlan_netconf::NodePrefix;
+use farlan_netconf::{DnsLabel, NodePrefix};
 
 use crate::{
     Leg, NetworkHandle, PathKind, Time,
@@ -136,6 +136,8 @@ pub(crate) struct Peer {
     pub(crate) waiting: VecDeque<Waiting>,
     /// The IPv4 addresses it told in session.
     pub(crate) claims: BTreeMap<NetworkHandle, Ipv4Addr>,
+    /// What it calls itself in common networks.
+    pub(crate) names: BTreeMap<NetworkHandle, DnsLabel>,
     /// The networks it was reported up in.
     pub(crate) up: BTreeSet<NetworkHandle>,
     /// Group frames of its own received lately.
@@ -175,6 +177,7 @@ impl Peer {
             rtt: None,
             waiting: VecDeque::new(),
             claims: BTreeMap::new(),
+            names: BTreeMap::new(),
             up: BTreeSet::new(),
             seen: None,
             acks: Vec::new(),
@@ -197,6 +200,7 @@ impl Peer {
         self.unanswered = None;
         self.owed = None;
         self.up.clear();
+        self.names.clear();
         self.direct.session_ended();
         self.exchange.session_ended();
         self.history.session_ended();
@@ -226,6 +230,7 @@ impl Peer {
                     .flat_map(|shown| [shown.retry.as_ref().map(Retry::at), shown.spoken.deadline()])
                     .flatten()
                     .min(),
+                networks.names_retry.as_ref().map(|retry| retry.at()),
             ]
         });
         let silence = if self.outgoing.is_none() && !self.supernode {

@@ -41,6 +41,17 @@ impl Technique {
     }
 }
 
+/// What a search that may help waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing else can help.
+    AtOnce,
+    /// Opening both at once may do as well.
+    AfterOthers,
+    /// One end does not know yet what its own NAT is like, and will tell soon: a search by the wrong technique finds nothing.
+    WhenTold,
+}
+
 /// What can be done about two NATs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
@@ -48,18 +59,19 @@ pub(crate) enum Plan {
     Open,
     /// Nothing that would work: the relay stays.
     Relay,
-    /// A search; whether this end is a hard one, and whether it is worth trying before all else has failed.
+    /// A search; whether this end is a hard one, and what it waits for.
     Search {
         technique: Technique,
         hard: bool,
-        at_once: bool,
+        start: Start,
     },
 }
 
 /// What to do about this end's NAT and the other's; `in_vain` is whether nothing was found for long, `mispredicted` whether
-/// ports that were predicted were not those that were picked.
+/// ports of one end that were predicted were not those that were picked: any port may be, then. Where both ends count there is
+/// nothing else, and one prediction may have missed.
 pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, in_vain: bool, mispredicted: bool) -> Plan {
-    let sequential = |behaviour: &Behaviour| matches!(behaviour.ports, Ports::Sequential { .. }) && !mispredicted;
+    let sequential = |behaviour: &Behaviour| matches!(behaviour.ports, Ports::Sequential { .. });
     // A mapping of which nothing is known may be a dependent one. One that keeps the inside port seldom is.
     let doubtful = |behaviour: &Behaviour| {
         let likely = in_vain || behaviour.ports == Ports::Changed;
@@ -71,7 +83,7 @@ pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, in_vain: bool, mispredic
             return Plan::Search {
                 technique: Technique::BothPredicted,
                 hard: true,
-                at_once: true,
+                start: Start::AtOnce,
             };
         }
         (true, true) => return Plan::Relay,
@@ -81,7 +93,7 @@ pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, in_vain: bool, mispredic
             return Plan::Search {
                 technique: Technique::Either,
                 hard: true,
-                at_once: false,
+                start: Start::AfterOthers,
             };
         }
         (false, false) if doubtful(own) => (own, theirs, true),
@@ -91,15 +103,28 @@ pub(crate) fn plan(own: &Behaviour, theirs: &Behaviour, in_vain: bool, mispredic
     if easy_end.filtering == Filtering::NotByPort && !in_vain {
         return Plan::Open;
     }
+    let untold = (hard(hard_end) && hard_end.ports == Ports::Unknown) || is_untold(easy_end);
     Plan::Search {
-        technique: if sequential(hard_end) {
+        technique: if sequential(hard_end) && !mispredicted {
             Technique::Predicted
         } else {
             Technique::Birthday
         },
         hard: own_is_hard,
-        at_once: easy_end.filtering == Filtering::ByPort && hard(hard_end),
+        start: if untold && !in_vain {
+            Start::WhenTold
+        } else if easy_end.filtering == Filtering::ByPort && hard(hard_end) {
+            Start::AtOnce
+        } else {
+            Start::AfterOthers
+        },
     }
+}
+
+/// Whether an end has not found out yet what its NAT does to its port: it may be hard.
+fn is_untold(behaviour: &Behaviour) -> bool {
+    let unknown = behaviour.mapping == Mapping::Unknown && behaviour.ports == Ports::Unknown;
+    unknown && behaviour.translated != Some(false)
 }
 
 /// The port that a NAT picks for a mapping `count` after the one that was given `port`.
@@ -179,7 +204,7 @@ mod tests {
         Plan::Search {
             technique,
             hard,
-            at_once: true,
+            start: Start::AtOnce,
         }
     }
 
@@ -197,6 +222,11 @@ mod tests {
             plan(&SEQUENTIAL, &SEQUENTIAL, false, false),
             search(Technique::BothPredicted, true)
         );
+        assert_eq!(
+            plan(&SEQUENTIAL, &SEQUENTIAL, false, true),
+            search(Technique::BothPredicted, true),
+            "one end's ports may have been predicted while the other was taken for an easy one"
+        );
         for (one, other) in [(HARD, HARD), (HARD, SEQUENTIAL), (SEQUENTIAL, HARD)] {
             assert_eq!(plan(&one, &other, true, false), Plan::Relay);
         }
@@ -207,7 +237,10 @@ mod tests {
         assert_eq!(plan(&HARD, &open, false, false), Plan::Open);
         assert!(matches!(
             plan(&HARD, &open, true, false),
-            Plan::Search { at_once: false, .. }
+            Plan::Search {
+                start: Start::AfterOthers,
+                ..
+            }
         ));
     }
 
@@ -216,7 +249,7 @@ mod tests {
         let last = |technique, hard| Plan::Search {
             technique,
             hard,
-            at_once: false,
+            start: Start::AfterOthers,
         };
         let unknown = Behaviour::default();
         assert_eq!(plan(&unknown, &EASY, false, false), Plan::Open);
@@ -241,6 +274,40 @@ mod tests {
             ..kept
         };
         assert_eq!(plan(&public, &EASY, true, false), Plan::Open);
+    }
+
+    #[test]
+    fn a_search_waits_for_what_an_end_is_about_to_find_out() {
+        let start = |own: &Behaviour, theirs: &Behaviour, in_vain| match plan(own, theirs, in_vain, false) {
+            Plan::Search { start, .. } => start,
+            plan => panic!("{plan:?}"),
+        };
+        let unknown = Behaviour::default();
+        let filter_known = Behaviour {
+            filtering: Filtering::ByPort,
+            ..unknown
+        };
+        for other in [unknown, filter_known] {
+            assert_eq!(start(&SEQUENTIAL, &other, false), Start::WhenTold);
+            assert_eq!(start(&other, &HARD, false), Start::WhenTold);
+            assert_ne!(start(&SEQUENTIAL, &other, true), Start::WhenTold, "not for ever");
+        }
+        let sampling = Behaviour {
+            ports: Ports::Unknown,
+            ..HARD
+        };
+        assert_eq!(start(&sampling, &EASY, false), Start::WhenTold);
+        // One supernode with one address cannot tell more.
+        let kept = Behaviour {
+            mapping: Mapping::Unknown,
+            ..EASY
+        };
+        assert_eq!(start(&HARD, &kept, false), Start::AtOnce);
+        let public = Behaviour {
+            translated: Some(false),
+            ..filter_known
+        };
+        assert_eq!(start(&HARD, &public, false), Start::AtOnce);
     }
 
     #[test]

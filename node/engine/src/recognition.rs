@@ -137,6 +137,7 @@ impl Engine {
         self.settle_session(now, id, local);
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
+        self.tell_names(now, id, local, out);
         self.begin_documents(now, id, local, out);
         self.tell_homes(now, id, out);
         self.open_early(now, id, local, early, out);
@@ -229,6 +230,7 @@ impl Engine {
             .collect();
         peer.up.retain(|network| up.contains(network));
         peer.claims.retain(|network, _| up.contains(network));
+        peer.names.retain(|network, _| up.contains(network));
         for network in self.networks.iter_mut().filter(|network| !up.contains(&network.handle)) {
             network.claimed.forget_peer(id);
         }

@@ -19,10 +19,10 @@ use tracing::debug;
 
 use self::trying::{Opening, Probing};
 use crate::{
-    Engine, Leg, Outbox, Role, Socket, Time,
+    Engine, Leg, Mapping, Outbox, Role, Socket, Time,
     direct::{AGAIN, is_global},
     peers::{Path, Peer, PeerId},
-    prediction::{Plan, Technique, plan},
+    prediction::{Plan, Start, Technique, plan},
     rates::{Meter, Rate},
     retry::{Retry, Schedule},
     sockets::Purpose,
@@ -68,6 +68,9 @@ const LATER: Duration = Duration::from_millis(400);
 
 /// Other candidates have so long before a search begins that may not be needed, and a round trip.
 const OTHERS_FIRST: Duration = Duration::from_millis(450);
+
+/// What an end is about to find out of its own NAT has so long, and a round trip: one run with a few answers lost.
+const TOLD_FIRST: Duration = Duration::from_secs(2);
 
 /// What was tried for so long is tried in vain: what is not known may be the worst.
 const IN_VAIN: Duration = Duration::from_secs(8);
@@ -224,6 +227,16 @@ impl SearchHistory {
         };
     }
 
+    /// More is known of this end's NAT: a search may help that seemed not to, or needs no waiting any more. The other end need
+    /// not answer what it is told of that, so this does not wait for its candidates. No pause is shortened.
+    pub(crate) fn reconsider(&mut self, now: Time) {
+        self.consider = self.tried.map(|_| now);
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.consider.is_some_and(|at| at <= now)
+    }
+
     /// The other end has another search under way, sees no need, or cannot: later.
     fn refused(&mut self, now: Time) {
         let pause = PAUSES.get(self.setbacks).or(PAUSES.last());
@@ -267,7 +280,12 @@ impl Peer {
 impl Engine {
     /// Begins a search with a peer if nothing else will do, and it is this end's turn to.
     pub(crate) fn consider_search(&mut self, now: Time, id: PeerId, wanted: bool) {
+        let due = |peer: &Peer| peer.exchange.searches.is_due(now);
+        if !self.peers.get(id).is_some_and(due) {
+            return;
+        }
         let own = self.behaviour();
+        let finding_out = own.mapping == Mapping::Unknown && self.detection.asks_mapping();
         let ipv6 = self
             .traversal
             .local()
@@ -282,24 +300,33 @@ impl Engine {
         let (common, rtt, settled) = (peer.common_supernode(), peer.rtt, peer.direct.active().is_some());
         let node = peer.key.node_id();
         let history = &mut peer.exchange.searches;
-        if history.consider.take_if(|at| *at <= now).is_none() || !wanted || settled {
+        history.consider = None;
+        if !wanted || settled {
             return;
         }
         let Some(theirs) = theirs else { return };
-        let in_vain = history.since.is_some_and(|since| now.since(since) >= IN_VAIN);
+        let vain_at = history.since.map(|since| since + IN_VAIN);
+        let in_vain = vain_at.is_some_and(|at| at <= now);
         let plan = plan(&own, &theirs, in_vain, mispredicted);
         let Plan::Search {
             technique,
             hard: true,
-            at_once,
+            start,
         } = plan
         else {
+            history.consider = vain_at.filter(|_| !in_vain);
             return;
         };
-        // Whatever else there is may do as well, and costs less.
         let tried = history.tried.unwrap_or(now);
-        let first = tried + OTHERS_FIRST + rtt.unwrap_or_default();
-        let mut first = Some(first).filter(|_| others || !at_once).max(pause);
+        let after = |patience: Duration| Some(tried + patience + rtt.unwrap_or_default());
+        let first = match start {
+            Start::WhenTold => after(TOLD_FIRST),
+            _ if finding_out && !in_vain => after(TOLD_FIRST),
+            // Whatever else there is may do as well, and costs less.
+            Start::AtOnce if !others => None,
+            Start::AtOnce | Start::AfterOthers => after(OTHERS_FIRST),
+        };
+        let mut first = first.max(pause);
         if technique.is_alike() && self.node_id > node {
             // The other end's turn first, as far as it sees the same.
             first = first.max(Some(tried + IN_VAIN / 2));
@@ -608,8 +635,8 @@ impl Engine {
     fn fail_search(&mut self, now: Time, out: &mut Outbox) {
         let Some(search) = &self.searches.current else { return };
         let (id, technique) = (search.peer, search.technique);
-        if search.probing.is_none() && search.opening.is_none() {
-            // The other end need not wait for what will not come.
+        if search.opening.is_none() {
+            // The other end need not wait for what will not come: who has tried all ports knows first.
             let (number, step) = (search.number, Step::No);
             self.send_control(now, id, None, &[Control::SearchStep { number, step }], out);
         }
@@ -632,14 +659,14 @@ impl Engine {
         }
         self.sockets.close_all(Purpose::Search, |_| false);
         // However it ended, and whatever ways there are elsewhere: what was sent there counts.
-        let what = (search.begun, search.technique.predicts());
+        let what = (search.begun, search.technique == Technique::Predicted);
         if let Some(address) = search.aimed_at()
             && self.traversal.aims.search_ended(now, address, what)
         {
             self.searches.fruitless.owe(now, &FRUITLESS);
         }
         if self.sockets.count(Purpose::Path) > 0 {
-            self.searches.sweep.get_or_insert(now + SWEEP);
+            self.sweep_soon(now);
         }
         if let Some(peer) = self.peers.get_mut(search.peer)
             && peer.direct.active().is_some()
@@ -649,7 +676,14 @@ impl Engine {
     }
 
     fn sockets_of_paths(&self) -> Vec<Socket> {
-        self.peers.iter().flat_map(|(_, peer)| peer.direct.sockets()).collect()
+        let of_peer =
+            |(_, peer): (PeerId, &'_ Peer)| peer.direct.sockets().chain(peer.exchange.fresh.socket()).collect();
+        self.peers.iter().flat_map::<Vec<Socket>, _>(of_peer).collect()
+    }
+
+    /// Has sockets of paths closed when no path uses them any more.
+    pub(crate) fn sweep_soon(&mut self, now: Time) {
+        self.searches.sweep.get_or_insert(now + SWEEP);
     }
 
     fn sweep_sockets(&mut self, now: Time) {

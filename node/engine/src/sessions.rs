@@ -98,6 +98,12 @@ pub(crate) struct Networks {
     pub(crate) addresses_number: u32,
     pub(crate) addresses_retry: Option<Retry>,
     pub(crate) their_addresses_number: Option<u32>,
+    /// The same for `names`.
+    pub(crate) names_number: u32,
+    pub(crate) names_retry: Option<Retry>,
+    /// Whether any were told, which an empty list would take back.
+    pub(crate) names_told: bool,
+    pub(crate) their_names_number: Option<u32>,
     /// What was shown of private networks: one entry for each that has a place.
     pub(crate) shown: Vec<Shown>,
     /// The places of the other end's list that name a private network, and under which secret.

@@ -372,6 +372,7 @@ impl Engine {
         self.settle_session(now, id, local);
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
+        self.tell_names(now, id, local, out);
         self.begin_documents(now, id, local, out);
         self.tell_homes(now, id, out);
         let early = self.early.take((id, local));

@@ -24,7 +24,8 @@ use crate::{
     beacons,
     change::OwnChange,
     content::Content,
-    direct::{Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
+    direct::{AGAIN, Answered, OPENING, OPENING_MAX, Use, is_global, is_private},
+    fresh::Fresh,
     handshakes::Via,
     multicast::ALL,
     observations::{Endpoints, Openness},
@@ -109,6 +110,8 @@ pub(crate) struct Exchange {
     told: Vec<Candidate>,
     told_behaviour: Behaviour,
     told_at: Option<Time>,
+    /// When the other end last acknowledged these endpoints.
+    acknowledged: Option<Time>,
     their_number: Option<(SessionIndex, u32)>,
     theirs: Vec<Candidate>,
     their_behaviour: Behaviour,
@@ -120,6 +123,8 @@ pub(crate) struct Exchange {
     accepted: bool,
     /// The endpoints it named lately.
     named: Meter,
+    /// The fresh socket by which it is tried.
+    pub(crate) fresh: Fresh,
     /// When the next round may begin, and how many found nothing.
     next_round: Time,
     rounds: usize,
@@ -127,7 +132,8 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn deadline(&self) -> Option<Time> {
-        [self.resend_at(), self.searches.deadline()].into_iter().flatten().min()
+        let own = [self.resend_at(), self.searches.deadline(), self.fresh.deadline()];
+        own.into_iter().flatten().min()
     }
 
     fn resend_at(&self) -> Option<Time> {
@@ -146,6 +152,13 @@ impl Exchange {
             *count = count.saturating_add(1);
         }
         counts
+    }
+
+    /// Whether the other end may not have this end's endpoints yet. What else it is told does not matter for that: it has
+    /// opened its NAT as soon as it had the endpoints.
+    fn is_unheard(&self, now: Time) -> bool {
+        let heard = self.acknowledged.is_some_and(|at| now.since(at) < AGAIN);
+        self.under_way.is_some() && !heard
     }
 
     /// How the other end's NAT behaves, once it has told anything.
@@ -398,6 +411,7 @@ impl Engine {
             exchange.rounds += 1;
             peer.history.round_began(now);
         }
+        self.plan_fresh(now, id);
     }
 
     /// Whether a peer may learn where this node is, and may make it send to the endpoints it tells.
@@ -491,11 +505,16 @@ impl Engine {
         // First what is open to everybody: behind a NAT that maps by destination the others are of no use.
         let mut outside: Vec<SocketAddr> = self.traversal.outside().into_iter().collect();
         outside.sort_by_key(|endpoint| !mapped.contains(endpoint));
+        // And what is tried by a fresh socket before what was tried in vain.
+        let fresh = self.peers.get(id).and_then(|peer| peer.exchange.fresh.seen());
+        let fresh = fresh.map(|(_, seen)| seen).filter(|seen| !outside.contains(seen));
+        let first = outside.iter().filter(|endpoint| mapped.contains(endpoint)).count();
+        outside.splice(first..first, fresh);
         let outside = outside.into_iter().map(|endpoint| Candidate { local: false, endpoint });
         capped(outside.chain(local))
     }
 
-    fn tell_candidates(&mut self, now: Time, id: PeerId, ask: bool, out: &mut Outbox) {
+    pub(crate) fn tell_candidates(&mut self, now: Time, id: PeerId, ask: bool, out: &mut Outbox) {
         let (candidates, behaviour) = (self.own_candidates(id), self.behaviour());
         let Some(peer) = self.peers.get_mut(id) else { return };
         let rtt = peer.rtt;
@@ -504,6 +523,9 @@ impl Engine {
         };
         let exchange = &mut peer.exchange;
         exchange.number = (exchange.number + 1) & (CANDIDATES_ACK - 1);
+        if exchange.told != candidates {
+            exchange.acknowledged = None;
+        }
         exchange.told = candidates;
         exchange.told_behaviour = behaviour;
         exchange.told_at = Some(now);
@@ -534,11 +556,12 @@ impl Engine {
     }
 
     /// The other end has this node's candidates.
-    pub(crate) fn candidates_acknowledged(&mut self, id: PeerId, number: u32) {
+    pub(crate) fn candidates_acknowledged(&mut self, now: Time, id: PeerId, number: u32) {
         if let Some(peer) = self.peers.get_mut(id)
             && peer.exchange.number == number
         {
             peer.exchange.under_way = None;
+            peer.exchange.acknowledged = Some(now);
         }
     }
 
@@ -596,7 +619,7 @@ impl Engine {
     }
 
     /// Begins to challenge the other end's endpoints; private ones only where both may be in one local network.
-    fn try_candidates(&mut self, now: Time, id: PeerId) {
+    pub(crate) fn try_candidates(&mut self, now: Time, id: PeerId) {
         let Some(peer) = self.peers.get(id) else { return };
         let overlay = |address: IpAddr| {
             let mut networks = self.networks.iter();
@@ -620,9 +643,18 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(id) {
             let (direct, named) = (&mut peer.direct, &mut peer.exchange.named);
             let new = |leg: &Leg| !direct.has(*leg);
+            let fresh = peer.exchange.fresh.seen();
+            let by_fresh = targets.iter().filter_map(|endpoint| {
+                let (socket, seen) = fresh?;
+                let alike = !is_private(endpoint.ip()) && endpoint.is_ipv4() == seen.is_ipv4();
+                let endpoint = *endpoint;
+                alike.then_some(Leg { socket, endpoint })
+            });
+            let by_fresh: Vec<Leg> = by_fresh.collect();
             let targets: Vec<Leg> = targets
                 .into_iter()
                 .map(Leg::from)
+                .chain(by_fresh)
                 .filter(|leg| !new(leg) || named.take(now, &NAMED, 1))
                 .collect();
             direct.try_candidates(now, &targets, opening);
@@ -642,11 +674,19 @@ impl Engine {
         let used = peer.usage;
         let due = peer.direct.due(now, used);
         let rekey = !due.is_empty() && used != Use::Idle && peer.sessions.wants_rekey(now);
+        let doubted = peer.direct.active().filter(|active| due.contains(active));
         for address in due {
             self.challenge(now, id, address, out);
         }
-        // A peer used lately keeps its session, and with it its paths.
+        if doubted.is_some() && self.peers.get(id).is_some_and(|peer| peer.direct.is_doubted(now)) {
+            self.challenge_over_relay(now, id, out);
+        }
+        // A peer used lately keeps its session, and with it its paths. The way data goes may be dead by now, so that it takes
+        // more than one try.
         if rekey {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.wanted = Some(now);
+            }
             self.begin_handshake(id, true);
         }
         let under_way = self.peers.get(id).and_then(|peer| peer.exchange.resend_at());
@@ -655,14 +695,16 @@ impl Engine {
         }
         self.consider_round(now, id, out);
         let used = self.peers.get(id).and_then(|peer| peer.used);
-        self.consider_search(now, id, used.is_some_and(|used| now.since(used) < TRIED));
+        let used = used.is_some_and(|used| now.since(used) < TRIED);
+        self.tend_fresh(now, id, used, out);
+        self.consider_search(now, id, used);
     }
 
     pub(crate) fn challenge(&mut self, now: Time, id: PeerId, leg: Leg, out: &mut Outbox) {
         let token = self.random_u64();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let ttl = beacons::time_to_live(now, peer, leg)
-            .or_else(|| peer.direct.ttl(now, leg, peer.exchange.under_way.is_some()));
+        let ttl =
+            beacons::time_to_live(now, peer, leg).or_else(|| peer.direct.ttl(now, leg, peer.exchange.is_unheard(now)));
         let allowed = if peer.direct.is_only_told(leg) {
             self.traversal.aims.may_send(now, leg.ip(), ttl.is_some())
         } else {
@@ -685,8 +727,34 @@ impl Engine {
         );
     }
 
-    /// The other end asks whether a path works: it is answered to where it came from.
+    /// The path in use is in doubt: whether the peer is there is asked over the relay, and the supernode is shown from where
+    /// this end speaks now, since it may be this end that is seen elsewhere.
+    fn challenge_over_relay(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        self.find_relay(now, id);
+        let Some(path @ Path::Relay { supernode, .. }) = self.peers.get(id).and_then(|peer| peer.path) else {
+            return;
+        };
+        if self.directory.may_ask(supernode) {
+            self.prove_urgently(now, supernode, out);
+        }
+        let token = self.random_u64();
+        let challenge = Content::Control(&[Control::PathChallenge { token }]);
+        self.send_along(now, id, (path, None), challenge, out);
+    }
+
+    /// The other end asks whether a path works: it is answered to where it came from. What it asks over the relay shows that it
+    /// hears nothing straight.
     pub(crate) fn path_challenged(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
+        if let Via::Relay { .. } = via {
+            if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) {
+                peer.direct.doubt(now);
+                let observed = SocketAddr::from(([0; 4], 0));
+                let answer = Content::Control(&[Control::PathResponse { token, observed }]);
+                self.send_along(now, id, (via.path(), None), answer, out);
+                self.arm(id);
+            }
+            return;
+        }
         let (Via::Direct(leg), Some(peer)) = (via, self.peers.get(id)) else {
             return;
         };
@@ -702,8 +770,8 @@ impl Engine {
         if !known && !peer.direct.spend(leg) {
             return;
         }
-        let ttl = beacons::time_to_live(now, peer, leg)
-            .or_else(|| peer.direct.ttl(now, leg, peer.exchange.under_way.is_some()));
+        let ttl =
+            beacons::time_to_live(now, peer, leg).or_else(|| peer.direct.ttl(now, leg, peer.exchange.is_unheard(now)));
         let mut messages = vec![Control::PathResponse {
             token,
             observed: leg.endpoint,
@@ -828,7 +896,15 @@ impl Engine {
             };
             let current = self.own_candidates(id);
             let told = peer.exchange.has_told(&current, &self.behaviour());
-            if peer.use_at(now) != Use::Idle && !told && self.accepts(now, id) {
+            let used = peer.use_at(now) != Use::Idle;
+            if used
+                && peer.direct.active().is_none()
+                && let Some(peer) = self.peers.get_mut(id)
+            {
+                peer.exchange.searches.reconsider(now);
+                self.arm(id);
+            }
+            if used && !told && self.accepts(now, id) {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.exchange.rounds = 0;
                     peer.exchange.searches.begin_anew();

@@ -78,6 +78,7 @@ mod tests {
             uptime_s: 61,
             supernodes: Vec::new(),
             port_mapping: Default::default(),
+            names: Default::default(),
             hosting: None,
             networks: 2,
             peers: 3,

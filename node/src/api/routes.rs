@@ -15,7 +15,8 @@ use super::diagnosis::{NetcheckReply, WhyReply, WhyRequest};
 use super::metrics::{EXPOSITION, exposition};
 use super::schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest, RemoveRequest, SCHEMA, Status,
+    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest, RemoveRequest, ResolveReply,
+    ResolveRequest, SCHEMA, Status,
 };
 use crate::{
     daemon::Daemon,
@@ -62,6 +63,7 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/down", post(down))
         .route("/v1/ping", post(ping))
         .route("/v1/why", post(why))
+        .route("/v1/resolve", post(resolve))
         .route("/v1/netcheck", post(netcheck))
         .route("/v1/supernodes/add", post(add_supernode))
         .route("/v1/supernodes/remove", post(remove_supernode))
@@ -130,6 +132,10 @@ async fn down(State(daemon): Shared) -> Answer<DownReply> {
 
 async fn ping(State(daemon): Shared, body: Body<PingRequest>) -> Answer<PingReply> {
     json(daemon.ping(&content(body)?).await)
+}
+
+async fn resolve(State(daemon): Shared, body: Body<ResolveRequest>) -> Answer<ResolveReply> {
+    json(daemon.resolve(&content(body)?).await)
 }
 
 async fn why(State(daemon): Shared, body: Body<WhyRequest>) -> Answer<WhyReply> {

@@ -33,6 +33,9 @@ pub struct Status {
     /// What the home's router lets in.
     #[serde(default)]
     pub port_mapping: PortMapping,
+    /// Who resolves names of members.
+    #[serde(default)]
+    pub names: Naming,
     /// The supernode in this daemon, while it serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosting: Option<Hosting>,
@@ -47,6 +50,45 @@ pub struct Status {
     pub notes: Vec<String>,
     /// What happened to packets since the start, by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// Who resolves names of members on this machine, besides `farlan resolve`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Naming {
+    /// The port of 127.0.0.1 at which the daemon answers DNS questions about them, if it does.
+    pub port: Option<u16>,
+    /// `resolved` (systemd-resolved, which asks there), `hosts` (they stand in `/etc/hosts`) or `none`.
+    pub way: String,
+    /// Why it is not as the configuration has it, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Asks whose name something is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// `NAME`, `NAME.NETWORK`, `NAME.NETWORK.farlan.internal`, or an address.
+    pub name: String,
+}
+
+/// Whose name it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResolveReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The whole name.
+    pub name: String,
+    /// The member's id.
+    pub node_id: String,
+    /// The network's id.
+    pub network_id: String,
+    /// Whether it is this node.
+    pub own: bool,
+    /// Its IPv4 address, if known.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// What the home's router is asked to let in to this machine.
@@ -154,6 +196,9 @@ pub struct Network {
 pub struct Peer {
     /// Its id.
     pub node_id: String,
+    /// Its whole name in the first common network where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `direct` or `relay`; nothing without a session.
     pub path: Option<String>,
     /// The underlay endpoint in use; on a relay the supernode's.
@@ -187,6 +232,9 @@ pub struct PeerNetwork {
     pub ipv4: Option<Ipv4Addr>,
     /// The peer's IPv6 address there.
     pub ipv6: Ipv6Addr,
+    /// The peer's whole name there, as this node calls it: `ann.lan.farlan.internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// A world known to the daemon.
@@ -219,6 +267,9 @@ pub struct WorldSupernode {
 pub struct JoinRequest {
     /// A link, a name, or `NAME@WORLDID`.
     pub target: SecretText,
+    /// What this machine is called there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// The network as joined; its supernode may not have answered yet.
@@ -238,6 +289,9 @@ pub struct JoinReply {
 pub struct HostRequest {
     /// Its label.
     pub name: Option<String>,
+    /// What this machine is called there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub my_name: Option<String>,
     /// Its IPv4 subnet, as `10.128.16.0/20`.
     pub subnet: Option<String>,
     /// Its MTU in bytes, 1280 to 9000.
@@ -352,7 +406,7 @@ pub struct DownReply {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PingRequest {
-    /// A node id, its first 10 letters and more, or an overlay address.
+    /// A name, a node id, its first 10 letters and more, or an overlay address.
     pub peer: String,
     /// How long to wait, in milliseconds; 5,000 if absent, 60,000 at most.
     #[serde(default)]
@@ -467,6 +521,7 @@ mod tests {
         let peer = Peer {
             tcp: false,
             node_id: "p".into(),
+            name: None,
             path: Some("relay".into()),
             address: Some("192.0.2.1:9600".parse().unwrap()),
             supernode: None,

@@ -1,12 +1,13 @@
 //! The commands that ask the daemon once.
 
-use std::{io::Read, time::Duration};
+use std::{io::Read, net::IpAddr, time::Duration};
 
 use data_encoding::HEXLOWER;
 use farlan_crypto::{
     Work,
     secret_file::{self, SecretFileError},
 };
+use farlan_netconf::DnsLabel;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     api::{
         AddRequest, ConfiguredWorld, DownReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-        LeaveRequest, Network, Peer, RemoveRequest, SCHEMA, Status, exposition,
+        LeaveRequest, Network, Peer, RemoveRequest, ResolveReply, ResolveRequest, SCHEMA, Status, exposition,
     },
     daemon::{Configuration, Settings},
     failure::{Failure, FailureKind},
@@ -77,6 +78,7 @@ pub(super) async fn host(
 ) -> Result<(), Failure> {
     let request = HostRequest {
         name: host.name,
+        my_name: host.my_name.map(|name| name.to_string()),
         subnet: host.subnet,
         mtu: host.mtu,
         addresses: host.addresses.iter().map(ToString::to_string).collect(),
@@ -124,9 +126,11 @@ pub(super) async fn join(
     client: &Client,
     output: &mut Output,
     target: SecretText,
+    name: Option<DnsLabel>,
 ) -> Result<(), Failure> {
     let request = JoinRequest {
         target: argument(target)?,
+        name: name.map(|name| name.to_string()),
     };
     let mut action = async || {
         let reply: JoinReply = client.post("/v1/join", &request, Duration::ZERO).await?;
@@ -182,6 +186,24 @@ pub(super) async fn leave(client: &Client, output: &mut Output, network: String)
             .iter()
             .try_for_each(|note| output.line(format_args!("note: {note}")))
     }
+}
+
+/// `farlan resolve`: the addresses of a name, or the name of an address.
+pub(super) async fn resolve(client: &Client, output: &mut Output, name: String) -> Result<(), Failure> {
+    let is_address = name.parse::<IpAddr>().is_ok();
+    let reply: ResolveReply = client
+        .post("/v1/resolve", &ResolveRequest { name }, Duration::ZERO)
+        .await?;
+    if output.json() {
+        return output.document(&reply);
+    }
+    if is_address {
+        return output.line(&reply.name);
+    }
+    if let Some(ipv4) = reply.ipv4 {
+        output.line(ipv4)?;
+    }
+    reply.ipv6.map_or(Ok(()), |ipv6| output.line(ipv6))
 }
 
 /// `farlan down`: returns when the daemon has ended.

@@ -2,8 +2,9 @@
 
 use super::output::Output;
 use crate::{
-    api::{ConfiguredWorld, Network, Peer, PortMapping, Status, Supernode},
+    api::{ConfiguredWorld, Naming, Network, Peer, PortMapping, Status, Supernode},
     failure::Failure,
+    names::DOMAIN,
 };
 
 /// Letters of an id in a table: enough for every command that takes an id.
@@ -23,6 +24,7 @@ pub(super) fn status(output: &mut Output, status: &Status) -> Result<(), Failure
         status.networks, status.peers
     ))?;
     mapped(output, &status.port_mapping)?;
+    named(output, &status.names)?;
     if let Some(hosting) = &status.hosting {
         output.line(format_args!(
             "a supernode for its own networks at UDP port {} ({}): {}; {} registered",
@@ -39,6 +41,22 @@ pub(super) fn status(output: &mut Output, status: &Status) -> Result<(), Failure
         supernodes(output, &status.supernodes)?;
     }
     notes(output, &status.notes)
+}
+
+/// Who resolves names of members.
+fn named(output: &mut Output, names: &Naming) -> Result<(), Failure> {
+    let port = match names.port {
+        Some(port) => format!("; the daemon answers at 127.0.0.1 port {port}"),
+        None => String::new(),
+    };
+    match (names.way.as_str(), &names.trouble) {
+        ("resolved", _) => output.line(format_args!("systemd-resolved resolves names of members{port}")),
+        ("hosts", _) => output.line(format_args!("names of members stand in /etc/hosts{port}")),
+        (_, Some(trouble)) => output.line(format_args!(
+            "programs do not resolve names of members: {trouble}{port}"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What the router lets in, or why it does not.
@@ -138,6 +156,7 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
             let networks: Vec<_> = peer.networks.iter().map(|network| network.name.as_str()).collect();
             [
                 short(&peer.node_id),
+                peer.name.as_deref().map_or_else(nothing, short_name),
                 match &peer.path {
                     Some(path) if peer.tcp => format!("{path}, tcp"),
                     path => path.clone().unwrap_or_else(nothing),
@@ -150,7 +169,10 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
             ]
         })
         .collect();
-    output.table(["PEER", "PATH", "ADDRESS", "RTT", "IPV4", "IPV6", "NETWORKS"], &rows)
+    output.table(
+        ["PEER", "NAME", "PATH", "ADDRESS", "RTT", "IPV4", "IPV6", "NETWORKS"],
+        &rows,
+    )
 }
 
 pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<(), Failure> {
@@ -190,6 +212,13 @@ pub(super) fn rtt(rtt_ms: Option<f64>) -> String {
 
 pub(super) fn short(id: &str) -> String {
     id.get(..SHORT).unwrap_or(id).to_owned()
+}
+
+/// `ann.lan` of `ann.lan.farlan.internal`.
+fn short_name(name: &str) -> String {
+    name.strip_suffix(DOMAIN)
+        .map_or(name, |name| name.trim_end_matches('.'))
+        .to_owned()
 }
 
 pub(super) fn nothing() -> String {

@@ -230,6 +230,7 @@ mod tests {
             uptime_s: 1,
             supernodes: vec![supernode("w", registered), supernode("other", true)],
             port_mapping: Default::default(),
+            names: Default::default(),
             hosting: None,
             networks: 1,
             peers: 0,

@@ -10,6 +10,7 @@ use farlan_crypto::NodeId;
 use farlan_netconf::Subnet;
 use farlan_tap::{
     Address, Card, CardHelper, CardState, ChangeMonitor, Changes, Create, PREFIX, Restored, Route, TapError,
+    requests::HostName,
 };
 
 /// The cards of this machine.
@@ -64,6 +65,24 @@ pub trait Cards: fmt::Debug + Send + Sync {
 
     /// Removes what an earlier run left behind.
     fn remove_stale(&self);
+
+    /// Has the system's resolver ask for names of a card's network at this port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// Those of [`CardHelper::direct_names`].
+    fn direct_names(&self, index: u32, port: u16) -> Result<(), TapError>;
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// Those of [`CardHelper::revert_names`].
+    fn revert_names(&self, index: u32) -> Result<(), TapError>;
+
+    /// Replaces this node's names in the hosts file.
+    ///
+    /// # Errors
+    /// Those of [`CardHelper::set_hosts`].
+    fn set_hosts(&self, names: &[HostName]) -> Result<(), TapError>;
 }
 
 /// A card to make.
@@ -181,6 +200,18 @@ impl Cards for KernelCards {
             // Whoever lacks the privilege has left nothing behind; with networks to join, making their cards says so.
             Err(error) => tracing::debug!(%error, "cannot look for old network cards"),
         }
+    }
+
+    fn direct_names(&self, index: u32, port: u16) -> Result<(), TapError> {
+        self.helper.direct_names(index, port)
+    }
+
+    fn revert_names(&self, index: u32) -> Result<(), TapError> {
+        self.helper.revert_names(index)
+    }
+
+    fn set_hosts(&self, names: &[HostName]) -> Result<(), TapError> {
+        self.helper.set_hosts(names)
     }
 }
 

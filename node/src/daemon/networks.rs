@@ -5,13 +5,13 @@ mod file;
 mod hand_set;
 mod subnets;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use farlan_crypto::{PublicKey, random};
 use farlan_engine::{Join, JoinError, NetworkHandle, NetworkStatus};
 use farlan_netconf::{
-    AddressPlan, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet, World,
-    WorldId,
+    AddressPlan, DnsLabel, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet,
+    World, WorldId,
 };
 
 use super::{Book, Daemon, hosting::Meeting, worlds::SHORTEST_PREFIX};
@@ -49,6 +49,8 @@ pub(super) struct Membership {
     ipv4: Option<Ipv4Addr>,
     /// Ports opened to strangers by hand.
     pub(super) opened: PortSet,
+    /// What this machine is called there, if that was said when it joined.
+    pub(super) name: Option<DnsLabel>,
 }
 
 /// A joined network.
@@ -90,6 +92,11 @@ impl Networks {
 
     pub(super) fn joined(&self) -> impl Iterator<Item = &Joined> {
         self.joined.iter()
+    }
+
+    /// The networks that could not be joined.
+    pub(super) fn asleep(&self) -> impl Iterator<Item = &Membership> {
+        self.dormant.iter().map(|dormant| &dormant.membership)
     }
 
     /// Name and reason of the networks that could not be joined.
@@ -196,6 +203,18 @@ impl Joined {
         )
     }
 
+    /// The IPv4 address on its card.
+    pub(super) fn on_card(&self) -> Option<Ipv4Addr> {
+        self.on_card
+    }
+
+    /// The subnets of its card, where this node's IPv6 address is this.
+    pub(super) fn subnets(&self, ipv6: Ipv6Addr) -> Vec<(IpAddr, u8)> {
+        let subnet = self.parameters().subnet;
+        let ipv4 = self.claims_ipv4().then(|| (subnet.address().into(), subnet.prefix()));
+        ipv4.into_iter().chain([(ipv6.into(), IPV6_PREFIX)]).collect()
+    }
+
     pub(super) fn card_index(&self) -> u32 {
         self.card.index
     }
@@ -280,17 +299,26 @@ impl Daemon {
     pub async fn join(&self, request: &JoinRequest) -> Result<JoinReply, Failure> {
         let mut book = self.book.lock().await;
         let book = &mut *book;
-        let membership = self.membership_of(book, request.target.trim())?;
+        let mut membership = self.membership_of(book, request.target.trim())?;
+        let name = request.name.as_deref().map(DnsLabel::parse).transpose();
+        membership.name = name.map_err(Failure::usage)?;
         let id = membership.link.parameters.id();
         let already = book.networks.joined.iter().any(|joined| joined.id == id);
         if already {
             // The link may have come with a newer list of supernodes, and the card may be gone.
             book.worlds.add(&self.data_plane, membership.link.world, false).await?;
             self.restore_card_of(book, id).await?;
+            if membership.name.is_some()
+                && let Some(joined) = book.networks.joined.iter_mut().find(|joined| joined.id == id)
+            {
+                joined.membership.name = membership.name;
+                self.tell_own_name(joined).await?;
+            }
         } else {
             self.enter(book, membership).await?;
         }
         self.write_down(book);
+        self.names.look_again();
         Ok(JoinReply {
             schema: SCHEMA,
             already,
@@ -307,6 +335,8 @@ impl Daemon {
         let label = request.name.as_deref().map(str::parse::<Label>);
         let label = label.transpose().map_err(Failure::usage)?;
         let mtu = request.mtu.map_or(Ok(Mtu::DEFAULT), Mtu::new).map_err(Failure::usage)?;
+        let name = request.my_name.as_deref().map(DnsLabel::parse).transpose();
+        let name = name.map_err(Failure::usage)?;
         let subnet = request.subnet.as_deref().map(str::parse::<Subnet>);
         let subnet = subnet.transpose().map_err(Failure::usage)?;
         if let Some(subnet) = subnet {
@@ -317,7 +347,7 @@ impl Daemon {
             Meeting::Configured(reach) => (None, reach),
         };
         let here = own.as_ref().map(World::id);
-        let made = self.host_in(own, label, subnet, mtu, reach).await;
+        let made = self.host_in(own, (label, name), subnet, mtu, reach).await;
         if let (Err(_), Some(world)) = (&made, here) {
             self.hosting_left(world).await;
         }
@@ -328,7 +358,7 @@ impl Daemon {
     async fn host_in(
         &self,
         own: Option<World>,
-        label: Option<Label>,
+        (label, name): (Option<Label>, Option<DnsLabel>),
         subnet: Option<Subnet>,
         mtu: Mtu,
         reach: HostReach,
@@ -363,6 +393,7 @@ impl Daemon {
                 interface: None,
                 ipv4: None,
                 opened: PortSet::default(),
+                name,
             },
         )
         .await?;
@@ -381,6 +412,7 @@ impl Daemon {
     /// None or several networks are called that.
     pub async fn leave(&self, request: &LeaveRequest) -> Result<LeaveReply, Failure> {
         let (mut reply, world) = self.leave_network(request).await?;
+        self.names.look_again();
         reply.notes.extend(self.hosting_left(world).await);
         Ok(reply)
     }
@@ -484,6 +516,7 @@ impl Daemon {
             interface: None,
             ipv4: None,
             opened: PortSet::default(),
+            name: None,
         };
         if target.starts_with("farlan:") {
             return match Link::parse(target, self.work).map_err(Failure::usage)? {
@@ -548,6 +581,7 @@ impl Daemon {
             preferred: membership.ipv4,
             greet,
             membership: None,
+            name: self.name_in(&membership),
         };
         let joined = self.data_plane.ask(|reply| Request::Join { join, reply }).await?;
         let status = joined.map_err(|error: JoinError| Failure::negative(error))?;
@@ -597,3 +631,6 @@ impl Daemon {
         view.ok_or_else(|| Failure::negative("the network is gone again"))
     }
 }
+
+/// The prefix of networks' IPv6 subnets, in bits.
+const IPV6_PREFIX: u8 = 48;

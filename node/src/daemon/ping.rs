@@ -5,10 +5,11 @@ use std::{net::IpAddr, time::Duration};
 use farlan_crypto::NodeId;
 use farlan_engine::{Event, Target};
 
-use super::{Book, Daemon, pending::Pending, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, names::unresolved, pending::Pending, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{PingReply, PingRequest, SCHEMA, milliseconds},
     failure::Failure,
+    names::Unresolved,
     shell::{Request, Snapshot},
 };
 
@@ -51,6 +52,7 @@ impl Daemon {
         let snapshot = self.data_plane.snapshot().await?;
         let target = {
             let book = self.book.lock().await;
+            self.take_names(&book, &snapshot);
             self.target(&book, &snapshot, &request.peer)?
         };
         let target = target.ok_or_else(|| {
@@ -79,11 +81,22 @@ impl Daemon {
         if let Ok(address) = peer.parse::<IpAddr>() {
             return Self::target_at(book, snapshot, address).map(Some);
         }
+        // Anybody may call himself as somebody else's id begins, so ids go first.
+        match (self.target_by_id(snapshot, peer), self.names.directory().resolve(peer)) {
+            (Ok(Some(target)), _) => Ok(Some(target)),
+            (_, Ok(found)) if found.own => Err(Failure::negative("that is this node itself")),
+            (_, Ok(found)) => Ok(Some(Target::Node(found.node))),
+            (_, Err(several @ Unresolved::Several(_))) => Err(unresolved(peer, several)),
+            (by_id, Err(Unresolved::Unknown)) => by_id,
+        }
+    }
+
+    fn target_by_id(&self, snapshot: &Snapshot, peer: &str) -> Result<Option<Target>, Failure> {
         let prefix = peer.to_ascii_lowercase();
         if prefix.len() < SHORTEST_PREFIX || prefix.len() > NodeId::TEXT {
             return Err(Failure::usage(format_args!(
-                "{peer:?} is no peer: give a node id, at least {SHORTEST_PREFIX} letters of one, or an address in one \
-                 of the networks; `farlan peers` shows them"
+                "{peer:?} is no peer: give its name, a node id, at least {SHORTEST_PREFIX} letters of one, or an \
+                 address in one of the networks; `farlan peers` shows them"
             )));
         }
         if self.node_id().to_string().starts_with(&prefix) {

@@ -142,6 +142,10 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
         names.push("what is said of offloads");
         settings.offloads = before.offloads;
     }
+    if settings.names != before.names {
+        names.push("what is said of names");
+        settings.names = before.names.clone();
+    }
     names
 }
 
@@ -164,6 +168,7 @@ mod tests {
             beacon: true,
             games: Games::default(),
             offloads: Offloads::default(),
+            names: super::super::NameSettings::default(),
         };
         let mut after = before.clone();
         assert_eq!(fixed_settings(&before, &mut after), Vec::<&str>::new());

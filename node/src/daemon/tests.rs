@@ -12,13 +12,14 @@ use std::{
 use farlan_crypto::{Identity, Seed, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Limits, Role};
 use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
-use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError};
+use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError, requests::HostName};
 use serde_json::{Value, json};
 
 mod hand_set;
+mod names;
 mod opened;
 
-use super::{Book, Cards, Configuration, Daemon, NewCard, Running, Settings, bind};
+use super::{Book, Cards, Configuration, Daemon, NameSettings, NewCard, Running, Settings, bind};
 use crate::{
     api::Sockets,
     cli::client::Client,
@@ -48,6 +49,10 @@ struct Fake {
     taken: Vec<String>,
     forbidden: bool,
     far_ends: Vec<UnixDatagram>,
+    /// What stands in the hosts file.
+    hosts: Vec<HostName>,
+    /// The cards whose names are asked for here, if there is a resolver at all.
+    directed: Option<BTreeMap<u32, u16>>,
     /// The far ends of the descriptors that tell of changed addresses.
     watchers: Vec<UnixDatagram>,
 }
@@ -151,6 +156,25 @@ impl Cards for FakeCards {
         Ok(v4.map(|(ip, _)| IpAddr::V4(*ip)).chain(v6.map(|(ip, _)| *ip)).collect())
     }
 
+    fn direct_names(&self, index: u32, port: u16) -> Result<(), TapError> {
+        let mut fake = self.lock();
+        let directed = fake.directed.as_mut().ok_or_else(|| TapError::NoResolver {
+            reason: "there is none".to_owned(),
+        })?;
+        directed.insert(index, port);
+        Ok(())
+    }
+
+    fn revert_names(&self, index: u32) -> Result<(), TapError> {
+        self.lock().directed.as_mut().map(|directed| directed.remove(&index));
+        Ok(())
+    }
+
+    fn set_hosts(&self, names: &[HostName]) -> Result<(), TapError> {
+        self.lock().hosts = names.to_vec();
+        Ok(())
+    }
+
     fn watch_addresses(&self) -> Result<ChangeMonitor, TapError> {
         Ok(self.lock().watch().into())
     }
@@ -231,6 +255,7 @@ async fn start_with(
         beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
+        names: NameSettings::default(),
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = copy(identity);
@@ -827,6 +852,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
+        names: NameSettings::default(),
     };
     let failure = Holdings::take(&settings).unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
@@ -874,6 +900,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         beacon: false,
         games: Games::default(),
         offloads: Offloads::default(),
+        names: NameSettings::default(),
     };
     let state_dir = settings.state_dir.clone();
     let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();

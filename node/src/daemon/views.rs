@@ -2,13 +2,14 @@
 
 use data_encoding::HEXLOWER;
 use farlan_engine::{PathKind, PeerStatus};
-use farlan_netconf::Endpoint;
+use farlan_netconf::{Endpoint, NetworkId};
 
 use super::{Book, Daemon, networks::Joined};
 use crate::{
     api::{Network, Peer, PeerNetwork, SCHEMA, Status, Supernode, milliseconds},
     cli::VERSION,
     failure::Failure,
+    names::Directory,
     shell::Snapshot,
 };
 
@@ -36,6 +37,7 @@ impl Daemon {
             uptime_s: self.started.elapsed().as_secs(),
             supernodes: self.supernodes(&book, &snapshot),
             port_mapping: self.mappings.view(),
+            names: self.names.view(),
             hosting,
             networks: book.networks.joined().count(),
             peers: snapshot.peers.iter().filter(|peer| peer.path.is_some()).count(),
@@ -82,7 +84,13 @@ impl Daemon {
     pub async fn peers(&self) -> Result<Vec<Peer>, Failure> {
         let snapshot = self.data_plane.snapshot().await?;
         let book = self.book.lock().await;
-        Ok(snapshot.peers.iter().map(|status| peer(&book, status)).collect())
+        self.take_names(&book, &snapshot);
+        let directory = self.names.directory();
+        Ok(snapshot
+            .peers
+            .iter()
+            .map(|status| peer(&book, &directory, status))
+            .collect())
     }
 
     /// A joined network, as far as the data plane knows it.
@@ -132,7 +140,7 @@ impl Daemon {
     }
 }
 
-fn peer(book: &Book, status: &PeerStatus) -> Peer {
+fn peer(book: &Book, directory: &Directory, status: &PeerStatus) -> Peer {
     let networks: Vec<_> = status
         .networks
         .iter()
@@ -143,6 +151,7 @@ fn peer(book: &Book, status: &PeerStatus) -> Peer {
                 network_id: joined.id().to_string(),
                 ipv4: there.ipv4,
                 ipv6: there.ipv6,
+                host: host(directory, &joined.id(), status),
             })
         })
         .collect();
@@ -156,8 +165,15 @@ fn peer(book: &Book, status: &PeerStatus) -> Peer {
         heard_s: status.heard.map(|heard| (heard.as_secs_f64() * 10.0).round() / 10.0),
         ipv4: networks.iter().find_map(|network| network.ipv4),
         ipv6: networks.first().map(|network| network.ipv6),
+        name: networks.iter().find_map(|network| network.host.clone()),
         networks,
     }
+}
+
+/// What a peer is called in a network: the whole name.
+fn host(directory: &Directory, network: &NetworkId, status: &PeerStatus) -> Option<String> {
+    let (name, domain) = (directory.name(network, &status.node)?, directory.domain(network)?);
+    Some(format!("{name}.{domain}"))
 }
 
 /// What the user should know, network by network.

@@ -11,6 +11,14 @@ fn the_corpus_of_tap_netlink() {
 }
 
 #[test]
+fn the_corpora_of_tap_bus_and_tap_hosts() {
+    corpus::replay("tap_bus", super::bus);
+    assert_eq!(corpus::mutate("tap_bus", 50_000, super::bus), 50_000);
+    corpus::replay("tap_hosts", super::hosts);
+    assert_eq!(corpus::mutate("tap_hosts", 50_000, super::hosts), 50_000);
+}
+
+#[test]
 fn the_corpus_of_tap_requests() {
     let read = Cell::new(0);
     let count = corpus::replay("tap_requests", |input| {

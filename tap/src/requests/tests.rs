@@ -19,6 +19,14 @@ fn text() -> impl Strategy<Value = String> {
     "\\PC{0,60}"
 }
 
+fn host_name() -> impl Strategy<Value = HostName> {
+    (any::<Option<Ipv4Addr>>(), any::<Option<Ipv6Addr>>(), text()).prop_map(|(ipv4, ipv6, name)| HostName {
+        ipv4,
+        ipv6,
+        name,
+    })
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let wanted = (
         name(),
@@ -29,6 +37,9 @@ fn request() -> impl Strategy<Value = Request> {
         any::<[bool; 2]>(),
     );
     prop_oneof![
+        any::<(u32, u16)>().prop_map(|(index, port)| Request::DirectNames { index, port }),
+        any::<u32>().prop_map(|index| Request::RevertNames { index }),
+        (vec(host_name(), 0..20), any::<bool>()).prop_map(|(names, more)| Request::Hosts { names, more }),
         (text(), vec(name(), 0..20)).prop_map(|(owner, names)| Request::Begin { owner, names }),
         wanted.prop_map(|(name, mac, mtu, addresses, tx_queue, flags)| Request::Create(Wanted {
             name,

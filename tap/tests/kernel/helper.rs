@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
+use farlan_tap::requests::HostName;
 use farlan_tap::{
     Address, CardHelper, Create, Keep, Restored, TapError, card_state, give_up_capabilities, pair, serve,
 };
@@ -317,4 +318,57 @@ fn assert_refused(helper: &CardHelper, index: u32, clashing: Address) {
             "{clashing:?}: {refused:?}"
         );
     }
+}
+
+#[test]
+fn only_names_of_farlans_are_directed_and_only_for_its_own_subnets_and_cards() {
+    in_namespace(|| {
+        let helper = begun();
+        let before = std::fs::read("/etc/hosts").unwrap_or_default();
+        let name = |ipv4: &str, name: &str| HostName {
+            ipv4: Some(ipv4.parse().unwrap()),
+            ipv6: None,
+            name: name.to_owned(),
+        };
+        let refused = |name: HostName| matches!(helper.set_hosts(&[name]), Err(TapError::Refused { .. }));
+        // No card yet, so no subnet either.
+        assert!(refused(name("10.77.0.2", "ann.lan.farlan.internal")));
+        let card = helper.create(&wanted("fl-lan")).unwrap();
+        for (ip, text) in [
+            ("10.77.0.2", "example.org"),
+            ("10.77.0.2", "farlan.internal"),
+            ("10.77.0.2", "ann.lan.farlan.internal example.org"),
+            ("10.77.0.2", "ann.lan.farlan.internal\n10.0.0.1 example.org"),
+            ("10.77.1.2", "ann.lan.farlan.internal"),
+            ("127.0.0.1", "ann.lan.farlan.internal"),
+            ("93.184.216.34", "ann.lan.farlan.internal"),
+        ] {
+            assert!(refused(name(ip, text)), "{ip} {text:?}");
+        }
+        let own = name("10.77.0.2", "ann.lan.farlan.internal");
+        // What would be right, in a namespace whose cards nobody sees who reads that file.
+        let error = helper.set_hosts(std::slice::from_ref(&own)).unwrap_err();
+        assert!(error.to_string().contains("another network namespace"), "{error}");
+        let error = helper.direct_names(card.index, 5353).unwrap_err();
+        assert!(error.to_string().contains("another network namespace"), "{error}");
+        // Nor is anything done for a card that is not its own.
+        for index in [1, card.index + 1] {
+            assert!(matches!(
+                helper.direct_names(index, 5353),
+                Err(TapError::Refused { .. })
+            ));
+            assert!(matches!(helper.revert_names(index), Err(TapError::Refused { .. })));
+        }
+        assert!(matches!(
+            helper.direct_names(card.index, 0),
+            Err(TapError::Refused { .. })
+        ));
+        // To have nothing taken out is always right.
+        helper.set_hosts(&[]).unwrap();
+        assert!(matches!(
+            helper.set_hosts(&vec![own; 3000]),
+            Err(TapError::Refused { .. })
+        ));
+        assert_eq!(std::fs::read("/etc/hosts").unwrap_or_default(), before);
+    });
 }

@@ -107,7 +107,7 @@ fn pairs(arguments: &Arguments, threads: usize) -> bool {
         "go on with: scripts/simulate --traversal --seed {} --runs {runs}",
         report.next
     );
-    report.failed.is_empty()
+    report.is_good()
 }
 
 fn changes(arguments: &Arguments, threads: usize) -> bool {

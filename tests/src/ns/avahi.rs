@@ -106,7 +106,7 @@ impl<'lab> Avahi<'lab> {
 }
 
 /// A bus on which everything is allowed, so that no policy files or users of the machine matter.
-fn bus_configuration_text(address: &str) -> String {
+pub(super) fn bus_configuration_text(address: &str) -> String {
     format!(
         "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
          \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n\

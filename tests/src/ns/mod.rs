@@ -16,6 +16,7 @@ pub mod changes;
 pub mod cold;
 pub mod command;
 pub mod conntrack;
+pub mod desk;
 pub mod eavesdropper;
 pub mod echo;
 pub mod flood;

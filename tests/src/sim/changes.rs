@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range, panic, time::Duration};
 
+use farlan_engine::Event;
+
 use super::{
     batch::{first_line, spread},
     homes::Home,
@@ -29,6 +31,10 @@ pub enum Change {
     Idle,
     /// The same behind routers that forget after 15 to 30 s.
     ShortTimer,
+    /// Its router lets no UDP out any more, under load.
+    Blocked,
+    /// Nothing, on a long line that loses up to 5 %, for a minute: how often the path is changed for nothing.
+    Lossy,
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -37,9 +43,13 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How long a sleep or a silence lasts.
 const LONG: Duration = Duration::from_secs(600);
 
-/// How long the two speak before the change, and after it.
+/// How long the two speak before the change, and after it; and how long where nothing changes.
 const BEFORE: Duration = Duration::from_secs(5);
 const AFTER: Duration = Duration::from_secs(20);
+const LOSSY: Duration = Duration::from_secs(60);
+
+/// Of so many minutes on a line that loses up to 5 %, one may see the path changed for nothing.
+const ALARMS: usize = 20;
 
 /// The time between two pings of each node.
 const PING: Duration = Duration::from_millis(50);
@@ -74,11 +84,13 @@ pub struct Cost {
     pub lost: usize,
     /// From the change until both sent straight again.
     pub direct: Option<Duration>,
+    /// How often either changed its path since the change.
+    pub paths: usize,
 }
 
 impl Change {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Reboot,
         Self::Rebind,
         Self::WanAddress,
@@ -86,13 +98,17 @@ impl Change {
         Self::Sleep,
         Self::Idle,
         Self::ShortTimer,
+        Self::Blocked,
+        Self::Lossy,
     ];
 
     /// The longest gap that 95 of 100 may have; nothing may be lost after a silence.
     pub fn bound(self) -> Duration {
         match self {
-            Self::Reboot | Self::Rebind | Self::Sleep => 3 * SECOND,
+            Self::Reboot | Self::Rebind | Self::Sleep | Self::Blocked => 3 * SECOND,
             Self::WanAddress | Self::Roam => 2 * SECOND,
+            // Both ways in a row lose one in ten.
+            Self::Lossy => SECOND,
             // The way there and back, by the relay if need be, and a question for the neighbour.
             Self::Idle | Self::ShortTimer => SECOND,
         }
@@ -101,6 +117,11 @@ impl Change {
     /// Whether nothing at all may be lost.
     pub fn is_lossless(self) -> bool {
         matches!(self, Self::Idle | Self::ShortTimer)
+    }
+
+    /// Whether a direct path must work afterwards.
+    pub fn ends_direct(self) -> bool {
+        self != Self::Blocked
     }
 
     /// The pair of a seed, and the home that the first of the two moves to if it does.
@@ -115,9 +136,12 @@ impl Change {
             Self::ShortTimer => 15 * SECOND + random.duration_below(15 * SECOND),
             _ => 30 * SECOND,
         };
+        let longest = if self == Self::Lossy { 300 } else { 150 };
+        let lost = random.below(5_000) as f64 / 100_000.0;
         let pair = Pair {
-            round_trip: random.duration_below(150 * MILLISECOND),
+            round_trip: random.duration_below(longest * MILLISECOND),
             supernodes: 1 + random.below(2) as usize,
+            loss: if self == Self::Lossy { lost } else { 0.0 },
             ..Pair::new(seed, homes.map(|home| home.map_router(|kind| kind.lifetime(lifetime))))
         };
         (pair, next)
@@ -140,14 +164,16 @@ impl Change {
             talk.step();
         }
         talk.speak(BEFORE);
+        let begun = talk.lab.now();
         let router = places[0].expect("a home with a router");
         match self {
             Self::Idle | Self::ShortTimer => return silence(&mut talk, (seed % 2) as usize),
             Self::Sleep => return sleep(&mut talk, seed.is_multiple_of(2)),
-            Self::Reboot | Self::Rebind | Self::WanAddress | Self::Roam => {}
+            Self::Lossy => talk.speak(LOSSY - AFTER),
+            Self::Reboot | Self::Rebind | Self::WanAddress | Self::Roam | Self::Blocked => {}
         }
         let at = talk.lab.now();
-        self.happen(&mut talk, router, next);
+        self.happen(&mut talk, (pair.homes[0], router), next);
         let direct = speak_on(&mut talk, pair.round_trip);
         let end = talk.lab.now();
         talk.faults();
@@ -155,16 +181,21 @@ impl Change {
             gap: [0, 1].map(|end_of| gap(&talk, end_of, at, end)).into_iter().max(),
             lost: lost(&talk, at),
             direct,
+            paths: paths(&talk, if self == Self::Lossy { begun } else { at }),
         }
     }
 
-    fn happen(self, talk: &mut Talk, router: NatId, next: Option<NatId>) {
+    fn happen(self, talk: &mut Talk, (home, router): (Home, NatId), next: Option<NatId>) {
         match self {
             Self::Reboot => talk.lab.reboot(router),
             Self::Rebind => talk.lab.rebind(router),
             Self::WanAddress => talk.lab.renumber(router),
             Self::Roam => talk.lab.roam(talk.nodes[0], next),
-            Self::Sleep | Self::Idle | Self::ShortTimer => {}
+            Self::Blocked => {
+                let kind = home.router.expect("a home with a router");
+                talk.lab.set_nat(router, kind.without_udp());
+            }
+            Self::Sleep | Self::Idle | Self::ShortTimer | Self::Lossy => {}
         }
     }
 }
@@ -203,6 +234,7 @@ fn silence(talk: &mut Talk, end: usize) -> Cost {
         gap: ping.and_then(|ping| talk.lab.answer(ping)),
         lost: lost(talk, at),
         direct,
+        paths: paths(talk, at),
     }
 }
 
@@ -228,6 +260,7 @@ fn sleep(talk: &mut Talk, counted: bool) -> Cost {
         gap: first(0).zip(first(1)).map(|(one, other)| one.max(other)),
         lost: lost(talk, at),
         direct,
+        paths: paths(talk, at),
     }
 }
 
@@ -253,6 +286,13 @@ fn gap(talk: &Talk, of: usize, at: Duration, end: Duration) -> Duration {
 fn lost(talk: &Talk, since: Duration) -> usize {
     let pings = talk.pings.iter().filter(|ping| ping.sent() >= since);
     pings.filter(|&&ping| talk.lab.answer(ping).is_none()).count()
+}
+
+/// How often the two changed their paths.
+fn paths(talk: &Talk, since: Duration) -> usize {
+    let events = talk.nodes.iter().flat_map(|&node| talk.lab.events(node));
+    let changed = events.filter(|(at, event)| *at >= since && matches!(event, Event::PathChanged { .. }));
+    changed.count()
 }
 
 /// What one kind of change cost over many seeds.
@@ -286,7 +326,8 @@ impl ChangeReport {
                 } else if change.is_lossless() && cost.lost > 0 {
                     report.failed.push((seed, "the first ping was lost".to_owned()));
                 }
-                report.relayed.extend(cost.direct.is_none().then_some(seed));
+                let relayed = cost.direct.is_none() && change.ends_direct();
+                report.relayed.extend(relayed.then_some(seed));
                 report.costs.push(cost);
             }
         });
@@ -300,10 +341,17 @@ impl ChangeReport {
         quantile(&self.gaps(), share)
     }
 
-    /// Whether the gaps are within the bound, and nothing failed.
+    /// Whether the gaps are within the bound, nothing failed, nobody stays relayed, and paths are not changed for nothing.
     pub fn is_good(&self) -> bool {
         let bound = u64::try_from(self.change.bound().as_millis()).unwrap_or(u64::MAX);
-        self.failed.is_empty() && self.quantile(0.95).is_some_and(|p95| p95 <= bound)
+        let calm = self.change != Change::Lossy || self.paths() <= self.costs.len() / ALARMS;
+        let well = self.failed.is_empty() && self.relayed.is_empty();
+        well && calm && self.quantile(0.95).is_some_and(|p95| p95 <= bound)
+    }
+
+    /// How often paths were changed, in all runs.
+    pub fn paths(&self) -> usize {
+        self.costs.iter().map(|cost| cost.paths).sum()
     }
 
     fn gaps(&self) -> Vec<u64> {
@@ -325,7 +373,7 @@ impl fmt::Display for ChangeReport {
             .collect();
         write!(
             f,
-            "{:<11} {:>5} runs: gap median {} ms, p95 {} ms, longest {} ms (p95 may be {} ms); pings lost: median {}, most {}; {} straight again after {} ms (median), {} ms (p95), {} ms at most; {} failed",
+            "{:<11} {:>5} runs: gap median {} ms, p95 {} ms, longest {} ms (p95 may be {} ms); pings lost: median {}, most {}; {} straight again after {} ms (median), {} ms (p95), {} ms at most; {} changes of path; {} failed",
             format!("{:?}", self.change),
             self.costs.len(),
             of(0.5),
@@ -338,6 +386,7 @@ impl fmt::Display for ChangeReport {
             quantile(&back, 0.5).unwrap_or_default(),
             quantile(&back, 0.95).unwrap_or_default(),
             quantile(&back, 1.0).unwrap_or_default(),
+            self.paths(),
             self.failed.len()
         )?;
         for &seed in self.relayed.iter().take(SHOWN) {

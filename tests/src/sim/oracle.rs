@@ -70,6 +70,12 @@ pub fn expected_of(a: &[(NatId, NatKind)], b: &[(NatId, NatKind)], ipv6: bool) -
     if !common.hairpin {
         return Expected::Relay;
     }
+    // It keeps a port for one end only (RFC 4787 §4.2.1). Where both count through the same ports, the one that comes second at a
+    // number gets any other, so that nothing follows from those before; who that is, and how often, hangs on when each speaks.
+    let counts = |own: &[(NatId, NatKind)]| Side::of(own).guess == Guess::Next;
+    if common.ports == Ports::Preserved && counts(own_a) && counts(own_b) {
+        return Expected::Either;
+    }
     let common = common.filtering(Filtering::EndpointIndependent);
     let through = |own: &[(NatId, NatKind)]| {
         let side = Side::of(own).then(common);
@@ -280,6 +286,13 @@ mod tests {
         assert_eq!(pair(NatKind::PORT, NatKind::SYM, hairpin), Expected::Direct);
         assert_eq!(pair(NatKind::SYM, NatKind::SYM, hairpin), Expected::Relay);
         assert_eq!(pair(NatKind::PORT, NatKind::POISON, hairpin), Expected::Either);
+        assert_eq!(pair(NatKind::SYM_SEQ, NatKind::PORT, hairpin), Expected::Direct);
+        assert_eq!(pair(NatKind::SYM_SEQ, NatKind::SYM_SEQ, hairpin), Expected::Either);
+        // Whatever the carrier gives a home that lets in anybody, supernodes see a port of it, and by hairpin that leads in.
+        for other in [NatKind::FULL, NatKind::PORT, NatKind::SYM] {
+            let carrier = NatKind::SYM.hairpin();
+            assert_eq!(pair(NatKind::FULL, other, carrier), Expected::Direct);
+        }
         assert_eq!(
             pair(NatKind::PORT, NatKind::PORT, NatKind::SYM.hairpin()),
             Expected::Relay

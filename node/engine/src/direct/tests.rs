@@ -210,6 +210,22 @@ fn addresses_that_showed_up_and_did_not_answer_make_room_for_the_next() {
 }
 
 #[test]
+fn addresses_that_showed_up_once_and_are_owed_nothing_make_room_too() {
+    let mut direct = Direct::default();
+    let mut now = start();
+    let most = u8::try_from(MAX_NOTICED).unwrap();
+    for batch in 0..5 {
+        for host in 0..=most {
+            let leg = outside(batch * (most + 1) + host);
+            direct.heard(now, leg, false, CHALLENGE);
+            // The answer is all that what came from there allows, and it gets lost.
+            assert_eq!(direct.spend(leg), host < most, "{batch}, {host}");
+        }
+        now = now + NOTICED_FOR;
+    }
+}
+
+#[test]
 fn a_path_that_was_not_proven_asks_for_no_sizes() {
     let mut direct = Direct::default();
     direct.try_candidates(start(), &[outside(1)], OPENING);

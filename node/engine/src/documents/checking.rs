@@ -134,6 +134,7 @@ impl Engine {
                     self.documents_changed(now, handle, true);
                     self.documents_taken(now, handle);
                 }
+                self.note_stale(&check);
                 self.check_ended(now, check.network, check.source, true, out);
             }
             Err(reason) => {
@@ -143,6 +144,23 @@ impl Engine {
                 self.documents.shun(now, from, DISTRUSTED);
                 self.check_ended(now, check.network, check.source, false, out);
             }
+        }
+    }
+
+    /// A document that lacks revocations is to be replaced by whoever can.
+    fn note_stale(&mut self, check: &Check) {
+        let Source::Supernode { version, .. } = &check.source else {
+            return;
+        };
+        let network = self.networks.get(check.network);
+        let Some(private) = network.and_then(|network| network.private.as_ref()) else {
+            return;
+        };
+        if private.revocations().newest(Revocations::SEALED_COUNT).encode() != check.bytes {
+            self.events.push(crate::Event::DocumentStale {
+                network: check.network,
+                version: *version,
+            });
         }
     }
 

@@ -109,6 +109,13 @@ impl Engine {
         taken
     }
 
+    /// The highest version of the documents of a private network that was seen: what is published next has one above.
+    pub fn document_version(&self, network: NetworkHandle) -> u64 {
+        let private = self.networks.get(network).and_then(|network| network.private.as_ref());
+        let sealed = private.into_iter().flat_map(|private| private.shelf().sealed());
+        sealed.map(|(_, sealed)| sealed.version).max().unwrap_or_default()
+    }
+
     /// What is held of a network's documents, or under which secrets, may have changed: its supernodes are told.
     pub(super) fn watch_anew(&mut self, now: Time, handle: NetworkHandle) {
         let supernodes: Vec<PeerId> = self.directory.anchors().collect();

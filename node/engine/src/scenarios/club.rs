@@ -213,6 +213,7 @@ pub(super) fn join(lab: &mut Lab, place: Place, club: &Club, membership: Members
         ipv4: true,
         preferred: None,
         greet: Vec::new(),
+        name: None,
         membership: Some(Box::new(membership)),
     };
     lab.hosts[place].engine.join(now, join).unwrap()

@@ -93,6 +93,7 @@ impl Islands {
             preferred: held,
             greet: Vec::new(),
             membership: None,
+            name: None,
         };
         let now = self.lab.now;
         self.networks[index] = self.lab.hosts[place].engine.join(now, join).unwrap();

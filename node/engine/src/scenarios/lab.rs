@@ -293,6 +293,7 @@ impl Lab {
             preferred: None,
             greet: greet.to_vec(),
             membership: None,
+            name: None,
         };
         self.hosts[place].engine.join(self.now, join).unwrap()
     }

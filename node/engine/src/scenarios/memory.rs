@@ -109,6 +109,7 @@ fn debug_shows_no_key_of_any_type() {
         preferred: None,
         greet: Vec::new(),
         membership: None,
+        name: None,
     };
     let host = &lab.hosts[a];
     let statuses = format!("{:?} {:?}", host.engine.networks(), host.engine.peers(lab.now));

@@ -18,6 +18,7 @@ mod islands;
 mod lab;
 mod limits;
 mod memory;
+mod names;
 mod nat;
 mod nats;
 mod networks;

@@ -210,6 +210,65 @@ fn a_direct_path_that_dies_is_left_for_the_relay_and_taken_again() {
 }
 
 #[test]
+fn a_dead_path_is_left_within_a_second_where_the_relay_answers() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    pair.cut_straight();
+    pair.converse(Duration::from_millis(550));
+    assert_eq!(pair.paths(), DIRECT);
+    pair.converse(Duration::from_millis(500));
+    assert_eq!(pair.paths(), RELAY);
+}
+
+#[test]
+fn a_path_that_works_one_way_only_is_left_by_both_ends() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    let [one, other] = pair.nodes;
+    pair.lab.wire = Box::new(move |from, to, _| (from, to) != (one, other));
+    pair.converse(Duration::from_millis(2500));
+    assert_eq!(pair.paths(), RELAY);
+    let sent = pair.converse(Duration::from_secs(3));
+    assert_eq!(pair.lost(&sent), 0);
+}
+
+#[test]
+fn where_everything_is_silent_for_a_second_nothing_is_left() {
+    let mut pair = Pair::new();
+    pair.converse(Duration::from_secs(2));
+    pair.lab.wire = Box::new(|_, _, _| false);
+    pair.converse(Duration::from_secs(1));
+    pair.lab.wire = intact();
+    for _ in 0..100 {
+        pair.converse(20 * MILLISECOND);
+        assert_eq!(pair.paths(), DIRECT);
+    }
+}
+
+#[test]
+fn a_line_that_loses_one_in_twelve_is_not_left_whoever_speaks() {
+    for speakers in [&[0, 1][..], &[0]] {
+        let mut pair = Pair::new();
+        pair.converse(Duration::from_secs(2));
+        let (mut state, handshakes) = (1_u64, pair.lab.handshakes_begun());
+        pair.lab.wire = Box::new(move |_, _, _| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state >> 33 >= (1 << 31) / 12
+        });
+        for _ in 0..300 * 50 {
+            for from in speakers {
+                pair.send(*from);
+            }
+            pair.lab.run(20 * MILLISECOND);
+            assert_eq!(pair.paths(), DIRECT);
+        }
+        // Both renew their keys every two minutes.
+        let begun = pair.lab.handshakes_begun() - handshakes;
+        assert!(begun <= 6, "{begun} handshakes");
+    }
+}
+
+#[test]
 fn a_direct_path_outlives_every_supernode_and_the_renewal_of_keys() {
     let mut pair = Pair::new();
     pair.converse(Duration::from_secs(2));

@@ -310,6 +310,83 @@ fn a_search_that_finds_nothing_is_over_and_comes_again_once_and_then_every_ten_m
 }
 
 #[test]
+fn where_the_first_search_misses_the_second_one_follows() {
+    let mut pair = Pair::of(Kind::Sym, Kind::Port, 5);
+    let nodes = [pair.node(0), pair.node(1)];
+    pair.lab().wire = super::lab::cut(nodes[0], nodes[1]);
+    let mut waited = 0;
+    while pair.probes() < u64::from(MOST_PROBES) {
+        pair.converse(100 * MILLISECOND);
+        waited += 1;
+        assert!(waited < 100, "{} probes", pair.probes());
+    }
+    pair.lab().wire = super::lab::intact();
+    let (direct, lost) = pair.converse(Duration::from_secs(6));
+    assert_eq!(lost, 0);
+    // The last answers are waited for, then the pause is a second; and this search finds something.
+    assert!(
+        direct.is_some_and(|after| after <= Duration::from_secs(4)),
+        "{direct:?}"
+    );
+}
+
+#[test]
+fn what_an_end_finds_out_of_its_own_nat_while_candidates_are_tried_counts_at_once() {
+    for (kind, reason) in [(Kind::Sym, "found by search"), (Kind::SymSeq, "port predicted")] {
+        let mut pair = Pair::of(kind, Kind::Port, 5);
+        let (node, now) = (pair.node(0), pair.homes.lab.now);
+        let engine = &mut pair.homes.lab.hosts[node].engine;
+        engine.detection.want(now, true);
+        assert_eq!(engine.behaviour().ports, Ports::Unknown);
+        let (direct, lost) = pair.converse(Duration::from_secs(6));
+        assert_eq!(lost, 0);
+        assert!(
+            direct.is_some_and(|after| after <= Duration::from_millis(1800)),
+            "{kind:?}: {direct:?}"
+        );
+        assert!(pair.reasons().contains(&reason), "{kind:?}: {:?}", pair.reasons());
+    }
+}
+
+#[test]
+fn two_ends_that_count_are_predicted_again_after_a_prediction_was_wrong() {
+    let mut pair = Pair::of(Kind::SymSeq, Kind::SymSeq, 3);
+    let now = pair.homes.lab.now;
+    for at in [0, 1] {
+        let other = pair.homes.lab.hosts[pair.node(1 - at)].address.ip();
+        let node = pair.node(at);
+        let aims = &mut pair.homes.lab.hosts[node].engine.traversal.aims;
+        assert!(aims.search_ended(now, other, (now, true)));
+        assert!(aims.is_mispredicted(other));
+    }
+    let (direct, lost) = pair.converse(Duration::from_secs(6));
+    assert_eq!(lost, 0);
+    assert!(
+        direct.is_some_and(|after| after <= Duration::from_secs(3)),
+        "{direct:?}"
+    );
+}
+
+#[test]
+fn two_ends_that_count_and_never_meet_predict_twice_and_then_every_ten_minutes() {
+    let mut pair = Pair::of(Kind::SymSeq, Kind::SymSeq, 3);
+    let nodes = [pair.node(0), pair.node(1)];
+    pair.lab().wire = super::lab::cut(nodes[0], nodes[1]);
+    let every = Duration::from_millis(500);
+    let (direct, lost) = pair.converse_every(every, Duration::from_secs(500));
+    assert_eq!((direct, lost), (None, 0));
+    let twice = pair.probes();
+    // 25 sockets, five times, at both ends, and that twice.
+    assert!((1..=2 * 2 * 125).contains(&twice), "{twice}");
+    pair.converse_every(every, Duration::from_secs(200));
+    assert!(
+        (twice + 1..=twice + 2 * 125).contains(&pair.probes()),
+        "{}",
+        pair.probes()
+    );
+}
+
+#[test]
 fn a_node_searches_one_way_at_a_time() {
     // One easy node, and three hard ones that speak to it at once.
     let easy = Kind::Port.nat(1);

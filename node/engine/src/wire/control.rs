@@ -50,6 +50,8 @@
 //! 46 to 48, 50 to 52 and 54 stand in `documents`.
 //! 40 reach        nonce 8 | port 2
 //! 41 reached      nonce 8 | endpoint 18
+//! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
+//! 53 names ack    number 4
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
 //! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
@@ -61,7 +63,7 @@ mod traversal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{DirectoryKey, Reader, WorldId};
+use farlan_netconf::{DirectoryKey, DnsLabel, Reader, WorldId};
 
 use crate::{Behaviour, observations::Observations, prediction::Technique};
 
@@ -70,7 +72,10 @@ use super::{
     endpoint::{Malformed, endpoint, put_endpoint},
     observations::{observations, put_observations},
 };
-use records::{entry, membership, place, put_entry, put_membership, put_place, put_query, put_record, query, record};
+use records::{
+    entry, membership, name, place, put_entry, put_membership, put_name, put_place, put_query, put_record, query,
+    record,
+};
 use traversal::{behaviour_of, candidate, put_candidate, put_step, step, technique_code, technique_of};
 
 pub(crate) use documents::{Holding, Papers, Part, TO_BE_ANSWERED, WATCH};
@@ -136,6 +141,15 @@ pub(crate) enum Control {
     PathResponse {
         token: u64,
         observed: SocketAddr,
+    },
+    /// What the sender is called in common networks, by its own places.
+    Names {
+        number: u32,
+        names: Vec<(u8, DnsLabel)>,
+    },
+    /// `names` with this number has come.
+    NamesAck {
+        number: u32,
     },
     Addresses {
         number: u32,
@@ -323,6 +337,8 @@ impl Control {
             Self::PathChallenge { .. } => 9,
             Self::PathResponse { .. } => 10,
             Self::Addresses { .. } => 11,
+            Self::Names { .. } => 49,
+            Self::NamesAck { .. } => 53,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -420,6 +436,11 @@ impl Control {
                 put_endpoint(bytes, *observed);
             }
             Self::Observed { endpoint } => put_endpoint(bytes, *endpoint),
+            Self::Names { number, names } => {
+                put_u32(bytes, *number);
+                put_list(bytes, names, put_name);
+            }
+            Self::NamesAck { number } => put_u32(bytes, *number),
             Self::Addresses { number, addresses } => {
                 put_u32(bytes, *number);
                 put_list(bytes, addresses, |bytes, (network, address)| {
@@ -605,6 +626,12 @@ impl Control {
                 token: reader.u64()?,
                 observed: endpoint(reader)?,
             },
+            49 => Self::Names {
+                number: reader.u32()?,
+                // What is no name is left out, so that it does not cost the others.
+                names: list(reader, name)?.into_iter().flatten().collect(),
+            },
+            53 => Self::NamesAck { number: reader.u32()? },
             11 => Self::Addresses {
                 number: reader.u32()?,
                 addresses: list(reader, |reader| {

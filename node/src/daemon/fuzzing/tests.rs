@@ -20,6 +20,12 @@ fn the_corpus_of_node_options() {
 }
 
 #[test]
+fn the_corpus_of_node_names() {
+    corpus::replay("node_names", bodies::names);
+    assert_eq!(corpus::mutate("node_names", 50_000, bodies::names), 50_000);
+}
+
+#[test]
 fn the_corpus_of_node_arguments() {
     corpus::replay("node_arguments", bodies::arguments);
 }

@@ -3,7 +3,7 @@
 use std::{fmt::Display, net::Ipv4Addr};
 
 use farlan_crypto::Work;
-use farlan_netconf::Link;
+use farlan_netconf::{DnsLabel, Link};
 use serde::{Deserialize, Serialize};
 
 use super::{Dormant, Membership, Networks};
@@ -31,6 +31,9 @@ struct Entry {
     /// Ports opened to strangers by hand.
     #[serde(default, skip_serializing_if = "PortSet::is_empty")]
     opened: PortSet,
+    /// What this machine is called there, if that was said when it joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
 }
 
 impl Networks {
@@ -51,11 +54,13 @@ impl Networks {
                 Ok(Link::Private(_)) => return Err(damaged(&"this is the link of a private network")),
                 Err(error) => return Err(damaged(&error)),
             };
+            let name = entry.name.as_deref().map(DnsLabel::parse).transpose();
             let membership = Membership {
                 link,
                 interface: entry.interface,
                 ipv4: entry.ipv4,
                 opened: entry.opened,
+                name: name.map_err(|error| damaged(&error))?,
             };
             networks.dormant.push(Dormant {
                 membership,
@@ -75,6 +80,7 @@ impl Networks {
             interface: membership.interface.clone(),
             ipv4: membership.ipv4,
             opened: membership.opened.clone(),
+            name: membership.name.as_ref().map(ToString::to_string),
         };
         File {
             networks: self.memberships().map(entry).collect(),
@@ -104,6 +110,7 @@ mod tests {
         let file: File = toml::from_str(&format!("[[network]]\nlink = \"{link}\"\n")).unwrap();
         let join = JoinRequest {
             target: link.to_owned().into(),
+            name: None,
         };
         let add = AddRequest {
             link: link.to_owned().into(),

@@ -10,7 +10,7 @@ use farlan_engine::{
     Anchor, AnchorStatus, Contact, Counters, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts, PeerStatus,
     SupernodeStatus, Surroundings, Target, Time,
 };
-use farlan_netconf::{World, WorldId};
+use farlan_netconf::{DnsLabel, World, WorldId};
 use tokio::sync::{mpsc::error::TryRecvError, oneshot};
 
 use super::{BEACONS, BeaconSockets, Loop, ShellCounters};
@@ -67,6 +67,13 @@ pub enum Request {
         network: NetworkHandle,
         /// The addresses besides those that the engine gave the card.
         addresses: Vec<IpAddr>,
+    },
+    /// Tell the members of a network what this machine is called there.
+    SetName {
+        /// Which network.
+        network: NetworkHandle,
+        /// The name, if any.
+        name: Option<DnsLabel>,
     },
     /// Let the members of a network of strangers reach these ports of this machine, and no others.
     SetOpened {
@@ -218,6 +225,7 @@ impl Loop {
                 let _ = reply.send(());
             }
             Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
+            Request::SetName { network, name } => self.engine.set_name(now, network, name),
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),

@@ -146,6 +146,7 @@ impl Lab {
             preferred,
             greet: Vec::new(),
             membership: None,
+            name: None,
         };
         let engine = this.engine.as_mut().expect("a host that is up");
         let handle = engine.join(now, join).expect("a network that can be joined");

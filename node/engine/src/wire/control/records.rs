@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{DirectoryKey, NodePrefix, Reader};
+use farlan_netconf::{DirectoryKey, DnsLabel, NodePrefix, Reader};
 
 use super::{ipv4, put_ipv4, put_u32, put_u64};
 use crate::wire::{datagram::RelayIndex, endpoint::Malformed};
@@ -143,4 +143,19 @@ pub(super) fn query(reader: &mut Reader<'_>) -> Result<Query, Malformed> {
         2 => Query::Address(DirectoryKey::from_bytes(reader.array()?)),
         _ => return Err(Malformed),
     })
+}
+
+pub(super) fn put_name(bytes: &mut Vec<u8>, (network, name): &(u8, DnsLabel)) {
+    bytes.push(*network);
+    // A label has 32 bytes at most.
+    bytes.push(u8::try_from(name.as_str().len()).unwrap_or(0));
+    bytes.extend_from_slice(name.as_str().as_bytes());
+}
+
+/// A place and the name there; nothing if that is none, or not written as names are.
+pub(super) fn name(reader: &mut Reader<'_>) -> Result<Option<(u8, DnsLabel)>, Malformed> {
+    let (network, bytes) = (reader.u8()?, reader.short_bytes()?);
+    let text = std::str::from_utf8(bytes).ok();
+    let label = text.and_then(|text| DnsLabel::parse(text).ok().filter(|label| label.as_str() == text));
+    Ok(label.map(|label| (network, label)))
 }

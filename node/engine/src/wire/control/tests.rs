@@ -77,6 +77,14 @@ pub(crate) fn all() -> Vec<Control> {
                 (0, IpAddr::from([0xfd07, 0, 0, 0, 0, 0, 0, 9])),
             ],
         },
+        Control::Names {
+            number: 5,
+            names: vec![
+                (0, DnsLabel::parse("ben-s-laptop").unwrap()),
+                (9, DnsLabel::parse("x").unwrap()),
+            ],
+        },
+        Control::NamesAck { number: 5 },
         Control::Register {
             request: 1,
             memberships: vec![Membership {

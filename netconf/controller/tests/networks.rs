@@ -1,0 +1,407 @@
+//! What a controller does with its networks, on both stores alike.
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
+
+mod support;
+
+use std::time::Duration;
+
+use farlan_controller::{Change, ControllerError, Documents, Settings, Wish};
+use farlan_crypto::Work;
+use farlan_netconf::Label;
+use farlan_netconf::private::{Application, ExportedKey, Invalid, Refusal, Revocations, SealedDocument};
+use support::{DAY, Home, NOW, Place, controller, granted, issue_of, label, name_of, new_network, person, refused};
+
+on_both_stores! {
+    an_exported_key_goes_on_elsewhere,
+    stores_apart_learn_from_each_other,
+    a_wrong_clock_of_twenty_years_does_no_harm,
+    a_controller_that_was_away_believes_renewers,
+    renewers_are_named_and_dismissed,
+    certificates_of_large_networks_live_shorter,
+    settings_make_a_new_config,
+    changes_are_told,
+    everything_is_there_after_reopening,
+    supernodes_get_the_revocations_under_every_secret,
+    a_forgotten_network_is_gone,
+}
+
+async fn an_exported_key_goes_on_elsewhere(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let ben = home.join(&person(1), &link, "ben", NOW).await;
+    let text = home.controller.export(&id).await.unwrap();
+    // What happens after the export is not in it.
+    let eve = home.join(&person(2), &link, "eve", NOW).await;
+    home.kick(2, true).await;
+    let revocations = home.controller.documents(&id).await.unwrap().revocations;
+    let config = home.config().await;
+
+    let elsewhere = place.another().await;
+    let other = controller(&elsewhere, person(50).public()).await;
+    let text = ExportedKey::parse(&text.to_text(), Work::NONE).unwrap();
+    let taken = other.import(&text, &Wish::default(), NOW).await.unwrap();
+    assert!(taken.config.fields().holders.contains(&person(50).public()));
+    let exists = other.import(&text, &Wish::default(), NOW).await.unwrap_err();
+    assert!(
+        matches!(exists, ControllerError::NetworkExists(known) if known == id),
+        "{exists}"
+    );
+    let learned = other.learn(&id, Some(&config), Some(&revocations), NOW).await.unwrap();
+    assert_eq!(learned.revocations, 1);
+
+    let moved = Home {
+        controller: other,
+        ..home
+    };
+    let member = Application::new(None, None);
+    let again = granted(moved.apply_with(&person(1), &member, Some(&ben), NOW).await);
+    assert_eq!(
+        (name_of(&again), again.certificate().fields().ipv4),
+        ("ben".to_owned(), ben.certificate().fields().ipv4)
+    );
+    assert!(issue_of(&again) > issue_of(&ben));
+    assert_eq!(
+        refused(moved.apply_with(&person(2), &member, Some(&eve), NOW).await),
+        Refusal::Revoked
+    );
+    // The open invite still works, since its delegation says all.
+    moved.join(&person(3), &link, "carl", NOW).await;
+}
+
+async fn stores_apart_learn_from_each_other(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let eve = home.join(&person(1), &link, "eve", NOW).await;
+    let text = home.controller.export(&id).await.unwrap();
+    let elsewhere = place.another().await;
+    let other = controller(&elsewhere, person(50).public()).await;
+    other.import(&text, &Wish::default(), NOW).await.unwrap();
+
+    // The other one kicks whom it knows by what she shows.
+    let mut rng = home.rng.clone();
+    other
+        .kick(&id, &person(1).public(), Some(&eve), true, NOW, &mut rng)
+        .await
+        .unwrap();
+    let told = other.documents(&id).await.unwrap();
+    let learned = home
+        .controller
+        .learn(&id, Some(&told.config), Some(&told.revocations), NOW)
+        .await
+        .unwrap();
+    assert!(learned.config && !learned.fork);
+    assert_eq!(learned.revocations, 1);
+    let again = home
+        .controller
+        .learn(&id, Some(&told.config), Some(&told.revocations), NOW)
+        .await
+        .unwrap();
+    assert_eq!((again.config, again.revocations), (false, 0));
+    assert_eq!(home.config().await, told.config);
+    assert_eq!(
+        refused(home.apply(&person(1), &link, "eve", NOW).await),
+        Refusal::Revoked
+    );
+    let members = home.controller.members(&id).await.unwrap();
+    assert!(
+        members
+            .iter()
+            .any(|member| member.kicked.is_some() && member.node == person(1).public())
+    );
+
+    // Both alter the config at the same time, and one of them notices.
+    let settings = |text: &str| Settings {
+        label: Some(Label::parse(text).unwrap()),
+        ..Settings::default()
+    };
+    let one = home.controller.set(&id, settings("one"), NOW).await.unwrap();
+    other.set(&id, settings("two"), NOW).await.unwrap();
+    let learned = other.learn(&id, Some(&one), None, NOW).await.unwrap();
+    assert!(learned.fork);
+
+    let third = place.another().await;
+    let strange = controller(&third, person(61).public()).await;
+    let strange = strange
+        .create(new_network("10.129.0.0/20"), &Wish::default(), NOW, &mut rng)
+        .await
+        .unwrap();
+    assert!(
+        home.controller
+            .learn(&id, Some(&strange.config), None, NOW)
+            .await
+            .is_err(),
+        "another network's"
+    );
+}
+
+async fn a_wrong_clock_of_twenty_years_does_no_harm(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let ahead = NOW.plus(20 * 365 * DAY);
+    let ben = home.join(&person(1), &link, "ben", ahead).await;
+    assert_eq!(
+        ben.certificate().fields().time,
+        NOW,
+        "nothing is signed in twenty years"
+    );
+    let behind = NOW.minus(20 * 365 * DAY);
+    let carl = home.join(&person(2), &link, "carl", behind).await;
+    assert_eq!(carl.certificate().fields().time, NOW);
+    home.controller
+        .kick(&id, &person(2).public(), None, true, ahead, &mut home.rng)
+        .await
+        .unwrap();
+    let documents = home.controller.take_up(&id, &Wish::default(), ahead).await.unwrap();
+    assert_eq!(documents.config.fields().time, NOW);
+    assert_eq!(documents.revocations.newest_signed(), NOW);
+    // A person knows better.
+    let settings = Settings {
+        clock_is_right: true,
+        ..Settings::default()
+    };
+    home.controller.set(&id, settings, ahead).await.unwrap();
+    let documents = home.controller.take_up(&id, &Wish::default(), ahead).await.unwrap();
+    assert_eq!(documents.credential.unwrap().certificate().fields().time, ahead);
+}
+
+async fn a_controller_that_was_away_believes_renewers(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let renewer = person(1);
+    home.join(&renewer, &link, "renewer", NOW).await;
+    let ben = home.join(&person(2), &link, "ben", NOW).await;
+    let delegated = home
+        .controller
+        .delegate(&id, &renewer.public(), NOW.plus(3650 * DAY), 365 * DAY as u32, NOW)
+        .await
+        .unwrap();
+    let extended_at = NOW.plus(1000 * DAY);
+    let extended = ben
+        .extend(&renewer, delegated.delegation, extended_at, 365 * DAY as u32)
+        .unwrap();
+    let member = Application::new(None, None);
+    // Back after three years, with a clock that is right.
+    let back = NOW.plus(1050 * DAY);
+    let renewed = granted(home.apply_with(&person(2), &member, Some(&extended), back).await);
+    let fields = renewed.certificate().fields();
+    assert_eq!((fields.time, fields.expiry), (extended_at, extended_at.plus(365 * DAY)));
+    // From then on it knows, and its own certificate is a good one again.
+    let own = home
+        .controller
+        .take_up(&id, &Wish::default(), back)
+        .await
+        .unwrap()
+        .credential
+        .unwrap();
+    assert!(own.expiry() > back);
+}
+
+async fn renewers_are_named_and_dismissed(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let (renewer, ben) = (person(1), person(2));
+    home.join(&renewer, &link, "renewer", NOW).await;
+    let credential = home.join(&ben, &link, "ben", NOW).await;
+    let life = 30 * DAY as u32;
+    let until = NOW.plus(400 * DAY);
+    let delegated = home
+        .controller
+        .delegate(&id, &renewer.public(), until, life, NOW)
+        .await
+        .unwrap();
+    assert!(delegated.config.fields().holders.contains(&renewer.public()));
+    assert_eq!(
+        home.controller
+            .delegation_of(&id, &renewer.public())
+            .await
+            .unwrap()
+            .unwrap(),
+        delegated.delegation
+    );
+    assert_eq!(home.controller.delegates(&id).await.unwrap().len(), 1);
+    let extended = credential
+        .extend(&renewer, delegated.delegation.clone(), NOW, life)
+        .unwrap();
+    let check = |documents: Documents| {
+        extended
+            .check(&home.network, &ben.public(), NOW, &documents.revocations)
+            .map(drop)
+    };
+    assert_eq!(check(home.controller.documents(&id).await.unwrap()), Ok(()));
+
+    let config = home.controller.undelegate(&id, &renewer.public(), NOW).await.unwrap();
+    assert!(!config.fields().holders.contains(&renewer.public()));
+    assert_eq!(
+        check(home.controller.documents(&id).await.unwrap()),
+        Err(Invalid::DelegationRevoked)
+    );
+    let error = home
+        .controller
+        .undelegate(&id, &renewer.public(), NOW)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ControllerError::NoDelegate), "{error}");
+    let error = home
+        .controller
+        .delegate(&id, &renewer.public(), NOW, life, NOW)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ControllerError::Past), "{error}");
+
+    // A renewer who is kicked is dismissed.
+    home.controller
+        .delegate(&id, &ben.public(), until, life, NOW)
+        .await
+        .unwrap();
+    let kicked = home.kick(2, true).await;
+    assert_eq!(kicked.config.fields().holders, [home.owner.public()]);
+    assert_eq!(home.controller.delegation_of(&id, &ben.public()).await.unwrap(), None);
+    assert_eq!(home.controller.documents(&id).await.unwrap().revocations.len(), 3);
+}
+
+async fn certificates_of_large_networks_live_shorter(place: Place) {
+    let mut home = Home::new(&place).await;
+    let link = home.invite(0, NOW).await;
+    let year = 365 * DAY as u32;
+    for number in 1..128 {
+        home.join(&person(number), &link, "node", NOW).await;
+    }
+    assert_eq!(
+        (home.config().await.fields().life, home.config().await.fields().counter),
+        (year, 1)
+    );
+    home.join(&person(128), &link, "node", NOW).await;
+    assert_eq!(home.config().await.fields().life, 30 * DAY as u32);
+    let next = home.join(&person(129), &link, "node", NOW).await;
+    assert_eq!(next.expiry(), NOW.plus(30 * DAY));
+    assert_eq!(home.config().await.fields().counter, 2, "once is enough");
+}
+
+async fn settings_make_a_new_config(place: Place) {
+    let home = Home::new(&place).await;
+    let settings = Settings {
+        label: Some(Label::parse("Ben & Jo").unwrap()),
+        domain: Some(label("benjo")),
+        world: None,
+        life: Some(1000),
+        clock_is_right: false,
+    };
+    let config = home.controller.set(&home.id(), settings, NOW.plus(5)).await.unwrap();
+    let fields = config.fields();
+    assert_eq!((fields.label.as_str(), fields.domain.as_str()), ("Ben & Jo", "benjo"));
+    assert_eq!((fields.life, fields.counter, fields.time), (1000, 2, NOW.plus(5)));
+    assert_eq!(home.config().await, config);
+    let settings = Settings {
+        life: Some(0),
+        ..Settings::default()
+    };
+    assert_eq!(
+        home.controller
+            .set(&home.id(), settings, NOW)
+            .await
+            .unwrap()
+            .fields()
+            .life,
+        365 * DAY as u32
+    );
+}
+
+async fn changes_are_told(place: Place) {
+    let controller = controller(&place, person(0).public()).await;
+    let mut changes = controller.changes();
+    let mut home = Home::of(controller, "10.128.16.0/20").await;
+    let link = home.invite(0, NOW).await;
+    home.join(&person(1), &link, "ben", NOW).await;
+    home.kick(1, false).await;
+    // The network, the invite and the kick, each once. That somebody came in changes no document.
+    for _ in 0..3 {
+        let change = tokio::time::timeout(Duration::from_secs(60), changes.next()).await;
+        assert_eq!(change.unwrap(), Some(Change::Network(home.id())));
+    }
+    let more = tokio::time::timeout(Duration::from_millis(300), changes.next()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+async fn everything_is_there_after_reopening(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(3, NOW).await;
+    let ben = home.join(&person(1), &link, "ben", NOW).await;
+    home.controller
+        .seen(&id, &[(person(1).public(), NOW.plus(99))])
+        .await
+        .unwrap();
+    home.controller
+        .seen(&id, &[(person(1).public(), NOW.plus(50))])
+        .await
+        .unwrap();
+    let before = home.controller.documents(&id).await.unwrap();
+    home.controller.close().await;
+    assert!(home.controller.networks().await.is_err(), "closed is closed");
+
+    let home = Home {
+        controller: controller(&place, home.owner.public()).await,
+        ..home
+    };
+    let after = home.controller.documents(&id).await.unwrap();
+    assert_eq!((&before.config, &before.credential), (&after.config, &after.credential));
+    let again = home.controller.take_up(&id, &Wish::default(), NOW).await.unwrap();
+    assert_eq!(again.config, before.config, "nothing was to be done");
+    assert_eq!(home.join(&person(1), &link, "ben", NOW).await, ben);
+    let members = home.controller.members(&id).await.unwrap();
+    let ben = members.iter().find(|member| member.node == person(1).public()).unwrap();
+    assert_eq!((ben.admitted, ben.seen), (NOW, Some(NOW.plus(99))));
+    let invites = home.controller.invites(&id).await.unwrap();
+    assert_eq!((invites[0].taken, invites[0].has_link), (1, true));
+    let printed = home
+        .controller
+        .link(&id, &invites[0].key, &[], support::world())
+        .await
+        .unwrap();
+    assert_eq!(printed, link, "the link can be printed again");
+}
+
+async fn supernodes_get_the_revocations_under_every_secret(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let first = home.controller.sealed_documents(&id, &mut home.rng).await.unwrap();
+    assert_eq!(first.len(), 1);
+    home.join(&person(1), &link, "eve", NOW).await;
+    home.kick(1, true).await;
+    let sealed = home.controller.sealed_documents(&id, &mut home.rng).await.unwrap();
+    let config = home.config().await;
+    let secrets = config.secrets();
+    assert_eq!((sealed.len(), secrets.len()), (2, 2));
+    for (document, secret) in sealed.iter().zip(&secrets) {
+        assert!(document.version() > first[0].version());
+        let kept = SealedDocument::decode(&document.encode()).unwrap();
+        let content = kept.open(home.network.key(), secret).unwrap();
+        let revocations = Revocations::decode(&content, &home.network).unwrap();
+        assert!(revocations.voids_member(person(1).public().as_bytes(), 1));
+    }
+    assert_eq!(sealed[1].document_key(), first[0].document_key());
+}
+
+async fn a_forgotten_network_is_gone(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    home.join(&person(1), &link, "ben", NOW).await;
+    home.kick(1, false).await;
+    home.controller.forget(&id).await.unwrap();
+    assert!(home.controller.networks().await.unwrap().is_empty());
+    assert!(matches!(
+        home.controller.forget(&id).await,
+        Err(ControllerError::NoSuchNetwork(_))
+    ));
+    assert!(matches!(
+        home.controller.members(&id).await,
+        Err(ControllerError::NoSuchNetwork(_))
+    ));
+}
