@@ -9,7 +9,7 @@ use std::{
 use farlan_engine::{Batch, FrameLabel, NetworkHandle, OpenPorts, Target, Transport, fuzzing};
 use farlan_offload::{Offload, VNET_HEADER, read_vnet};
 
-use super::lab::{ALICE, BERTA, BERTAS, ELSEWHERE, FRIENDS, Lab, NETWORKS, NOBODY, STRANGERS, SUPERNODE};
+use super::lab::{ALICE, BERTA, BERTAS, CHOSEN, ELSEWHERE, FRIENDS, Lab, NOBODY, STRANGERS, SUPERNODE};
 
 /// The input of a fuzzer, read from the front; what is behind its end reads as zeros.
 #[derive(Debug)]
@@ -398,7 +398,7 @@ fn card(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
     } else {
         ALICE
     };
-    let network = usize::from(choice >> 1) % NETWORKS;
+    let network = usize::from(choice >> 1) % CHOSEN;
     // Nothing of Berta's own network is asked for, so that whatever comes there is wrong.
     if network == BERTAS {
         return false;
@@ -533,7 +533,7 @@ fn wrapped(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
 fn local(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
     let choice = plan.byte();
     let place = [ALICE, BERTA][usize::from(choice >> 4) % 2];
-    let network = usize::from(choice >> 5) % NETWORKS;
+    let network = usize::from(choice >> 5) % CHOSEN;
     let now = lab.now;
     match choice & 7 {
         0 => {

@@ -723,3 +723,22 @@ fn a_network_without_supernodes_is_shared_after_three_seconds() {
     let took = town.lab.now.since(begun);
     assert!(took >= Duration::from_secs(3), "{took:?}");
 }
+
+#[test]
+fn who_was_kicked_gets_no_new_seed_from_somebody_who_does_not_know_that_yet() {
+    let mut town = Town::new(3);
+    assert!(town.shares(2, 3) && town.shares(1, 2));
+    let victim = town.lab.key(3);
+    town.club.kick(victim);
+    town.club.renew_secret();
+    let (now, network) = (town.lab.now, town.networks[1]);
+    let (config, revocations) = (town.club.config(), town.club.revocations.clone());
+    let engine = &mut town.lab.hosts[1].engine;
+    engine.set_documents(now, network, Some(config), &revocations);
+    // The controller goes as soon as the second has anything of it.
+    let something = |town: &Town| town.revocations(2) == 1 || town.counter(2) == 2;
+    assert!(town.until(Duration::from_secs(2), something).is_some());
+    town.lab.wire = Box::new(|from, to, _| from != 1 && to != 1);
+    town.lab.run_seconds(10);
+    assert_eq!((town.counter(3), town.revocations(2)), (1, 1));
+}
