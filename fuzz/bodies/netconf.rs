@@ -14,8 +14,6 @@ use farlan_netconf::{
 #[path = "private.rs"]
 mod private;
 
-pub(crate) use private::private;
-
 /// Input: bytes in the place of each small document. What is read is written as it stood there: there is one encoding.
 pub(crate) fn documents(input: &[u8]) {
     canonical(
@@ -153,6 +151,11 @@ pub(crate) fn signed(input: &[u8]) {
         };
         assert!(is, "a link of another kind");
     }
+}
+
+/// Input: how a document of a private network is bent, which one it is, and what is signed.
+pub(crate) fn private(input: &[u8]) {
+    private::documents(input);
 }
 
 fn keeps_the_rules(world: &World, bytes: &[u8]) {

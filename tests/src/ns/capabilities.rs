@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+
+use super::command::wait_for;
 
 /// The sets that the kernel shows of every thread.
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
@@ -31,6 +34,9 @@ pub fn ensure_none(process: u32) -> Result<()> {
     Ok(())
 }
 
+/// How long the helper may take for what it does at a start.
+const SOON: Duration = Duration::from_secs(10);
+
 /// Fails unless a daemon has no capability left, and all it started is a card helper that has none but CAP_NET_ADMIN.
 ///
 /// # Errors
@@ -49,12 +55,15 @@ pub fn ensure_given_up(daemon: u32) -> Result<()> {
         ensure!(capabilities(&fields, set)? == 0, "{set} of the helper: {fields:?}");
     }
     ensure_bound(&fields)?;
-    let open = fs::read_dir(format!("/proc/{helper}/fd"))?.count();
-    ensure!(
-        open == 3,
-        "the helper has {open} descriptors: its socket, the pipe and standard error are 3"
-    );
-    Ok(())
+    // While it looks into the hosts file, or speaks with the bus, it has more for a moment.
+    wait_for(
+        "the helper to have no descriptor but its socket, the pipe and standard error",
+        SOON,
+        || {
+            let open = fs::read_dir(format!("/proc/{helper}/fd"))?.count();
+            Ok((open == 3).then_some(()))
+        },
+    )
 }
 
 /// The card helper of a daemon, which is its only child.
