@@ -395,7 +395,10 @@ impl Daemon {
             Event::MemberOut { .. }
             | Event::CredentialIssued { .. }
             | Event::Application { .. }
-            | Event::ApplicationRefused { .. } => {}
+            | Event::ApplicationRefused { .. }
+            | Event::DocumentsChanged { .. }
+            | Event::DocumentStale { .. }
+            | Event::ConfigForked { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => {
                 self.ipv4_assigned(network, address).await;
