@@ -219,6 +219,7 @@ impl<'a> Lab<'a> {
             ipv4: true,
             preferred: None,
             greet: Vec::new(),
+            membership: None,
             name: None,
         };
         let host = &mut self.hosts[place];

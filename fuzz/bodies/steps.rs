@@ -149,7 +149,7 @@ fn pair(lab: &Lab<'_>, plan: &mut Plan<'_>) -> (usize, usize) {
 }
 
 /// Kinds of control messages that nodes send each other, and those between nodes and supernodes; some that nobody knows.
-const PEER_KINDS: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 26, 27, 29, 40];
+const PEER_KINDS: [u8; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 26, 27, 29, 40, 42, 43, 44, 45];
 const DIRECTORY_KINDS: [u8; 24] = [
     4, 5, 7, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 32, 33, 1, 9, 16, 18, 40,
 ];

@@ -391,6 +391,11 @@ impl Daemon {
                 self.mappings.look_again();
             }
             Event::RegistrationLost { .. } => {}
+            // They are of private networks, which this daemon does not join.
+            Event::MemberOut { .. }
+            | Event::CredentialIssued { .. }
+            | Event::Application { .. }
+            | Event::ApplicationRefused { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => {
                 self.ipv4_assigned(network, address).await;

@@ -320,6 +320,7 @@ fn join(parameters: Parameters, greet: Vec<farlan_crypto::PublicKey>) -> Join {
         ipv4: true,
         preferred: None,
         greet,
+        membership: None,
         name: None,
     }
 }

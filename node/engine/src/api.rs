@@ -3,11 +3,15 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use farlan_crypto::{Identity, NodeId, PublicKey, Work};
-use farlan_netconf::{DnsLabel, Mac, NetworkId, Parameters, Policy, World, WorldId};
+use farlan_crypto::{Identity, KeyPair, NodeId, PublicKey, VerifyingKey, Work};
+use farlan_netconf::{
+    Mac, NetworkId, NetworkSeed, Parameters, Policy, World, WorldId,
+    private::{self, Credential, Delegate, Delegation, DnsLabel, Rights, Signer},
+};
 
 use crate::Examination;
 
@@ -98,6 +102,77 @@ pub struct Join {
     pub greet: Vec<PublicKey>,
     /// What this machine is called there, as the other members are told; nothing is told without.
     pub name: Option<DnsLabel>,
+    /// What this node holds of a private network; none for others.
+    pub membership: Option<Box<Membership>>,
+}
+
+/// What a node holds of a private network.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// The network's config; none as long as no member has handed it over.
+    pub config: Option<private::Config>,
+    /// The seed of the link, of use as long as there is no config.
+    pub seed: Option<NetworkSeed>,
+    /// The own credential.
+    pub credential: Option<Credential>,
+    /// The invite by which this node came in.
+    pub invite: Option<Invite>,
+    /// What is revoked, as far as it is known.
+    pub revocations: private::Revocations,
+    /// Members whom the link names.
+    pub peers: Vec<PublicKey>,
+    /// The name that is wished for in a certificate.
+    pub name: Option<DnsLabel>,
+}
+
+/// An invite into a private network, with the secret key that its link carries.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// What it may do.
+    pub delegation: Delegation,
+    /// Its key.
+    pub key: Arc<KeyPair>,
+}
+
+/// What a member's credential says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialStatus {
+    /// What the member is called.
+    pub name: Option<DnsLabel>,
+    /// The IPv4 address that was given to it.
+    pub ipv4: Option<Ipv4Addr>,
+    /// What it may do.
+    pub rights: Rights,
+    /// The number of its certificate; 0 of a provisional one.
+    pub issue: u64,
+    /// From when on the credential is not valid any more.
+    pub expiry: farlan_netconf::Seconds,
+    /// Whether an invite let it in and no holder has given it a certificate yet.
+    pub provisional: bool,
+    /// The key of the invite that signed a provisional one.
+    pub invite: Option<VerifyingKey>,
+}
+
+impl CredentialStatus {
+    pub(crate) fn of(credential: &Credential) -> Self {
+        let fields = credential.certificate().fields();
+        let invite = match credential.certificate().signer() {
+            Signer::Invite(delegation) => match delegation.fields().delegate {
+                Delegate::Invite { key, .. } => Some(key),
+                Delegate::Renewer { .. } => None,
+            },
+            Signer::Network => None,
+        };
+        Self {
+            name: fields.name.clone(),
+            ipv4: fields.ipv4,
+            rights: fields.rights,
+            issue: fields.issue,
+            expiry: credential.expiry(),
+            provisional: credential.is_provisional(),
+            invite,
+        }
+    }
 }
 
 /// Why a network cannot be joined.
@@ -109,12 +184,12 @@ pub enum JoinError {
     /// [`MAX_NETWORKS`] are joined.
     #[error("this node is in {MAX_NETWORKS} networks, which is the most it can be in; leave one first")]
     TooMany,
+    /// It is a private one, and nothing is held of it.
+    #[error("there is no invite to that network and no membership in it")]
+    NoMembership,
     /// Its world is not known.
     #[error("no supernode of world {0} is known here")]
     UnknownWorld(WorldId),
-    /// It is a private one, whose parameters alone let nobody in.
-    #[error("this network is private: its parameters alone let nobody in")]
-    Private,
 }
 
 /// A peer of an earlier run.
@@ -226,6 +301,45 @@ pub enum Event {
         /// Who.
         node: NodeId,
     },
+    /// A peer is no member of a private network any more: its credential expired or was revoked, or it left. Nothing passes between
+    /// the two there, whatever else they share.
+    MemberOut {
+        /// Where.
+        network: NetworkHandle,
+        /// Who.
+        node: NodeId,
+    },
+    /// This node has another credential: keep it.
+    CredentialIssued {
+        /// Where.
+        network: NetworkHandle,
+        /// The credential, which is in use from now on.
+        credential: Box<Credential>,
+    },
+    /// A node asks for a certificate: decide, and tell [`crate::Engine::answer_application`].
+    Application {
+        /// Where.
+        network: NetworkHandle,
+        /// Who asks.
+        node: PublicKey,
+        /// The number of the request.
+        request: u32,
+        /// What is asked. An invite in it is the network's, and the node holds its key.
+        application: Box<private::Application>,
+        /// The valid credential that the node has shown, if it has one. Without one there is an invite.
+        credential: Option<Box<Credential>>,
+        /// That of the session in which it was asked.
+        handshake_hash: Box<[u8; 64]>,
+    },
+    /// A holder has no certificate for this node. It is asked again later, and the others go on being asked.
+    ApplicationRefused {
+        /// Where.
+        network: NetworkHandle,
+        /// Who refuses.
+        node: NodeId,
+        /// Why.
+        refusal: private::Refusal,
+    },
     /// A peer said goodbye or has not been heard for so long that its session ended.
     PeerDown {
         /// Who.
@@ -336,6 +450,8 @@ pub struct NetworkStatus {
     pub ipv4: Option<Ipv4Addr>,
     /// Whether an IPv4 address is still being claimed.
     pub ipv4_pending: bool,
+    /// What the own credential says; none in other than private networks, or without one.
+    pub membership: Option<CredentialStatus>,
     /// How many members the supernode counts, or were met where it does not tell all, this node among them; 0 until one of both is known.
     pub members: u32,
 }
@@ -376,6 +492,8 @@ pub struct PeerNetwork {
     pub ipv6: Ipv6Addr,
     /// Its IPv4 address there, if known.
     pub ipv4: Option<Ipv4Addr>,
+    /// What its credential says, if the network is a private one and it has shown one that is valid.
+    pub membership: Option<CredentialStatus>,
     /// What it says it is called there, as long as there is a session. Nobody has looked whether others are called so, too.
     pub name: Option<DnsLabel>,
 }

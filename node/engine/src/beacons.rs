@@ -174,7 +174,7 @@ impl Beacons {
     }
 
     /// Whether an address can be a machine's on the link of a card. Any other is an outsider's, or a victim's.
-    fn is_on_link(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_on_link(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => {
                 let mut subnets = self.cards.iter().flat_map(|card| &card.ipv4);
@@ -376,7 +376,9 @@ impl Engine {
         let mut read: Option<Sender> = None;
         let mut shared: Vec<(NetworkHandle, Policy)> = Vec::new();
         for network in self.shown() {
-            let Some(sender) = beacon.sender(&network.secret.beacon(&nonce)) else {
+            // Who was away while the secret changed knows the former one only.
+            let mut secrets = network.secrets();
+            let Some(sender) = secrets.find_map(|(_, secret)| beacon.sender(&secret.beacon(&nonce))) else {
                 continue;
             };
             // Whoever wrote two keys into one beacon is believed in the first.
@@ -396,6 +398,16 @@ impl Engine {
             self.counters.beacons_foreign += 1;
             return;
         };
+        let node = key.node_id();
+        shared.retain(|(handle, _)| {
+            self.networks
+                .get(*handle)
+                .is_some_and(|network| !network.keeps_out(&node))
+        });
+        if shared.is_empty() {
+            self.counters.beacons_foreign += 1;
+            return;
+        }
         self.counters.beacons_recognised += 1;
         self.found_near(now, (key, leg, bytes), (&shared, sender.seeks), out);
     }

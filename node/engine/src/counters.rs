@@ -46,6 +46,10 @@ counters! {
     messages_cut,
     /// Messages given up because fragments of them did not come in time or did not fit together.
     fragments_lost,
+    /// Credentials of private networks that could not be read or were not valid.
+    credentials_refused,
+    /// Credentials, applications and answers to them that were not looked at, because there were too many.
+    credentials_limited,
     /// Beacons sent, one a link and family.
     beacons_sent,
     /// Beacons of members of networks in common.

@@ -19,9 +19,10 @@ use tracing::{debug, info};
 use alive::Unanswered;
 
 use crate::{
-    Anchor, Engine, Event, Leg, NetworkHandle, Outbox, Role, Socket, SupernodeStatus, Time,
+    Anchor, Engine, Event, Leg, MAX_NETWORKS, NetworkHandle, Outbox, Role, Socket, SupernodeStatus, Time,
     homes::Homes,
     keepalive::Kept,
+    networks::Network,
     peers::{Peer, PeerId, Peers},
     relays::Telling,
     rendezvous,
@@ -185,8 +186,9 @@ impl Registration {
 #[derive(Debug)]
 struct Request {
     number: u32,
-    /// The networks in the order of its memberships, and the addresses claimed.
-    networks: Vec<(NetworkHandle, Option<Ipv4Addr>)>,
+    /// The networks in the order of its memberships, each with the member key that it is registered under, and the addresses
+    /// claimed.
+    networks: Vec<(NetworkHandle, DirectoryKey, Option<Ipv4Addr>)>,
     since: Time,
     retry: Retry,
 }
@@ -451,7 +453,7 @@ impl Engine {
         self.traversal.forget(id);
         self.directory.dirty.remove(&id);
         for network in self.networks.iter_mut() {
-            network.listings.remove(&id);
+            network.forget_listings(id);
         }
         self.peers.forget(id);
     }
@@ -529,20 +531,36 @@ impl Engine {
     /// Registers at a supernode, or shows it that this node is still there.
     pub(crate) fn register(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let number = self.directory.request_number();
-        let networks: Vec<_> = self
+        let directory = &self.directory;
+        let keeps = |network: &Network, key: &DirectoryKey| directory.holders(&network.world, key).contains(&id);
+        let mut networks: Vec<(NetworkHandle, DirectoryKey, Option<Ipv4Addr>)> = Vec::new();
+        for network in self
             .networks
             .iter()
-            .filter(|network| {
-                self.directory
-                    .holders(&network.world, &network.member_key)
-                    .contains(&id)
-            })
-            .map(|network| (network.handle, network.ipv4_claim()))
-            .collect();
+            .filter(|network| keeps(network, &network.member_key))
+        {
+            networks.push((network.handle, network.member_key, network.ipv4_claim()));
+        }
+        // Behind them, since a supernode takes so many entries only: who was away looks under the latest former secrets. Addresses
+        // are claimed under those in force alone.
+        let former = |network: &Network| network.private.as_ref()?.latest_former();
+        for network in self.networks.iter() {
+            if let Some(key) = former(network).filter(|key| keeps(network, key)) {
+                networks.push((network.handle, key, None));
+            }
+        }
+        networks.truncate(MAX_NETWORKS);
         // What it does not hold (any more) it does not list either.
-        let held = |handle| networks.iter().any(|(held, _)| *held == handle);
-        for network in self.networks.iter_mut().filter(|network| !held(network.handle)) {
-            network.listings.remove(&id);
+        let held = |key: DirectoryKey| networks.iter().any(|(_, held, _)| *held == key);
+        for network in self.networks.iter_mut() {
+            if !held(network.member_key) {
+                network.listings.remove(&id);
+            }
+            if let Some(private) = &mut network.private
+                && !private.latest_former().is_some_and(held)
+            {
+                private.former_listings.remove(&id);
+            }
         }
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
@@ -566,13 +584,14 @@ impl Engine {
         };
         request.retry.again(now);
         let (number, networks) = (request.number, request.networks.clone());
-        let membership = |(handle, ipv4): &(NetworkHandle, Option<Ipv4Addr>)| {
+        let membership = |(handle, key, ipv4): &(NetworkHandle, DirectoryKey, Option<Ipv4Addr>)| {
             let network = self.networks.get(*handle)?;
+            let secret = network.secret_under(key)?;
             Some(Membership {
-                member_key: network.member_key,
-                address_key: network.secret.address_key(ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+                member_key: *key,
+                address_key: secret.address_key(ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED)),
                 ipv4: *ipv4,
-                version: network.listings.get(&id).map_or(0, |listing| listing.version),
+                version: network.listed_under(key, id).map_or(0, |listing| listing.version),
                 home: self.home_place(&network.world, id),
             })
         };
@@ -616,7 +635,7 @@ impl Engine {
             peer.measure_rtt(now.since(answered.since));
         }
         let mut changed = false;
-        for (position, (handle, claim)) in answered.networks.iter().enumerate() {
+        for (position, (handle, _, claim)) in answered.networks.iter().enumerate() {
             let Some(claim) = *claim else { continue };
             if refused.iter().any(|refused| usize::from(*refused) == position) {
                 if let Some(world) = self.ipv4_refused(*handle, claim) {

@@ -15,6 +15,7 @@ use crate::{
     acquaintances::{Acquaintances, answered_at},
     addresses::Contests,
     anchor::Anchor,
+    applications::Applications,
     beacons::Beacons,
     behaviour::Detection,
     content::PendingSeal,
@@ -31,6 +32,7 @@ use crate::{
     networks::Networks,
     peers::{Path, Peer, PeerId, Peers},
     ping::Pings,
+    private::WallClock,
     reach::Reach,
     search::Searches,
     sockets::ExtraSockets,
@@ -74,6 +76,10 @@ pub struct Engine {
     pub(crate) anchor: Anchor,
     pub(crate) traversal: Traversal,
     pub(crate) beacons: Beacons,
+    pub(crate) applications: Applications,
+    pub(crate) wall_clock: WallClock,
+    /// IPv4 addresses of this node changed outside a turn.
+    pub(crate) claims_changed: bool,
     pub(crate) acquaintances: Acquaintances,
     pub(crate) detection: Detection,
     pub(crate) sockets: ExtraSockets,
@@ -143,6 +149,9 @@ impl Engine {
             anchor,
             traversal: Traversal::default(),
             beacons: Beacons::default(),
+            applications: Applications::default(),
+            wall_clock: WallClock::default(),
+            claims_changed: false,
             acquaintances: Acquaintances::default(),
             detection: Detection::default(),
             sockets: ExtraSockets::default(),
@@ -192,8 +201,13 @@ impl Engine {
         if !self.directory.knows(&join.world) {
             return Err(JoinError::UnknownWorld(join.world));
         }
-        let (world, greet) = (join.world, join.greet.clone());
-        let handle = self.networks.add(now, join, &self.node_id)?;
+        let (world, mut greet) = (join.world, join.greet.clone());
+        let clock = self.clock(now);
+        let handle = self.networks.add(now, join, (&self.public, &clock))?;
+        if let Some(private) = self.networks.get(handle).and_then(|network| network.private.as_ref()) {
+            greet.extend(private.whom_to_ask());
+        }
+        self.begin_membership(now, handle);
         self.begin_beacons(now);
         self.memberships_changed(&world);
         self.offer_everywhere(now);
@@ -209,6 +223,7 @@ impl Engine {
         self.held.drop_network(network);
         self.lookups.drop_network(network);
         self.groups.drop_network(network);
+        self.applications.drop_network(network);
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.claims.remove(&network);
@@ -253,6 +268,7 @@ impl Engine {
         self.tend_traversal(now, out);
         self.tend_islands(now, out);
         self.tend_acquaintances(now);
+        self.tend_memberships(now, out);
         self.tend_beacons(now, out);
         self.streams.tend(now);
         self.tend_detection(now, out);
@@ -287,6 +303,7 @@ impl Engine {
             self.directory.review_deadline(),
             self.beacons.deadline(),
             self.islands_deadline(),
+            self.memberships_deadline(),
             self.acquaintances.deadline(),
             self.streams.deadline(),
             self.detection.deadline(),
@@ -337,6 +354,8 @@ impl Engine {
         self.tend_direct(now, id, out);
         self.tend_mtu(now, id, out);
         self.tend_networks(now, id, out);
+        self.tend_credentials(now, id, out);
+        self.tend_settling(now, id, out);
         self.tend_addresses(now, id, out);
         self.tend_names(now, id, out);
         self.tend_registration(now, id, out);
@@ -502,6 +521,7 @@ impl Engine {
                 ipv4: peer
                     .and_then(|peer| peer.claims.get(&network.handle).copied())
                     .or_else(|| member.and_then(|member| member.ipv4)),
+                membership: network.private.as_ref().and_then(|private| private.status_of(&node)),
                 name: peer.and_then(|peer| peer.names.get(&network.handle).cloned()),
             })
         });

@@ -456,7 +456,8 @@ impl Engine {
         let session = self.peers.get_mut(id)?.sessions.by_index(local)?;
         let handle = session.networks.at(position);
         let told = session.networks.their_claims_number.is_some();
-        let early = !session.networks.known() || (!told && self.waits_for_claim(id, handle, message));
+        let pending = handle.is_none() && session.networks.is_pending(position);
+        let early = !session.networks.known() || pending || (!told && self.waits_for_claim(id, handle, message));
         if !early {
             if handle.is_none() {
                 self.counters.unmatched_network += 1;
@@ -520,6 +521,19 @@ impl Engine {
             Control::Addresses { number, addresses } if node => {
                 self.addresses_told(now, id, local, (*number, addresses), out);
             }
+            Control::Credentials { number, place, sealed } if node => {
+                self.credentials_told(now, id, (local, via), (*number, *place, sealed), out);
+            }
+            Control::CredentialsAck { number } if node => self.credentials_acknowledged(id, local, *number),
+            Control::Application { request, place, sealed } if node => {
+                self.application_told(now, id, local, (*request, *place, sealed));
+            }
+            Control::Admission {
+                request,
+                place,
+                status,
+                sealed,
+            } if node => self.admission_told(now, id, local, (*request, *place, *status), sealed),
             Control::Names { number, names } if node => self.names_told(now, id, local, (*number, names), out),
             Control::NamesAck { number } if node => self.names_acknowledged(now, id, local, *number),
             Control::Ping { token } => {

@@ -67,6 +67,12 @@ impl Met {
         self.members.entry(node).or_insert(Member { key, place, ipv4 });
     }
 
+    /// Lets a test take somebody for a member.
+    #[cfg(test)]
+    pub(crate) fn note_for_test(&mut self, now: Time, key: PublicKey) {
+        self.note(now, key);
+    }
+
     /// A member told its address: nobody else met has it.
     fn note_ipv4(&mut self, node: &NodeId, ipv4: Option<Ipv4Addr>) {
         if !self.members.contains_key(node) {
@@ -111,7 +117,8 @@ impl Network {
     fn find_free_candidate(&mut self) -> bool {
         while let Some(candidate) = self.ipv4_claim() {
             let mut members = self.met.members.values();
-            if !members.any(|member| member.ipv4 == Some(candidate)) {
+            let certified = self.private.as_ref().and_then(|private| private.holder_of(candidate));
+            if certified.is_none() && !members.any(|member| member.ipv4 == Some(candidate)) {
                 return true;
             }
             let Ipv4Claim::Candidate { tried, .. } = &mut self.ipv4 else {

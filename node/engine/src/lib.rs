@@ -15,6 +15,7 @@ mod addresses;
 mod aims;
 mod anchor;
 mod api;
+mod applications;
 mod batch;
 mod beacons;
 mod behaviour;
@@ -61,8 +62,10 @@ mod peers;
 mod ping;
 mod places;
 mod prediction;
+mod private;
 mod rates;
 mod reach;
+mod recognition;
 mod relay_limits;
 mod relays;
 mod rendezvous;
@@ -70,6 +73,7 @@ mod retry;
 mod room;
 mod search;
 mod sessions;
+mod showing;
 mod sizes;
 mod sockets;
 mod streams;
@@ -87,8 +91,8 @@ mod work;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Contact, Event, Join, JoinError, Limits, MAX_NETWORKS, NetworkHandle, NetworkStatus,
-    PathKind, PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
+    Anchor, AnchorStatus, Config, Contact, CredentialStatus, Event, Invite, Join, JoinError, Limits, MAX_NETWORKS,
+    Membership, NetworkHandle, NetworkStatus, PathKind, PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
 pub use beacons::{BeaconCard, Cast, LinkSubnet};

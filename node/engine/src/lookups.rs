@@ -207,7 +207,9 @@ impl Engine {
             Query::Prefix(prefix) => prefix.matches(&key.node_id()),
             Query::Address(_) => ipv4.is_some_and(|address| network.may_hold(&key.node_id(), address)),
         };
-        let key = key.filter(fits).filter(|key| *key != self.public);
+        let key = key
+            .filter(fits)
+            .filter(|key| *key != self.public && !network.keeps_out(&key.node_id()));
         let (Some(key), Some(record)) = (key, found) else {
             if self.lookups.recent.len() < MAX_DENIED {
                 self.lookups.recent.insert(lookup.key, now);

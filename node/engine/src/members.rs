@@ -25,16 +25,25 @@ impl Engine {
         out: &mut Outbox,
     ) {
         let directory = &self.directory;
-        let ours = |network: &&mut Network| network.member_key == member_key && directory.serves(id, &network.world);
+        let latest_former = |network: &Network| network.private.as_ref()?.latest_former();
+        let ours = |network: &&mut Network| {
+            let key = network.member_key == member_key || latest_former(network) == Some(member_key);
+            key && directory.serves(id, &network.world)
+        };
         let Some(network) = self.networks.iter_mut().find(ours) else {
             return;
         };
         let handle = network.handle;
-        let mut listing = network.listings.remove(&id).unwrap_or_default();
+        let mut listing = network
+            .listings_under(&member_key)
+            .and_then(|listings| listings.remove(&id));
+        let mut listing = listing.take().unwrap_or_default();
+        let whole = from == 0;
         if from == 0 {
             let before = listing.members.keys().copied();
             before.for_each(|node| network.note_gone(node));
             listing.members.clear();
+            listing.kept_out.clear();
             listing.version = 0;
         }
         let mut moved = Vec::new();
@@ -48,7 +57,13 @@ impl Engine {
                 let node = key.node_id();
                 if !entry.present {
                     listing.members.remove(&node);
+                    listing.kept_out.remove(&node);
                     network.note_gone(node);
+                } else if network.keeps_out(&node) {
+                    let (place, ipv4) = (entry.record.place(), entry.ipv4);
+                    if listing.kept_out.len() < MAX_LISTED {
+                        listing.kept_out.insert(node, Member { key, place, ipv4 });
+                    }
                 } else if listing.members.len() < MAX_LISTED || listing.members.contains_key(&node) {
                     let place = entry.record.place();
                     let ipv4 = entry.ipv4.filter(|address| network.may_hold(&node, *address));
@@ -58,12 +73,20 @@ impl Engine {
             }
         }
         let version = listing.version;
-        network.listings.insert(id, listing);
+        if let Some(listings) = network.listings_under(&member_key) {
+            listings.insert(id, listing);
+        }
         self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);
         // A member that came back has another index.
-        for (key, place) in moved {
-            self.place_told(&key, place);
+        for (key, place) in &moved {
+            self.place_told(key, *place);
         }
+        self.greet_listed(
+            now,
+            handle,
+            whole,
+            &moved.iter().map(|(key, _)| *key).collect::<Vec<_>>(),
+        );
         self.try_held_again(now, handle, out);
     }
 

@@ -107,6 +107,14 @@ impl Groups {
         self.due = copies.map(|(frame, copy)| copy.due(frame.since)).min();
     }
 
+    /// Nothing that is under way in a network goes to a peer any more.
+    pub(crate) fn drop_copies(&mut self, id: PeerId, network: NetworkHandle) {
+        for frame in self.under_way.iter_mut().filter(|frame| frame.network == network) {
+            frame.copies.retain(|copy| copy.peer != id);
+        }
+        self.under_way.retain(|frame| !frame.copies.is_empty());
+    }
+
     /// 0 stands for "none" in the table of numbers seen.
     fn sequence(&mut self) -> u64 {
         self.next = self.next.wrapping_add(1).max(1);

@@ -1,4 +1,4 @@
-//! The joined networks, and how two nodes find out which they have in common.
+//! The joined networks, and the IPv4 addresses of this node and of others in them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,24 +9,23 @@ use std::{
 use farlan_crypto::{NodeId, PublicKey, defects::planted};
 use farlan_netconf::{
     AddressPlan, CANDIDATES, DirectoryKey, DnsLabel, Mac, NetworkId, NetworkSecret, NodePrefix, Parameters, Policy,
-    Role as Side, WorldId,
+    WorldId,
 };
-use rand_core::Rng as _;
 
 use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
     addresses::ADDRESSES_ACK,
     claimed::ClaimedAddresses,
-    early::{EARLY_KEPT, Message},
     filter::Filter,
     islands::{Met, PROVISIONAL},
     learned::LearnedMacs,
     multicast::ALL,
     peers::PeerId,
+    private::{Clock, Private},
     retry::{Retry, Schedule},
     traversal::CANDIDATES_ACK,
     wire::{
-        control::{Control, Place, TAG, TAG_PADDING},
+        control::{Control, Place},
         datagram::{RelayIndex, SessionIndex},
     },
 };
@@ -80,6 +79,8 @@ pub(crate) struct Network {
     pub(crate) name: Option<DnsLabel>,
     /// What strangers may say to this machine.
     pub(crate) filter: Filter,
+    /// What makes it a private one.
+    pub(crate) private: Option<Box<Private>>,
 }
 
 /// This node's IPv4 address in a network.
@@ -95,6 +96,8 @@ pub(crate) enum Ipv4Claim {
     },
     /// All candidates are taken.
     Exhausted,
+    /// The network key gave this one to this node.
+    Certified(Ipv4Addr),
 }
 
 /// Whether a claimed address is held.
@@ -116,6 +119,8 @@ pub(crate) struct Listing {
     /// How many members it counts.
     pub(crate) count: u32,
     pub(crate) members: BTreeMap<NodeId, Member>,
+    /// Those that are kept out.
+    pub(crate) kept_out: BTreeMap<NodeId, Member>,
 }
 
 /// A listed member.
@@ -128,11 +133,22 @@ pub(crate) struct Member {
 }
 
 impl Network {
-    fn new(now: Time, handle: NetworkHandle, join: Join, secret: NetworkSecret, node: &NodeId) -> Self {
+    fn new(now: Time, handle: NetworkHandle, join: Join, (own, clock): (&PublicKey, &Clock)) -> Option<Self> {
         let id = join.parameters.id();
         let plan = AddressPlan::new(&id, &join.parameters.subnet);
+        let (private, secret) = match join.membership {
+            Some(membership) => {
+                let (private, secret) = Private::new(&join.parameters, *membership, own, clock)?;
+                (Some(Box::new(private)), secret)
+            }
+            None => (None, join.parameters.secret()?),
+        };
+        let node = &own.node_id();
         let mut held_before = false;
-        let ipv4 = if join.ipv4 {
+        let certified = private.as_ref().and_then(|private| private.certified_own());
+        let ipv4 = if let Some(certified) = certified.filter(|_| join.ipv4) {
+            Ipv4Claim::Certified(certified)
+        } else if join.ipv4 {
             let mut candidates = plan.ipv4_candidates(node).to_vec();
             if let Some(preferred) = join
                 .preferred
@@ -149,7 +165,7 @@ impl Network {
         } else {
             Ipv4Claim::Off
         };
-        Self {
+        Some(Self {
             handle,
             policy: join.parameters.policy(),
             world: join.world,
@@ -172,15 +188,113 @@ impl Network {
             claimed: ClaimedAddresses::default(),
             name: join.name,
             filter: Filter::default(),
+            private,
+        })
+    }
+
+    /// Whether `node` may hold `address` here: on open networks only one of those that follow from its id, on private ones
+    /// none that is certified to another, and none but its own if it has such a one.
+    pub(crate) fn may_hold(&self, node: &NodeId, address: Ipv4Addr) -> bool {
+        let candidate = || self.plan.ipv4_candidates(node).contains(&address);
+        match (self.policy, &self.private) {
+            (Policy::Strangers, _) => candidate(),
+            (Policy::Friends, None) => self.parameters.subnet.is_host(address),
+            (Policy::Friends, Some(private)) => match (private.certified(node), private.holder_of(address)) {
+                (Some(own), _) => own == address,
+                (None, Some(holder)) => holder == *node,
+                // Who is known by a list only may have a certificate for it.
+                (None, None) => self.parameters.subnet.is_host(address) && (candidate() || !private.is_member(node)),
+            },
         }
     }
 
-    /// Whether `node` may hold `address` here: on open networks only one of those that follow from its id.
-    pub(crate) fn may_hold(&self, node: &NodeId, address: Ipv4Addr) -> bool {
-        match self.policy {
-            Policy::Strangers => self.plan.ipv4_candidates(node).contains(&address),
-            Policy::Friends => self.parameters.subnet.is_host(address),
+    /// The secrets under which members may name the network, each with the member key made of it, the one in force first.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (DirectoryKey, &NetworkSecret)> {
+        let former = self.private.iter().flat_map(|private| private.former());
+        let former = former.map(|former| (former.member_key, &former.secret));
+        [(self.member_key, &self.secret)].into_iter().chain(former)
+    }
+
+    /// The secret of which a member key is made.
+    pub(crate) fn secret_under(&self, key: &DirectoryKey) -> Option<&NetworkSecret> {
+        let mut secrets = self.secrets();
+        secrets.find(|(under, _)| under == key).map(|(_, secret)| secret)
+    }
+
+    /// What supernodes list under a member key of this network.
+    pub(crate) fn listings_under(&mut self, key: &DirectoryKey) -> Option<&mut BTreeMap<PeerId, Listing>> {
+        if *key == self.member_key {
+            return Some(&mut self.listings);
         }
+        let private = self.private.as_mut()?;
+        (private.latest_former() == Some(*key)).then_some(&mut private.former_listings)
+    }
+
+    /// What a supernode lists under a member key of this network.
+    pub(crate) fn listed_under(&self, key: &DirectoryKey, supernode: PeerId) -> Option<&Listing> {
+        if *key == self.member_key {
+            return self.listings.get(&supernode);
+        }
+        let private = self.private.as_ref()?;
+        let former = private.former_listings.get(&supernode);
+        former.filter(|_| private.latest_former() == Some(*key))
+    }
+
+    /// The member keys under which this node registers.
+    pub(crate) fn registered_under(&self) -> impl Iterator<Item = DirectoryKey> {
+        let former = self.private.as_ref().and_then(|private| private.latest_former());
+        [self.member_key].into_iter().chain(former)
+    }
+
+    /// Forgets what a supernode lists.
+    pub(crate) fn forget_listings(&mut self, supernode: PeerId) {
+        self.listings.remove(&supernode);
+        if let Some(private) = &mut self.private {
+            private.former_listings.remove(&supernode);
+        }
+    }
+
+    /// Whether a node is known to have no valid credential: it is not listed, looked for or called.
+    pub(crate) fn keeps_out(&self, node: &NodeId) -> bool {
+        self.private.as_ref().is_some_and(|private| private.keeps_out(node))
+    }
+
+    /// Takes those out of all lists who are kept out, and back in who are not any more.
+    pub(crate) fn keep_out(&mut self) {
+        let Some(private) = &mut self.private else { return };
+        let mut former = std::mem::take(&mut private.former_listings);
+        for listing in self.listings.values_mut().chain(former.values_mut()) {
+            listing.sort_out(private);
+        }
+        private.former_listings = former;
+        self.located.retain(|node, _| !private.keeps_out(node));
+    }
+
+    /// Brings the IPv4 address in line with the own certificate; returns what is to be told of that.
+    pub(crate) fn take_certified(&mut self) -> Vec<Event> {
+        let Some(certified) = self.private.as_ref().and_then(|private| private.certified_own()) else {
+            return Vec::new();
+        };
+        let held = self.ipv4_held();
+        if matches!(self.ipv4, Ipv4Claim::Off) || held == Some(certified) && self.is_certified() {
+            return Vec::new();
+        }
+        self.ipv4 = Ipv4Claim::Certified(certified);
+        let network = self.handle;
+        let withdrawn = held.filter(|held| *held != certified).map(|held| Event::Ipv4Withdrawn {
+            network,
+            address: Some(held),
+        });
+        let assigned = (held != Some(certified)).then_some(Event::Ipv4Assigned {
+            network,
+            address: certified,
+        });
+        withdrawn.into_iter().chain(assigned).collect()
+    }
+
+    /// Whether the network key gave this node its IPv4 address.
+    pub(crate) fn is_certified(&self) -> bool {
+        matches!(self.ipv4, Ipv4Claim::Certified(_))
     }
 
     /// The member with that id, as far as the directory told.
@@ -208,12 +322,19 @@ impl Network {
 
     /// The member that claims `address`, as far as the directory told.
     pub(crate) fn member_by_ipv4(&self, address: Ipv4Addr) -> Option<&Member> {
+        if let Some(holder) = self.private.as_ref().and_then(|private| private.holder_of(address)) {
+            return self.member(&holder);
+        }
         let mut members = self.lists().flat_map(BTreeMap::values);
-        members.find(|member| member.ipv4 == Some(address))
+        members.find(|member| member.ipv4 == Some(address) && self.may_hold(&member.key.node_id(), address))
     }
 
     fn lists(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Member>> {
         let listings = self.listings.values().map(|listing| &listing.members);
+        // Who was away knows a former secret only, as long as nobody tells the one in force.
+        let former = self.private.iter().filter(|_| self.met.members().is_empty());
+        let former = former.flat_map(|private| private.former_listings.values());
+        let listings = listings.chain(former.map(|listing| &listing.members));
         listings.chain([&self.located, self.met.members()])
     }
 
@@ -263,14 +384,17 @@ impl Network {
     pub(crate) fn list_complete(&self) -> bool {
         self.listings.values().any(|listing| {
             let count = usize::try_from(listing.count).unwrap_or(usize::MAX);
-            listing.version > 0 && count <= ALL && listing.members.len() >= count
+            listing.version > 0 && count <= ALL && listing.members.len() + listing.kept_out.len() >= count
         })
     }
 
     /// How many members there are, this node among them: as a supernode counts them, or as many as were met if those are
     /// more and no list is complete; 0 as long as neither is known.
     fn count(&self) -> u32 {
-        let listed = self.listings.values().map(|listing| listing.count).max().unwrap_or(0);
+        let kept_out = |listing: &Listing| u32::try_from(listing.kept_out.len()).unwrap_or(u32::MAX);
+        let listed = self.listings.values();
+        let listed = listed.map(|listing| listing.count.saturating_sub(kept_out(listing)));
+        let listed = listed.max().unwrap_or(0);
         let met = u32::try_from(self.met.members().len()).unwrap_or(u32::MAX);
         if met == 0 || self.list_complete() {
             listed
@@ -283,6 +407,7 @@ impl Network {
     pub(crate) fn ipv4_claim(&self) -> Option<Ipv4Addr> {
         match &self.ipv4 {
             Ipv4Claim::Candidate { candidates, tried, .. } => candidates.get(*tried).copied(),
+            Ipv4Claim::Certified(address) => Some(*address),
             Ipv4Claim::Off | Ipv4Claim::Exhausted => None,
         }
     }
@@ -318,7 +443,17 @@ impl Network {
             ipv4: self.ipv4_held(),
             ipv4_pending: matches!(self.ipv4, Ipv4Claim::Candidate { held: Held::Not, .. }),
             members: self.count(),
+            membership: self.private.as_ref().and_then(|private| private.own_status()),
         }
+    }
+}
+
+impl Listing {
+    /// Puts everybody in the place that the private network has for it.
+    pub(crate) fn sort_out(&mut self, private: &Private) {
+        let (kept_out, members) = (&mut self.kept_out, &mut self.members);
+        members.extend(kept_out.extract_if(.., |node, _| !private.keeps_out(node)));
+        kept_out.extend(members.extract_if(.., |node, _| private.keeps_out(node)));
     }
 }
 
@@ -327,7 +462,12 @@ impl Network {
 pub(crate) struct Networks(Vec<Option<Network>>);
 
 impl Networks {
-    pub(crate) fn add(&mut self, now: Time, join: Join, node: &NodeId) -> Result<NetworkHandle, JoinError> {
+    pub(crate) fn add(
+        &mut self,
+        now: Time,
+        join: Join,
+        (own, clock): (&PublicKey, &Clock),
+    ) -> Result<NetworkHandle, JoinError> {
         let id = join.parameters.id();
         if self.iter().any(|network| network.id == id) {
             return Err(JoinError::Already);
@@ -338,12 +478,12 @@ impl Networks {
             .filter(|_| free < MAX_NETWORKS)
             .map(NetworkHandle);
         let handle = handle.ok_or(JoinError::TooMany)?;
-        let secret = join.parameters.secret().ok_or(JoinError::Private)?;
+        let network = Network::new(now, handle, join, (own, clock)).ok_or(JoinError::NoMembership)?;
         if free == self.0.len() {
             self.0.push(None);
         }
         if let Some(place) = self.0.get_mut(free) {
-            *place = Some(Network::new(now, handle, join, secret, node));
+            *place = Some(network);
         }
         Ok(handle)
     }
@@ -374,157 +514,6 @@ impl Networks {
 }
 
 impl Engine {
-    /// Tells the other end of a session, by tags only members can make, which networks this node is in.
-    pub(crate) fn offer_networks(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
-        let joined = self.networks.handles();
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
-            return;
-        };
-        session.networks.offer(&joined);
-        let offered = session.networks.offered.clone();
-        let (hash, role) = (session.handshake_hash, session.role);
-        let mut tags: Vec<[u8; TAG]> = Vec::with_capacity(offered.len().next_multiple_of(TAG_PADDING));
-        for place in &offered {
-            let network = place.and_then(|handle| self.networks.get(handle));
-            tags.push(match network {
-                Some(network) => network.secret.recognition_tag(&hash, role),
-                None => self.random_tag(),
-            });
-        }
-        while tags.is_empty() || !tags.len().is_multiple_of(TAG_PADDING) {
-            tags.push(self.random_tag());
-        }
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
-            return;
-        };
-        session.networks.tags = tags;
-        session.networks.offer_number += 1;
-        session.networks.offer_retry = Some(Retry::due(RESEND, now));
-        self.resend_offer(now, id, local, out);
-    }
-
-    fn random_tag(&mut self) -> [u8; TAG] {
-        let mut tag = [0; TAG];
-        self.random.fill_bytes(&mut tag);
-        tag
-    }
-
-    fn resend_offer(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
-        let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
-            return;
-        };
-        let networks = &mut session.networks;
-        let Some(retry) = &mut networks.offer_retry else { return };
-        retry.again(now);
-        let message = Control::Networks {
-            number: networks.offer_number,
-            tags: networks.tags.clone(),
-        };
-        self.send_control(now, id, Some(local), &[message], out);
-        self.arm(id);
-    }
-
-    /// Joined or left: every session's list is brought up to date at the next turn.
-    pub(crate) fn offer_everywhere(&mut self, now: Time) {
-        for id in self.peers.ids() {
-            let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) else {
-                continue;
-            };
-            let locals: Vec<SessionIndex> = peer.sessions.iter().map(|session| session.local).collect();
-            for session in peer.sessions.usable_mut() {
-                // A number not used yet, due now: `tend_networks` makes the list.
-                session.networks.offer_retry = Some(Retry::due(RESEND, now));
-                session.networks.tags.clear();
-            }
-            for local in locals {
-                self.match_networks(now, id, local);
-            }
-            self.arm(id);
-        }
-    }
-
-    /// The other end's list.
-    pub(crate) fn networks_told(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        local: SessionIndex,
-        (number, tags): (u32, &[[u8; TAG]]),
-        out: &mut Outbox,
-    ) {
-        self.send_control(now, id, Some(local), &[Control::Ack { number }], out);
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        let Some(session) = peer.sessions.by_index(local) else {
-            return;
-        };
-        if session.networks.their_number.is_some_and(|last| number <= last) {
-            return;
-        }
-        session.networks.their_tags = tags.to_vec();
-        session.networks.their_number = Some(number);
-        let early = self.early.take((id, local));
-        peer.sessions.prefer(local, now);
-        self.match_networks(now, id, local);
-        self.tell_claims(now, id, local, out);
-        self.tell_addresses(now, id, local, out);
-        self.tell_names(now, id, local, out);
-        self.tell_homes(now, id, out);
-        self.open_early(now, id, local, early, out);
-        self.release_waiting(now, id, out);
-        self.consider_round(now, id, out);
-    }
-
-    /// Messages that came too early to be understood: what they waited for has come. They may have to wait again.
-    fn open_early(&mut self, now: Time, id: PeerId, local: SessionIndex, early: VecDeque<Message>, out: &mut Outbox) {
-        for (_, via, message) in early.into_iter().filter(|(since, ..)| now.since(*since) < EARLY_KEPT) {
-            self.opened(now, id, (local, via), &message, out);
-        }
-    }
-
-    /// Finds the common networks among the other end's tags.
-    fn match_networks(&mut self, now: Time, id: PeerId, local: SessionIndex) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        let session = peer.sessions.by_index(local).filter(|session| session.networks.known());
-        let Some(session) = session else { return };
-        let their_side = match session.role {
-            Side::Initiator => Side::Responder,
-            Side::Responder => Side::Initiator,
-        };
-        let hash = session.handshake_hash;
-        let recognise = |tag: &[u8; TAG]| {
-            let mut networks = self.networks.iter();
-            networks
-                .find(|network| network.secret.recognizes(tag, &hash, their_side) || planted("network-unproved"))
-                .map(|network| network.handle)
-        };
-        session.networks.theirs = session.networks.their_tags.iter().map(recognise).collect();
-        let handles = self.networks.iter().map(|network| network.handle);
-        let shared: Vec<NetworkHandle> = handles.filter(|handle| session.networks.shared(*handle)).collect();
-        let node = peer.key.node_id();
-        for network in &shared {
-            if peer.up.insert(*network) {
-                self.events.push(Event::PeerUp {
-                    network: *network,
-                    node,
-                });
-            }
-        }
-        peer.up.retain(|network| shared.contains(network));
-        peer.claims.retain(|network, _| shared.contains(network));
-        peer.names.retain(|network, _| shared.contains(network));
-        for network in self
-            .networks
-            .iter_mut()
-            .filter(|network| !shared.contains(&network.handle))
-        {
-            network.claimed.forget_peer(id);
-        }
-        for network in &shared {
-            self.note_met(now, id, *network);
-        }
-        self.note_left(&node, &shared);
-    }
-
     /// Tells the other end this node's IPv4 addresses in the common networks.
     pub(crate) fn tell_claims(&mut self, now: Time, id: PeerId, local: SessionIndex, out: &mut Outbox) {
         let Some(session) = self.peers.get_mut(id).and_then(|peer| peer.sessions.by_index(local)) else {
@@ -715,7 +704,8 @@ impl Engine {
     /// another address is claimed by now.
     pub(crate) fn ipv4_refused(&mut self, handle: NetworkHandle, refused: Ipv4Addr) -> Option<WorldId> {
         let network = self.networks.get_mut(handle)?;
-        if network.ipv4_claim() != Some(refused) {
+        // What is certified stays, whatever a supernode was told by others.
+        if network.ipv4_claim() != Some(refused) || network.is_certified() {
             return None;
         }
         let was_held = network.ipv4_held();

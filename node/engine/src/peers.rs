@@ -222,6 +222,12 @@ impl Peer {
                 networks.offer_retry.as_ref().map(|retry| retry.at()),
                 networks.claims_retry.as_ref().map(|retry| retry.at()),
                 networks.addresses_retry.as_ref().map(|retry| retry.at()),
+                networks.settling,
+                networks
+                    .shown
+                    .iter()
+                    .filter_map(|shown| Some(shown.retry.as_ref()?.at()))
+                    .min(),
                 networks.names_retry.as_ref().map(|retry| retry.at()),
             ]
         });

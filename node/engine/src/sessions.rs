@@ -7,7 +7,7 @@ use farlan_crypto::{
     noise::SessionKeys,
     session::{Opener, Sealer, Window},
 };
-use farlan_netconf::Role;
+use farlan_netconf::{DirectoryKey, Role};
 
 use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
@@ -103,13 +103,92 @@ pub(crate) struct Networks {
     /// Whether any were told, which an empty list would take back.
     pub(crate) names_told: bool,
     pub(crate) their_names_number: Option<u32>,
+    /// What was shown of private networks: one entry for each that has a place.
+    pub(crate) shown: Vec<Shown>,
+    /// The places of the other end's list that name a private network, and under which secret.
+    pub(crate) named: Vec<Named>,
+    /// Number of the last `credentials` message sent.
+    pub(crate) credentials_number: u32,
+    /// Until when this session may wait for credentials before it takes over from one in which private networks are shared.
+    pub(crate) settling: Option<Time>,
+}
+
+/// What the two ends of a session showed of one private network. A secret is named by the member key made of it.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) network: NetworkHandle,
+    /// Under which secret this end shows it; none as long as it does not.
+    pub(crate) under: Option<DirectoryKey>,
+    /// Number of the `credentials` message sent, and whether it must be sent again.
+    pub(crate) number: u32,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) acknowledged: bool,
+    /// Under which secret the other end showed a credential that was found valid.
+    pub(crate) valid: Option<DirectoryKey>,
+    /// Number of the other end's last `credentials` message that was looked at.
+    pub(crate) their_number: Option<u32>,
+}
+
+/// A place of the other end's list that names a private network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) place: u8,
+    pub(crate) network: NetworkHandle,
+    pub(crate) under: DirectoryKey,
+}
+
+impl Shown {
+    /// Nothing yet.
+    pub(crate) fn of(network: NetworkHandle) -> Self {
+        Self {
+            network,
+            under: None,
+            number: 0,
+            retry: None,
+            acknowledged: false,
+            valid: None,
+            their_number: None,
+        }
+    }
 }
 
 impl Networks {
-    /// The position of `network` in this end's list.
+    /// The position of `network` in this end's list, where frames may name it: a private network's says nothing to the other
+    /// end before it is shared.
     pub(crate) fn position(&self, network: NetworkHandle) -> Option<u8> {
+        let hidden = self.shown.iter().any(|shown| shown.network == network) && !self.shared(network);
+        self.place(network).filter(|_| !hidden)
+    }
+
+    /// The position that `network` has in this end's list, whatever stands there.
+    pub(crate) fn place(&self, network: NetworkHandle) -> Option<u8> {
         let position = self.offered.iter().position(|offered| *offered == Some(network))?;
         u8::try_from(position).ok()
+    }
+
+    /// What was shown of a private network.
+    pub(crate) fn shown_of(&mut self, network: NetworkHandle) -> Option<&mut Shown> {
+        self.shown.iter_mut().find(|shown| shown.network == network)
+    }
+
+    /// Whether both ends have shown a private network with valid credentials.
+    pub(crate) fn is_shown(&self, network: NetworkHandle) -> bool {
+        let mut shown = self.shown.iter();
+        shown.any(|shown| shown.network == network && shown.under.is_some() && shown.valid.is_some())
+    }
+
+    /// Whether a private network waits to be shared: both ends have shown it, and frames of it may pass.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        let mut shown = self.shown.iter();
+        shown.any(|shown| self.is_shown(shown.network) && !self.shared(shown.network))
+    }
+
+    /// Whether `position` of the other end's list may come to mean a private network: it names one, or the list that will is
+    /// late.
+    pub(crate) fn is_pending(&self, position: u8) -> bool {
+        let shown = |shown: &Shown| shown.under.is_some() && !self.shared(shown.network);
+        let named = self.named.iter().any(|named| named.place == position);
+        self.at(position).is_none() && (named || self.shown.iter().any(shown))
     }
 
     /// The network at `position` of the other end's list.
@@ -137,8 +216,9 @@ impl Networks {
                 changed = true;
             }
         }
+        self.shown.retain(|shown| joined.contains(&shown.network));
         for network in joined {
-            if self.position(*network).is_none() && self.offered.len() < MAX_PLACES {
+            if self.place(*network).is_none() && self.offered.len() < MAX_PLACES {
                 self.offered.push(Some(*network));
                 changed = true;
             }
@@ -242,6 +322,10 @@ impl Sessions {
         let places = self.0.iter_mut().flat_map(|session| &mut session.networks.offered);
         for place in places.filter(|place| **place == Some(network)) {
             *place = None;
+        }
+        for session in &mut self.0 {
+            session.networks.shown.retain(|shown| shown.network != network);
+            session.networks.named.retain(|named| named.network != network);
         }
     }
 

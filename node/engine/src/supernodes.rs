@@ -195,7 +195,9 @@ impl Engine {
     fn register_where_wanted(&mut self, now: Time, out: &mut Outbox) {
         let mut wanted: Vec<PeerId> = Vec::new();
         for network in self.networks.iter() {
-            wanted.extend(self.directory.holders(&network.world, &network.member_key));
+            for key in network.registered_under() {
+                wanted.extend(self.directory.holders(&network.world, &key));
+            }
         }
         let all: Vec<PeerId> = self.directory.registrations.keys().copied().collect();
         for id in all {
@@ -237,7 +239,7 @@ impl Engine {
             registration.forget();
         }
         for network in self.networks.iter_mut() {
-            network.listings.remove(&id);
+            network.forget_listings(id);
         }
     }
 }

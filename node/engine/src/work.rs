@@ -4,11 +4,23 @@
 //! signatures it checks go first three times out of four. Of the strangers' initiations those whose senders are proved
 //! to be where they say go first three times out of four, and sources take turns. Each kind has a bound.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use farlan_netconf::WorldId;
 
-use crate::{Engine, Outbox, Time, gate::Source, handshakes::Via, peers::PeerId, wire::datagram::SessionIndex};
+use crate::{
+    Engine, NetworkHandle, Outbox, Time,
+    applications::Applied,
+    gate::Source,
+    handshakes::Via,
+    peers::PeerId,
+    rates::{Meters, Rate},
+    showing::Proof,
+    wire::datagram::SessionIndex,
+};
 
 /// Initiations that wait; at 150 µs each they are done within 40 ms.
 pub(crate) const MAX_INITIATIONS: usize = 256;
@@ -19,6 +31,14 @@ const MAX_FROM_ONE: usize = 8;
 /// Responses that wait, and those to one handshake: one that was sent twice, or a forged one beside the true one.
 const MAX_RESPONSES: usize = 256;
 const MAX_TO_ONE: usize = 2;
+
+/// Documents of private networks that wait, and those of one peer; each costs up to three signatures.
+const MAX_PAPERS: usize = 64;
+const MAX_PAPERS_OF_ONE: usize = 8;
+
+/// Those that one peer may bring, so many networks can it be in; peers of which that is counted.
+const PAPERS: Rate = Rate::per_second(2, Duration::from_secs(8));
+const MAX_RATED: usize = 1024;
 
 /// Every so often the lesser kind goes first.
 const LESSER_FIRST: u32 = 4;
@@ -35,6 +55,17 @@ pub(crate) struct FetchedList {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A document of a private network that a peer sent, with a signature to check.
+#[derive(Debug)]
+pub(crate) enum Paper {
+    /// Its credential.
+    Credential(Proof, Vec<u8>),
+    /// It wants a certificate.
+    Application(Applied),
+    /// A certificate for this node.
+    Admission(NetworkHandle, Vec<u8>),
+}
+
 /// A piece of public-key work.
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -47,24 +78,49 @@ pub(crate) enum Job {
     Response(Message),
     /// Check the signature.
     List(FetchedList),
+    /// Check those of a document.
+    Paper(Paper),
 }
 
 /// All public-key work that waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WorkQueue {
     begins: VecDeque<(PeerId, bool)>,
     begin_queued: BTreeSet<PeerId>,
     responses: Turns<SessionIndex, Message>,
     lists: VecDeque<FetchedList>,
+    papers: Turns<PeerId, Paper>,
+    paper_rates: Meters<PeerId>,
     proved: Turns<Source, Message>,
     unproved: Turns<Source, Message>,
     taken: u32,
     strangers_taken: u32,
 }
 
+impl Default for WorkQueue {
+    fn default() -> Self {
+        Self {
+            begins: VecDeque::new(),
+            begin_queued: BTreeSet::new(),
+            responses: Turns::default(),
+            lists: VecDeque::new(),
+            papers: Turns::default(),
+            paper_rates: Meters::new(PAPERS, MAX_RATED),
+            proved: Turns::default(),
+            unproved: Turns::default(),
+            taken: 0,
+            strangers_taken: 0,
+        }
+    }
+}
+
 impl WorkQueue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.begins.is_empty() && self.responses.is_empty() && self.lists.is_empty() && self.initiations() == 0
+        self.begins.is_empty()
+            && self.responses.is_empty()
+            && self.lists.is_empty()
+            && self.papers.is_empty()
+            && self.initiations() == 0
     }
 
     /// Initiations that wait.
@@ -119,6 +175,11 @@ impl WorkQueue {
         self.lists.len()
     }
 
+    /// Adds a document of a peer; whether there is room for it and it does not send too many.
+    pub(crate) fn add_paper(&mut self, now: Time, from: PeerId, paper: Paper) -> bool {
+        self.paper_rates.take(now, from) && self.papers.add(from, paper, MAX_PAPERS_OF_ONE, MAX_PAPERS) == 0
+    }
+
     fn take(&mut self) -> Option<Job> {
         self.taken = self.taken.wrapping_add(1);
         if self.taken.is_multiple_of(LESSER_FIRST) {
@@ -129,14 +190,15 @@ impl WorkQueue {
     }
 
     fn take_own(&mut self) -> Option<Job> {
-        const KINDS: u32 = 3;
+        const KINDS: u32 = 4;
         (0..KINDS).find_map(|step| match (self.taken.wrapping_add(step)) % KINDS {
             0 => self.begins.pop_front().map(|(peer, rekey)| {
                 self.begin_queued.remove(&peer);
                 Job::Begin { peer, rekey }
             }),
             1 => self.responses.take().map(Job::Response),
-            _ => self.lists.pop_front().map(Job::List),
+            2 => self.lists.pop_front().map(Job::List),
+            _ => self.papers.take().map(Job::Paper),
         })
     }
 
@@ -229,6 +291,9 @@ impl Engine {
             Job::Initiation((via, datagram)) => self.answer(now, via, &datagram, out),
             Job::Response((via, datagram)) => self.finish(now, via, &datagram, out),
             Job::List(list) => self.check_list(now, list, out),
+            Job::Paper(Paper::Credential(proof, credential)) => self.check_credential(now, &proof, &credential, out),
+            Job::Paper(Paper::Application(applied)) => self.check_application(now, applied),
+            Job::Paper(Paper::Admission(network, credential)) => self.check_admission(now, network, &credential),
         }
     }
 }

@@ -580,6 +580,7 @@ impl Daemon {
             ipv4: ipv4_obstacle.is_none(),
             preferred: membership.ipv4,
             greet,
+            membership: None,
             name: self.name_in(&membership),
         };
         let joined = self.data_plane.ask(|reply| Request::Join { join, reply }).await?;

@@ -353,13 +353,22 @@ fn only_names_of_farlans_are_directed_and_only_for_its_own_subnets_and_cards() {
         assert!(error.to_string().contains("another network namespace"), "{error}");
         // Nor is anything done for a card that is not its own.
         for index in [1, card.index + 1] {
-            assert!(matches!(helper.direct_names(index, 5353), Err(TapError::Refused { .. })));
+            assert!(matches!(
+                helper.direct_names(index, 5353),
+                Err(TapError::Refused { .. })
+            ));
             assert!(matches!(helper.revert_names(index), Err(TapError::Refused { .. })));
         }
-        assert!(matches!(helper.direct_names(card.index, 0), Err(TapError::Refused { .. })));
+        assert!(matches!(
+            helper.direct_names(card.index, 0),
+            Err(TapError::Refused { .. })
+        ));
         // To have nothing taken out is always right.
         helper.set_hosts(&[]).unwrap();
-        assert!(matches!(helper.set_hosts(&vec![own; 3000]), Err(TapError::Refused { .. })));
+        assert!(matches!(
+            helper.set_hosts(&vec![own; 3000]),
+            Err(TapError::Refused { .. })
+        ));
         assert_eq!(std::fs::read("/etc/hosts").unwrap_or_default(), before);
     });
 }

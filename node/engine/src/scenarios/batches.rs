@@ -7,16 +7,22 @@ use std::{
     time::Duration,
 };
 
-use farlan_netconf::{Mac, Parameters};
+use farlan_netconf::{Kind as NetworkKind, Mac, Parameters};
 use farlan_offload::Offload;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-use super::lab::{Lab, OTHER_PORT, Passing, Place, link, name};
+use super::{
+    club::{self, Club, MORNING, set_clock},
+    lab::{Lab, OTHER_PORT, Passing, Place, link, name},
+};
 use crate::{FrameLabel, NetworkHandle, wire::control::Control};
 
 const NODES: usize = 3;
 const NETWORKS: usize = 2;
+
+/// The private network.
+const CLUB: u8 = 100;
 
 /// A supernode and three nodes, all in two networks.
 struct Town {
@@ -48,9 +54,19 @@ impl Town {
         lab.set_world(third, 1, &[supernode]);
         lab.open = open;
         let nodes = vec![one, other, third];
+        let mut club = Club::new(CLUB);
         let networks = nodes
             .iter()
-            .map(|node| networks.map(|parameters| lab.join(*node, parameters)))
+            .map(|node| {
+                set_clock(&mut lab, *node, MORNING);
+                networks.map(|parameters| match parameters.kind {
+                    NetworkKind::Private { .. } => {
+                        let membership = club.member(lab.key(*node));
+                        club::join(&mut lab, *node, &club, membership)
+                    }
+                    _ => lab.join(*node, parameters),
+                })
+            })
             .collect();
         // Every other node, so that some frames are refused and others are answers.
         for (node, networks) in nodes
@@ -212,10 +228,10 @@ fn chance(datagram: &[u8], what: impl Hash) -> u64 {
 #[test]
 fn a_batch_is_handled_as_its_packets_would_be_one_by_one() {
     for seed in 0..6 {
-        let networks = if seed % 3 == 0 {
-            [link(1), name()]
-        } else {
-            [link(1), link(2)]
+        let networks = match seed % 3 {
+            0 => [link(1), name()],
+            1 => [link(1), Club::new(CLUB).parameters],
+            _ => [link(1), link(2)],
         };
         let networks = [&networks[0], &networks[1]];
         let mut towns = [false, true].map(|one_by_one| Town::new(networks, seed % 2 == 1, one_by_one));

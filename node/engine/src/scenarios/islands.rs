@@ -92,6 +92,7 @@ impl Islands {
             ipv4: true,
             preferred: held,
             greet: Vec::new(),
+            membership: None,
             name: None,
         };
         let now = self.lab.now;

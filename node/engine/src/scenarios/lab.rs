@@ -292,6 +292,7 @@ impl Lab {
             ipv4: true,
             preferred: None,
             greet: greet.to_vec(),
+            membership: None,
             name: None,
         };
         self.hosts[place].engine.join(self.now, join).unwrap()

@@ -108,6 +108,7 @@ fn debug_shows_no_key_of_any_type() {
         ipv4: true,
         preferred: None,
         greet: Vec::new(),
+        membership: None,
         name: None,
     };
     let host = &lab.hosts[a];

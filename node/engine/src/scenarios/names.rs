@@ -20,6 +20,7 @@ fn join(lab: &mut Lab, place: Place, parameters: &farlan_netconf::Parameters, na
         preferred: None,
         greet: Vec::new(),
         name: name.map(label),
+        membership: None,
     };
     let now = lab.now;
     lab.hosts[place].engine.join(now, join).unwrap()

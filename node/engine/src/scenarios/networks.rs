@@ -6,7 +6,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, NodeId, Seed, Work};
-use farlan_netconf::{DirectoryKey, Mac, NodePrefix};
+use farlan_netconf::{DirectoryKey, Mac, NodePrefix, private::SEALED};
 
 use super::lab::{Lab, Place, frame, link, name, world_id};
 use crate::{
@@ -276,6 +276,32 @@ fn largest() -> Vec<(Control, bool)> {
             Control::Claims {
                 number,
                 claims: (0..all_networks).map(|place| (place, ipv4)).collect(),
+            },
+            true,
+        ),
+        (
+            Control::Credentials {
+                number,
+                place: u8::MAX,
+                sealed: vec![0; SEALED],
+            },
+            true,
+        ),
+        (Control::CredentialsAck { number }, true),
+        (
+            Control::Application {
+                request,
+                place: u8::MAX,
+                sealed: vec![0; SEALED],
+            },
+            true,
+        ),
+        (
+            Control::Admission {
+                request,
+                place: u8::MAX,
+                status: u8::MAX,
+                sealed: vec![0; SEALED],
             },
             true,
         ),

@@ -542,6 +542,7 @@ fn join(lab: &mut Lab, place: Place, world: &World) -> NetworkHandle {
         ipv4: true,
         preferred: None,
         greet: Vec::new(),
+        membership: None,
         name: None,
     };
     lab.hosts[place].engine.join(lab.now, join).unwrap()

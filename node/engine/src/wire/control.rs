@@ -43,6 +43,10 @@
 //! 27 world        world id 16 | version 4
 //! 28 world wanted world id 16 | version 4 | offset 2
 //! 29 world piece  world id 16 | version 4 | length of the list 2 | offset 2 | length of the piece 2 | piece
+//! 42 credentials  number 4 | network 1 | length 2 | sealed credential
+//! 43 credentials ack number 4
+//! 44 application  request 4 | network 1 | length 2 | sealed application
+//! 45 admission    request 4 | network 1 | status 1 | length 2 | sealed credential
 //! 40 reach        nonce 8 | port 2
 //! 41 reached      nonce 8 | endpoint 18
 //! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
@@ -251,6 +255,29 @@ pub(crate) enum Control {
         nonce: u64,
         endpoint: SocketAddr,
     },
+    /// The sender's credential in the network at that place of its list, sealed for members.
+    Credentials {
+        number: u32,
+        place: u8,
+        sealed: Vec<u8>,
+    },
+    /// It could be opened and is valid.
+    CredentialsAck {
+        number: u32,
+    },
+    /// A certificate is wanted.
+    Application {
+        request: u32,
+        place: u8,
+        sealed: Vec<u8>,
+    },
+    /// The answer.
+    Admission {
+        request: u32,
+        place: u8,
+        status: u8,
+        sealed: Vec<u8>,
+    },
     Homes {
         places: Vec<Place>,
     },
@@ -330,6 +357,10 @@ impl Control {
             Self::WayAnswer { .. } => 39,
             Self::Reach { .. } => 40,
             Self::Reached { .. } => 41,
+            Self::Credentials { .. } => 42,
+            Self::CredentialsAck { .. } => 43,
+            Self::Application { .. } => 44,
+            Self::Admission { .. } => 45,
             Self::Homes { .. } => 26,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
@@ -488,6 +519,27 @@ impl Control {
                 put_u64(bytes, *nonce);
                 put_endpoint(bytes, *endpoint);
             }
+            Self::Credentials { number, place, sealed } => {
+                put_u32(bytes, *number);
+                bytes.push(*place);
+                put_long(bytes, sealed);
+            }
+            Self::CredentialsAck { number } => put_u32(bytes, *number),
+            Self::Application { request, place, sealed } => {
+                put_u32(bytes, *request);
+                bytes.push(*place);
+                put_long(bytes, sealed);
+            }
+            Self::Admission {
+                request,
+                place,
+                status,
+                sealed,
+            } => {
+                put_u32(bytes, *request);
+                bytes.extend_from_slice(&[*place, *status]);
+                put_long(bytes, sealed);
+            }
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
             Self::World { world, version } => {
                 bytes.extend_from_slice(world.as_bytes());
@@ -509,8 +561,7 @@ impl Control {
                 put_u32(bytes, *version);
                 put_u16(bytes, *length);
                 put_u16(bytes, *offset);
-                put_u16(bytes, u16::try_from(piece.len()).unwrap_or(u16::MAX));
-                bytes.extend_from_slice(piece);
+                put_long(bytes, piece);
             }
             Self::ObservationsWanted { request } => put_u32(bytes, *request),
             Self::Observations { request, told } => {
@@ -648,6 +699,23 @@ impl Control {
                 nonce: reader.u64()?,
                 endpoint: endpoint(reader)?,
             },
+            42 => Self::Credentials {
+                number: reader.u32()?,
+                place: reader.u8()?,
+                sealed: long(reader)?,
+            },
+            43 => Self::CredentialsAck { number: reader.u32()? },
+            44 => Self::Application {
+                request: reader.u32()?,
+                place: reader.u8()?,
+                sealed: long(reader)?,
+            },
+            45 => Self::Admission {
+                request: reader.u32()?,
+                place: reader.u8()?,
+                status: reader.u8()?,
+                sealed: long(reader)?,
+            },
             26 => Self::Homes {
                 places: list(reader, |reader| place(reader)?.ok_or(Malformed))?,
             },
@@ -665,10 +733,7 @@ impl Control {
                 version: reader.u32()?,
                 length: reader.u16()?,
                 offset: reader.u16()?,
-                bytes: {
-                    let length = reader.u16()?;
-                    reader.bytes(usize::from(length))?.to_vec()
-                },
+                bytes: long(reader)?,
             },
             36 => Self::ObservationsWanted { request: reader.u32()? },
             37 => Self::Observations {
@@ -731,6 +796,18 @@ fn put_ipv4(bytes: &mut Vec<u8>, ipv4: Option<Ipv4Addr>) {
 fn ipv4(reader: &mut Reader<'_>) -> Result<Option<Ipv4Addr>, Malformed> {
     let address = Ipv4Addr::from(reader.array::<4>()?);
     Ok(Some(address).filter(|address| !address.is_unspecified()))
+}
+
+/// Bytes behind their length.
+fn put_long(bytes: &mut Vec<u8>, long: &[u8]) {
+    let length = u16::try_from(long.len()).unwrap_or(u16::MAX);
+    put_u16(bytes, length);
+    bytes.extend(long.iter().take(usize::from(length)));
+}
+
+fn long(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+    let length = reader.u16()?;
+    Ok(reader.bytes(usize::from(length))?.to_vec())
 }
 
 fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {

@@ -51,6 +51,7 @@ fn add_card(data_plane: &mut Loop, name: &str) -> (NetworkHandle, UnixStream) {
         ipv4: false,
         preferred: None,
         greet: Vec::new(),
+        membership: None,
         name: None,
     };
     let network = data_plane.join(now, join).unwrap().handle;
@@ -232,6 +233,7 @@ fn what_comes_by_a_stream_with_its_end_is_taken_before_the_end() {
         ipv4: false,
         preferred: None,
         greet: Vec::new(),
+        membership: None,
         name: None,
     };
     data_plane.join(data_plane.now(), join).unwrap();

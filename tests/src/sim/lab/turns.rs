@@ -145,6 +145,7 @@ impl Lab {
             ipv4: true,
             preferred,
             greet: Vec::new(),
+            membership: None,
             name: None,
         };
         let engine = this.engine.as_mut().expect("a host that is up");

@@ -187,6 +187,23 @@ pub(crate) fn all() -> Vec<Control> {
             version: 2,
             offset: 1000,
         },
+        Control::Credentials {
+            number: 1,
+            place: 2,
+            sealed: vec![3; 720],
+        },
+        Control::CredentialsAck { number: 4 },
+        Control::Application {
+            request: 5,
+            place: 6,
+            sealed: vec![7; 300],
+        },
+        Control::Admission {
+            request: 8,
+            place: 9,
+            status: 1,
+            sealed: Vec::new(),
+        },
         Control::WorldPiece {
             world,
             version: 2,
