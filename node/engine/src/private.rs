@@ -574,6 +574,11 @@ impl Engine {
         Some(self.networks.get(handle)?.private.as_ref()?.revocations())
     }
 
+    /// The valid credential that a member of a private network has shown, as long as it is kept.
+    pub fn credential_of(&self, handle: NetworkHandle, node: &NodeId) -> Option<&Credential> {
+        self.networks.get(handle)?.private.as_ref()?.shown_by(node)
+    }
+
     /// A credential for this node came from its controller or from a file: it is shown from now on, if it is valid and worth more
     /// than the one before. Returns whether it is.
     pub fn credential_issued(&mut self, now: Time, handle: NetworkHandle, credential: Credential) -> bool {

@@ -110,10 +110,11 @@ impl Kept {
         &self.network
     }
 
-    /// Whether this node's credential is of the network key.
-    pub(in crate::daemon) fn is_certified(&self) -> bool {
-        let credential = self.credential.as_ref();
-        credential.is_some_and(|credential| !credential.is_provisional())
+    /// Whether another link would change nothing: this node has a certificate that counts, or this very invite.
+    pub(in crate::daemon) fn needs_no_link(&self, link: &PrivateLink) -> bool {
+        let good = |credential: &Credential| !credential.is_provisional() && self.revocations.check(credential).is_ok();
+        let is_in = self.credential.as_ref().is_some_and(good) && self.refusal.is_none();
+        is_in || self.invite.as_ref() == Some(link)
     }
 
     /// Takes another link to the same network: that of somebody who came in already, or comes again.

@@ -1,13 +1,19 @@
 //! The controller in this daemon: opened where there is one, made with the first network, and its work handed on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use farlan_controller::{Controller, Documents, Store, Wish};
 use farlan_crypto::{PublicKey, Work};
 use farlan_netconf::NetworkId;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{Kept, clock::{BUILD, clock}};
+use super::{
+    Kept,
+    clock::{BUILD, clock},
+};
 use crate::{
     daemon::{Book, Daemon},
     failure::Failure,
@@ -28,6 +34,8 @@ pub(in crate::daemon) struct Office {
     /// Applications that are being answered.
     pub(super) answering: Arc<Semaphore>,
     trouble: Mutex<Option<String>>,
+    /// The networks whose keys are here.
+    keys: Mutex<BTreeSet<NetworkId>>,
 }
 
 impl Default for Office {
@@ -37,6 +45,7 @@ impl Default for Office {
             store: OnceCell::new(),
             answering: Arc::new(Semaphore::new(ANSWERED)),
             trouble: Mutex::new(None),
+            keys: Mutex::default(),
         }
     }
 }
@@ -99,6 +108,26 @@ impl Office {
         self.controller.get().is_none() && trouble.is_some()
     }
 
+    /// Whether the key of a network is here.
+    pub(in crate::daemon) fn controls(&self, id: &NetworkId) -> bool {
+        self.controller.get().is_some() && self.keys().contains(id)
+    }
+
+    /// The key of a network is here now.
+    pub(super) fn has_key(&self, id: NetworkId) {
+        self.keys().insert(id);
+    }
+
+    /// The key of a network is here no longer.
+    pub(super) fn lost_key(&self, id: &NetworkId) {
+        self.keys().remove(id);
+    }
+
+    fn keys(&self) -> MutexGuard<'_, BTreeSet<NetworkId>> {
+        // The set is whole between any two statements.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends all work on the store.
     pub(in crate::daemon) async fn close(&self) {
         if let Some(controller) = self.controller.get() {
@@ -114,20 +143,25 @@ impl Daemon {
     }
 
     /// The controller if it has the key of a network.
-    pub(in crate::daemon) async fn controller_of(&self, id: &NetworkId) -> Option<&Arc<Controller>> {
-        let controller = self.office.controller()?;
-        let networks = controller.networks().await.ok()?;
-        networks.contains(id).then_some(controller)
+    pub(in crate::daemon) fn controller_of(&self, id: &NetworkId) -> Option<&Arc<Controller>> {
+        self.office.controller().filter(|_| self.office.controls(id))
     }
 
     /// The controller that has the key of a network, or what to do where it is not here.
-    pub(super) async fn holding(&self, id: &NetworkId) -> Result<&Arc<Controller>, Failure> {
+    pub(super) fn holding(&self, id: &NetworkId) -> Result<&Arc<Controller>, Failure> {
         if let Some(note) = self.office.notes() {
             return Err(Failure::negative(note));
         }
         self.controller_of(id)
-            .await
             .ok_or_else(|| Failure::negative(farlan_controller::ControllerError::NoSuchNetwork(*id)))
+    }
+
+    /// What to know who leaves a network whose key is here.
+    pub(in crate::daemon) fn key_note(&self, id: &NetworkId) -> Option<String> {
+        self.office.controls(id).then(|| {
+            "its key stays in the controller's store, but nobody is let in from here while this node is not in it; to come back,              join by one of its invites"
+                .to_owned()
+        })
     }
 
     /// Makes this node a controller of the networks whose keys are here and that it is in, renews its own certificates there,
@@ -146,6 +180,7 @@ impl Daemon {
                 return;
             }
         };
+        *self.office.keys() = networks.iter().copied().collect();
         for id in networks {
             let book = self.book.lock().await;
             let membership = book.networks.membership(id).cloned();
@@ -243,7 +278,7 @@ impl Daemon {
                             tracing::warn!(%failure, "what changed in a private network is not handed on yet");
                         }
                     }
-                    Some(farlan_controller::Change::All) => self.take_up_networks().await,
+                    Some(farlan_controller::Change::Everything) => self.take_up_networks().await,
                     None => return,
                 }
             }
