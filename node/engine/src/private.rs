@@ -15,11 +15,14 @@ use std::{
 use farlan_crypto::{NodeId, PublicKey, Work};
 use farlan_netconf::{
     DirectoryKey, NetworkSecret, Parameters, PrivateNetwork, Seconds,
-    private::{self, Application, Config, Credential, DnsLabel, Invalid, Revocations, Revoked, Standing},
+    private::{self, Application, Config, Credential, DnsLabel, Invalid, Revocation, Revocations, Revoked, Standing},
 };
 
 use crate::{
-    CredentialStatus, Engine, Event, Invite, Membership, NetworkHandle, Outbox, Time, networks::Listing, peers::PeerId,
+    CredentialStatus, Engine, Event, Invite, Membership, NetworkHandle, Outbox, Time,
+    documents::{STARTING, Shelf, starts_at_once},
+    networks::Listing,
+    peers::PeerId,
 };
 
 /// Members whose credentials are kept, as many as there are peers by default. Any gives way, and is asked for it in the next session.
@@ -84,6 +87,12 @@ pub(crate) struct Private {
     newest_signed: Seconds,
     /// When credentials are to be looked at again.
     due: Time,
+    shelf: Shelf,
+    /// Lets a test ignore that somebody was thrown out.
+    #[cfg(test)]
+    pub(crate) deaf: bool,
+    /// Until when the network is shared with nobody, unless a supernode has answered before.
+    pub(crate) starting: Option<Time>,
 }
 
 impl Private {
@@ -125,6 +134,10 @@ impl Private {
             greetings: BTreeMap::new(),
             newest_signed: Seconds::default(),
             due: Time::ZERO,
+            shelf: Shelf::new(),
+            #[cfg(test)]
+            deaf: false,
+            starting: (!starts_at_once()).then(|| clock.at + STARTING),
         };
         private.revocations.merge(&membership.revocations);
         private.find_revoked();
@@ -389,6 +402,35 @@ impl Private {
         Some(secret)
     }
 
+    /// Adds revocations that were checked one by one, of which these nodes are named; whether some are new.
+    pub(crate) fn take_checked(&mut self, good: Vec<Revocation>, named: &[NodeId]) -> bool {
+        #[cfg(test)]
+        if self.deaf {
+            return false;
+        }
+        let mut checked = Revocations::new(self.network);
+        for revocation in good {
+            self.note_signed(revocation.time());
+            checked.insert(revocation);
+        }
+        self.revoked.extend(named);
+        self.revocations.merge(&checked)
+    }
+
+    /// What is told and handed out of the documents.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    pub(crate) fn shelf_mut(&mut self) -> &mut Shelf {
+        &mut self.shelf
+    }
+
+    /// Takes it out, to be filled.
+    pub(crate) fn take_shelf(&mut self) -> Shelf {
+        std::mem::replace(&mut self.shelf, Shelf::new())
+    }
+
     /// Adds revocations; whether some are new.
     pub(crate) fn take_revocations(&mut self, revocations: &Revocations) -> bool {
         let grown = self.revocations.merge(revocations);
@@ -504,6 +546,7 @@ impl Engine {
 
     /// A private network was joined.
     pub(crate) fn begin_membership(&mut self, now: Time, handle: NetworkHandle) {
+        self.refresh_shelf(handle);
         self.judge_all(now, handle);
         self.ask_anew(now, handle);
         let network = self.networks.get(handle);
@@ -546,6 +589,7 @@ impl Engine {
             self.begin_beacons(now);
         }
         self.judge_all(now, handle);
+        self.documents_changed(now, handle, false);
         self.ask_anew(now, handle);
         true
     }
@@ -560,6 +604,7 @@ impl Engine {
         let grown = private.is_some_and(|private| private.take_revocations(revocations));
         if grown {
             self.judge_all(now, handle);
+            self.documents_changed(now, handle, true);
         }
         grown
     }
@@ -680,7 +725,7 @@ impl Engine {
         let private = self.networks.iter().filter_map(|network| network.private.as_ref());
         let each = private.flat_map(|private| {
             let greeting = private.greetings.values().map(|(at, _)| *at).min();
-            [Some(private.due()), greeting]
+            [Some(private.due()), greeting, private.starting]
         });
         let told = self.claims_changed.then_some(Time::ZERO);
         each.flatten().chain(told).chain(self.applications.deadline()).min()
@@ -721,6 +766,11 @@ impl Engine {
                 if let Some(id) = self.pin(now, key) {
                     self.want(now, id);
                 }
+            }
+            let network = self.networks.get(handle);
+            let starting = network.and_then(|network| network.private.as_ref()?.starting);
+            if starting.is_some_and(|until| until <= now) {
+                self.start_sharing(now, handle, out);
             }
         }
         self.tend_applications(now, out);
