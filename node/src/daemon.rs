@@ -411,6 +411,13 @@ impl Daemon {
             }
             Event::RegistrationLost { .. } => {}
             Event::MemberOut { network, node } => self.member_out(network, node).await,
+            Event::DocumentsChanged {
+                network,
+                config,
+                revocations,
+            } => self.documents_changed(network, config, &revocations).await,
+            Event::DocumentStale { network, version } => self.publish_above(network, version).await,
+            Event::ConfigForked { network, counter } => self.config_forked(network, counter).await,
             Event::CredentialIssued { network, credential } => self.credential_issued(network, *credential).await,
             Event::ApplicationRefused { network, node, refusal } => {
                 self.application_refused(network, node, refusal).await

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `clock` | the time of day |
 //! | `commands` | what the owner of a network asks of its controller |
+//! | `exchange` | documents that members and supernodes hand over, and those that are published |
 //! | `kept` | a network's documents, in the daemon and on disk |
 //! | `office` | the controller, and handing on what it makes |
 //! | `renewing` | members that extend certificates |
@@ -14,6 +15,7 @@
 
 mod clock;
 mod commands;
+mod exchange;
 mod kept;
 mod office;
 mod renewing;

@@ -219,7 +219,9 @@ impl Daemon {
         let mut book = self.book.lock().await;
         self.take_documents(&mut book, id, documents).await;
         self.write_down(&book);
+        drop(book);
         self.names.look_again();
+        self.publish(id, 0).await;
     }
 
     /// Takes documents into the book and the engine.

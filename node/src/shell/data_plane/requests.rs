@@ -174,6 +174,25 @@ pub enum Request {
         /// This node's own credential, if there is another.
         credential: Option<Box<Credential>>,
     },
+    /// Tell the highest version of a private network's sealed documents that was seen.
+    DocumentVersion {
+        /// Which network.
+        network: NetworkHandle,
+        /// Where the answer goes.
+        reply: oneshot::Sender<u64>,
+    },
+    /// Have the supernodes keep sealed documents of a private network.
+    Publish {
+        /// Which network.
+        network: NetworkHandle,
+        /// The documents, one for each secret.
+        documents: Vec<Vec<u8>>,
+    },
+    /// Ask the holders of a private network for this node's certificate anew.
+    AskAgain {
+        /// Which network.
+        network: NetworkHandle,
+    },
     /// Answer an application for a certificate.
     AnswerApplication {
         /// Which network.
@@ -287,11 +306,17 @@ impl Loop {
                 revocations,
                 credential,
             } => {
-                self.engine.revocations_known(now, network, &revocations);
-                self.engine.config_known(now, network, *config);
+                self.engine.set_documents(now, network, Some(*config), &revocations);
                 if let Some(credential) = credential {
                     self.engine.credential_issued(now, network, *credential);
                 }
+            }
+            Request::DocumentVersion { network, reply } => {
+                let _ = reply.send(self.engine.document_version(network));
+            }
+            Request::AskAgain { network } => self.engine.ask_again(now, network),
+            Request::Publish { network, documents } => {
+                self.engine.publish(now, network, &documents);
             }
             Request::AnswerApplication {
                 network,
