@@ -28,11 +28,41 @@ const SETTLED: Duration = Duration::from_secs(90);
 /// Seconds of tries after which they have brought nothing: more than a round takes, and the second one has begun.
 const TRIED: u64 = 8;
 
-/// Two homes, and what happens in them.
+/// Two homes, and what happens in them, one step after the other.
 struct Topology {
     name: &'static str,
     kinds: Kinds,
-    judge: fn(&mut Pair<'_>) -> Result<()>,
+    steps: &'static [Step],
+}
+
+/// What is done to a pair, waited for, or must be so.
+enum Step {
+    /// Both start, with these configurations, and join one network.
+    Meet(Network, [&'static str; 2]),
+    /// Something is sent, whether it arrives or not.
+    Ping,
+    /// Something is sent now and then until both are direct.
+    Direct,
+    /// The same until it is clear at both ends that nothing comes of trying.
+    Tried,
+    /// What one end says of the other, with the causes beside it.
+    Says(usize, &'static str, &'static [&'static str]),
+    /// What both ends say, with nothing beside it.
+    BothSay(&'static str),
+    /// Something is sent now and then until one end says anything else than this.
+    NoLonger(usize, &'static str),
+    /// What that end said last, with nothing beside it.
+    Said(usize, &'static str),
+    /// Something happens, or is checked that only this topology has; the last verdict of each end is known.
+    And(fn(&mut Pair<'_>) -> Result<()>),
+}
+
+/// The network that both join.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Friends,
+    /// On a network of strangers nothing is said to all.
+    Strangers,
 }
 
 /// Where the two nodes are.
@@ -49,9 +79,37 @@ struct Pair<'a> {
     nodes: [Node; 2],
     ids: [String; 2],
     name: &'static str,
+    /// The last verdict of each end.
+    said: [Value; 2],
 }
 
-impl Pair<'_> {
+impl<'a> Pair<'a> {
+    fn new(lab: &'a Lab, world: &'a World, homes: [Home; 2], nodes: [Node; 2], name: &'static str) -> Self {
+        Self {
+            lab,
+            world,
+            homes,
+            nodes,
+            ids: Default::default(),
+            name,
+            said: Default::default(),
+        }
+    }
+
+    fn take(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Meet(network, options) => self.meet(*network, *options),
+            Step::Ping => self.ping(),
+            Step::Direct => self.until_direct(),
+            Step::Tried => self.until_tried(),
+            Step::Says(end, code, also) => self.expect(*end, code, also),
+            Step::BothSay(code) => [0, 1].into_iter().try_for_each(|end| self.expect(end, code, &[])),
+            Step::NoLonger(end, code) => self.until_not(*end, code),
+            Step::Said(end, code) => check(&self.said[*end], code, &[]),
+            Step::And(happens) => happens(self),
+        }
+    }
+
     fn start(&mut self, options: [&str; 2]) -> Result<()> {
         for (node, options) in self.nodes.iter_mut().zip(options) {
             let file = self.lab.directory().join(format!("{}.toml", node.name()));
@@ -71,12 +129,11 @@ impl Pair<'_> {
     }
 
     /// Starts both, and joins both to a network of friends, or of strangers.
-    fn meet(&mut self, friends: bool, options: [&str; 2]) -> Result<()> {
+    fn meet(&mut self, network: Network, options: [&str; 2]) -> Result<()> {
         self.start(options)?;
-        let network = if friends {
-            self.world.network(self.name, Mtu::DEFAULT)?
-        } else {
-            format!("why-{}", self.name)
+        let network = match network {
+            Network::Friends => self.world.network(self.name, Mtu::DEFAULT)?,
+            Network::Strangers => format!("why-{}", self.name),
         };
         for node in &self.nodes {
             node.cli(&["join", &network])?;
@@ -110,10 +167,22 @@ impl Pair<'_> {
     }
 
     /// The verdict must be that one, with these causes beside it.
-    fn expect(&self, end: usize, code: &str, also: &[&str]) -> Result<Value> {
-        let reply = self.why(end)?;
-        check(&reply, code, also).with_context(|| format!("from {}", self.nodes[end].name()))?;
-        Ok(reply)
+    fn expect(&mut self, end: usize, code: &str, also: &[&str]) -> Result<()> {
+        self.said[end] = self.why(end)?;
+        check(&self.said[end], code, also).with_context(|| format!("from {}", self.nodes[end].name()))
+    }
+
+    /// One end must show the other a ping, and how it went.
+    fn pong(&self, way: &str) -> Result<()> {
+        let pong = self.nodes[0].cli(&["ping", &self.ids[1], "-c", "1"])?.success()?;
+        ensure!(pong.stdout.contains(way), "{pong}");
+        Ok(())
+    }
+
+    /// A home gets another router.
+    fn replace_router(&mut self, end: usize, nat: Nat) -> Result<()> {
+        self.homes[end].access = Access::of(nat);
+        self.homes[end].reboot_router()
     }
 
     fn path(&self, end: usize) -> Result<Option<String>> {
@@ -164,12 +233,13 @@ impl Pair<'_> {
     }
 
     /// Sends something now and then until the verdict of one end is no more the one that it was.
-    fn until_not(&self, end: usize, code: &str) -> Result<Value> {
-        wait_for("another verdict", SETTLED, || {
+    fn until_not(&mut self, end: usize, code: &str) -> Result<()> {
+        self.said[end] = wait_for("another verdict", SETTLED, || {
             self.ping()?;
             let reply = self.why(end)?;
             Ok((reply["code"] != code).then_some(reply))
-        })
+        })?;
+        Ok(())
     }
 
     /// Lets a daemon read its configuration again.
@@ -212,282 +282,300 @@ fn changes(node: &Node, peer: &str) -> Vec<String> {
 
 const HIDDEN: &str = "hide_address = true\n";
 
+const MEET: Step = Step::Meet(Network::Friends, [""; 2]);
+const NOW_DIRECT: Step = Step::Says(0, "direct", &[]);
+
 const TOPOLOGIES: &[Topology] = &[
     Topology {
         name: "open",
-        kinds: Kinds::Apart([Access::of(Nat::Absent), Access::of(Nat::Port)]),
-        judge: |pair| {
-            pair.meet(true, [""; 2])?;
-            pair.until_direct()?;
-            for end in [0, 1] {
-                let reply = pair.expect(end, "direct", &[])?;
-                ensure!(reply["theirs"]["way"] == "direct", "{reply:#}");
-                let lines = changes(&pair.nodes[end], &pair.ids[1 - end]);
-                ensure!(lines.len() == 1, "one change of path, one line: {lines:#?}");
-                let words = ["INFO", "path=direct", "reason="];
-                ensure!(words.iter().all(|word| lines[0].contains(word)), "{lines:?}");
-            }
-            let pong = pair.nodes[0].cli(&["ping", &pair.ids[1], "-c", "1"])?.success()?;
-            ensure!(pong.stdout.contains(" direct at "), "{pong}");
-            Ok(())
-        },
+        kinds: apart(Nat::Absent, Nat::Port),
+        steps: &[
+            MEET,
+            Step::Direct,
+            Step::BothSay("direct"),
+            Step::And(|pair| {
+                for end in [0, 1] {
+                    ensure!(pair.said[end]["theirs"]["way"] == "direct", "{:#}", pair.said[end]);
+                    let lines = changes(&pair.nodes[end], &pair.ids[1 - end]);
+                    ensure!(lines.len() == 1, "one change of path, one line: {lines:#?}");
+                    let words = ["INFO", "path=direct", "reason="];
+                    ensure!(words.iter().all(|word| lines[0].contains(word)), "{lines:?}");
+                }
+                pair.pong(" direct at ")
+            }),
+        ],
     },
     Topology {
         name: "lan",
         kinds: Kinds::OneLan(Access::of(Nat::Port)),
-        judge: |pair| {
-            pair.meet(true, [""; 2])?;
-            pair.until_direct()?;
-            for end in [0, 1] {
-                pair.expect(end, "direct-lan", &[])?;
-            }
-            Ok(())
-        },
+        steps: &[MEET, Step::Direct, Step::BothSay("direct-lan")],
     },
     Topology {
         name: "sym-sym",
-        kinds: Kinds::Apart([Access::of(Nat::Symmetric), Access::of(Nat::Symmetric)]),
-        judge: |pair| {
-            pair.meet(true, [""; 2])?;
-            pair.until_tried()?;
-            for end in [0, 1] {
-                let reply = pair.expect(end, "both-hard-nat", &[])?;
-                let mapping = reply["theirs"]["nat"]["mapping"].as_str().unwrap_or_default();
-                ensure!(mapping.contains("dependent") && mapping != "independent", "{reply:#}");
-            }
-            let pong = pair.nodes[0].cli(&["ping", &pair.ids[1], "-c", "1"])?.success()?;
-            ensure!(pong.stdout.contains("(supernode "), "{pong}");
+        kinds: apart(Nat::Symmetric, Nat::Symmetric),
+        steps: &[
+            MEET,
+            Step::Tried,
+            Step::BothSay("both-hard-nat"),
+            Step::And(|pair| {
+                for said in &pair.said {
+                    let mapping = said["theirs"]["nat"]["mapping"].as_str().unwrap_or_default();
+                    ensure!(mapping.contains("dependent") && mapping != "independent", "{said:#}");
+                }
+                pair.pong("(supernode ")
+            }),
             // One router that lets everybody in is enough.
-            pair.homes[0].access = Access::of(Nat::FullCone);
-            pair.homes[0].reboot_router()?;
-            pair.until_direct()?;
-            pair.expect(0, "direct", &[]).map(drop)
-        },
+            Step::And(|pair| pair.replace_router(0, Nat::FullCone)),
+            Step::Direct,
+            NOW_DIRECT,
+        ],
     },
     Topology {
         name: "hidden",
-        kinds: Kinds::Apart([Access::of(Nat::Port), Access::of(Nat::Port)]),
-        judge: |pair| {
-            pair.meet(false, [HIDDEN, ""])?;
-            pair.ping()?;
-            pair.expect(0, "hidden-address-own", &[])?;
-            let reply = pair.expect(1, "hidden-address-peer", &[])?;
-            ensure!(
-                reply["theirs"]["udp"] == "unknown" && reply["theirs"]["version"].is_null(),
-                "{reply:#}"
-            );
-            pair.reconfigure(0, "")?;
-            pair.until_direct()?;
-            pair.expect(1, "direct", &[]).map(drop)
-        },
+        kinds: apart(Nat::Port, Nat::Port),
+        steps: &[
+            Step::Meet(Network::Strangers, [HIDDEN, ""]),
+            Step::Ping,
+            Step::Says(0, "hidden-address-own", &[]),
+            Step::Says(1, "hidden-address-peer", &[]),
+            Step::And(|pair| {
+                let theirs = &pair.said[1]["theirs"];
+                ensure!(theirs["udp"] == "unknown" && theirs["version"].is_null(), "{theirs:#}");
+                pair.reconfigure(0, "")
+            }),
+            Step::Direct,
+            Step::Says(1, "direct", &[]),
+        ],
     },
     Topology {
         name: "hidden-sym",
-        kinds: Kinds::Apart([Access::of(Nat::Symmetric), Access::of(Nat::Symmetric)]),
-        judge: |pair| {
-            pair.meet(false, [HIDDEN, ""])?;
-            wait_for("the NATs to be known", SETTLED, || {
-                let reply = pair.why(0)?;
-                Ok((reply["also"] == Value::from(vec!["both-hard-nat"])).then_some(()))
-            })?;
-            pair.expect(0, "hidden-address-own", &["both-hard-nat"])?;
-            pair.expect(1, "hidden-address-peer", &[])?;
+        kinds: apart(Nat::Symmetric, Nat::Symmetric),
+        steps: &[
+            Step::Meet(Network::Strangers, [HIDDEN, ""]),
+            Step::And(|pair| {
+                wait_for("the NATs to be known", SETTLED, || {
+                    let reply = pair.why(0)?;
+                    Ok((reply["also"] == Value::from(vec!["both-hard-nat"])).then_some(()))
+                })
+            }),
+            Step::Says(0, "hidden-address-own", &["both-hard-nat"]),
+            Step::Says(1, "hidden-address-peer", &[]),
             // Without the cause that decides the other one does.
-            pair.reconfigure(0, "")?;
-            pair.until_not(0, "hidden-address-own")?;
-            pair.until_tried()?;
-            for end in [0, 1] {
-                pair.expect(end, "both-hard-nat", &[])?;
-            }
-            Ok(())
-        },
+            Step::And(|pair| pair.reconfigure(0, "")),
+            Step::NoLonger(0, "hidden-address-own"),
+            Step::Tried,
+            Step::BothSay("both-hard-nat"),
+        ],
     },
     Topology {
         name: "stopped",
-        kinds: Kinds::Apart([Access::of(Nat::Port), Access::of(Nat::Port)]),
-        judge: |pair| {
-            pair.meet(true, [""; 2])?;
-            pair.until_direct()?;
-            pair.nodes[1].stop()?;
-            pair.expect(0, "peer-offline", &[])?;
-            pair.nodes[1].launch()?;
-            wait_for("the daemon to answer", START_LIMIT, || pair.nodes[1].status().map(Some))?;
-            pair.nodes[1].wait_registered(START_LIMIT)?;
-            pair.await_each_other()?;
-            pair.until_direct()?;
-            pair.expect(0, "direct", &[]).map(drop)
-        },
+        kinds: apart(Nat::Port, Nat::Port),
+        steps: &[
+            MEET,
+            Step::Direct,
+            Step::And(|pair| pair.nodes[1].stop().map(drop)),
+            Step::Says(0, "peer-offline", &[]),
+            Step::And(|pair| {
+                pair.nodes[1].launch()?;
+                wait_for("the daemon to answer", START_LIMIT, || pair.nodes[1].status().map(Some))?;
+                pair.nodes[1].wait_registered(START_LIMIT)?;
+                pair.await_each_other()
+            }),
+            Step::Direct,
+            NOW_DIRECT,
+        ],
     },
     Topology {
         name: "killed",
-        kinds: Kinds::Apart([Access::of(Nat::Port), Access::of(Nat::Port)]),
-        judge: |pair| {
-            pair.meet(true, [""; 2])?;
-            pair.until_direct()?;
-            pair.nodes[1].kill()?;
-            pair.expect(0, "peer-silent", &[])?;
-            // The supernodes notice after 75 s.
-            wait_for("the registration to end", SETTLED + Duration::from_secs(30), || {
-                Ok((pair.why(0)?["code"] == "peer-offline").then_some(()))
-            })?;
-            Ok(())
-        },
+        kinds: apart(Nat::Port, Nat::Port),
+        steps: &[
+            MEET,
+            Step::Direct,
+            Step::And(|pair| pair.nodes[1].kill()),
+            Step::Says(0, "peer-silent", &[]),
+            Step::And(|pair| {
+                // The supernodes notice after 75 s.
+                wait_for("the registration to end", SETTLED + Duration::from_secs(30), || {
+                    Ok((pair.why(0)?["code"] == "peer-offline").then_some(()))
+                })
+            }),
+        ],
     },
     Topology {
         name: "narrow",
-        kinds: Kinds::Apart([Access::of(Nat::Port), Access::of(Nat::Port)]),
-        judge: |pair| {
-            pair.lab.limit_packets(&pair.homes[0], 1280, false)?;
-            pair.meet(true, [""; 2])?;
-            pair.until_direct()?;
-            let reply = pair.expect(0, "mtu-blackhole", &[])?;
-            ensure!(reply["own"]["mtu"] == 1280, "{reply:#}");
-            pair.expect(1, "mtu-blackhole", &[])?;
-            let checked = netcheck(&pair.nodes[0])?;
-            ensure!(obstacles(&checked).contains(&"small-mtu"), "{checked:#}");
-            pair.lab.limit_packets(&pair.homes[0], 1500, false)?;
-            let reply = pair.until_not(0, "mtu-blackhole")?;
-            check(&reply, "direct", &[])
-        },
+        kinds: apart(Nat::Port, Nat::Port),
+        steps: &[
+            Step::And(|pair| pair.lab.limit_packets(&pair.homes[0], 1280, false)),
+            MEET,
+            Step::Direct,
+            Step::BothSay("mtu-blackhole"),
+            Step::And(|pair| {
+                ensure!(pair.said[0]["own"]["mtu"] == 1280, "{:#}", pair.said[0]);
+                let checked = netcheck(&pair.nodes[0])?;
+                ensure!(obstacles(&checked).contains(&"small-mtu"), "{checked:#}");
+                pair.lab.limit_packets(&pair.homes[0], 1500, false)
+            }),
+            Step::NoLonger(0, "mtu-blackhole"),
+            Step::Said(0, "direct"),
+        ],
     },
     Topology {
         name: "unused",
-        kinds: Kinds::Apart([Access::of(Nat::Port), Access::of(Nat::Port)]),
-        judge: |pair| {
-            // On a network of strangers nothing is said to all.
-            pair.meet(false, [""; 2])?;
-            let begun = Instant::now();
-            let reply = pair.expect(0, "not-used", &[])?;
-            ensure!(reply["path"] != "direct" && begun.elapsed() < SETTLED, "{reply:#}");
-            pair.until_direct()?;
-            pair.expect(0, "direct", &[]).map(drop)
-        },
+        kinds: apart(Nat::Port, Nat::Port),
+        steps: &[
+            Step::Meet(Network::Strangers, [""; 2]),
+            Step::And(|pair| {
+                let begun = Instant::now();
+                pair.expect(0, "not-used", &[])?;
+                let reply = &pair.said[0];
+                ensure!(reply["path"] != "direct" && begun.elapsed() < SETTLED, "{reply:#}");
+                Ok(())
+            }),
+            Step::Direct,
+            NOW_DIRECT,
+        ],
     },
     Topology {
         name: "wall",
-        kinds: Kinds::Apart([Access::of(Nat::Port), Access::of(Nat::Port)]),
-        judge: |pair| {
+        kinds: apart(Nat::Port, Nat::Port),
+        steps: &[
             // The second home's router drops what comes from the first.
-            let from = pair.homes[0].outside;
-            pair.homes[1].router.nft(&format!(
-                "table ip wall {{ chain wall {{
-                    type filter hook forward priority -10;
-                    iifname {OUTSIDE} ip saddr {from} meta l4proto udp drop
-                }}
-                }}"
-            ))?;
-            pair.meet(true, [""; 2])?;
-            pair.until_tried()?;
-            pair.expect(0, "firewall-filters-peer", &[])?;
-            pair.expect(1, "firewall-filters-own", &[])?;
-            pair.homes[1].router.nft("delete table ip wall")?;
-            pair.until_direct()?;
-            pair.expect(0, "direct", &[]).map(drop)
-        },
+            Step::And(|pair| {
+                let from = pair.homes[0].outside;
+                pair.homes[1].router.nft(&format!(
+                    "table ip wall {{ chain wall {{
+                        type filter hook forward priority -10;
+                        iifname {OUTSIDE} ip saddr {from} meta l4proto udp drop
+                    }}
+                    }}"
+                ))
+            }),
+            MEET,
+            Step::Tried,
+            Step::Says(0, "firewall-filters-peer", &[]),
+            Step::Says(1, "firewall-filters-own", &[]),
+            Step::And(|pair| pair.homes[1].router.nft("delete table ip wall")),
+            Step::Direct,
+            NOW_DIRECT,
+        ],
     },
     Topology {
         name: "between",
-        kinds: Kinds::Apart([Access::of(Nat::Port), Access::of(Nat::FullCone)]),
-        judge: |pair| {
-            pair.lab.block(&pair.homes[0], &pair.homes[1])?;
-            pair.meet(true, [""; 2])?;
-            pair.until_tried()?;
-            for end in [0, 1] {
-                pair.expect(end, "blocked-between", &[])?;
-            }
-            pair.lab.unblock(&pair.homes[0], &pair.homes[1])?;
-            pair.until_direct()?;
-            let reply = pair.expect(1, "direct", &[])?;
+        kinds: apart(Nat::Port, Nat::FullCone),
+        steps: &[
+            Step::And(|pair| pair.lab.block(&pair.homes[0], &pair.homes[1])),
+            MEET,
+            Step::Tried,
+            Step::BothSay("blocked-between"),
+            Step::And(|pair| pair.lab.unblock(&pair.homes[0], &pair.homes[1])),
+            Step::Direct,
+            Step::Says(1, "direct", &[]),
             // It fails again, and the evidence says when.
-            pair.lab.block(&pair.homes[0], &pair.homes[1])?;
-            ensure!(reply["own"]["lost_s"].is_null(), "{reply:#}");
-            pair.until_not(1, "direct")?;
-            let reply = pair.why(1)?;
-            ensure!(
-                reply["own"]["lost_s"].is_u64() || reply["theirs"]["lost_s"].is_u64(),
-                "{reply:#}"
-            );
-            Ok(())
-        },
+            Step::And(|pair| {
+                pair.lab.block(&pair.homes[0], &pair.homes[1])?;
+                ensure!(pair.said[1]["own"]["lost_s"].is_null(), "{:#}", pair.said[1]);
+                Ok(())
+            }),
+            Step::NoLonger(1, "direct"),
+            Step::And(|pair| {
+                let reply = pair.why(1)?;
+                let lost = |side: &str| reply[side]["lost_s"].is_u64();
+                ensure!(lost("own") || lost("theirs"), "{reply:#}");
+                Ok(())
+            }),
+        ],
     },
     Topology {
         name: "no-udp-a",
-        kinds: Kinds::Apart([Access::of(Nat::UdpBlocked), Access::of(Nat::Symmetric)]),
-        judge: |pair| {
+        kinds: apart(Nat::UdpBlocked, Nat::Symmetric),
+        steps: &[
             // Two causes: the peer's router would be found by a search, if UDP were let out here.
-            pair.meet(true, [""; 2])?;
-            pair.ping()?;
-            let reply = pair.expect(0, "own-udp-blocked", &[])?;
-            ensure!(reply["path"] == "relay" && reply["tcp"] == true, "{reply:#}");
-            let pong = pair.nodes[0].cli(&["ping", &pair.ids[1], "-c", "1"])?.success()?;
-            ensure!(pong.stdout.contains(" over TCP "), "{pong}");
-            pair.expect(1, "peer-udp-blocked", &[])?;
-            let checked = netcheck(&pair.nodes[0])?;
-            ensure!(checked["udp"] == "no" && checked["tcp"] == "yes", "{checked:#}");
-            ensure!(obstacles(&checked).contains(&"udp-blocked"), "{checked:#}");
-            pair.homes[0].access = Access::of(Nat::Port);
-            pair.homes[0].reboot_router()?;
-            pair.until_not(0, "own-udp-blocked")?;
-            pair.until_direct()?;
-            pair.expect(0, "direct", &[]).map(drop)
-        },
+            MEET,
+            Step::Ping,
+            Step::Says(0, "own-udp-blocked", &[]),
+            Step::And(|pair| {
+                let reply = &pair.said[0];
+                ensure!(reply["path"] == "relay" && reply["tcp"] == true, "{reply:#}");
+                pair.pong(" over TCP ")
+            }),
+            Step::Says(1, "peer-udp-blocked", &[]),
+            Step::And(|pair| {
+                let checked = netcheck(&pair.nodes[0])?;
+                ensure!(checked["udp"] == "no" && checked["tcp"] == "yes", "{checked:#}");
+                ensure!(obstacles(&checked).contains(&"udp-blocked"), "{checked:#}");
+                pair.replace_router(0, Nat::Port)
+            }),
+            Step::NoLonger(0, "own-udp-blocked"),
+            Step::Direct,
+            NOW_DIRECT,
+        ],
     },
     Topology {
         name: "no-udp",
-        kinds: Kinds::Apart([Access::of(Nat::UdpBlocked), Access::of(Nat::UdpBlocked)]),
-        judge: |pair| {
-            pair.meet(true, [""; 2])?;
-            pair.ping()?;
-            for end in [0, 1] {
-                pair.expect(end, "both-udp-blocked", &[])?;
-            }
-            pair.homes[1].access = Access::of(Nat::Port);
-            pair.homes[1].reboot_router()?;
-            let reply = pair.until_not(0, "both-udp-blocked")?;
-            check(&reply, "own-udp-blocked", &[])?;
-            pair.expect(1, "peer-udp-blocked", &[]).map(drop)
-        },
+        kinds: apart(Nat::UdpBlocked, Nat::UdpBlocked),
+        steps: &[
+            MEET,
+            Step::Ping,
+            Step::BothSay("both-udp-blocked"),
+            Step::And(|pair| pair.replace_router(1, Nat::Port)),
+            Step::NoLonger(0, "both-udp-blocked"),
+            Step::Said(0, "own-udp-blocked"),
+            Step::Says(1, "peer-udp-blocked", &[]),
+        ],
     },
     Topology {
         name: "searched",
-        kinds: Kinds::Apart([Access::of(Nat::Symmetric), Access::of(Nat::Port)]),
-        judge: |pair| {
-            pair.meet(true, [""; 2])?;
-            pair.until_direct()?;
-            for end in [0, 1] {
-                pair.expect(end, "direct", &[])?;
-            }
-            Ok(())
-        },
+        kinds: apart(Nat::Symmetric, Nat::Port),
+        steps: &[MEET, Step::Direct, Step::BothSay("direct")],
     },
     Topology {
         name: "strange",
-        kinds: Kinds::Apart([Access::of(Nat::Port), Access::of(Nat::Port)]),
-        judge: |pair| {
-            pair.start([""; 2])?;
-            for (end, node) in pair.nodes.iter().enumerate() {
-                node.cli(&["join", &pair.world.network(&format!("strange {end}"), Mtu::DEFAULT)?])?;
-            }
-            pair.expect(0, "not-in-common-network", &[])?;
-            let nobody = "a".repeat(26);
-            check(&pair.why_of(0, &nobody)?, "peer-unknown", &[])?;
-            let short = pair.why_of(0, "bbbbbbbbbb")?;
-            check(&short, "peer-unknown", &[])?;
-            ensure!(short["node_id"].is_null(), "{short:#}");
-            // What is no id is a mistake, and no verdict.
-            pair.nodes[0].cli(&["why", "nonsense"])?.expect_code(2)?;
-            pair.nodes[0].cli(&["why", &pair.ids[0]])?.expect_code(1)?;
+        kinds: apart(Nat::Port, Nat::Port),
+        steps: &[
+            Step::And(|pair| {
+                pair.start([""; 2])?;
+                for (end, node) in pair.nodes.iter().enumerate() {
+                    node.cli(&["join", &pair.world.network(&format!("strange {end}"), Mtu::DEFAULT)?])?;
+                }
+                Ok(())
+            }),
+            Step::Says(0, "not-in-common-network", &[]),
+            Step::And(|pair| {
+                let nobody = "a".repeat(26);
+                check(&pair.why_of(0, &nobody)?, "peer-unknown", &[])?;
+                let short = pair.why_of(0, "bbbbbbbbbb")?;
+                check(&short, "peer-unknown", &[])?;
+                ensure!(short["node_id"].is_null(), "{short:#}");
+                // What is no id is a mistake, and no verdict.
+                pair.nodes[0].cli(&["why", "nonsense"])?.expect_code(2)?;
+                pair.nodes[0].cli(&["why", &pair.ids[0]])?.expect_code(1).map(drop)
+            }),
             // A network for both takes the cause away.
-            let common = pair.world.network("strange both", Mtu::DEFAULT)?;
-            for node in &pair.nodes {
-                node.cli(&["join", &common])?;
-            }
-            pair.until_not(0, "not-in-common-network")?;
-            pair.until_direct()?;
-            pair.expect(0, "direct", &[]).map(drop)
-        },
+            Step::And(|pair| {
+                let common = pair.world.network("strange both", Mtu::DEFAULT)?;
+                pair.nodes
+                    .iter()
+                    .try_for_each(|node| node.cli(&["join", &common]).map(drop))
+            }),
+            Step::NoLonger(0, "not-in-common-network"),
+            Step::Direct,
+            NOW_DIRECT,
+        ],
     },
 ];
+
+const fn apart(one: Nat, other: Nat) -> Kinds {
+    Kinds::Apart([Access::of(one), Access::of(other)])
+}
+
+impl Topology {
+    fn judge(&self, pair: &mut Pair<'_>) -> Result<()> {
+        for (number, step) in self.steps.iter().enumerate() {
+            pair.take(step).with_context(|| format!("step {}", number + 1))?;
+        }
+        Ok(())
+    }
+}
 
 fn netcheck(node: &Node) -> Result<Value> {
     let finished = node.cli(&["netcheck", "--json"])?;
@@ -532,14 +620,7 @@ fn each_topology_has_its_verdict_and_without_the_cause_another() {
                 Node::new(lab, &name, &home.host, Some(&world.link))
             };
             let nodes = [node(0, &homes[0])?, node(1, &homes[1])?];
-            pairs.push(Pair {
-                lab,
-                world: &world,
-                homes,
-                nodes,
-                ids: [const { String::new() }; 2],
-                name: topology.name,
-            });
+            pairs.push(Pair::new(lab, &world, homes, nodes, topology.name));
         }
         let wrong = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -547,7 +628,7 @@ fn each_topology_has_its_verdict_and_without_the_cause_another() {
                 let wrong = &wrong;
                 scope.spawn(move || {
                     let begun = Instant::now();
-                    let judged = (topology.judge)(&mut pair);
+                    let judged = topology.judge(&mut pair);
                     println!("{}: {:.0} s", topology.name, begun.elapsed().as_secs_f64());
                     if let Err(error) = judged {
                         let mut wrong = wrong.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -580,15 +661,8 @@ fn a_dead_supernode_is_named_and_the_network_check_says_what_there_is() {
         let node = |name: &str, home: &Home| Node::new(lab, name, &home.host, Some(&link));
         let nodes = [node("a", &homes[0])?, node("b", &homes[1])?];
         let seen = homes[0].outside;
-        let mut pair = Pair {
-            lab,
-            world: &world,
-            homes,
-            nodes,
-            ids: [const { String::new() }; 2],
-            name: "dead",
-        };
-        pair.meet(true, [""; 2])?;
+        let mut pair = Pair::new(lab, &world, homes, nodes, "dead");
+        pair.take(&MEET)?;
         let checked = wait_for("the NAT to be known", SETTLED, || {
             let checked = netcheck(&pair.nodes[0])?;
             Ok((checked["nat"]["mapping"] != "unknown").then_some(checked))
@@ -619,31 +693,22 @@ fn a_dead_supernode_is_named_and_the_network_check_says_what_there_is() {
         for supernode in &mut world.supernodes {
             supernode.process().kill()?;
         }
-        let pair = Pair {
-            lab,
-            world: &world,
-            homes,
-            nodes,
-            ids,
-            name: "dead",
-        };
-        pair.expect(0, "no-supernode", &[])?;
+        let mut pair = Pair::new(lab, &world, homes, nodes, "dead");
+        pair.ids = ids;
+        pair.take(&Step::Says(0, "no-supernode", &[]))?;
         let checked = netcheck(&pair.nodes[0])?;
         ensure!(obstacles(&checked).first() == Some(&"no-supernode"), "{checked:#}");
         let Pair { homes, nodes, ids, .. } = pair;
         for supernode in &mut world.supernodes {
             supernode.restart()?;
         }
-        let pair = Pair {
-            lab,
-            world: &world,
-            homes,
-            nodes,
-            ids,
-            name: "dead",
-        };
-        pair.until_not(0, "no-supernode")?;
-        pair.until_tried()?;
-        pair.expect(0, "both-hard-nat", &[]).map(drop)
+        let mut pair = Pair::new(lab, &world, homes, nodes, "dead");
+        pair.ids = ids;
+        let back = [
+            Step::NoLonger(0, "no-supernode"),
+            Step::Tried,
+            Step::Says(0, "both-hard-nat", &[]),
+        ];
+        back.iter().try_for_each(|step| pair.take(step))
     });
 }

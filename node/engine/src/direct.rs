@@ -94,6 +94,11 @@ const DOUBT_PROBES: [Duration; 4] = [
 /// there, and not to be heard this way.
 const DOUBT_MISSES: u32 = 2;
 
+/// The same for a path over which something comes while the other end says over the relay that it hears nothing by it: it may
+/// work one way only. Where half is lost on the way there
+/// and back, three in a row are once in eight times.
+const CONTESTED_MISSES: u32 = 3;
+
 /// After so many probes without answer a path has failed even if something comes over it: it may work one way only, or
 /// the other end may be elsewhere by now. As many are lost at random once in days where a fifth of all datagrams is.
 const UNANSWERED: u32 = 10;
@@ -181,6 +186,8 @@ struct DirectPath {
     calm: Time,
     /// Probes sent in doubt.
     doubts: usize,
+    /// Since when the other end says that it hears nothing by it, though something comes from there.
+    contested: Option<Time>,
     /// Probes missed in a row: without answer, and nothing else came either.
     missed: u32,
     /// Probes without answer in a row, whatever else came.
@@ -492,14 +499,17 @@ impl Direct {
         paths.any(|path| Some(path.leg) == self.active && path.doubted_from().is_some_and(|from| from <= now))
     }
 
-    /// The other end hears nothing straight: unless this end does, the path in use is in doubt now.
+    /// The other end hears nothing straight: the path in use is in doubt now if this end does not either, and else contested.
     pub(crate) fn doubt(&mut self, now: Time) {
         let active = self.active;
         if let Some(path) = self.paths.iter_mut().find(|path| Some(path.leg) == active)
             && path.failed.is_none()
-            && path.heard.is_none_or(|heard| now.since(heard) >= path.patience())
         {
-            path.asked = Some(Time::ZERO);
+            if path.heard.is_none_or(|heard| now.since(heard) >= path.patience()) {
+                path.asked = Some(Time::ZERO);
+            } else if !planted("undoubted") {
+                path.contested.get_or_insert(now);
+            }
         }
     }
 
@@ -572,8 +582,11 @@ impl Direct {
                     failed.answers = 0;
                 }
             }
-            let silent =
-                path.missed >= MISSES || path.unanswered >= UNANSWERED || path.is_heard_elsewhere(self.relayed);
+            let contested = path.contested.is_some() && path.unanswered >= CONTESTED_MISSES;
+            let silent = path.missed >= MISSES
+                || path.unanswered >= UNANSWERED
+                || contested
+                || path.is_heard_elsewhere(self.relayed);
             if path.proven && path.failed.is_none() && silent && !planted("stale-path") {
                 // The first probe that was missed ended the time in which nothing kept the mapping.
                 let asked = path.probes.iter().map(|probe| probe.sent).min();
@@ -699,6 +712,7 @@ impl DirectPath {
             outdone: None,
             calm: Time::ZERO,
             doubts: 0,
+            contested: None,
             missed: 0,
             unanswered: 0,
             mtu: PathMtu::default(),
@@ -729,6 +743,9 @@ impl DirectPath {
         if self.doubts > 0 && doubted.is_some_and(|from| from <= probed) {
             let pause = DOUBT_PROBES.get(self.doubts - 1).copied().unwrap_or(PROBE_MISSED);
             return Some(probed + pause);
+        }
+        if let Some(contested) = self.contested.filter(|_| in_use) {
+            return Some(contested.max(probed + DOUBT_PROBES[0]));
         }
         if self.missed > 0 {
             let next = probed + PROBE_MISSED;
@@ -784,6 +801,7 @@ impl DirectPath {
             self.calm = now + PROBE_BUSY;
         }
         self.trusted();
+        self.contested = None;
         self.proven = true;
         self.heard = Some(now);
         self.missed = 0;
@@ -799,6 +817,7 @@ impl DirectPath {
     fn fail(&mut self, now: Time) {
         self.failed.get_or_insert(Failed { since: now, answers: 0 });
         self.trusted();
+        self.contested = None;
         self.missed = 0;
         self.unanswered = 0;
     }

@@ -126,6 +126,8 @@ pub(crate) struct Registration {
     pub(crate) kept: Kept,
     pub(crate) idle: Duration,
     pub(crate) unanswered: Option<Unanswered>,
+    /// When the supernode last answered something of this node.
+    pub(crate) answered: Option<Time>,
     /// When a sign of life is due, because what was sent over the supernode stays unanswered.
     watched: Option<Time>,
     /// How often the supernode answered a sign of life with the question for a twin, since it registered this node.
@@ -371,6 +373,7 @@ impl Engine {
                 kept: Kept::default(),
                 idle: Duration::ZERO,
                 unanswered: None,
+                answered: None,
                 twin_questions: 0,
                 watched: None,
                 hinted: None,
@@ -710,14 +713,10 @@ impl Engine {
         let lost = match registration.unanswered {
             Some(unanswered) => {
                 let overdue = now.since(unanswered.sent) >= unanswered.pause;
-                if overdue && unanswered.alive {
-                    registration.unanswered = None;
-                }
-                let overdue = overdue && !unanswered.alive;
-                if overdue && unanswered.count < unanswered.limit {
+                if overdue && unanswered.count < unanswered.limit() {
                     self.send_keepalive(now, id, Some(unanswered), false, out);
                 }
-                overdue && unanswered.count >= unanswered.limit
+                overdue && unanswered.count >= unanswered.limit()
             }
             None => {
                 if registered && watched {

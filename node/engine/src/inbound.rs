@@ -340,7 +340,7 @@ impl Engine {
         } else if peer.supernode {
             // What came by an extra socket says nothing of the way in use.
             if !matches!(via, Via::Direct(leg) if matches!(leg.socket, Socket::Extra(_))) {
-                self.anchor_heard(now, id, via);
+                self.anchor_heard(now, id, via, message);
             }
         } else {
             if !empty && peer.owed.is_none() {
@@ -363,7 +363,7 @@ impl Engine {
                         peer.one_hop = Some(now);
                     }
                     peer.direct.relayed(now);
-                    self.relay_works(supernode);
+                    self.relay_works(now, supernode);
                 }
                 // Who only asks whether the way works may get nothing over it.
                 Via::Direct(leg) => {

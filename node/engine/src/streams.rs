@@ -268,7 +268,7 @@ impl Engine {
             return registration.missed.map(|missed| (missed + OPEN_AFTER, NO_ANSWER));
         }
         let unanswered = registration.unanswered?;
-        (unanswered.count >= SIGNS_MISSED && !unanswered.alive).then_some((Time::ZERO, NO_ANSWER))
+        unanswered.misses(SIGNS_MISSED).then_some((Time::ZERO, NO_ANSWER))
     }
 
     /// Opens, uses, leaves and closes the stream to a supernode.
@@ -564,7 +564,7 @@ impl Engine {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
-        let repeated = registration.unanswered.is_some_and(|unanswered| unanswered.count >= 2);
+        let repeated = registration.unanswered.is_some_and(|unanswered| unanswered.misses(2));
         let address = registration.in_use();
         let stream = &mut registration.stream;
         let lately = stream.measured.is_some_and(|at| now.since(at) < MEASURED_FOR);

@@ -745,7 +745,8 @@ impl Engine {
     /// The other end asks whether a path works: it is answered to where it came from. What it asks over the relay shows that it
     /// hears nothing straight.
     pub(crate) fn path_challenged(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
-        if let Via::Relay { .. } = via {
+        if let Via::Relay { supernode, .. } = via {
+            self.relay_doubted(now, supernode);
             if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) {
                 peer.direct.doubt(now);
                 let observed = SocketAddr::from(([0; 4], 0));

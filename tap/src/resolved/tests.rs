@@ -30,7 +30,8 @@ fn reverse_domains_cover_the_subnet_in_whole_labels() {
     assert_eq!(domains("192.168.7.18", 30)[0], "16.7.168.192.in-addr.arpa");
     for prefix in 8..=30 {
         let count = domains("10.0.0.1", prefix).len();
-        assert!(count <= 128 && count < MOST_DOMAINS, "{prefix}: {count}");
+        const { assert!(MOST_DOMAINS > 128) };
+        assert!(count <= 128, "{prefix}: {count}");
     }
     assert_eq!(
         domains("fd89:64bd:72dd:db69::1", 48),

@@ -89,9 +89,19 @@ pub fn blackhole(options: &Options) -> Result<bool> {
             first.sequence
         );
         let is_answered = |number: &u32| answers.iter().any(|answer| answer.sequence == *number);
-        let lost = judged.filter(|number| !is_answered(number)).count();
+        let lost: Vec<_> = judged.filter(|number| !is_answered(number)).collect();
+        if !lost.is_empty() {
+            println!(
+                "run {run}: pings {lost:?} lost; the first answer is that to {}",
+                first.sequence
+            );
+        }
         let took = first.at - begun;
-        Ok(vec![(LAUNCHED, before + took), (FIRST, took), (LOST, lost as f64)])
+        Ok(vec![
+            (LAUNCHED, before + took),
+            (FIRST, took),
+            (LOST, lost.len() as f64),
+        ])
     })
 }
 

@@ -32,6 +32,10 @@ pub enum Change {
     /// The same behind routers that forget after 15 to 30 s.
     ShortTimer,
     /// Its router lets no UDP out any more, under load.
+    Mute,
+    /// Its router lets no UDP in any more, under load.
+    Deaf,
+    /// Its router lets no UDP through any more, under load.
     Blocked,
     /// Nothing, on a long line that loses up to 5 %, for a minute: how often the path is changed for nothing.
     Lossy,
@@ -90,7 +94,7 @@ pub struct Cost {
 
 impl Change {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Reboot,
         Self::Rebind,
         Self::WanAddress,
@@ -98,6 +102,8 @@ impl Change {
         Self::Sleep,
         Self::Idle,
         Self::ShortTimer,
+        Self::Mute,
+        Self::Deaf,
         Self::Blocked,
         Self::Lossy,
     ];
@@ -105,7 +111,8 @@ impl Change {
     /// The longest gap that 95 of 100 may have; nothing may be lost after a silence.
     pub fn bound(self) -> Duration {
         match self {
-            Self::Reboot | Self::Rebind | Self::Sleep | Self::Blocked => 3 * SECOND,
+            Self::Reboot | Self::Rebind | Self::Sleep => 3 * SECOND,
+            Self::Mute | Self::Deaf | Self::Blocked => 3 * SECOND,
             Self::WanAddress | Self::Roam => 2 * SECOND,
             // Both ways in a row lose one in ten.
             Self::Lossy => SECOND,
@@ -121,7 +128,7 @@ impl Change {
 
     /// Whether a direct path must work afterwards.
     pub fn ends_direct(self) -> bool {
-        self != Self::Blocked
+        !matches!(self, Self::Mute | Self::Deaf | Self::Blocked)
     }
 
     /// The pair of a seed, and the home that the first of the two moves to if it does.
@@ -170,7 +177,8 @@ impl Change {
             Self::Idle | Self::ShortTimer => return silence(&mut talk, (seed % 2) as usize),
             Self::Sleep => return sleep(&mut talk, seed.is_multiple_of(2)),
             Self::Lossy => talk.speak(LOSSY - AFTER),
-            Self::Reboot | Self::Rebind | Self::WanAddress | Self::Roam | Self::Blocked => {}
+            Self::Reboot | Self::Rebind | Self::WanAddress | Self::Roam => {}
+            Self::Mute | Self::Deaf | Self::Blocked => {}
         }
         let at = talk.lab.now();
         self.happen(&mut talk, (pair.homes[0], router), next);
@@ -191,9 +199,14 @@ impl Change {
             Self::Rebind => talk.lab.rebind(router),
             Self::WanAddress => talk.lab.renumber(router),
             Self::Roam => talk.lab.roam(talk.nodes[0], next),
-            Self::Blocked => {
+            Self::Mute | Self::Deaf | Self::Blocked => {
                 let kind = home.router.expect("a home with a router");
-                talk.lab.set_nat(router, kind.without_udp());
+                let kind = match self {
+                    Self::Mute => kind.without_udp(),
+                    Self::Deaf => kind.deaf(),
+                    _ => kind.without_udp().deaf(),
+                };
+                talk.lab.set_nat(router, kind);
             }
             Self::Sleep | Self::Idle | Self::ShortTimer | Self::Lossy => {}
         }

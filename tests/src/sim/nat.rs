@@ -66,6 +66,8 @@ pub struct NatKind {
     pub poisoned: bool,
     /// Whether no datagram gets out.
     pub blocks_udp: bool,
+    /// Whether no datagram gets in.
+    pub blocks_udp_in: bool,
     /// Whether the hosts behind it have IPv6, untranslated, and who may then send to them.
     pub firewall: Option<Filtering>,
 }
@@ -83,6 +85,7 @@ impl NatKind {
         hairpin: false,
         poisoned: false,
         blocks_udp: false,
+        blocks_udp_in: false,
         firewall: None,
     };
 
@@ -122,6 +125,14 @@ impl NatKind {
     pub const fn without_udp(self) -> Self {
         Self {
             blocks_udp: true,
+            ..self
+        }
+    }
+
+    /// The same, letting no UDP in.
+    pub const fn deaf(self) -> Self {
+        Self {
+            blocks_udp_in: true,
             ..self
         }
     }

@@ -51,7 +51,7 @@ pub fn expected_of(a: &[(NatId, NatKind)], b: &[(NatId, NatKind)], ipv6: bool) -
         Some((a_side, b_side, common)) => (a_side, b_side, Some(common)),
         None => (a, b, None),
     };
-    let blocked = |own: &[(NatId, NatKind)]| own.iter().any(|(_, kind)| kind.blocks_udp);
+    let blocked = |own: &[(NatId, NatKind)]| own.iter().any(|(_, kind)| kind.blocks_udp || kind.blocks_udp_in);
     if blocked(own_a) || blocked(own_b) {
         return Expected::Relay;
     }

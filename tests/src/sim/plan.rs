@@ -161,6 +161,7 @@ fn draw_kind(random: &mut ReproducibleRandom) -> NatKind {
         hairpin: random.chance(0.3),
         poisoned: random.chance(0.2),
         blocks_udp: false,
+        blocks_udp_in: false,
         firewall: random.chance(0.5).then(|| draw_filtering(random)),
     }
 }

@@ -672,6 +672,9 @@ impl Underlay {
                 Some(&Place::Host(host)) => return Ok((host, destination.port())),
                 Some(&Place::Nat(index)) => {
                     let nat = &mut self.nats[index];
+                    if nat.kind.blocks_udp_in && hairpin != Some(index) {
+                        return Err("UDP blocked");
+                    }
                     let inside = if hairpin == Some(index) {
                         nat.hairpin(at, destination.port(), source)
                     } else {
@@ -699,6 +702,9 @@ impl Underlay {
         };
         let at_home = self.sites[host].realm;
         if let Some(nat) = at_home.filter(|_| at_home != realm) {
+            if self.nats[nat].kind.blocks_udp_in {
+                return Err("UDP blocked");
+            }
             let enters = self.nats[nat].enters(now, destination, source);
             self.collect_events(nat);
             if !enters {

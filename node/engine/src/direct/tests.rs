@@ -221,7 +221,7 @@ fn addresses_that_showed_up_once_and_are_owed_nothing_make_room_too() {
             // The answer is all that what came from there allows, and it gets lost.
             assert_eq!(direct.spend(leg), host < most, "{batch}, {host}");
         }
-        now = now + NOTICED_FOR;
+        now += NOTICED_FOR;
     }
 }
 

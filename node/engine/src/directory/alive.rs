@@ -1,4 +1,7 @@
 //! Whether the supernodes at which this node is registered live: signs of life and their answers, and hints.
+//!
+//! Only an answer to something of this node shows that both directions of the way work. What a supernode sends unasked, and
+//! what others send over it, comes as well where nothing gets out any more.
 
 use std::time::Duration;
 
@@ -8,7 +11,11 @@ use crate::{
     Engine, Outbox, Role, Time,
     handshakes::Via,
     peers::PeerId,
-    wire::{control::Control, datagram::Unknown},
+    wire::{
+        control::{Control, messages},
+        datagram::Unknown,
+        sealed::Sealed,
+    },
 };
 
 /// An unanswered sign of life is repeated after this time.
@@ -24,6 +31,14 @@ const WATCHED: Duration = Duration::from_millis(500);
 const URGENT_RETRY: Duration = Duration::from_millis(350);
 const URGENT_MISSED: u32 = 5;
 
+/// While something comes over a supernode, it is asked so long after its last answer: the other direction may be blocked.
+const PROVED_EVERY: Duration = Duration::from_secs(1);
+
+/// Where something comes over a supernode that does not answer, so many signs of life more may stay unanswered before its
+/// registration is taken for lost: it is there, and asked so often that on a line that loses a tenth the others would all be
+/// lost within the hour.
+const URGENT_MORE: u32 = 5;
+
 /// Signs of life that wait for an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unanswered {
@@ -33,8 +48,20 @@ pub(crate) struct Unanswered {
     /// When the next one follows, and how many are sent.
     pub(super) pause: Duration,
     pub(super) limit: u32,
-    /// Whether something else has shown meanwhile that the supernode lives.
+    /// Whether something came over the supernode meanwhile: it is there, and what is sent to it may get lost.
     pub(crate) alive: bool,
+}
+
+impl Unanswered {
+    /// Whether so many are too many to be lost by chance; where the supernode is known to be there, one more.
+    pub(crate) fn misses(&self, most: u32) -> bool {
+        self.count >= most + u32::from(self.alive)
+    }
+
+    /// How many are sent.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit + if self.alive { URGENT_MORE } else { 0 }
+    }
 }
 
 impl Engine {
@@ -53,13 +80,32 @@ impl Engine {
         }
     }
 
-    /// Something that a peer sealed came over a supernode, which therefore lives.
-    pub(crate) fn relay_works(&mut self, supernode: PeerId) {
-        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
-            registration.watched = None;
-            if let Some(unanswered) = &mut registration.unanswered {
-                unanswered.alive = true;
-            }
+    /// Something that a peer sealed came over a supernode: that one is there, and is asked now and then whether it hears this
+    /// node, too.
+    pub(crate) fn relay_works(&mut self, now: Time, supernode: PeerId) {
+        let Some(registration) = self.directory.registrations.get_mut(&supernode) else {
+            return;
+        };
+        let due = registration.answered.map_or(now, |answered| answered + PROVED_EVERY);
+        let before = registration.watched.replace(due);
+        if let Some(unanswered) = &mut registration.unanswered {
+            unanswered.alive = true;
+        }
+        if before.is_none_or(|before| due < before) {
+            self.arm(supernode);
+        }
+    }
+
+    /// A peer says over a supernode that it hears nothing of this node straight, as it is where nothing gets out here: unless
+    /// the supernode has answered lately, it is asked at once.
+    pub(crate) fn relay_doubted(&mut self, now: Time, supernode: PeerId) {
+        if let Some(registration) = self.directory.registrations.get_mut(&supernode)
+            && registration
+                .answered
+                .is_none_or(|answered| now.since(answered) >= WATCHED)
+        {
+            registration.watched = Some(now);
+            self.arm(supernode);
         }
     }
 
@@ -131,7 +177,7 @@ impl Engine {
     }
 
     /// Something sealed came from a supernode.
-    pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId, via: Via) {
+    pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId, via: Via, message: &[u8]) {
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
@@ -143,6 +189,10 @@ impl Engine {
             return;
         }
         self.directory.changed |= registration.way.heard(matches!(via, Via::Direct(_)));
+        if is_unasked(message) {
+            return;
+        }
+        registration.answered = Some(now);
         registration.watched = None;
         if let Some(unanswered) = registration.unanswered.take()
             && unanswered.count == 1
@@ -233,5 +283,46 @@ impl Engine {
                 self.begin_handshake(id, false);
             }
         }
+    }
+}
+
+/// Whether a supernode says this by itself, and not in answer to something of this node.
+fn is_unasked(message: &[u8]) -> bool {
+    let Ok(Sealed::Control(body)) = Sealed::parse(message) else {
+        return false;
+    };
+    messages(body).all(|message| {
+        matches!(
+            message,
+            Ok(Some(
+                Control::Members { .. }
+                    | Control::Introduce { .. }
+                    | Control::Ping { .. }
+                    | Control::SearchGranted { .. }
+                    | Control::TwinQuestion { .. }
+                    | Control::Twin { .. }
+                    | Control::Bye
+            ))
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::sealed::CONTROL;
+    #[test]
+    fn what_a_supernode_says_by_itself_is_no_answer() {
+        let of = |messages: &[Control]| {
+            let mut bytes = vec![CONTROL];
+            messages.iter().for_each(|message| message.encode(&mut bytes));
+            is_unasked(&bytes)
+        };
+        let (ping, pong) = (Control::Ping { token: 1 }, Control::Pong { token: 1 });
+        assert!(of(std::slice::from_ref(&ping)));
+        assert!(of(&[Control::Bye]));
+        assert!(!of(std::slice::from_ref(&pong)));
+        assert!(!of(&[ping, pong]));
+        assert!(!is_unasked(&[]));
     }
 }

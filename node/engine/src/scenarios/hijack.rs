@@ -59,21 +59,24 @@ fn no_data_goes_to_where_genuine_datagrams_are_sent_from() {
     let (mut lab, _, nodes, networks) = speaking(true);
     let [from, to] = nodes.map(|node| lab.hosts[node].address);
     let target = nodes[1];
-    // Copies of what arrives, and instead of what would arrive.
-    // The path is left when nothing comes from where the peer is, which takes most of a second.
-    for (instead, times, least) in [(false, 10_000, 10_000), (true, 1000, 150)] {
+    // Copies of what arrives, and three times instead of what would arrive.
+    for (instead, episodes, times, least) in [(false, 1, 10_000, 10_000), (true, 3, 1000, 300)] {
         lab.log = Some(Vec::new());
         let (mut spoofed, mut bytes) = (0, 0);
-        speak(&mut lab, (nodes, networks), times, |lab, _| {
-            for datagram in taken(lab, from, to) {
-                if !instead {
-                    lab.deliver(target, from, &datagram);
+        for _ in 0..episodes {
+            speak(&mut lab, (nodes, networks), times, |lab, _| {
+                for datagram in taken(lab, from, to) {
+                    if !instead {
+                        lab.deliver(target, from, &datagram);
+                    }
+                    lab.deliver(target, ELSEWHERE, &datagram);
+                    spoofed += 1;
+                    bytes += datagram.len();
                 }
-                lab.deliver(target, ELSEWHERE, &datagram);
-                spoofed += 1;
-                bytes += datagram.len();
-            }
-        });
+            });
+            // The path is left when nothing comes from where the peer is, which takes a second, and taken up again.
+            speak(&mut lab, (nodes, networks), 1000, |_, _| ());
+        }
         assert!(spoofed >= least, "{spoofed}");
         let sent = lab.log.take().unwrap();
         let elsewhere: Vec<usize> = sent
@@ -83,7 +86,11 @@ fn no_data_goes_to_where_genuine_datagrams_are_sent_from() {
             .collect();
         assert!(elsewhere.iter().all(|bytes| *bytes == CHALLENGE), "challenges alone");
         assert!(elsewhere.iter().sum::<usize>() <= bytes && elsewhere.len() <= spoofed);
-        assert!(instead || elsewhere.is_empty(), "copies are replays");
+        assert_eq!(
+            elsewhere.is_empty(),
+            !instead,
+            "copies are replays, and only what is new is challenged"
+        );
     }
 }
 
@@ -122,7 +129,9 @@ fn a_registration_does_not_move_to_where_its_datagrams_are_sent_from() {
                 bytes += datagram.len();
             }
         });
-        assert!(spoofed >= 10_000, "{spoofed}");
+        // A supernode that answers nothing is left again and again, however much others relay over it.
+        let least = if instead { 5_000 } else { 10_000 };
+        assert!(spoofed >= least, "{spoofed}");
         let sent = lab.log.take().unwrap();
         let elsewhere: Vec<usize> = sent
             .iter()

@@ -410,6 +410,48 @@ fn frames_larger_than_the_path_arrive_in_parts() {
 }
 
 #[test]
+fn no_part_is_lost_when_a_path_becomes_direct() {
+    for (asymmetric, pause) in [(false, 50_u32), (true, 50), (false, 5), (true, 5)] {
+        let mut pair = Pair::new();
+        let narrow_end = pair.nodes[1];
+        // Only one of the two has a narrow wire.
+        pair.lab.wire = Box::new(move |from, to, bytes| {
+            bytes.len() + 28
+                <= if !asymmetric || [from, to].contains(&narrow_end) {
+                    1280
+                } else {
+                    1500
+                }
+        });
+        let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+        let mut sent = Vec::new();
+        for round in 0..2000 / pause {
+            for from in [0, 1] {
+                pair.marks = pair.marks.wrapping_add(1);
+                let mut full = frame(macs[1 - from], macs[from], pair.marks);
+                full.extend(round.to_be_bytes());
+                full.resize(1514, 7);
+                pair.lab.send(pair.nodes[from], pair.networks[from], &full);
+                sent.push((from, full));
+            }
+            pair.lab.run(pause * MILLISECOND);
+        }
+        pair.lab.run(300 * MILLISECOND);
+        assert_eq!(pair.paths(), DIRECT);
+        let lost: Vec<_> = sent
+            .iter()
+            .enumerate()
+            .filter(|(_, (from, full))| pair.received(1 - from, full) != 1)
+            .map(|(number, (from, _))| (number / 2, *from))
+            .collect();
+        assert!(
+            lost.is_empty(),
+            "narrow at one end {asymmetric}, every {pause} ms: {lost:?}"
+        );
+    }
+}
+
+#[test]
 fn what_fits_the_path_is_not_cut_once_the_path_is_known() {
     for (mtu, open) in [(1500, true), (1492, true), (1500, false), (1492, false)] {
         let mut pair = Pair::new();

@@ -14,6 +14,10 @@ enum Udp {
     Open,
     /// Nothing passes to or from this host.
     Blocked(Place),
+    /// Nothing comes from this host.
+    Mute(Place),
+    /// Nothing reaches this host.
+    Deaf(Place),
     /// Nothing passes at all.
     AllBlocked,
     /// Of each hundred datagrams so many are lost.
@@ -137,6 +141,8 @@ fn wire(udp: Rc<Cell<Udp>>, supernode: Place) -> Wire {
         match udp.get() {
             Udp::Open => true,
             Udp::Blocked(host) => from != host && to != host,
+            Udp::Mute(host) => from != host,
+            Udp::Deaf(host) => to != host,
             Udp::AllBlocked => false,
             Udp::Loses(share) => straight || (state >> 33) % 100 >= share,
         }
@@ -192,6 +198,26 @@ fn nothing_is_lost_on_the_way_back_to_udp() {
     let (came, sent, _) = pair.talk(Duration::from_secs(60));
     assert_eq!(pair.over_tcp(), [false; 2]);
     assert!(sent - came <= 2, "{came} of {sent}");
+}
+
+/// What the other end sends over the supernode reaches who can say nothing any more, and must not pass for an answer.
+#[test]
+fn a_block_of_one_direction_in_mid_traffic_is_over_within_three_seconds() {
+    for (udp, open) in [Udp::Mute(1), Udp::Deaf(1)]
+        .into_iter()
+        .flat_map(|udp| [(udp, false), (udp, true)])
+    {
+        let mut pair = Pair::with(Udp::Open, open);
+        pair.talk(Duration::from_secs(10));
+        let path = pair.peer_of(0).path;
+        assert_eq!(path == Some(PathKind::Relay), !open, "{path:?}");
+        pair.udp.set(udp);
+        let (_, _, gap) = pair.talk(Duration::from_secs(10));
+        assert!(gap < Duration::from_secs(3), "{udp:?}, {path:?}: {gap:?}");
+        assert_eq!(pair.over_tcp(), [true, false], "{udp:?}, {path:?}");
+        let (came, sent, _) = pair.talk(LONG);
+        assert_eq!(came, sent, "{udp:?}, {path:?}");
+    }
 }
 
 #[test]
