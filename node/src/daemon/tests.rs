@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 mod hand_set;
 mod names;
 mod opened;
+mod private;
 
 use super::{Book, Cards, Configuration, Daemon, NameSettings, NewCard, Running, Settings, bind};
 use crate::{
