@@ -202,7 +202,7 @@ impl Engine {
             private
                 .greetings
                 .entry(node)
-                .or_insert((now + GREETING * u32::from(apart), key));
+                .or_insert_with(|| (now + GREETING * u32::from(apart), key));
         }
     }
 

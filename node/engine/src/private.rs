@@ -15,7 +15,7 @@ use std::{
 use farlan_crypto::{NodeId, PublicKey, Work};
 use farlan_netconf::{
     DirectoryKey, NetworkSecret, Parameters, PrivateNetwork, Seconds,
-    private::{self, Application, Config, Credential, DnsLabel, Invalid, Revocation, Revocations, Revoked, Standing},
+    private::{self, Application, Config, Credential, DnsLabel, Invalid, Revocations, Revoked, Standing},
 };
 
 use crate::{
@@ -411,18 +411,14 @@ impl Private {
     }
 
     /// Adds revocations that were checked one by one, of which these nodes are named; whether some are new.
-    pub(crate) fn take_checked(&mut self, good: Vec<Revocation>, named: &[NodeId]) -> bool {
+    pub(crate) fn take_checked(&mut self, good: &Revocations, named: &[NodeId]) -> bool {
         #[cfg(test)]
         if self.deaf {
             return false;
         }
-        let mut checked = Revocations::new(self.network);
-        for revocation in good {
-            self.note_signed(revocation.time());
-            checked.insert(revocation);
-        }
+        self.note_signed(good.newest_signed());
         self.revoked.extend(named);
-        self.revocations.merge(&checked)
+        self.revocations.merge(good)
     }
 
     /// What is told and handed out of the documents.

@@ -159,7 +159,7 @@ mod tests {
             let asked = assembly.ask(now);
             assert!(asked.len() <= AT_ONCE);
             for offset in asked.into_iter().rev() {
-                let piece = piece_at(whole, offset).unwrap();
+                let piece = piece_at(whole, offset)?;
                 if !arrives() {
                     continue;
                 }

@@ -32,7 +32,7 @@ pub(crate) struct Check {
     bytes: Vec<u8>,
     /// How much of it is checked.
     at: usize,
-    good: Vec<Revocation>,
+    good: Option<Revocations>,
     members: Vec<farlan_crypto::NodeId>,
 }
 
@@ -70,7 +70,7 @@ impl Check {
             source,
             bytes,
             at: 0,
-            good: Vec::new(),
+            good: None,
             members: Vec::new(),
         }
     }
@@ -109,7 +109,9 @@ impl Check {
                     let key = PublicKey::from_bytes(&node, Work::NONE).ok();
                     self.members.extend(key.map(|key| key.node_id()));
                 }
-                self.good.push(revocation);
+                self.good
+                    .get_or_insert_with(|| Revocations::new(*known.network()))
+                    .insert(revocation);
             }
             self.at += Revocation::LENGTH;
         }
@@ -126,9 +128,12 @@ impl Engine {
             return;
         };
         match check.go_on(private.revocations()) {
-            Ok(false) => return self.handshakes.queue.add_check(check),
+            Ok(false) => self.handshakes.queue.add_check(check),
             Ok(true) => {
-                let grown = private.take_checked(std::mem::take(&mut check.good), &check.members);
+                let grown = check
+                    .good
+                    .take()
+                    .is_some_and(|good| private.take_checked(&good, &check.members));
                 if grown {
                     self.judge_all(now, handle);
                     self.documents_changed(now, handle, true);

@@ -67,7 +67,8 @@ pub(crate) struct Kept {
     by_use: BTreeSet<(u64, DirectoryKey)>,
     uses: u64,
     watchers: BTreeMap<DirectoryKey, BTreeSet<PeerId>>,
-    watched: BTreeMap<PeerId, BTreeSet<DirectoryKey>>,
+    /// Those that a node watches, the latest told of last.
+    watched: BTreeMap<PeerId, Vec<DirectoryKey>>,
     incoming: BTreeMap<PeerId, Incoming>,
     tellings: BTreeMap<(PeerId, DirectoryKey), Retry>,
     telling_due: BTreeSet<(Time, PeerId, DirectoryKey)>,
@@ -181,11 +182,17 @@ impl Kept {
     fn watch(&mut self, id: PeerId, key: DirectoryKey, wanted: bool) {
         if wanted {
             let watched = self.watched.entry(id).or_default();
-            if watched.len() < MAX_WATCHED || watched.contains(&key) {
-                watched.insert(key);
-                self.watchers.entry(key).or_default().insert(id);
+            if watched.contains(&key) {
+                return;
             }
-        } else if self.watched.get_mut(&id).is_some_and(|watched| watched.remove(&key)) {
+            let first = (watched.len() >= MAX_WATCHED).then(|| watched.remove(0));
+            watched.push(key);
+            self.watchers.entry(key).or_default().insert(id);
+            if let Some(first) = first {
+                self.unwatch(id, &first);
+            }
+        } else if let Some(watched) = self.watched.get_mut(&id) {
+            watched.retain(|watched| *watched != key);
             self.unwatch(id, &key);
         }
     }
@@ -467,5 +474,75 @@ impl PopDue for BTreeSet<(Time, PeerId, DirectoryKey)> {
     fn pop_first_if(&mut self, now: Time) -> Option<(Time, PeerId, DirectoryKey)> {
         let is_due = self.first().is_some_and(|(at, ..)| *at <= now);
         is_due.then(|| self.pop_first()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u8) -> DirectoryKey {
+        DirectoryKey::from_bytes([number; 16])
+    }
+
+    #[test]
+    fn of_one_node_the_latest_sixteen_are_watched() {
+        let mut kept = Kept::new(1 << 20);
+        let [one, other] = [1, 2].map(PeerId::for_test);
+        for number in 0..20 {
+            kept.watch(one, key(number), true);
+            kept.watch(one, key(number), true);
+        }
+        kept.watch(other, key(0), true);
+        assert_eq!(kept.watched[&one], (4..20).map(key).collect::<Vec<_>>());
+        assert_eq!(kept.watchers.len(), 17);
+        kept.keep(key(0), 1, vec![0; 100]);
+        kept.tell(Time::ZERO, key(0), one);
+        assert_eq!(kept.tellings.keys().copied().collect::<Vec<_>>(), [(other, key(0))]);
+        kept.watch(other, key(0), false);
+        kept.forget(one);
+        kept.forget(other);
+        assert!(kept.watchers.is_empty() && kept.watched.is_empty());
+        assert!(kept.tellings.is_empty() && kept.telling_due.is_empty() && kept.deadline().is_none());
+    }
+
+    #[test]
+    fn what_nobody_watches_makes_room_first_and_then_what_was_used_longest_ago() {
+        let each = 1000 + OVERHEAD;
+        let mut kept = Kept::new(3 * each);
+        kept.watch(PeerId::for_test(1), key(0), true);
+        for number in 0..3 {
+            assert_eq!(kept.keep(key(number), 1, vec![0; 1000]), 0);
+        }
+        kept.touch(&key(1));
+        assert_eq!(kept.keep(key(3), 1, vec![0; 1000]), 1);
+        let left = |kept: &Kept| kept.documents.keys().copied().collect::<Vec<_>>();
+        assert_eq!(left(&kept), [0, 1, 3].map(key));
+        assert_eq!(kept.size(), (3, 3 * each));
+        // The newer version takes the place of the older one.
+        assert_eq!(kept.keep(key(3), 2, vec![0; 500]), 0);
+        assert_eq!(kept.size(), (3, 3 * each - 500));
+    }
+
+    #[test]
+    fn one_source_has_a_part_of_what_is_under_way() {
+        let mut kept = Kept::new(1 << 20);
+        let source = Some(Prefix::of(std::net::SocketAddr::from(([192, 0, 2, 1], 1)).into()));
+        let other = Some(Prefix::of(std::net::SocketAddr::from(([198, 51, 100, 1], 1)).into()));
+        for number in 0..MAX_OF_SOURCE {
+            let id = PeerId::for_test(u64::try_from(number).unwrap());
+            assert!(kept.has_room(id, source));
+            let incoming = Incoming {
+                key: key(0),
+                version: 1,
+                source,
+                assembly: Assembly::new(Time::ZERO, SealedDocument::MAX_SIZE),
+                checking: false,
+            };
+            kept.incoming.insert(id, incoming);
+            assert!(!kept.has_room(id, source), "one after the other");
+        }
+        assert!(!kept.has_room(PeerId::for_test(99), source));
+        assert!(kept.has_room(PeerId::for_test(99), other));
     }
 }

@@ -168,7 +168,7 @@ impl Engine {
                 retry: None,
                 answered: None,
             });
-            let told = watch.watched == sealed.watched && watch.answered >= Some(sealed.version);
+            let told = watch.watched == sealed.watched && watch.answered == Some(sealed.version);
             watch.watched = sealed.watched;
             if !told && watch.retry.is_none() {
                 watch.retry = Some(Retry::due(REQUEST, now));
@@ -429,7 +429,7 @@ impl Engine {
     pub(crate) fn start_sharing(&mut self, now: Time, handle: NetworkHandle, out: &mut Outbox) {
         let network = self.networks.get_mut(handle);
         let private = network.and_then(|network| network.private.as_mut());
-        if !private.is_some_and(|private| private.starting.take().is_some()) {
+        if private.is_none_or(|private| private.starting.take().is_none()) {
             return;
         }
         for id in self.peers.ids() {
