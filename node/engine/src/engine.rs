@@ -533,8 +533,11 @@ impl Engine {
                 network: network.handle,
                 mac: network.plan.mac(&node),
                 ipv6: network.plan.ipv6(&node),
-                ipv4: peer
-                    .and_then(|peer| peer.claims.get(&network.handle).copied())
+                ipv4: network
+                    .private
+                    .as_ref()
+                    .and_then(|private| private.certified(&node))
+                    .or_else(|| peer.and_then(|peer| peer.claims.get(&network.handle).copied()))
                     .or_else(|| member.and_then(|member| member.ipv4)),
                 membership: network.private.as_ref().and_then(|private| private.status_of(&node)),
                 name: peer.and_then(|peer| peer.names.get(&network.handle).cloned()),
