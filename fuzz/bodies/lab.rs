@@ -8,12 +8,16 @@ use std::{
     time::Duration,
 };
 
-use farlan_crypto::{Identity, NodeId, PublicKey, Seed, Work};
+use farlan_crypto::{Identity, KeyPair, NodeId, PublicKey, Seed, Work};
 use farlan_engine::{
-    Anchor, Batch, Config, Engine, FrameLabel, Join, Limits, NetworkHandle, NetworkStatus, Outbox, Role, Target, Time,
-    fuzzing,
+    Anchor, Batch, Engine, FrameLabel, Join, Limits, Membership, NetworkHandle, NetworkStatus, Outbox, Role, Target,
+    Time, fuzzing,
 };
-use farlan_netconf::{AddressPlan, Mtu, NetworkName, Parameters, Policy, Subnet, Supernode, World};
+use farlan_netconf::{
+    AddressPlan, Label, Mtu, NetworkName, NetworkSeed, Parameters, Policy, PrivateNetwork, Seconds, Subnet, Supernode,
+    World,
+    private::{CertificateFields, Config, ConfigFields, Credential, Revocations, Rights},
+};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
 /// The hosts of a laboratory, by position.
@@ -21,12 +25,14 @@ pub(crate) const SUPERNODE: usize = 0;
 pub(crate) const ALICE: usize = 1;
 pub(crate) const BERTA: usize = 2;
 
-/// The networks, by position: of friends, of strangers, Alice's alone, Berta's alone.
+/// The networks, by position: of friends, of strangers, Alice's alone, Berta's alone. The private one has no frames of a plan.
 pub(crate) const FRIENDS: usize = 0;
 pub(crate) const STRANGERS: usize = 1;
 pub(crate) const ALICES: usize = 2;
 pub(crate) const BERTAS: usize = 3;
-pub(crate) const NETWORKS: usize = 4;
+pub(crate) const CHOSEN: usize = 4;
+pub(crate) const CLUB: usize = 4;
+const NETWORKS: usize = 5;
 
 /// Addresses at which nobody is: from the one nothing authentic comes, from the other anything can.
 pub(crate) const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 77)), 47_811);
@@ -94,6 +100,52 @@ pub(crate) struct Lab<'a> {
     began: Time,
 }
 
+/// A private network, and what its two members have of it.
+fn club(world: &World, members: [PublicKey; 2]) -> &'static (Parameters, [Membership; 2]) {
+    static SIGNED: OnceLock<(Parameters, [Membership; 2])> = OnceLock::new();
+    SIGNED.get_or_init(|| {
+        let key = KeyPair::from_seed(Seed::from_bytes([98; 32]));
+        let subnet = Subnet::new(Ipv4Addr::new(10, 129, 0, 0), 20).expect("it is one");
+        let parameters = Parameters::private(key.public(), subnet, Mtu::DEFAULT);
+        let network = PrivateNetwork::of(&parameters).expect("it is a private one");
+        let fields = ConfigFields {
+            parameters: parameters.clone(),
+            counter: 1,
+            time: Seconds::new(1),
+            life: 1 << 30,
+            label: Label::default(),
+            domain: "club".parse().expect("it is a label"),
+            world: world.id(),
+            seeds: vec![NetworkSeed::from_bytes([97; 32])],
+            holders: Vec::new(),
+        };
+        let config = Config::sign(&key, fields).expect("it keeps the rules");
+        let mut issue = 0;
+        let memberships = members.map(|node| {
+            issue += 1;
+            let fields = CertificateFields {
+                node,
+                rights: Rights::NONE,
+                ipv4: None,
+                issue,
+                time: Seconds::new(1),
+                expiry: Seconds::new(1 << 30),
+                name: None,
+            };
+            Membership {
+                config: Some(config.clone()),
+                seed: None,
+                credential: Some(Credential::by_network(&network, &key, fields).expect("it keeps the rules")),
+                invite: None,
+                revocations: Revocations::new(network),
+                peers: Vec::new(),
+                name: None,
+            }
+        });
+        (parameters, memberships)
+    })
+}
+
 impl<'a> Lab<'a> {
     /// Hosts that know their supernode; a third node where `third` says so. Nothing has been sent yet.
     pub(crate) fn new(third: bool, wire: Wire<'a>) -> Self {
@@ -106,7 +158,7 @@ impl<'a> Lab<'a> {
             let number = u8::try_from(place + 1).expect("there are few");
             let identity = identity(number);
             let (key, id) = (identity.public(), identity.node_id());
-            let config = Config {
+            let config = farlan_engine::Config {
                 identity,
                 work: Work::NONE,
                 role,
@@ -141,7 +193,14 @@ impl<'a> Lab<'a> {
             Parameters::link([number; 16], subnet, Mtu::DEFAULT)
         };
         let name = NetworkName::parse("earth").expect("it is one");
-        let parameters = [link(1), Parameters::open_name(world.id(), name), link(2), link(3)];
+        let club = club(&world, [hosts[ALICE].key, hosts[BERTA].key]);
+        let parameters = [
+            link(1),
+            Parameters::open_name(world.id(), name),
+            link(2),
+            link(3),
+            club.0.clone(),
+        ];
         let mut lab = Self {
             hosts,
             now,
@@ -171,8 +230,8 @@ impl<'a> Lab<'a> {
     /// Everybody joins and speaks to Berta: their sessions stand.
     pub(crate) fn meet(&mut self) {
         for (place, networks) in [
-            (ALICE, [FRIENDS, STRANGERS, ALICES]),
-            (BERTA, [FRIENDS, STRANGERS, BERTAS]),
+            (ALICE, [FRIENDS, STRANGERS, ALICES, CLUB]),
+            (BERTA, [FRIENDS, STRANGERS, BERTAS, CLUB]),
         ] {
             for network in networks {
                 self.join(place, network);
@@ -219,7 +278,7 @@ impl<'a> Lab<'a> {
             ipv4: true,
             preferred: None,
             greet: Vec::new(),
-            membership: None,
+            membership: self.membership(place, network),
             name: None,
         };
         let host = &mut self.hosts[place];
@@ -228,6 +287,13 @@ impl<'a> Lab<'a> {
             host.handles[network] = Some(handle);
             host.ever[network] = true;
         }
+    }
+
+    /// What Alice and Berta have of the private network.
+    fn membership(&self, place: usize, network: usize) -> Option<Box<Membership>> {
+        let (_, memberships) = club(&self.world, [self.hosts[ALICE].key, self.hosts[BERTA].key]);
+        let membership = memberships.get(place.checked_sub(ALICE)?)?;
+        (network == CLUB).then(|| Box::new(membership.clone()))
     }
 
     pub(crate) fn leave(&mut self, place: usize, network: usize) {

@@ -9,7 +9,7 @@ use std::{
 use farlan_engine::{Batch, FrameLabel, NetworkHandle, OpenPorts, Target, Transport, fuzzing};
 use farlan_offload::{Offload, VNET_HEADER, read_vnet};
 
-use super::lab::{ALICE, BERTA, BERTAS, ELSEWHERE, FRIENDS, Lab, NETWORKS, NOBODY, STRANGERS, SUPERNODE};
+use super::lab::{ALICE, BERTA, BERTAS, CHOSEN, ELSEWHERE, FRIENDS, Lab, NOBODY, STRANGERS, SUPERNODE};
 
 /// The input of a fuzzer, read from the front; what is behind its end reads as zeros.
 #[derive(Debug)]
@@ -149,9 +149,11 @@ fn pair(lab: &Lab<'_>, plan: &mut Plan<'_>) -> (usize, usize) {
 }
 
 /// Kinds of control messages that nodes send each other, and those between nodes and supernodes; some that nobody knows.
-const PEER_KINDS: [u8; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 26, 27, 29, 40, 42, 43, 44, 45];
-const DIRECTORY_KINDS: [u8; 24] = [
-    4, 5, 7, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 32, 33, 1, 9, 16, 18, 40,
+const PEER_KINDS: [u8; 24] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 26, 27, 29, 40, 42, 43, 44, 45, 46, 47, 48, 54,
+];
+const DIRECTORY_KINDS: [u8; 27] = [
+    4, 5, 7, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 32, 33, 1, 9, 16, 18, 40, 50, 51, 52,
 ];
 
 /// Some control messages: kinds of the list, bodies of the plan with names for what they should speak of.
@@ -396,7 +398,7 @@ fn card(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
     } else {
         ALICE
     };
-    let network = usize::from(choice >> 1) % NETWORKS;
+    let network = usize::from(choice >> 1) % CHOSEN;
     // Nothing of Berta's own network is asked for, so that whatever comes there is wrong.
     if network == BERTAS {
         return false;
@@ -531,7 +533,7 @@ fn wrapped(lab: &mut Lab<'_>, plan: &mut Plan<'_>) -> bool {
 fn local(lab: &mut Lab<'_>, plan: &mut Plan<'_>) {
     let choice = plan.byte();
     let place = [ALICE, BERTA][usize::from(choice >> 4) % 2];
-    let network = usize::from(choice >> 5) % NETWORKS;
+    let network = usize::from(choice >> 5) % CHOSEN;
     let now = lab.now;
     match choice & 7 {
         0 => {

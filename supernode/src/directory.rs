@@ -129,6 +129,8 @@ pub(crate) struct LimitsConfig {
     pub(crate) relay_source_mbit: u32,
     /// Mbit/s relayed from one node to one other; 0 for no limit.
     pub(crate) relay_pair_mbit: u32,
+    /// MiB of private networks' documents.
+    pub(crate) documents_mib: u32,
 }
 
 impl Config {
@@ -147,6 +149,7 @@ impl LimitsConfig {
             registrations: usize::try_from(self.registrations.get()).unwrap_or(most).min(most),
             relay_source: u64::from(self.relay_source_mbit) * MBIT,
             relay_pair: u64::from(self.relay_pair_mbit) * MBIT,
+            documents: usize::try_from(u64::from(self.documents_mib) * MIB).unwrap_or(usize::MAX),
             ..Limits::default()
         }
     }
@@ -161,12 +164,16 @@ impl Default for LimitsConfig {
             registrations: registrations.unwrap_or(NonZeroU32::MAX),
             relay_source_mbit: mbit(limits.relay_source),
             relay_pair_mbit: mbit(limits.relay_pair),
+            documents_mib: u32::try_from(limits.documents >> 20).unwrap_or(u32::MAX),
         }
     }
 }
 
 /// Bytes in a megabit.
 const MBIT: u64 = 125_000;
+
+/// Bytes in a MiB.
+const MIB: u64 = 1 << 20;
 
 /// Offloads that are used where the system has them, and that can be forbidden where a driver misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -453,15 +460,19 @@ fn configuration(port: u16, tcp: Option<u16>, addresses: &[Endpoint]) -> String 
          \n\
          # How much is done for others. Each registered node takes up to 8 KB of memory; when the places become few, those of\n\
          # one /24 or /56 get none of the last, and nobody who is registered loses its place. What is relayed is counted as\n\
-         # UDP payload, in Mbit/s for one node and from one node to one other; 0 is no limit. Takes effect at the next start.\n\
+         # UDP payload, in Mbit/s for one node and from one node to one other; 0 is no limit. Of the documents of private\n\
+         # networks, which a supernode keeps without being able to read them, so many MiB are kept in memory; with 0 members\n\
+         # who come back hear late of who was removed. Takes effect at the next start.\n\
          #limits.registrations = {}\n\
          #limits.relay_source_mbit = {}\n\
-         #limits.relay_pair_mbit = {}\n",
+         #limits.relay_pair_mbit = {}\n\
+         #limits.documents_mib = {}\n",
         listed.join(", "),
         port.wrapping_add(1),
         limits.registrations,
         limits.relay_source_mbit,
         limits.relay_pair_mbit,
+        limits.documents_mib,
     )
 }
 
@@ -631,11 +642,18 @@ mod tests {
             config::parse::<Config>(Path::new("supernode.toml"), &text)
         };
         assert_eq!(config("").unwrap().limits.limits(), Limits::default());
-        let limits = config("limits.registrations = 7\nlimits.relay_source_mbit = 8\nlimits.relay_pair_mbit = 0\n");
+        let limits = config(
+            "limits.registrations = 7\nlimits.relay_source_mbit = 8\nlimits.relay_pair_mbit = 0\nlimits.documents_mib = 2\n",
+        );
         let limits = limits.unwrap().limits.limits();
         assert_eq!(
-            (limits.registrations, limits.relay_source, limits.relay_pair),
-            (7, 1_000_000, 0)
+            (
+                limits.registrations,
+                limits.relay_source,
+                limits.relay_pair,
+                limits.documents
+            ),
+            (7, 1_000_000, 0, 2 << 20)
         );
         assert!(config("limits.registrations = 0\n").is_err());
         assert!(config("limits.unheard_of = 1\n").is_err());

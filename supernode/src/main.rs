@@ -275,6 +275,11 @@ async fn status(place: &Place, json: bool) -> Result<(), Failure> {
     output.line(format_args!("registered    {}", status.registrations))?;
     output.line(format_args!("subscriptions {}", status.subscriptions))?;
     output.line(format_args!("IPv4 claims   {}", status.claims))?;
+    output.line(format_args!(
+        "documents     {} of private networks, {} KiB",
+        status.documents,
+        status.document_bytes.div_ceil(1024)
+    ))?;
     let counted: Vec<_> = status
         .counters
         .into_iter()

@@ -58,6 +58,12 @@ pub(crate) struct Status {
     pub(crate) subscriptions: usize,
     /// IPv4 claims held.
     pub(crate) claims: usize,
+    /// Documents of private networks that are kept.
+    #[serde(default)]
+    pub(crate) documents: usize,
+    /// Bytes that they take.
+    #[serde(default)]
+    pub(crate) document_bytes: usize,
     /// What happened to packets since the start, by name.
     pub(crate) counters: BTreeMap<String, u64>,
 }
@@ -274,6 +280,8 @@ async fn status(State(serving): State<Serving>) -> Answer<Status> {
         registrations: snapshot.anchor.registrations,
         subscriptions: snapshot.anchor.subscriptions,
         claims: snapshot.anchor.claims,
+        documents: snapshot.anchor.documents,
+        document_bytes: snapshot.anchor.document_bytes,
         counters: counters.map(|(name, value)| (name.to_owned(), value)).collect(),
     }))
 }
@@ -325,6 +333,8 @@ mod tests {
                         registrations: 3,
                         subscriptions: 2,
                         claims: 1,
+                        documents: 4,
+                        document_bytes: 4096,
                     };
                     reply
                         .send(Snapshot {
@@ -353,6 +363,7 @@ mod tests {
         let _server = Server::start(&path, router(serving)).unwrap();
         let status: Status = Client::new(&path).get("/v1/status").await.unwrap();
         assert_eq!((status.registrations, status.subscriptions, status.claims), (3, 2, 1));
+        assert_eq!((status.documents, status.document_bytes), (4, 4096));
         assert_eq!(status.counters.get("relayed"), Some(&0));
         assert_eq!(status.version, 4);
         served.send_replace(World::sign(&operator, 5, vec![supernode]).unwrap());

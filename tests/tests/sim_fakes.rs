@@ -10,6 +10,7 @@ const LIMITS: Limits = Limits {
     registrations: 300,
     relay_source: 12_500_000,
     relay_pair: 0,
+    documents: 64 << 20,
 };
 
 fn unharmed(doing: Doing, fakes: u64, limits: Limits) -> Seen {

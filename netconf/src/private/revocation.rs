@@ -219,11 +219,13 @@ impl Revocations {
 
     /// Adds those of another set of the same network and tells whether anything was new.
     pub fn merge(&mut self, other: &Self) -> bool {
-        let mut is_new = false;
-        for revocation in &other.set {
-            is_new |= self.insert(revocation.clone());
+        if other.network.id() != self.network.id() {
+            return false;
         }
-        is_new
+        let new: Vec<Revocation> = other.set.difference(&self.set).cloned().collect();
+        self.set.extend(new.iter().cloned());
+        self.trim();
+        new.iter().any(|revocation| self.set.contains(revocation))
     }
 
     /// Adds one and tells whether it was new. One of another network is left out.
@@ -259,6 +261,16 @@ impl Revocations {
         let mut digest = [0; 16];
         digest.copy_from_slice(&hash::sha512(&[DIGEST_DOMAIN, &self.encode()])[..16]);
         digest
+    }
+
+    /// Whether a revocation with these bytes is in it.
+    #[must_use]
+    pub fn contains(&self, bytes: &[u8; Revocation::LENGTH]) -> bool {
+        let revocation = Revocation {
+            network: self.network.id(),
+            bytes: *bytes,
+        };
+        self.set.contains(&revocation)
     }
 
     /// The revocations, in the order of their bytes.

@@ -14,6 +14,7 @@ use crate::{
     behaviour::MAX_PACKETS,
     content::Content,
     directory::REFRESH,
+    documents::Asked,
     forwarding::Onward,
     grants::{ASKED, Asking, Grants},
     handshakes::Via,
@@ -131,6 +132,8 @@ struct Registration {
     way_probes: Meter,
     /// What it asked of searches.
     searches: Asking,
+    /// What it asked of documents.
+    documents: Asked,
 }
 
 /// A new address of a node that has to prove itself.
@@ -186,6 +189,8 @@ impl Anchor {
             registrations: self.registrations.len(),
             subscriptions: self.subscriptions.len(),
             claims: self.claims.len(),
+            documents: 0,
+            document_bytes: 0,
         }
     }
 
@@ -209,6 +214,12 @@ impl Anchor {
     pub(crate) fn may_ask_for_search(&mut self, now: Time, id: PeerId) -> bool {
         let registration = self.registrations.get_mut(&id);
         registration.is_some_and(|registration| registration.searches.take(now, &ASKED, 1))
+    }
+
+    /// What a registered node asked of documents, and whose places it takes.
+    pub(crate) fn documents_of(&mut self, id: PeerId) -> Option<(&mut Asked, Option<Prefix>)> {
+        let registration = self.registrations.get_mut(&id)?;
+        Some((&mut registration.documents, registration.prefix))
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
@@ -405,6 +416,7 @@ impl Engine {
                     looks: Meter::default(),
                     way_probes: Meter::default(),
                     searches: Asking::default(),
+                    documents: Asked::default(),
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()
@@ -486,6 +498,7 @@ impl Engine {
         let Some(registration) = self.anchor.registrations.remove(&id) else {
             return;
         };
+        self.documents.kept.forget(id);
         self.anchor.relaying.forget(&registration.relations);
         self.anchor
             .places

@@ -39,6 +39,8 @@ pub struct Limits {
     pub relay_source: u64,
     /// Bytes relayed per second from one registration to one other; 0 for no limit.
     pub relay_pair: u64,
+    /// Bytes of private networks' documents that a supernode keeps.
+    pub documents: usize,
 }
 
 impl Limits {
@@ -48,13 +50,14 @@ impl Limits {
 
 impl Default for Limits {
     /// 8192 peers; 32,768 registrations, which take less than 256 MiB of memory whatever they do, 100 Mbit/s for each, and no further
-    /// limit to one other.
+    /// limit to one other; 64 MiB of documents.
     fn default() -> Self {
         Self {
             peers: 8192,
             registrations: 1 << 15,
             relay_source: 12_500_000,
             relay_pair: 0,
+            documents: 64 << 20,
         }
     }
 }
@@ -309,6 +312,31 @@ pub enum Event {
         /// Who.
         node: NodeId,
     },
+    /// Members or supernodes handed over newer documents of a private network: keep them. They are in use from now on.
+    DocumentsChanged {
+        /// Where.
+        network: NetworkHandle,
+        /// The config in force, if one is known.
+        config: Option<Box<private::Config>>,
+        /// All revocations.
+        revocations: Box<private::Revocations>,
+    },
+    /// A supernode keeps a document of a private network that lacks revocations which are known here: whoever holds the network key
+    /// publishes one with a version above ([`crate::Engine::publish`]).
+    DocumentStale {
+        /// Where.
+        network: NetworkHandle,
+        /// Its version.
+        version: u64,
+    },
+    /// There are two configs of a private network with one number: two hold its key, who did not know of each other. The greater one is in
+    /// force.
+    ConfigForked {
+        /// Where.
+        network: NetworkHandle,
+        /// The number.
+        counter: u64,
+    },
     /// This node has another credential: keep it.
     CredentialIssued {
         /// Where.
@@ -507,4 +535,8 @@ pub struct AnchorStatus {
     pub subscriptions: usize,
     /// IPv4 claims held.
     pub claims: usize,
+    /// Documents of private networks that are kept.
+    pub documents: usize,
+    /// Bytes that they take.
+    pub document_bytes: usize,
 }

@@ -150,6 +150,14 @@ counters! {
     public_key_work,
     /// Lists of supernodes that their operator did not sign.
     worlds_refused,
+    /// Documents of private networks, and pieces of such, that are not what they should be.
+    documents_refused,
+    /// Documents and pieces that were not given or taken, because there were too many of one peer.
+    documents_limited,
+    /// Documents that a supernode took.
+    documents_kept,
+    /// Documents that made room for others.
+    documents_displaced,
     /// Frames too short or too long to be Ethernet.
     malformed_frames,
     /// Frames for a MAC nobody is known to have.

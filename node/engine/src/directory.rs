@@ -457,6 +457,7 @@ impl Engine {
             return;
         }
         self.end_stream(id);
+        self.forget_watches(id);
         self.directory.registrations.remove(&id);
         self.traversal.forget(id);
         self.directory.dirty.remove(&id);
@@ -657,6 +658,7 @@ impl Engine {
         if changed {
             self.tell_claims_everywhere(now, out);
         }
+        self.watch_all(now, id, first);
         if first {
             if forgot {
                 // It may have forgotten the others, too.
@@ -768,6 +770,7 @@ impl Engine {
         registration.way.trial = false;
         registration.missed.get_or_insert(now);
         self.directory.changed |= had;
+        self.forget_watches(id);
         if had && let Some(peer) = self.peers.get(id) {
             info!(supernode = %peer.key.node_id().short(), "registration lost");
             out.events.push(Event::RegistrationLost {

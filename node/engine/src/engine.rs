@@ -20,6 +20,7 @@ use crate::{
     behaviour::Detection,
     content::PendingSeal,
     directory::Directory,
+    documents::Documents,
     early::Early,
     examinations::Examinations,
     forwarding::Siblings,
@@ -77,6 +78,7 @@ pub struct Engine {
     pub(crate) traversal: Traversal,
     pub(crate) beacons: Beacons,
     pub(crate) applications: Applications,
+    pub(crate) documents: Documents,
     pub(crate) wall_clock: WallClock,
     /// IPv4 addresses of this node changed outside a turn.
     pub(crate) claims_changed: bool,
@@ -123,6 +125,7 @@ impl Engine {
     /// system; only simulators pass a reproducible one.
     pub fn new(config: Config, mut random: Box<dyn CryptoRng + Send>) -> Self {
         let groups = Groups::new(random.next_u64());
+        let documents = Documents::new(config.limits.documents);
         let anchor = Anchor::new(random.next_u64(), config.limits);
         Self {
             public: config.identity.public(),
@@ -150,6 +153,7 @@ impl Engine {
             traversal: Traversal::default(),
             beacons: Beacons::default(),
             applications: Applications::default(),
+            documents,
             wall_clock: WallClock::default(),
             claims_changed: false,
             acquaintances: Acquaintances::default(),
@@ -224,6 +228,7 @@ impl Engine {
         self.lookups.drop_network(network);
         self.groups.drop_network(network);
         self.applications.drop_network(network);
+        self.documents.drop_network(network);
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.claims.remove(&network);
@@ -269,6 +274,7 @@ impl Engine {
         self.tend_islands(now, out);
         self.tend_acquaintances(now);
         self.tend_memberships(now, out);
+        self.tend_documents(now, out);
         self.tend_beacons(now, out);
         self.streams.tend(now);
         self.tend_detection(now, out);
@@ -304,6 +310,7 @@ impl Engine {
             self.beacons.deadline(),
             self.islands_deadline(),
             self.memberships_deadline(),
+            self.documents.deadline(),
             self.acquaintances.deadline(),
             self.streams.deadline(),
             self.detection.deadline(),
@@ -356,6 +363,7 @@ impl Engine {
         self.tend_networks(now, id, out);
         self.tend_credentials(now, id, out);
         self.tend_settling(now, id, out);
+        self.tend_telling(now, id, out);
         self.tend_addresses(now, id, out);
         self.tend_names(now, id, out);
         self.tend_registration(now, id, out);
@@ -525,8 +533,11 @@ impl Engine {
                 network: network.handle,
                 mac: network.plan.mac(&node),
                 ipv6: network.plan.ipv6(&node),
-                ipv4: peer
-                    .and_then(|peer| peer.claims.get(&network.handle).copied())
+                ipv4: network
+                    .private
+                    .as_ref()
+                    .and_then(|private| private.certified(&node))
+                    .or_else(|| peer.and_then(|peer| peer.claims.get(&network.handle).copied()))
                     .or_else(|| member.and_then(|member| member.ipv4)),
                 membership: network.private.as_ref().and_then(|private| private.status_of(&node)),
                 name: peer.and_then(|peer| peer.names.get(&network.handle).cloned()),
@@ -551,7 +562,12 @@ impl Engine {
 
     /// What this supernode serves.
     pub fn anchor(&self) -> AnchorStatus {
-        self.anchor.status()
+        let (documents, document_bytes) = self.documents.kept.size();
+        AnchorStatus {
+            documents,
+            document_bytes,
+            ..self.anchor.status()
+        }
     }
 
     /// What happened to packets so far.

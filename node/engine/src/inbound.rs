@@ -26,7 +26,7 @@ use crate::{
     peers::{Path, PeerId},
     switch::carries_ipv4,
     wire::{
-        control::{Control, PADDING, messages},
+        control::{Control, PADDING, Papers, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
         sealed::{FULL, FrameIn, GROUP, MACS, OWN, PARTIAL, Sealed},
     },
@@ -536,6 +536,7 @@ impl Engine {
             } if node => self.admission_told(now, id, local, (*request, *place, *status), sealed),
             Control::Names { number, names } if node => self.names_told(now, id, local, (*number, names), out),
             Control::NamesAck { number } if node => self.names_acknowledged(now, id, local, *number),
+            Control::Papers(papers) => self.papers(now, id, (local, via), papers, out),
             Control::Ping { token } => {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
             }
@@ -626,6 +627,57 @@ impl Engine {
                 self.members_acknowledged(now, id, *member_key, *version, out);
             }
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
+            _ => self.counters.unknown_messages += 1,
+        }
+    }
+
+    /// Something about documents.
+    fn papers(&mut self, now: Time, id: PeerId, (local, via): (SessionIndex, Via), papers: &Papers, out: &mut Outbox) {
+        let node = self.role == Role::Node;
+        match papers {
+            Papers::Told { number, place, holding } if node => {
+                self.documents_told(now, id, (local, via), (*number, *place, *holding), out);
+            }
+            Papers::Ack { number } if node => self.documents_acknowledged(id, local, *number),
+            Papers::Wanted { place, part, offset } if node => {
+                self.piece_wanted(now, id, local, (*place, *part, *offset), out);
+            }
+            Papers::Piece {
+                place,
+                part,
+                hash,
+                length,
+                offset,
+                bytes,
+            } if node => {
+                self.piece_told(now, id, local, (*place, *part, *hash, *length, *offset), bytes, out);
+            }
+            Papers::Held { key, version, flags } if node => {
+                self.sealed_held_told(now, id, (*key, *version, *flags), out);
+            }
+            Papers::Held { key, version, flags } => {
+                self.sealed_held_asked(now, id, via, (*key, *version, *flags), out);
+            }
+            Papers::SealedWanted { key, version, offset } if node => {
+                self.sealed_wanted_of_node(now, id, (*key, *version, *offset), out);
+            }
+            Papers::SealedWanted { key, version, offset } => {
+                self.sealed_wanted_of_supernode(now, id, via, (*key, *version, *offset), out);
+            }
+            Papers::SealedPiece {
+                key,
+                version,
+                length,
+                offset,
+                bytes,
+            } => {
+                let piece = (*key, *version, *length, *offset);
+                if node {
+                    self.sealed_piece_for_node(now, id, piece, bytes, out);
+                } else {
+                    self.sealed_piece_for_supernode(now, id, piece, bytes, out);
+                }
+            }
             _ => self.counters.unknown_messages += 1,
         }
     }

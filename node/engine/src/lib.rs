@@ -27,6 +27,7 @@ mod cookies;
 mod counters;
 mod direct;
 mod directory;
+mod documents;
 mod early;
 mod engine;
 mod examinations;

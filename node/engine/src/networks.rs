@@ -462,6 +462,14 @@ impl Listing {
 pub(crate) struct Networks(Vec<Option<Network>>);
 
 impl Networks {
+    /// A test's member ignores that anybody is thrown out.
+    #[cfg(test)]
+    pub(crate) fn deaf_for_test(&mut self, handle: NetworkHandle) {
+        if let Some(private) = self.get_mut(handle).and_then(|network| network.private.as_mut()) {
+            private.deaf = true;
+        }
+    }
+
     pub(crate) fn add(
         &mut self,
         now: Time,

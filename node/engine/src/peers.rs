@@ -18,6 +18,7 @@ use crate::{
     history::History,
     mtu::PathMtu,
     paths::{RELAY_SETTLED, Reported},
+    retry::Retry,
     sessions::Sessions,
     traversal::Exchange,
     wire::{
@@ -226,7 +227,8 @@ impl Peer {
                 networks
                     .shown
                     .iter()
-                    .filter_map(|shown| Some(shown.retry.as_ref()?.at()))
+                    .flat_map(|shown| [shown.retry.as_ref().map(Retry::at), shown.spoken.deadline()])
+                    .flatten()
                     .min(),
                 networks.names_retry.as_ref().map(|retry| retry.at()),
             ]

@@ -19,7 +19,10 @@ use farlan_netconf::{
 };
 
 use crate::{
-    CredentialStatus, Engine, Event, Invite, Membership, NetworkHandle, Outbox, Time, networks::Listing, peers::PeerId,
+    CredentialStatus, Engine, Event, Invite, Membership, NetworkHandle, Outbox, Time,
+    documents::{STARTING, Shelf, starts_at_once},
+    networks::Listing,
+    peers::PeerId,
 };
 
 /// Members whose credentials are kept, as many as there are peers by default. Any gives way, and is asked for it in the next session.
@@ -75,6 +78,8 @@ pub(crate) struct Private {
     /// Members whom the link names.
     peers: Vec<PublicKey>,
     pub(crate) name: Option<DnsLabel>,
+    /// What the holders have may be another certificate than the own one, though that is good.
+    unsure: bool,
     known: BTreeMap<NodeId, Known>,
     /// Whose certificates a revocation voids, whatever they are up to a number.
     revoked: BTreeSet<NodeId>,
@@ -84,6 +89,12 @@ pub(crate) struct Private {
     newest_signed: Seconds,
     /// When credentials are to be looked at again.
     due: Time,
+    shelf: Shelf,
+    /// Lets a test ignore that somebody was thrown out.
+    #[cfg(test)]
+    pub(crate) deaf: bool,
+    /// Until when the network is shared with nobody, unless a supernode has answered before.
+    pub(crate) starting: Option<Time>,
 }
 
 impl Private {
@@ -120,11 +131,16 @@ impl Private {
             former_listings: BTreeMap::new(),
             peers: membership.peers,
             name: membership.name,
+            unsure: false,
             known: BTreeMap::new(),
             revoked: BTreeSet::new(),
             greetings: BTreeMap::new(),
             newest_signed: Seconds::default(),
             due: Time::ZERO,
+            shelf: Shelf::new(),
+            #[cfg(test)]
+            deaf: false,
+            starting: (!starts_at_once()).then(|| clock.at + STARTING),
         };
         private.revocations.merge(&membership.revocations);
         private.find_revoked();
@@ -259,7 +275,12 @@ impl Private {
         let enough = |credential: &Credential| {
             !credential.needs_renewal(clock.seconds.max(self.time(clock))) && self.judged(clock, credential).is_ok()
         };
-        !self.credential.as_ref().is_some_and(enough)
+        self.unsure || !self.credential.as_ref().is_some_and(enough)
+    }
+
+    /// Whether a holder is to be asked though the own certificate is good.
+    pub(crate) fn set_unsure(&mut self, unsure: bool) {
+        self.unsure = unsure;
     }
 
     /// Takes a credential for this node, if it is worth more than the one there is; whether it did.
@@ -389,6 +410,31 @@ impl Private {
         Some(secret)
     }
 
+    /// Adds revocations that were checked one by one, of which these nodes are named; whether some are new.
+    pub(crate) fn take_checked(&mut self, good: &Revocations, named: &[NodeId]) -> bool {
+        #[cfg(test)]
+        if self.deaf {
+            return false;
+        }
+        self.note_signed(good.newest_signed());
+        self.revoked.extend(named);
+        self.revocations.merge(good)
+    }
+
+    /// What is told and handed out of the documents.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    pub(crate) fn shelf_mut(&mut self) -> &mut Shelf {
+        &mut self.shelf
+    }
+
+    /// Takes it out, to be filled.
+    pub(crate) fn take_shelf(&mut self) -> Shelf {
+        std::mem::replace(&mut self.shelf, Shelf::new())
+    }
+
     /// Adds revocations; whether some are new.
     pub(crate) fn take_revocations(&mut self, revocations: &Revocations) -> bool {
         let grown = self.revocations.merge(revocations);
@@ -504,6 +550,7 @@ impl Engine {
 
     /// A private network was joined.
     pub(crate) fn begin_membership(&mut self, now: Time, handle: NetworkHandle) {
+        self.refresh_shelf(handle);
         self.judge_all(now, handle);
         self.ask_anew(now, handle);
         let network = self.networks.get(handle);
@@ -546,6 +593,7 @@ impl Engine {
             self.begin_beacons(now);
         }
         self.judge_all(now, handle);
+        self.documents_changed(now, handle, false);
         self.ask_anew(now, handle);
         true
     }
@@ -560,6 +608,7 @@ impl Engine {
         let grown = private.is_some_and(|private| private.take_revocations(revocations));
         if grown {
             self.judge_all(now, handle);
+            self.documents_changed(now, handle, true);
         }
         grown
     }
@@ -572,6 +621,11 @@ impl Engine {
     /// The revocations of a private network.
     pub fn revocations(&self, handle: NetworkHandle) -> Option<&Revocations> {
         Some(self.networks.get(handle)?.private.as_ref()?.revocations())
+    }
+
+    /// The valid credential that a member of a private network has shown, as long as it is kept.
+    pub fn credential_of(&self, handle: NetworkHandle, node: &NodeId) -> Option<&Credential> {
+        self.networks.get(handle)?.private.as_ref()?.shown_by(node)
     }
 
     /// A credential for this node came from its controller or from a file: it is shown from now on, if it is valid and worth more
@@ -675,7 +729,7 @@ impl Engine {
         let private = self.networks.iter().filter_map(|network| network.private.as_ref());
         let each = private.flat_map(|private| {
             let greeting = private.greetings.values().map(|(at, _)| *at).min();
-            [Some(private.due()), greeting]
+            [Some(private.due()), greeting, private.starting]
         });
         let told = self.claims_changed.then_some(Time::ZERO);
         each.flatten().chain(told).chain(self.applications.deadline()).min()
@@ -716,6 +770,11 @@ impl Engine {
                 if let Some(id) = self.pin(now, key) {
                     self.want(now, id);
                 }
+            }
+            let network = self.networks.get(handle);
+            let starting = network.and_then(|network| network.private.as_ref()?.starting);
+            if starting.is_some_and(|until| until <= now) {
+                self.start_sharing(now, handle, out);
             }
         }
         self.tend_applications(now, out);

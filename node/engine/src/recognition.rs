@@ -138,6 +138,7 @@ impl Engine {
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
         self.tell_names(now, id, local, out);
+        self.begin_documents(now, id, local, out);
         self.tell_homes(now, id, out);
         self.open_early(now, id, local, early, out);
         self.release_waiting(now, id, out);
@@ -197,7 +198,7 @@ impl Engine {
                     under: *under,
                 });
                 let shared = session.networks.is_shown(network.handle) && private.is_member(&node);
-                shared.then_some(network.handle)
+                (shared && private.starting.is_none()).then_some(network.handle)
             }));
         }
         let before = std::mem::replace(&mut session.networks.theirs, theirs);

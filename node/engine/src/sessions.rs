@@ -11,6 +11,7 @@ use farlan_netconf::{DirectoryKey, Role};
 
 use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
+    documents::Spoken,
     retry::Retry,
     wire::{control::TAG, datagram::SessionIndex},
 };
@@ -109,6 +110,8 @@ pub(crate) struct Networks {
     pub(crate) named: Vec<Named>,
     /// Number of the last `credentials` message sent.
     pub(crate) credentials_number: u32,
+    /// Number of the last `documents` message sent.
+    pub(crate) documents_number: u32,
     /// Until when this session may wait for credentials before it takes over from one in which private networks are shared.
     pub(crate) settling: Option<Time>,
 }
@@ -127,6 +130,8 @@ pub(crate) struct Shown {
     pub(crate) valid: Option<DirectoryKey>,
     /// Number of the other end's last `credentials` message that was looked at.
     pub(crate) their_number: Option<u32>,
+    /// What both told of the documents.
+    pub(crate) spoken: Spoken,
 }
 
 /// A place of the other end's list that names a private network.
@@ -148,6 +153,7 @@ impl Shown {
             acknowledged: false,
             valid: None,
             their_number: None,
+            spoken: Spoken::default(),
         }
     }
 }

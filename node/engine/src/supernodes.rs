@@ -195,7 +195,11 @@ impl Engine {
     fn register_where_wanted(&mut self, now: Time, out: &mut Outbox) {
         let mut wanted: Vec<PeerId> = Vec::new();
         for network in self.networks.iter() {
-            for key in network.registered_under() {
+            // Whoever knows an old secret only looks for documents where its holders are.
+            let sealed = network.private.iter().flat_map(|private| private.shelf().sealed());
+            let published = sealed.filter(|(_, sealed)| sealed.version > 0);
+            let published = published.map(|(_, sealed)| sealed.member_key);
+            for key in network.registered_under().chain(published) {
                 wanted.extend(self.directory.holders(&network.world, &key));
             }
         }
@@ -235,6 +239,7 @@ impl Engine {
         self.send_bye(now, id, out);
         self.drop_outgoing(id);
         self.end_stream(id);
+        self.forget_watches(id);
         if let Some(registration) = self.directory.registrations.get_mut(&id) {
             registration.forget();
         }

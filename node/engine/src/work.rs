@@ -14,6 +14,7 @@ use farlan_netconf::WorldId;
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
     applications::Applied,
+    documents::{Check, ConfigFetched, SealedFetched, SealedPut},
     gate::Source,
     handshakes::Via,
     peers::PeerId,
@@ -64,6 +65,12 @@ pub(crate) enum Paper {
     Application(Applied),
     /// A certificate for this node.
     Admission(NetworkHandle, Vec<u8>),
+    /// A config.
+    Config(ConfigFetched),
+    /// What a supernode keeps for a network.
+    Sealed(SealedFetched),
+    /// What this supernode is to keep.
+    Put(SealedPut),
 }
 
 /// A piece of public-key work.
@@ -80,6 +87,8 @@ pub(crate) enum Job {
     List(FetchedList),
     /// Check those of a document.
     Paper(Paper),
+    /// Check a few of a set of revocations.
+    Check(Check),
 }
 
 /// All public-key work that waits.
@@ -89,6 +98,7 @@ pub(crate) struct WorkQueue {
     begin_queued: BTreeSet<PeerId>,
     responses: Turns<SessionIndex, Message>,
     lists: VecDeque<FetchedList>,
+    checks: VecDeque<Check>,
     papers: Turns<PeerId, Paper>,
     paper_rates: Meters<PeerId>,
     proved: Turns<Source, Message>,
@@ -104,6 +114,7 @@ impl Default for WorkQueue {
             begin_queued: BTreeSet::new(),
             responses: Turns::default(),
             lists: VecDeque::new(),
+            checks: VecDeque::new(),
             papers: Turns::default(),
             paper_rates: Meters::new(PAPERS, MAX_RATED),
             proved: Turns::default(),
@@ -119,6 +130,7 @@ impl WorkQueue {
         self.begins.is_empty()
             && self.responses.is_empty()
             && self.lists.is_empty()
+            && self.checks.is_empty()
             && self.papers.is_empty()
             && self.initiations() == 0
     }
@@ -175,6 +187,11 @@ impl WorkQueue {
         self.lists.len()
     }
 
+    /// Adds a set of revocations, or what is left of one. There are no more than can be fetched at one time.
+    pub(crate) fn add_check(&mut self, check: Check) {
+        self.checks.push_back(check);
+    }
+
     /// Adds a document of a peer; whether there is room for it and it does not send too many.
     pub(crate) fn add_paper(&mut self, now: Time, from: PeerId, paper: Paper) -> bool {
         self.paper_rates.take(now, from) && self.papers.add(from, paper, MAX_PAPERS_OF_ONE, MAX_PAPERS) == 0
@@ -190,7 +207,7 @@ impl WorkQueue {
     }
 
     fn take_own(&mut self) -> Option<Job> {
-        const KINDS: u32 = 4;
+        const KINDS: u32 = 5;
         (0..KINDS).find_map(|step| match (self.taken.wrapping_add(step)) % KINDS {
             0 => self.begins.pop_front().map(|(peer, rekey)| {
                 self.begin_queued.remove(&peer);
@@ -198,6 +215,7 @@ impl WorkQueue {
             }),
             1 => self.responses.take().map(Job::Response),
             2 => self.lists.pop_front().map(Job::List),
+            3 => self.checks.pop_front().map(Job::Check),
             _ => self.papers.take().map(Job::Paper),
         })
     }
@@ -294,6 +312,10 @@ impl Engine {
             Job::Paper(Paper::Credential(proof, credential)) => self.check_credential(now, &proof, &credential, out),
             Job::Paper(Paper::Application(applied)) => self.check_application(now, applied),
             Job::Paper(Paper::Admission(network, credential)) => self.check_admission(now, network, &credential),
+            Job::Paper(Paper::Config(fetched)) => self.check_config(now, &fetched, out),
+            Job::Paper(Paper::Sealed(fetched)) => self.check_sealed(now, fetched, out),
+            Job::Paper(Paper::Put(put)) => self.check_put(now, put, out),
+            Job::Check(check) => self.check_revocations(now, check, out),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use farlan_netconf::{Kind as NetworkKind, Mac, Parameters};
+use farlan_netconf::{Kind as NetworkKind, Mac, Parameters, private::Revoked};
 use farlan_offload::Offload;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -29,6 +29,9 @@ struct Town {
     lab: Lab,
     nodes: Vec<Place>,
     networks: Vec<[NetworkHandle; NETWORKS]>,
+    club: Club,
+    /// Revocations so far.
+    revoked: u8,
 }
 
 /// What befalls a frame.
@@ -78,7 +81,13 @@ impl Town {
         }
         lab.run_seconds(5);
         lab.one_by_one = one_by_one;
-        Self { lab, nodes, networks }
+        Self {
+            lab,
+            nodes,
+            networks,
+            club,
+            revoked: 0,
+        }
     }
 
     fn mac(&self, node: usize, network: usize) -> Mac {
@@ -170,6 +179,21 @@ impl Town {
         self.lab.run(Duration::from_millis(u64::try_from(pause).unwrap()));
     }
 
+    /// The controller of the private network revokes somebody's certificates, and the secret is renewed now and then.
+    fn revoke(&mut self, network: usize) {
+        self.revoked += 1;
+        let node = [self.revoked; 32];
+        self.club.revoke(Revoked::Member { node, issue: 1 });
+        if self.revoked.is_multiple_of(2) {
+            self.club.renew_secret();
+        }
+        let (now, handle) = (self.lab.now, self.networks[0][network]);
+        let (config, sealed) = (self.club.config(), self.club.sealed(self.revoked.into()));
+        let engine = &mut self.lab.hosts[self.nodes[0]].engine;
+        assert!(engine.set_documents(now, handle, Some(config), &self.club.revocations));
+        assert!(engine.publish(now, handle, &sealed) > 0);
+    }
+
     /// What must be alike.
     fn state(&self) -> Vec<String> {
         let mut state = Vec::new();
@@ -250,6 +274,9 @@ fn a_batch_is_handled_as_its_packets_would_be_one_by_one() {
         for step in 0..200 {
             for (town, random) in towns.iter_mut().zip(&mut random) {
                 town.step(random);
+                if seed % 3 == 1 && step % 20 == 10 {
+                    town.revoke(1);
+                }
             }
             let [together, alone] = [&towns[0], &towns[1]].map(Town::state);
             for (together, alone) in together.iter().zip(&alone) {

@@ -7,7 +7,7 @@ use farlan_netconf::{
     Label, Mtu, NetworkSeed, Parameters, PrivateNetwork, Seconds,
     private::{
         CertificateFields, Config, ConfigFields, Credential, Delegate, Delegation, DelegationFields, Revocation,
-        Revocations, Revoked, Rights,
+        Revocations, Revoked, Rights, SealedDocument,
     },
 };
 
@@ -73,11 +73,45 @@ impl Club {
         Config::sign(&self.key, fields).unwrap()
     }
 
+    /// The revocations, sealed under every secret, with this version.
+    pub(super) fn sealed(&self, version: u64) -> Vec<Vec<u8>> {
+        let content = self.revocations.newest(Revocations::SEALED_COUNT).encode();
+        let secrets = self.config().secrets();
+        let seal = |secret| SealedDocument::seal(&self.key, secret, version, [7; 16], &content).unwrap();
+        secrets.iter().map(|secret| seal(secret).encode()).collect()
+    }
+
+    /// A config of the same number that says something else.
+    pub(super) fn other_config(&self) -> Config {
+        let mut fields = self.config().fields().clone();
+        fields.life += 1;
+        Config::sign(&self.key, fields).unwrap()
+    }
+
+    /// A config with another number.
+    pub(super) fn number_config(&mut self, counter: u64) {
+        self.counter = counter;
+    }
+
     /// Another secret takes the place of the one in force.
     pub(super) fn renew_secret(&mut self) {
         self.counter += 1;
         let seed = [u8::try_from(200 + self.counter).unwrap(); 32];
         self.seeds.insert(0, NetworkSeed::from_bytes(seed));
+    }
+
+    /// Those of the certificate with this number.
+    pub(super) fn fields_of(&self, issue: u64, node: PublicKey) -> CertificateFields {
+        let mut same = Self {
+            issued: issue - 1,
+            key: pair(0),
+            parameters: self.parameters.clone(),
+            seeds: Vec::new(),
+            holders: Vec::new(),
+            revocations: Revocations::new(self.network),
+            ..*self
+        };
+        same.fields(node)
     }
 
     pub(super) fn fields(&mut self, node: PublicKey) -> CertificateFields {

@@ -7,6 +7,7 @@ mod caps;
 mod change;
 mod club;
 mod directory;
+mod documents;
 mod eavesdropper;
 mod ethernet;
 mod examinations;

@@ -104,12 +104,14 @@ impl Town {
 
     fn revocations_reach(&mut self, node: usize) {
         let (now, revocations, network) = (self.lab.now, self.club.revocations.clone(), self.networks[node]);
-        assert!(self.engine(node).revocations_known(now, network, &revocations));
+        self.engine(node).revocations_known(now, network, &revocations);
+        assert_eq!(self.engine(node).revocations(network), Some(&revocations));
     }
 
     fn config_reaches(&mut self, node: usize) {
         let (now, config, network) = (self.lab.now, self.club.config(), self.networks[node]);
-        assert!(self.engine(node).config_known(now, network, config));
+        self.engine(node).config_known(now, network, config.clone());
+        assert_eq!(self.engine(node).config(network), Some(&config));
     }
 }
 

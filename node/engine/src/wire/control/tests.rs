@@ -204,6 +204,46 @@ pub(crate) fn all() -> Vec<Control> {
             status: 1,
             sealed: Vec::new(),
         },
+        Control::Papers(Papers::Told {
+            number: 1,
+            place: 2,
+            holding: Holding {
+                counter: 3,
+                hash: [4; 8],
+                digest: [5; 16],
+            },
+        }),
+        Control::Papers(Papers::Ack { number: 1 }),
+        Control::Papers(Papers::Wanted {
+            place: 2,
+            part: Part::News,
+            offset: 0,
+        }),
+        Control::Papers(Papers::Piece {
+            place: 2,
+            part: Part::Revocations,
+            hash: [4; 8],
+            length: 70_000,
+            offset: 69_000,
+            bytes: vec![7; 1000],
+        }),
+        Control::Papers(Papers::Held {
+            key: DirectoryKey::from_bytes([8; 16]),
+            version: 9,
+            flags: WATCH | TO_BE_ANSWERED,
+        }),
+        Control::Papers(Papers::SealedWanted {
+            key: DirectoryKey::from_bytes([8; 16]),
+            version: 9,
+            offset: 1000,
+        }),
+        Control::Papers(Papers::SealedPiece {
+            key: DirectoryKey::from_bytes([8; 16]),
+            version: 9,
+            length: 65_536,
+            offset: 64_000,
+            bytes: vec![7; 1000],
+        }),
         Control::WorldPiece {
             world,
             version: 2,
