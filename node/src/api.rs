@@ -15,6 +15,18 @@
 //! | `GET /metrics` | counters and gauges, in the text format of Prometheus |
 //! | `POST /v1/down` | [`DownReply`]; the daemon ends |
 //! | `POST /v1/ping` with [`PingRequest`] | [`PingReply`] |
+//! | `POST /v1/create` with [`CreateRequest`] | [`CreateReply`] |
+//! | `POST /v1/invite` with [`InviteRequest`] | [`InviteReply`] |
+//! | `POST /v1/invites` with [`OfNetwork`] | [`InvitesReply`] |
+//! | `POST /v1/uninvite` with [`UninviteRequest`] | [`UninviteReply`] |
+//! | `POST /v1/members` with [`OfNetwork`] | [`MembersReply`] |
+//! | `POST /v1/kick` with [`KickRequest`] | [`KickReply`] |
+//! | `POST /v1/rename` with [`RenameRequest`] | [`MemberReply`] |
+//! | `POST /v1/delegate` with [`DelegateRequest`] | [`MemberReply`] |
+//! | `POST /v1/renew` with [`RenewRequest`] | [`JoinReply`] |
+//! | `POST /v1/export` with [`OfNetwork`] | [`ExportReply`] |
+//! | `POST /v1/import` with [`ImportRequest`] | [`JoinReply`] |
+//! | `POST /v1/set` with [`SetRequest`] | [`SetReply`] |
 //! | `POST /v1/supernodes/add` with [`AddRequest`] | [`ConfiguredWorld`] |
 //! | `POST /v1/supernodes/remove` with [`RemoveRequest`] | [`ConfiguredWorld`] |
 //!
@@ -38,6 +50,7 @@ mod diagnosis;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod metrics;
+mod private;
 mod routes;
 mod schema;
 mod server;
@@ -46,6 +59,11 @@ mod token;
 
 pub use diagnosis::{CheckedSupernode, Nat, NetcheckReply, Observed, Obstacle, WhyReply, WhyRequest};
 pub use metrics::exposition;
+pub use private::{
+    CreateReply, CreateRequest, DelegateRequest, ExportReply, ImportRequest, Invite, InviteReply, InviteRequest,
+    InvitesReply, KickReply, KickRequest, Member, MemberReply, MembersReply, Membership, NamedNode, OfNetwork,
+    RenameRequest, RenewRequest, Reservation, SetReply, SetRequest, UninviteReply, UninviteRequest,
+};
 pub use routes::{Answer, daemon_router, finish};
 pub use schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReach, HostReply, HostRequest, Hosting, JoinReply,

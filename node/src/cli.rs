@@ -9,8 +9,11 @@ mod opening;
 pub mod output;
 mod pinging;
 pub mod presence;
+mod private;
+mod qr;
 mod show;
 mod waiting;
+mod words;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -123,6 +126,62 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         name: Option<DnsLabel>,
     },
+    /// Make a private network, into which only invited machines come
+    ///
+    /// Its key is kept here, so this machine is its controller: it invites, names, and throws out. The members go on without
+    /// it until their certificates expire.
+    Create(private::Create),
+    /// Make an invite into a private network and print its link
+    ///
+    /// Whoever holds the link is let in. Unless --uses counts, it works while this machine is off, too.
+    Invite(private::NewInvite),
+    /// Show the invites of a private network: uses, expiry, and who came in by each
+    Invites {
+        /// Which network: its name, domain or id
+        network: String,
+    },
+    /// Withdraw an invite, so that nobody comes in by it any more
+    ///
+    /// Who came in by it stays, if a controller has given it a certificate.
+    Uninvite {
+        /// Its id, at least the first 10 digits, or what it was called
+        invite: String,
+        /// Into which network [default: any whose key is here]
+        #[arg(long, value_name = "NAME")]
+        network: Option<String>,
+    },
+    /// Show the members of a private network
+    Members {
+        /// Which network: its name, domain or id
+        network: String,
+    },
+    /// Throw a member out of a private network
+    ///
+    /// The others are told at once. The invite by which it came in is withdrawn, too.
+    Kick(private::Kick),
+    /// Call a member of a private network otherwise
+    Rename(private::Rename),
+    /// Let a member renew certificates while this machine is away
+    ///
+    /// It can neither let anybody in nor give rights. What is printed is to be taken on that machine with `farlan renew`.
+    Delegate(private::Delegate),
+    /// Renew certificates of a private network here: takes what `farlan delegate` printed
+    Renew {
+        /// The text, or - to read it from standard input
+        delegation: SecretText,
+    },
+    /// Print the key of a private network, for a safe place or another machine
+    ///
+    /// Whoever has it controls the network.
+    Export(private::Export),
+    /// Become the controller of a private network by its exported key
+    Import {
+        /// The file that `farlan export --to` wrote, or - for standard input
+        file: PathBuf,
+    },
+    /// Change a private network
+    #[command(subcommand)]
+    Network(private::Network),
     /// Leave a network and forget it
     Leave {
         /// Its name, label, id or interface
@@ -189,13 +248,27 @@ enum Command {
     /// The exit code is 0 where nothing is in the way of direct paths, 1 where something is.
     Netcheck,
     /// Print this node's id and public key
-    Id,
+    Id {
+        #[command(subcommand)]
+        action: Option<IdCommand>,
+    },
     /// Add, list or remove supernodes
     #[command(subcommand)]
     Supernode(Supernode),
     /// Be the helper that a daemon without privileges starts for its cards
     #[command(name = privileges::HELPER, hide = true)]
     CardHelper,
+}
+
+/// What can be done with this node's identity.
+#[derive(Debug, Subcommand)]
+enum IdCommand {
+    /// Print the identity as 24 words, for paper
+    ///
+    /// Whoever has them is this node.
+    Words,
+    /// Make the 24 words on standard input the identity of a machine that has none
+    Restore,
 }
 
 #[derive(Debug, Args)]
@@ -325,10 +398,19 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => Client::new(&settings.socket),
     };
     let mut output = Output::new(json);
+    match &command {
+        Command::Id {
+            action: Some(IdCommand::Words),
+        } => return words::show(&settings, &mut output),
+        Command::Id {
+            action: Some(IdCommand::Restore),
+        } => return words::restore(&settings, &mut output),
+        _ => {}
+    }
     // Privileges are given up before the first thread, and so before the runtime that is to last.
     let holdings = match &command {
         Command::Up(_) => Some(Holdings::take(&settings)?),
-        Command::Host(_) | Command::Join { .. } => foreground::hold_if_alone(&client, &settings)?,
+        Command::Host(_) | Command::Create(_) | Command::Join { .. } => foreground::hold_if_alone(&client, &settings)?,
         _ => None,
     };
     complete(async {
@@ -351,6 +433,18 @@ async fn ask(
         Command::Down => commands::down(client, output).await,
         Command::Host(host) => commands::host(configuration, holdings, client, output, host).await,
         Command::Join { target, name } => commands::join(configuration, holdings, client, output, target, name).await,
+        Command::Create(create) => private::create(configuration, holdings, client, output, create).await,
+        Command::Invite(invite) => private::invite(client, output, invite).await,
+        Command::Invites { network } => private::invites(client, output, network).await,
+        Command::Uninvite { invite, network } => private::uninvite(client, output, invite, network).await,
+        Command::Members { network } => private::members(client, output, network).await,
+        Command::Kick(kick) => private::kick(client, output, kick).await,
+        Command::Rename(rename) => private::rename(client, output, rename).await,
+        Command::Delegate(delegate) => private::delegate(client, output, delegate).await,
+        Command::Renew { delegation } => private::renew(client, output, delegation).await,
+        Command::Export(export) => private::export(client, output, export).await,
+        Command::Import { file } => private::import(client, output, &file).await,
+        Command::Network(private::Network::Set(set)) => private::set(client, output, set).await,
         Command::Leave { network } => commands::leave(client, output, network).await,
         Command::Open { ports: None, network } => opening::show(client, output, network).await,
         Command::Open {
@@ -366,7 +460,7 @@ async fn ask(
         Command::Why { peer } => diagnosing::why(client, output, peer).await,
         Command::Resolve { name } => commands::resolve(client, output, name).await,
         Command::Netcheck => diagnosing::netcheck(client, output).await,
-        Command::Id => commands::id(configuration.settings(), client, output).await,
+        Command::Id { .. } => commands::id(configuration.settings(), client, output).await,
         Command::Supernode(Supernode::Add { link }) => commands::add_supernode(client, output, link).await,
         Command::Supernode(Supernode::List) => commands::list_supernodes(client, output).await,
         Command::Supernode(Supernode::Remove { id }) => commands::remove_supernode(client, output, id).await,
@@ -410,6 +504,7 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
             name: config.name,
             dns: config.dns,
         },
+        controller: config.controller.store,
         supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),
     }
 }
@@ -483,6 +578,23 @@ mod tests {
             "farlan listnetworks",
             "farlan listpeers",
             "farlan id",
+            "farlan id words",
+            "farlan id restore",
+            "farlan create home",
+            "farlan create home --domain h --subnet 10.128.16.0/20 --mtu 1400 --my-name ann",
+            "farlan invite home",
+            "farlan invite home --uses 1 --expires 12h --name ben",
+            "farlan invites home --json",
+            "farlan uninvite abcdef0123",
+            "farlan members home",
+            "farlan kick ben --keep-invite",
+            "farlan rename ben benjamin --network home",
+            "farlan delegate ben --renew --for 52w",
+            "farlan delegate ben --withdraw",
+            "farlan renew -",
+            "farlan export home --to F",
+            "farlan import F",
+            "farlan network set home --reserve 10.128.16.7=printer --life 30d",
             "farlan supernode add farlan:abc",
             "farlan supernode list",
             "farlan supernode remove abcdefghij",
@@ -513,6 +625,11 @@ mod tests {
             "farlan netcheck x",
             "farlan open 1 2",
             "farlan resolve",
+            "farlan create",
+            "farlan invite home --uses 0",
+            "farlan invite home --expires 1y",
+            "farlan delegate ben",
+            "farlan network set home --reserve x",
             "farlan join earth --name Foo!",
             "farlan up --port 70000",
             "farlan up --supernode nonsense",

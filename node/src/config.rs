@@ -12,7 +12,7 @@ use serde::{
     de::{DeserializeOwned, Error as _},
 };
 
-use crate::{api::LoopbackAddress, failure::Failure, games::Games, logs::LogFilter};
+use crate::{api::LoopbackAddress, failure::Failure, games::Games, logs::LogFilter, secret_text::SecretText};
 
 /// Where the configuration is looked for when no other place is named.
 pub const DEFAULT_PATH: &str = "/etc/farlan/farlan.toml";
@@ -49,6 +49,33 @@ pub struct Config {
     pub name: MachineName,
     /// Who resolves names of members.
     pub dns: Dns,
+    /// The controller of private networks.
+    pub controller: Controller,
+}
+
+/// The controller of private networks, where this node made some.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Controller {
+    /// Where it keeps them: `postgres://…`, or a file; empty for `controller.sqlite` in the state directory.
+    #[serde(deserialize_with = "store")]
+    pub store: Option<SecretText>,
+}
+
+/// A place for a store, or none for the empty text. What it is is found out when it is opened, but for what it can never be.
+fn store<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretText>, D::Error> {
+    let text = SecretText::deserialize(deserializer)?;
+    match text.split_once("://") {
+        Some(("postgres" | "postgresql", _)) => Ok(Some(text)),
+        Some((other, _)) => Err(D::Error::custom(format!(
+            "a controller's store is a file or begins with postgres://, not with {other}://"
+        ))),
+        None if text.is_empty() => Ok(None),
+        None if text.starts_with('/') => Ok(Some(text)),
+        None => Err(D::Error::custom(
+            "the file of a controller's store is named from the root: /…",
+        )),
+    }
 }
 
 /// What a machine is called.
@@ -165,6 +192,7 @@ impl Default for Config {
             offloads: Offloads::default(),
             name: MachineName::default(),
             dns: Dns::default(),
+            controller: Controller::default(),
         }
     }
 }
@@ -265,7 +293,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 18, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 19, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 

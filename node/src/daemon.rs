@@ -15,6 +15,7 @@ mod networks;
 mod opened;
 mod pending;
 mod ping;
+mod private;
 mod reload;
 mod resolver;
 mod troubles;
@@ -50,6 +51,7 @@ use crate::{
     games::Games,
     notify::Notifier,
     privileges::Holdings,
+    secret_text::SecretText,
     shell::{DataPlane, Request, Snapshot, Underlay},
     signals::{Asked, Signals},
     state::{IDENTITY, LOCK, StateDir},
@@ -61,6 +63,7 @@ use mappings::Mappings;
 use names::Names;
 use networks::Networks;
 use ping::Pings;
+use private::Office;
 use troubles::Troubles;
 use worlds::Worlds;
 
@@ -91,6 +94,8 @@ pub struct Settings {
     pub offloads: Offloads,
     /// What this machine is called, and who resolves names of members.
     pub names: NameSettings,
+    /// Where the controller of private networks keeps them, unless it is a file in the state directory.
+    pub controller: Option<SecretText>,
 }
 
 /// A node's control side.
@@ -109,6 +114,7 @@ pub struct Daemon {
     mappings: Mappings,
     hosting: Hosting,
     names: Names,
+    office: Office,
     /// Told when somebody asks over the API that the daemon ends.
     down: Notify,
     book: Mutex<Book>,
@@ -144,6 +150,7 @@ pub struct Running {
     mappings: JoinHandle<()>,
     hosting: JoinHandle<()>,
     names: JoinHandle<()>,
+    controllers: JoinHandle<()>,
     watch: JoinHandle<()>,
     /// Ends with the card helper.
     helper: Option<pipe::Receiver>,
@@ -196,7 +203,11 @@ impl Running {
         daemon.data_plane.send(Request::SetHideAddress { hide }).await?;
         daemon.book.lock().await.networks.set_games(&settings.games);
         daemon.names.start(settings.names, &daemon.state).await;
+        let (key, work) = (daemon.key, daemon.work);
+        daemon.office.start(settings.controller, &daemon.state, key, work).await;
+        daemon.tell_clock().await?;
         daemon.restore(settings.supernodes).await?;
+        daemon.take_up_networks().await;
         let server = Server::serve(sockets, daemon_router(Arc::clone(&daemon)))?;
         let events = tokio::spawn(Arc::clone(&daemon).follow(events));
         let upkeep = tokio::spawn(Arc::clone(&daemon).keep_up());
@@ -216,6 +227,7 @@ impl Running {
         let hosting = tokio::spawn(Arc::clone(&daemon).follow_hosting());
         let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         let names = tokio::spawn(Arc::clone(&daemon).follow_names());
+        let controllers = tokio::spawn(Arc::clone(&daemon).follow_controllers());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
             daemon,
@@ -226,6 +238,7 @@ impl Running {
             mappings,
             hosting,
             names,
+            controllers,
             watch,
             helper: None,
         })
@@ -273,6 +286,7 @@ impl Running {
         self.hosting.abort();
         self.watch.abort();
         self.names.abort();
+        self.controllers.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         let stop = async { tokio::join!(self.daemon.stop(), self.daemon.mappings.end()) };
@@ -336,6 +350,7 @@ impl Daemon {
             mappings: Mappings::new(port),
             hosting: Hosting::new(offloads),
             names: Names::default(),
+            office: Office::default(),
             down: Notify::new(),
             book: Mutex::new(book),
         }
@@ -374,7 +389,11 @@ impl Daemon {
     /// Acts on what the engine reports, until the data plane ends.
     async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<Event>) {
         while let Some(event) = events.recv().await {
-            self.act_on(event).await;
+            match event {
+                // A database takes its time, and the others need not wait.
+                Event::Application { .. } => Arc::clone(&self).answer_later(event),
+                event => self.act_on(event).await,
+            }
         }
     }
 
@@ -391,14 +410,20 @@ impl Daemon {
                 self.mappings.look_again();
             }
             Event::RegistrationLost { .. } => {}
-            // They are of private networks, which this daemon does not join.
-            Event::MemberOut { .. }
-            | Event::CredentialIssued { .. }
-            | Event::Application { .. }
-            | Event::ApplicationRefused { .. }
-            | Event::DocumentsChanged { .. }
-            | Event::DocumentStale { .. }
-            | Event::ConfigForked { .. } => {}
+            Event::MemberOut { network, node } => self.member_out(network, node).await,
+            Event::DocumentsChanged {
+                network,
+                config,
+                revocations,
+            } => self.documents_changed(network, config, &revocations).await,
+            Event::DocumentStale { network, version } => self.publish_above(network, version).await,
+            Event::ConfigForked { network, counter } => self.config_forked(network, counter).await,
+            Event::CredentialIssued { network, credential } => self.credential_issued(network, *credential).await,
+            Event::ApplicationRefused { network, node, refusal } => {
+                self.application_refused(network, node, refusal).await
+            }
+            // Answered on a task of its own.
+            Event::Application { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => {
                 self.ipv4_assigned(network, address).await;
@@ -459,6 +484,10 @@ impl Daemon {
         self.restore_cards(&snapshot.networks).await;
         // A report that was lost must not leave a card without its address, nor a world with its old list.
         self.reconcile_ipv4(&snapshot.networks).await;
+        if self.tell_clock().await.is_err() {
+            return;
+        }
+        self.note_seen(&snapshot).await;
         let mut book = self.book.lock().await;
         if book.worlds.compare(&self.data_plane).await.is_err() {
             // It has ended, and so does the daemon.
@@ -498,6 +527,7 @@ impl Daemon {
             self.save_contacts(&snapshot).await;
         }
         self.hosting.stop().await;
+        self.office.close().await;
         self.take_names_back();
         // Whatever still holds the daemon must not keep the next one from the directory.
         self.state.release();
@@ -512,7 +542,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 const STOPPING: Duration = Duration::from_millis(1500);
 
 /// The names of all files in a node's state directory, but for those that are being written.
-pub(crate) const STATE_FILES: [&str; 9] = [
+pub(crate) const STATE_FILES: [&str; 12] = [
     LOCK,
     IDENTITY,
     networks::FILE,
@@ -522,6 +552,9 @@ pub(crate) const STATE_FILES: [&str; 9] = [
     hosting::FILES[0],
     hosting::FILES[1],
     hosting::FILES[2],
+    private::FILES[0],
+    private::FILES[1],
+    private::FILES[2],
 ];
 
 #[cfg(test)]

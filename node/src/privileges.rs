@@ -438,6 +438,7 @@ mod tests {
             games: crate::games::Games::default(),
             offloads: crate::config::Offloads::default(),
             names: crate::daemon::NameSettings::default(),
+            controller: None,
         };
         let failure = Holdings::take(&settings).unwrap_err();
         assert!(failure.message.contains("say `user = \"nobody\"`"), "{failure}");

@@ -370,11 +370,14 @@ async fn supernodes_get_the_revocations_under_every_secret(place: Place) {
     let mut home = Home::new(&place).await;
     let id = home.id();
     let link = home.invite(0, NOW).await;
-    let first = home.controller.sealed_documents(&id, &mut home.rng).await.unwrap();
+    let sealed = home.controller.sealed_documents(&id, 0, NOW, &mut home.rng);
+    let first = sealed.await.unwrap();
     assert_eq!(first.len(), 1);
     home.join(&person(1), &link, "eve", NOW).await;
     home.kick(1, true).await;
-    let sealed = home.controller.sealed_documents(&id, &mut home.rng).await.unwrap();
+    let held = first[0].version();
+    let sealed = home.controller.sealed_documents(&id, held, NOW, &mut home.rng);
+    let sealed = sealed.await.unwrap();
     let config = home.config().await;
     let secrets = config.secrets();
     assert_eq!((sealed.len(), secrets.len()), (2, 2));

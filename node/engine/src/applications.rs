@@ -29,6 +29,9 @@ const SHORT_TRIES: u32 = 5;
 const LONG: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// Those who ask at one time are as far apart as the first bytes of their ids, times this.
+const APART: Duration = Duration::from_millis(8);
+
 /// What one peer may ask of a holder.
 const ASKS: Rate = Rate::per_second(1, Duration::from_secs(4));
 
@@ -454,9 +457,44 @@ impl Engine {
             return;
         };
         let credential = Credential::decode(bytes, private.network(), self.work);
+        let same = credential
+            .as_ref()
+            .ok()
+            .is_some_and(|credential| private.credential() == Some(credential));
+        if credential.is_ok()
+            && let Some(private) = self
+                .networks
+                .get_mut(handle)
+                .and_then(|network| network.private.as_mut())
+        {
+            private.set_unsure(false);
+        }
         let issued = credential.is_ok_and(|credential| self.credential_issued(now, handle, credential));
-        if !issued {
+        if !issued && !same {
             self.counters.credentials_refused += 1;
+        }
+        self.ask_anew(now, handle);
+    }
+
+    /// Has the holders of a private network asked for this node's certificate, though the own one is good: a controller may have given
+    /// this node another name or address. Not at once, since all members may hear of it together.
+    pub fn ask_again(&mut self, now: Time, handle: NetworkHandle) {
+        let own = self.public.node_id();
+        let apart = own.as_bytes().first().copied().unwrap_or_default();
+        let Some(private) = self
+            .networks
+            .get_mut(handle)
+            .and_then(|network| network.private.as_mut())
+        else {
+            return;
+        };
+        private.set_unsure(true);
+        self.ask_anew(now, handle);
+        for ((_, _), asked) in self.applications.asked.iter_mut().filter(|((of, _), _)| *of == handle) {
+            // Another request: the answer to the one before is what it was.
+            asked.sent = None;
+            asked.tries = 0;
+            asked.at = now + APART * u32::from(apart);
         }
     }
 }

@@ -387,7 +387,14 @@ impl Engine {
             .into_iter()
             .flatten()
             .min();
-        let Some(deadline) = deadline else { return };
+        if let Some(deadline) = deadline {
+            self.look_at(deadline, id);
+        }
+    }
+
+    /// Has it looked at a peer then, whatever is due.
+    pub(crate) fn look_at(&mut self, deadline: Time, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
         // An earlier timer stays: it looks again.
         if peer.timer.is_none_or(|timer| deadline < timer) {
             peer.timer = Some(deadline);
@@ -526,8 +533,11 @@ impl Engine {
                 network: network.handle,
                 mac: network.plan.mac(&node),
                 ipv6: network.plan.ipv6(&node),
-                ipv4: peer
-                    .and_then(|peer| peer.claims.get(&network.handle).copied())
+                ipv4: network
+                    .private
+                    .as_ref()
+                    .and_then(|private| private.certified(&node))
+                    .or_else(|| peer.and_then(|peer| peer.claims.get(&network.handle).copied()))
                     .or_else(|| member.and_then(|member| member.ipv4)),
                 membership: network.private.as_ref().and_then(|private| private.status_of(&node)),
                 name: peer.and_then(|peer| peer.names.get(&network.handle).cloned()),

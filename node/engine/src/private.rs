@@ -78,6 +78,8 @@ pub(crate) struct Private {
     /// Members whom the link names.
     peers: Vec<PublicKey>,
     pub(crate) name: Option<DnsLabel>,
+    /// What the holders have may be another certificate than the own one, though that is good.
+    unsure: bool,
     known: BTreeMap<NodeId, Known>,
     /// Whose certificates a revocation voids, whatever they are up to a number.
     revoked: BTreeSet<NodeId>,
@@ -129,6 +131,7 @@ impl Private {
             former_listings: BTreeMap::new(),
             peers: membership.peers,
             name: membership.name,
+            unsure: false,
             known: BTreeMap::new(),
             revoked: BTreeSet::new(),
             greetings: BTreeMap::new(),
@@ -272,7 +275,12 @@ impl Private {
         let enough = |credential: &Credential| {
             !credential.needs_renewal(clock.seconds.max(self.time(clock))) && self.judged(clock, credential).is_ok()
         };
-        !self.credential.as_ref().is_some_and(enough)
+        self.unsure || !self.credential.as_ref().is_some_and(enough)
+    }
+
+    /// Whether a holder is to be asked though the own certificate is good.
+    pub(crate) fn set_unsure(&mut self, unsure: bool) {
+        self.unsure = unsure;
     }
 
     /// Takes a credential for this node, if it is worth more than the one there is; whether it did.
@@ -613,6 +621,11 @@ impl Engine {
     /// The revocations of a private network.
     pub fn revocations(&self, handle: NetworkHandle) -> Option<&Revocations> {
         Some(self.networks.get(handle)?.private.as_ref()?.revocations())
+    }
+
+    /// The valid credential that a member of a private network has shown, as long as it is kept.
+    pub fn credential_of(&self, handle: NetworkHandle, node: &NodeId) -> Option<&Credential> {
+        self.networks.get(handle)?.private.as_ref()?.shown_by(node)
     }
 
     /// A credential for this node came from its controller or from a file: it is shown from now on, if it is valid and worth more

@@ -13,6 +13,11 @@ use serde::Serialize;
 
 use super::diagnosis::{NetcheckReply, WhyReply, WhyRequest};
 use super::metrics::{EXPOSITION, exposition};
+use super::private::{
+    CreateReply, CreateRequest, DelegateRequest, ExportReply, ImportRequest, InviteReply, InviteRequest, InvitesReply,
+    KickReply, KickRequest, MemberReply, MembersReply, OfNetwork, RenameRequest, RenewRequest, SetReply, SetRequest,
+    UninviteReply, UninviteRequest,
+};
 use super::schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
     LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest, RemoveRequest, ResolveReply,
@@ -56,6 +61,18 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/join", post(join))
         .route("/v1/host", post(host))
         .route("/v1/leave", post(leave))
+        .route("/v1/create", post(create))
+        .route("/v1/invite", post(invite))
+        .route("/v1/invites", post(invites))
+        .route("/v1/uninvite", post(uninvite))
+        .route("/v1/members", post(members))
+        .route("/v1/kick", post(kick))
+        .route("/v1/rename", post(rename))
+        .route("/v1/delegate", post(delegate))
+        .route("/v1/renew", post(renew))
+        .route("/v1/export", post(export))
+        .route("/v1/import", post(import))
+        .route("/v1/set", post(set))
         .route("/v1/opened", get(opened))
         .route("/v1/open", post(open))
         .route("/v1/close", post(close))
@@ -107,6 +124,54 @@ async fn host(State(daemon): Shared, body: Body<HostRequest>) -> Answer<HostRepl
 
 async fn leave(State(daemon): Shared, body: Body<LeaveRequest>) -> Answer<LeaveReply> {
     json(daemon.leave(&content(body)?).await)
+}
+
+async fn create(State(daemon): Shared, body: Body<CreateRequest>) -> Answer<CreateReply> {
+    json(daemon.create(&content(body)?).await)
+}
+
+async fn invite(State(daemon): Shared, body: Body<InviteRequest>) -> Answer<InviteReply> {
+    json(daemon.invite(&content(body)?).await)
+}
+
+async fn invites(State(daemon): Shared, body: Body<OfNetwork>) -> Answer<InvitesReply> {
+    json(daemon.invites(&content(body)?).await)
+}
+
+async fn uninvite(State(daemon): Shared, body: Body<UninviteRequest>) -> Answer<UninviteReply> {
+    json(daemon.uninvite(&content(body)?).await)
+}
+
+async fn members(State(daemon): Shared, body: Body<OfNetwork>) -> Answer<MembersReply> {
+    json(daemon.members(&content(body)?).await)
+}
+
+async fn kick(State(daemon): Shared, body: Body<KickRequest>) -> Answer<KickReply> {
+    json(daemon.kick(&content(body)?).await)
+}
+
+async fn rename(State(daemon): Shared, body: Body<RenameRequest>) -> Answer<MemberReply> {
+    json(daemon.rename(&content(body)?).await)
+}
+
+async fn delegate(State(daemon): Shared, body: Body<DelegateRequest>) -> Answer<MemberReply> {
+    json(daemon.delegate(&content(body)?).await)
+}
+
+async fn renew(State(daemon): Shared, body: Body<RenewRequest>) -> Answer<JoinReply> {
+    json(daemon.renew(&content(body)?).await)
+}
+
+async fn export(State(daemon): Shared, body: Body<OfNetwork>) -> Answer<ExportReply> {
+    json(daemon.export(&content(body)?).await)
+}
+
+async fn import(State(daemon): Shared, body: Body<ImportRequest>) -> Answer<JoinReply> {
+    json(daemon.import(&content(body)?).await)
+}
+
+async fn set(State(daemon): Shared, body: Body<SetRequest>) -> Answer<SetReply> {
+    json(daemon.set_network(&content(body)?).await)
 }
 
 async fn opened(State(daemon): Shared) -> Answer<Vec<OpenedNetwork>> {

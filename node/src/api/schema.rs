@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::private::Membership;
 use crate::{failure::Failure, ports::PortSet, secret_text::SecretText};
 
 /// The version of the documents.
@@ -187,6 +188,9 @@ pub struct Network {
     /// Ports of this machine opened to the members by hand, on a network of strangers: `25565/tcp`, `27015-27030/udp`.
     #[serde(default, skip_serializing_if = "PortSet::is_empty")]
     pub opened: PortSet,
+    /// What this node is in a private network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<Membership>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -502,6 +506,7 @@ mod tests {
             members: 1,
             ipv4_pending: true,
             opened: PortSet::default(),
+            private: None,
             notes: Vec::new(),
         };
         let value = serde_json::to_value(&network).unwrap();

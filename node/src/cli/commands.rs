@@ -134,8 +134,20 @@ pub(super) async fn join(
     };
     let mut action = async || {
         let reply: JoinReply = client.post("/v1/join", &request, Duration::ZERO).await?;
-        let Arrived { network, peers, note } = waiting::until_useful(client, &reply.network).await?;
         let already = reply.already;
+        let Arrived { network, peers, note } = match waiting::until_useful(client, &reply.network).await {
+            Ok(arrived) => arrived,
+            // An invite that lets nobody in is not kept, for nothing would come of it.
+            Err(failure) if failure.kind == FailureKind::Negative && reply.network.private.is_some() && !already => {
+                let network = reply.network.network_id.clone();
+                // What is said is why it could not be joined.
+                let _: Result<LeaveReply, _> = client
+                    .post("/v1/leave", &LeaveRequest { network }, Duration::ZERO)
+                    .await;
+                return Err(failure);
+            }
+            Err(failure) => return Err(failure),
+        };
         if output.json() {
             return output.document(&Joined {
                 schema: SCHEMA,
@@ -283,7 +295,7 @@ pub(super) async fn remove_supernode(client: &Client, output: &mut Output, id: S
 }
 
 /// An argument, or for `-` what standard input holds.
-fn argument(argument: SecretText) -> Result<SecretText, Failure> {
+pub(super) fn argument(argument: SecretText) -> Result<SecretText, Failure> {
     if &*argument != "-" {
         return Ok(argument);
     }

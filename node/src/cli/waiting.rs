@@ -36,6 +36,28 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
             .find(|candidate| candidate.network_id == network.network_id)
             .ok_or_else(|| Failure::negative(format_args!("the network {} was left again", network.name)))?;
         let peers = members(peers, &now);
+        if let Some(membership) = &now.private
+            && membership.refused_for_good
+            && membership.state != "certified"
+        {
+            let reason = membership.refused.as_deref().unwrap_or_default();
+            return Err(Failure::negative(format_args!(
+                "{} does not let this machine in: {reason}; ask its owner for a new invite",
+                now.name
+            )));
+        }
+        // A counted invite lets nobody in before a controller was reached.
+        if now
+            .private
+            .as_ref()
+            .is_some_and(|membership| membership.state == "none")
+        {
+            if begun.elapsed() < LONGEST {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            return Err(unadmitted(&status, &now));
+        }
         let obstacle = obstacle(&status, &now);
         let met = peers.iter().any(|peer| peer.path.is_some());
         if let Some(found) = obstacle.filter(|_| met && !now.ipv4_pending) {
@@ -132,6 +154,21 @@ fn is_registered(status: &Status, network: &Network) -> bool {
         .supernodes
         .iter()
         .any(|supernode| supernode.world == network.world && supernode.registered)
+}
+
+/// Nobody has let this machine into a private network.
+fn unadmitted(status: &Status, network: &Network) -> Failure {
+    let membership = network.private.as_ref();
+    let refused = membership.and_then(|membership| membership.refused.as_deref());
+    let cause = match (obstacle(status, network), refused) {
+        (_, Some(refused)) => refused.to_owned(),
+        (Some(found), None) => reason(found, status, network),
+        (None, None) => "the controller of the network does not answer; is its machine on?".to_owned(),
+    };
+    Failure::timeout(format_args!(
+        "the invite is counted, so a controller of {} has to let this machine in, and none has yet: {cause} The network stays          joined, and farlan keeps asking; see: farlan status",
+        network.name
+    ))
 }
 
 /// Said where members were found, and no supernode.
@@ -255,6 +292,7 @@ mod tests {
             members,
             ipv4_pending: true,
             opened: Default::default(),
+            private: None,
             notes: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use farlan_engine::CredentialStatus;
 use farlan_netconf::{DnsLabel, Policy};
 use farlan_tap::{TapError, requests::HostName};
 use tokio::sync::Notify;
@@ -203,28 +204,44 @@ impl Daemon {
     fn network_known(&self, joined: &Joined, snapshot: &Snapshot) -> Option<Network> {
         let mut statuses = snapshot.networks.iter();
         let status = statuses.find(|status| status.handle == joined.handle())?;
+        let certified = |membership: Option<&CredentialStatus>| {
+            let certified = membership.filter(|membership| !membership.provisional);
+            certified.and_then(|membership| membership.name.clone())
+        };
+        let kept = joined.membership().private.as_ref();
+        let own_name = certified(status.membership.as_ref());
         let own = Member {
             node: self.node_id(),
-            name: self.name_in(joined.membership()),
-            certified: false,
+            certified: own_name.is_some(),
+            name: own_name.or_else(|| self.name_in(joined.membership())),
             own: true,
             ipv4: status.ipv4,
             ipv6: status.ipv6,
         };
         let others = snapshot.peers.iter().flat_map(|peer| {
             let there = peer.networks.iter().filter(|there| there.network == joined.handle());
-            there.map(|there| Member {
-                node: peer.node,
-                name: there.name.clone(),
-                certified: false,
-                own: false,
-                ipv4: there.ipv4,
-                ipv6: there.ipv6,
+            there.map(|there| {
+                let membership = there.membership.as_ref();
+                let name = certified(membership);
+                Member {
+                    node: peer.node,
+                    certified: name.is_some(),
+                    // What an invite certified is what its holder says.
+                    name: name
+                        .or_else(|| there.name.clone())
+                        .or_else(|| membership.and_then(|membership| membership.name.clone())),
+                    own: false,
+                    ipv4: there.ipv4,
+                    ipv6: there.ipv6,
+                }
             })
         });
         Some(Network {
             id: joined.id(),
-            label: joined.membership().name().to_owned(),
+            label: match kept.and_then(|kept| kept.domain()) {
+                Some(domain) => domain.to_string(),
+                None => joined.membership().name().to_owned(),
+            },
             strangers: joined.is_of_strangers(),
             complete: false,
             subnets: joined.subnets(status.ipv6),

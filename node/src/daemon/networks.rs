@@ -14,7 +14,7 @@ use farlan_netconf::{
     World, WorldId,
 };
 
-use super::{Book, Daemon, hosting::Meeting, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, hosting::Meeting, private::Kept, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{HostReach, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
@@ -51,6 +51,8 @@ pub(super) struct Membership {
     pub(super) opened: PortSet,
     /// What this machine is called there, if that was said when it joined.
     pub(super) name: Option<DnsLabel>,
+    /// The documents of a private network; none of others.
+    pub(super) private: Option<Box<Kept>>,
 }
 
 /// A joined network.
@@ -82,6 +84,10 @@ impl Networks {
     pub(super) fn memberships(&self) -> impl Iterator<Item = &Membership> {
         let joined = self.joined.iter().map(|joined| &joined.membership);
         joined.chain(self.dormant.iter().map(|dormant| &dormant.membership))
+    }
+
+    pub(super) fn membership(&self, id: NetworkId) -> Option<&Membership> {
+        self.memberships().find(|membership| membership.id() == id)
     }
 
     pub(super) fn membership_mut(&mut self, id: NetworkId) -> Option<&mut Membership> {
@@ -144,6 +150,34 @@ impl Networks {
 }
 
 impl Membership {
+    /// Nothing but what the link says is known.
+    fn of(link: NetworkLink) -> Self {
+        Self {
+            link,
+            interface: None,
+            ipv4: None,
+            opened: PortSet::default(),
+            name: None,
+            private: None,
+        }
+    }
+
+    /// That of a private network whose members meet in `world`.
+    pub(super) fn private(kept: Kept, world: World) -> Self {
+        let mut membership = Self::of(kept.link(world));
+        membership.private = Some(Box::new(kept));
+        membership
+    }
+
+    pub(super) fn id(&self) -> NetworkId {
+        self.link.parameters.id()
+    }
+
+    /// The IPv4 address that this node had there last.
+    pub(super) fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.ipv4
+    }
+
     /// How people call it: its name, else its label, else the first letters of its id.
     pub(super) fn name(&self) -> &str {
         match &self.link.parameters.kind {
@@ -166,7 +200,9 @@ impl Membership {
         let id = self.link.parameters.id().to_string();
         let by_id = text.len() >= SHORTEST_PREFIX && id.starts_with(&text.to_ascii_lowercase());
         let by_name = self.name() == text || format!("{}@{}", self.name(), self.link.world.id()) == text;
-        by_id || by_name || self.interface.as_deref() == Some(text)
+        let domain = self.private.as_ref().and_then(|kept| kept.domain());
+        let by_domain = domain.is_some_and(|domain| domain.as_str() == text);
+        by_id || by_name || by_domain || self.interface.as_deref() == Some(text)
     }
 }
 
@@ -286,6 +322,7 @@ impl Joined {
             members: status.members,
             ipv4_pending: self.claims_ipv4() && (status.ipv4_pending || status.ipv4 != self.on_card),
             opened: self.membership.opened.clone(),
+            private: None,
             notes: self.notes(),
         }
     }
@@ -304,7 +341,13 @@ impl Daemon {
         membership.name = name.map_err(Failure::usage)?;
         let id = membership.link.parameters.id();
         let already = book.networks.joined.iter().any(|joined| joined.id == id);
-        if already {
+        if let Some(again) = self.again_by_link(book, &membership).await? {
+            // Whoever was kicked, or never let in, comes by another invite.
+            let world = membership.link.world.clone();
+            book.worlds.add(&self.data_plane, world, false).await?;
+            let name = membership.name.or(again.name.clone());
+            self.enter(book, Membership { name, ..again }).await?;
+        } else if already {
             // The link may have come with a newer list of supernodes, and the card may be gone.
             book.worlds.add(&self.data_plane, membership.link.world, false).await?;
             self.restore_card_of(book, id).await?;
@@ -324,6 +367,29 @@ impl Daemon {
             already,
             network: self.view_of(book, id).await?,
         })
+    }
+
+    /// What is kept of a private network that this node is in, with another link; it has left for the moment. Nothing if
+    /// another link changes nothing.
+    async fn again_by_link(&self, book: &mut Book, fresh: &Membership) -> Result<Option<Membership>, Failure> {
+        let Some(link) = fresh.private.as_ref().and_then(|kept| kept.invite.clone()) else {
+            return Ok(None);
+        };
+        let meant = |joined: &Joined| joined.id == fresh.id();
+        let Some(at) = book.networks.joined.iter().position(meant) else {
+            return Ok(None);
+        };
+        let kept = book.networks.joined[at].membership.private.as_ref();
+        if kept.is_none_or(|kept| kept.needs_no_link(&link)) {
+            return Ok(None);
+        }
+        let network = book.networks.joined[at].handle;
+        self.data_plane.ask(|reply| Request::Leave { network, reply }).await?;
+        let mut membership = book.networks.joined.remove(at).membership;
+        if let Some(kept) = &mut membership.private {
+            kept.take_link(link);
+        }
+        Ok(Some(membership))
     }
 
     /// Makes a network and joins it.
@@ -389,11 +455,8 @@ impl Daemon {
         self.enter(
             book,
             Membership {
-                link,
-                interface: None,
-                ipv4: None,
-                opened: PortSet::default(),
                 name,
+                ..Membership::of(link)
             },
         )
         .await?;
@@ -468,7 +531,11 @@ impl Daemon {
             schema: SCHEMA,
             name: membership.name().to_owned(),
             network_id: id.to_string(),
-            notes: self.troubles.unwritten_notes(),
+            notes: self
+                .key_note(&id)
+                .into_iter()
+                .chain(self.troubles.unwritten_notes())
+                .collect(),
         };
         Ok((reply, world))
     }
@@ -511,19 +578,13 @@ impl Daemon {
 
     /// The network that the user's words mean.
     fn membership_of(&self, book: &Book, target: &str) -> Result<Membership, Failure> {
-        let fresh = |link| Membership {
-            link,
-            interface: None,
-            ipv4: None,
-            opened: PortSet::default(),
-            name: None,
-        };
         if target.starts_with("farlan:") {
             return match Link::parse(target, self.work).map_err(Failure::usage)? {
-                Link::Network(link) => Ok(fresh(link)),
-                Link::Private(_) => Err(Failure::usage(
-                    "this is an invitation to a private network, which this version cannot join",
-                )),
+                Link::Network(link) => Ok(Membership::of(link)),
+                Link::Private(link) => {
+                    let world = link.world.clone();
+                    Ok(Membership::private(Kept::invited(*link), world))
+                }
                 Link::Supernode(_) => Err(Failure::usage(
                     "this is the link of a supernode; make it known with: farlan supernode add LINK\nand then join a \
                      network by its name or link",
@@ -551,7 +612,7 @@ impl Daemon {
         let name = NetworkName::parse(name).map_err(Failure::usage)?;
         let label = name.as_str().parse().map_err(Failure::usage)?;
         let parameters = Parameters::open_name(world.id(), name);
-        Ok(fresh(NetworkLink {
+        Ok(Membership::of(NetworkLink {
             parameters,
             label,
             world: world.clone(),
@@ -560,7 +621,7 @@ impl Daemon {
     }
 
     /// Joins a network: makes its world known, joins in the engine, makes the card.
-    async fn enter(&self, book: &mut Book, mut membership: Membership) -> Result<(), Failure> {
+    pub(super) async fn enter(&self, book: &mut Book, mut membership: Membership) -> Result<(), Failure> {
         let parameters = membership.link.parameters.clone();
         let world = membership.link.world.id();
         book.worlds
@@ -580,7 +641,10 @@ impl Daemon {
             ipv4: ipv4_obstacle.is_none(),
             preferred: membership.ipv4,
             greet,
-            membership: None,
+            membership: membership
+                .private
+                .as_ref()
+                .map(|kept| Box::new(kept.membership(self.name_in(&membership)))),
             name: self.name_in(&membership),
         };
         let joined = self.data_plane.ask(|reply| Request::Join { join, reply }).await?;
@@ -624,7 +688,7 @@ impl Daemon {
         Ok(())
     }
 
-    async fn view_of(&self, book: &Book, id: NetworkId) -> Result<Network, Failure> {
+    pub(super) async fn view_of(&self, book: &Book, id: NetworkId) -> Result<Network, Failure> {
         let snapshot = self.data_plane.snapshot().await?;
         let joined = book.networks.joined.iter().find(|joined| joined.id == id);
         let view = joined.and_then(|joined| self.network_view(joined, &snapshot));

@@ -146,6 +146,10 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
         names.push("what is said of names");
         settings.names = before.names.clone();
     }
+    if settings.controller != before.controller {
+        names.push("the controller's store");
+        settings.controller.clone_from(&before.controller);
+    }
     names
 }
 
@@ -169,6 +173,7 @@ mod tests {
             games: Games::default(),
             offloads: Offloads::default(),
             names: super::super::NameSettings::default(),
+            controller: None,
         };
         let mut after = before.clone();
         assert_eq!(fixed_settings(&before, &mut after), Vec::<&str>::new());

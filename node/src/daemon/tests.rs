@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 mod hand_set;
 mod names;
 mod opened;
+mod private;
 
 use super::{Book, Cards, Configuration, Daemon, NameSettings, NewCard, Running, Settings, bind};
 use crate::{
@@ -256,6 +257,7 @@ async fn start_with(
         games: Games::default(),
         offloads: Offloads::default(),
         names: NameSettings::default(),
+        controller: None,
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = copy(identity);
@@ -853,6 +855,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         games: Games::default(),
         offloads: Offloads::default(),
         names: NameSettings::default(),
+        controller: None,
     };
     let failure = Holdings::take(&settings).unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
@@ -901,6 +904,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         games: Games::default(),
         offloads: Offloads::default(),
         names: NameSettings::default(),
+        controller: None,
     };
     let state_dir = settings.state_dir.clone();
     let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();

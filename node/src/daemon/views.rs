@@ -46,6 +46,8 @@ impl Daemon {
                 .troubles
                 .notes(&self.state)
                 .into_iter()
+                .chain(self.office.notes())
+                .chain(self.private_notes(&book))
                 .chain(notes(&book))
                 .collect(),
             counters,
@@ -100,6 +102,8 @@ impl Daemon {
             .iter()
             .find(|status| status.handle == joined.handle())?;
         let mut view = joined.view(status);
+        view.private = self.membership_view(joined.membership());
+        view.notes.extend(self.membership_notes(joined.membership()));
         view.notes.extend(self.troubles.unwritten_notes());
         Some(view)
     }

@@ -190,17 +190,21 @@ impl Controller {
     }
 
     /// The revocations as supernodes keep them: sealed under the secret in force, and under each former one, so that whoever was away
-    /// finds them too.
+    /// finds them too. The version is above `held`, the highest that was seen of them, and hardly one that another controller chooses, too: max(held, seconds · 2^30) + 1 + 30 random bits.
     ///
     /// # Errors
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn sealed_documents(
         &self,
         id: &NetworkId,
+        held: u64,
+        clock: Seconds,
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Vec<SealedDocument>, ControllerError> {
         let mut salts = [[0; 16]; Config::MAX_SEEDS];
         salts.iter_mut().for_each(|salt| rng.fill_bytes(salt));
+        let apart = u64::from(rng.next_u32() >> 2);
+        let now = clock.max(self.build).get().saturating_mul(1 << 30);
         let mut transaction = self.store.read().await?;
         let record = transaction
             .network(id)
@@ -211,10 +215,11 @@ impl Controller {
         let content = revocations.newest(Revocations::SEALED_COUNT).encode();
         let key = key_pair(&record.seed);
         let secrets = config.secrets();
+        let version = held.max(record.version).max(now).saturating_add(1 + apart);
         let sealed = secrets
             .iter()
             .zip(salts)
-            .map(|(secret, salt)| SealedDocument::seal(&key, secret, record.version, salt, &content));
+            .map(|(secret, salt)| SealedDocument::seal(&key, secret, version, salt, &content));
         Ok(sealed.collect::<Result<_, _>>()?)
     }
 

@@ -7,7 +7,13 @@ use farlan_netconf::{DnsLabel, Link};
 use serde::{Deserialize, Serialize};
 
 use super::{Dormant, Membership, Networks};
-use crate::{failure::Failure, ports::PortSet, secret_text::SecretText, state::StateDir};
+use crate::{
+    daemon::private::{self, Kept},
+    failure::Failure,
+    ports::PortSet,
+    secret_text::SecretText,
+    state::StateDir,
+};
 
 /// `networks.toml`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -20,8 +26,9 @@ struct File {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    /// Everything about the network, as its link.
-    link: SecretText,
+    /// Everything about the network, as its link; none of a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<SecretText>,
     /// The name its card had last.
     #[serde(skip_serializing_if = "Option::is_none")]
     interface: Option<String>,
@@ -34,6 +41,9 @@ struct Entry {
     /// What this machine is called there, if that was said when it joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// Everything about a private network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    private: Option<private::Entry>,
 }
 
 impl Networks {
@@ -48,19 +58,30 @@ impl Networks {
         let mut networks = Self::default();
         for (i, entry) in file.networks.into_iter().enumerate() {
             let damaged = |reason: &dyn Display| format!("network {}: {reason}", i + 1);
-            let link = match Link::parse(&entry.link, work) {
-                Ok(Link::Network(link)) => link,
-                Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
-                Ok(Link::Private(_)) => return Err(damaged(&"this is the link of a private network")),
-                Err(error) => return Err(damaged(&error)),
+            let kept = match (&entry.link, &entry.private) {
+                (Some(link), None) => match Link::parse(link, work) {
+                    Ok(Link::Network(link)) => Membership::of(link),
+                    Ok(Link::Supernode(_)) => return Err(damaged(&"this is the link of a supernode")),
+                    Ok(Link::Private(_)) => return Err(damaged(&"this is the link of a private network")),
+                    Err(error) => return Err(damaged(&error)),
+                },
+                (None, Some(private)) => {
+                    let (kept, world) = Kept::of(private, work).map_err(|error| damaged(&error))?;
+                    Membership::private(kept, world)
+                }
+                _ => {
+                    return Err(damaged(
+                        &"there is to be either a link or what is known of a private network",
+                    ));
+                }
             };
             let name = entry.name.as_deref().map(DnsLabel::parse).transpose();
             let membership = Membership {
-                link,
                 interface: entry.interface,
                 ipv4: entry.ipv4,
                 opened: entry.opened,
                 name: name.map_err(|error| damaged(&error))?,
+                ..kept
             };
             networks.dormant.push(Dormant {
                 membership,
@@ -76,11 +97,18 @@ impl Networks {
 
     fn file(&self) -> File {
         let entry = |membership: &Membership| Entry {
-            link: Link::Network(membership.link.clone()).to_string().into(),
+            link: match membership.private {
+                Some(_) => None,
+                None => Some(Link::Network(membership.link.clone()).to_string().into()),
+            },
             interface: membership.interface.clone(),
             ipv4: membership.ipv4,
             opened: membership.opened.clone(),
             name: membership.name.as_ref().map(ToString::to_string),
+            private: membership
+                .private
+                .as_ref()
+                .map(|kept| kept.entry(&membership.link.world)),
         };
         File {
             networks: self.memberships().map(entry).collect(),

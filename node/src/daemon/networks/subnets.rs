@@ -66,7 +66,7 @@ impl Daemon {
         }
     }
 
-    pub(super) fn wanted_subnet(&self, book: &Book, subnet: Subnet) -> Result<Subnet, Failure> {
+    pub(in crate::daemon) fn wanted_subnet(&self, book: &Book, subnet: Subnet) -> Result<Subnet, Failure> {
         match self.ipv4_obstacle(book, subnet) {
             Some(obstacle) => Err(Failure::negative(format_args!(
                 "{obstacle}; choose another with --subnet, or let farlan choose"
@@ -76,7 +76,7 @@ impl Daemon {
     }
 
     /// A random subnet that nothing on this machine uses.
-    pub(super) fn free_subnet(&self, book: &Book) -> Result<Subnet, Failure> {
+    pub(in crate::daemon) fn free_subnet(&self, book: &Book) -> Result<Subnet, Failure> {
         let routes = self.cards.clashing_routes(Subnet::LINK_RANGE)?;
         let [a, b, c, d, ..] = *random::os_bytes().map_err(Failure::negative)?.as_bytes();
         let is_free = |subnet: &Subnet| {

@@ -10,7 +10,10 @@ use farlan_engine::{
     Anchor, AnchorStatus, Contact, Counters, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts, PeerStatus,
     SupernodeStatus, Surroundings, Target, Time,
 };
-use farlan_netconf::{DnsLabel, World, WorldId};
+use farlan_netconf::{
+    DnsLabel, Seconds, World, WorldId,
+    private::{Admission, Config, Credential, Revocations},
+};
 use tokio::sync::{mpsc::error::TryRecvError, oneshot};
 
 use super::{BEACONS, BeaconSockets, Loop, ShellCounters};
@@ -153,6 +156,63 @@ pub enum Request {
     },
     /// Find out anew what the own network is like; snapshots tell.
     LookAround,
+    /// Judge documents of private networks by this time of day.
+    SetWallClock {
+        /// The machine's clock.
+        seconds: Seconds,
+        /// The date of the build.
+        build: Seconds,
+    },
+    /// Take documents of a private network that a controller made, whose signatures are good.
+    SetDocuments {
+        /// Which network.
+        network: NetworkHandle,
+        /// Its config.
+        config: Box<Config>,
+        /// Revocations.
+        revocations: Box<Revocations>,
+        /// This node's own credential, if there is another.
+        credential: Option<Box<Credential>>,
+    },
+    /// Tell the highest version of a private network's sealed documents that was seen.
+    DocumentVersion {
+        /// Which network.
+        network: NetworkHandle,
+        /// Where the answer goes.
+        reply: oneshot::Sender<u64>,
+    },
+    /// Have the supernodes keep sealed documents of a private network.
+    Publish {
+        /// Which network.
+        network: NetworkHandle,
+        /// The documents, one for each secret.
+        documents: Vec<Vec<u8>>,
+    },
+    /// Ask the holders of a private network for this node's certificate anew.
+    AskAgain {
+        /// Which network.
+        network: NetworkHandle,
+    },
+    /// Answer an application for a certificate.
+    AnswerApplication {
+        /// Which network.
+        network: NetworkHandle,
+        /// Who asked.
+        node: NodeId,
+        /// The number of the request.
+        request: u32,
+        /// The answer.
+        admission: Box<Admission>,
+    },
+    /// Tell what credential a member has shown.
+    ShownCredential {
+        /// In which network.
+        network: NetworkHandle,
+        /// Who.
+        node: NodeId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<Credential>>,
+    },
     /// Tell how things stand.
     Snapshot {
         /// Where the answer goes.
@@ -239,6 +299,34 @@ impl Loop {
             Request::Ping { target, token } => self.engine.ping(now, target, token),
             Request::Examine { target, key, token } => self.engine.examine(now, target, key, token),
             Request::LookAround => self.engine.look_around(now),
+            Request::SetWallClock { seconds, build } => self.engine.set_wall_clock(now, seconds, build),
+            Request::SetDocuments {
+                network,
+                config,
+                revocations,
+                credential,
+            } => {
+                self.engine.set_documents(now, network, Some(*config), &revocations);
+                if let Some(credential) = credential {
+                    self.engine.credential_issued(now, network, *credential);
+                }
+            }
+            Request::DocumentVersion { network, reply } => {
+                let _ = reply.send(self.engine.document_version(network));
+            }
+            Request::AskAgain { network } => self.engine.ask_again(now, network),
+            Request::Publish { network, documents } => {
+                self.engine.publish(now, network, &documents);
+            }
+            Request::AnswerApplication {
+                network,
+                node,
+                request,
+                admission,
+            } => self.engine.answer_application(network, &node, request, &admission),
+            Request::ShownCredential { network, node, reply } => {
+                let _ = reply.send(self.engine.credential_of(network, &node).cloned());
+            }
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));
                 return;

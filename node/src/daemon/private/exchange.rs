@@ -1,0 +1,119 @@
+//! Documents that members and supernodes hand over, and those that the controller publishes.
+
+use farlan_crypto::random::SystemRandom;
+use farlan_engine::NetworkHandle;
+use farlan_netconf::{
+    NetworkId,
+    private::{Config, Revocations, SealedDocument},
+};
+
+use super::clock::clock;
+use crate::{
+    daemon::{Daemon, networks::Joined},
+    failure::Failure,
+    shell::Request,
+};
+
+impl Daemon {
+    /// Others handed over newer documents, which are in use already: they are written down, and the controller learns of them.
+    pub(in crate::daemon) async fn documents_changed(
+        &self,
+        network: NetworkHandle,
+        config: Option<Box<Config>>,
+        revocations: &Revocations,
+    ) {
+        let mut book = self.book.lock().await;
+        let Some(joined) = book.networks.by_handle(network) else {
+            return;
+        };
+        let id = joined.id();
+        let Some(membership) = book.networks.membership_mut(id) else {
+            return;
+        };
+        let Some(kept) = &mut membership.private else { return };
+        let before = kept.config.as_ref().map(|config| config.fields().counter);
+        let mut newer = false;
+        if let Some(config) = &config {
+            newer = Some(config.fields().counter) > before;
+            kept.config = Some(Config::clone(config));
+        }
+        kept.revocations.merge(revocations);
+        membership.link.label = kept.label();
+        tracing::debug!(network = %membership.name(), revocations = revocations.len(), "has newer documents");
+        self.write_down(&book);
+        drop(book);
+        self.names.look_again();
+        let Some(controller) = self.controller_of(&id) else {
+            if newer {
+                // It may have given this node another name or address. The data plane has ended if it is not told.
+                let _ = self.data_plane.send(Request::AskAgain { network }).await;
+            }
+            return;
+        };
+        match controller
+            .learn(&id, config.as_deref(), Some(revocations), clock())
+            .await
+        {
+            Ok(learned) if learned.config || learned.revocations > 0 => {
+                tracing::info!("another controller of a network made here has changed it");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the controller does not take what others handed over"),
+        }
+    }
+
+    /// There are two configs of one number.
+    pub(in crate::daemon) async fn config_forked(&self, network: NetworkHandle, counter: u64) {
+        let book = self.book.lock().await;
+        let name = book.networks.by_handle(network).map_or("", Joined::name);
+        tracing::warn!(
+            network = %name,
+            counter,
+            "two controllers change this network and do not know of each other: let only one of them have the key, or give both one store"
+        );
+    }
+
+    /// A supernode keeps an older set of revocations than is known here.
+    pub(in crate::daemon) async fn publish_above(&self, network: NetworkHandle, version: u64) {
+        let book = self.book.lock().await;
+        let id = book.networks.by_handle(network).map(Joined::id);
+        drop(book);
+        if let Some(id) = id {
+            self.publish(id, version).await;
+        }
+    }
+
+    /// Has the supernodes of a network keep its revocations, if its key is here and there are any.
+    pub(super) async fn publish(&self, id: NetworkId, held: u64) {
+        if let Err(failure) = self.try_publish(id, held).await {
+            tracing::warn!(%failure, "who was kicked is not told to the supernodes yet");
+        }
+    }
+
+    async fn try_publish(&self, id: NetworkId, held: u64) -> Result<(), Failure> {
+        let Some(controller) = self.controller_of(&id) else {
+            return Ok(());
+        };
+        let (network, any) = {
+            let book = self.book.lock().await;
+            let mut joined = book.networks.joined();
+            let Some(joined) = joined.find(|joined| joined.id() == id) else {
+                return Ok(());
+            };
+            let kept = joined.membership().private.as_ref();
+            (joined.handle(), kept.is_some_and(|kept| !kept.revocations.is_empty()))
+        };
+        if !any {
+            return Ok(());
+        }
+        let seen = self
+            .data_plane
+            .ask(|reply| Request::DocumentVersion { network, reply })
+            .await?;
+        let mut random = SystemRandom::from_os().map_err(Failure::negative)?;
+        let sealed = controller.sealed_documents(&id, held.max(seen), clock(), &mut random);
+        let sealed = sealed.await.map_err(Failure::negative)?;
+        let documents = sealed.iter().map(SealedDocument::encode).collect();
+        Ok(self.data_plane.send(Request::Publish { network, documents }).await?)
+    }
+}

@@ -1,0 +1,230 @@
+//! What the engine reports of private networks.
+
+use std::sync::Arc;
+
+use farlan_controller::{Applicant, ControllerError};
+use farlan_crypto::{NodeId, PublicKey};
+use farlan_engine::{Event, NetworkHandle};
+use farlan_netconf::{
+    NetworkId, Seconds,
+    private::{self, Admission, Application, Credential, Delegate, Refusal},
+};
+
+use super::{
+    Kept,
+    clock::{BUILD, clock},
+};
+use crate::{
+    daemon::{Book, Daemon},
+    shell::{Request, Snapshot},
+};
+
+impl Daemon {
+    /// This node has another credential, which is in use already.
+    pub(in crate::daemon) async fn credential_issued(&self, network: NetworkHandle, credential: Credential) {
+        let mut book = self.book.lock().await;
+        let Some((name, kept)) = kept_mut(&mut book, network) else {
+            return;
+        };
+        if kept.credential.as_ref() == Some(&credential) {
+            return;
+        }
+        if credential.is_provisional() {
+            tracing::debug!(network = %name, "has a provisional certificate");
+        } else {
+            tracing::info!(network = %name, "has a certificate of the network's key");
+            kept.refusal = None;
+        }
+        kept.credential = Some(credential);
+        self.write_down(&book);
+        self.names.look_again();
+    }
+
+    /// A holder has no certificate for this node.
+    pub(in crate::daemon) async fn application_refused(&self, network: NetworkHandle, node: NodeId, refusal: Refusal) {
+        let mut book = self.book.lock().await;
+        let Some((name, kept)) = kept_mut(&mut book, network) else {
+            return;
+        };
+        // One that is no controller, or has no time, does not speak for the others.
+        let says_less = matches!(refusal, Refusal::NoController | Refusal::Later);
+        if says_less && kept.refusal.is_some() || kept.refusal == Some(refusal) {
+            return;
+        }
+        tracing::info!(network = %name, holder = %node.short(), reason = %refusal, "got no certificate");
+        kept.refusal = Some(refusal);
+    }
+
+    /// Somebody is no member any more.
+    pub(in crate::daemon) async fn member_out(&self, network: NetworkHandle, node: NodeId) {
+        let book = self.book.lock().await;
+        let joined = book.networks.by_handle(network);
+        let name = joined.map_or("", super::super::networks::Joined::name);
+        tracing::info!(network = %name, peer = %node.short(), "is no member any more");
+        self.names.look_again();
+    }
+
+    /// Answers an application on a task of its own; more than a few at a time are to come again later.
+    pub(in crate::daemon) fn answer_later(self: Arc<Self>, event: Event) {
+        let Event::Application {
+            network,
+            node,
+            request,
+            application,
+            credential,
+            ..
+        } = event
+        else {
+            return;
+        };
+        let permit = Arc::clone(&self.office.answering).try_acquire_owned();
+        tokio::spawn(async move {
+            let admission = match &permit {
+                Ok(_) => {
+                    self.admission(network, &node, &application, credential.as_deref())
+                        .await
+                }
+                Err(_) => Admission::Refused(Refusal::Later),
+            };
+            let answer = Request::AnswerApplication {
+                network,
+                node: node.node_id(),
+                request,
+                admission: Box::new(admission),
+            };
+            // It has ended, and so does the daemon.
+            let _ = self.data_plane.send(answer).await;
+        });
+    }
+
+    /// What somebody gets who asks for a certificate.
+    async fn admission(
+        &self,
+        network: NetworkHandle,
+        node: &PublicKey,
+        application: &Application,
+        credential: Option<&Credential>,
+    ) -> Admission {
+        let book = self.book.lock().await;
+        let Some(joined) = book.networks.by_handle(network) else {
+            return Admission::Refused(Refusal::NoController);
+        };
+        let (id, name) = (joined.id(), joined.name().to_owned());
+        let kept = joined.membership().private.clone();
+        drop(book);
+        if let Some(controller) = self.office.controller() {
+            let applicant = Applicant {
+                node,
+                application,
+                credential,
+            };
+            match controller.admit(&id, &applicant, clock()).await {
+                Ok(admission) => {
+                    match &admission {
+                        Admission::Granted(_) => {
+                            tracing::info!(network = %name, peer = %node.node_id().short(), "has a certificate now");
+                        }
+                        Admission::Refused(refusal) => {
+                            tracing::info!(network = %name, peer = %node.node_id().short(), reason = %refusal, "gets no certificate");
+                        }
+                    }
+                    return admission;
+                }
+                Err(ControllerError::NoSuchNetwork(_)) => {}
+                Err(error) => {
+                    tracing::warn!(network = %name, %error, "an application cannot be answered");
+                    return Admission::Refused(Refusal::Later);
+                }
+            }
+        }
+        match kept.and_then(|kept| self.extension(&kept, credential?)) {
+            Some(extended) => {
+                tracing::info!(network = %name, peer = %node.node_id().short(), "has its certificate extended");
+                Admission::Granted(Box::new(extended))
+            }
+            None => Admission::Refused(Refusal::NoController),
+        }
+    }
+
+    /// A certificate of the network's key for longer, where this node is a renewer.
+    fn extension(&self, kept: &Kept, credential: &Credential) -> Option<Credential> {
+        let delegation = kept.delegation.as_ref()?;
+        let Delegate::Renewer { node } = delegation.fields().delegate else {
+            return None;
+        };
+        if node != self.key || credential.is_provisional() || kept.revocations.voids_delegation(delegation) {
+            return None;
+        }
+        let now = judged(kept);
+        if now >= delegation.fields().expiry {
+            return None;
+        }
+        if !credential.needs_renewal(now) {
+            return Some(credential.clone());
+        }
+        let life = kept
+            .config
+            .as_ref()
+            .map_or(delegation.fields().life, |config| config.fields().life);
+        let identity = self.state.identity(self.work).ok()?.0;
+        match credential.extend(&identity, delegation.clone(), now, life) {
+            Ok(extended) => Some(extended),
+            Err(error) => {
+                tracing::warn!(%error, "cannot extend a certificate");
+                None
+            }
+        }
+    }
+
+    /// Tells the controller who was met, for its list of members.
+    pub(in crate::daemon) async fn note_seen(&self, snapshot: &Snapshot) {
+        let Some(controller) = self.office.controller() else {
+            return;
+        };
+        let book = self.book.lock().await;
+        let now = clock();
+        let mut met: Vec<(NetworkId, Vec<(PublicKey, Seconds)>)> = Vec::new();
+        for joined in book
+            .networks
+            .joined()
+            .filter(|joined| joined.membership().private.is_some())
+        {
+            let there = snapshot.peers.iter().filter_map(|peer| {
+                let is_member = peer
+                    .networks
+                    .iter()
+                    .any(|there| there.network == joined.handle() && there.membership.is_some());
+                let heard = peer.heard.filter(|heard| is_member && *heard < MET)?;
+                Some((peer.key, now.minus(heard.as_secs())))
+            });
+            met.push((joined.id(), there.collect()));
+        }
+        drop(book);
+        for (id, nodes) in met {
+            if !nodes.is_empty()
+                && let Err(error) = controller.seen(&id, &nodes).await
+            {
+                tracing::debug!(%error, "who was met is not noted");
+            }
+        }
+    }
+}
+
+/// The time by which a network's documents are judged.
+pub(super) fn judged(kept: &Kept) -> Seconds {
+    let config = kept.config.as_ref().map(|config| config.fields().time);
+    let own = kept.credential.as_ref().map(Credential::newest_signed);
+    let signed = config.into_iter().chain(own).chain([kept.revocations.newest_signed()]);
+    let expiry = kept.credential.as_ref().map(Credential::expiry);
+    private::now(clock(), BUILD, signed.max().unwrap_or_default(), expiry)
+}
+
+fn kept_mut(book: &mut Book, network: NetworkHandle) -> Option<(String, &mut Kept)> {
+    let joined = book.networks.by_handle(network)?;
+    let (id, name) = (joined.id(), joined.name().to_owned());
+    let membership = book.networks.membership_mut(id)?;
+    Some((name, membership.private.as_deref_mut()?))
+}
+
+/// Who was heard so lately is written down as met now.
+const MET: std::time::Duration = std::time::Duration::from_secs(60);

@@ -1,0 +1,252 @@
+//! Private networks: what their owner asks, and what is kept.
+
+use super::*;
+
+async fn fails(client: &Client, path: &str, body: Value, words: &str) {
+    let failure = post(client, path, body).await.unwrap_err();
+    assert!(failure.message.contains(words), "{failure}");
+}
+
+async fn created(client: &Client) -> Value {
+    add_world(client).await;
+    let body = json!({ "name": "Our Home", "my_name": "ann", "subnet": "10.131.0.0/20" });
+    post(client, "/v1/create", body).await.unwrap()["network"].clone()
+}
+
+#[tokio::test]
+async fn a_private_network_is_made_and_is_the_same_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    fails(
+        &client,
+        "/v1/members",
+        json!({ "network": "home" }),
+        "in no network called",
+    )
+    .await;
+    let made = created(&client).await;
+    assert_eq!(made["name"], "Our Home");
+    let membership = &made["private"];
+    assert_eq!(
+        (
+            &membership["state"],
+            &membership["controller"],
+            &membership["domain"],
+            &membership["name"]
+        ),
+        (&json!("certified"), &json!(true), &json!("our-home"), &json!("ann"))
+    );
+    fails(&client, "/v1/create", json!({ "name": "our-home" }), "already").await;
+    fails(
+        &client,
+        "/v1/create",
+        json!({ "name": "x", "subnet": "10.131.0.0/24" }),
+        "choose another with --subnet",
+    )
+    .await;
+    let members = post(&client, "/v1/members", json!({ "network": "our-home" }))
+        .await
+        .unwrap();
+    assert_eq!(members["complete"], true);
+    let own = members["members"][0].clone();
+    assert_eq!(
+        (&own["name"], &own["own"], &own["holder"]),
+        (&json!("ann"), &json!(true), &json!(true))
+    );
+    running.stop().await;
+
+    let text = std::fs::read_to_string(directory.path().join("state/networks.toml")).unwrap();
+    assert!(
+        text.contains("[network.private]") && text.contains("credential"),
+        "{text}"
+    );
+    let (running, client) = start(directory.path(), &cards).await;
+    let again = get(&client, "/v1/networks").await[0].clone();
+    for field in ["network_id", "interface", "ipv6", "subnet", "private"] {
+        assert_eq!(again[field], made[field], "{field}");
+    }
+    // By its id, too.
+    let id = made["network_id"].as_str().unwrap();
+    let members = post(&client, "/v1/members", json!({ "network": id[..10] }))
+        .await
+        .unwrap();
+    assert_eq!(members["members"][0]["ipv4"], own["ipv4"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn invites_are_made_listed_and_withdrawn() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    created(&client).await;
+    let body = json!({ "network": "Our Home", "uses": 2, "expires_in_s": 3600, "name": "for ben" });
+    let counted = post(&client, "/v1/invite", body).await.unwrap();
+    assert!(counted["link"].as_str().unwrap().starts_with("farlan:"));
+    let open = post(&client, "/v1/invite", json!({ "network": "our-home" }))
+        .await
+        .unwrap();
+    let listed = post(&client, "/v1/invites", json!({ "network": "our-home" }))
+        .await
+        .unwrap();
+    let invites = listed["invites"].as_array().unwrap();
+    assert_eq!(
+        (invites.len(), &invites[0]["uses"], &invites[1]["uses"]),
+        (2, &json!(2), &json!(null))
+    );
+    assert_eq!(invites[1], open["invite"]);
+
+    fails(
+        &client,
+        "/v1/uninvite",
+        json!({ "invite": "nobody" }),
+        "no invite is called",
+    )
+    .await;
+    post(&client, "/v1/uninvite", json!({ "invite": "for ben" }))
+        .await
+        .unwrap();
+    let id = open["invite"]["id"].as_str().unwrap();
+    post(
+        &client,
+        "/v1/uninvite",
+        json!({ "invite": id[..12], "network": "our-home" }),
+    )
+    .await
+    .unwrap();
+    let listed = post(&client, "/v1/invites", json!({ "network": "our-home" }))
+        .await
+        .unwrap();
+    assert!(
+        listed["invites"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|invite| invite["withdrawn"].is_u64())
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_joins_is_provisional_or_waits_and_has_no_say() {
+    let (owner, guest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (running, client) = start(owner.path(), &FakeCards::default()).await;
+    let made = created(&client).await;
+    let open = post(&client, "/v1/invite", json!({ "network": "our-home" }))
+        .await
+        .unwrap();
+    let body = json!({ "network": "our-home", "uses": 1 });
+    let counted = post(&client, "/v1/invite", body).await.unwrap();
+    running.stop().await;
+
+    let cards = FakeCards::default();
+    let (running, client) = start_as(&identities()[2], guest.path(), &cards).await;
+    let joined = post(&client, "/v1/join", json!({ "target": counted["link"], "name": "ben" }))
+        .await
+        .unwrap();
+    assert_eq!(joined["network"]["network_id"], made["network_id"]);
+    let membership = &joined["network"]["private"];
+    assert_eq!(
+        (&membership["state"], &membership["counted"]),
+        (&json!("none"), &json!(true))
+    );
+    let notes = get(&client, "/v1/status").await["notes"].to_string();
+    assert!(notes.contains("nobody has let this node in yet"), "{notes}");
+
+    // Another link lets it in.
+    post(&client, "/v1/join", json!({ "target": open["link"], "name": "ben" }))
+        .await
+        .unwrap();
+    let provisional = async |client: &Client| {
+        for _ in 0..100 {
+            let network = get(client, "/v1/networks").await[0].clone();
+            if network["private"]["state"] == "provisional" && network["ipv4"].is_string() {
+                return network;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{}", get(client, "/v1/networks").await);
+    };
+    let before = provisional(&client).await;
+    for (path, body) in [
+        ("/v1/invite", json!({ "network": "Our Home" })),
+        ("/v1/invites", json!({ "network": "Our Home" })),
+        ("/v1/export", json!({ "network": "Our Home" })),
+        ("/v1/set", json!({ "network": "Our Home", "name": "x" })),
+    ] {
+        fails(&client, path, body, "is not here: ask on the node that made it").await;
+    }
+    fails(
+        &client,
+        "/v1/kick",
+        json!({ "member": "ann" }),
+        "no key of a private network is here",
+    )
+    .await;
+    let members = post(&client, "/v1/members", json!({ "network": "Our Home" }))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&members["complete"], &members["members"][0]["own"]),
+        (&json!(false), &json!(true))
+    );
+    running.stop().await;
+    let (running, client) = start_as(&identities()[2], guest.path(), &cards).await;
+    assert_eq!(provisional(&client).await["ipv4"], before["ipv4"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_goes_from_one_controller_to_another_and_settings_change() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (running, client) = start(first.path(), &FakeCards::default()).await;
+    let made = created(&client).await;
+    let body = json!({
+        "network": "our-home", "name": "Cabin", "domain": "cabin", "life_s": 86400,
+        "reserve": [{ "address": "10.131.0.77", "member": "printer" }],
+    });
+    let set = post(&client, "/v1/set", body).await.unwrap();
+    assert_eq!(
+        (&set["network"], &set["domain"], &set["life_s"]),
+        (&json!("Cabin"), &json!("cabin"), &json!(86400))
+    );
+    assert_eq!(set["reservations"][0]["member"], "printer");
+    assert_eq!(get(&client, "/v1/networks").await[0]["name"], "Cabin");
+    let body = json!({ "network": "cabin", "reserve": [{ "address": "10.9.9.9", "member": "printer" }] });
+    fails(&client, "/v1/set", body, "no address for a host").await;
+    post(&client, "/v1/rename", json!({ "member": "ann", "name": "anna" }))
+        .await
+        .unwrap();
+    let membership = get(&client, "/v1/networks").await[0]["private"].clone();
+    assert_eq!(membership["name"], "anna");
+    let exported = post(&client, "/v1/export", json!({ "network": "cabin" }))
+        .await
+        .unwrap();
+    running.stop().await;
+
+    let (running, client) = start_as(&identities()[2], second.path(), &FakeCards::default()).await;
+    fails(
+        &client,
+        "/v1/import",
+        json!({ "key": "nonsense" }),
+        "not an exported network key",
+    )
+    .await;
+    fails(
+        &client,
+        "/v1/import",
+        json!({ "key": exported["key"] }),
+        "farlan supernode add LINK",
+    )
+    .await;
+    add_world(&client).await;
+    let imported = post(&client, "/v1/import", json!({ "key": exported["key"] }))
+        .await
+        .unwrap();
+    assert_eq!(imported["network"]["network_id"], made["network_id"]);
+    assert_eq!(imported["network"]["private"]["controller"], true);
+    post(&client, "/v1/invite", json!({ "network": "cabin" }))
+        .await
+        .unwrap();
+    running.stop().await;
+}
