@@ -499,16 +499,17 @@ impl Direct {
         paths.any(|path| Some(path.leg) == self.active && path.doubted_from().is_some_and(|from| from <= now))
     }
 
-    /// The other end hears nothing straight: the path in use is in doubt now if this end does not either, and else contested.
+    /// The other end hears nothing straight: the path in use is contested, and in doubt now if this end does not either.
     pub(crate) fn doubt(&mut self, now: Time) {
         let active = self.active;
         if let Some(path) = self.paths.iter_mut().find(|path| Some(path.leg) == active)
             && path.failed.is_none()
+            && !planted("undoubted")
         {
+            // Whatever came straight in the same moment.
+            path.contested.get_or_insert(now);
             if path.heard.is_none_or(|heard| now.since(heard) >= path.patience()) {
                 path.asked = Some(Time::ZERO);
-            } else if !planted("undoubted") {
-                path.contested.get_or_insert(now);
             }
         }
     }

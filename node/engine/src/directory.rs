@@ -16,7 +16,7 @@ use farlan_crypto::{NodeId, PublicKey};
 use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::{debug, info};
 
-use alive::Unanswered;
+use alive::{Over, Unanswered};
 
 use crate::{
     Anchor, Engine, Event, Leg, MAX_NETWORKS, NetworkHandle, Outbox, Role, Socket, SupernodeStatus, Time,
@@ -126,8 +126,8 @@ pub(crate) struct Registration {
     pub(crate) kept: Kept,
     pub(crate) idle: Duration,
     pub(crate) unanswered: Option<Unanswered>,
-    /// When the supernode last answered something of this node.
-    pub(crate) answered: Option<Time>,
+    /// What came over the supernode, and whether it answered since.
+    over: Over,
     /// When a sign of life is due, because what was sent over the supernode stays unanswered.
     watched: Option<Time>,
     /// How often the supernode answered a sign of life with the question for a twin, since it registered this node.
@@ -172,6 +172,11 @@ impl Registration {
             self.address = position;
             self.way.through = false;
         }
+    }
+
+    /// When a sign of life is due because of what was sent, or came, over the supernode.
+    fn watched(&self) -> Option<Time> {
+        [self.watched, self.over.due()].into_iter().flatten().min()
     }
 
     /// How often a sign of life is due.
@@ -292,7 +297,7 @@ impl Directory {
         let keepalive = registration
             .unanswered
             .map_or(registration.keepalive, |unanswered| unanswered.sent + unanswered.pause);
-        let watched = registration.watched.filter(|_| registration.unanswered.is_none());
+        let watched = registration.watched().filter(|_| registration.unanswered.is_none());
         let keepalive = registration
             .index
             .map(|_| watched.map_or(keepalive, |watched| watched.min(keepalive)));
@@ -373,7 +378,7 @@ impl Engine {
                 kept: Kept::default(),
                 idle: Duration::ZERO,
                 unanswered: None,
-                answered: None,
+                over: Over::default(),
                 twin_questions: 0,
                 watched: None,
                 hinted: None,
@@ -709,7 +714,14 @@ impl Engine {
             return;
         };
         let registered = registration.index.is_some();
-        let watched = registration.watched.is_some_and(|watched| now >= watched);
+        if std::mem::take(&mut registration.over.denied) && registered && registration.unanswered.is_none() {
+            registration.hinted = Some(now);
+            self.send_keepalive(now, id, None, true, out);
+        }
+        let Some(registration) = self.directory.registrations.get_mut(&id) else {
+            return;
+        };
+        let watched = registration.watched().is_some_and(|watched| now >= watched);
         let lost = match registration.unanswered {
             Some(unanswered) => {
                 let overdue = now.since(unanswered.sent) >= unanswered.pause;

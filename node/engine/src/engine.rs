@@ -387,7 +387,14 @@ impl Engine {
             .into_iter()
             .flatten()
             .min();
-        let Some(deadline) = deadline else { return };
+        if let Some(deadline) = deadline {
+            self.look_at(deadline, id);
+        }
+    }
+
+    /// Has it looked at a peer then, whatever is due.
+    pub(crate) fn look_at(&mut self, deadline: Time, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
         // An earlier timer stays: it looks again.
         if peer.timer.is_none_or(|timer| deadline < timer) {
             peer.timer = Some(deadline);

@@ -52,14 +52,42 @@ pub(crate) struct Unanswered {
     pub(crate) alive: bool,
 }
 
+/// What shows whether a supernode hears this node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Over {
+    /// When the supernode last answered something of this node.
+    answered: Option<Time>,
+    /// When something of a peer last came over it.
+    came: Option<Time>,
+    /// When a peer last said over it that it hears nothing of this node straight.
+    doubted: Option<Time>,
+    /// When that is looked at again.
+    look: Option<Time>,
+    /// A hint says that the supernode does not know this node.
+    pub(super) denied: bool,
+}
+
+impl Over {
+    /// When the supernode is to be asked, because what came over it since its last answer does not show that it hears this
+    /// node.
+    pub(super) fn due(&self) -> Option<Time> {
+        let since = |at: Option<Time>, pause: Duration| {
+            let answered = self.answered.unwrap_or_default();
+            at.filter(|at| *at > answered).map(|_| answered + pause)
+        };
+        let due = [since(self.came, PROVED_EVERY), since(self.doubted, WATCHED)];
+        due.into_iter().flatten().min()
+    }
+}
+
 impl Unanswered {
     /// Whether so many are too many to be lost by chance; where the supernode is known to be there, one more.
-    pub(crate) fn misses(&self, most: u32) -> bool {
+    pub(crate) fn misses(self, most: u32) -> bool {
         self.count >= most + u32::from(self.alive)
     }
 
     /// How many are sent.
-    pub(super) fn limit(&self) -> u32 {
+    pub(super) fn limit(self) -> u32 {
         self.limit + if self.alive { URGENT_MORE } else { 0 }
     }
 }
@@ -81,31 +109,30 @@ impl Engine {
     }
 
     /// Something that a peer sealed came over a supernode: that one is there, and is asked now and then whether it hears this
-    /// node, too.
+    /// node, too. When hangs on no answer that may come in the same moment: the order of what comes at once says nothing.
     pub(crate) fn relay_works(&mut self, now: Time, supernode: PeerId) {
         let Some(registration) = self.directory.registrations.get_mut(&supernode) else {
             return;
         };
-        let due = registration.answered.map_or(now, |answered| answered + PROVED_EVERY);
-        let before = registration.watched.replace(due);
+        registration.watched = None;
+        let over = &mut registration.over;
+        over.came = Some(now);
         if let Some(unanswered) = &mut registration.unanswered {
             unanswered.alive = true;
         }
-        if before.is_none_or(|before| due < before) {
-            self.arm(supernode);
+        if over.look.is_none_or(|look| look <= now) {
+            let look = now + PROVED_EVERY;
+            over.look = Some(look);
+            self.look_at(look, supernode);
         }
     }
 
     /// A peer says over a supernode that it hears nothing of this node straight, as it is where nothing gets out here: unless
     /// the supernode has answered lately, it is asked at once.
     pub(crate) fn relay_doubted(&mut self, now: Time, supernode: PeerId) {
-        if let Some(registration) = self.directory.registrations.get_mut(&supernode)
-            && registration
-                .answered
-                .is_none_or(|answered| now.since(answered) >= WATCHED)
-        {
-            registration.watched = Some(now);
-            self.arm(supernode);
+        if let Some(registration) = self.directory.registrations.get_mut(&supernode) {
+            registration.over.doubted = Some(now);
+            self.look_at(now, supernode);
         }
     }
 
@@ -192,7 +219,7 @@ impl Engine {
         if is_unasked(message) {
             return;
         }
-        registration.answered = Some(now);
+        registration.over.answered = Some(now);
         registration.watched = None;
         if let Some(unanswered) = registration.unanswered.take()
             && unanswered.count == 1
@@ -270,10 +297,10 @@ impl Engine {
         }
         match unknown {
             Unknown::Destination(_) => {}
-            Unknown::Registration(_) if registration.unanswered.is_some() => {}
+            // Whether one waits for an answer already is seen once all that comes in this moment is there.
             Unknown::Registration(_) => {
-                registration.hinted = Some(now);
-                self.send_keepalive(now, id, None, true, out);
+                registration.over.denied = true;
+                self.look_at(now, id);
             }
             Unknown::Session(_) => {
                 registration.hinted = Some(now);
