@@ -675,12 +675,22 @@ impl Daemon {
             .dormant
             .retain(|dormant| dormant.membership.link.parameters.id() != id);
         tracing::info!(network = %membership.name(), interface = %card.interface, "joined");
+        // One that a certificate gives is there from the beginning, and nothing reports it.
+        let certified = status.ipv4.filter(|_| ipv4_obstacle.is_none());
+        let on_card = certified.filter(|address| {
+            let added = self.cards.add_address(card.index, *address, parameters.subnet.prefix());
+            if let Err(error) = &added {
+                tracing::warn!(interface = %card.interface, %error, "cannot put the IPv4 address on");
+            }
+            added.is_ok()
+        });
+        membership.ipv4 = on_card.or(membership.ipv4);
         book.networks.joined.push(Joined {
             handle,
             id,
             membership,
             card,
-            on_card: None,
+            on_card,
             hand_set: Vec::new(),
             ipv4_obstacle,
             card_trouble: None,
