@@ -9,6 +9,7 @@ use farlan_crypto::defects::planted;
 
 use crate::{
     Engine, Outbox, Role, Time,
+    directory::Registration,
     handshakes::Via,
     peers::PeerId,
     wire::{
@@ -57,12 +58,10 @@ pub(crate) struct Unanswered {
 pub(super) struct Over {
     /// When the supernode last answered something of this node.
     answered: Option<Time>,
-    /// When something of a peer last came over it.
+    /// When something of a peer first came over it after that.
     came: Option<Time>,
     /// When a peer last said over it that it hears nothing of this node straight.
     doubted: Option<Time>,
-    /// When that is looked at again.
-    look: Option<Time>,
     /// A hint says that the supernode does not know this node.
     pub(super) denied: bool,
 }
@@ -71,11 +70,12 @@ impl Over {
     /// When the supernode is to be asked, because what came over it since its last answer does not show that it hears this
     /// node.
     pub(super) fn due(&self) -> Option<Time> {
-        let since = |at: Option<Time>, pause: Duration| {
-            let answered = self.answered.unwrap_or_default();
-            at.filter(|at| *at > answered).map(|_| answered + pause)
-        };
-        let due = [since(self.came, PROVED_EVERY), since(self.doubted, WATCHED)];
+        let answered = self.answered.unwrap_or_default();
+        let later = |at: &Time| *at > answered;
+        // Not at once where the last answer was long ago: whether one comes in this moment hangs on the order of what comes.
+        let came = self.came.filter(later).map(|came| came + PROVED_EVERY);
+        let doubted = self.doubted.filter(later).map(|_| answered + WATCHED);
+        let due = [came, doubted];
         due.into_iter().flatten().min()
     }
 }
@@ -89,6 +89,14 @@ impl Unanswered {
     /// How many are sent.
     pub(super) fn limit(self) -> u32 {
         self.limit + if self.alive { URGENT_MORE } else { 0 }
+    }
+}
+
+impl Registration {
+    /// Something came over the supernode: what was sent over it before needs no watching any more. What comes in the moment in
+    /// which something is sent is no answer to that.
+    fn answered_watch(&mut self, now: Time) {
+        self.watched.take_if(|watched| *watched < now + WATCHED);
     }
 }
 
@@ -114,16 +122,17 @@ impl Engine {
         let Some(registration) = self.directory.registrations.get_mut(&supernode) else {
             return;
         };
-        registration.watched = None;
+        registration.answered_watch(now);
         let over = &mut registration.over;
-        over.came = Some(now);
+        let first = over.came.is_none_or(|came| came <= over.answered.unwrap_or_default());
+        if first {
+            over.came = Some(now);
+        }
         if let Some(unanswered) = &mut registration.unanswered {
             unanswered.alive = true;
         }
-        if over.look.is_none_or(|look| look <= now) {
-            let look = now + PROVED_EVERY;
-            over.look = Some(look);
-            self.look_at(look, supernode);
+        if first {
+            self.look_at(now + PROVED_EVERY, supernode);
         }
     }
 
@@ -220,7 +229,7 @@ impl Engine {
             return;
         }
         registration.over.answered = Some(now);
-        registration.watched = None;
+        registration.answered_watch(now);
         if let Some(unanswered) = registration.unanswered.take()
             && unanswered.count == 1
             && let Some(peer) = self.peers.get_mut(id)

@@ -56,6 +56,8 @@ impl Town {
         let third = lab.add(crate::Role::Node);
         lab.set_world(third, 1, &[supernode]);
         lab.open = open;
+        // Who speaks first in one moment is nobody's concern.
+        lab.ordered = true;
         let nodes = vec![one, other, third];
         let mut club = Club::new(CLUB);
         let networks = nodes

@@ -116,6 +116,8 @@ pub(super) struct Lab {
     pub(super) closed: Vec<Place>,
     /// Whether packets that come together are handled in calls of their own.
     pub(super) one_by_one: bool,
+    /// Whether packets that come together come in the order of who sent them, not of when in that moment they were sent.
+    pub(super) ordered: bool,
     /// The host whose machine sleeps.
     pub(super) asleep: Option<Place>,
     /// Everything that was sent, from when on it is kept.
@@ -191,6 +193,7 @@ impl Lab {
             straight: Vec::new(),
             closed: Vec::new(),
             one_by_one: false,
+            ordered: false,
             asleep: None,
             log: None,
             limits: Limits::default(),
@@ -618,6 +621,11 @@ impl Lab {
                 .map_or(end, |next| next.min(end));
             self.now = next.max(self.now);
             self.set_clocks();
+            if self.ordered {
+                let due = self.passing.partition_point(|passing| passing.arrives <= self.now);
+                self.passing.make_contiguous()[..due]
+                    .sort_by_key(|passing| (passing.arrives, passing.to, passing.from));
+            }
             let mut batch = Batch::default();
             let mut target = None;
             while let Some(passing) = self.passing.pop_front_if(|passing| passing.arrives <= self.now) {
