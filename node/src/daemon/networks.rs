@@ -345,7 +345,7 @@ impl Daemon {
             // Whoever was kicked, or never let in, comes by another invite.
             let world = membership.link.world.clone();
             book.worlds.add(&self.data_plane, world, false).await?;
-            let name = membership.name.or(again.name.clone());
+            let name = membership.name.or_else(|| again.name.clone());
             self.enter(book, Membership { name, ..again }).await?;
         } else if already {
             // The link may have come with a newer list of supernodes, and the card may be gone.

@@ -165,7 +165,7 @@ impl Daemon {
         let life = kept
             .config
             .as_ref()
-            .map_or(delegation.fields().life, |config| config.fields().life);
+            .map_or_else(|| delegation.fields().life, |config| config.fields().life);
         let identity = self.state.identity(self.work).ok()?.0;
         match credential.extend(&identity, delegation.clone(), now, life) {
             Ok(extended) => Some(extended),

@@ -115,7 +115,7 @@ impl Daemon {
             .config
             .iter()
             .flat_map(|config| &config.fields().holders)
-            .map(|holder| holder.node_id().short().to_string())
+            .map(|holder| holder.node_id().short())
             .collect();
         match &holders[..] {
             [] => "start the controller of the network".to_owned(),
