@@ -58,13 +58,16 @@ fn taken(lab: &mut Lab, from: SocketAddr, to: SocketAddr) -> Vec<Vec<u8>> {
 fn no_data_goes_to_where_genuine_datagrams_are_sent_from() {
     let (mut lab, _, nodes, networks) = speaking(true);
     let [from, to] = nodes.map(|node| lab.hosts[node].address);
-    let target = nodes[1];
-    // Copies of what arrives, and six times instead of what would arrive.
-    for (instead, episodes, times, least) in [(false, 1, 10_000, 10_000), (true, 6, 1000, 300)] {
+    let (target, speaker) = (nodes[1], lab.key(nodes[0]));
+    // Copies of what arrives, and four times instead of what would arrive.
+    for (instead, episodes, times, least) in [(false, 1, 10_000, 10_000), (true, 4, 1000, 300)] {
         lab.log = Some(Vec::new());
         let (mut spoofed, mut bytes) = (0, 0);
         for _ in 0..episodes {
             speak(&mut lab, (nodes, networks), times, |lab, _| {
+                // After an episode it may be a fresh socket's.
+                let active = lab.peer(target, &speaker).direct.active();
+                let from = active.map_or(from, |leg| leg.endpoint);
                 for datagram in taken(lab, from, to) {
                     if !instead {
                         lab.deliver(target, from, &datagram);
