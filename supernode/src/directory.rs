@@ -664,10 +664,14 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
-        let text = format!("{}prot = 1\n", configuration(9600, Some(443), &[]));
+        let before = configuration(9600, Some(443), &[]);
+        let text = format!("{before}prot = 1\n");
+        let line = before.lines().count() + 1;
         let failure = config::parse::<Config>(Path::new("supernode.toml"), &text).unwrap_err();
         assert!(
-            failure.message.starts_with("supernode.toml:32: unknown field `prot`"),
+            failure
+                .message
+                .starts_with(&format!("supernode.toml:{line}: unknown field `prot`")),
             "{failure}"
         );
     }
