@@ -10,6 +10,7 @@ use rand_core::CryptoRng;
 use super::Controller;
 use super::desk::{Desk, key_pair};
 use super::members::Member;
+use super::networks::known;
 use crate::error::ControllerError;
 use crate::store::{InviteRecord, StoreError};
 
@@ -125,10 +126,7 @@ impl Controller {
         world: World,
     ) -> Result<PrivateLink, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction
-            .network(id)
-            .await?
-            .ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = known(&mut transaction, id).await?;
         let config = self.config(&record)?;
         let invite = transaction.invite(id, key.as_bytes()).await?;
         let invite = invite.ok_or(ControllerError::NoSuchInvite)?;
@@ -160,10 +158,7 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn invites(&self, id: &NetworkId) -> Result<Vec<Invite>, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction
-            .network(id)
-            .await?
-            .ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = known(&mut transaction, id).await?;
         let config = self.config(&record)?;
         let mut invites = Vec::new();
         for invite in transaction.invites(id).await? {

@@ -11,7 +11,7 @@ use rand_core::CryptoRng;
 
 use super::Controller;
 use super::desk::{Desk, name_of};
-use super::networks::Wish;
+use super::networks::{Wish, known};
 use crate::error::ControllerError;
 use crate::store::{DelegateRecord, MemberRecord, Reserved};
 
@@ -87,10 +87,7 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn members(&self, id: &NetworkId) -> Result<Vec<Member>, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction
-            .network(id)
-            .await?
-            .ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = known(&mut transaction, id).await?;
         let config = self.config(&record)?;
         let members = transaction.members(id).await?;
         drop(transaction);
@@ -368,10 +365,7 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn delegation_of(&self, id: &NetworkId, node: &PublicKey) -> Result<Option<Delegation>, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction
-            .network(id)
-            .await?
-            .ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = known(&mut transaction, id).await?;
         let config = self.config(&record)?;
         let delegate = transaction.delegate(id, node.as_bytes()).await?;
         delegate
@@ -385,10 +379,7 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn delegates(&self, id: &NetworkId) -> Result<Vec<Delegation>, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction
-            .network(id)
-            .await?
-            .ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = known(&mut transaction, id).await?;
         let config = self.config(&record)?;
         let delegates = transaction.delegates(id).await?;
         delegates

@@ -171,10 +171,7 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn documents(&self, id: &NetworkId) -> Result<Documents, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction
-            .network(id)
-            .await?
-            .ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = known(&mut transaction, id).await?;
         let config = self.config(&record)?;
         let own = transaction.member(id, self.node.as_bytes()).await?;
         let credential = own
@@ -206,10 +203,7 @@ impl Controller {
         let apart = u64::from(rng.next_u32() >> 2);
         let now = clock.max(self.build).get().saturating_mul(1 << 30);
         let mut transaction = self.store.read().await?;
-        let record = transaction
-            .network(id)
-            .await?
-            .ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = known(&mut transaction, id).await?;
         let config = self.config(&record)?;
         let revocations = revocations(&mut transaction, config.network()).await?;
         let content = revocations.newest(Revocations::SEALED_COUNT).encode();
@@ -262,10 +256,7 @@ impl Controller {
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
     pub async fn export(&self, id: &NetworkId) -> Result<ExportedKey, ControllerError> {
         let mut transaction = self.store.read().await?;
-        let record = transaction
-            .network(id)
-            .await?
-            .ok_or(ControllerError::NoSuchNetwork(*id))?;
+        let record = known(&mut transaction, id).await?;
         ExportedKey::new(key_pair(&record.seed), self.config(&record)?, record.issued).map_err(ControllerError::Damaged)
     }
 
@@ -432,6 +423,15 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// What the store holds of a network.
+///
+/// # Errors
+/// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
+pub(super) async fn known(transaction: &mut Transaction, id: &NetworkId) -> Result<NetworkRecord, ControllerError> {
+    let record = transaction.network(id).await?;
+    record.ok_or(ControllerError::NoSuchNetwork(*id))
 }
 
 /// All revocations of a network, of more than a set can hold the newest ones.
