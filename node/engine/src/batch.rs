@@ -194,6 +194,20 @@ pub struct Transmit {
     pub destination: Leg,
     /// The IP time to live (hop limit) of this datagram, where it differs from the system's.
     pub ttl: Option<u8>,
+    /// Whether it may be too large for the way. Segmentation offload makes one packet of several datagrams, which devices on the
+    /// way may drop as one: this one is to take no other with it.
+    pub alone: bool,
+}
+
+impl From<Leg> for Transmit {
+    /// As all others are sent.
+    fn from(destination: Leg) -> Self {
+        Self {
+            destination,
+            ttl: None,
+            alone: false,
+        }
+    }
 }
 
 /// Where a datagram came from, and where it goes on to.
@@ -223,7 +237,7 @@ impl Batch<Received> {
     /// Lets the packet at position `index` go on to `destination` without its first `skipped` bytes.
     pub(crate) fn send_on(&mut self, index: usize, destination: Leg, skipped: usize) {
         if let Some(entry) = self.entries.get_mut(index) {
-            entry.label.onward = Some(Transmit { destination, ttl: None });
+            entry.label.onward = Some(destination.into());
             entry.range.start = (entry.range.start + skipped).min(entry.range.end);
         }
     }

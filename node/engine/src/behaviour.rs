@@ -486,8 +486,8 @@ impl Engine {
         run.packets += 1;
         for (socket, endpoint) in [(Socket::Main, fresh_seen), (fresh, main_seen)] {
             let transmit = crate::Transmit {
-                destination: Leg { socket, endpoint },
                 ttl: Some(OPENING_TTL),
+                ..Leg { socket, endpoint }.into()
             };
             out.datagrams.write(transmit, |bytes| {
                 put_data(bytes, SessionIndex(mirror_index(token)), token);

@@ -461,13 +461,11 @@ impl Engine {
     pub(crate) fn envelope(&self, path: Path) -> Option<Envelope> {
         match path {
             Path::Direct(destination) => Some(Envelope {
-                destination,
-                ttl: None,
+                transmit: destination.into(),
                 relay: None,
             }),
             Path::Passed { sibling, index } => Some(Envelope {
-                destination: self.siblings.leg(sibling)?,
-                ttl: None,
+                transmit: self.siblings.leg(sibling)?.into(),
                 relay: Some(RelayHeader::Passed {
                     origin: SupernodeTag::of(&self.node_id),
                     index,
@@ -479,8 +477,7 @@ impl Engine {
                     return None;
                 };
                 Some(Envelope {
-                    destination,
-                    ttl: None,
+                    transmit: destination.into(),
                     relay: Some(RelayHeader::Relay(target, source)),
                 })
             }
@@ -545,7 +542,7 @@ impl Engine {
         });
         let leg = path
             .and_then(|path| self.envelope(path))
-            .map(|envelope| envelope.destination);
+            .map(|envelope| envelope.destination());
         PeerStatus {
             node,
             key,
@@ -583,9 +580,7 @@ const IPV6_UDP: usize = 48;
 /// Where a datagram goes and what stands before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
-    pub(crate) destination: Leg,
-    /// The time to live, where it is not the system's.
-    ttl: Option<u8>,
+    transmit: Transmit,
     relay: Option<RelayHeader>,
 }
 
@@ -601,12 +596,17 @@ enum RelayHeader {
 }
 
 impl Envelope {
+    /// The way it leaves.
+    pub(crate) fn destination(&self) -> Leg {
+        self.transmit.destination
+    }
+
     /// Bytes around the datagram inside: IP and UDP headers, and those of a relay. The way behind a relay may be IPv6.
     pub(crate) fn overhead(&self) -> usize {
         match self.relay {
             Some(RelayHeader::Relay(RelayTarget::Node(_), _)) => IPV6_UDP + RELAY_FIRST_HEADER,
             Some(RelayHeader::Relay(..) | RelayHeader::Passed { .. }) => IPV6_UDP + RELAY_HEADER,
-            None if self.destination.is_ipv6() => IPV6_UDP,
+            None if self.transmit.destination.is_ipv6() => IPV6_UDP,
             None => IPV4_UDP,
         }
     }
@@ -618,7 +618,18 @@ impl Envelope {
 
     /// The same with another time to live.
     pub(crate) fn with_ttl(self, ttl: Option<u8>) -> Self {
-        Self { ttl, ..self }
+        Self {
+            transmit: Transmit { ttl, ..self.transmit },
+            ..self
+        }
+    }
+
+    /// The same for what is sent alone where it may be too large for the way.
+    pub(crate) fn alone_if(self, alone: bool) -> Self {
+        Self {
+            transmit: Transmit { alone, ..self.transmit },
+            ..self
+        }
     }
 }
 
@@ -630,11 +641,7 @@ impl Envelope {
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> std::ops::Range<usize> {
         let mut inner = 0;
-        let transmit = Transmit {
-            destination: self.destination,
-            ttl: self.ttl,
-        };
-        let range = datagrams.write(transmit, |bytes| {
+        let range = datagrams.write(self.transmit, |bytes| {
             match self.relay {
                 Some(RelayHeader::Relay(target, source)) => put_relay(bytes, target, source),
                 Some(RelayHeader::Passed { origin, index }) => {

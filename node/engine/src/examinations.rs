@@ -252,7 +252,7 @@ impl Engine {
                 }
             }
             Some(path) => {
-                let leg = self.envelope(path).map(|envelope| envelope.destination);
+                let leg = self.envelope(path).map(|envelope| envelope.destination());
                 let peer = self.peers.get_mut(id);
                 if let (Some(leg), Some(peer)) = (leg.filter(|leg| !leg.is_stream()), peer) {
                     peer.relay_mtu.lead_to(leg);
@@ -402,7 +402,7 @@ impl Engine {
         Observations {
             openness: self.openness(now, peer),
             way: Self::way_of(peer),
-            over_tcp: envelope.map_or(Finding::Unknown, |envelope| envelope.destination.is_stream().into()),
+            over_tcp: envelope.map_or(Finding::Unknown, |envelope| envelope.destination().is_stream().into()),
             told: peer.exchange.told(self.traversal.mapped()),
             rounds: history.rounds,
             round: ago(history.round),

@@ -350,10 +350,10 @@ impl Engine {
     fn note_size(&mut self, now: Time, id: PeerId, envelope: &Envelope, size: usize) -> Option<usize> {
         let peer = self.peers.get_mut(id)?;
         let path = if envelope.is_relayed() {
-            peer.relay_mtu.lead_to(envelope.destination);
+            peer.relay_mtu.lead_to(envelope.destination());
             &mut peer.relay_mtu
         } else {
-            peer.direct.mtu(envelope.destination)?
+            peer.direct.mtu(envelope.destination())?
         };
         let news = path.note(now, size);
         let limit = path.limit();
@@ -495,7 +495,9 @@ impl Engine {
         let (Some(local), Some(envelope)) = (session.map(|session| session.local), self.envelope(path)) else {
             return false;
         };
-        let sent = self.lay_out_in(now, id, local, envelope.with_ttl(ttl), content, out);
+        let tries_a_size = matches!(content, Content::Padded { .. });
+        let envelope = envelope.with_ttl(ttl).alone_if(tries_a_size);
+        let sent = self.lay_out_in(now, id, local, envelope, content, out);
         self.seal_pending(out);
         sent
     }

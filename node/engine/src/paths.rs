@@ -75,7 +75,7 @@ impl Engine {
         }
         let address = way
             .and_then(|way| self.envelope(way))
-            .map(|envelope| envelope.destination.endpoint);
+            .map(|envelope| envelope.destination().endpoint);
         let supernode = way.and_then(|way| self.supernode_on(way));
         if let Some(peer) = self.peers.get_mut(id) {
             peer.reported = Some(next);

@@ -151,9 +151,9 @@ impl Engine {
                 node,
                 rtt,
                 path: kind,
-                address: envelope.destination.endpoint,
+                address: envelope.destination().endpoint,
                 supernode,
-                tcp: envelope.destination.is_stream(),
+                tcp: envelope.destination().is_stream(),
             });
         }
     }

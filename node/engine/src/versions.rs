@@ -48,7 +48,9 @@ impl Engine {
         }
         out.events.push(Event::OtherVersion {
             node: None,
-            address: self.envelope(via.path()).map(|envelope| envelope.destination.endpoint),
+            address: self
+                .envelope(via.path())
+                .map(|envelope| envelope.destination().endpoint),
             version: *version,
         });
     }
@@ -68,7 +70,9 @@ impl Engine {
         }
         out.events.push(Event::OtherVersion {
             node: Some(peer.key.node_id()),
-            address: self.envelope(via.path()).map(|envelope| envelope.destination.endpoint),
+            address: self
+                .envelope(via.path())
+                .map(|envelope| envelope.destination().endpoint),
             version,
         });
     }

@@ -41,8 +41,8 @@ impl<'a> Group<'a> {
         self.datagrams[0] = IoSlice::new(datagram);
         self.count = 1;
         self.bytes = datagram.len();
-        // One with a time to live of its own is sent alone, and an empty one has no length that others could share.
-        self.closed = self.limit <= 1 || transmit.ttl.is_some() || datagram.is_empty();
+        // One with a time to live of its own is sent alone, too, and an empty one has no length that others could share.
+        self.closed = self.limit <= 1 || transmit.alone || transmit.ttl.is_some() || datagram.is_empty();
     }
 
     /// Adds `datagram` if it may leave together with those that are there.
@@ -123,13 +123,12 @@ const REFUSAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use farlan_engine::Leg;
+
     use super::*;
 
     fn to(port: u16) -> Transmit {
-        Transmit {
-            destination: SocketAddr::new([192, 0, 2, 1].into(), port).into(),
-            ttl: None,
-        }
+        Leg::from(SocketAddr::new([192, 0, 2, 1].into(), port)).into()
     }
 
     /// The sizes of the groups in which datagrams of these lengths to these ports leave.
@@ -157,6 +156,16 @@ mod tests {
         assert_eq!(groups(64, &[(a, 0), (a, 0), (a, 5), (a, 0)]), [1, 1, 1, 1]);
         let short_lived = Transmit { ttl: Some(5), ..a };
         assert_eq!(groups(64, &[(short_lived, 9), (short_lived, 9), (a, 9)]), [1, 1, 1]);
+    }
+
+    #[test]
+    fn what_may_be_too_large_takes_no_other_with_it() {
+        let a = to(1);
+        let tries = Transmit { alone: true, ..a };
+        assert_eq!(
+            groups(64, &[(a, 90), (tries, 90), (tries, 90), (a, 80), (a, 80)]),
+            [1, 1, 1, 2]
+        );
     }
 
     #[test]

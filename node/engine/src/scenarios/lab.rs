@@ -90,6 +90,7 @@ pub(super) struct Sent {
     pub(super) from: Place,
     pub(super) to: SocketAddr,
     pub(super) ttl: Option<u8>,
+    pub(super) alone: bool,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -361,6 +362,7 @@ impl Lab {
                     from: place,
                     to: transmit.destination.endpoint,
                     ttl: transmit.ttl,
+                    alone: transmit.alone,
                     bytes: bytes.to_vec(),
                 });
             }

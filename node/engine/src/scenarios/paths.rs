@@ -451,6 +451,27 @@ fn no_part_is_lost_when_a_path_becomes_direct() {
     }
 }
 
+/// Segmentation offload would make one packet of it and of the parts of a frame that follow it, and a device on the way drop that.
+#[test]
+fn what_tries_a_size_is_sent_alone() {
+    let mut pair = Pair::new();
+    pair.lab.wire = narrow(1280);
+    pair.lab.log = Some(Vec::new());
+    let macs = [0, 1].map(|at| pair.lab.mac(pair.nodes[at], pair.networks[at]));
+    let mut full = frame(macs[1], macs[0], 1);
+    full.resize(1514, 7);
+    for _ in 0..100 {
+        pair.lab.send(pair.nodes[0], pair.networks[0], &full);
+        pair.lab.run(20 * MILLISECOND);
+    }
+    assert_eq!(pair.paths(), DIRECT);
+    let log = pair.lab.log.take().unwrap_or_default();
+    let (larger, others): (Vec<_>, Vec<_>) = log.iter().partition(|sent| sent.bytes.len() + 28 > 1280);
+    assert!(!larger.is_empty() && larger.iter().all(|sent| sent.alone));
+    // The parts themselves may leave together.
+    assert!(others.iter().filter(|sent| !sent.alone).count() > 200);
+}
+
 #[test]
 fn what_fits_the_path_is_not_cut_once_the_path_is_known() {
     for (mtu, open) in [(1500, true), (1492, true), (1500, false), (1492, false)] {

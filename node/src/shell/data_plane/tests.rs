@@ -200,8 +200,7 @@ fn what_comes_by_an_extra_socket_reaches_the_engine_until_the_socket_is_closed()
         socket: farlan_engine::Socket::Extra(3),
         endpoint: far.local_addr().unwrap(),
     };
-    let transmit = Transmit { destination, ttl: None };
-    data_plane.outbox.datagrams.push(transmit, b"out");
+    data_plane.outbox.datagrams.push(Transmit::from(destination), b"out");
     data_plane.flush();
     let (_, source) = far.recv_from(&mut [0; 8]).unwrap();
     far.send_to(&[0xff; 40], source).unwrap();

@@ -33,8 +33,8 @@ fn loopback(ipv4: bool, port: u16) -> SocketAddr {
 
 fn transmit(destination: SocketAddr, ttl: Option<u8>) -> Transmit {
     Transmit {
-        destination: destination.into(),
         ttl,
+        ..Leg::from(destination).into()
     }
 }
 
@@ -326,13 +326,11 @@ fn addresses_translate_both_ways() {
 }
 
 fn by_extra(number: u16, destination: SocketAddr) -> Transmit {
-    Transmit {
-        destination: Leg {
-            socket: Via::Extra(number),
-            endpoint: destination,
-        },
-        ttl: None,
-    }
+    let leg = Leg {
+        socket: Via::Extra(number),
+        endpoint: destination,
+    };
+    leg.into()
 }
 
 /// What came by one socket, which has to be something.
