@@ -12,8 +12,10 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// How long each flood is watched: the gate, or its want, shows at once.
 const WATCHED: Duration = Duration::from_millis(1500);
 
-/// Datagrams a second. A busy machine may bring about fewer; what it did is printed.
-const RATE: u32 = 110_000;
+/// Datagrams a second: two hundred times what is answered unproved, and some 25 % of a processor. The promise is for 100,000, which
+/// takes 70 to 90 % by itself, so that on a machine with other work the kernel drops what comes, whatever the supernode does:
+/// `scripts/measure-flood` is for those. A busy machine may bring about fewer; what it did is printed.
+const RATE: u32 = 40_000;
 
 /// What counts as a flood: without a gate it would be answered with public-key work, many times [`WORK_LIMIT`].
 const LEAST_RATE: f64 = 5_000.0;
@@ -24,7 +26,7 @@ const CALLS: u64 = 3;
 /// The promise is 1 s, the share of the flow 1 % and the growth 1 MiB; where others use the processors, half of the calls may take
 /// this long, and this share may be lost. Without a gate no call is answered at all.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
-const LOST_LIMIT: f64 = 0.2;
+const LOST_LIMIT: f64 = 0.05;
 const GROWTH_LIMIT: i64 = 1 << 20;
 
 /// Public-key work in a second: what is not asked for a cookie, the callers, and what one proved source may ask for.
