@@ -82,6 +82,13 @@ const MISSES: u32 = 4;
 const DOUBT_MIN: Duration = Duration::from_millis(100);
 const DOUBT_MAX: Duration = Duration::from_millis(500);
 
+/// A path over which something came for so long without a pause of [`STEADY_PAUSE`] is *steady*. Where that ends, this end may
+/// have nothing under way that has to be answered, and yet the other end, which goes on sending, may not be heard any more: the
+/// path is probed after [`STEADY_SILENCE`], and is in doubt if that is not answered.
+const STEADY: Duration = Duration::from_secs(1);
+const STEADY_PAUSE: Duration = Duration::from_millis(250);
+const STEADY_SILENCE: Duration = Duration::from_millis(500);
+
 /// A path in doubt is probed in these pauses, the last one repeated.
 const DOUBT_PROBES: [Duration; 4] = [
     Duration::from_millis(100),
@@ -180,6 +187,10 @@ struct DirectPath {
     last_probe: Option<Time>,
     /// Since when something that has to be answered went over it and nothing came straight, while it carries data.
     asked: Option<Time>,
+    /// Whether that is a probe alone, which is answered at once.
+    by_probe: bool,
+    /// Since when something came over it without a pause.
+    steady: Time,
     /// When something came straight by another path meanwhile: the other end is there, and perhaps not at the end of this one.
     outdone: Option<Time>,
     /// Until when that raises no doubt, since it was raised for nothing.
@@ -379,6 +390,9 @@ impl Direct {
                 path.credit.add(bytes);
             }
             if shows {
+                if path.heard.is_none_or(|heard| now.since(heard) >= STEADY_PAUSE) {
+                    path.steady = now;
+                }
                 path.heard = Some(now);
             }
             if shows && path.failed.is_none() {
@@ -520,6 +534,10 @@ impl Direct {
         if let Some(path) = self.paths.iter_mut().find(|path| path.leg == leg) {
             if active == Some(leg) && path.doubted_from().is_some_and(|from| from <= now) {
                 path.doubts += 1;
+            }
+            if active == Some(leg) && path.asked.is_none() && path.is_steady() && path.is_silent(now) {
+                path.asked = Some(now);
+                path.by_probe = true;
             }
             if path.probes.len() >= MAX_PROBES {
                 path.probes.pop_front();
@@ -710,6 +728,8 @@ impl DirectPath {
             probes: VecDeque::new(),
             last_probe: None,
             asked: None,
+            by_probe: false,
+            steady: since,
             outdone: None,
             calm: Time::ZERO,
             doubts: 0,
@@ -755,12 +775,23 @@ impl DirectPath {
         let shown = self.heard.map_or(probed, |heard| heard.max(probed));
         if in_use {
             let measure = if self.unanswered > 0 { PROBE_BUSY } else { MEASURE };
-            let next = (shown + PROBE_BUSY).min(probed + measure);
+            let silence = if self.is_steady() { STEADY_SILENCE } else { PROBE_BUSY };
+            let next = (shown + silence).min(probed + measure);
             return Some(doubted.map_or(next, |from| from.min(next)));
         }
         let spread = u64::from(self.leg.endpoint.port()) * 97 % PROBE_SPREAD;
         let longest = kept.interval(probed);
         Some(probed + longest.saturating_sub(Duration::from_millis(spread)).max(KEPT_AT_LEAST))
+    }
+
+    /// Whether something came over it for a while without a pause, at the time when something last came.
+    fn is_steady(&self) -> bool {
+        self.heard.is_some_and(|heard| heard.since(self.steady) >= STEADY)
+    }
+
+    /// Whether nothing has come over it for longer than a steady path pauses.
+    fn is_silent(&self, now: Time) -> bool {
+        self.heard.is_none_or(|heard| now.since(heard) >= STEADY_SILENCE)
     }
 
     fn patience(&self) -> Duration {
@@ -773,8 +804,8 @@ impl DirectPath {
     fn doubted_from(&self) -> Option<Time> {
         let more = self.rtt.map_or(DOUBT_MAX, |rtt| rtt * 3 / 2);
         let asked = self.asked.filter(|_| self.failed.is_none() && !planted("undoubted"))?;
-        // Who is heard by another path does not merely have nothing to say.
-        let sign = if self.outdone.is_some() {
+        // Who is heard by another path does not merely have nothing to say, and a probe is answered at once.
+        let sign = if self.outdone.is_some() || self.by_probe {
             Duration::ZERO
         } else {
             SIGN_OF_LIFE
@@ -792,6 +823,7 @@ impl DirectPath {
     /// Something came over it, or it carries no data any more.
     fn trusted(&mut self) {
         self.asked = None;
+        self.by_probe = false;
         self.outdone = None;
         self.doubts = 0;
     }
@@ -804,6 +836,8 @@ impl DirectPath {
         self.trusted();
         self.contested = None;
         self.proven = true;
+        // One probe is enough where it is the other end that has nothing to say.
+        self.steady = now;
         self.heard = Some(now);
         self.missed = 0;
         self.unanswered = 0;

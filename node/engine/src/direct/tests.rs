@@ -285,3 +285,47 @@ fn an_ended_session_leaves_its_endpoint() {
     assert_eq!((peer.direct.active(), peer.direct.known()), (None, vec![outside(2)]));
     assert_eq!(peer.direct.deadline(Use::Busy), None);
 }
+
+/// A peer that sends without a pause for `time`, to a node that sends nothing, and then falls silent. Returns when the path was
+/// probed after that and when it failed, in milliseconds; `answers` is whether it answers probes.
+fn after_a_flow(time: Duration, pause: Duration, answers: bool) -> (Vec<u128>, Option<u128>) {
+    let mut peer = Peer::new(&[outside(1)]);
+    let rtt = |_| Some(20 * MILLISECOND);
+    peer.run(Duration::from_secs(1), rtt);
+    let end = peer.now + time;
+    while peer.now < end {
+        peer.direct.heard(peer.now, outside(1), true, 1400);
+        peer.run(pause, rtt);
+    }
+    peer.direct.heard(peer.now, outside(1), true, 1400);
+    let (begun, mut probes, mut failed) = (peer.now, Vec::new(), None);
+    while peer.now.since(begun) < Duration::from_secs(3) {
+        let at = peer.now.since(begun).as_millis();
+        probes.extend(
+            peer.run(MILLISECOND, |leg| rtt(leg).filter(|_| answers))
+                .iter()
+                .map(|_| at),
+        );
+        if peer.direct.active().is_none() {
+            failed = failed.or(Some(at));
+        }
+    }
+    (probes, failed)
+}
+
+#[test]
+fn where_a_steady_flow_ends_one_probe_asks_why() {
+    let (second, pause) = (Duration::from_secs(1), 10 * MILLISECOND);
+    // It is not there any more: as soon as where this end had asked something.
+    let (probes, failed) = after_a_flow(3 * second, pause, false);
+    assert_eq!(probes[..4], [500, 600, 700, 800]);
+    assert!((1000..=1300).contains(&failed.unwrap()), "{failed:?} {probes:?}");
+    // It has nothing more to say.
+    let (probes, failed) = after_a_flow(3 * second, pause, true);
+    assert_eq!((probes[..2].to_vec(), failed), (vec![500, 1520], None));
+    // What comes now and then, or came for a moment only, is no steady flow.
+    for (time, pause) in [(10 * second, Duration::from_millis(400)), (second / 2, pause)] {
+        let (probes, failed) = after_a_flow(time, pause, false);
+        assert!(probes[0] >= 900 && failed > Some(1500), "{failed:?} {probes:?}");
+    }
+}
