@@ -31,6 +31,32 @@ fn what_an_end_finds_out_late_of_its_own_nat_counts_at_once() {
     }
 }
 
+/// The port that the easy end of a search tried was one of which its own router had refused a datagram, and from then on it left
+/// by another one than the hard end had opened its ports towards.
+const GRUDGE: u64 = 16_352;
+
+#[test]
+fn a_search_that_a_router_with_a_grudge_spoilt_is_repeated_by_a_fresh_socket() {
+    check(GRUDGE..GRUDGE + 1, Pair::draw);
+}
+
+/// Two ends that may be easy or hard, as far as one supernode tells, and are hard: by luck each tried the port that the other had.
+const LUCK: u64 = 50;
+
+#[test]
+fn luck_is_no_fault_and_harms_nobody() {
+    let report = check(LUCK..LUCK + 1, Pair::draw);
+    assert_eq!(report.count("unlikely", "direct"), 1);
+}
+
+/// Two ends behind one carrier, and a port of a path that the carrier gave away for another destination, too.
+const SHARED_PORT: u64 = 3_029;
+
+#[test]
+fn a_path_by_hairpin_outlives_what_else_its_port_is_given_to() {
+    check(SHARED_PORT..SHARED_PORT + 1, Pair::draw);
+}
+
 #[test]
 fn fifty_seven_of_sixty_six_pairs_come_to_a_direct_path_and_nine_stay_relayed() {
     let kinds = Home::matrix();
@@ -45,7 +71,7 @@ fn fifty_seven_of_sixty_six_pairs_come_to_a_direct_path_and_nine_stay_relayed() 
         Pair::new(number, homes)
     });
     assert_eq!(report.count("direct", "direct"), 57 * TIMES);
-    assert_eq!(report.count("relayed", "relayed"), 9 * TIMES);
+    assert_eq!(report.count("unlikely", "relayed"), 9 * TIMES);
     for hard_sides in 0..3 {
         let p95 = report.quantile(hard_sides, 0.95).expect("pairs of each class");
         assert!(p95 <= 3_000, "{p95} ms with {hard_sides} hard sides");
@@ -63,5 +89,6 @@ fn whatever_lies_between_two_nodes_the_oracle_is_right() {
         Err(_) => 1_000,
     };
     let report = check(first..first + DRAWN, Pair::draw);
-    assert!(report.count("direct", "direct") > 100 && report.count("relayed", "relayed") > 30);
+    assert!(report.count("direct", "direct") > 100);
+    assert!(report.count("relayed", "relayed") > 20 && report.count("unlikely", "relayed") > 10);
 }

@@ -6,6 +6,11 @@
 //! gone anywhere has no such past: where a supernode sees it becomes one more candidate, and the peer's are tried by it.
 //!
 //! Nothing here is needed where a round finds a way by itself, so it has the first word.
+//!
+//! A search may come to such a grudge, too: the hard end's main socket tries the easy end's endpoint, is refused, and one of the
+//! ports that the easy end then tries is that socket's. From there on its router sends by another port to wherever it tries,
+//! while the hard end has opened its ports towards the one it knows. So the search after one that found nothing goes by a fresh
+//! socket of the easy end.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -24,8 +29,12 @@ use crate::{
 const FIRST: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_millis(2500);
 
-/// A socket by which no way was found is closed after this time.
+/// A socket by which no way was found is closed after this time, or so long after a search by it.
 const KEPT: Duration = Duration::from_secs(6);
+const KEPT_AFTER: Duration = Duration::from_secs(1);
+
+/// One is opened for the next search with a peer if that may begin within this time.
+const SEARCHED_SOON: Duration = Duration::from_secs(3);
 
 /// How a supernode is asked where it sees the socket, and how often.
 const LOOK: Schedule = Schedule {
@@ -38,8 +47,9 @@ const LOOKS: u32 = 3;
 /// The fresh socket towards one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
-    /// When one is to be opened, unless a way is found before.
+    /// When one is to be opened, unless a way is found before; and whether that is for a search.
     due: Option<Time>,
+    for_search: bool,
     open: Option<Opened>,
 }
 
@@ -63,10 +73,24 @@ impl Fresh {
         }
     }
 
-    /// The socket and where it is seen from outside, as long as ways are sought by it.
+    /// A search found nothing, and the next one is near.
+    fn plan_search(&mut self, now: Time) {
+        if self.open.is_none() {
+            self.due = Some(now);
+            self.for_search = true;
+        }
+    }
+
+    /// The socket and where it is seen from outside, as the peer was told, as long as ways are sought by it.
     pub(crate) fn seen(&self) -> Option<(Socket, SocketAddr)> {
-        let open = self.open.as_ref()?;
+        let open = self.open.as_ref().filter(|open| open.told)?;
         open.seen.map(|seen| (open.socket, seen))
+    }
+
+    /// Whether a socket is about to be told.
+    pub(crate) fn is_coming(&self) -> bool {
+        let coming = |open: &Opened| !open.told && (open.seen.is_some() || open.look.sent() < LOOKS);
+        (self.due.is_some() && self.for_search) || self.open.as_ref().is_some_and(coming)
     }
 
     /// The socket, if one is open.
@@ -96,25 +120,48 @@ impl Engine {
         }
     }
 
+    /// This end tried ports of the peer in vain: the next search goes by a fresh socket.
+    pub(crate) fn plan_fresh_for_search(&mut self, now: Time, id: PeerId) {
+        let soon = self.search_pause(id).is_none_or(|at| at.since(now) <= SEARCHED_SOON);
+        if let Some(peer) = self.peers.get_mut(id).filter(|_| soon) {
+            peer.exchange.fresh.plan_search(now);
+        }
+    }
+
     /// Opens the socket, has it seen, tells the peer and tries its endpoints by it; and gives it up.
     pub(crate) fn tend_fresh(&mut self, now: Time, id: PeerId, used: bool, out: &mut Outbox) {
+        let (searched, probed) = (self.searches.is_for(id), self.searches.probes(id));
         let Some(peer) = self.peers.get_mut(id) else { return };
         let found = peer.direct.active();
         let fresh = &mut peer.exchange.fresh;
         if fresh.deadline().is_none() {
             return;
         }
-        let over = fresh.open.as_ref().is_some_and(|open| open.until <= now);
+        let mut over = false;
+        if let Some(open) = &mut fresh.open {
+            if searched && open.told {
+                open.until = open.until.max(now + KEPT_AFTER);
+            }
+            // A search goes by what the other end knew when it began.
+            over = open.until <= now || (probed && open.seen.is_some() && !open.told);
+        }
         if found.is_some() || over {
             fresh.due = None;
+            fresh.for_search = false;
             // As one of a path it lives on as long as that.
-            if let Some(open) = fresh.open.take() {
-                peer.direct.forget_tried_by(open.socket);
+            if let Some(Opened { socket, .. }) = fresh.open.take() {
+                peer.direct.forget_tried_by(socket);
+                if !peer.direct.sockets().any(|used| used == socket) {
+                    self.sockets.close(socket);
+                }
             }
             return;
         }
-        if fresh.due.take_if(|due| *due <= now).is_some() && used {
-            self.open_fresh(now, id);
+        if fresh.due.take_if(|due| *due <= now).is_some() {
+            let for_search = std::mem::take(&mut fresh.for_search);
+            if used {
+                self.open_fresh(now, id, for_search);
+            }
         }
         self.look_at_fresh(now, id, out);
         let fresh = self.peers.get_mut(id).map(|peer| &mut peer.exchange.fresh);
@@ -126,11 +173,12 @@ impl Engine {
         }
     }
 
-    fn open_fresh(&mut self, now: Time, id: PeerId) {
+    fn open_fresh(&mut self, now: Time, id: PeerId, for_search: bool) {
         let Some(peer) = self.peers.get(id) else { return };
         let theirs = peer.exchange.their_behaviour().unwrap_or_default();
-        // Where every far end sees another port, what a supernode sees is of no use to the peer.
-        if self.behaviour().mapping.is_dependent() || theirs.mapping.is_dependent() {
+        // Where every far end sees another port, what a supernode sees is of no use to the peer; and where that is so at the
+        // other end, to nothing but a search.
+        if self.behaviour().mapping.is_dependent() || (theirs.mapping.is_dependent() && !for_search) {
             return;
         }
         let Some(supernode) = self.seeing_supernode(peer) else {

@@ -183,6 +183,13 @@ impl Searches {
     pub(crate) fn is_for(&self, peer: PeerId) -> bool {
         self.current.as_ref().is_some_and(|search| search.peer == peer)
     }
+
+    /// Whether this end is the one that tries ports of a peer.
+    pub(crate) fn probes(&self, peer: PeerId) -> bool {
+        self.current
+            .as_ref()
+            .is_some_and(|search| search.peer == peer && !search.hard)
+    }
 }
 
 impl SearchHistory {
@@ -342,7 +349,7 @@ impl Engine {
     }
 
     /// When a search with a peer may begin, after others with it or at the addresses that it names.
-    fn search_pause(&self, id: PeerId) -> Option<Time> {
+    pub(crate) fn search_pause(&self, id: PeerId) -> Option<Time> {
         let exchange = &self.peers.get(id)?.exchange;
         let addresses = exchange.named_addresses();
         let at_addresses = addresses.filter_map(|named| self.traversal.aims.search_not_before(named.ip()));
@@ -415,6 +422,11 @@ impl Engine {
             // Its answer was lost, or the question came twice.
             let step = Step::Yes;
             self.send_control(now, id, None, &[Control::SearchStep { number, step }], out);
+            return;
+        }
+        let telling = |peer: &Peer| peer.exchange.is_telling_fresh();
+        if !technique.is_alike() && self.peers.get(id).is_some_and(telling) {
+            // It would open towards another port than this end tries from. The offer comes again.
             return;
         }
         // Both may offer at once, again and again at the same moments: the lower node id's offer stands.
@@ -617,7 +629,7 @@ impl Engine {
         let aimed = aimed_at == Some(leg.endpoint) && search.aimed.contains(&(leg.socket, token));
         let probed = search.probing.as_ref().is_some_and(|probing| {
             let port = leg.endpoint.port();
-            leg.socket == Socket::Main && leg.ip() == probing.address && probing.tokens.contains(&(port, token))
+            leg.socket == probing.socket && leg.ip() == probing.address && probing.tokens.contains(&(port, token))
         });
         aimed || probed
     }
@@ -643,6 +655,7 @@ impl Engine {
     fn fail_search(&mut self, now: Time, out: &mut Outbox) {
         let Some(search) = &self.searches.current else { return };
         let (id, technique) = (search.peer, search.technique);
+        let probed = !search.hard && search.probing.is_some();
         if search.opening.is_none() {
             // The other end need not wait for what will not come: who has tried all ports knows first.
             let (number, step) = (search.number, Step::No);
@@ -653,6 +666,9 @@ impl Engine {
             peer.exchange.searches.failed(now);
         }
         self.end_search(now);
+        if probed {
+            self.plan_fresh_for_search(now, id);
+        }
         self.arm(id);
     }
 

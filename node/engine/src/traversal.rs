@@ -19,7 +19,7 @@ use farlan_netconf::Policy;
 use tracing::{debug, trace};
 
 use crate::{
-    Behaviour, Engine, Leg, Outbox, Time,
+    Behaviour, Engine, Leg, Outbox, Socket, Time,
     aims::Aims,
     beacons,
     change::OwnChange,
@@ -183,6 +183,21 @@ impl Exchange {
         self.theirs.iter().any(other)
     }
 
+    /// The socket that is seen at the endpoint towards which the other end opens in a search, where it is granted `address`: the
+    /// first one there that it was told.
+    pub(crate) fn socket_told(&self, address: IpAddr) -> Socket {
+        let mut outside = self.told.iter().filter(|candidate| !candidate.local);
+        let first = outside.find(|candidate| candidate.endpoint.ip() == address);
+        let fresh = self.fresh.seen();
+        let fresh = fresh.filter(|(_, seen)| first.is_some_and(|first| first.endpoint == *seen));
+        fresh.map_or(Socket::Main, |(socket, _)| socket)
+    }
+
+    /// Whether the other end is about to learn of a fresh socket, towards which it is to open.
+    pub(crate) fn is_telling_fresh(&self) -> bool {
+        self.fresh.is_coming() || (self.fresh.seen().is_some() && self.under_way.is_some())
+    }
+
     /// Whether the other end was told this last.
     fn has_told(&self, candidates: &[Candidate], behaviour: &Behaviour) -> bool {
         self.told == candidates && behaviour_code(&self.told_behaviour) == behaviour_code(behaviour)
@@ -214,6 +229,11 @@ impl Traversal {
     /// Where its supernodes see this node.
     pub(crate) fn observed(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
         self.observed.iter().map(|(id, endpoint)| (*id, *endpoint))
+    }
+
+    /// Where one of them does.
+    pub(crate) fn observed_by(&self, supernode: PeerId) -> Option<SocketAddr> {
+        self.observed.get(&supernode).copied()
     }
 
     /// More is known of how the NAT behaves: peers are to know it, too.

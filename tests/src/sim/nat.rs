@@ -298,10 +298,7 @@ impl Nat {
     /// The inside endpoint for a datagram from outside, if the filter lets it in.
     pub(super) fn inbound(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<SocketAddr> {
         let kind = self.kind;
-        if let Some(&Back::Flow(inside)) = self.back.get(&(port, from))
-            && self.live_flow(now, inside, from) == Some(port)
-        {
-            self.touch(now, inside, from, port);
+        if let Some(inside) = self.back_in(now, port, from) {
             return Some(inside);
         }
         if let Some(inside) = self.owner(now, port) {
@@ -330,12 +327,28 @@ impl Nat {
     /// The inside endpoint for a datagram from inside to an outside port, whatever the filter; `from` is what it was
     /// translated to.
     pub(super) fn hairpin(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<SocketAddr> {
+        // A flow is a flow, though somebody else may have got the port for another endpoint meanwhile.
+        if let Some(inside) = self.back_in(now, port, from) {
+            return Some(inside);
+        }
         let inside = self.owner(now, port)?;
         // Answers come from the port that was spoken to, whoever they go to.
         if self.live_flow(now, inside, from).is_none() {
             self.begin(now, inside, from, port);
         }
         Some(inside)
+    }
+
+    /// The inside endpoint of the flow that a datagram from outside is of, if it is of one.
+    fn back_in(&mut self, now: Duration, port: u16, from: SocketAddr) -> Option<SocketAddr> {
+        let Some(&Back::Flow(inside)) = self.back.get(&(port, from)) else {
+            return None;
+        };
+        let alive = self.live_flow(now, inside, from) == Some(port);
+        alive.then(|| {
+            self.touch(now, inside, from, port);
+            inside
+        })
     }
 
     /// The inside endpoint that sent from a port last, whether the NAT still knows it or not.
@@ -656,6 +669,19 @@ mod tests {
         let mut nat = Nat::new(NatKind::FULL, None, OUTSIDE);
         assert_eq!(port(&mut nat, a, at(1, 1)), 9_600);
         assert_ne!(port(&mut nat, b, at(2, 1)), 9_600);
+    }
+
+    #[test]
+    fn a_hairpin_goes_to_whose_flow_it_is_of_whoever_got_the_port_last() {
+        let mut nat = Nat::new(NatKind::HOME.hairpin(), None, OUTSIDE);
+        let mut random = ReproducibleRandom::new(1, "nat", 0);
+        let [a, b] = [2, 3].map(|host| SocketAddr::new(Ipv4Addr::new(192, 168, 0, host).into(), 9_600));
+        for (inside, remote) in [(a, at(1, 1)), (b, at(2, 1))] {
+            assert_eq!(nat.outbound(NOW, inside, remote, &mut random).unwrap().port(), 9_600);
+        }
+        assert_eq!(nat.hairpin(NOW, 9_600, at(1, 1)), Some(a));
+        assert_eq!(nat.hairpin(NOW, 9_600, at(2, 1)), Some(b));
+        assert_eq!(nat.hairpin(NOW, 9_600, at(3, 1)), Some(b), "a new one");
     }
 
     #[test]

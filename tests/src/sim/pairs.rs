@@ -229,7 +229,7 @@ impl Pair {
         let start = talk.lab.now();
         let end = start
             + match expected {
-                Expected::Relay => RELAYED,
+                Expected::Relay | Expected::Unlikely => RELAYED,
                 Expected::Direct | Expected::Either => self.limit(),
             };
         while talk.lab.now() < end && seen.direct.is_none() {

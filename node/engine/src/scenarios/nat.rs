@@ -48,6 +48,8 @@ pub(super) struct Nat {
     inside: BTreeMap<u16, u16>,
     /// Far endpoints to which something went by an outside port.
     spoken: BTreeMap<u16, Vec<SocketAddr>>,
+    /// Inside ports from which what goes to an endpoint that is new leaves by this other one.
+    pub(super) moved: BTreeMap<u16, u16>,
     last: u32,
 }
 
@@ -64,6 +66,7 @@ impl Nat {
             mapped: BTreeMap::new(),
             inside: BTreeMap::new(),
             spoken: BTreeMap::new(),
+            moved: BTreeMap::new(),
             last: 20_000,
         }
     }
@@ -99,7 +102,7 @@ impl Nat {
             Dependence::Port => (port, Some(to.ip()), to.port()),
         };
         let outside = match self.mapped.get(&key) {
-            Some(outside) => *outside,
+            Some(outside) => self.moved_from(port, *outside, to),
             None => {
                 let outside = self.free_port(port);
                 self.mapped.insert(key, outside);
@@ -127,6 +130,16 @@ impl Nat {
             Dependence::Port => spoken.any(|to| *to == from),
         };
         passes.then_some(inside)
+    }
+
+    /// As a router that remembered whom it refused, and met him.
+    fn moved_from(&mut self, inside: u16, usual: u16, to: SocketAddr) -> u16 {
+        let is_known = self.spoken.get(&usual).is_some_and(|spoken| spoken.contains(&to));
+        let Some(&other) = self.moved.get(&inside).filter(|_| !is_known) else {
+            return usual;
+        };
+        self.inside.insert(other, inside);
+        other
     }
 
     fn free_port(&mut self, inside: u16) -> u16 {

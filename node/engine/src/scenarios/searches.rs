@@ -331,6 +331,26 @@ fn where_the_first_search_misses_the_second_one_follows() {
 }
 
 #[test]
+fn after_a_search_in_vain_the_easy_end_tries_by_a_socket_of_which_its_router_knows_nothing() {
+    let mut pair = Pair::of(Kind::Sym, Kind::Port, 5);
+    // What the first search tries leaves by a port that the hard end does not know, as from a router that met there whom it
+    // refused before; and so does what any later one tries by that socket.
+    let easy = pair.node(1);
+    pair.lab().hosts[easy].nat.as_mut().unwrap().moved.insert(9600, 40_404);
+    let (direct, lost) = pair.converse(Duration::from_secs(10));
+    assert_eq!(lost, 0);
+    // 2 s for all ports, the last answers, the pause of a second, the second search.
+    assert!(
+        direct.is_some_and(|after| after <= Duration::from_secs(8)),
+        "{direct:?}, {:?}",
+        pair.reasons()
+    );
+    assert!(pair.reasons().contains(&"found by search"), "{:?}", pair.reasons());
+    let [_, sockets] = pair.sockets();
+    assert_eq!(sockets, 1, "that of the path");
+}
+
+#[test]
 fn what_an_end_finds_out_of_its_own_nat_while_candidates_are_tried_counts_at_once() {
     for (kind, reason) in [(Kind::Sym, "found by search"), (Kind::SymSeq, "port predicted")] {
         let mut pair = Pair::of(kind, Kind::Port, 5);

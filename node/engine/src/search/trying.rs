@@ -70,6 +70,7 @@ pub(super) struct Opening {
 /// The ports that this end tries.
 #[derive(Debug)]
 pub(super) struct Probing {
+    pub(super) socket: Socket,
     pub(super) address: IpAddr,
     pub(super) ports: Ports,
     pub(super) since: Time,
@@ -102,17 +103,13 @@ impl Search {
 
     /// Whether a leg is one of those that this search tries.
     pub(super) fn tries(&self, leg: Leg) -> bool {
-        match leg.socket {
-            Socket::Extra(_) => self
-                .opening
-                .as_ref()
-                .is_some_and(|opening| opening.sockets.contains(&leg.socket)),
-            _ => {
-                let probing = self.probing.as_ref().filter(|probing| probing.address == leg.ip());
-                let port = leg.endpoint.port();
-                probing.is_some_and(|probing| probing.tokens.iter().any(|(tried, _)| *tried == port))
-            }
-        }
+        let opens = |opening: &Opening| opening.sockets.contains(&leg.socket);
+        let probes = |probing: &Probing| {
+            let port = leg.endpoint.port();
+            let mut tried = probing.tokens.iter();
+            (probing.socket, probing.address) == (leg.socket, leg.ip()) && tried.any(|(tried, _)| *tried == port)
+        };
+        self.opening.as_ref().is_some_and(opens) || self.probing.as_ref().is_some_and(probes)
     }
 }
 
@@ -337,6 +334,7 @@ impl Engine {
         let Some(search) = &mut self.searches.current else {
             return;
         };
+        let seen_at = self.traversal.observed_by(search.supernode);
         let (Some(address), Some(theirs), Some(peer)) = (search.granted, search.theirs, self.peers.get(search.peer))
         else {
             return;
@@ -352,7 +350,9 @@ impl Engine {
             };
             // Everything of this end arrives only from then on.
             let since = peer.direct.opening_ends().map_or(now, |ends| ends.max(now));
+            let socket = seen_at.map_or(Socket::Main, |seen| peer.exchange.socket_told(seen.ip()));
             search.probing = Some(Probing {
+                socket,
                 address,
                 ports,
                 since,
@@ -376,7 +376,7 @@ impl Engine {
         let elapsed = u32::try_from((now + SLICE).since(probing.since).as_millis()).unwrap_or(u32::MAX);
         let due = (elapsed.saturating_mul(PROBE_RATE) / 1000).min(probing.most);
         let count = due.saturating_sub(probing.sent).min(SLICE_PROBES);
-        let (peer, address) = (search.peer, probing.address);
+        let (peer, address, socket) = (search.peer, probing.address, probing.socket);
         let ports: Vec<u16> = (probing.sent..probing.sent + count)
             .filter_map(|position| match &probing.ports {
                 Ports::Any(order) => Some(order.port(position)),
@@ -396,7 +396,10 @@ impl Engine {
                 probing.tokens.push((port, token));
             }
             self.counters.search_probes += 1;
-            let leg = Leg::from(SocketAddr::new(address, port));
+            let leg = Leg {
+                socket,
+                endpoint: SocketAddr::new(address, port),
+            };
             self.probe(now, peer, (leg, None), token, out);
         }
     }
