@@ -195,8 +195,8 @@ pub struct Transmit {
     /// The IP time to live (hop limit) of this datagram, where it differs from the system's.
     pub ttl: Option<u8>,
     /// Whether it may be too large for the way. Segmentation offload makes one packet of several datagrams, which devices on the
-    /// way may drop as one: this one is to take no other with it.
-    pub alone: bool,
+    /// way may drop as one: with it only those may leave that are as long, and would fare the same.
+    pub alike: bool,
 }
 
 impl From<Leg> for Transmit {
@@ -205,7 +205,7 @@ impl From<Leg> for Transmit {
         Self {
             destination,
             ttl: None,
-            alone: false,
+            alike: false,
         }
     }
 }
@@ -237,7 +237,11 @@ impl Batch<Received> {
     /// Lets the packet at position `index` go on to `destination` without its first `skipped` bytes.
     pub(crate) fn send_on(&mut self, index: usize, destination: Leg, skipped: usize) {
         if let Some(entry) = self.entries.get_mut(index) {
-            entry.label.onward = Some(destination.into());
+            // Nobody but its sender knows whether it tries a size, and the next one may be another sender's.
+            entry.label.onward = Some(Transmit {
+                alike: true,
+                ..destination.into()
+            });
             entry.range.start = (entry.range.start + skipped).min(entry.range.end);
         }
     }
@@ -305,6 +309,22 @@ mod tests {
             [('a', b"one".to_vec()), ('b', b"three".to_vec()), ('c', b"xy".to_vec())]
         );
         assert_eq!(batch.bytes(), 10);
+    }
+
+    #[test]
+    fn what_is_passed_on_takes_nothing_shorter_with_it() {
+        let (from, to) = (
+            SocketAddr::from(([192, 0, 2, 1], 1)),
+            SocketAddr::from(([192, 0, 2, 2], 2)),
+        );
+        let mut batch: Batch<Received> = Batch::default();
+        batch.push(Received::from(from), b"12345");
+        batch.send_on(0, to.into(), 2);
+        let (onward, bytes) = batch.onward().next().unwrap();
+        assert_eq!(
+            (onward.destination, onward.alike, bytes),
+            (to.into(), true, b"345".as_slice())
+        );
     }
 
     #[test]

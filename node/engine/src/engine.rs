@@ -624,10 +624,10 @@ impl Envelope {
         }
     }
 
-    /// The same for what is sent alone where it may be too large for the way.
-    pub(crate) fn alone_if(self, alone: bool) -> Self {
+    /// The same for what may be too large for the way, if it may.
+    pub(crate) fn alike_if(self, alike: bool) -> Self {
         Self {
-            transmit: Transmit { alone, ..self.transmit },
+            transmit: Transmit { alike, ..self.transmit },
             ..self
         }
     }

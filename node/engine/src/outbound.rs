@@ -496,7 +496,7 @@ impl Engine {
             return false;
         };
         let tries_a_size = matches!(content, Content::Padded { .. });
-        let envelope = envelope.with_ttl(ttl).alone_if(tries_a_size);
+        let envelope = envelope.with_ttl(ttl).alike_if(tries_a_size);
         let sent = self.lay_out_in(now, id, local, envelope, content, out);
         self.seal_pending(out);
         sent

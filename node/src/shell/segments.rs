@@ -8,7 +8,10 @@ use std::{
 
 use farlan_engine::Transmit;
 
-/// Datagrams that follow each other to one destination, of one length but for the last, which may be shorter.
+/// Datagrams that follow each other to one destination, of one length but for the last, which may be shorter unless they are
+/// [`alike`].
+///
+/// [`alike`]: Transmit::alike
 ///
 /// They need not be adjacent in memory: the kernel takes a list of places as readily.
 #[derive(Debug)]
@@ -41,8 +44,8 @@ impl<'a> Group<'a> {
         self.datagrams[0] = IoSlice::new(datagram);
         self.count = 1;
         self.bytes = datagram.len();
-        // One with a time to live of its own is sent alone, too, and an empty one has no length that others could share.
-        self.closed = self.limit <= 1 || transmit.alone || transmit.ttl.is_some() || datagram.is_empty();
+        // One with a time to live of its own is sent alone, and an empty one has no length that others could share.
+        self.closed = self.limit <= 1 || transmit.ttl.is_some() || datagram.is_empty();
     }
 
     /// Adds `datagram` if it may leave together with those that are there.
@@ -51,6 +54,7 @@ impl<'a> Group<'a> {
         let fits = !self.closed
             && self.transmit == Some(transmit)
             && (1..=segment).contains(&datagram.len())
+            && (!transmit.alike || datagram.len() == segment)
             && self.bytes + datagram.len() <= MAX_BYTES;
         if !fits {
             return false;
@@ -161,10 +165,12 @@ mod tests {
     #[test]
     fn what_may_be_too_large_takes_no_other_with_it() {
         let a = to(1);
-        let tries = Transmit { alone: true, ..a };
+        let tries = Transmit { alike: true, ..a };
+        let datagrams = [(a, 90), (tries, 90), (tries, 80), (a, 80), (a, 70)];
+        assert_eq!(groups(64, &datagrams), [1, 1, 1, 2]);
         assert_eq!(
-            groups(64, &[(a, 90), (tries, 90), (tries, 90), (a, 80), (a, 80)]),
-            [1, 1, 1, 2]
+            groups(64, &[(tries, 90), (tries, 90), (tries, 80), (tries, 80)]),
+            [2, 2]
         );
     }
 

@@ -90,7 +90,7 @@ pub(super) struct Sent {
     pub(super) from: Place,
     pub(super) to: SocketAddr,
     pub(super) ttl: Option<u8>,
-    pub(super) alone: bool,
+    pub(super) alike: bool,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -362,7 +362,7 @@ impl Lab {
                     from: place,
                     to: transmit.destination.endpoint,
                     ttl: transmit.ttl,
-                    alone: transmit.alone,
+                    alike: transmit.alike,
                     bytes: bytes.to_vec(),
                 });
             }

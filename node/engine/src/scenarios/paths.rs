@@ -453,7 +453,7 @@ fn no_part_is_lost_when_a_path_becomes_direct() {
 
 /// Segmentation offload would make one packet of it and of the parts of a frame that follow it, and a device on the way drop that.
 #[test]
-fn what_tries_a_size_is_sent_alone() {
+fn what_tries_a_size_takes_no_part_of_a_frame_with_it() {
     let mut pair = Pair::new();
     pair.lab.wire = narrow(1280);
     pair.lab.log = Some(Vec::new());
@@ -467,9 +467,9 @@ fn what_tries_a_size_is_sent_alone() {
     assert_eq!(pair.paths(), DIRECT);
     let log = pair.lab.log.take().unwrap_or_default();
     let (larger, others): (Vec<_>, Vec<_>) = log.iter().partition(|sent| sent.bytes.len() + 28 > 1280);
-    assert!(!larger.is_empty() && larger.iter().all(|sent| sent.alone));
+    assert!(!larger.is_empty() && larger.iter().all(|sent| sent.alike));
     // The parts themselves may leave together.
-    assert!(others.iter().filter(|sent| !sent.alone).count() > 200);
+    assert!(others.iter().filter(|sent| !sent.alike).count() > 200);
 }
 
 #[test]
