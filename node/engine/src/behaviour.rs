@@ -21,7 +21,7 @@ use crate::{
     peers::{Path, PeerId},
     sockets::Purpose,
     wire::{
-        control::{Control, FROM_SECOND, PADDING, messages},
+        control::{Control, FROM_SECOND, PADDING, WITH_CHALLENGE, messages},
         datagram::{SessionIndex, put_data},
         sealed::Sealed,
     },
@@ -133,6 +133,8 @@ pub(crate) struct Detection {
     wanted: Option<(Time, Time)>,
     /// When the last run began, and the pause that has to follow it.
     last: Option<(Time, Duration)>,
+    /// Whether that was about IPv6.
+    ipv6: bool,
 }
 
 #[derive(Debug)]
@@ -331,18 +333,15 @@ impl Engine {
 
     /// What the endpoints at which supernodes see this node tell before anything was asked.
     fn presumed_mapping(&self) -> Mapping {
-        let seen = self.traversal.observed().filter_map(|(id, endpoint)| {
-            let Some(Path::Direct(leg)) = self.peers.get(id)?.path else {
-                return None;
-            };
-            let alike = leg.socket == Socket::Main && leg.is_ipv6() == endpoint.is_ipv6();
-            alike.then_some((leg.ip(), endpoint))
-        });
+        // NATs are for IPv4.
+        let ipv6 = !self.traversal.is_seen_by_ipv4();
+        let seen = self.traversal.observed().filter(|(_, at)| at.is_ipv6() == ipv6);
+        let seen = seen.filter_map(|(id, endpoint)| Some((self.way_of_family(id, ipv6)?.ip(), endpoint)));
         let seen: Vec<(IpAddr, SocketAddr)> = seen.collect();
         let mut pairs = seen
             .iter()
             .flat_map(|one| seen.iter().map(move |other| (one, other)))
-            .filter(|((one, _), (other, _))| one != other && one.is_ipv6() == other.is_ipv6());
+            .filter(|((one, _), (other, _))| one != other);
         match pairs.next() {
             None => Mapping::Unknown,
             Some(((_, one), (_, other))) if one != other => Mapping::Dependent,
@@ -368,24 +367,25 @@ impl Engine {
     }
 
     fn begin_detection(&mut self, now: Time) {
-        let direct = |id: PeerId| match self.peers.get(id)?.path {
-            Some(Path::Direct(leg)) if leg.socket == Socket::Main => Some((id, leg.endpoint)),
-            _ => None,
-        };
-        let seen: Vec<(PeerId, SocketAddr)> = self.directory.homes().filter_map(direct).collect();
         // NATs are for IPv4; where there is none, what filters IPv6 is of interest.
-        let home = seen
-            .iter()
-            .find(|(_, at)| at.is_ipv4())
-            .or_else(|| seen.first())
-            .copied();
-        let Some(home) = home else {
+        let of_family = |ipv6: bool| {
+            let way = |id: PeerId| Some((id, self.way_of_family(id, ipv6)?));
+            self.directory.homes().filter_map(way).collect()
+        };
+        let mut seen: Vec<(PeerId, SocketAddr)> = of_family(false);
+        if seen.is_empty() {
+            seen = of_family(true);
+        }
+        let Some(home) = seen.first().copied() else {
             // Whoever registers this node asks for a run again.
             self.detection.wanted = None;
             return;
         };
-        let differs = |(_, at): &&(PeerId, SocketAddr)| at.ip() != home.1.ip() && at.is_ipv4() == home.1.is_ipv4();
-        let other = seen.iter().find(differs).copied();
+        let other = seen.iter().find(|(_, at)| at.ip() != home.1.ip()).copied();
+        let ipv6 = home.1.is_ipv6();
+        if std::mem::replace(&mut self.detection.ipv6, ipv6) != ipv6 {
+            self.detection.known = Behaviour::default();
+        }
         let pause = match self.detection.last {
             Some((at, pause)) if now.since(at) < LONGEST_PAUSE => (pause * 2).min(LONGEST_PAUSE),
             _ => PAUSE,
@@ -626,8 +626,12 @@ impl Engine {
         let Ok(Sealed::Control(body)) = Sealed::parse(message) else {
             return false;
         };
-        let Some(Ok(Some(Control::Look { token, flags }))) = messages(body).next() else {
-            return false;
+        let (token, flags) = match (messages(body).next(), via) {
+            (Some(Ok(Some(Control::Look { token, flags }))), _) => (token, flags),
+            (Some(Ok(Some(Control::Answer { nonce }))), Via::Direct(came)) => {
+                return self.anchor.shown_aside(now, id, came, nonce);
+            }
+            _ => return false,
         };
         let Via::Direct(came) = via else { return true };
         if message.len() < PADDING || !self.anchor.may_look(now, id) {
@@ -643,12 +647,17 @@ impl Engine {
             },
             _ => return true,
         };
-        let seen = Control::Seen {
+        let mut messages = vec![Control::Seen {
             token,
             observed: came.endpoint,
             second: second.unwrap_or_default(),
-        };
-        self.send_along(now, id, (Path::Direct(back), None), Content::Control(&[seen]), out);
+        }];
+        if flags & WITH_CHALLENGE != 0 && came.socket == Socket::Main && back == came {
+            let nonce = self.random_u64();
+            self.anchor.challenge_aside(now, id, came, nonce);
+            messages.push(Control::Challenge { nonce });
+        }
+        self.send_along(now, id, (Path::Direct(back), None), Content::Control(&messages), out);
         true
     }
 }

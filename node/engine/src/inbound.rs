@@ -615,6 +615,7 @@ impl Engine {
                 self.seen_told(id, (*token, *observed, *second));
                 self.search_seen(id, (*token, *observed));
                 self.fresh_seen(id, *token, *observed);
+                self.other_family_seen(now, id, (*token, *observed));
             }
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(now, id, *other, out),

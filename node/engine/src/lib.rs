@@ -75,6 +75,7 @@ mod room;
 mod search;
 mod sessions;
 mod showing;
+mod sights;
 mod sizes;
 mod sockets;
 mod streams;

@@ -69,6 +69,7 @@ impl Engine {
     /// [`Surroundings::under_way`] says as long as it goes on.
     pub fn look_around(&mut self, now: Time) {
         self.detection.want_again(now);
+        self.sights.ask_anew();
         let homes: Vec<PeerId> = self.directory.homes().collect();
         for home in homes {
             self.watch_relay(now, home);
@@ -106,6 +107,7 @@ impl Engine {
     fn looks_around(&self) -> bool {
         let mut homes = self.directory.homes();
         self.detection.is_under_way()
+            || self.sights.is_under_way()
             || homes.any(|home| self.peers.get(home).is_some_and(|peer| peer.relay_mtu.is_searching()))
     }
 
@@ -170,7 +172,8 @@ impl Engine {
         let given = |endpoint: &SocketAddr| is_carriers(endpoint.ip());
         let mapped = self.traversal.mapped();
         let mut routers = mapped.iter().filter(|endpoint| endpoint.is_ipv4());
-        let seen: BTreeSet<IpAddr> = self.traversal.observed().map(|(_, seen)| seen.ip()).collect();
+        let seen = self.traversal.observed().filter(|(_, seen)| seen.is_ipv4());
+        let seen: BTreeSet<IpAddr> = seen.map(|(_, seen)| seen.ip()).collect();
         let behind = self.traversal.local().iter().chain(mapped).any(given);
         match routers.next() {
             _ if behind => Finding::Yes,

@@ -59,6 +59,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = path;
         }
+        self.sights.review();
     }
 
     /// The path to a supernode through the home of one of its worlds.

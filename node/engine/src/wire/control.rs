@@ -29,7 +29,7 @@
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
 //! 25 observed     endpoint 18
-//! 30 look         token 8 | flags 1 (1: answer from the second port)
+//! 30 look         token 8 | flags 1 (1: answer from the second port; 2: with a challenge)
 //! 31 seen         token 8 | observed endpoint 18 | second port 2
 //! 34 search       number 4 | node id 16
 //! 35 search granted number 4 | node id 16 | address 16
@@ -103,6 +103,9 @@ const ASK: u8 = 1;
 
 /// The flag of a look that asks for the answer from the supernode's second port.
 pub(crate) const FROM_SECOND: u8 = 1;
+
+/// The flag of a look that asks for a challenge beside the answer.
+pub(crate) const WITH_CHALLENGE: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
