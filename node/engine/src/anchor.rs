@@ -208,17 +208,18 @@ impl Anchor {
         registration.is_some_and(|registration| registration.looks.take(now, &LOOKS, 1))
     }
 
-    /// A node is challenged where a look of it came from that wanted that.
-    pub(crate) fn challenge_aside(&mut self, now: Time, id: PeerId, leg: Leg, nonce: u64) {
+    /// A node is asked to show that it is where a look of it came from.
+    pub(crate) fn ask_aside(&mut self, now: Time, id: PeerId, leg: Leg, nonce: u64) {
         if let Some(registration) = self.registrations.get_mut(&id) {
-            registration.aside.challenge(now, leg, nonce);
+            registration.aside.ask(now, leg, nonce);
         }
     }
 
-    /// Whether a node answers that challenge.
-    pub(crate) fn shown_aside(&mut self, now: Time, id: PeerId, leg: Leg, nonce: u64) -> bool {
-        let registration = self.registrations.get_mut(&id);
-        registration.is_some_and(|registration| registration.aside.answered(now, leg, nonce))
+    /// A node answers that from `leg`.
+    pub(crate) fn shown_aside(&mut self, now: Time, id: PeerId, leg: Leg, nonce: u64) {
+        if let Some(registration) = self.registrations.get_mut(&id) {
+            registration.aside.answered(now, leg, nonce);
+        }
     }
 
     /// The address at which a node has shown to be beside the one that it is registered from.

@@ -15,44 +15,45 @@ use tracing::debug;
 
 use crate::{
     Engine, Leg, Outbox, Role, Socket, Time,
+    classes::classes,
     content::Content,
     direct::OPENING_TTL,
     handshakes::Via,
     peers::{Path, PeerId},
     sockets::Purpose,
     wire::{
-        control::{Control, FROM_SECOND, PADDING, WITH_CHALLENGE, messages},
+        control::{Control, FROM_SECOND, PADDING, WITH_SHOW, messages},
         datagram::{SessionIndex, put_data},
         sealed::Sealed,
     },
 };
 
-/// By what a NAT chooses the outside port of a socket (RFC 4787 §4.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mapping {
-    /// Not known (yet).
-    #[default]
-    Unknown,
-    /// By nothing else: all the world sees one port. So it is without a NAT, too.
-    Independent,
-    /// By the far address.
-    AddressDependent,
-    /// By the far address and port.
-    PortDependent,
-    /// By the far address at least; whether by the port, too, nobody could tell.
-    Dependent,
+classes! {
+    /// By what a NAT chooses the outside port of a socket (RFC 4787 §4.1).
+    Mapping {
+        /// Not known (yet).
+        Unknown = 0 "unknown",
+        /// By nothing else: all the world sees one port. So it is without a NAT, too.
+        Independent = 1 "independent",
+        /// By the far address.
+        AddressDependent = 2 "address dependent",
+        /// By the far address and port.
+        PortDependent = 3 "port dependent",
+        /// By the far address at least; whether by the port, too, nobody could tell.
+        Dependent = 4 "dependent",
+    }
 }
 
-/// By what a NAT or firewall lets a datagram in to a port that is in use (RFC 4787 §5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Filtering {
-    /// Not known (yet).
-    #[default]
-    Unknown,
-    /// By the far address at the most.
-    NotByPort,
-    /// By the far address and port: it lets in only what comes from where something went.
-    ByPort,
+classes! {
+    /// By what a NAT or firewall lets a datagram in to a port that is in use (RFC 4787 §5).
+    Filtering {
+        /// Not known (yet).
+        Unknown = 0 "unknown",
+        /// By the far address at the most.
+        NotByPort = 1 "not by port",
+        /// By the far address and port: it lets in only what comes from where something went.
+        ByPort = 2 "by port",
+    }
 }
 
 /// How a NAT picks the outside ports of new mappings.
@@ -326,15 +327,34 @@ impl Engine {
     pub fn behaviour(&self) -> Behaviour {
         let mut known = self.detection.known;
         if known.mapping == Mapping::Unknown {
-            known.mapping = self.presumed_mapping();
+            // NATs are for IPv4.
+            known.mapping = self.presumed_mapping(!self.traversal.is_seen_by_ipv4());
         }
         known
     }
 
-    /// What the endpoints at which supernodes see this node tell before anything was asked.
-    fn presumed_mapping(&self) -> Mapping {
-        // NATs are for IPv4.
-        let ipv6 = !self.traversal.is_seen_by_ipv4();
+    /// What is known of IPv6 where [`Self::behaviour`] is of IPv4: nothing is asked for it.
+    pub(crate) fn behaviour_by_ipv6(&self) -> Option<Behaviour> {
+        let seen = self.traversal.observed().map(|(_, endpoint)| endpoint);
+        let seen: Vec<SocketAddr> = seen.filter(SocketAddr::is_ipv6).collect();
+        if seen.is_empty() || !self.traversal.is_seen_by_ipv4() {
+            return None;
+        }
+        let own = self.traversal.local();
+        let translated = seen.iter().any(|endpoint| !own.contains(endpoint));
+        Some(Behaviour {
+            translated: Some(translated).filter(|_| !own.is_empty()),
+            mapping: if translated {
+                self.presumed_mapping(true)
+            } else {
+                Mapping::Independent
+            },
+            ..Behaviour::default()
+        })
+    }
+
+    /// What the endpoints at which supernodes see this node by a family tell before anything was asked.
+    fn presumed_mapping(&self, ipv6: bool) -> Mapping {
         let seen = self.traversal.observed().filter(|(_, at)| at.is_ipv6() == ipv6);
         let seen = seen.filter_map(|(id, endpoint)| Some((self.way_of_family(id, ipv6)?.ip(), endpoint)));
         let seen: Vec<(IpAddr, SocketAddr)> = seen.collect();
@@ -621,15 +641,18 @@ impl Engine {
     }
 
     /// A supernode is asked where it sees a node. It answers straight to whence it came, or from its second port, with no
-    /// more than came; nothing else follows from it. Whether the message was such a question.
+    /// more than came; nothing else follows from it, or from what answers `show`. Whether the message was one of the two.
     pub(crate) fn looked(&mut self, now: Time, id: PeerId, via: Via, message: &[u8], out: &mut Outbox) -> bool {
         let Ok(Sealed::Control(body)) = Sealed::parse(message) else {
             return false;
         };
-        let (token, flags) = match (messages(body).next(), via) {
-            (Some(Ok(Some(Control::Look { token, flags }))), _) => (token, flags),
-            (Some(Ok(Some(Control::Answer { nonce }))), Via::Direct(came)) => {
-                return self.anchor.shown_aside(now, id, came, nonce);
+        let (token, flags) = match messages(body).next() {
+            Some(Ok(Some(Control::Look { token, flags }))) => (token, flags),
+            Some(Ok(Some(Control::Shown { nonce }))) => {
+                if let Via::Direct(came) = via {
+                    self.anchor.shown_aside(now, id, came, nonce);
+                }
+                return true;
             }
             _ => return false,
         };
@@ -652,10 +675,10 @@ impl Engine {
             observed: came.endpoint,
             second: second.unwrap_or_default(),
         }];
-        if flags & WITH_CHALLENGE != 0 && came.socket == Socket::Main && back == came {
+        if flags & WITH_SHOW != 0 && came.socket == Socket::Main && back == came {
             let nonce = self.random_u64();
-            self.anchor.challenge_aside(now, id, came, nonce);
-            messages.push(Control::Challenge { nonce });
+            self.anchor.ask_aside(now, id, came, nonce);
+            messages.push(Control::Show { nonce });
         }
         self.send_along(now, id, (Path::Direct(back), None), Content::Control(&messages), out);
         true

@@ -22,6 +22,7 @@ mod behaviour;
 mod bridging;
 mod change;
 mod claimed;
+mod classes;
 mod content;
 mod cookies;
 mod counters;

@@ -23,7 +23,7 @@ use crate::{
     keepalive::Kept,
     peers::{Path, PeerId},
     retry::{Retry, Schedule},
-    wire::control::{Control, WITH_CHALLENGE},
+    wire::control::{Control, WITH_SHOW},
 };
 
 /// How a look is sent again, and how often it is sent: where a fifth is lost each way, six in vain are one in five hundred.
@@ -263,7 +263,7 @@ impl Engine {
         retry.again(now);
         let look = Control::Look {
             token: *token,
-            flags: WITH_CHALLENGE,
+            flags: WITH_SHOW,
         };
         let path = Path::Direct(Leg::from(sight.at));
         self.send_along(now, id, (path, None), Content::Control(&[look]), out);
@@ -321,50 +321,41 @@ impl Engine {
         }
     }
 
-    /// A supernode wants it shown that this node is where a look by the other family came from; whether that is what it asks.
-    pub(crate) fn other_family_challenged(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        via: Via,
-        nonce: u64,
-        out: &mut Outbox,
-    ) -> bool {
-        let comes = self.came_by_other_family(id, via);
-        if comes {
-            let answer = [Control::Answer { nonce }];
-            self.send_along(now, id, (via.path(), None), Content::Control(&answer), out);
+    /// A supernode wants it shown that this node is where a look by the other family came from.
+    pub(crate) fn show_other_family(&mut self, now: Time, id: PeerId, via: Via, nonce: u64, out: &mut Outbox) {
+        if self.came_by_other_family(id, via) {
+            let shown = [Control::Shown { nonce }];
+            self.send_along(now, id, (via.path(), None), Content::Control(&shown), out);
         }
-        comes
     }
 }
 
 /// A registered node's other family, as its supernode knows it.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {
-    /// Whence a look came that wants a challenge, the nonce, and when it went there.
-    challenged: Option<(Leg, u64, Time)>,
+    /// Whence a look came, the nonce that went there, and when.
+    asked: Option<(Leg, u64, Time)>,
     /// The address that was shown, and when.
     shown: Option<(IpAddr, Time)>,
 }
 
-/// An answer to the challenge counts for so long.
+/// An answer counts for so long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// And shows where the node is for so long, as long as a registration lives by itself.
 const SHOWN_FOR: Duration = Duration::from_secs(75);
 
 impl Aside {
-    pub(crate) fn challenge(&mut self, now: Time, leg: Leg, nonce: u64) {
-        self.challenged = Some((leg, nonce, now));
+    pub(crate) fn ask(&mut self, now: Time, leg: Leg, nonce: u64) {
+        self.asked = Some((leg, nonce, now));
     }
 
     /// Whether an answer from `leg` shows that the node is there.
     pub(crate) fn answered(&mut self, now: Time, leg: Leg, nonce: u64) -> bool {
-        let shows = |(there, asked, at): &mut (Leg, u64, Time)| {
-            *asked == nonce && now.since(*at) < ANSWER_WITHIN && (*there == leg || planted("aside-shown-from-anywhere"))
+        let shows = |(there, known, at): &mut (Leg, u64, Time)| {
+            *known == nonce && now.since(*at) < ANSWER_WITHIN && (*there == leg || planted("aside-shown-from-anywhere"))
         };
-        let shows = self.challenged.take_if(shows).is_some();
+        let shows = self.asked.take_if(shows).is_some();
         if shows {
             self.shown = Some((leg.ip(), now));
         }
@@ -375,5 +366,45 @@ impl Aside {
     pub(crate) fn shown(&self, now: Time) -> Option<IpAddr> {
         let shown = self.shown.filter(|(_, at)| now.since(*at) < SHOWN_FOR);
         shown.map(|(address, _)| address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_address_is_shown_by_an_answer_from_there_within_ten_seconds_and_for_a_while() {
+        let [here, elsewhere] = [9, 8].map(|last| Leg::from(SocketAddr::from(([203, 0, 113, last], 9600))));
+        let mut aside = Aside::default();
+        assert!(!aside.answered(at(0), here, 0), "nobody asked");
+        aside.ask(at(0), here, 7);
+        assert!(!aside.answered(at(1), elsewhere, 7));
+        assert!(!aside.answered(at(1), here, 8));
+        assert!(!aside.answered(at(10), here, 7), "too late");
+        assert_eq!(aside.shown(at(10)), None);
+        aside.ask(at(20), here, 9);
+        assert!(aside.answered(at(21), here, 9));
+        assert!(!aside.answered(at(21), here, 9), "once");
+        assert_eq!(aside.shown(at(95)), Some(here.ip()));
+        assert_eq!(aside.shown(at(96)), None);
+    }
+
+    #[test]
+    fn what_answered_is_asked_again_when_its_mapping_may_be_gone() {
+        let mut sight = Sight::new(SocketAddr::from(([203, 0, 113, 9], 9600)), at(0));
+        assert!(sight.is_wanted(at(0), Wanted::Kept));
+        sight.answered = Some(at(1));
+        assert!(!sight.is_wanted(at(25), Wanted::Kept) && sight.is_wanted(at(26), Wanted::Kept));
+        assert!(!sight.is_wanted(at(1), Wanted::Now) && sight.is_wanted(at(2), Wanted::Now));
+        // Where nobody answered it is for the timer, or for whoever says that all is different.
+        sight.vain = 1;
+        let asked =
+            [Wanted::Nothing, Wanted::Kept, Wanted::Now, Wanted::Anew].map(|wanted| sight.is_wanted(at(99), wanted));
+        assert_eq!(asked, [false, false, false, true]);
     }
 }

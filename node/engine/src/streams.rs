@@ -534,9 +534,6 @@ impl Engine {
     /// A supernode asks this node to show that it is where something of it came from. What came another way than data takes
     /// is answered if the registration is to move there.
     pub(crate) fn challenged(&mut self, now: Time, id: PeerId, via: Via, nonce: u64, out: &mut Outbox) {
-        if self.other_family_challenged(now, id, via, nonce, out) {
-            return;
-        }
         let stream = self
             .directory
             .registrations

@@ -785,6 +785,7 @@ impl Engine {
     pub(crate) fn path_challenged(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
         if let Via::Relay { supernode, .. } = via {
             self.relay_doubted(now, supernode);
+            self.sights.doubt();
             if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) {
                 peer.direct.doubt(now);
                 let observed = SocketAddr::from(([0; 4], 0));
@@ -891,6 +892,7 @@ impl Engine {
             None => {
                 peer.exchange.next_round = now;
                 peer.exchange.rounds = 0;
+                self.sights.doubt();
             }
         }
         if let Some(rtt) = peer.direct.active_rtt() {
