@@ -124,11 +124,6 @@ impl Sights {
         self.by.values().filter_map(Sight::deadline).min()
     }
 
-    /// The ways to supernodes changed.
-    pub(crate) fn review(&mut self) {
-        self.review = true;
-    }
-
     /// A peer is used, or sought: the mappings are to be there.
     pub(crate) fn keep(&mut self) {
         self.want(Wanted::Kept);
@@ -179,6 +174,14 @@ impl Engine {
         let sight = self.sights.by.get(&supernode);
         matches!(via, Via::Direct(leg) if leg.socket == Socket::Main
             && sight.is_some_and(|sight| sight.at.is_ipv6() == leg.is_ipv6()))
+    }
+
+    /// The way to a supernode, or its addresses, may be others: whether it is to be asked by another family is looked at anew.
+    pub(crate) fn review_sights_of(&mut self, supernode: PeerId) {
+        let registration = self.directory.registrations.get(&supernode);
+        let ipv6 = |ipv6: bool| move |at: &SocketAddr| at.is_ipv6() == ipv6;
+        let has = |family| registration.is_some_and(|registration| registration.addresses.iter().any(ipv6(family)));
+        self.sights.review |= (has(false) && has(true)) || self.sights.by.contains_key(&supernode);
     }
 
     /// Looks by other families, as far as it is time.

@@ -401,7 +401,7 @@ impl Engine {
         for ipv6 in [false, true] {
             self.traversal.forget_family(supernode, ipv6);
         }
-        self.sights.review();
+        self.review_sights_of(supernode);
     }
 
     /// A frame or ping went to a peer or came from it: a direct path is worth having.

@@ -59,7 +59,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = path;
         }
-        self.sights.review();
+        self.review_sights_of(id);
     }
 
     /// The path to a supernode through the home of one of its worlds.
