@@ -171,9 +171,11 @@ impl Engine {
 
     /// Whether a datagram came from a supernode by the family that is not in use with it.
     pub(crate) fn came_by_other_family(&self, supernode: PeerId, via: Via) -> bool {
-        let sight = self.sights.by.get(&supernode);
-        matches!(via, Via::Direct(leg) if leg.socket == Socket::Main
-            && sight.is_some_and(|sight| sight.at.is_ipv6() == leg.is_ipv6()))
+        let (Via::Direct(leg), Some(peer)) = (via, self.peers.get(supernode)) else {
+            return false;
+        };
+        let other = matches!(peer.path, Some(Path::Direct(used)) if used.is_ipv6() != leg.is_ipv6());
+        other && leg.socket == Socket::Main && self.sights.by.contains_key(&supernode)
     }
 
     /// The way to a supernode, or its addresses, may be others: whether it is to be asked by another family is looked at anew.
@@ -186,7 +188,11 @@ impl Engine {
 
     /// Looks by other families, as far as it is time.
     pub(crate) fn tend_sights(&mut self, now: Time, out: &mut Outbox) {
-        if self.role != Role::Node || self.sights.deadline().is_none_or(|at| at > now) {
+        if self.sights.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        if self.role != Role::Node {
+            self.sights = Sights::default();
             return;
         }
         if std::mem::take(&mut self.sights.review) {

@@ -415,9 +415,9 @@ impl Engine {
         }
         if before != Use::Busy {
             self.arm(id);
-        }
-        if before == Use::Idle {
-            self.sights.keep();
+            if before == Use::Idle {
+                self.sights.keep();
+            }
         }
     }
 

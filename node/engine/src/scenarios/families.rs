@@ -59,6 +59,8 @@ impl Mixed {
             (host.address, host.ipv6) = (ipv4(place + 1), Some(ipv6(*place)));
             host.engine.set_second_port(Some(FIRST_EXTRA));
             host.extras.insert(0);
+            let own = host.addresses();
+            host.engine.set_local_endpoints(lab.now, own);
         }
         let nodes = stacks.map(|stack| {
             let place = lab.add(Role::Node);
@@ -247,6 +249,24 @@ fn behind_random_ports_of_ipv4_a_search_finds_who_is_registered_by_ipv6() {
         assert!(taken.is_some(), "{:?}", mixed.paths());
         assert!(mixed.lab.hosts[supernode].engine.counters().searches_granted > 0);
     }
+}
+
+#[test]
+fn where_ipv6_dies_the_registration_goes_on_by_ipv4_and_nobody_is_told_of_ipv6() {
+    let mut mixed = Mixed::new(1, [Both(port()), Ipv4(port())]);
+    assert!(mixed.direct(false, Duration::from_secs(3)).is_some());
+    mixed.lab.blocked = Some(Box::new(|_, _, ipv6| ipv6));
+    let lost = mixed.talk(Duration::from_secs(60), |_| false);
+    assert_eq!(lost, 0, "the path is by IPv4");
+    let (node, supernode) = (mixed.nodes[0], mixed.supernodes[0]);
+    let way = mixed.lab.peer(node, &mixed.lab.key(supernode)).path;
+    assert_eq!(way, Some(Path::Direct(ipv4(supernode + 1).into())));
+    let seen: Vec<_> = mixed.lab.hosts[node].engine.traversal.observed().collect();
+    assert!(seen.iter().all(|(_, endpoint)| endpoint.is_ipv4()), "{seen:?}");
+    // And by IPv6 it is seen again once that leads anywhere.
+    mixed.lab.blocked = None;
+    mixed.talk(Duration::from_secs(120), |_| false);
+    assert_eq!(mixed.lab.hosts[node].engine.traversal.observed().count(), 2);
 }
 
 #[test]
