@@ -377,7 +377,11 @@ impl Engine {
 
     /// Asks what is to be asked now, and draws the conclusions.
     pub(crate) fn tend_detection(&mut self, now: Time, out: &mut Outbox) {
-        if self.role != Role::Node || self.detection.deadline().is_none_or(|at| at > now) {
+        if self.detection.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        if self.role != Role::Node {
+            self.detection = Detection::default();
             return;
         }
         if self.detection.run.is_none() {

@@ -48,6 +48,8 @@ struct Mixed {
     nodes: [Place; 2],
     networks: [NetworkHandle; 2],
     marks: u8,
+    /// Between two frames of one.
+    pause: Duration,
 }
 
 impl Mixed {
@@ -92,10 +94,11 @@ impl Mixed {
             nodes,
             networks,
             marks: 0,
+            pause: 20 * MILLISECOND,
         }
     }
 
-    /// Both send a frame to each other each 20 ms. Returns how many did not arrive.
+    /// Both send frames to each other. Returns how many did not arrive.
     fn talk(&mut self, time: Duration, mut until: impl FnMut(&mut Self) -> bool) -> usize {
         let end = self.lab.now + time;
         let mut sent = Vec::new();
@@ -108,7 +111,7 @@ impl Mixed {
                 self.lab.send(self.nodes[from], self.networks[from], &frame);
                 sent.push((1 - from, frame));
             }
-            self.lab.run(20 * MILLISECOND);
+            self.lab.run(self.pause);
         }
         self.lab.run(500 * MILLISECOND);
         let came = |(to, frame): &&(usize, Vec<u8>)| self.lab.received(self.nodes[*to], self.networks[*to], frame) == 1;
@@ -256,6 +259,7 @@ fn where_ipv6_dies_the_registration_goes_on_by_ipv4_and_nobody_is_told_of_ipv6()
     let mut mixed = Mixed::new(1, [Both(port()), Ipv4(port())]);
     assert!(mixed.direct(false, Duration::from_secs(3)).is_some());
     mixed.lab.blocked = Some(Box::new(|_, _, ipv6| ipv6));
+    mixed.pause = 200 * MILLISECOND;
     let lost = mixed.talk(Duration::from_secs(60), |_| false);
     assert_eq!(lost, 0, "the path is by IPv4");
     let (node, supernode) = (mixed.nodes[0], mixed.supernodes[0]);
