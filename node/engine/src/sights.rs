@@ -295,7 +295,7 @@ impl Engine {
         sight.next = Some(now + VAIN_PAUSE * (1 << sight.vain.min(VAIN_DOUBLINGS)));
         sight.vain += 1;
         if let Some(position) = others.iter().position(|at| *at == sight.at) {
-            sight.at = *others.get(position + 1).or(others.first()).unwrap_or(&sight.at);
+            sight.at = *others.get(position + 1).or_else(|| others.first()).unwrap_or(&sight.at);
         }
         debug!(supernode = %self.name(id), ipv6, "not reached by the other family");
         self.traversal.forget_family(id, ipv6);
