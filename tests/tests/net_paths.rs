@@ -9,12 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use farlan_tests::ns::capture::Capture;
 use farlan_tests::ns::cold::ColdPair;
+use farlan_tests::ns::command::wait_for;
 use farlan_tests::ns::pair::Pair;
 use farlan_tests::ns::paths::{self, Change, Fetched, Orphaned, Outage, PATH_LIMIT, RoundTrip};
-use farlan_tests::ns::program::PORT;
+use farlan_tests::ns::program::{PORT, Supernode};
 use farlan_tests::ns::traffic::Count;
 use farlan_tests::ns::transfer::SteadyTransfer;
 use farlan_tests::ns::{Namespace, Nat, Wire, limit, sys};
+use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -257,6 +259,52 @@ fn symmetric_routers_are_direct_over_ipv6() {
             let address = view.address.map(|address| address.ip());
             ensure!(address == other.home.ipv6.map(IpAddr::from), "{view:?}");
         }
+        drop(pings.stop()?);
+        Ok(())
+    });
+}
+
+#[test]
+fn who_is_registered_by_ipv6_is_direct_by_ipv4_with_who_has_nothing_else() {
+    limit::test(LIMIT, |lab| {
+        lab.use_dual_stack()?;
+        let public = lab.public_host("s", near())?;
+        let supernode = Supernode::start_ipv6_first(lab, &public)?;
+        let homes = [
+            lab.home("a", Nat::Port, near())?,
+            lab.home("b", Nat::Port, near())?.without_ipv6()?,
+        ];
+        let mut pair = Pair::with_supernode(lab, homes, public, supernode)?;
+        let by_ipv4 = |pair: &Pair| {
+            let [a, b] = pair.wait_path("direct", PATH_LIMIT)?;
+            for (view, other) in [(&a, &pair.b), (&b, &pair.a)] {
+                let address = view.address.map(|address| address.ip());
+                ensure!(address == Some(IpAddr::from(other.home.outside)), "{view:?}");
+            }
+            Ok(())
+        };
+        let pings = pair.pings(paths::PACE)?;
+        by_ipv4(&pair)?;
+        let checked = pair.a.node.cli(&["netcheck", "--json"])?;
+        let checked: Value = serde_json::from_str(&checked.stdout)?;
+        let supernode = &checked["supernodes"][0];
+        let (outside, ipv6) = (pair.a.home.outside, pair.a.home.ipv6.context("no IPv6")?);
+        ensure!(
+            supernode["address"] == format!("[{}]:{PORT}", pair.public.ipv6.context("no IPv6")?),
+            "{checked}"
+        );
+        ensure!(supernode["seen_at"] == format!("[{ipv6}]:{PORT}"), "{checked}");
+        ensure!(supernode["also_seen_at"] == format!("{outside}:{PORT}"), "{checked}");
+        ensure!(
+            checked["nat"]["translated"] == "yes" && checked["nat_ipv6"]["translated"] == "no",
+            "{checked}"
+        );
+        let record = pings.stop()?;
+        ensure!(record.lost().is_empty(), "{record}");
+        // The provider gives the one with both another address, of IPv4 alone.
+        pair.a.home.change_address(lab)?;
+        let pings = pair.pings(paths::PACE)?;
+        wait_for("both to be direct again", PATH_LIMIT, || by_ipv4(&pair).map(Some))?;
         drop(pings.stop()?);
         Ok(())
     });

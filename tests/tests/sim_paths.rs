@@ -56,7 +56,10 @@ struct Pair {
 impl Pair {
     /// Two hosts that are registered and have their addresses.
     fn new(seed: u64, homes: [Home; 2]) -> Self {
-        let mut lab = Lab::new(seed);
+        Self::in_lab(Lab::new(seed), homes)
+    }
+
+    fn in_lab(mut lab: Lab, homes: [Home; 2]) -> Self {
         lab.set_links(LinkQuality::of_delay(20 * MILLISECOND).with_jitter(2 * MILLISECOND));
         lab.add_supernode();
         let network = lab.add_link_network();
@@ -149,6 +152,41 @@ fn the_nats_decide_what_path_there_is() {
     }
     println!("{direct} pairs had to be direct, {relayed} had to stay relayed");
     assert!(direct > 40 && relayed > 5);
+}
+
+#[test]
+fn who_is_registered_by_ipv6_has_the_paths_that_its_nat_for_ipv4_allows() {
+    let dual = |home: Home| {
+        let with = |kind: NatKind| kind.with_ipv6(Filtering::AddressAndPortDependent);
+        match home {
+            Home::Open => Home::Open,
+            Home::Nat(kind) => Home::Nat(with(kind)),
+            Home::Carrier(inner, outer) => Home::Carrier(with(inner), outer),
+        }
+    };
+    let mut direct = 0;
+    for (first, &one) in homes().iter().enumerate() {
+        for &other in homes().iter().filter(|home| !matches!(home, Home::Open)) {
+            let mut lab = Lab::new(first as u64 + 100);
+            lab.list_ipv6_first();
+            let mut pair = Pair::in_lab(lab, [dual(one), other]);
+            let [a, b] = pair.hosts;
+            let expected = expected(&pair.lab, a, b);
+            let (pings, came) = pair.speak(8 * SECOND);
+            let faults = pair.faults(&pings);
+            assert_eq!(faults, (0, 0), "lost and doubled pings between {one:?} and {other:?}");
+            let is_direct = came.is_some_and(|came| came <= LATER);
+            match expected {
+                Expected::Direct => {
+                    assert!(is_direct, "direct after {came:?} between {one:?} and {other:?}");
+                    direct += 1;
+                }
+                Expected::Relay => assert_eq!(came, None, "{one:?} and {other:?}: how?"),
+                Expected::Either => {}
+            }
+        }
+    }
+    assert!(direct > 80, "{direct}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     places::Places,
     rates::{Meter, Prefix, Rate},
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
+    sights::Aside,
     streams::{observed_by, probe_in},
     subscriptions::Subscriptions,
     wire::{
@@ -129,6 +131,8 @@ struct Registration {
     doubted_at: Option<Time>,
     /// What it asked of where it is seen.
     looks: Meter,
+    /// Where it is by the other family.
+    aside: Aside,
     way_probes: Meter,
     /// What it asked of searches.
     searches: Asking,
@@ -202,6 +206,25 @@ impl Anchor {
     pub(crate) fn may_look(&mut self, now: Time, id: PeerId) -> bool {
         let registration = self.registrations.get_mut(&id);
         registration.is_some_and(|registration| registration.looks.take(now, &LOOKS, 1))
+    }
+
+    /// A node is asked to show that it is where a look of it came from.
+    pub(crate) fn ask_aside(&mut self, now: Time, id: PeerId, leg: Leg, nonce: u64) {
+        if let Some(registration) = self.registrations.get_mut(&id) {
+            registration.aside.ask(now, leg, nonce);
+        }
+    }
+
+    /// A node answers that from `leg`.
+    pub(crate) fn shown_aside(&mut self, now: Time, id: PeerId, leg: Leg, nonce: u64) {
+        if let Some(registration) = self.registrations.get_mut(&id) {
+            registration.aside.answered(now, leg, nonce);
+        }
+    }
+
+    /// The address at which a node has shown to be beside the one that it is registered from.
+    pub(crate) fn address_aside(&self, now: Time, id: PeerId) -> Option<IpAddr> {
+        self.registrations.get(&id)?.aside.shown(now)
     }
 
     /// Whether one more way probe of a node is answered.
@@ -414,6 +437,7 @@ impl Engine {
                     doubted: None,
                     doubted_at: None,
                     looks: Meter::default(),
+                    aside: Aside::default(),
                     way_probes: Meter::default(),
                     searches: Asking::default(),
                     documents: Asked::default(),

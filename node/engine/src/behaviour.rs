@@ -15,44 +15,45 @@ use tracing::debug;
 
 use crate::{
     Engine, Leg, Outbox, Role, Socket, Time,
+    classes::classes,
     content::Content,
     direct::OPENING_TTL,
     handshakes::Via,
     peers::{Path, PeerId},
     sockets::Purpose,
     wire::{
-        control::{Control, FROM_SECOND, PADDING, messages},
+        control::{Control, FROM_SECOND, PADDING, WITH_SHOW, messages},
         datagram::{SessionIndex, put_data},
         sealed::Sealed,
     },
 };
 
-/// By what a NAT chooses the outside port of a socket (RFC 4787 §4.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mapping {
-    /// Not known (yet).
-    #[default]
-    Unknown,
-    /// By nothing else: all the world sees one port. So it is without a NAT, too.
-    Independent,
-    /// By the far address.
-    AddressDependent,
-    /// By the far address and port.
-    PortDependent,
-    /// By the far address at least; whether by the port, too, nobody could tell.
-    Dependent,
+classes! {
+    /// By what a NAT chooses the outside port of a socket (RFC 4787 §4.1).
+    Mapping {
+        /// Not known (yet).
+        Unknown = 0 "unknown",
+        /// By nothing else: all the world sees one port. So it is without a NAT, too.
+        Independent = 1 "independent",
+        /// By the far address.
+        AddressDependent = 2 "address dependent",
+        /// By the far address and port.
+        PortDependent = 3 "port dependent",
+        /// By the far address at least; whether by the port, too, nobody could tell.
+        Dependent = 4 "dependent",
+    }
 }
 
-/// By what a NAT or firewall lets a datagram in to a port that is in use (RFC 4787 §5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Filtering {
-    /// Not known (yet).
-    #[default]
-    Unknown,
-    /// By the far address at the most.
-    NotByPort,
-    /// By the far address and port: it lets in only what comes from where something went.
-    ByPort,
+classes! {
+    /// By what a NAT or firewall lets a datagram in to a port that is in use (RFC 4787 §5).
+    Filtering {
+        /// Not known (yet).
+        Unknown = 0 "unknown",
+        /// By the far address at the most.
+        NotByPort = 1 "not by port",
+        /// By the far address and port: it lets in only what comes from where something went.
+        ByPort = 2 "by port",
+    }
 }
 
 /// How a NAT picks the outside ports of new mappings.
@@ -133,6 +134,8 @@ pub(crate) struct Detection {
     wanted: Option<(Time, Time)>,
     /// When the last run began, and the pause that has to follow it.
     last: Option<(Time, Duration)>,
+    /// Whether that was about IPv6.
+    ipv6: bool,
 }
 
 #[derive(Debug)]
@@ -324,25 +327,41 @@ impl Engine {
     pub fn behaviour(&self) -> Behaviour {
         let mut known = self.detection.known;
         if known.mapping == Mapping::Unknown {
-            known.mapping = self.presumed_mapping();
+            // NATs are for IPv4.
+            known.mapping = self.presumed_mapping(!self.traversal.is_seen_by_ipv4());
         }
         known
     }
 
-    /// What the endpoints at which supernodes see this node tell before anything was asked.
-    fn presumed_mapping(&self) -> Mapping {
-        let seen = self.traversal.observed().filter_map(|(id, endpoint)| {
-            let Some(Path::Direct(leg)) = self.peers.get(id)?.path else {
-                return None;
-            };
-            let alike = leg.socket == Socket::Main && leg.is_ipv6() == endpoint.is_ipv6();
-            alike.then_some((leg.ip(), endpoint))
-        });
+    /// What is known of IPv6 where [`Self::behaviour`] is of IPv4: nothing is asked for it.
+    pub(crate) fn behaviour_by_ipv6(&self) -> Option<Behaviour> {
+        let seen = self.traversal.observed().map(|(_, endpoint)| endpoint);
+        let seen: Vec<SocketAddr> = seen.filter(SocketAddr::is_ipv6).collect();
+        if seen.is_empty() || !self.traversal.is_seen_by_ipv4() {
+            return None;
+        }
+        let own = self.traversal.local();
+        let translated = seen.iter().any(|endpoint| !own.contains(endpoint));
+        Some(Behaviour {
+            translated: Some(translated).filter(|_| !own.is_empty()),
+            mapping: if translated {
+                self.presumed_mapping(true)
+            } else {
+                Mapping::Independent
+            },
+            ..Behaviour::default()
+        })
+    }
+
+    /// What the endpoints at which supernodes see this node by a family tell before anything was asked.
+    fn presumed_mapping(&self, ipv6: bool) -> Mapping {
+        let seen = self.traversal.observed().filter(|(_, at)| at.is_ipv6() == ipv6);
+        let seen = seen.filter_map(|(id, endpoint)| Some((self.way_of_family(id, ipv6)?.ip(), endpoint)));
         let seen: Vec<(IpAddr, SocketAddr)> = seen.collect();
         let mut pairs = seen
             .iter()
             .flat_map(|one| seen.iter().map(move |other| (one, other)))
-            .filter(|((one, _), (other, _))| one != other && one.is_ipv6() == other.is_ipv6());
+            .filter(|((one, _), (other, _))| one != other);
         match pairs.next() {
             None => Mapping::Unknown,
             Some(((_, one), (_, other))) if one != other => Mapping::Dependent,
@@ -358,7 +377,11 @@ impl Engine {
 
     /// Asks what is to be asked now, and draws the conclusions.
     pub(crate) fn tend_detection(&mut self, now: Time, out: &mut Outbox) {
-        if self.role != Role::Node || self.detection.deadline().is_none_or(|at| at > now) {
+        if self.detection.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        if self.role != Role::Node {
+            self.detection = Detection::default();
             return;
         }
         if self.detection.run.is_none() {
@@ -368,24 +391,25 @@ impl Engine {
     }
 
     fn begin_detection(&mut self, now: Time) {
-        let direct = |id: PeerId| match self.peers.get(id)?.path {
-            Some(Path::Direct(leg)) if leg.socket == Socket::Main => Some((id, leg.endpoint)),
-            _ => None,
-        };
-        let seen: Vec<(PeerId, SocketAddr)> = self.directory.homes().filter_map(direct).collect();
         // NATs are for IPv4; where there is none, what filters IPv6 is of interest.
-        let home = seen
-            .iter()
-            .find(|(_, at)| at.is_ipv4())
-            .or_else(|| seen.first())
-            .copied();
-        let Some(home) = home else {
+        let of_family = |ipv6: bool| {
+            let way = |id: PeerId| Some((id, self.way_of_family(id, ipv6)?));
+            self.directory.homes().filter_map(way).collect()
+        };
+        let mut seen: Vec<(PeerId, SocketAddr)> = of_family(false);
+        if seen.is_empty() {
+            seen = of_family(true);
+        }
+        let Some(home) = seen.first().copied() else {
             // Whoever registers this node asks for a run again.
             self.detection.wanted = None;
             return;
         };
-        let differs = |(_, at): &&(PeerId, SocketAddr)| at.ip() != home.1.ip() && at.is_ipv4() == home.1.is_ipv4();
-        let other = seen.iter().find(differs).copied();
+        let other = seen.iter().find(|(_, at)| at.ip() != home.1.ip()).copied();
+        let ipv6 = home.1.is_ipv6();
+        if std::mem::replace(&mut self.detection.ipv6, ipv6) != ipv6 {
+            self.detection.known = Behaviour::default();
+        }
         let pause = match self.detection.last {
             Some((at, pause)) if now.since(at) < LONGEST_PAUSE => (pause * 2).min(LONGEST_PAUSE),
             _ => PAUSE,
@@ -621,13 +645,20 @@ impl Engine {
     }
 
     /// A supernode is asked where it sees a node. It answers straight to whence it came, or from its second port, with no
-    /// more than came; nothing else follows from it. Whether the message was such a question.
+    /// more than came; nothing else follows from it, or from what answers `show`. Whether the message was one of the two.
     pub(crate) fn looked(&mut self, now: Time, id: PeerId, via: Via, message: &[u8], out: &mut Outbox) -> bool {
         let Ok(Sealed::Control(body)) = Sealed::parse(message) else {
             return false;
         };
-        let Some(Ok(Some(Control::Look { token, flags }))) = messages(body).next() else {
-            return false;
+        let (token, flags) = match messages(body).next() {
+            Some(Ok(Some(Control::Look { token, flags }))) => (token, flags),
+            Some(Ok(Some(Control::Shown { nonce }))) => {
+                if let Via::Direct(came) = via {
+                    self.anchor.shown_aside(now, id, came, nonce);
+                }
+                return true;
+            }
+            _ => return false,
         };
         let Via::Direct(came) = via else { return true };
         if message.len() < PADDING || !self.anchor.may_look(now, id) {
@@ -643,12 +674,17 @@ impl Engine {
             },
             _ => return true,
         };
-        let seen = Control::Seen {
+        let mut messages = vec![Control::Seen {
             token,
             observed: came.endpoint,
             second: second.unwrap_or_default(),
-        };
-        self.send_along(now, id, (Path::Direct(back), None), Content::Control(&[seen]), out);
+        }];
+        if flags & WITH_SHOW != 0 && came.socket == Socket::Main && back == came {
+            let nonce = self.random_u64();
+            self.anchor.ask_aside(now, id, came, nonce);
+            messages.push(Control::Show { nonce });
+        }
+        self.send_along(now, id, (Path::Direct(back), None), Content::Control(&messages), out);
         true
     }
 }

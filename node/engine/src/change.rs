@@ -131,6 +131,7 @@ impl Engine {
             self.arm(id);
         }
         self.show_supernodes(now, lost.contains(&true), out);
+        self.sights.ask_anew();
         self.begin_beacons(now);
     }
 

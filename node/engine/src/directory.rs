@@ -638,6 +638,7 @@ impl Engine {
         registration.unanswered = None;
         registration.twin_questions = 0;
         self.observed_told(now, id, observed);
+        self.review_sights_of(id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let supernode = peer.key.node_id();
         if answered.retry.sent() == 1 {

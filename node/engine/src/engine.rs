@@ -36,6 +36,7 @@ use crate::{
     private::WallClock,
     reach::Reach,
     search::Searches,
+    sights::Sights,
     sockets::ExtraSockets,
     streams::Streams,
     switch::HeldFrames,
@@ -84,6 +85,7 @@ pub struct Engine {
     pub(crate) claims_changed: bool,
     pub(crate) acquaintances: Acquaintances,
     pub(crate) detection: Detection,
+    pub(crate) sights: Sights,
     pub(crate) sockets: ExtraSockets,
     pub(crate) searches: Searches,
     pub(crate) assemblies: Assemblies,
@@ -158,6 +160,7 @@ impl Engine {
             claims_changed: false,
             acquaintances: Acquaintances::default(),
             detection: Detection::default(),
+            sights: Sights::default(),
             sockets: ExtraSockets::default(),
             searches: Searches::default(),
             assemblies: Assemblies::default(),
@@ -277,6 +280,7 @@ impl Engine {
         self.tend_documents(now, out);
         self.tend_beacons(now, out);
         self.streams.tend(now);
+        self.tend_sights(now, out);
         self.tend_detection(now, out);
         self.tend_search(now, out);
         self.work(now, out);
@@ -313,6 +317,7 @@ impl Engine {
             self.documents.deadline(),
             self.acquaintances.deadline(),
             self.streams.deadline(),
+            self.sights.deadline(),
             self.detection.deadline(),
             self.searches.deadline(),
         ]

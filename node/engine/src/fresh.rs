@@ -17,7 +17,7 @@ use std::{net::SocketAddr, time::Duration};
 use tracing::debug;
 
 use crate::{
-    Engine, Outbox, Socket, Time,
+    Engine, Leg, Outbox, Socket, Time,
     content::Content,
     peers::{Path, Peer, PeerId},
     retry::{Retry, Schedule},
@@ -57,6 +57,8 @@ pub(crate) struct Fresh {
 struct Opened {
     socket: Socket,
     supernode: PeerId,
+    /// The address of it that is asked.
+    at: SocketAddr,
     token: u64,
     look: Retry,
     /// Where the supernode sees it, and whether the peer was told.
@@ -181,7 +183,7 @@ impl Engine {
         if self.behaviour().mapping.is_dependent() || (theirs.mapping.is_dependent() && !for_search) {
             return;
         }
-        let Some(supernode) = self.seeing_supernode(peer) else {
+        let Some((supernode, at)) = self.seeing_supernode(peer) else {
             return;
         };
         let token = self.random_u64();
@@ -194,6 +196,7 @@ impl Engine {
             peer.exchange.fresh.open = Some(Opened {
                 socket,
                 supernode,
+                at,
                 token,
                 look: Retry::due(LOOK, now),
                 seen: None,
@@ -204,13 +207,10 @@ impl Engine {
     }
 
     /// A supernode that sees this node over UDP as the peer would.
-    fn seeing_supernode(&self, peer: &Peer) -> Option<PeerId> {
-        let family = peer.exchange.named_addresses().next().map(|named| named.is_ipv4())?;
-        let sees = |id: &PeerId| {
-            let path = self.peers.get(*id).and_then(|supernode| supernode.path);
-            matches!(path, Some(Path::Direct(leg)) if leg.socket == Socket::Main && leg.endpoint.is_ipv4() == family)
-        };
-        self.directory.homes().find(sees)
+    fn seeing_supernode(&self, peer: &Peer) -> Option<(PeerId, SocketAddr)> {
+        let ipv6 = peer.exchange.named_addresses().next()?.is_ipv6();
+        let sees = |id: PeerId| Some((id, self.way_of_family(id, ipv6)?));
+        self.directory.homes().find_map(sees)
     }
 
     fn look_at_fresh(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
@@ -223,11 +223,10 @@ impl Engine {
         }
         open.look.again(now);
         let (supernode, socket, token) = (open.supernode, open.socket, open.token);
-        if let Some(Path::Direct(leg)) = self.peers.get(supernode).and_then(|supernode| supernode.path) {
-            let leg = crate::Leg { socket, ..leg };
-            let look = Content::Control(&[Control::Look { token, flags: 0 }]);
-            self.send_along(now, supernode, (Path::Direct(leg), None), look, out);
-        }
+        let endpoint = open.at;
+        let look = Content::Control(&[Control::Look { token, flags: 0 }]);
+        let leg = Leg { socket, endpoint };
+        self.send_along(now, supernode, (Path::Direct(leg), None), look, out);
     }
 
     /// A supernode says where it sees a socket.

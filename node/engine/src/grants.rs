@@ -97,7 +97,7 @@ impl Engine {
             return;
         }
         let about = self.peers.by_node(&node).filter(|about| *about != id);
-        let Some(about) = about.filter(|about| self.proved_address(*about).is_some()) else {
+        let Some(about) = about.filter(|about| self.proved_addresses(now, [*about, id]).is_some()) else {
             return;
         };
         match self.anchor.grants.ask(now, (id, about), number) {
@@ -113,14 +113,27 @@ impl Engine {
 
     fn grant_search(&mut self, now: Time, (to, about): (PeerId, PeerId), number: u32, out: &mut Outbox) {
         let node = self.peers.get(about).map(|peer| peer.key.node_id());
-        let (Some(node), Some(address)) = (node, self.proved_address(about)) else {
+        let (Some(node), Some([address, _])) = (node, self.proved_addresses(now, [about, to])) else {
             return;
         };
         let message = Control::SearchGranted { number, node, address };
         self.send_control(now, to, None, &[message], out);
     }
 
-    /// The address at which a registered node has shown to be.
+    /// The addresses at which two registered nodes have shown to be: of IPv4 where there are such, for the sake of its NATs.
+    fn proved_addresses(&self, now: Time, pair: [PeerId; 2]) -> Option<[IpAddr; 2]> {
+        let [Some(one), Some(other)] = pair.map(|id| self.proved_address(id)) else {
+            return None;
+        };
+        let ipv4 = |id: PeerId, registered: IpAddr| {
+            let aside = self.anchor.address_aside(now, id);
+            [Some(registered), aside].into_iter().flatten().find(IpAddr::is_ipv4)
+        };
+        let both = ipv4(pair[0], one).zip(ipv4(pair[1], other));
+        Some(both.map_or([one, other], |(one, other)| [one, other]))
+    }
+
+    /// The address that a registered node is registered from.
     fn proved_address(&self, id: PeerId) -> Option<IpAddr> {
         match self.peers.get(id)?.path {
             Some(Path::Direct(leg)) if self.anchor.has_registration(id) && !leg.is_stream() => Some(leg.ip()),

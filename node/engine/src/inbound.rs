@@ -615,7 +615,11 @@ impl Engine {
                 self.seen_told(id, (*token, *observed, *second));
                 self.search_seen(id, (*token, *observed));
                 self.fresh_seen(id, *token, *observed);
+                self.other_family_seen(now, id, (*token, *observed));
             }
+            Control::Show { nonce } if node => self.show_other_family(now, id, via, *nonce, out),
+            // It came too late, or comes from elsewhere.
+            Control::Shown { .. } if !node => {}
             Control::TwinQuestion { nonce, newer } if node => self.twin_asked(now, id, local, (*nonce, *newer), out),
             Control::Twin { other } if node => self.twin_told(now, id, *other, out),
             Control::Reached { nonce, endpoint } if node => self.reach_answered(id, via, *nonce, *endpoint),

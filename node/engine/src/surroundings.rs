@@ -20,8 +20,10 @@ use crate::{
 /// What a node knows of the network that it is in.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Surroundings {
-    /// How the NAT behaves.
+    /// How the NAT behaves: that for IPv4, where supernodes see this node by IPv4.
     pub behaviour: Behaviour,
+    /// What is known of IPv6, where that is of IPv4 and supernodes see this node by both.
+    pub behaviour_by_ipv6: Option<Behaviour>,
     /// Whether a carrier translates.
     pub carrier: Finding,
     /// What the router gave on demand.
@@ -47,8 +49,10 @@ pub struct Surroundings {
 pub struct Reached {
     /// Its id.
     pub node: NodeId,
-    /// Where it sees this node.
+    /// Where it sees this node, by the family in which it is spoken to.
     pub seen_at: Option<SocketAddr>,
+    /// The same by the other family.
+    pub also_seen_at: Option<SocketAddr>,
     /// Whether it is reached by UDP.
     pub udp: Finding,
     /// Whether it is reached by TCP.
@@ -69,6 +73,7 @@ impl Engine {
     /// [`Surroundings::under_way`] says as long as it goes on.
     pub fn look_around(&mut self, now: Time) {
         self.detection.want_again(now);
+        self.sights.ask_anew();
         let homes: Vec<PeerId> = self.directory.homes().collect();
         for home in homes {
             self.watch_relay(now, home);
@@ -91,6 +96,7 @@ impl Engine {
         let outside: BTreeSet<SocketAddr> = seen.map(|(_, seen)| seen).chain(global).collect();
         Surroundings {
             behaviour: self.behaviour(),
+            behaviour_by_ipv6: self.behaviour_by_ipv6(),
             port_mapping: self.port_mapping(),
             carrier: self.carrier(),
             udp,
@@ -106,6 +112,7 @@ impl Engine {
     fn looks_around(&self) -> bool {
         let mut homes = self.directory.homes();
         self.detection.is_under_way()
+            || self.sights.is_under_way()
             || homes.any(|home| self.peers.get(home).is_some_and(|peer| peer.relay_mtu.is_searching()))
     }
 
@@ -115,10 +122,14 @@ impl Engine {
             let peer = self.peers.get(id)?;
             let (udp, tcp) = self.transports_to(id);
             let size = peer.relay_mtu.found();
-            let mut seen = self.traversal.observed();
+            let (ipv6, direct) = match peer.path {
+                Some(Path::Direct(leg)) => (leg.is_ipv6(), true),
+                _ => (self.traversal.observed_by(id, true).is_some(), false),
+            };
             Some(Reached {
                 node: peer.key.node_id(),
-                seen_at: seen.find(|(supernode, _)| *supernode == id).map(|(_, seen)| seen),
+                seen_at: self.traversal.observed_by(id, ipv6),
+                also_seen_at: self.traversal.observed_by(id, !ipv6).filter(|_| direct),
                 udp,
                 tcp,
                 rtt: peer.rtt,
@@ -170,7 +181,8 @@ impl Engine {
         let given = |endpoint: &SocketAddr| is_carriers(endpoint.ip());
         let mapped = self.traversal.mapped();
         let mut routers = mapped.iter().filter(|endpoint| endpoint.is_ipv4());
-        let seen: BTreeSet<IpAddr> = self.traversal.observed().map(|(_, seen)| seen.ip()).collect();
+        let seen = self.traversal.observed().filter(|(_, seen)| seen.is_ipv4());
+        let seen: BTreeSet<IpAddr> = seen.map(|(_, seen)| seen.ip()).collect();
         let behind = self.traversal.local().iter().chain(mapped).any(given);
         match routers.next() {
             _ if behind => Finding::Yes,

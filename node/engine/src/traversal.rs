@@ -84,8 +84,8 @@ pub(crate) struct Traversal {
     local: Vec<SocketAddr>,
     /// Where its home's router lets datagrams in to it.
     mapped: Vec<SocketAddr>,
-    /// Where its supernodes see it.
-    observed: BTreeMap<PeerId, SocketAddr>,
+    /// Where its supernodes see it, by family: whether it is IPv6.
+    observed: BTreeMap<(PeerId, bool), SocketAddr>,
     /// Strangers are not told where this node is.
     hide_address: bool,
     /// When endpoints were told to strangers lately.
@@ -228,7 +228,22 @@ impl Traversal {
 
     /// Where its supernodes see this node.
     pub(crate) fn observed(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
-        self.observed.iter().map(|(id, endpoint)| (*id, *endpoint))
+        self.observed.iter().map(|((id, _), endpoint)| (*id, *endpoint))
+    }
+
+    /// Where one supernode sees it in a family.
+    pub(crate) fn observed_by(&self, supernode: PeerId, ipv6: bool) -> Option<SocketAddr> {
+        self.observed.get(&(supernode, ipv6)).copied()
+    }
+
+    /// Whether any supernode sees it at an IPv4 address.
+    pub(crate) fn is_seen_by_ipv4(&self) -> bool {
+        self.observed.values().any(SocketAddr::is_ipv4)
+    }
+
+    /// A supernode does not see it in a family.
+    pub(crate) fn forget_family(&mut self, supernode: PeerId, ipv6: bool) {
+        self.changed |= self.observed.remove(&(supernode, ipv6)).is_some();
     }
 
     /// Where one of them does.
@@ -257,7 +272,7 @@ impl Traversal {
     }
 
     pub(crate) fn forget(&mut self, supernode: PeerId) {
-        self.observed.remove(&supernode);
+        self.observed.retain(|(id, _), _| *id != supernode);
     }
 
     /// Whether a private address may be of a local network that this machine is in, as far as its own addresses tell:
@@ -311,6 +326,7 @@ impl Engine {
             let before = std::mem::replace(&mut self.traversal.local, endpoints);
             self.traversal.moved |= self.traversal.change.note(&before, &self.traversal.local);
             self.traversal.changed = true;
+            self.sights.ask_anew();
             self.detection.want(now, true);
         }
     }
@@ -376,20 +392,36 @@ impl Engine {
         if endpoint.ip().is_unspecified() || !self.directory.anchors().any(|anchor| anchor == supernode) {
             return;
         }
-        let before = self.traversal.observed.insert(supernode, endpoint);
+        let before = self.traversal.observed_by(supernode, endpoint.is_ipv6());
+        if before.is_some_and(|before| before != endpoint && before.ip() == endpoint.ip()) {
+            self.mapping_forgotten(now, supernode);
+        }
+        self.note_observed(now, supernode, endpoint);
+    }
+
+    /// Takes note of where a supernode sees this node in the endpoint's family.
+    pub(crate) fn note_observed(&mut self, now: Time, supernode: PeerId, endpoint: SocketAddr) {
+        let known_by_ipv4 = self.traversal.is_seen_by_ipv4();
+        let before = self
+            .traversal
+            .observed
+            .insert((supernode, endpoint.is_ipv6()), endpoint);
         if before != Some(endpoint) {
             self.traversal.changed = true;
-            let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
-            if before.is_some() && !elsewhere {
-                self.mapping_forgotten(now, supernode);
+            // What is known of a NAT for IPv4 hangs on no IPv6 address.
+            if endpoint.is_ipv4() || !known_by_ipv4 {
+                let elsewhere = before.is_some_and(|before| before.ip() != endpoint.ip());
+                self.detection.want(now, elsewhere);
             }
-            self.detection.want(now, elsewhere);
         }
     }
 
     /// A supernode does not see this node any more, since nothing gets through to it over UDP.
     pub(crate) fn seen_nowhere(&mut self, supernode: PeerId) {
-        self.traversal.changed |= self.traversal.observed.remove(&supernode).is_some();
+        for ipv6 in [false, true] {
+            self.traversal.forget_family(supernode, ipv6);
+        }
+        self.review_sights_of(supernode);
     }
 
     /// A frame or ping went to a peer or came from it: a direct path is worth having.
@@ -403,6 +435,9 @@ impl Engine {
         }
         if before != Use::Busy {
             self.arm(id);
+            if before == Use::Idle {
+                self.sights.keep();
+            }
         }
     }
 
@@ -419,6 +454,7 @@ impl Engine {
         if !self.accepts(now, id) {
             return;
         }
+        self.sights.keep();
         self.plan_next_round(now, id);
         self.tell_candidates(now, id, true, out);
     }
@@ -632,6 +668,7 @@ impl Engine {
             self.tell_candidates(now, id, false, out);
         }
         if ask {
+            self.sights.keep();
             self.plan_next_round(now, id);
         }
         // The challenges are for the timers, as all that draws random numbers: what comes in the same turn may be in any order.
@@ -757,6 +794,7 @@ impl Engine {
         if self.directory.may_ask(supernode) {
             self.prove_urgently(now, supernode, out);
         }
+        self.sights.doubt();
         let token = self.random_u64();
         let challenge = Content::Control(&[Control::PathChallenge { token }]);
         self.send_along(now, id, (path, None), challenge, out);
@@ -767,6 +805,7 @@ impl Engine {
     pub(crate) fn path_challenged(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
         if let Via::Relay { supernode, .. } = via {
             self.relay_doubted(now, supernode);
+            self.sights.doubt();
             if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) {
                 peer.direct.doubt(now);
                 let observed = SocketAddr::from(([0; 4], 0));
@@ -873,6 +912,7 @@ impl Engine {
             None => {
                 peer.exchange.next_round = now;
                 peer.exchange.rounds = 0;
+                self.sights.doubt();
             }
         }
         if let Some(rtt) = peer.direct.active_rtt() {

@@ -59,6 +59,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.path = path;
         }
+        self.review_sights_of(id);
     }
 
     /// The path to a supernode through the home of one of its worlds.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use farlan_engine::{Behaviour, Filtering, Finding, Mapping, Observations, Ports, Seconds};
+use farlan_engine::{Behaviour, Finding, Observations, Ports, Seconds};
 use serde::{Deserialize, Serialize};
 
 use super::schema::PortMapping;
@@ -113,18 +113,6 @@ pub struct Nat {
 
 impl From<&Behaviour> for Nat {
     fn from(behaviour: &Behaviour) -> Self {
-        let mapping = match behaviour.mapping {
-            Mapping::Unknown => "unknown",
-            Mapping::Independent => "independent",
-            Mapping::AddressDependent => "address dependent",
-            Mapping::PortDependent => "port dependent",
-            Mapping::Dependent => "dependent",
-        };
-        let filtering = match behaviour.filtering {
-            Filtering::Unknown => "unknown",
-            Filtering::NotByPort => "not by port",
-            Filtering::ByPort => "by port",
-        };
         let ports = match behaviour.ports {
             Ports::Unknown => "unknown",
             Ports::Kept => "kept",
@@ -134,8 +122,8 @@ impl From<&Behaviour> for Nat {
         };
         Self {
             translated: Finding::from(behaviour.translated).word().into(),
-            mapping: mapping.into(),
-            filtering: filtering.into(),
+            mapping: behaviour.mapping.word().into(),
+            filtering: behaviour.filtering.word().into(),
             ports: ports.into(),
             hairpin: Finding::from(behaviour.hairpin).word().into(),
         }
@@ -180,8 +168,11 @@ pub struct NetcheckReply {
     pub udp: String,
     /// Whether they are reached by TCP.
     pub tcp: String,
-    /// How the NAT behaves.
+    /// How the NAT behaves: that for IPv4, where supernodes see this node by IPv4.
     pub nat: Nat,
+    /// What is known of IPv6, where `nat` is of IPv4 and supernodes see this node by both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat_ipv6: Option<Nat>,
     /// Whether the carrier translates.
     pub carrier: String,
     /// What the router was asked for, and gave.
@@ -219,8 +210,11 @@ pub struct CheckedSupernode {
     pub udp: String,
     /// Whether TCP reaches it.
     pub tcp: String,
-    /// Where it sees this node.
+    /// Where it sees this node, by the family of `address`.
     pub seen_at: Option<SocketAddr>,
+    /// The same by the other family, where it and this node have both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also_seen_at: Option<SocketAddr>,
     /// The largest IP packet known to pass, in bytes.
     pub mtu: Option<u16>,
     /// The smallest that was tried without an answer.

@@ -62,7 +62,7 @@ fn show_netcheck(output: &mut Output, reply: &NetcheckReply) -> Result<(), Failu
             shown.join(", ")
         }
     };
-    let rows = [
+    let mut rows = vec![
         ("UDP reaches supernodes", reply.udp.clone()),
         ("TCP reaches supernodes", reply.tcp.clone()),
         ("seen from outside", list(&reply.outside, false)),
@@ -80,8 +80,12 @@ fn show_netcheck(output: &mut Output, reply: &NetcheckReply) -> Result<(), Failu
         ),
         ("address hidden", if reply.hidden { "yes".into() } else { "no".into() }),
     ];
+    if let Some(nat) = &reply.nat_ipv6 {
+        rows.push(("address translation, IPv6", nat.translated.clone()));
+        rows.push(("mapping, IPv6", nat.mapping.clone()));
+    }
     for (name, value) in rows {
-        output.line(format_args!("{name:<24}{value}"))?;
+        output.line(format_args!("{name:<26}{value}"))?;
     }
     if !reply.supernodes.is_empty() {
         output.line("")?;
@@ -140,6 +144,13 @@ fn mapped(mapping: &PortMapping) -> String {
     }
 }
 
+/// Where a supernode sees this node, by both families.
+fn seen_at(checked: &CheckedSupernode) -> String {
+    let seen = checked.seen_at.into_iter().chain(checked.also_seen_at);
+    let seen: Vec<_> = seen.map(|seen| seen.to_string()).collect();
+    if seen.is_empty() { nothing() } else { seen.join(", ") }
+}
+
 fn supernode(checked: &CheckedSupernode) -> [String; 8] {
     [
         short(&checked.node_id),
@@ -153,6 +164,6 @@ fn supernode(checked: &CheckedSupernode) -> [String; 8] {
         checked.udp.clone(),
         checked.tcp.clone(),
         checked.mtu.map_or_else(nothing, |mtu| mtu.to_string()),
-        checked.seen_at.map_or_else(nothing, |seen| seen.to_string()),
+        seen_at(checked),
     ]
 }

@@ -610,6 +610,7 @@ fn an_ordinary_home_has_no_obstacles_and_each_obstacle_has_its_code() {
         supernodes: vec![Reached {
             node: NodeId::from_bytes([1; 16]),
             seen_at: None,
+            also_seen_at: None,
             udp: Finding::Yes,
             tcp: Finding::Unknown,
             rtt: None,

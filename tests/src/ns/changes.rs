@@ -116,6 +116,15 @@ impl Home {
         Ok(address)
     }
 
+    /// Takes IPv6 from the host's card, as where the provider has none. Returns the home so.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn without_ipv6(self) -> Result<Self> {
+        self.host.set_sysctl(&format!("ipv6/conf/{INSIDE}/disable_ipv6"), "1")?;
+        Ok(Self { ipv6: None, ..self })
+    }
+
     /// Lets the host reach its router but no neighbour on the LAN, as guests' Wi-Fi does. Both have to be isolated.
     ///
     /// # Errors

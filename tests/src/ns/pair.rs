@@ -95,6 +95,24 @@ impl Pair {
     ) -> Result<Self> {
         let public = lab.public_host("s", supernode_wire)?;
         let supernode = Supernode::start(lab, &public)?;
+        Self::around(lab, homes, (public, supernode), options, configurations)
+    }
+
+    /// As [`in_homes`](Self::in_homes), with a supernode that runs already.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn with_supernode(lab: &Lab, homes: [Home; 2], public: PublicHost, supernode: Supernode) -> Result<Self> {
+        Self::around(lab, homes, (public, supernode), &[], None)
+    }
+
+    fn around(
+        lab: &Lab,
+        homes: [Home; 2],
+        (public, supernode): (PublicHost, Supernode),
+        options: &[&str],
+        configurations: Option<[&str; 2]>,
+    ) -> Result<Self> {
         let [home_a, home_b] = homes;
         let start = |index: usize, name: &str, home: &Home| -> Result<Node> {
             let mut node = Node::new(lab, name, &home.host, Some(supernode.link()))?;

@@ -200,6 +200,16 @@ impl Supernode {
         Self::start_at(lab, host, "supernode", released("farlan-supernode")?, &addresses)
     }
 
+    /// The same, listed with the IPv6 address before the other: who has both families is registered by IPv6.
+    ///
+    /// # Errors
+    /// As [`start_dual_stack`](Self::start_dual_stack).
+    pub fn start_ipv6_first(lab: &Lab, host: &PublicHost) -> Result<Self> {
+        let ipv6 = host.ipv6.context("a lab without IPv6")?;
+        let addresses = [format!("[{ipv6}]:{PORT}"), format!("{}:{PORT}", host.address)];
+        Self::start_at(lab, host, "supernode", released("farlan-supernode")?, &addresses)
+    }
+
     fn start_at(lab: &Lab, host: &PublicHost, name: &str, program: PathBuf, addresses: &[String]) -> Result<Self> {
         let state = lab.directory().join(name);
         let port = PORT.to_string();

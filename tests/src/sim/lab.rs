@@ -99,6 +99,8 @@ pub struct Lab {
     connections: Vec<Connection>,
     /// Whether nodes send beacons into their LANs.
     beacons: bool,
+    /// Whether supernodes are listed with IPv6 before IPv4.
+    ipv6_first: bool,
     networks: Vec<Parameters>,
     world: WorldId,
     model: Model,
@@ -200,6 +202,7 @@ impl Lab {
             hosts: Vec::new(),
             connections: Vec::new(),
             beacons: false,
+            ipv6_first: false,
             networks: Vec::new(),
             world: WorldId::from_bytes(id),
             model: Model::default(),

@@ -214,9 +214,13 @@ impl Engine {
 
     /// Something sealed came from a supernode.
     pub(crate) fn anchor_heard(&mut self, now: Time, id: PeerId, via: Via, message: &[u8]) {
+        let other_family = self.came_by_other_family(id, via);
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
+        if other_family {
+            return;
+        }
         if let Via::Direct(leg) = via
             && leg.is_stream() != registration.stream.is_in_use()
             && !registration.way.through

@@ -1,5 +1,9 @@
 //! The laboratory: hosts with an engine each, and a wire that takes 20 ms and does what a test wants with datagrams.
 
+mod host;
+mod streams;
+mod words;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     net::{Ipv4Addr, SocketAddr},
@@ -7,15 +11,19 @@ use std::{
 };
 
 use farlan_crypto::{Identity, PublicKey, Seed, TAG, Work};
-use farlan_netconf::{Mac, Mtu, NetworkName, Parameters, Subnet, WorldId};
+use farlan_netconf::{Mac, Parameters};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use super::nat::Nat;
+use self::streams::Connection;
+pub(super) use self::{
+    host::Host,
+    streams::tcp,
+    words::{datagram, frame, link, name, udp, world_id},
+};
 use crate::{
-    Anchor, Batch, Config, Engine, Event, FrameLabel, Join, Leg, Limits, LinkSubnet, NetworkHandle, NetworkStatus,
-    OpenPorts, Outbox, Received, Role, Socket, Time, Transport,
-    direct::is_private,
+    Anchor, Batch, Config, Engine, FrameLabel, Join, Leg, Limits, LinkSubnet, NetworkHandle, NetworkStatus, OpenPorts,
+    Outbox, Received, Role, Socket, Time, Transport,
     peers::{Peer, PeerId},
     wire::{control::Control, datagram::DATA_HEADER},
 };
@@ -44,25 +52,8 @@ pub(super) type Place = usize;
 /// What the wire does with a datagram on its way between two hosts: it may change it, and says whether it arrives.
 pub(super) type Wire = Box<dyn FnMut(Place, Place, &mut Vec<u8>) -> bool>;
 
-/// An engine at an address, and what came out of it.
-pub(super) struct Host {
-    pub(super) engine: Engine,
-    pub(super) address: SocketAddr,
-    /// Its address on a LAN it shares with every other host that has one.
-    pub(super) inside: Option<SocketAddr>,
-    /// The link on which it hears the beacons of all others on it.
-    pub(super) link: Option<u8>,
-    /// The NAT behind which it is; its address is the NAT's then.
-    pub(super) nat: Option<Nat>,
-    /// Its extra sockets that are open.
-    pub(super) extras: BTreeSet<u16>,
-    pub(super) frames: Vec<(NetworkHandle, Vec<u8>)>,
-    /// Their labels.
-    pub(super) labels: Vec<FrameLabel>,
-    pub(super) events: Vec<Event>,
-    seed: u8,
-    role: Role,
-}
+/// Whether nothing passes from one host to another, by IPv6 or not.
+pub(super) type Block = Box<dyn Fn(Place, Place, bool) -> bool>;
 
 /// A datagram under way.
 pub(super) struct Passing {
@@ -113,6 +104,8 @@ pub(super) struct Lab {
     pub(super) open: bool,
     /// What nodes sent straight to each other, or to nowhere.
     pub(super) straight: Vec<Straight>,
+    /// What does not pass from one host to another, by IPv6 or not.
+    pub(super) blocked: Option<Block>,
     /// Behind a NAT that lets in nothing from extra sockets, since it saw nothing go there.
     pub(super) closed: Vec<Place>,
     /// Whether packets that come together are handled in calls of their own.
@@ -136,53 +129,6 @@ pub(super) struct Lab {
     engines_made: u64,
 }
 
-/// A stream from a node to a supernode.
-struct Connection {
-    ends: [Place; 2],
-    /// Its number at each end.
-    numbers: [u32; 2],
-    addresses: [SocketAddr; 2],
-    /// When each end learns that it stands; none once it has.
-    stands: [Option<Time>; 2],
-    closed: bool,
-}
-
-impl Host {
-    /// Whence a datagram by a leg seems to come.
-    fn leaves_from(&mut self, leg: Leg) -> SocketAddr {
-        let port = |address: SocketAddr| match leg.socket {
-            Socket::Main | Socket::Stream(_) => address.port(),
-            Socket::Extra(number) => FIRST_EXTRA + number,
-        };
-        match (self.inside, &mut self.nat) {
-            (Some(inside), _) if is_private(leg.ip()) => SocketAddr::new(inside.ip(), port(inside)),
-            (_, Some(nat)) => SocketAddr::new(self.address.ip(), nat.leaves(port(self.address), leg.endpoint)),
-            (_, None) => SocketAddr::new(self.address.ip(), port(self.address)),
-        }
-    }
-
-    /// By which socket a datagram comes in, if it does.
-    fn comes_in(&mut self, from: SocketAddr, to: SocketAddr) -> Option<Socket> {
-        let own = |port: u16| match port {
-            OTHER_PORT => Some(Socket::Main),
-            FIRST_EXTRA.. => Some(Socket::Extra(port - FIRST_EXTRA)),
-            _ => None,
-        };
-        let main = self.address.port();
-        let by = |port: u16| if port == main { Some(Socket::Main) } else { own(port) };
-        let socket = match &mut self.nat {
-            _ if Some(to) == self.inside => Some(Socket::Main),
-            _ if to.ip() != self.address.ip() => None,
-            Some(nat) => nat.comes(from, to.port()).and_then(by),
-            None => by(to.port()),
-        };
-        socket.filter(|socket| match socket {
-            Socket::Extra(number) => self.extras.contains(number),
-            Socket::Main | Socket::Stream(_) => true,
-        })
-    }
-}
-
 impl Lab {
     pub(super) fn new() -> Self {
         Self {
@@ -192,6 +138,7 @@ impl Lab {
             passing: VecDeque::new(),
             open: false,
             straight: Vec::new(),
+            blocked: None,
             closed: Vec::new(),
             one_by_one: false,
             ordered: false,
@@ -228,6 +175,7 @@ impl Lab {
         self.hosts.push(Host {
             engine,
             address: SocketAddr::from(([10, 0, 0, u8::try_from(place + 1).unwrap()], 9600)),
+            ipv6: None,
             inside: None,
             link: None,
             nat: None,
@@ -267,7 +215,7 @@ impl Lab {
     pub(super) fn set_world(&mut self, place: Place, world: u8, supernodes: &[Place]) {
         let anchor = |supernode: &Place| Anchor {
             key: self.key(*supernode),
-            addresses: vec![self.hosts[*supernode].address],
+            addresses: self.hosts[*supernode].addresses(),
             streams: self
                 .tcp
                 .then_some(tcp(self.hosts[*supernode].address))
@@ -333,7 +281,7 @@ impl Lab {
     /// Puts what an engine wants sent on the wire and keeps the rest.
     pub(super) fn take(&mut self, place: Place, out: &mut Outbox) {
         let supernodes = self.hosts.iter().filter(|host| host.role == Role::Supernode);
-        let supernodes: Vec<SocketAddr> = supernodes.map(|host| host.address).collect();
+        let supernodes: Vec<SocketAddr> = supernodes.flat_map(Host::addresses).collect();
         let opens: Vec<_> = out.opens.drain(..).collect();
         for (number, address) in opens {
             self.connect(place, number, address);
@@ -386,10 +334,13 @@ impl Lab {
             if let Socket::Extra(number) = transmit.destination.socket {
                 host.extras.insert(number);
             }
+            let Some(from) = host.leaves_from(transmit.destination) else {
+                continue;
+            };
             self.passing.push_back(Passing {
                 arrives: self.now + self.delay,
                 stream: None,
-                from: host.leaves_from(transmit.destination),
+                from,
                 to: transmit.destination.endpoint,
                 ttl: transmit.ttl,
                 bytes: bytes.to_vec(),
@@ -423,72 +374,9 @@ impl Lab {
             if let Socket::Extra(number) = socket {
                 self.hosts[place].extras.remove(&number);
             }
-            let end =
-                |stream: &&mut Connection| matches!(socket, Socket::Stream(number) if stream.is_at(place, number));
-            let closed = self.streams.iter_mut().find(|stream| !stream.closed && end(stream));
-            if let Some(stream) = closed {
-                stream.closed = true;
-                let other = usize::from(stream.ends[0] == place);
-                let (other, number) = (stream.ends[other], stream.numbers[other]);
-                self.hosts[other].engine.stream_closed(self.now, number);
-            }
+            self.close_stream(place, socket);
         }
         out.clear();
-    }
-
-    /// A node asks for a stream.
-    fn connect(&mut self, place: Place, number: u32, address: SocketAddr) {
-        let role = |host: &Host| host.role == Role::Supernode && tcp(host.address) == address;
-        let Some(to) = self.hosts.iter().position(role).filter(|_| self.tcp) else {
-            return;
-        };
-        let accepted = u32::try_from(self.streams.len()).unwrap() + 1000;
-        self.streams.push(Connection {
-            ends: [place, to],
-            numbers: [number, accepted],
-            addresses: [SocketAddr::new(self.hosts[place].address.ip(), 4_000), address],
-            stands: [Some(self.now + 2 * DELAY), Some(self.now + DELAY)],
-            closed: false,
-        });
-    }
-
-    /// All streams of a host end.
-    pub(super) fn end_streams(&mut self, place: Place) {
-        for stream in self
-            .streams
-            .iter_mut()
-            .filter(|stream| !stream.closed && stream.ends.contains(&place))
-        {
-            stream.closed = true;
-            for (end, number) in stream.ends.iter().zip(stream.numbers) {
-                self.hosts[*end].engine.stream_closed(self.now, number);
-            }
-        }
-    }
-
-    /// The streams of a host that stand.
-    pub(super) fn open_streams(&self, place: Place) -> usize {
-        let open = |stream: &&Connection| !stream.closed && stream.ends.contains(&place);
-        self.streams.iter().filter(open).count()
-    }
-
-    /// The ends of streams that stand now learn of it; returns when the next one does.
-    fn tend_streams(&mut self) -> Option<Time> {
-        let mut next = None;
-        for stream in self.streams.iter_mut().filter(|stream| !stream.closed) {
-            for end in 0..2 {
-                match stream.stands[end] {
-                    Some(at) if at <= self.now => {
-                        stream.stands[end] = None;
-                        let engine = &mut self.hosts[stream.ends[end]].engine;
-                        engine.stream_opened(self.now, stream.numbers[end]);
-                    }
-                    Some(at) => next = Some(next.map_or(at, |next: Time| next.min(at))),
-                    None => {}
-                }
-            }
-        }
-        next
     }
 
     /// The machine at `place` sends a frame through its card.
@@ -673,13 +561,10 @@ impl Lab {
             };
             return Some((stream.ends[end], leg, passing.bytes));
         }
-        let belongs = |host: &Host, address: SocketAddr| {
-            host.address.ip() == address.ip() || host.inside.is_some_and(|inside| inside.ip() == address.ip())
-        };
         // Where hosts have one address, the port tells them apart.
         let place = |address: SocketAddr| {
             let exact = self.hosts.iter().position(|host| host.address == address);
-            exact.or_else(|| self.hosts.iter().position(|host| belongs(host, address)))
+            exact.or_else(|| self.hosts.iter().position(|host| host.has(address.ip())))
         };
         let (from, to) = (place(passing.from)?, place(passing.to)?);
         let straight = [from, to].iter().all(|place| self.hosts[*place].role == Role::Node);
@@ -690,7 +575,9 @@ impl Lab {
         let link = self.hosts[from].link;
         let lives = passing.ttl.is_none() || (link.is_some() && link == self.hosts[to].link);
         let unasked = passing.from.port() >= FIRST_EXTRA && self.closed.contains(&to);
-        let passes = lives && (self.open || !straight) && !unasked;
+        let blocked = self.blocked.as_ref();
+        let blocked = blocked.is_some_and(|blocks| blocks(from, to, passing.to.is_ipv6()));
+        let passes = lives && (self.open || !straight) && !unasked && !blocked;
         let arrives = passes && (self.wire)(from, to, &mut passing.bytes);
         let socket = arrives.then(|| self.hosts[to].comes_in(passing.from, passing.to))??;
         let leg = Leg {
@@ -743,27 +630,6 @@ impl Lab {
     }
 }
 
-impl Connection {
-    fn is_at(&self, place: Place, number: u32) -> bool {
-        (0..2).any(|end| self.ends[end] == place && self.numbers[end] == number)
-    }
-
-    /// The endpoints, that of the host at `place` first.
-    fn seen_from(&self, place: Place) -> [SocketAddr; 2] {
-        let [node, supernode] = self.addresses;
-        if self.ends[0] == place {
-            [node, supernode]
-        } else {
-            [supernode, node]
-        }
-    }
-}
-
-/// Where a supernode takes streams.
-pub(super) fn tcp(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip(), 443)
-}
-
 /// A wire that brings everything as it is.
 pub(super) fn intact() -> Wire {
     Box::new(|_, _, _| true)
@@ -772,50 +638,4 @@ pub(super) fn intact() -> Wire {
 /// A wire that loses what goes between two hosts, either way.
 pub(super) fn cut(one: Place, other: Place) -> Wire {
     Box::new(move |from, to, _| (from, to) != (one, other) && (from, to) != (other, one))
-}
-
-pub(super) fn world_id(world: u8) -> WorldId {
-    WorldId::from_bytes([world; 16])
-}
-
-/// A link network, policy *friends*.
-pub(super) fn link(number: u8) -> Parameters {
-    let subnet = Subnet::new(Ipv4Addr::new(10, 128, number * 16, 0), 20).unwrap();
-    Parameters::link([number; 16], subnet, Mtu::DEFAULT)
-}
-
-/// A name network of world 1, policy *strangers*.
-pub(super) fn name() -> Parameters {
-    Parameters::open_name(world_id(1), NetworkName::parse("earth").unwrap())
-}
-
-/// A frame of no protocol the engine knows.
-pub(super) fn frame(to: Mac, from: Mac, mark: u8) -> Vec<u8> {
-    [&to.as_bytes()[..], from.as_bytes(), &[0x88, 0xb5], &[mark; 60]].concat()
-}
-
-/// A UDP datagram over IPv6 between the link-local addresses that follow from two MACs, which strangers may send to opened
-/// ports.
-pub(super) fn datagram(to: Mac, from: Mac, payload: &[u8]) -> Vec<u8> {
-    let link_local = |mac: Mac| {
-        let [a, b, c, d, e, f] = *mac.as_bytes();
-        [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]
-    };
-    let length = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
-    let header = [&[0x60, 0, 0, 0], &length[..], &[17, 64]].concat();
-    let ports = [&[0, 9, 0, 9], &length[..], &[0, 0]].concat();
-    let addresses = [link_local(from), link_local(to)].concat();
-    let macs = [*to.as_bytes(), *from.as_bytes()].concat();
-    [&macs[..], &[0x86, 0xdd], &header, &addresses, &ports, payload].concat()
-}
-
-/// A frame with `tags` VLAN tags and an empty UDP datagram from one address to another.
-pub(super) fn udp(to: Mac, from: Mac, tags: usize, [source, destination]: [Ipv4Addr; 2]) -> Vec<u8> {
-    let mut frame = [&to.as_bytes()[..], from.as_bytes()].concat();
-    frame.extend([0x81, 0, 0, 0].repeat(tags));
-    frame.extend([0x08, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
-    frame.extend(source.octets());
-    frame.extend(destination.octets());
-    frame.extend([0, 1, 0, 2, 0, 8, 0, 0]);
-    frame
 }

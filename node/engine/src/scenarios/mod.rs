@@ -11,6 +11,7 @@ mod documents;
 mod eavesdropper;
 mod ethernet;
 mod examinations;
+mod families;
 mod gate;
 mod handshakes;
 mod hijack;

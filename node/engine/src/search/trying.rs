@@ -142,7 +142,9 @@ impl Engine {
             return;
         };
         let supernode = search.supernode;
-        let Some(Path::Direct(way)) = self.peers.get(supernode).and_then(|peer| peer.path) else {
+        let granted = search.granted;
+        let way = granted.and_then(|granted| self.way_of_family(supernode, granted.is_ipv6()));
+        let (Some(endpoint), Some(search)) = (way, &mut self.searches.current) else {
             return self.fail_search(now, out);
         };
         let rtt = self.peers.get(supernode).and_then(|peer| peer.rtt);
@@ -158,7 +160,7 @@ impl Engine {
         retry.again(now);
         let leg = Leg {
             socket: *socket,
-            endpoint: way.endpoint,
+            endpoint,
         };
         let look = Control::Look {
             token: *token,

@@ -29,7 +29,7 @@
 //! 23 challenge    nonce 8
 //! 24 answer       nonce 8
 //! 25 observed     endpoint 18
-//! 30 look         token 8 | flags 1 (1: answer from the second port)
+//! 30 look         token 8 | flags 1 (1: answer from the second port; 2: with show)
 //! 31 seen         token 8 | observed endpoint 18 | second port 2
 //! 34 search       number 4 | node id 16
 //! 35 search granted number 4 | node id 16 | address 16
@@ -52,6 +52,8 @@
 //! 41 reached      nonce 8 | endpoint 18
 //! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
 //! 53 names ack    number 4
+//! 55 show         nonce 8
+//! 56 shown        nonce 8
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
 //! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
@@ -103,6 +105,9 @@ const ASK: u8 = 1;
 
 /// The flag of a look that asks for the answer from the supernode's second port.
 pub(crate) const FROM_SECOND: u8 = 1;
+
+/// The flag of a look that asks for `show` beside the answer.
+pub(crate) const WITH_SHOW: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
@@ -228,6 +233,13 @@ pub(crate) enum Control {
         /// The supernode's second port; 0 if it has none.
         second: u16,
     },
+    /// Show me that you are where your look came from.
+    Show {
+        nonce: u64,
+    },
+    Shown {
+        nonce: u64,
+    },
     /// Another machine uses the receiver's key, and is seen there.
     Twin {
         other: SocketAddr,
@@ -339,6 +351,8 @@ impl Control {
             Self::Addresses { .. } => 11,
             Self::Names { .. } => 49,
             Self::NamesAck { .. } => 53,
+            Self::Show { .. } => 55,
+            Self::Shown { .. } => 56,
             Self::Register { .. } => 16,
             Self::Registered { .. } => 17,
             Self::Members { .. } => 18,
@@ -492,7 +506,9 @@ impl Control {
                 }
             }
             Self::Introduce { record } => put_record(bytes, record),
-            Self::Challenge { nonce } | Self::Answer { nonce } => bytes.extend_from_slice(&nonce.to_be_bytes()),
+            Self::Challenge { nonce } | Self::Answer { nonce } | Self::Show { nonce } | Self::Shown { nonce } => {
+                put_u64(bytes, *nonce);
+            }
             Self::Look { token, flags } => {
                 put_u64(bytes, *token);
                 bytes.push(*flags);
@@ -632,6 +648,8 @@ impl Control {
                 names: list(reader, name)?.into_iter().flatten().collect(),
             },
             53 => Self::NamesAck { number: reader.u32()? },
+            55 => Self::Show { nonce: reader.u64()? },
+            56 => Self::Shown { nonce: reader.u64()? },
             11 => Self::Addresses {
                 number: reader.u32()?,
                 addresses: list(reader, |reader| {

@@ -91,18 +91,7 @@ pub(super) fn observations(reader: &mut Reader<'_>) -> Result<Observations, Malf
 }
 
 fn put_behaviour(bytes: &mut Vec<u8>, told: &Behaviour) {
-    let mapping = match told.mapping {
-        Mapping::Unknown => 0,
-        Mapping::Independent => 1,
-        Mapping::AddressDependent => 2,
-        Mapping::PortDependent => 3,
-        Mapping::Dependent => 4,
-    };
-    let filtering = match told.filtering {
-        Filtering::Unknown => 0,
-        Filtering::NotByPort => 1,
-        Filtering::ByPort => 2,
-    };
+    let (mapping, filtering) = (told.mapping.code(), told.filtering.code());
     let (ports, stride) = match told.ports {
         Ports::Unknown => (0, 0),
         Ports::Kept => (1, 0),
@@ -118,18 +107,8 @@ fn put_behaviour(bytes: &mut Vec<u8>, told: &Behaviour) {
 
 fn behaviour(reader: &mut Reader<'_>) -> Result<Behaviour, Malformed> {
     let translated = Finding::from_code(reader.u8()?).into();
-    let mapping = match reader.u8()? {
-        1 => Mapping::Independent,
-        2 => Mapping::AddressDependent,
-        3 => Mapping::PortDependent,
-        4 => Mapping::Dependent,
-        _ => Mapping::Unknown,
-    };
-    let filtering = match reader.u8()? {
-        1 => Filtering::NotByPort,
-        2 => Filtering::ByPort,
-        _ => Filtering::Unknown,
-    };
+    let mapping = Mapping::from_code(reader.u8()?);
+    let filtering = Filtering::from_code(reader.u8()?);
     let (ports, stride) = (reader.u8()?, i8::from_be_bytes(reader.array()?));
     let ports = match ports {
         1 => Ports::Kept,

@@ -17,6 +17,11 @@ use super::{
 const SHORT_LIVED: Duration = Duration::from_secs(30);
 
 impl Lab {
+    /// Supernodes are listed with IPv6 before IPv4 for all that start from now on: who has both is registered by IPv6.
+    pub fn list_ipv6_first(&mut self) {
+        self.ipv6_first = true;
+    }
+
     /// A host moves to new addresses, on the open Internet or behind a NAT; its engine goes on.
     pub fn roam(&mut self, host: HostId, nat: Option<NatId>) {
         self.record("roam", host.0, &[]);

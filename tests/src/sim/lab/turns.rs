@@ -126,7 +126,9 @@ impl Lab {
     pub(super) fn reachable(&self, host: usize, other: usize) -> Vec<SocketAddr> {
         let own = self.underlay.endpoints(host);
         let known = |address: &SocketAddr| own.iter().any(|own| own.is_ipv4() == address.is_ipv4());
-        self.underlay.endpoints(other).into_iter().filter(known).collect()
+        let mut reachable: Vec<SocketAddr> = self.underlay.endpoints(other).into_iter().filter(known).collect();
+        reachable.sort_by_key(|endpoint| endpoint.is_ipv6() != self.ipv6_first);
+        reachable
     }
 
     pub(super) fn join_engine(&mut self, host: usize, network: usize) {

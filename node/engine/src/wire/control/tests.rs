@@ -160,6 +160,8 @@ pub(crate) fn all() -> Vec<Control> {
             observed: SocketAddr::from(([192, 0, 2, 3], 9602)),
             second: 9601,
         },
+        Control::Show { nonce: 7 },
+        Control::Shown { nonce: 8 },
         Control::Twin {
             other: SocketAddr::from(([192, 0, 2, 2], 9601)),
         },

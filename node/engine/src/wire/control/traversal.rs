@@ -46,17 +46,8 @@ pub(super) fn candidate(reader: &mut Reader<'_>) -> Result<Candidate, Malformed>
 
 /// What peers are told of a behaviour. Of dependent mappings and of strides they have no use for more.
 pub(crate) fn behaviour_code(behaviour: &Behaviour) -> u8 {
-    let mapping = match behaviour.mapping {
-        Mapping::Unknown => 0,
-        Mapping::Independent => 1,
-        Mapping::AddressDependent => 2,
-        Mapping::PortDependent | Mapping::Dependent => 3,
-    };
-    let filtering = match behaviour.filtering {
-        Filtering::Unknown => 0,
-        Filtering::NotByPort => 1,
-        Filtering::ByPort => 2,
-    };
+    let mapping = behaviour.mapping.code().min(DEPENDENT);
+    let filtering = behaviour.filtering.code();
     let ports = match behaviour.ports {
         Ports::Unknown => 0,
         Ports::Kept => 1,
@@ -70,16 +61,10 @@ pub(crate) fn behaviour_code(behaviour: &Behaviour) -> u8 {
 pub(super) fn behaviour_of(code: u8) -> Behaviour {
     Behaviour {
         mapping: match code & 3 {
-            0 => Mapping::Unknown,
-            1 => Mapping::Independent,
-            2 => Mapping::AddressDependent,
-            _ => Mapping::Dependent,
+            DEPENDENT => Mapping::Dependent,
+            code => Mapping::from_code(code),
         },
-        filtering: match code >> 2 & 3 {
-            1 => Filtering::NotByPort,
-            2 => Filtering::ByPort,
-            _ => Filtering::Unknown,
-        },
+        filtering: Filtering::from_code(code >> 2 & 3),
         ports: match code >> 4 & 7 {
             1 => Ports::Kept,
             2 => Ports::Sequential { stride: 1 },
@@ -133,6 +118,9 @@ pub(super) fn step(reader: &mut Reader<'_>) -> Result<Step, Malformed> {
         _ => return Err(Malformed),
     })
 }
+
+/// Of a mapping that goes by more than the own socket peers are told no more than that.
+const DEPENDENT: u8 = 3;
 
 /// Kinds of candidates.
 const OUTSIDE: u8 = 1;
