@@ -6,6 +6,8 @@
 //! The engine has no clock. The time of day is handed in ([`crate::Engine::set_wall_clock`]) and goes on with [`Time`]; how much of
 //! it counts says [`farlan_netconf::private::now`].
 
+mod renewing;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -15,7 +17,9 @@ use std::{
 use farlan_crypto::{NodeId, PublicKey, Work};
 use farlan_netconf::{
     DirectoryKey, NetworkSecret, Parameters, PrivateNetwork, Seconds,
-    private::{self, Application, Config, Credential, DnsLabel, Invalid, Revocations, Revoked, Standing},
+    private::{
+        self, Application, Config, Credential, Delegation, DnsLabel, Invalid, Revocations, Revoked, Rights, Standing,
+    },
 };
 
 use crate::{
@@ -78,6 +82,8 @@ pub(crate) struct Private {
     /// Members whom the link names.
     peers: Vec<PublicKey>,
     pub(crate) name: Option<DnsLabel>,
+    /// What lets this node extend certificates, as far as it was given.
+    delegation: Option<Delegation>,
     /// What the holders have may be another certificate than the own one, though that is good.
     unsure: bool,
     known: BTreeMap<NodeId, Known>,
@@ -131,6 +137,7 @@ impl Private {
             former_listings: BTreeMap::new(),
             peers: membership.peers,
             name: membership.name,
+            delegation: membership.delegation,
             unsure: false,
             known: BTreeMap::new(),
             revoked: BTreeSet::new(),
@@ -142,12 +149,15 @@ impl Private {
             deaf: false,
             starting: (!starts_at_once()).then(|| clock.at + STARTING),
         };
+        let delegation = private.delegation.take();
+        private.delegation = delegation.filter(|delegation| private.is_for_us(delegation));
         private.revocations.merge(&membership.revocations);
         private.find_revoked();
         let config = private.config.iter().map(|config| config.fields().time);
         let own = private.credential.iter().map(Credential::newest_signed);
         let invite = private.invite.iter().map(|invite| invite.delegation.fields().time);
-        let signed = config.chain(own).chain(invite).max();
+        let delegation = private.delegation.iter().map(|delegation| delegation.fields().time);
+        let signed = config.chain(own).chain(invite).chain(delegation).max();
         private.note_signed(signed.unwrap_or_default());
         private.make_provisional(clock);
         Some((private, secret))
@@ -366,8 +376,9 @@ impl Private {
             }
         }
         if let Some(own) = &self.credential {
-            let half = own.time().plus(own.expiry().since(own.time()) / 2);
-            let moments = [half.plus(1), own.expiry()]
+            let life = own.expiry().since(own.time());
+            let [half, own_extension] = [life / 2, Self::own_extension(life)].map(|part| own.time().plus(part));
+            let moments = [half.plus(1), own_extension.plus(1), own.expiry()]
                 .into_iter()
                 .filter(|moment| *moment > clock.seconds);
             self.due = moments.map(|moment| clock.when(moment)).fold(self.due, Time::min);
@@ -473,6 +484,12 @@ impl Private {
         known.map(|known| CredentialStatus::of(&known.credential))
     }
 
+    /// Whether the valid credential that a member has shown gives it a right.
+    pub(crate) fn has_right(&self, node: &NodeId, right: Rights) -> bool {
+        let shown = self.shown_by(node);
+        shown.is_some_and(|credential| credential.certificate().fields().rights.include(right))
+    }
+
     /// A member's credential.
     pub(crate) fn shown_by(&self, node: &NodeId) -> Option<&Credential> {
         let known = self.known.get(node).filter(|known| known.valid);
@@ -495,7 +512,8 @@ fn is_of(credential: &Credential, network: &PrivateNetwork, node: &PublicKey) ->
     certificate.network() == network.id() && certificate.fields().node == *node
 }
 
-fn issue(credential: &Credential) -> u64 {
+/// The number of the certificate in it.
+pub(crate) fn issue(credential: &Credential) -> u64 {
     credential.certificate().fields().issue
 }
 
@@ -534,8 +552,28 @@ impl Engine {
             at: now,
         };
         for handle in self.networks.handles() {
-            self.judge_all(now, handle);
+            self.look_at_membership(now, handle);
         }
+    }
+
+    /// Judges all credentials of a network again, and makes, extends or asks for what the own one lacks.
+    fn look_at_membership(&mut self, now: Time, handle: NetworkHandle) {
+        let clock = self.clock(now);
+        let network = self.networks.get_mut(handle);
+        let Some(private) = network.and_then(|network| network.private.as_mut()) else {
+            return;
+        };
+        if private.make_provisional(&clock) {
+            let credential = private.credential().cloned().map(Box::new);
+            self.events.extend(credential.map(|credential| Event::CredentialIssued {
+                network: handle,
+                credential,
+            }));
+            self.show_anew(now, handle);
+        }
+        self.judge_all(now, handle);
+        self.extend_own(now, handle);
+        self.ask_anew(now, handle);
     }
 
     /// The time of day.
@@ -552,6 +590,7 @@ impl Engine {
     pub(crate) fn begin_membership(&mut self, now: Time, handle: NetworkHandle) {
         self.refresh_shelf(handle);
         self.judge_all(now, handle);
+        self.extend_own(now, handle);
         self.ask_anew(now, handle);
         let network = self.networks.get(handle);
         let Some(private) = network.and_then(|network| network.private.as_ref()) else {
@@ -732,7 +771,8 @@ impl Engine {
             [Some(private.due()), greeting, private.starting]
         });
         let told = self.claims_changed.then_some(Time::ZERO);
-        each.flatten().chain(told).chain(self.applications.deadline()).min()
+        let asked = self.applications.deadline().into_iter().chain(self.handing.deadline());
+        each.flatten().chain(told).chain(asked).min()
     }
 
     /// Greets listed members, judges credentials again, and asks for certificates.
@@ -743,7 +783,6 @@ impl Engine {
         if std::mem::take(&mut self.claims_changed) {
             self.tell_claims_everywhere(now, out);
         }
-        let clock = self.clock(now);
         for handle in self.networks.handles() {
             let network = self.networks.get_mut(handle);
             let Some(private) = network.and_then(|network| network.private.as_mut()) else {
@@ -755,16 +794,7 @@ impl Engine {
                 .map(|(_, (_, key))| key)
                 .collect();
             if private.due() <= now {
-                if private.make_provisional(&clock) {
-                    let credential = private.credential().cloned().map(Box::new);
-                    self.events.extend(credential.map(|credential| Event::CredentialIssued {
-                        network: handle,
-                        credential,
-                    }));
-                    self.show_anew(now, handle);
-                }
-                self.judge_all(now, handle);
-                self.ask_anew(now, handle);
+                self.look_at_membership(now, handle);
             }
             for key in greeted {
                 if let Some(id) = self.pin(now, key) {
@@ -778,6 +808,7 @@ impl Engine {
             }
         }
         self.tend_applications(now, out);
+        self.tend_handing(now, out);
     }
 }
 
