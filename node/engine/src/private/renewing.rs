@@ -6,6 +6,8 @@
 use farlan_crypto::{Identity, NodeId};
 use farlan_netconf::private::{Admission, Credential, Delegate, Delegation, Refusal};
 
+use tracing::info;
+
 use super::{Clock, Private};
 use crate::{Engine, Event, NetworkHandle, Time};
 
@@ -111,6 +113,9 @@ impl Engine {
         let private = network.and_then(|network| network.private.as_ref());
         let extended = private.and_then(|private| private.extended(&clock, &self.identity, private.shown_by(node)?));
         let granted = extended.is_some();
+        if granted {
+            info!(peer = %node.short(), "has its certificate extended");
+        }
         let admission = extended.map_or(Admission::Refused(Refusal::NoController), |credential| {
             Admission::Granted(Box::new(credential))
         });

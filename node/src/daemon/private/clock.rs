@@ -51,7 +51,11 @@ mod tests {
 
     #[test]
     fn the_build_is_not_older_than_the_documents_and_not_younger_than_its_test() {
-        assert_eq!(latest(FORMAT, seconds("0")), FORMAT, "where nothing is known of the source");
+        assert_eq!(
+            latest(FORMAT, seconds("0")),
+            FORMAT,
+            "where nothing is known of the source"
+        );
         assert_eq!(latest(FORMAT, seconds("1800000000")), 1_800_000_000);
         assert!(BUILD >= Seconds::new(FORMAT) && BUILD <= clock());
     }
