@@ -3,6 +3,7 @@
 mod amplification;
 mod batches;
 mod bent;
+mod bridge_right;
 mod caps;
 mod change;
 mod club;

@@ -419,3 +419,41 @@ fn two_hundred_certificates_are_renewed_within_a_minute_of_the_controllers_retur
         "each once"
     );
 }
+
+#[test]
+fn a_member_that_asks_again_gets_its_new_certificate_though_the_old_one_is_good() {
+    let mut town = Town::new(3);
+    town.club.holders = vec![town.key(0)];
+    for node in 0..3 {
+        town.join_as_member(node);
+    }
+    town.lab.run_seconds(6);
+    assert_eq!(answer(&mut town, 0, None), 0, "there is no need");
+    let issue = |town: &Town, node: usize| {
+        let status = town.lab.status(town.nodes[node], town.networks[node]);
+        status.membership.unwrap().issue
+    };
+    let before = issue(&town, 1);
+    let (now, network) = (town.lab.now, town.networks[1]);
+    town.engine(1).ask_again(now, network);
+    let mut answered = 0;
+    for _ in 0..4 {
+        town.lab.run_seconds(1);
+        answered += answer(&mut town, 0, None);
+    }
+    assert_eq!(answered, 1, "at once, and not again");
+    town.lab.run_seconds(1);
+    assert!(issue(&town, 1) > before);
+    town.lab.run_seconds(120);
+    assert_eq!(answer(&mut town, 0, None), 0, "it has what it wanted");
+    // Once more in the same session: another question, which has another answer.
+    let (now, before) = (town.lab.now, issue(&town, 1));
+    town.engine(1).ask_again(now, network);
+    for _ in 0..4 {
+        town.lab.run_seconds(1);
+        answered += answer(&mut town, 0, None);
+    }
+    town.lab.run_seconds(1);
+    assert_eq!(answered, 2);
+    assert!(issue(&town, 1) > before);
+}
