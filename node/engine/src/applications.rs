@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A holder with whom no session stands is looked for so often: twice in the minute in which whoever waits for a controller is to have
-/// its certificate after that came back. Each time costs a supernode one look-up.
+/// its certificate after that came back. Each time costs a supernode a few datagrams.
 const ABSENT: Duration = Duration::from_secs(25);
 
 /// Those who ask at one time are as far apart as the first bytes of their ids, times this.

@@ -3,9 +3,9 @@
 //! A credential is checked once, signatures and all. What changes after that, revocations and the time, is looked at for all of
 //! them together ([`Private::judge`]), which costs no signatures.
 //!
-//! The engine has no clock. The time of day is handed in ([`crate::Engine::set_wall_clock`]) and goes on with [`Time`]; how much of
-//! it counts says [`farlan_netconf::private::now`].
+//! The engine has no clock: see [`Clock`].
 
+mod clock;
 mod renewing;
 
 use std::{
@@ -22,34 +22,18 @@ use farlan_netconf::{
     },
 };
 
+pub(crate) use clock::{Clock, WallClock};
+
 use crate::{
     CredentialStatus, Engine, Event, Invite, Membership, NetworkHandle, Outbox, Time,
     documents::{STARTING, Shelf, starts_at_once},
     networks::Listing,
     peers::PeerId,
 };
+use clock::JUDGED_EVERY;
 
 /// Members whose credentials are kept, as many as there are peers by default. Any gives way, and is asked for it in the next session.
 const MAX_KNOWN: usize = 8192;
-
-/// Nothing is judged later than this after the last time.
-const JUDGED_EVERY: Duration = Duration::from_secs(24 * 3600);
-
-/// The time of day as it was handed in.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WallClock {
-    seconds: Seconds,
-    build: Seconds,
-    at: Time,
-}
-
-/// The time of day at one moment, as this machine has it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    pub(crate) seconds: Seconds,
-    pub(crate) build: Seconds,
-    at: Time,
-}
 
 /// A former secret of a network.
 #[derive(Debug)]
@@ -535,27 +519,7 @@ impl Former {
     }
 }
 
-impl Clock {
-    /// When it will be so late; a past moment is now.
-    fn when(&self, time: Seconds) -> Time {
-        self.at + Duration::from_secs(time.since(self.seconds)).min(JUDGED_EVERY)
-    }
-}
-
 impl Engine {
-    /// Tells the engine the time of day, and the date of this build, before which it cannot be. Call it before networks are
-    /// joined and when the clock was set.
-    pub fn set_wall_clock(&mut self, now: Time, seconds: Seconds, build: Seconds) {
-        self.wall_clock = WallClock {
-            seconds,
-            build,
-            at: now,
-        };
-        for handle in self.networks.handles() {
-            self.look_at_membership(now, handle);
-        }
-    }
-
     /// Judges all credentials of a network again, and makes, extends or asks for what the own one lacks.
     fn look_at_membership(&mut self, now: Time, handle: NetworkHandle) {
         let clock = self.clock(now);
@@ -574,16 +538,6 @@ impl Engine {
         self.judge_all(now, handle);
         self.extend_own(now, handle);
         self.ask_anew(now, handle);
-    }
-
-    /// The time of day.
-    pub(crate) fn clock(&self, now: Time) -> Clock {
-        let WallClock { seconds, build, at } = self.wall_clock;
-        Clock {
-            seconds: seconds.plus(now.since(at).as_secs()),
-            build,
-            at: now,
-        }
     }
 
     /// A private network was joined.
