@@ -273,7 +273,6 @@ async fn renewers_are_named_and_dismissed(place: Place) {
     assert_eq!(kicked.config.fields().holders, [home.owner.public()]);
     let due = home.controller.outstanding(&id, &ben.public(), 0).await.unwrap();
     assert_eq!(due, Outstanding::default(), "nothing for who was kicked");
-    assert_eq!(home.controller.delegation_of(&id, &ben.public()).await.unwrap(), None);
     assert_eq!(home.controller.documents(&id).await.unwrap().revocations.len(), 3);
 }
 
