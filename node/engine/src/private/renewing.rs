@@ -4,7 +4,7 @@
 //! extends its own certificate, too: else a network with a single renewer would end with that one's.
 
 use farlan_crypto::{Identity, NodeId};
-use farlan_netconf::private::{Admission, Credential, Delegate, Delegation, Refusal};
+use farlan_netconf::private::{Admission, Config, Credential, Delegate, Delegation, Refusal};
 
 use tracing::info;
 
@@ -59,8 +59,8 @@ impl Private {
         if !credential.needs_renewal(now) {
             return Some(credential.clone());
         }
-        let config = self.config.as_ref();
-        let life = config.map_or(delegation.fields().life, |config| config.fields().life);
+        let config = self.config.as_ref().map(Config::fields);
+        let life = config.map_or_else(|| delegation.fields().life, |config| config.life);
         let extended = credential.extend(identity, delegation.clone(), now, life).ok()?;
         Some(if extended.expiry() > credential.expiry() {
             extended
