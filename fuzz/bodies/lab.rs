@@ -125,7 +125,8 @@ fn club(world: &World, members: [PublicKey; 2]) -> &'static (Parameters, [Member
             issue += 1;
             let fields = CertificateFields {
                 node,
-                rights: Rights::NONE,
+                // The third may not bridge.
+                rights: if issue < 3 { Rights::BRIDGE } else { Rights::NONE },
                 ipv4: None,
                 issue,
                 time: Seconds::new(1),
@@ -140,6 +141,7 @@ fn club(world: &World, members: [PublicKey; 2]) -> &'static (Parameters, [Member
                 revocations: Revocations::new(network),
                 peers: Vec::new(),
                 name: None,
+                delegation: None,
             }
         });
         (parameters, memberships)

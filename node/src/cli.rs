@@ -163,7 +163,8 @@ enum Command {
     Rename(private::Rename),
     /// Let a member renew certificates while this machine is away
     ///
-    /// It can neither let anybody in nor give rights. What is printed is to be taken on that machine with `farlan renew`.
+    /// It can neither let anybody in nor give rights. That machine hears of it as soon as it is met; where it cannot be, what is printed can be
+    /// taken there with `farlan renew`.
     Delegate(private::Delegate),
     /// Renew certificates of a private network here: takes what `farlan delegate` printed
     Renew {

@@ -392,6 +392,7 @@ impl Daemon {
             match event {
                 // A database takes its time, and the others need not wait.
                 Event::Application { .. } => Arc::clone(&self).answer_later(event),
+                Event::MemberMet { network, node, issue } => Arc::clone(&self).hand_over_later(network, node, issue),
                 event => self.act_on(event).await,
             }
         }
@@ -422,8 +423,9 @@ impl Daemon {
             Event::ApplicationRefused { network, node, refusal } => {
                 self.application_refused(network, node, refusal).await
             }
-            // Answered on a task of its own.
-            Event::Application { .. } => {}
+            Event::DelegationIssued { network, delegation } => self.delegation_issued(network, *delegation).await,
+            // Answered on tasks of their own.
+            Event::Application { .. } | Event::MemberMet { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => {
                 self.ipv4_assigned(network, address).await;

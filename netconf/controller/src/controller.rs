@@ -27,7 +27,7 @@ use crate::store::{Changes, Store};
 
 pub use admission::Applicant;
 pub use invites::{Invite, NewInvite, Uninvited};
-pub use members::{Delegated, Holder, Kicked, Member, Reservation};
+pub use members::{Delegated, Holder, Kicked, Member, Outstanding, Reservation};
 pub use networks::{Documents, Learned, NewNetwork, Settings, Wish};
 
 /// The controller of all networks in a store.

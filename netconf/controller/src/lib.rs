@@ -19,7 +19,7 @@ mod store;
 
 pub use controller::{
     Applicant, Controller, Delegated, Documents, Holder, Invite, Kicked, Learned, Member, NewInvite, NewNetwork,
-    Reservation, Settings, Uninvited, Wish,
+    Outstanding, Reservation, Settings, Uninvited, Wish,
 };
 pub use error::ControllerError;
 pub use key_file::{read_key_file, write_key_file};

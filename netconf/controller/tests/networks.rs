@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use farlan_controller::{Change, ControllerError, Documents, Settings, Wish};
+use farlan_controller::{Change, ControllerError, Documents, Outstanding, Settings, Wish};
 use farlan_crypto::Work;
 use farlan_netconf::Label;
 use farlan_netconf::private::{Application, ExportedKey, Invalid, Refusal, Revocations, SealedDocument};
@@ -215,14 +215,25 @@ async fn renewers_are_named_and_dismissed(place: Place) {
         .await
         .unwrap();
     assert!(delegated.config.fields().holders.contains(&renewer.public()));
+    let due = home.controller.outstanding(&id, &renewer.public(), 99).await.unwrap();
     assert_eq!(
-        home.controller
-            .delegation_of(&id, &renewer.public())
-            .await
-            .unwrap()
-            .unwrap(),
-        delegated.delegation
+        (due.credential, due.delegation),
+        (None, Some(delegated.delegation.clone()))
     );
+    // One that was given another name while it was away gets the certificate with it, whatever the one it has.
+    let renamed = home
+        .controller
+        .rename(&id, &ben.public(), &label("benjamin"), NOW)
+        .await
+        .unwrap();
+    for shown in [0, issue_of(&credential)] {
+        let due = home.controller.outstanding(&id, &ben.public(), shown).await.unwrap();
+        assert_eq!((due.credential, due.delegation), (Some(renamed.clone()), None));
+    }
+    for (node, shown) in [(ben.public(), issue_of(&renamed)), (person(77).public(), 0)] {
+        let due = home.controller.outstanding(&id, &node, shown).await.unwrap();
+        assert_eq!(due, Outstanding::default());
+    }
     assert_eq!(home.controller.delegates(&id).await.unwrap().len(), 1);
     let extended = credential
         .extend(&renewer, delegated.delegation.clone(), NOW, life)
@@ -260,7 +271,8 @@ async fn renewers_are_named_and_dismissed(place: Place) {
         .unwrap();
     let kicked = home.kick(2, true).await;
     assert_eq!(kicked.config.fields().holders, [home.owner.public()]);
-    assert_eq!(home.controller.delegation_of(&id, &ben.public()).await.unwrap(), None);
+    let due = home.controller.outstanding(&id, &ben.public(), 0).await.unwrap();
+    assert_eq!(due, Outstanding::default(), "nothing for who was kicked");
     assert_eq!(home.controller.documents(&id).await.unwrap().revocations.len(), 3);
 }
 

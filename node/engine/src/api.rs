@@ -126,6 +126,17 @@ pub struct Membership {
     pub peers: Vec<PublicKey>,
     /// The name that is wished for in a certificate.
     pub name: Option<DnsLabel>,
+    /// What makes this node a renewer, if it is one.
+    pub delegation: Option<Delegation>,
+}
+
+/// What a holder hands a member without being asked.
+#[derive(Clone, Debug)]
+pub enum Handed {
+    /// A credential of its own.
+    Credential(Box<Credential>),
+    /// What makes it a renewer.
+    Delegation(Box<Delegation>),
 }
 
 /// An invite into a private network, with the secret key that its link carries.
@@ -344,7 +355,25 @@ pub enum Event {
         /// The credential, which is in use from now on.
         credential: Box<Credential>,
     },
-    /// A node asks for a certificate: decide, and tell [`crate::Engine::answer_application`].
+    /// This node is a renewer of a private network from now on, or for longer: keep the delegation, which is in use.
+    DelegationIssued {
+        /// Where.
+        network: NetworkHandle,
+        /// What lets it extend certificates.
+        delegation: Box<Delegation>,
+    },
+    /// A private network whose config names this node as a holder is shared with a member from now on: if there is a newer certificate
+    /// for it, or it is to be a renewer, [`crate::Engine::hand_over`] brings it.
+    MemberMet {
+        /// Where.
+        network: NetworkHandle,
+        /// Who.
+        node: PublicKey,
+        /// The number of the certificate that it has shown; 0 of a provisional one.
+        issue: u64,
+    },
+    /// A node asks for a certificate: decide, and tell [`crate::Engine::answer_application`], or where no controller is here
+    /// [`crate::Engine::answer_as_renewer`].
     Application {
         /// Where.
         network: NetworkHandle,

@@ -29,6 +29,10 @@ const SHORT_TRIES: u32 = 5;
 const LONG: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// A holder with whom no session stands is looked for so often: twice in the minute in which whoever waits for a controller is to have
+/// its certificate after that came back. Each time costs a supernode a few datagrams.
+const ABSENT: Duration = Duration::from_secs(25);
+
 /// Those who ask at one time are as far apart as the first bytes of their ids, times this.
 const APART: Duration = Duration::from_millis(8);
 
@@ -60,6 +64,8 @@ struct Asked {
     /// When it is next asked, and how often it was.
     at: Time,
     tries: u32,
+    /// The session in which it was asked last.
+    session: Option<SessionIndex>,
     sent: Option<Sent>,
 }
 
@@ -132,7 +138,7 @@ impl Applications {
                 .as_ref()
                 .filter(|sent| sent.session != local)
                 .map(|sent| sent.last + SHORT);
-            if asked.sent.as_ref().is_none_or(|sent| sent.session != local) {
+            if asked.session != Some(local) {
                 asked.tries = 0;
                 asked.at = asked.at.min(last.unwrap_or(now).max(now));
             }
@@ -176,6 +182,7 @@ impl Engine {
                 key,
                 at: now,
                 tries: 0,
+                session: None,
                 sent: None,
             });
         }
@@ -203,6 +210,7 @@ impl Engine {
 
     /// Asks somebody for a certificate, or makes a session with it first.
     fn apply(&mut self, now: Time, of: Of, out: &mut Outbox) {
+        let apart = self.apart();
         let Some(asked) = self.applications.asked.get_mut(&of) else {
             return;
         };
@@ -212,8 +220,18 @@ impl Engine {
         let Some(id) = self.pin(now, key) else { return };
         let session = self.peers.get(id).and_then(|peer| peer.sessions.current());
         let Some(local) = session.map(|session| session.local) else {
+            if let Some(asked) = self.applications.asked.get_mut(&of) {
+                asked.at = asked.at.min(now + ABSENT + APART * apart);
+            }
             return self.want(now, id);
         };
+        if let Some(asked) = self.applications.asked.get_mut(&of)
+            && asked.session.replace(local) != Some(local)
+        {
+            // However often it was looked for: the first one may come before the credential that goes with it.
+            asked.tries = 1;
+            asked.at = now + SHORT;
+        }
         let again = before.filter(|sent| sent.session == local);
         let sent = again.map(|sent| Sent { last: now, ..sent });
         let Some(sent) = sent.or_else(|| self.application(now, of.0, id, local)) else {
@@ -476,11 +494,15 @@ impl Engine {
         self.ask_anew(now, handle);
     }
 
+    /// What sets this node apart from others that do the same at one time: 0 to 255.
+    fn apart(&self) -> u32 {
+        self.node_id.as_bytes().first().copied().unwrap_or_default().into()
+    }
+
     /// Has the holders of a private network asked for this node's certificate, though the own one is good: a controller may have given
     /// this node another name or address. Not at once, since all members may hear of it together.
     pub fn ask_again(&mut self, now: Time, handle: NetworkHandle) {
-        let own = self.public.node_id();
-        let apart = own.as_bytes().first().copied().unwrap_or_default();
+        let apart = self.apart();
         let Some(private) = self
             .networks
             .get_mut(handle)
@@ -494,7 +516,7 @@ impl Engine {
             // Another request: the answer to the one before is what it was.
             asked.sent = None;
             asked.tries = 0;
-            asked.at = now + APART * u32::from(apart);
+            asked.at = now + APART * apart;
         }
     }
 }

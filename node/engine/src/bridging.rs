@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use farlan_netconf::{Mac, NodePrefix, Policy};
+use farlan_crypto::defects::planted;
+use farlan_netconf::{Mac, NodePrefix, Policy, private::Rights};
 
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
@@ -15,7 +16,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Whether a frame that peer `id` sent into a network goes to the card. What is foreign in it is learned.
+    /// Whether a frame that peer `id` sent into a network goes to the card. What is foreign in it is learned. In private networks only
+    /// members with the right to bridge send what is foreign.
     pub(crate) fn let_in(&mut self, now: Time, id: PeerId, handle: NetworkHandle, frame: &[u8]) -> bool {
         if !self.admits(now, id, handle, frame) {
             return false;
@@ -31,8 +33,7 @@ impl Engine {
             self.counters.foreign_neighbour += 1;
             return false;
         }
-        self.learn(now, id, handle, frame);
-        true
+        self.learn(now, id, handle, frame)
     }
 
     /// Whether a frame gives nobody's address away: in ARP and neighbour discovery a member speaks for its own addresses
@@ -46,16 +47,25 @@ impl Engine {
         self.is_own_address(handle, address) || !self.held_by_other(now, handle, address, Some(id))
     }
 
-    fn learn(&mut self, now: Time, id: PeerId, handle: NetworkHandle, frame: &[u8]) {
+    /// Learns a foreign source; whether it may be one.
+    fn learn(&mut self, now: Time, id: PeerId, handle: NetworkHandle, frame: &[u8]) -> bool {
         let (Some(network), Some(peer)) = (self.networks.get_mut(handle), self.peers.get(id)) else {
-            return;
+            return false;
         };
-        let foreign = |source: &Mac| !source.is_group() && *source != network.plan.mac(&peer.key.node_id());
-        if let Some(source) = mac_at(frame, 6).filter(foreign)
-            && network.learned.saw(now, source, id)
+        let node = peer.key.node_id();
+        let Some(source) = mac_at(frame, 6).filter(|source| *source != network.plan.mac(&node)) else {
+            return true;
+        };
+        let private = network.private.as_ref();
+        if private.is_some_and(|private| !private.has_right(&node, Rights::BRIDGE)) && !planted("bridge-right-ignored")
         {
+            self.counters.bridged_without_right += 1;
+            return false;
+        }
+        if !source.is_group() && network.learned.saw(now, source, id) {
             self.counters.learned_displaced += 1;
         }
+        true
     }
 
     /// A frame came from the own card: its source is here now.

@@ -172,6 +172,8 @@ counters! {
     queue_dropped,
     /// Frames of a network the sender did not prove to know.
     unmatched_network,
+    /// Frames from machines behind members of private networks that have no right to bridge.
+    bridged_without_right,
     /// Frames whose source MAC was not the sender's own.
     foreign_source_mac,
     /// ARP and neighbour messages that spoke for another member's address.

@@ -26,6 +26,7 @@ use crate::{
     forwarding::Siblings,
     fragments::Assemblies,
     gate::Gate,
+    handing::Handing,
     handshakes::Handshakes,
     hints::Hints,
     lookups::Lookups,
@@ -79,6 +80,7 @@ pub struct Engine {
     pub(crate) traversal: Traversal,
     pub(crate) beacons: Beacons,
     pub(crate) applications: Applications,
+    pub(crate) handing: Handing,
     pub(crate) documents: Documents,
     pub(crate) wall_clock: WallClock,
     /// IPv4 addresses of this node changed outside a turn.
@@ -155,6 +157,7 @@ impl Engine {
             traversal: Traversal::default(),
             beacons: Beacons::default(),
             applications: Applications::default(),
+            handing: Handing::default(),
             documents,
             wall_clock: WallClock::default(),
             claims_changed: false,
@@ -231,6 +234,7 @@ impl Engine {
         self.lookups.drop_network(network);
         self.groups.drop_network(network);
         self.applications.drop_network(network);
+        self.handing.drop_network(network);
         self.documents.drop_network(network);
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.get_mut(id) {

@@ -656,6 +656,13 @@ impl Engine {
             } if node => {
                 self.piece_told(now, id, local, (*place, *part, *hash, *length, *offset), bytes, out);
             }
+            Papers::Issued {
+                number,
+                place,
+                gift,
+                bytes,
+            } if node => self.issued_told(now, id, (local, via), (*number, *place, *gift), bytes, out),
+            Papers::IssuedAck { number } if node => self.issued_acknowledged(id, *number),
             Papers::Held { key, version, flags } if node => {
                 self.sealed_held_told(now, id, (*key, *version, *flags), out);
             }

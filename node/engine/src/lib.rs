@@ -40,6 +40,7 @@ mod fresh;
 pub mod fuzzing;
 mod gate;
 mod grants;
+mod handing;
 mod handshakes;
 mod hints;
 mod history;
@@ -94,8 +95,9 @@ mod work;
 mod worlds;
 
 pub use api::{
-    Anchor, AnchorStatus, Config, Contact, CredentialStatus, Event, Invite, Join, JoinError, Limits, MAX_NETWORKS,
-    Membership, NetworkHandle, NetworkStatus, PathKind, PeerNetwork, PeerStatus, Role, SupernodeStatus, Target,
+    Anchor, AnchorStatus, Config, Contact, CredentialStatus, Event, Handed, Invite, Join, JoinError, Limits,
+    MAX_NETWORKS, Membership, NetworkHandle, NetworkStatus, PathKind, PeerNetwork, PeerStatus, Role, SupernodeStatus,
+    Target,
 };
 pub use batch::{Batch, FrameLabel, Outbox, Places, Received, Transmit};
 pub use beacons::{BeaconCard, Cast, LinkSubnet};

@@ -3,8 +3,10 @@
 //! A credential is checked once, signatures and all. What changes after that, revocations and the time, is looked at for all of
 //! them together ([`Private::judge`]), which costs no signatures.
 //!
-//! The engine has no clock. The time of day is handed in ([`crate::Engine::set_wall_clock`]) and goes on with [`Time`]; how much of
-//! it counts says [`farlan_netconf::private::now`].
+//! The engine has no clock: see [`Clock`].
+
+mod clock;
+mod renewing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,8 +17,12 @@ use std::{
 use farlan_crypto::{NodeId, PublicKey, Work};
 use farlan_netconf::{
     DirectoryKey, NetworkSecret, Parameters, PrivateNetwork, Seconds,
-    private::{self, Application, Config, Credential, DnsLabel, Invalid, Revocations, Revoked, Standing},
+    private::{
+        self, Application, Config, Credential, Delegation, DnsLabel, Invalid, Revocations, Revoked, Rights, Standing,
+    },
 };
+
+pub(crate) use clock::{Clock, WallClock};
 
 use crate::{
     CredentialStatus, Engine, Event, Invite, Membership, NetworkHandle, Outbox, Time,
@@ -24,28 +30,10 @@ use crate::{
     networks::Listing,
     peers::PeerId,
 };
+use clock::JUDGED_EVERY;
 
 /// Members whose credentials are kept, as many as there are peers by default. Any gives way, and is asked for it in the next session.
 const MAX_KNOWN: usize = 8192;
-
-/// Nothing is judged later than this after the last time.
-const JUDGED_EVERY: Duration = Duration::from_secs(24 * 3600);
-
-/// The time of day as it was handed in.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WallClock {
-    seconds: Seconds,
-    build: Seconds,
-    at: Time,
-}
-
-/// The time of day at one moment, as this machine has it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    pub(crate) seconds: Seconds,
-    pub(crate) build: Seconds,
-    at: Time,
-}
 
 /// A former secret of a network.
 #[derive(Debug)]
@@ -78,6 +66,8 @@ pub(crate) struct Private {
     /// Members whom the link names.
     peers: Vec<PublicKey>,
     pub(crate) name: Option<DnsLabel>,
+    /// What lets this node extend certificates, as far as it was given.
+    delegation: Option<Delegation>,
     /// What the holders have may be another certificate than the own one, though that is good.
     unsure: bool,
     known: BTreeMap<NodeId, Known>,
@@ -131,6 +121,7 @@ impl Private {
             former_listings: BTreeMap::new(),
             peers: membership.peers,
             name: membership.name,
+            delegation: membership.delegation,
             unsure: false,
             known: BTreeMap::new(),
             revoked: BTreeSet::new(),
@@ -142,12 +133,15 @@ impl Private {
             deaf: false,
             starting: (!starts_at_once()).then(|| clock.at + STARTING),
         };
+        let delegation = private.delegation.take();
+        private.delegation = delegation.filter(|delegation| private.is_for_us(delegation));
         private.revocations.merge(&membership.revocations);
         private.find_revoked();
         let config = private.config.iter().map(|config| config.fields().time);
         let own = private.credential.iter().map(Credential::newest_signed);
         let invite = private.invite.iter().map(|invite| invite.delegation.fields().time);
-        let signed = config.chain(own).chain(invite).max();
+        let delegation = private.delegation.iter().map(|delegation| delegation.fields().time);
+        let signed = config.chain(own).chain(invite).chain(delegation).max();
         private.note_signed(signed.unwrap_or_default());
         private.make_provisional(clock);
         Some((private, secret))
@@ -366,8 +360,9 @@ impl Private {
             }
         }
         if let Some(own) = &self.credential {
-            let half = own.time().plus(own.expiry().since(own.time()) / 2);
-            let moments = [half.plus(1), own.expiry()]
+            let life = own.expiry().since(own.time());
+            let [half, own_extension] = [life / 2, Self::own_extension(life)].map(|part| own.time().plus(part));
+            let moments = [half.plus(1), own_extension.plus(1), own.expiry()]
                 .into_iter()
                 .filter(|moment| *moment > clock.seconds);
             self.due = moments.map(|moment| clock.when(moment)).fold(self.due, Time::min);
@@ -473,6 +468,12 @@ impl Private {
         known.map(|known| CredentialStatus::of(&known.credential))
     }
 
+    /// Whether the valid credential that a member has shown gives it a right.
+    pub(crate) fn has_right(&self, node: &NodeId, right: Rights) -> bool {
+        let shown = self.shown_by(node);
+        shown.is_some_and(|credential| credential.certificate().fields().rights.include(right))
+    }
+
     /// A member's credential.
     pub(crate) fn shown_by(&self, node: &NodeId) -> Option<&Credential> {
         let known = self.known.get(node).filter(|known| known.valid);
@@ -495,7 +496,8 @@ fn is_of(credential: &Credential, network: &PrivateNetwork, node: &PublicKey) ->
     certificate.network() == network.id() && certificate.fields().node == *node
 }
 
-fn issue(credential: &Credential) -> u64 {
+/// The number of the certificate in it.
+pub(crate) fn issue(credential: &Credential) -> u64 {
     credential.certificate().fields().issue
 }
 
@@ -517,41 +519,32 @@ impl Former {
     }
 }
 
-impl Clock {
-    /// When it will be so late; a past moment is now.
-    fn when(&self, time: Seconds) -> Time {
-        self.at + Duration::from_secs(time.since(self.seconds)).min(JUDGED_EVERY)
-    }
-}
-
 impl Engine {
-    /// Tells the engine the time of day, and the date of this build, before which it cannot be. Call it before networks are
-    /// joined and when the clock was set.
-    pub fn set_wall_clock(&mut self, now: Time, seconds: Seconds, build: Seconds) {
-        self.wall_clock = WallClock {
-            seconds,
-            build,
-            at: now,
+    /// Judges all credentials of a network again, and makes, extends or asks for what the own one lacks.
+    fn look_at_membership(&mut self, now: Time, handle: NetworkHandle) {
+        let clock = self.clock(now);
+        let network = self.networks.get_mut(handle);
+        let Some(private) = network.and_then(|network| network.private.as_mut()) else {
+            return;
         };
-        for handle in self.networks.handles() {
-            self.judge_all(now, handle);
+        if private.make_provisional(&clock) {
+            let credential = private.credential().cloned().map(Box::new);
+            self.events.extend(credential.map(|credential| Event::CredentialIssued {
+                network: handle,
+                credential,
+            }));
+            self.show_anew(now, handle);
         }
-    }
-
-    /// The time of day.
-    pub(crate) fn clock(&self, now: Time) -> Clock {
-        let WallClock { seconds, build, at } = self.wall_clock;
-        Clock {
-            seconds: seconds.plus(now.since(at).as_secs()),
-            build,
-            at: now,
-        }
+        self.judge_all(now, handle);
+        self.extend_own(now, handle);
+        self.ask_anew(now, handle);
     }
 
     /// A private network was joined.
     pub(crate) fn begin_membership(&mut self, now: Time, handle: NetworkHandle) {
         self.refresh_shelf(handle);
         self.judge_all(now, handle);
+        self.extend_own(now, handle);
         self.ask_anew(now, handle);
         let network = self.networks.get(handle);
         let Some(private) = network.and_then(|network| network.private.as_ref()) else {
@@ -732,7 +725,8 @@ impl Engine {
             [Some(private.due()), greeting, private.starting]
         });
         let told = self.claims_changed.then_some(Time::ZERO);
-        each.flatten().chain(told).chain(self.applications.deadline()).min()
+        let asked = self.applications.deadline().into_iter().chain(self.handing.deadline());
+        each.flatten().chain(told).chain(asked).min()
     }
 
     /// Greets listed members, judges credentials again, and asks for certificates.
@@ -743,7 +737,6 @@ impl Engine {
         if std::mem::take(&mut self.claims_changed) {
             self.tell_claims_everywhere(now, out);
         }
-        let clock = self.clock(now);
         for handle in self.networks.handles() {
             let network = self.networks.get_mut(handle);
             let Some(private) = network.and_then(|network| network.private.as_mut()) else {
@@ -755,16 +748,7 @@ impl Engine {
                 .map(|(_, (_, key))| key)
                 .collect();
             if private.due() <= now {
-                if private.make_provisional(&clock) {
-                    let credential = private.credential().cloned().map(Box::new);
-                    self.events.extend(credential.map(|credential| Event::CredentialIssued {
-                        network: handle,
-                        credential,
-                    }));
-                    self.show_anew(now, handle);
-                }
-                self.judge_all(now, handle);
-                self.ask_anew(now, handle);
+                self.look_at_membership(now, handle);
             }
             for key in greeted {
                 if let Some(id) = self.pin(now, key) {
@@ -778,6 +762,7 @@ impl Engine {
             }
         }
         self.tend_applications(now, out);
+        self.tend_handing(now, out);
     }
 }
 

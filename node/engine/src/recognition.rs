@@ -11,6 +11,7 @@ use crate::{
     early::{EARLY_KEPT, Message},
     networks::{Network, RESEND},
     peers::PeerId,
+    private::issue,
     retry::Retry,
     sessions::Named,
     wire::{
@@ -220,6 +221,15 @@ impl Engine {
                     network: *network,
                     node,
                 });
+                self.handing.met(now, *network, node);
+                let private = self.networks.get(*network).and_then(|network| network.private.as_ref());
+                if let Some(private) = private.filter(|private| private.is_holder()) {
+                    self.events.push(Event::MemberMet {
+                        network: *network,
+                        node: peer.key,
+                        issue: private.shown_by(&node).map_or(0, issue),
+                    });
+                }
             }
         }
         let lost: Vec<NetworkHandle> = peer

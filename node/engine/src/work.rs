@@ -20,7 +20,7 @@ use crate::{
     peers::PeerId,
     rates::{Meters, Rate},
     showing::Proof,
-    wire::datagram::SessionIndex,
+    wire::{control::Gift, datagram::SessionIndex},
 };
 
 /// Initiations that wait; at 150 µs each they are done within 40 ms.
@@ -65,6 +65,8 @@ pub(crate) enum Paper {
     Application(Applied),
     /// A certificate for this node.
     Admission(NetworkHandle, Vec<u8>),
+    /// What a holder hands this node unasked.
+    Issued(NetworkHandle, Gift, Vec<u8>),
     /// A config.
     Config(ConfigFetched),
     /// What a supernode keeps for a network.
@@ -312,6 +314,7 @@ impl Engine {
             Job::Paper(Paper::Credential(proof, credential)) => self.check_credential(now, &proof, &credential, out),
             Job::Paper(Paper::Application(applied)) => self.check_application(now, applied),
             Job::Paper(Paper::Admission(network, credential)) => self.check_admission(now, network, &credential),
+            Job::Paper(Paper::Issued(network, gift, bytes)) => self.check_issued(now, network, gift, &bytes),
             Job::Paper(Paper::Config(fetched)) => self.check_config(now, &fetched, out),
             Job::Paper(Paper::Sealed(fetched)) => self.check_sealed(now, fetched, out),
             Job::Paper(Paper::Put(put)) => self.check_put(now, put, out),

@@ -411,7 +411,7 @@ pub(super) async fn delegate(client: &Client, output: &mut Output, delegate: Del
         )),
         Some(text) => {
             say(format_args!(
-                "{} may renew certificates of {}, once this is taken there with: farlan renew -",
+                "{} may renew certificates of {}, as soon as it is met, or once this is taken there with: farlan renew -",
                 title(&reply.member),
                 reply.network
             ));

@@ -62,6 +62,15 @@ pub struct Delegated {
     pub config: Config,
 }
 
+/// What was made for a member and it may not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outstanding {
+    /// A newer certificate than the one that it shows.
+    pub credential: Option<Credential>,
+    /// What makes it a renewer.
+    pub delegation: Option<Delegation>,
+}
+
 /// For whom an address is reserved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -359,18 +368,33 @@ impl Controller {
         Ok(Delegated { delegation, config })
     }
 
-    /// The delegation of a renewer, to be handed to it whenever it is met.
+    /// What a member is to be handed that is met and shows a certificate with the number `issue` (0 for a provisional one): a newer one, if
+    /// it was renamed or the like while it was away, and its delegation if it is a renewer, which it may have. Nothing for others.
     ///
     /// # Errors
     /// [`NoSuchNetwork`](ControllerError::NoSuchNetwork); the store fails.
-    pub async fn delegation_of(&self, id: &NetworkId, node: &PublicKey) -> Result<Option<Delegation>, ControllerError> {
+    pub async fn outstanding(
+        &self,
+        id: &NetworkId,
+        node: &PublicKey,
+        issue: u64,
+    ) -> Result<Outstanding, ControllerError> {
         let mut transaction = self.store.read().await?;
         let record = known(&mut transaction, id).await?;
         let config = self.config(&record)?;
-        let delegate = transaction.delegate(id, node.as_bytes()).await?;
-        delegate
-            .map(|delegate| self.delegation(&config, &delegate.delegation))
+        let member = transaction.member(id, node.as_bytes()).await?;
+        let Some(member) = member.filter(|member| member.kicked.is_none()) else {
+            return Ok(Outstanding::default());
+        };
+        let credential = (member.issue > issue)
+            .then(|| Credential::decode(&member.credential, config.network(), self.work))
             .transpose()
+            .map_err(ControllerError::Damaged)?;
+        let delegate = transaction.delegate(id, node.as_bytes()).await?;
+        let delegation = delegate
+            .map(|delegate| self.delegation(&config, &delegate.delegation))
+            .transpose()?;
+        Ok(Outstanding { credential, delegation })
     }
 
     /// The delegations of all renewers, the oldest first.

@@ -1,6 +1,6 @@
 //! The laboratory's private network: its key, and the documents that this signs.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use farlan_crypto::{Identity, KeyPair, PublicKey, Seed};
 use farlan_netconf::{
@@ -119,7 +119,9 @@ impl Club {
         CertificateFields {
             node,
             rights: Rights::NONE,
-            ipv4: Some(std::net::Ipv4Addr::new(10, 129, 1, u8::try_from(self.issued).unwrap())),
+            ipv4: Some(Ipv4Addr::from_bits(
+                Ipv4Addr::new(10, 129, 1, 0).to_bits() + u32::try_from(self.issued).unwrap(),
+            )),
             issue: self.issued,
             time: Seconds::new(MORNING - DAY),
             expiry: Seconds::new(MORNING + YEAR),
@@ -150,7 +152,20 @@ impl Club {
             revocations: self.revocations.clone(),
             peers: Vec::new(),
             name: None,
+            delegation: None,
         }
+    }
+
+    /// What makes a node a renewer from `time` on.
+    pub(super) fn delegate(&self, node: PublicKey, time: u64, expiry: u64) -> Delegation {
+        let fields = DelegationFields {
+            delegate: Delegate::Renewer { node },
+            rights: Rights::NONE,
+            time: Seconds::new(time),
+            expiry: Seconds::new(expiry),
+            life: u32::try_from(YEAR).unwrap(),
+        };
+        Delegation::sign(&self.network, &self.key, fields).unwrap()
     }
 
     /// An invite, by the number of its key.

@@ -3,117 +3,16 @@
 use std::time::Duration;
 
 use farlan_netconf::{
-    AddressPlan, Mac, Seconds,
-    private::{Admission, Refusal, Revoked, Rights},
+    Mac, Seconds,
+    private::{Refusal, Revoked, Rights},
 };
 
 use super::{
-    club::{Club, DAY, MORNING, YEAR, join, set_clock, stranger},
-    lab::{Lab, Place, frame, link, world_id},
+    club::{Club, DAY, MORNING, YEAR, set_clock, stranger},
+    lab::{frame, link, world_id},
+    town::{Town, answer},
 };
-use crate::{Event, Membership, NetworkHandle, Role, Target, wire::datagram::DATA_HEADER};
-
-/// A supernode, and nodes that join one private network when a test says so.
-struct Town {
-    lab: Lab,
-    club: Club,
-    nodes: Vec<Place>,
-    networks: Vec<NetworkHandle>,
-}
-
-impl Town {
-    fn new(nodes: usize) -> Self {
-        let mut lab = Lab::new();
-        let supernode = lab.add(Role::Supernode);
-        let nodes: Vec<Place> = (0..nodes).map(|_| lab.add(Role::Node)).collect();
-        for node in &nodes {
-            lab.set_world(*node, 1, &[supernode]);
-            set_clock(&mut lab, *node, MORNING);
-        }
-        Self {
-            lab,
-            club: Club::new(100),
-            nodes,
-            networks: Vec::new(),
-        }
-    }
-
-    /// All have certificates.
-    fn of_members(nodes: usize) -> Self {
-        let mut town = Self::new(nodes);
-        for node in 0..nodes {
-            town.join_as_member(node);
-        }
-        town
-    }
-
-    fn key(&self, node: usize) -> farlan_crypto::PublicKey {
-        self.lab.key(self.nodes[node])
-    }
-
-    fn join_as_member(&mut self, node: usize) {
-        let key = self.key(node);
-        let membership = self.club.member(key);
-        self.join(node, membership);
-    }
-
-    fn join(&mut self, node: usize, membership: Membership) {
-        let network = join(&mut self.lab, self.nodes[node], &self.club, membership);
-        self.networks.resize(self.networks.len().max(node + 1), network);
-        self.networks[node] = network;
-    }
-
-    fn engine(&mut self, node: usize) -> &mut crate::Engine {
-        &mut self.lab.hosts[self.nodes[node]].engine
-    }
-
-    fn frame(&self, from: usize, to: usize, mark: u8) -> Vec<u8> {
-        let plan = AddressPlan::new(&self.club.network.id(), self.club.network.subnet());
-        let mac = |node: usize| plan.mac(&self.key(node).node_id());
-        frame(mac(to), mac(from), mark)
-    }
-
-    fn send(&mut self, from: usize, to: usize, mark: u8) -> Vec<u8> {
-        let frame = self.frame(from, to, mark);
-        self.lab.send(self.nodes[from], self.networks[from], &frame);
-        frame
-    }
-
-    /// Sends a frame, and says whether it arrives within a second.
-    fn reaches(&mut self, from: usize, to: usize, mark: u8) -> bool {
-        let now = self.lab.now.as_nanos().to_be_bytes();
-        let frame = [&self.frame(from, to, mark)[..], &now].concat();
-        self.lab.send(self.nodes[from], self.networks[from], &frame);
-        self.lab.run_seconds(1);
-        self.lab.received(self.nodes[to], self.networks[to], &frame) == 1
-    }
-
-    fn frames(&self, node: usize) -> usize {
-        self.lab.hosts[self.nodes[node]].frames.len()
-    }
-
-    fn shares(&self, node: usize, with: usize) -> bool {
-        let engine = &self.lab.hosts[self.nodes[node]].engine;
-        let id = engine.peers.by_node(&self.key(with).node_id());
-        id.is_some_and(|id| engine.shares(id, self.networks[node]))
-    }
-
-    fn events(&self, node: usize) -> &[Event] {
-        &self.lab.hosts[self.nodes[node]].events
-    }
-
-    fn revocations_reach(&mut self, node: usize) {
-        let (now, revocations, network) = (self.lab.now, self.club.revocations.clone(), self.networks[node]);
-        self.engine(node).revocations_known(now, network, &revocations);
-        assert_eq!(self.engine(node).revocations(network), Some(&revocations));
-    }
-
-    fn config_reaches(&mut self, node: usize) {
-        let (now, config, network) = (self.lab.now, self.club.config(), self.networks[node]);
-        self.engine(node).config_known(now, network, config.clone());
-        assert_eq!(self.engine(node).config(network), Some(&config));
-    }
-}
+use crate::{Event, Membership, NetworkHandle, Target, wire::datagram::DATA_HEADER};
 
 #[test]
 fn two_who_came_by_one_link_meet_with_only_a_supernode() {
@@ -588,34 +487,6 @@ fn on_a_switch_who_was_away_is_found_by_the_former_secret() {
     }
     town.lab.run_seconds(5);
     assert!(town.reaches(0, 1, 1) && town.reaches(1, 0, 2));
-}
-
-/// A controller's daemon: answers what is asked.
-fn answer(town: &mut Town, node: usize, refusal: Option<Refusal>) -> usize {
-    let mut answered = 0;
-    let events = std::mem::take(&mut town.lab.hosts[town.nodes[node]].events);
-    for event in &events {
-        let Event::Application {
-            network,
-            node: key,
-            request,
-            ..
-        } = event
-        else {
-            continue;
-        };
-        let admission = match refusal {
-            Some(refusal) => Admission::Refused(refusal),
-            None => {
-                let fields = town.club.fields(*key);
-                Admission::Granted(Box::new(town.club.sign(fields)))
-            }
-        };
-        town.engine(node)
-            .answer_application(*network, &key.node_id(), *request, &admission);
-        answered += 1;
-    }
-    answered
 }
 
 #[test]

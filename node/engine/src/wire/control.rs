@@ -47,7 +47,7 @@
 //! 43 credentials ack number 4
 //! 44 application  request 4 | network 1 | length 2 | sealed application
 //! 45 admission    request 4 | network 1 | status 1 | length 2 | sealed credential
-//! 46 to 48, 50 to 52 and 54 stand in `documents`.
+//! 46 to 48, 50 to 52, 54, 57 and 58 stand in `documents`.
 //! 40 reach        nonce 8 | port 2
 //! 41 reached      nonce 8 | endpoint 18
 //! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
@@ -80,7 +80,7 @@ use records::{
 };
 use traversal::{behaviour_of, candidate, put_candidate, put_step, step, technique_code, technique_of};
 
-pub(crate) use documents::{Holding, Papers, Part, TO_BE_ANSWERED, WATCH};
+pub(crate) use documents::{Gift, Holding, Papers, Part, TO_BE_ANSWERED, WATCH};
 pub(crate) use records::{MemberEntry, Membership, NodeRecord, Place, Query};
 pub(crate) use traversal::{Candidate, Step, behaviour_code};
 

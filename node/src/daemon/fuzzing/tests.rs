@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::{api, shell::fuzzing::stream};
+use crate::{api, daemon::networks::Networks, shell::fuzzing::stream};
 
 #[path = "../../../../fuzz/bodies/node.rs"]
 mod bodies;
@@ -11,7 +11,14 @@ mod corpus;
 
 #[test]
 fn the_corpus_of_node_files() {
-    corpus::replay("node_files", bodies::files);
+    let private = Cell::new(0);
+    corpus::replay("node_files", |input| {
+        bodies::files(input);
+        let text = std::str::from_utf8(input).ok().and_then(Networks::rewritten);
+        private.set(private.get() + usize::from(text.is_some_and(|text| text.contains("[network.private]"))));
+    });
+    // All that can be kept of a private network is in one of them, and is taken.
+    assert_eq!(private.get(), 1);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Documents that members and supernodes hand over, and those that the controller publishes.
 
-use farlan_crypto::random::SystemRandom;
-use farlan_engine::NetworkHandle;
+use std::sync::Arc;
+
+use farlan_controller::Outstanding;
+use farlan_crypto::{PublicKey, random::SystemRandom};
+use farlan_engine::{Handed, NetworkHandle};
 use farlan_netconf::{
     NetworkId,
-    private::{Config, Revocations, SealedDocument},
+    private::{Config, Delegate, Revocations, SealedDocument},
 };
 
 use super::clock::clock;
@@ -59,6 +62,59 @@ impl Daemon {
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the controller does not take what others handed over"),
+        }
+    }
+
+    /// A network whose key is here is shared with a member from now on: it gets what was made for it while it was away. That is done on
+    /// a task of its own, since a database takes its time.
+    pub(in crate::daemon) fn hand_over_later(self: Arc<Self>, network: NetworkHandle, node: PublicKey, issue: u64) {
+        tokio::spawn(async move {
+            let Ok(_turn) = self.office.answering.acquire().await else {
+                return;
+            };
+            let book = self.book.lock().await;
+            let id = book.networks.by_handle(network).map(Joined::id);
+            drop(book);
+            let Some((controller, id)) = id.and_then(|id| Some((self.controller_of(&id)?, id))) else {
+                return;
+            };
+            match controller.outstanding(&id, &node, issue).await {
+                Ok(Outstanding { credential, delegation }) => {
+                    let credential = credential.map(Box::new).map(Handed::Credential);
+                    let delegation = delegation.map(Box::new).map(Handed::Delegation);
+                    for paper in credential.into_iter().chain(delegation) {
+                        // The data plane has ended, and so does the daemon.
+                        let _ = self.data_plane.send(Request::HandOver { network, node, paper }).await;
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "nothing is handed to a member"),
+            }
+        });
+    }
+
+    /// Hands all renewers of a network what makes them that.
+    pub(super) async fn hand_over_delegations(&self, id: &NetworkId) {
+        let Some(controller) = self.controller_of(id) else {
+            return;
+        };
+        let delegations = match controller.delegates(id).await {
+            Ok(delegations) => delegations,
+            Err(error) => {
+                tracing::warn!(%error, "renewers do not get their delegations yet");
+                return;
+            }
+        };
+        let book = self.book.lock().await;
+        let joined = book.networks.joined().find(|joined| joined.id() == *id);
+        let network = joined.map(Joined::handle);
+        drop(book);
+        let Some(network) = network else { return };
+        for delegation in delegations {
+            if let Delegate::Renewer { node } = delegation.fields().delegate {
+                let paper = Handed::Delegation(Box::new(delegation));
+                // The data plane has ended, and so does the daemon.
+                let _ = self.data_plane.send(Request::HandOver { network, node, paper }).await;
+            }
         }
     }
 

@@ -144,6 +144,7 @@ impl Kept {
             revocations: self.revocations.clone(),
             peers: invite.map(|link| link.peers.clone()).unwrap_or_default(),
             name,
+            delegation: self.delegation.clone(),
         }
     }
 

@@ -221,6 +221,7 @@ impl Daemon {
         self.write_down(&book);
         drop(book);
         self.names.look_again();
+        self.hand_over_delegations(&id).await;
         self.publish(id, 0).await;
     }
 

@@ -1,9 +1,11 @@
 //! Renewers: members that extend certificates while no controller is there, and how they come to be that.
 //!
-//! What a controller made for a renewer is a text, which its owner takes to the renewer's machine:
-//! `farlan-renewer-1 BASE64URL` of `network id 16 | delegation 138`. It is of use to that node alone, and no secret.
+//! A controller hands the delegation over inside the network as soon as it meets the member (`exchange`). It is a text, too, for a member
+//! that the controller cannot reach: `farlan-renewer-1 BASE64URL` of `network id 16 | delegation 138`, of use to that node alone, and no
+//! secret.
 
 use data_encoding::BASE64URL_NOPAD;
+use farlan_engine::NetworkHandle;
 use farlan_netconf::{
     NetworkId, Reader,
     private::{Delegate, Delegation},
@@ -11,9 +13,10 @@ use farlan_netconf::{
 
 use crate::{
     api::{JoinReply, RenewRequest, SCHEMA},
-    daemon::Daemon,
+    daemon::{Daemon, networks::Joined},
     failure::Failure,
     secret_text::SecretText,
+    shell::Request,
 };
 
 /// What the text begins with; the digit is the version of the format.
@@ -28,6 +31,24 @@ pub(super) fn text(delegation: &Delegation) -> SecretText {
 }
 
 impl Daemon {
+    /// This node is a renewer now, which it is already in the engine.
+    pub(in crate::daemon) async fn delegation_issued(&self, network: NetworkHandle, delegation: Delegation) {
+        let mut book = self.book.lock().await;
+        let Some(id) = book.networks.by_handle(network).map(Joined::id) else {
+            return;
+        };
+        let Some(membership) = book.networks.membership_mut(id) else {
+            return;
+        };
+        let Some(kept) = &mut membership.private else { return };
+        if kept.delegation.as_ref() == Some(&delegation) {
+            return;
+        }
+        kept.delegation = Some(delegation);
+        tracing::info!(network = %membership.name(), "extends certificates of this network from now on");
+        self.write_down(&book);
+    }
+
     /// Makes this node a renewer of a network that it is in.
     ///
     /// # Errors
@@ -63,8 +84,15 @@ impl Daemon {
             }
             Delegate::Invite { .. } => return Err(Failure::usage("this is an invite and not for a renewer")),
         }
-        kept.delegation = Some(delegation);
+        kept.delegation = Some(delegation.clone());
         self.write_down(book);
+        let joined = book.networks.joined().find(|joined| joined.id() == id);
+        if let Some(network) = joined.map(Joined::handle) {
+            let delegation = Box::new(delegation);
+            self.data_plane
+                .send(Request::DelegationKnown { network, delegation })
+                .await?;
+        }
         Ok(JoinReply {
             schema: SCHEMA,
             already: true,

@@ -7,7 +7,7 @@ use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{Event, NetworkHandle};
 use farlan_netconf::{
     NetworkId, Seconds,
-    private::{self, Admission, Application, Credential, Delegate, Refusal},
+    private::{self, Admission, Application, Credential, Refusal},
 };
 
 use super::{
@@ -84,33 +84,36 @@ impl Daemon {
                     self.admission(network, &node, &application, credential.as_deref())
                         .await
                 }
-                Err(_) => Admission::Refused(Refusal::Later),
+                Err(_) => Some(Admission::Refused(Refusal::Later)),
             };
-            let answer = Request::AnswerApplication {
-                network,
-                node: node.node_id(),
-                request,
-                admission: Box::new(admission),
+            let node = node.node_id();
+            let answer = match admission.map(Box::new) {
+                Some(admission) => Request::AnswerApplication {
+                    network,
+                    node,
+                    request,
+                    admission,
+                },
+                None => Request::AnswerAsRenewer { network, node, request },
             };
             // It has ended, and so does the daemon.
             let _ = self.data_plane.send(answer).await;
         });
     }
 
-    /// What somebody gets who asks for a certificate.
+    /// What somebody gets who asks for a certificate; nothing if no controller of the network is here.
     async fn admission(
         &self,
         network: NetworkHandle,
         node: &PublicKey,
         application: &Application,
         credential: Option<&Credential>,
-    ) -> Admission {
+    ) -> Option<Admission> {
         let book = self.book.lock().await;
         let Some(joined) = book.networks.by_handle(network) else {
-            return Admission::Refused(Refusal::NoController);
+            return Some(Admission::Refused(Refusal::NoController));
         };
         let (id, name) = (joined.id(), joined.name().to_owned());
-        let kept = joined.membership().private.clone();
         drop(book);
         if let Some(controller) = self.office.controller() {
             let applicant = Applicant {
@@ -128,52 +131,16 @@ impl Daemon {
                             tracing::info!(network = %name, peer = %node.node_id().short(), reason = %refusal, "gets no certificate");
                         }
                     }
-                    return admission;
+                    return Some(admission);
                 }
                 Err(ControllerError::NoSuchNetwork(_)) => {}
                 Err(error) => {
                     tracing::warn!(network = %name, %error, "an application cannot be answered");
-                    return Admission::Refused(Refusal::Later);
+                    return Some(Admission::Refused(Refusal::Later));
                 }
             }
         }
-        match kept.and_then(|kept| self.extension(&kept, credential?)) {
-            Some(extended) => {
-                tracing::info!(network = %name, peer = %node.node_id().short(), "has its certificate extended");
-                Admission::Granted(Box::new(extended))
-            }
-            None => Admission::Refused(Refusal::NoController),
-        }
-    }
-
-    /// A certificate of the network's key for longer, where this node is a renewer.
-    fn extension(&self, kept: &Kept, credential: &Credential) -> Option<Credential> {
-        let delegation = kept.delegation.as_ref()?;
-        let Delegate::Renewer { node } = delegation.fields().delegate else {
-            return None;
-        };
-        if node != self.key || credential.is_provisional() || kept.revocations.voids_delegation(delegation) {
-            return None;
-        }
-        let now = judged(kept);
-        if now >= delegation.fields().expiry {
-            return None;
-        }
-        if !credential.needs_renewal(now) {
-            return Some(credential.clone());
-        }
-        let life = kept
-            .config
-            .as_ref()
-            .map_or_else(|| delegation.fields().life, |config| config.fields().life);
-        let identity = self.state.identity(self.work).ok()?.0;
-        match credential.extend(&identity, delegation.clone(), now, life) {
-            Ok(extended) => Some(extended),
-            Err(error) => {
-                tracing::warn!(%error, "cannot extend a certificate");
-                None
-            }
-        }
+        None
     }
 
     /// Tells the controller who was met, for its list of members.

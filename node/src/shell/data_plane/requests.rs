@@ -7,12 +7,12 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{
-    Anchor, AnchorStatus, Contact, Counters, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts, PeerStatus,
-    SupernodeStatus, Surroundings, Target, Time,
+    Anchor, AnchorStatus, Contact, Counters, Handed, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts,
+    PeerStatus, SupernodeStatus, Surroundings, Target, Time,
 };
 use farlan_netconf::{
     DnsLabel, Seconds, World, WorldId,
-    private::{Admission, Config, Credential, Revocations},
+    private::{Admission, Config, Credential, Delegation, Revocations},
 };
 use tokio::sync::{mpsc::error::TryRecvError, oneshot};
 
@@ -193,6 +193,31 @@ pub enum Request {
         /// Which network.
         network: NetworkHandle,
     },
+    /// Take what makes this node a renewer of a private network, whose signature is good.
+    DelegationKnown {
+        /// Which network.
+        network: NetworkHandle,
+        /// What lets it extend certificates.
+        delegation: Box<Delegation>,
+    },
+    /// Hand a member of a private network a document of its own, now or when it is met.
+    HandOver {
+        /// Which network.
+        network: NetworkHandle,
+        /// Whom.
+        node: PublicKey,
+        /// What.
+        paper: Handed,
+    },
+    /// Answer an application for a certificate where no controller is here.
+    AnswerAsRenewer {
+        /// Which network.
+        network: NetworkHandle,
+        /// Who asked.
+        node: NodeId,
+        /// The number of the request.
+        request: u32,
+    },
     /// Answer an application for a certificate.
     AnswerApplication {
         /// Which network.
@@ -317,6 +342,13 @@ impl Loop {
             Request::AskAgain { network } => self.engine.ask_again(now, network),
             Request::Publish { network, documents } => {
                 self.engine.publish(now, network, &documents);
+            }
+            Request::DelegationKnown { network, delegation } => {
+                self.engine.delegation_known(now, network, *delegation);
+            }
+            Request::HandOver { network, node, paper } => self.engine.hand_over(now, network, &node, &paper),
+            Request::AnswerAsRenewer { network, node, request } => {
+                self.engine.answer_as_renewer(now, network, &node, request);
             }
             Request::AnswerApplication {
                 network,

@@ -8,6 +8,8 @@
 //! 51 document wanted document key 16 | version 8 | offset 4
 //! 52 document piece  document key 16 | version 8 | length 4 | offset 4 | length of the piece 2 | piece
 //! 54 documents ack   number 4
+//! 57 issued          number 4 | network 1 | kind 1 (1: credential; 2: delegation) | length 2 | document
+//! 58 issued ack      number 4
 //! ```
 
 use farlan_netconf::{DirectoryKey, Reader};
@@ -50,6 +52,32 @@ impl Part {
     }
 }
 
+/// What a member is handed without having asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Gift {
+    /// Its credential.
+    Credential,
+    /// What makes it a renewer.
+    Delegation,
+}
+
+impl Gift {
+    fn code(self) -> u8 {
+        match self {
+            Self::Credential => 1,
+            Self::Delegation => 2,
+        }
+    }
+
+    fn of(code: u8) -> Result<Self, Malformed> {
+        match code {
+            1 => Ok(Self::Credential),
+            2 => Ok(Self::Delegation),
+            _ => Err(Malformed),
+        }
+    }
+}
+
 /// The documents of a network that somebody holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holding {
@@ -85,6 +113,15 @@ pub(crate) enum Papers {
         offset: u32,
         bytes: Vec<u8>,
     },
+    Issued {
+        number: u32,
+        place: u8,
+        gift: Gift,
+        bytes: Vec<u8>,
+    },
+    IssuedAck {
+        number: u32,
+    },
     Held {
         key: DirectoryKey,
         version: u64,
@@ -114,6 +151,8 @@ impl Papers {
             Self::SealedWanted { .. } => 51,
             Self::SealedPiece { .. } => 52,
             Self::Ack { .. } => 54,
+            Self::Issued { .. } => 57,
+            Self::IssuedAck { .. } => 58,
         }
     }
 
@@ -126,7 +165,17 @@ impl Papers {
                 to.extend_from_slice(&holding.hash);
                 to.extend_from_slice(&holding.digest);
             }
-            Self::Ack { number } => put_u32(to, *number),
+            Self::Ack { number } | Self::IssuedAck { number } => put_u32(to, *number),
+            Self::Issued {
+                number,
+                place,
+                gift,
+                bytes,
+            } => {
+                put_u32(to, *number);
+                to.extend_from_slice(&[*place, gift.code()]);
+                put_long(to, bytes);
+            }
             Self::Wanted { place, part, offset } => {
                 to.extend_from_slice(&[*place, part.code()]);
                 put_u32(to, *offset);
@@ -214,6 +263,13 @@ impl Papers {
                 bytes: long(reader)?,
             },
             54 => Self::Ack { number: reader.u32()? },
+            57 => Self::Issued {
+                number: reader.u32()?,
+                place: reader.u8()?,
+                gift: Gift::of(reader.u8()?)?,
+                bytes: long(reader)?,
+            },
+            58 => Self::IssuedAck { number: reader.u32()? },
             _ => return Ok(None),
         }))
     }

@@ -216,6 +216,13 @@ pub(crate) fn all() -> Vec<Control> {
             },
         }),
         Control::Papers(Papers::Ack { number: 1 }),
+        Control::Papers(Papers::Issued {
+            number: 1,
+            place: 2,
+            gift: Gift::Delegation,
+            bytes: vec![3; 138],
+        }),
+        Control::Papers(Papers::IssuedAck { number: 1 }),
         Control::Papers(Papers::Wanted {
             place: 2,
             part: Part::News,
