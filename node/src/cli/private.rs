@@ -242,6 +242,18 @@ pub(super) async fn invite(client: &Client, output: &mut Output, invite: NewInvi
     Ok(())
 }
 
+/// Said of a network that `farlan host` made: until when its link works, and where its key is.
+pub(super) fn say_hosted(network: &str, invite: &Invite) {
+    say(format_args!(
+        "note: the link works for {}; to withdraw it: farlan uninvite {}; to make another: farlan invite {network}",
+        ahead(invite.expires),
+        show::short(&invite.id),
+    ));
+    say(format_args!(
+        "note: the key of {network} is on this machine alone; to keep a copy: farlan export {network} --to FILE"
+    ));
+}
+
 pub(super) async fn invites(client: &Client, output: &mut Output, network: String) -> Result<(), Failure> {
     let reply: InvitesReply = client
         .post("/v1/invites", &OfNetwork { network }, Duration::ZERO)

@@ -166,7 +166,8 @@ fn unadmitted(status: &Status, network: &Network) -> Failure {
         (None, None) => "the controller of the network does not answer; is its machine on?".to_owned(),
     };
     Failure::timeout(format_args!(
-        "the invite is counted, so a controller of {} has to let this machine in, and none has yet: {cause} The network stays          joined, and farlan keeps asking; see: farlan status",
+        "the invite is counted, so a controller of {} has to let this machine in, and none has yet: {cause} The network stays \
+         joined, and farlan keeps asking; see: farlan status",
         network.name
     ))
 }
