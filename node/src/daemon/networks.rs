@@ -334,11 +334,17 @@ impl Daemon {
     /// The target is no name and no usable link; no supernode is known; the card cannot be made.
     pub async fn join(&self, request: &JoinRequest) -> Result<JoinReply, Failure> {
         let (already, id) = self.join_asked(request).await?;
-        if !already && self.office.controller().is_some() {
+        let mut book = self.book.lock().await;
+        let is_private = book
+            .networks
+            .membership(id)
+            .is_some_and(|membership| membership.private.is_some());
+        if !already && is_private && self.office.controller().is_some() {
             // Its key may be in the store: it was left, or another controller shares the store.
+            drop(book);
             self.take_up_networks().await;
+            book = self.book.lock().await;
         }
-        let book = self.book.lock().await;
         Ok(JoinReply {
             schema: SCHEMA,
             already,

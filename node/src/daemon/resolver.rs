@@ -208,18 +208,35 @@ mod tests {
     use super::*;
 
     fn world(endpoints: &[&str]) -> World {
+        world_of(&[endpoints])
+    }
+
+    /// A world of supernodes with these endpoints.
+    fn world_of(all: &[&[&str]]) -> World {
         let mut random = SystemRandom::from_os().unwrap();
+        let supernodes = all.iter().map(|endpoints| Supernode {
+            key: Identity::generate(&mut random, Work::NONE).public(),
+            endpoints: endpoints.iter().map(|text| text.parse().unwrap()).collect(),
+        });
+        let supernodes = supernodes.collect();
         let operator = Identity::generate(&mut random, Work::NONE);
-        let endpoints = endpoints.iter().map(|text| text.parse().unwrap()).collect();
-        World::sign(
-            &operator,
-            1,
-            vec![Supernode {
-                key: operator.public(),
-                endpoints,
-            }],
-        )
-        .unwrap()
+        World::sign(&operator, 1, supernodes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_several_supernodes_only_the_one_in_this_process_is_reached_inside_the_machine() {
+        let world = world_of(&[&["name.invalid:9600", "tcp/192.0.2.1:443"], &["192.0.2.2:9600"]]);
+        let own = Own {
+            key: world.supernodes()[0].key,
+            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 9600))],
+        };
+        assert!(own.is_in(&world));
+        let (anchors, complete) = resolve_beside(&world, Some(&own)).await;
+        // The own one's name is not looked up.
+        assert!(complete);
+        assert_eq!(anchors, literal(&world, Some(&own)));
+        assert_eq!((&anchors[0].addresses, &anchors[0].streams), (&own.addresses, &vec![]));
+        assert_eq!(anchors[1].addresses, [SocketAddr::from(([192, 0, 2, 2], 9600))]);
     }
 
     #[tokio::test]
