@@ -239,6 +239,9 @@ pub struct PeerNetwork {
     /// The peer's whole name there, as this node calls it: `ann.lan.farlan.internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// In a private network: whether it has shown that it is a member, as members do to each other alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<bool>,
 }
 
 /// A world known to the daemon.

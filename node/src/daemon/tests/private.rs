@@ -173,6 +173,34 @@ async fn invites_are_made_listed_and_withdrawn() {
 }
 
 #[tokio::test]
+async fn an_owner_whose_certificate_has_expired_is_told_what_to_say_of_her_clock() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    created(&client).await;
+    let body = json!({ "network": "our-home", "life_s": 1 });
+    post(&client, "/v1/set", body).await.unwrap();
+    // Her next certificate lives as short.
+    post(&client, "/v1/rename", json!({ "member": "ann", "name": "anna" }))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let words = "has expired by this machine's clock";
+    let notes = get(&client, "/v1/status").await["notes"].to_string();
+    assert!(
+        notes.contains(words) && notes.contains("farlan network set Our Home --clock-is-right"),
+        "{notes}"
+    );
+    let body = json!({ "network": "our-home", "life_s": 86400, "clock_is_right": true });
+    post(&client, "/v1/set", body).await.unwrap();
+    post(&client, "/v1/rename", json!({ "member": "anna", "name": "ann" }))
+        .await
+        .unwrap();
+    let notes = get(&client, "/v1/status").await["notes"].to_string();
+    assert!(!notes.contains(words), "{notes}");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn who_joins_is_provisional_or_waits_and_has_no_say() {
     let (owner, guest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (running, client) = start(owner.path(), &FakeCards::default()).await;
