@@ -22,9 +22,6 @@ const LIMIT: Duration = Duration::from_secs(480);
 /// How long certificates live where a test waits for their end: a fifth of it is how long the warning can be seen.
 const LIFE: Duration = Duration::from_secs(60);
 
-/// How long it may take until somebody whose certificate has expired asks a holder again: a minute at first, and more later.
-const AGAIN: Duration = Duration::from_secs(180);
-
 /// A node behind a router of its own, started.
 fn started(lab: &mut Lab, name: &str, supernode: Option<&str>) -> Result<Node> {
     let home = lab.home(name, Nat::Port, Wire::PLAIN)?;
@@ -247,9 +244,9 @@ fn a_member_renews_while_the_owner_is_away() {
 }
 
 #[test]
-fn who_is_not_renewed_is_warned_in_time_and_renewed_when_the_owner_is_back() {
+fn who_is_not_renewed_is_warned_in_time() {
     limit::test(LIMIT, |lab| {
-        let (_supernode, [mut ann, ben, cat]) = short_lived(lab)?;
+        let (_supernode, [mut ann, _ben, cat]) = short_lived(lab)?;
         let address = address_of(&cat, "ben")?;
         reaches(cat.namespace(), &address)?;
         let holder = ann.status()?["node_id"].as_str().context("no id")?[..10].to_owned();
@@ -269,15 +266,7 @@ fn who_is_not_renewed_is_warned_in_time_and_renewed_when_the_owner_is_back() {
         wait_for("the end", LIFE + SOON, || {
             let notes = cat.status()?["notes"].to_string();
             Ok(notes.contains("has expired by this machine's clock").then_some(()))
-        })?;
-        // The owner's own certificate lives on, so her clock counts.
-        ann.start()?;
-        for node in [&ben, &cat] {
-            wait_for(&format!("{} to have a certificate again", node.name()), AGAIN, || {
-                Ok((!node.status()?["notes"].to_string().contains("its certificate here")).then_some(()))
-            })?;
-        }
-        reaches(cat.namespace(), &address)
+        })
     });
 }
 
