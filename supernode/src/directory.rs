@@ -542,7 +542,8 @@ mod tests {
                 second_port: None,
                 log: LogFilter::default(),
                 offloads: Offloads::default(),
-                limits: LimitsConfig::default()
+                limits: LimitsConfig::default(),
+                controller: None,
             }
         );
         assert_eq!(opened.config().second_port(), Some(9602));

@@ -179,10 +179,13 @@ fn is_registered(status: &Status, network: &Network) -> bool {
 fn unadmitted(status: &Status, network: &Network) -> Failure {
     let membership = network.private.as_ref();
     let refused = membership.and_then(|membership| membership.refused.as_deref());
+    // Who was let in by nobody is told of no members either, so that says nothing about the supernode.
     let cause = match (obstacle(status, network), refused) {
-        (_, Some(refused)) => refused.to_owned(),
-        (Some(found), None) => reason(found, status, network),
-        (None, None) => "the controller of the network does not answer; is its machine on?".to_owned(),
+        (_, Some(refused)) => format!("{refused}."),
+        (Some(found @ Obstacle::Unregistered), None) => reason(found, status, network),
+        (Some(Obstacle::Silent) | None, None) => {
+            "the controller of the network does not answer; is its machine on?".to_owned()
+        }
     };
     if membership.is_some_and(has_expired) {
         return Failure::timeout(format_args!(

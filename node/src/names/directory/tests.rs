@@ -225,7 +225,7 @@ fn what_a_controller_certified_goes_before_what_others_say() {
         certified: true,
         ..member(2, "ann")
     };
-    directory.update(&[network(1, "lan", &[member(1, "ann"), certified.clone()])]);
+    directory.update(&[network(1, "lan", &[member(1, "ann"), certified])]);
     assert_eq!(called(&directory, 2).as_deref(), Some("ann"));
     assert_eq!(called(&directory, 1).as_deref(), Some("ann-2"));
 }
