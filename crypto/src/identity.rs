@@ -221,11 +221,9 @@ impl PublicKey {
         if !work.is_met(&digest) && !planted("work-unchecked") {
             return Err(KeyError::Work);
         }
-        let mut id = [0; 16];
-        id.copy_from_slice(&digest[..16]);
         Ok(Self {
             bytes,
-            node_id: NodeId(id),
+            node_id: NodeId::of_digest(&digest),
         })
     }
 }
@@ -250,6 +248,17 @@ impl NodeId {
     /// An id of these bytes, for example one that was asked for in a look-up.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// The id of whoever has this key, which may as well be no key at all: for documents that name keys, to find nodes by.
+    pub fn of_key(bytes: &[u8; 32]) -> Self {
+        Self::of_digest(&sha512(&[NODE_ID_DOMAIN, bytes]))
+    }
+
+    fn of_digest(digest: &[u8; 64]) -> Self {
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Self(id)
     }
 
     /// The 16 bytes.

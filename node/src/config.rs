@@ -63,7 +63,10 @@ pub struct Controller {
 }
 
 /// A place for a store, or none for the empty text. What it is is found out when it is opened, but for what it can never be.
-fn store<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretText>, D::Error> {
+///
+/// # Errors
+/// A URL of another database, or a file that is not named from the root.
+pub fn store<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretText>, D::Error> {
     let text = SecretText::deserialize(deserializer)?;
     match text.split_once("://") {
         Some(("postgres" | "postgresql", _)) => Ok(Some(text)),

@@ -1,6 +1,7 @@
 //! The control side of a node: it knows worlds, networks and contacts, keeps them on disk, makes the cards, and answers
 //! the API. Packets never come here.
 
+mod beside;
 mod cards;
 mod changes;
 mod contacts;
@@ -24,7 +25,7 @@ mod worlds;
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -39,6 +40,7 @@ use tokio::{
 };
 
 pub use crate::diagnosis::speaks_version;
+pub use beside::{Beside, Neighbour};
 pub use cards::{Cards, KernelCards, NewCard};
 pub use names::NameSettings;
 pub use reload::Configuration;
@@ -115,6 +117,8 @@ pub struct Daemon {
     hosting: Hosting,
     names: Names,
     office: Office,
+    /// The supernode in whose process this is, if it is in one.
+    neighbour: OnceLock<Neighbour>,
     /// Told when somebody asks over the API that the daemon ends.
     down: Notify,
     book: Mutex<Book>,
@@ -277,6 +281,12 @@ impl Running {
         ended
     }
 
+    /// Waits for its end, which comes by itself only when its data plane fails.
+    pub async fn ended(&mut self) {
+        // An error means the same.
+        let _ = (&mut self.events).await;
+    }
+
     /// Stops: says goodbye to everybody, and the cards and the socket vanish.
     pub async fn stop(self) {
         self.events.abort();
@@ -351,6 +361,7 @@ impl Daemon {
             hosting: Hosting::new(offloads),
             names: Names::default(),
             office: Office::default(),
+            neighbour: OnceLock::new(),
             down: Notify::new(),
             book: Mutex::new(book),
         }
@@ -367,6 +378,9 @@ impl Daemon {
         self.resume_hosting().await?;
         let mut book = self.book.lock().await;
         let book = &mut *book;
+        if let Some(neighbour) = self.neighbour.get() {
+            book.worlds.set_own(&self.data_plane, Some(neighbour.own())).await?;
+        }
         book.worlds.start(&self.data_plane).await?;
         let first: Vec<_> = supernodes.iter().map(World::id).collect();
         for world in supernodes {

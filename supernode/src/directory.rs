@@ -16,7 +16,7 @@ use farlan::{
     state::{IDENTITY, StateDir},
 };
 use farlan_crypto::{
-    Identity, NodeId, Work,
+    Identity, NodeId, PublicKey, Work,
     private_file::{self, Readers},
     random::SystemRandom,
     secret_file,
@@ -24,6 +24,8 @@ use farlan_crypto::{
 use farlan_engine::Limits;
 use farlan_netconf::{Endpoint, Link, Supernode, World, WorldId};
 use serde::Deserialize;
+
+use crate::controller;
 
 /// Name of the file with the operator's key.
 pub(crate) const OPERATOR: &str = "operator.secret";
@@ -54,6 +56,8 @@ pub(crate) struct Config {
     /// How much is done for others.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
+    /// The controller of private networks beside it, if there is to be one.
+    pub(crate) controller: Option<controller::Config>,
 }
 
 /// The addresses at which streams over TCP are taken: `"none"`, `"ADDRESS:PORT"` or a list of these. `[::]` stands for all
@@ -253,6 +257,11 @@ impl Directory {
     /// The configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The key of this supernode.
+    pub(crate) fn key(&self) -> PublicKey {
+        self.identity.public()
     }
 
     /// The world this supernode serves.
@@ -466,7 +475,17 @@ fn configuration(port: u16, tcp: Option<u16>, addresses: &[Endpoint]) -> String 
          #limits.registrations = {}\n\
          #limits.relay_source_mbit = {}\n\
          #limits.relay_pair_mbit = {}\n\
-         #limits.documents_mib = {}\n",
+         #limits.documents_mib = {}\n\
+         \n\
+         # A controller of private networks in this process, if one of these keys is here: it lets members in, renews their\n\
+         # certificates and hands on who was removed, for networks whose keys were taken here with\n\
+         #   farlan --socket STATE_DIR/controller.sock import FILE\n\
+         # It keeps them in a file in the state directory, or, several controllers together, in a PostgreSQL database:\n\
+         # postgres://USER:PASSWORD@HOST/DATABASE. Its name in the networks is that of the machine unless one is given. Its UDP\n\
+         # port is any that is free (0); it need not be open to others, who come by this supernode. Takes effect at the next start.\n\
+         #controller.store = \"\"\n\
+         #controller.name = \"\"\n\
+         #controller.port = 0\n",
         listed.join(", "),
         port.wrapping_add(1),
         limits.registrations,
@@ -523,7 +542,8 @@ mod tests {
                 second_port: None,
                 log: LogFilter::default(),
                 offloads: Offloads::default(),
-                limits: LimitsConfig::default()
+                limits: LimitsConfig::default(),
+                controller: None,
             }
         );
         assert_eq!(opened.config().second_port(), Some(9602));

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod controller;
 mod directory;
 mod serving;
 mod world;
@@ -183,8 +184,9 @@ fn run(command: Command) -> Result<(), Failure> {
             logs::start(log.as_ref().unwrap_or_else(|| &directory.config().log));
             // A port below 1024 and large buffers take privileges, and nothing else does.
             let underlay = serving::underlay(&directory)?;
+            let controller = controller::Held::take(&directory)?;
             privileges::give_up(directory.path(), None)?;
-            cli::complete(serving::run(directory, underlay, log))
+            cli::complete(serving::run(directory, underlay, controller, log))
         }
         Command::Config(ConfigCommand::Check { place, json }) => {
             directory::config(&place.state_dir)?;
@@ -280,6 +282,9 @@ async fn status(place: &Place, json: bool) -> Result<(), Failure> {
         status.documents,
         status.document_bytes.div_ceil(1024)
     ))?;
+    if let Some(socket) = &status.controller {
+        output.line(format_args!("controller    asked with: farlan --socket {socket}"))?;
+    }
     let counted: Vec<_> = status
         .counters
         .into_iter()

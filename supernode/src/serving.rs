@@ -13,7 +13,7 @@ use axum::{Json, Router, extract::State, routing::get};
 use farlan::{
     api::{Answer, SCHEMA, Server, finish},
     cli::client::check_socket,
-    daemon::speaks_version,
+    daemon::{Running, speaks_version},
     failure::Failure,
     logs::{self, LogFilter},
     notify::Notifier,
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
+    controller,
     directory::{self, Directory},
     world,
 };
@@ -64,6 +65,9 @@ pub(crate) struct Status {
     /// Bytes that they take.
     #[serde(default)]
     pub(crate) document_bytes: usize,
+    /// The socket of the controller of private networks beside it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) controller: Option<String>,
     /// What happened to packets since the start, by name.
     pub(crate) counters: BTreeMap<String, u64>,
 }
@@ -77,6 +81,7 @@ struct Serving {
     tcp: Vec<String>,
     started: Instant,
     data_plane: DataPlane,
+    controller: Option<String>,
 }
 
 /// The socket at which a supernode is reached.
@@ -135,7 +140,12 @@ fn no_streams(address: SocketAddr, error: &io::Error) -> String {
 ///
 /// # Errors
 /// The status socket cannot be made; the data plane ended by itself.
-pub(crate) async fn run(directory: Directory, underlay: Underlay, log: Option<LogFilter>) -> Result<(), Failure> {
+pub(crate) async fn run(
+    directory: Directory,
+    underlay: Underlay,
+    controller: Option<controller::Held>,
+    log: Option<LogFilter>,
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let socket = directory.path().join(SOCKET);
     check_socket(&socket)?;
@@ -146,6 +156,7 @@ pub(crate) async fn run(directory: Directory, underlay: Underlay, log: Option<Lo
     let (served, current) = watch::channel(directory.world().clone());
     let mut in_force = directory.config().clone();
     let limits = directory.config().limits.limits();
+    let key = directory.key();
     // The directory stays locked as long as this runs.
     let (_state, identity) = directory.into_parts();
     let node_id = identity.node_id().to_string();
@@ -163,9 +174,16 @@ pub(crate) async fn run(directory: Directory, underlay: Underlay, log: Option<Lo
         tcp,
         started: Instant::now(),
         data_plane: data_plane.clone(),
+        controller: controller
+            .is_some()
+            .then(|| controller::socket(&path).display().to_string()),
     };
     let server = Server::start(&socket, router(serving.clone()))?;
     tracing::info!(node = %serving.node_id, port, "the supernode is up");
+    let mut controller = match controller {
+        Some(held) => Some(held.start(served.borrow().clone(), key, port).await?),
+        None => None,
+    };
     let notifier = Notifier::from_environment();
     notifier.ready();
     let mut callers = Callers::default();
@@ -181,16 +199,28 @@ pub(crate) async fn run(directory: Directory, underlay: Underlay, log: Option<Lo
                 }
             },
             ended = &mut followed => break ended.map_err(Failure::from),
+            () = ended(controller.as_mut()) => break Err(Failure::negative("the controller beside the supernode has ended")),
         }
     };
     notifier.stopping();
     tracing::info!("stopping");
     drop(server);
+    if let Some(controller) = controller {
+        controller.stop().await;
+    }
     let goodbye = data_plane.ask(|reply| Request::Shutdown { reply });
     if tokio::time::timeout(STOPPING, goodbye).await.is_err() {
         tracing::warn!("stopping took too long; ending at once");
     }
     ended
+}
+
+/// Waits for the end of the controller, if there is one.
+async fn ended(controller: Option<&mut Running>) {
+    match controller {
+        Some(controller) => controller.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Reads the configuration again. One that cannot be read changes nothing.
@@ -214,6 +244,9 @@ fn reload(path: &Path, in_force: &mut directory::Config, log: Option<&LogFilter>
         tracing::warn!(
             "what is said of offloads cannot change while the supernode runs; it takes effect at the next start"
         );
+    }
+    if config.controller != in_force.controller {
+        tracing::warn!("the controller cannot change while the supernode runs; it takes effect at the next start");
     }
     logs::change(log.unwrap_or(&config.log));
     if config.limits != in_force.limits {
@@ -282,6 +315,7 @@ async fn status(State(serving): State<Serving>) -> Answer<Status> {
         claims: snapshot.anchor.claims,
         documents: snapshot.anchor.documents,
         document_bytes: snapshot.anchor.document_bytes,
+        controller: serving.controller,
         counters: counters.map(|(name, value)| (name.to_owned(), value)).collect(),
     }))
 }
@@ -358,6 +392,7 @@ mod tests {
             tcp: vec!["[::]:443".into()],
             started: Instant::now(),
             data_plane,
+            controller: None,
         };
         let path = directory.path().join(SOCKET);
         let _server = Server::start(&path, router(serving)).unwrap();

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use farlan_crypto::sha512;
-use farlan_netconf::{Kind, Link};
+use data_encoding::BASE64URL_NOPAD;
+use farlan_crypto::{Work, sha512};
+use farlan_netconf::Link;
+use farlan_netconf::private::{Config, ExportedKey};
 use farlan_tests::ns::command::{self, Finished, wait_for};
 use farlan_tests::ns::pair::Pair;
 use farlan_tests::ns::sys::{Offloads, PacketSocket};
@@ -608,34 +610,43 @@ fn secrets_of(member: &Member) -> Result<Vec<(String, String)>> {
         .collect::<Result<_, _>>()?;
     ensure!(seed.len() == 32, "a seed of {} bytes", seed.len());
     bytes_of("the seed", &seed);
-    let networks = fs::read_to_string(state.join("networks.toml"))?;
-    let links: Vec<_> = networks.split('"').filter(|text| text.starts_with("farlan:")).collect();
-    ensure!(links.len() == 2, "{networks}");
-    for link in &links {
-        let Link::Network(network) = Link::parse(link, farlan_crypto::Work::REQUIRED)? else {
-            anyhow::bail!("no link of a network");
-        };
-        let Kind::Link { random } = &network.parameters.kind else {
-            anyhow::bail!("no network by link");
-        };
-        bytes_of("a network's random bits", random);
-        let mut parameters = Vec::new();
-        network.parameters.encode(&mut parameters);
-        bytes_of(
-            "a network's secret",
-            &sha512(&[b"farlan network secret 1", &parameters]),
-        );
+    let networks: toml::Table = toml::from_str(&fs::read_to_string(state.join("networks.toml"))?)?;
+    let networks = networks["network"].as_array().context("no networks")?;
+    ensure!(networks.len() == 2, "{} networks", networks.len());
+    let mut texts = Vec::new();
+    for network in networks {
+        let text = |key: &str| network["private"].get(key)?.as_str();
+        let config = text("config").context("no config")?;
+        texts.push(("a config", config.to_owned()));
+        let config = Config::decode(&BASE64URL_NOPAD.decode(config.as_bytes())?, Work::REQUIRED)?;
+        let id = config.network().id();
+        for seed in &config.fields().seeds {
+            bytes_of("a network's seed", seed.as_bytes());
+            let secret = sha512(&[b"farlan private secret 1", id.as_bytes(), seed.as_bytes()]);
+            bytes_of("a network's secret", &secret);
+        }
+        if let Some(link) = text("invite") {
+            let Link::Private(invite) = Link::parse(link, Work::REQUIRED)? else {
+                anyhow::bail!("no link of a private network");
+            };
+            bytes_of("the key of an invite", invite.invite().seed().as_bytes());
+            texts.push(("a link", link.trim_start_matches("farlan:").to_owned()));
+        }
+        let exported = member.node.cli(&["export", &id.to_string()])?;
+        if exported.code == Some(0) {
+            let exported = ExportedKey::parse(&exported.stdout, Work::REQUIRED)?;
+            bytes_of("a network's key", exported.key().seed().as_bytes());
+        }
     }
-    for link in links {
-        let text = link.trim_start_matches("farlan:");
-        secrets.push(("a link".to_owned(), text.to_owned()));
+    for (what, text) in texts {
         // Its beginning tells of the format alone; any piece of some length after it is too much.
         for start in (16..text.len().saturating_sub(24)).step_by(24) {
             secrets.push((
-                format!("a link from its letter {start} on"),
+                format!("{what} from its letter {start} on"),
                 text[start..start + 24].to_owned(),
             ));
         }
+        secrets.push((what.to_owned(), text));
     }
     Ok(secrets)
 }
@@ -660,7 +671,13 @@ fn all_files_of_a_daemon_are_its_own() {
             ensure!(mode == 0o600, "{:?} has the mode {mode:o}", entry.file_name());
             seen.push(entry.file_name().to_string_lossy().into_owned());
         }
-        for name in ["identity.secret", "lock", "networks.toml", "worlds.toml"] {
+        for name in [
+            "identity.secret",
+            "lock",
+            "networks.toml",
+            "worlds.toml",
+            "controller.sqlite",
+        ] {
             ensure!(seen.iter().any(|seen| seen == name), "no {name} among {seen:?}");
         }
         ensure!(fs::metadata(token_file(node))?.mode() & 0o7777 == 0o600, "the token");

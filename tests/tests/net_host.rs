@@ -40,6 +40,14 @@ fn host(node: &Node, options: &[&str]) -> Result<Hosted> {
     let finished: Finished = farlan_tests::ns::command::finish(command, HOST_LIMIT, None)?.success()?;
     let link = finished.stdout.trim().to_owned();
     ensure!(link.starts_with("farlan:") && link.lines().count() == 1, "{finished}");
+    for words in [
+        "whoever holds this link is in:",
+        "works for 30 d",
+        "farlan uninvite",
+        "farlan export",
+    ] {
+        ensure!(finished.stderr.contains(words), "nothing of {words:?}: {finished}");
+    }
     Ok(Hosted {
         link,
         said: finished.stderr,
@@ -247,8 +255,8 @@ fn a_supernode_in_the_same_lan_proves_nothing() {
              answers to UDP 9601), so the others meet at the configured supernodes",
         )?;
         ensure!(hosting(&a)?.is_null() && !serves(&a)?, "it serves all the same");
-        let Link::Network(link) = Link::parse(&hosted.link, Work::REQUIRED)? else {
-            anyhow::bail!("no network's link: {}", hosted.link)
+        let Link::Private(link) = Link::parse(&hosted.link, Work::REQUIRED)? else {
+            anyhow::bail!("no private network's link: {}", hosted.link)
         };
         ensure!(worlds(&a)? == [link.world.id().to_string()], "{:?}", worlds(&a));
         Ok(())

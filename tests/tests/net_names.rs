@@ -120,6 +120,32 @@ impl Pair {
         Ok(())
     }
 
+    /// Kicks Ben, and waits until neither farlan nor programs know a name or an address of his.
+    fn forgets_who_is_kicked(&self) -> Result<()> {
+        let (ipv4, _) = addresses(&self.at_ben)?;
+        let by_file = self.way()? == "hosts";
+        self.ann.cli(&["kick", "ben"])?.success()?;
+        wait_for("Ben's name to be nobody's", SOON, || {
+            for text in ["ben", BEN, &ipv4] {
+                if self.ann.cli(&["resolve", text])?.code != Some(1) {
+                    return Ok(None);
+                }
+            }
+            // The file has no names of nobody, and programs would ask upstream.
+            let is_told = if by_file {
+                !self.desk.hosts()?.contains(BEN)
+            } else {
+                self.desk.getent("ahostsv4", BEN)?.is_empty() && self.desk.getent("hosts", &ipv4)?.is_empty()
+            };
+            Ok(is_told.then_some(()))
+        })?;
+        ensure!(
+            !self.desk.getent("ahostsv4", ANN)?.is_empty(),
+            "Ann has no name any more"
+        );
+        Ok(())
+    }
+
     fn way(&self) -> Result<String> {
         let status = self.ann.status()?;
         Ok(status["names"]["way"].as_str().unwrap_or_default().to_owned())
@@ -172,7 +198,12 @@ fn members_stand_in_the_hosts_file_which_is_afterwards_as_it_was() {
         pair.ann.set_arguments(&["--config", &config.display().to_string()]);
         pair.ann.start()?;
         gone(&pair, "a crash of both and a start")?;
-        Ok(())
+
+        pair.ann.stop()?;
+        pair.ann.set_arguments(&[]);
+        pair.ann.start()?;
+        pair.programs_resolve()?;
+        pair.forgets_who_is_kicked()
     });
 }
 
@@ -201,6 +232,8 @@ fn a_real_systemd_resolved_asks_here_and_nothing_reaches_the_server_upstream() {
         pair.other_names_go_upstream()?;
         pair.ann.start()?;
         pair.programs_resolve()?;
+        pair.forgets_who_is_kicked()?;
+        ensure!(pair.leaked().is_empty(), "{:?}", pair.leaked());
         pair.ann.kill()?;
         Ok(())
     });

@@ -4,73 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use farlan_tests::ns::command::{DEFAULT_LIMIT, wait_for};
-use farlan_tests::ns::ping::PingReport;
+use farlan_tests::ns::command::wait_for;
+use farlan_tests::ns::members::{
+    SOON, address_of, answers, at_once, certified, create, invite, members, nobody_is_called, private, reaches,
+};
 use farlan_tests::ns::switch::{Cards, Switches};
 use farlan_tests::ns::trio::JOIN_LIMIT;
 use farlan_tests::ns::{Lab, Namespace, Nat, Node, Supernode, Wire, limit};
-use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(240);
-
-/// How long what happens by itself may take on a busy machine; the measured times are printed.
-const SOON: Duration = Duration::from_secs(40);
-
-/// Whether one ping is answered.
-fn answers(from: &Arc<Namespace>, target: &str) -> Result<bool> {
-    let report = PingReport::run(from, &["-c", "1", "-W", "1", target], DEFAULT_LIMIT)?;
-    Ok(report.answered() == 1)
-}
-
-fn reaches(from: &Arc<Namespace>, target: &str) -> Result<()> {
-    wait_for(&format!("{target} to answer {}", from.name()), SOON, || {
-        Ok(answers(from, target)?.then_some(()))
-    })
-}
-
-/// The IPv4 address that a name resolves to.
-fn address_of(node: &Node, name: &str) -> Result<String> {
-    wait_for(&format!("{} to know {name}", node.name()), SOON, || {
-        let Ok(found) = node.json(&["resolve", name]) else {
-            return Ok(None);
-        };
-        Ok(found["ipv4"].as_str().map(str::to_owned))
-    })
-}
-
-fn private(node: &Node) -> Result<Value> {
-    let networks = node.json(&["networks"])?;
-    Ok(networks[0]["private"].clone())
-}
-
-fn certified(node: &Node) -> Result<()> {
-    wait_for(
-        &format!("{} to have a certificate of the network's key", node.name()),
-        SOON,
-        || Ok((private(node)?["state"] == "certified").then_some(())),
-    )
-}
-
-/// The members that a node lists: name, address and state.
-fn members(node: &Node) -> Result<Vec<(String, String, String)>> {
-    let reply = node.json(&["members", "home"])?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let members = reply["members"].as_array().context("no members")?;
-    let row = |member: &Value| (text(&member["name"]), text(&member["ipv4"]), text(&member["state"]));
-    Ok(members.iter().map(row).collect())
-}
-
-/// Makes the network `home` at a node that is called `ann` there, and an invite into it.
-fn create(node: &Node) -> Result<String> {
-    let made = node.cli(&["create", "home", "--my-name", "ann"])?.success()?;
-    ensure!(
-        made.stdout.contains("farlan export") && made.stdout.contains("delegate"),
-        "nothing is said of a lost key: {made}"
-    );
-    let invited = node.cli(&["invite", "home"])?.success()?;
-    ensure!(invited.stderr.contains("whoever holds this link"), "{invited}");
-    Ok(invited.stdout.trim().to_owned())
-}
 
 #[test]
 fn members_come_in_while_the_owner_is_away_and_get_certificates_when_she_is_back() {
@@ -250,6 +192,9 @@ fn who_is_kicked_is_out_everywhere_and_does_not_come_back_by_the_old_link() {
             "eve was out at all that were there {:.2} s after the kick",
             begun.elapsed().as_secs_f64()
         );
+        for node in [&*ann, &*ben] {
+            nobody_is_called(node, "eve")?;
+        }
         reaches(ann_host, &at[1])?;
         let names: Vec<_> = members(ann)?;
         ensure!(
@@ -266,6 +211,7 @@ fn who_is_kicked_is_out_everywhere_and_does_not_come_back_by_the_old_link() {
             "olga met ben {:.2} s after she was started",
             begun.elapsed().as_secs_f64()
         );
+        nobody_is_called(olga, "eve")?;
         for _ in 0..10 {
             ensure!(!answers(eve_host, &at[2])?, "eve got an answer of olga");
             ensure!(!answers(olga_host, &eves)?, "olga got an answer of eve");
@@ -291,6 +237,177 @@ fn who_is_kicked_is_out_everywhere_and_does_not_come_back_by_the_old_link() {
                 "{listed:?}"
             );
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_new_name_reaches_everybody_and_who_has_it() {
+    limit::test(LIMIT, |lab| {
+        let party = Party::start(lab)?;
+        let [(ann, _), (ben, _), _, (olga, olga_host)] = &party.nodes[..] else {
+            unreachable!("four were made")
+        };
+        let address = address_of(olga, "ben")?;
+        let begun = Instant::now();
+        ann.cli(&["rename", "ben", "benno"])?.success()?;
+        for node in [ann, olga, ben] {
+            ensure!(
+                address_of(node, "benno")? == address,
+                "{} has another address",
+                node.name()
+            );
+            nobody_is_called(node, "ben")?;
+        }
+        ensure!(private(ben)?["name"] == "benno", "{}", private(ben)?);
+        println!(
+            "all knew the new name {:.2} s after it was given",
+            begun.elapsed().as_secs_f64()
+        );
+        ensure!(
+            members(ann)?
+                .iter()
+                .any(|(name, ip, _)| name == "benno" && *ip == address),
+            "{:?}",
+            members(ann)
+        );
+        reaches(olga_host, &address)?;
+        let taken = ann.cli(&["rename", "olga", "benno"])?;
+        ensure!(
+            taken.code == Some(1) && taken.stderr.contains("rename that first, or choose another name"),
+            "{taken}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn of_three_who_come_at_once_a_single_use_lets_one_in() {
+    limit::test(LIMIT, |lab| {
+        let public = lab.public_host("s", Wire::PLAIN)?;
+        let supernode = Supernode::start(lab, &public)?;
+        let home = lab.home("a", Nat::Port, Wire::PLAIN)?;
+        let mut ann = Node::new(lab, "a", &home.host, Some(supernode.link()))?;
+        ann.start()?;
+        ann.wait_registered(JOIN_LIMIT)?;
+        create(&ann)?;
+        let link = invite(&ann, &["--uses", "1"])?;
+        let mut guests = Vec::new();
+        for name in ["b", "c", "d"] {
+            let home = lab.home(name, Nat::Port, Wire::PLAIN)?;
+            let mut node = Node::new(lab, name, &home.host, None)?;
+            node.start()?;
+            guests.push((node, home));
+        }
+        let joined = at_once(guests.iter().map(|(node, _)| node), &link)?;
+        let (inside, outside): (Vec<_>, Vec<_>) = joined.iter().partition(|finished| finished.code == Some(0));
+        ensure!(inside.len() == 1, "not exactly one came in: {joined:#?}");
+        for refused in outside {
+            ensure!(
+                refused.code == Some(1)
+                    && refused
+                        .stderr
+                        .contains("the invite is used up; ask its owner for a new invite"),
+                "{refused}"
+            );
+        }
+        let invites = ann.json(&["invites", "home"])?;
+        let counted = invites["invites"].as_array().context("no invites")?;
+        ensure!(
+            counted.iter().any(|one| one["uses"] == 1 && one["taken"] == 1),
+            "{invites}"
+        );
+        ensure!(members(&ann)?.len() == 2, "{:?}", members(&ann));
+        Ok(())
+    });
+}
+
+#[test]
+fn who_is_not_let_in_is_told_why_and_what_to_do() {
+    limit::test(LIMIT, |lab| {
+        let public = lab.public_host("s", Wire::PLAIN)?;
+        let supernode = Supernode::start(lab, &public)?;
+        let mut nodes = Vec::new();
+        for name in ["ann", "ben"] {
+            let home = lab.home(name, Nat::Port, Wire::PLAIN)?;
+            let link = (name == "ann").then(|| supernode.link());
+            let mut node = Node::new(lab, name, &home.host, link)?;
+            node.start()?;
+            nodes.push(node);
+        }
+        let [ann, ben] = &mut nodes[..] else {
+            unreachable!("two were made")
+        };
+        ann.wait_registered(JOIN_LIMIT)?;
+        let link = create(ann)?;
+        let refused = |ben: &Node, link: &str, words: &str| -> Result<()> {
+            let finished = ben.cli(&["join", link])?;
+            ensure!(
+                finished.code == Some(1) && finished.stderr.contains(words),
+                "wanted {words:?}: {finished}"
+            );
+            ensure!(
+                finished.stderr.contains("ask its owner for a new invite"),
+                "no remedy: {finished}"
+            );
+            // What lets nobody in is not kept.
+            ensure!(ben.networks()?.is_empty(), "{:?}", ben.networks());
+            Ok(())
+        };
+        // Counted ones and others, which the member who holds them could sign by.
+        for counted in [&["--uses", "5"][..], &[]] {
+            let short = invite(ann, &[&["--expires", "1s"], counted].concat())?;
+            std::thread::sleep(Duration::from_millis(2100));
+            refused(ben, &short, "the invite has expired")?;
+            let withdrawn = invite(ann, &[&["--name", "gone"], counted].concat())?;
+            ann.cli(&["uninvite", "gone"])?.success()?;
+            refused(ben, &withdrawn, "was removed from the network")?;
+        }
+        // The first of two with one identity each.
+        let once = invite(ann, &["--uses", "1", "--name", "once"])?;
+        ben.cli(&["join", &once])?.success()?;
+        certified(ben)?;
+        ben.stop()?;
+        ben.forget()?;
+        ben.start()?;
+        refused(ben, &once, "the invite is used up")?;
+
+        // Whoever was kicked, by the link of before.
+        ben.cli(&["join", &link, "--name", "ben"])?.success()?;
+        certified(ben)?;
+        ann.cli(&["kick", "ben", "--keep-invite"])?.success()?;
+        ben.cli(&["leave", "home"])?.success()?;
+        // The link is good for others, and he is in no more all the same.
+        let _ = ben.cli(&["join", &link])?;
+        ensure!(private(ben)?["state"] != "certified", "{}", private(ben)?);
+        ensure!(
+            members(ann)?.iter().filter(|(.., state)| state != "kicked").count() == 2,
+            "{:?}",
+            members(ann)
+        );
+        ben.cli(&["leave", "home"])?.success()?;
+
+        // Nobody is there who could let it in.
+        let counted = invite(ann, &["--uses", "2"])?;
+        ann.stop()?;
+        let waits = ben.cli(&["join", &counted])?;
+        ensure!(
+            waits.code == Some(5)
+                && waits
+                    .stderr
+                    .contains("the controller of the network does not answer; is its machine on?")
+                && waits
+                    .stderr
+                    .contains("The network stays joined, and farlan keeps asking"),
+            "{waits}"
+        );
+        let notes = ben.status()?["notes"].to_string();
+        ensure!(notes.contains("nobody has let this node in yet"), "{notes}");
+        let unknown = ben.cli(&["members", "nowhere"])?;
+        ensure!(
+            unknown.code == Some(1) && unknown.stderr.contains("`farlan networks` shows those it is in"),
+            "{unknown}"
+        );
         Ok(())
     });
 }

@@ -111,6 +111,7 @@ fn node_ids_are_the_hash_of_domain_and_key() {
     let key = identity(1).public();
     let digest = sha512(&[b"farlan node id 1", key.as_bytes()]);
     assert_eq!(key.node_id().as_bytes(), &digest[..16]);
+    assert_eq!(NodeId::of_key(key.as_bytes()), key.node_id());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::private::Membership;
+use super::private::{Invite, Membership};
 use crate::{failure::Failure, ports::PortSet, secret_text::SecretText};
 
 /// The version of the documents.
@@ -239,6 +239,9 @@ pub struct PeerNetwork {
     /// The peer's whole name there, as this node calls it: `ann.lan.farlan.internal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// In a private network: whether it has shown that it is a member, as members do to each other alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<bool>,
 }
 
 /// A world known to the daemon.
@@ -311,8 +314,11 @@ pub struct HostRequest {
 pub struct HostReply {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// The link; whoever holds it is in.
+    /// The link; whoever holds it is in, as long as its invite works.
     pub link: SecretText,
+    /// The invite in the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invite: Option<Invite>,
     /// The network.
     pub network: Network,
     /// Where its members meet.

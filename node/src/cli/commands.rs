@@ -16,7 +16,7 @@ use super::{
     client::Client,
     foreground,
     output::{Output, say},
-    show,
+    private, show,
     waiting::{self, Arrived},
 };
 use crate::{
@@ -98,6 +98,9 @@ pub(super) async fn host(
         say(&reply.reach.text);
         for note in &reply.network.notes {
             say(format_args!("note: {note}"));
+        }
+        if let Some(invite) = &reply.invite {
+            private::say_hosted(&reply.network.name, invite);
         }
         // The network is made and its link is out, whatever becomes of these questions.
         if let Ok(Some(note)) = waiting::until_announced(client, &reply.network).await {

@@ -216,7 +216,7 @@ pub(super) async fn invite(client: &Client, output: &mut Output, invite: NewInvi
     if output.json() {
         return output.document(&reply);
     }
-    let until = ahead(reply.invite.expires);
+    let until = whole_life(&reply.invite);
     match reply.invite.uses {
         None => say(format_args!(
             "whoever holds this link can come into {} for {until}, and can hand it on:",
@@ -240,6 +240,18 @@ pub(super) async fn invite(client: &Client, output: &mut Output, invite: NewInvi
         show::short(&reply.invite.id)
     ));
     Ok(())
+}
+
+/// Said of a network that `farlan host` made: until when its link works, and where its key is.
+pub(super) fn say_hosted(network: &str, invite: &Invite) {
+    say(format_args!(
+        "note: the link works for {}; to withdraw it: farlan uninvite {}; to make another: farlan invite {network}",
+        whole_life(invite),
+        show::short(&invite.id),
+    ));
+    say(format_args!(
+        "note: the key of {network} is on this machine alone; to keep a copy: farlan export {network} --to FILE"
+    ));
 }
 
 pub(super) async fn invites(client: &Client, output: &mut Output, network: String) -> Result<(), Failure> {
@@ -519,6 +531,11 @@ fn title(node: &NamedNode) -> String {
 fn names(nodes: &[NamedNode]) -> String {
     let name = |node: &NamedNode| node.name.clone().unwrap_or_else(|| show::short(&node.node_id));
     nodes.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// How long a new invite works.
+fn whole_life(invite: &Invite) -> String {
+    show::age(invite.expires.saturating_sub(invite.created))
 }
 
 /// How far a time is ahead.

@@ -1,10 +1,10 @@
 //! After joining: until the network is of use, or it is clear what stands in the way.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::client::Client;
 use crate::{
-    api::{Network, Peer, Status, Supernode},
+    api::{Membership, Network, Peer, Status, Supernode},
     daemon::speaks_version,
     failure::Failure,
 };
@@ -46,12 +46,8 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
                 now.name
             )));
         }
-        // A counted invite lets nobody in before a controller was reached.
-        if now
-            .private
-            .as_ref()
-            .is_some_and(|membership| membership.state == "none")
-        {
+        // A counted invite lets nobody in before a controller was reached, nor does one that has expired.
+        if now.private.as_ref().is_some_and(needs_controller) {
             if begun.elapsed() < LONGEST {
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -59,7 +55,7 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
             return Err(unadmitted(&status, &now));
         }
         let obstacle = obstacle(&status, &now);
-        let met = peers.iter().any(|peer| peer.path.is_some());
+        let met = peers.iter().any(|peer| peer.path.is_some() && is_member(peer, &now));
         if let Some(found) = obstacle.filter(|_| met && !now.ipv4_pending) {
             let note = Some(without_supernode(found, &status, &now));
             return Ok(Arrived {
@@ -69,8 +65,9 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
             });
         }
         if obstacle.is_none() && !now.ipv4_pending {
-            // Others take a moment to be met; one is enough to be of use.
-            let met_by = *met_by.get_or_insert_with(|| Instant::now() + MEETING);
+            // Others take a moment to be met; one is enough to be of use. In a private network they may be about to say no.
+            let patience = if now.private.is_some() { LONGEST } else { MEETING };
+            let met_by = *met_by.get_or_insert_with(|| Instant::now() + patience);
             if now.members == 1 || met || Instant::now() >= met_by {
                 return Ok(Arrived {
                     network: now,
@@ -149,6 +146,28 @@ fn members(peers: Vec<Peer>, network: &Network) -> Vec<Peer> {
     peers.into_iter().filter(is_member).collect()
 }
 
+/// Whether a peer has shown that it is in a network, where that is a private one.
+fn is_member(peer: &Peer, network: &Network) -> bool {
+    let mut there = peer.networks.iter();
+    there.any(|there| there.network_id == network.network_id && there.member != Some(false))
+}
+
+/// Whether nobody but a controller lets this machine in.
+fn needs_controller(membership: &Membership) -> bool {
+    match membership.state.as_str() {
+        "none" => true,
+        "provisional" => has_expired(membership),
+        _ => false,
+    }
+}
+
+/// Whether what this machine has to show has expired by its clock, which may be wrong.
+fn has_expired(membership: &Membership) -> bool {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since.map_or(0, |since| since.as_secs());
+    membership.expires.is_some_and(|expires| expires <= now)
+}
+
 fn is_registered(status: &Status, network: &Network) -> bool {
     status
         .supernodes
@@ -160,13 +179,25 @@ fn is_registered(status: &Status, network: &Network) -> bool {
 fn unadmitted(status: &Status, network: &Network) -> Failure {
     let membership = network.private.as_ref();
     let refused = membership.and_then(|membership| membership.refused.as_deref());
+    // Who was let in by nobody is told of no members either, so that says nothing about the supernode.
     let cause = match (obstacle(status, network), refused) {
-        (_, Some(refused)) => refused.to_owned(),
-        (Some(found), None) => reason(found, status, network),
-        (None, None) => "the controller of the network does not answer; is its machine on?".to_owned(),
+        (_, Some(refused)) => format!("{refused}."),
+        (Some(found @ Obstacle::Unregistered), None) => reason(found, status, network),
+        (Some(Obstacle::Silent) | None, None) => {
+            "the controller of the network does not answer; is its machine on?".to_owned()
+        }
     };
+    if membership.is_some_and(has_expired) {
+        return Failure::timeout(format_args!(
+            "by this machine's clock the invite has expired, and no controller of {} has let this machine in all the same: {cause} If \
+             the clock is right, ask the owner for a new invite. The network stays joined, and farlan keeps asking; see: farlan \
+             status",
+            network.name
+        ));
+    }
     Failure::timeout(format_args!(
-        "the invite is counted, so a controller of {} has to let this machine in, and none has yet: {cause} The network stays          joined, and farlan keeps asking; see: farlan status",
+        "the invite is counted, so a controller of {} has to let this machine in, and none has yet: {cause} The network stays \
+         joined, and farlan keeps asking; see: farlan status",
         network.name
     ))
 }

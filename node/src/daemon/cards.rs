@@ -15,6 +15,11 @@ use farlan_tap::{
 
 /// The cards of this machine.
 pub trait Cards: fmt::Debug + Send + Sync {
+    /// Whether networks get cards at all. Where they get none, nothing else is asked of a card but that of the index 0.
+    fn are_made(&self) -> bool {
+        true
+    }
+
     /// Makes a card called `name` with the hardware address, MTU and addresses given.
     ///
     /// # Errors

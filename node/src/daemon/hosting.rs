@@ -27,7 +27,7 @@ use farlan_tap::underlay_addresses;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify};
 
-use super::{Daemon, mappings::Mappings, worlds::Own};
+use super::{Daemon, mappings::Mappings, resolver::Own};
 use crate::{
     api::{HostReach, HostRequest, Hosting as HostingStatus},
     config::Offloads,
@@ -162,6 +162,9 @@ impl Daemon {
         }
         let mut inner = self.hosting.inner.lock().await;
         let configured = self.book.lock().await.worlds.first_configured().ok().cloned();
+        if self.neighbour.get().is_some() {
+            return Ok(Meeting::Configured(words::by_wish()));
+        }
         if !told.is_empty() {
             let port = self.make_place(&mut inner).await?;
             let text = words::told(&told);
@@ -377,12 +380,9 @@ impl Daemon {
                 tracing::info!(port = stored.port, world = %stored.world.id(), "serving as a supernode");
             }
         }
-        let own = Own {
-            world: stored.world.id(),
-            addresses: local_endpoints(stored.port),
-        };
+        let own = own_supernode(stored);
         let mut book = self.book.lock().await;
-        book.worlds.set_own(&self.data_plane, Some(own)).await?;
+        book.worlds.set_own(&self.data_plane, own).await?;
         if book.worlds.find(stored.world.id()).is_some() {
             book.worlds.add(&self.data_plane, stored.world.clone(), false).await?;
         }
@@ -408,6 +408,12 @@ impl Daemon {
 
     /// Begins to serve where it should and does not, and follows this machine's addresses and the router's mapping.
     pub(super) async fn tend_hosting(&self) {
+        if let Some(neighbour) = self.neighbour.get() {
+            let own = Some(neighbour.own());
+            // An error means that the daemon ends.
+            let _ = self.book.lock().await.worlds.set_own(&self.data_plane, own).await;
+            return;
+        }
         // While somebody finds out how it is reached there is nothing to follow, and upkeep does not wait.
         let Ok(mut inner) = self.hosting.inner.try_lock() else {
             return;
@@ -430,16 +436,8 @@ impl Daemon {
                 inner.stored = Some(signed);
                 self.start_serving(&mut inner).await?;
             } else {
-                let own = Own {
-                    world: stored.world.id(),
-                    addresses: local_endpoints(stored.port),
-                };
-                self.book
-                    .lock()
-                    .await
-                    .worlds
-                    .set_own(&self.data_plane, Some(own))
-                    .await?;
+                let own = own_supernode(&stored);
+                self.book.lock().await.worlds.set_own(&self.data_plane, own).await?;
             }
             Ok::<(), Failure>(())
         };
@@ -619,8 +617,17 @@ fn lan_endpoints(port: u16) -> Vec<Endpoint> {
     endpoints
 }
 
+/// The supernode in this daemon, as this node reaches it.
+fn own_supernode(stored: &Stored) -> Option<Own> {
+    let supernode = stored.world.supernodes().first()?;
+    Some(Own {
+        key: supernode.key,
+        addresses: local_endpoints(stored.port),
+    })
+}
+
 /// Where this node itself reaches it: by an address that others can be told they have in common, else inside the machine.
-fn local_endpoints(port: u16) -> Vec<SocketAddr> {
+pub(super) fn local_endpoints(port: u16) -> Vec<SocketAddr> {
     let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let own = own_addresses().into_iter().filter(|ip| !link_local(ip));
     let all = own.chain([Ipv4Addr::LOCALHOST.into()]);

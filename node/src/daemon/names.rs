@@ -1,7 +1,7 @@
 //! Names of members: the directory filled from what the engine and the book know, and others told of it.
 //!
-//! What fills it is `networks_known`. Networks whose members are certified belong there too: their names with `certified`, and
-//! `complete` where the list is whole.
+//! What fills it is `networks_known`. In private networks the names are those of the certificates, with `certified`, and who was
+//! thrown out is in `out`.
 
 use std::{
     collections::BTreeMap,
@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use farlan_crypto::NodeId;
 use farlan_engine::CredentialStatus;
-use farlan_netconf::{DnsLabel, Policy};
+use farlan_netconf::{DnsLabel, NetworkId, Policy, private::Revoked};
 use farlan_tap::{TapError, requests::HostName};
 use tokio::sync::Notify;
 
-use super::{Book, Daemon, networks::Joined};
+use super::{Book, Daemon, networks::Joined, private::Kept};
 use crate::{
     api::{Naming, ResolveReply, ResolveRequest, SCHEMA},
     config::{Dns, MachineName},
@@ -194,7 +195,7 @@ impl Daemon {
             id: membership.link.parameters.id(),
             label: membership.name().to_owned(),
             strangers: membership.link.parameters.policy() == Policy::Strangers,
-            complete: false,
+            out: thrown_out(membership.private.as_deref()),
             subnets: Vec::new(),
             members: Vec::new(),
         });
@@ -208,12 +209,13 @@ impl Daemon {
             let certified = membership.filter(|membership| !membership.provisional);
             certified.and_then(|membership| membership.name.clone())
         };
-        let kept = joined.membership().private.as_ref();
+        let kept = joined.membership().private.as_deref();
         let own_name = certified(status.membership.as_ref());
         let own = Member {
             node: self.node_id(),
             certified: own_name.is_some(),
             name: own_name.or_else(|| self.name_in(joined.membership())),
+            issue: issue(status.membership.as_ref()),
             own: true,
             ipv4: status.ipv4,
             ipv6: status.ipv6,
@@ -223,12 +225,15 @@ impl Daemon {
             there.map(|there| {
                 let membership = there.membership.as_ref();
                 let name = certified(membership);
+                // In a private network only members are believed what they say.
+                let told = there.name.as_ref().filter(|_| kept.is_none() || membership.is_some());
                 Member {
                     node: peer.node,
                     certified: name.is_some(),
+                    issue: issue(membership),
                     // What an invite certified is what its holder says.
                     name: name
-                        .or_else(|| there.name.clone())
+                        .or_else(|| told.cloned())
                         .or_else(|| membership.and_then(|membership| membership.name.clone())),
                     own: false,
                     ipv4: there.ipv4,
@@ -243,10 +248,18 @@ impl Daemon {
                 None => joined.membership().name().to_owned(),
             },
             strangers: joined.is_of_strangers(),
-            complete: false,
+            out: thrown_out(kept),
             subnets: joined.subnets(status.ipv6),
             members: std::iter::once(own).chain(others).collect(),
         })
+    }
+
+    /// Somebody is no member of a network any more, and has no name there.
+    pub(super) fn forget_name(&self, network: &NetworkId, node: &NodeId) {
+        let mut directory = self.names.directory.write().unwrap_or_else(PoisonError::into_inner);
+        directory.forget(network, node);
+        drop(directory);
+        self.names.look_again();
     }
 
     async fn named_cards(&self) -> Vec<Card> {
@@ -408,6 +421,23 @@ impl Daemon {
             ipv6,
         })
     }
+}
+
+/// Who was thrown out of a private network, with the highest number of a certificate that does not count any more.
+fn thrown_out(kept: Option<&Kept>) -> BTreeMap<NodeId, u64> {
+    let mut out = BTreeMap::new();
+    for revocation in kept.iter().flat_map(|kept| kept.revocations.iter()) {
+        if let Revoked::Member { node, issue } = revocation.revoked() {
+            let highest = out.entry(NodeId::of_key(&node)).or_insert(issue);
+            *highest = issue.max(*highest);
+        }
+    }
+    out
+}
+
+/// The number of a member's certificate; 0 without one.
+fn issue(membership: Option<&CredentialStatus>) -> u64 {
+    membership.map_or(0, |membership| membership.issue)
 }
 
 /// Why a name means nobody, for people.

@@ -1,4 +1,4 @@
-//! The networks this node is in: joining, hosting, leaving, and their cards.
+//! The networks this node is in: joining, leaving, and their cards.
 
 mod card;
 mod file;
@@ -7,16 +7,15 @@ mod subnets;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use farlan_crypto::{PublicKey, random};
+use farlan_crypto::PublicKey;
 use farlan_engine::{Join, JoinError, NetworkHandle, NetworkStatus};
 use farlan_netconf::{
-    AddressPlan, DnsLabel, Kind, Label, Link, Mtu, NetworkId, NetworkLink, NetworkName, Parameters, Policy, Subnet,
-    World, WorldId,
+    AddressPlan, DnsLabel, Kind, Label, Link, NetworkId, NetworkLink, NetworkName, Parameters, Policy, World, WorldId,
 };
 
-use super::{Book, Daemon, hosting::Meeting, private::Kept, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, private::Kept, worlds::SHORTEST_PREFIX};
 use crate::{
-    api::{HostReach, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
+    api::{JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
     ports::PortSet,
     shell::Request,
@@ -138,7 +137,7 @@ impl Networks {
     }
 
     /// A label that no network here has.
-    fn free_label(&self) -> Label {
+    pub(super) fn free_label(&self) -> Label {
         let taken = |text: &str| self.joined.iter().any(|joined| joined.name() == text);
         let numbered = (2..).map(|n| format!("lan{n}"));
         let text = std::iter::once("lan".to_owned())
@@ -334,6 +333,27 @@ impl Daemon {
     /// # Errors
     /// The target is no name and no usable link; no supernode is known; the card cannot be made.
     pub async fn join(&self, request: &JoinRequest) -> Result<JoinReply, Failure> {
+        let (already, id) = self.join_asked(request).await?;
+        let mut book = self.book.lock().await;
+        let is_private = book
+            .networks
+            .membership(id)
+            .is_some_and(|membership| membership.private.is_some());
+        if !already && is_private && self.office.controller().is_some() {
+            // Its key may be in the store: it was left, or another controller shares the store.
+            drop(book);
+            self.take_up_networks().await;
+            book = self.book.lock().await;
+        }
+        Ok(JoinReply {
+            schema: SCHEMA,
+            already,
+            network: self.view_of(&book, id).await?,
+        })
+    }
+
+    /// Says whether this node was in it already.
+    async fn join_asked(&self, request: &JoinRequest) -> Result<(bool, NetworkId), Failure> {
         let mut book = self.book.lock().await;
         let book = &mut *book;
         let mut membership = self.membership_of(book, request.target.trim())?;
@@ -362,11 +382,7 @@ impl Daemon {
         }
         self.write_down(book);
         self.names.look_again();
-        Ok(JoinReply {
-            schema: SCHEMA,
-            already,
-            network: self.view_of(book, id).await?,
-        })
+        Ok((already, id))
     }
 
     /// What is kept of a private network that this node is in, with another link; it has left for the moment. Nothing if
@@ -390,83 +406,6 @@ impl Daemon {
             kept.take_link(link);
         }
         Ok(Some(membership))
-    }
-
-    /// Makes a network and joins it.
-    ///
-    /// # Errors
-    /// Name, subnet or MTU are not possible; the card cannot be made; there is nowhere to meet.
-    pub async fn host(&self, request: &HostRequest) -> Result<HostReply, Failure> {
-        // What is mistyped is found before anything is made.
-        let label = request.name.as_deref().map(str::parse::<Label>);
-        let label = label.transpose().map_err(Failure::usage)?;
-        let mtu = request.mtu.map_or(Ok(Mtu::DEFAULT), Mtu::new).map_err(Failure::usage)?;
-        let name = request.my_name.as_deref().map(DnsLabel::parse).transpose();
-        let name = name.map_err(Failure::usage)?;
-        let subnet = request.subnet.as_deref().map(str::parse::<Subnet>);
-        let subnet = subnet.transpose().map_err(Failure::usage)?;
-        if let Some(subnet) = subnet {
-            self.wanted_subnet(&*self.book.lock().await, subnet)?;
-        }
-        let (own, reach) = match self.meeting(request).await? {
-            Meeting::Here(world, reach) => (Some(world), reach),
-            Meeting::Configured(reach) => (None, reach),
-        };
-        let here = own.as_ref().map(World::id);
-        let made = self.host_in(own, (label, name), subnet, mtu, reach).await;
-        if let (Err(_), Some(world)) = (&made, here) {
-            self.hosting_left(world).await;
-        }
-        made
-    }
-
-    /// Makes a network and joins it: in the world of this daemon's own supernode, or in the configured one.
-    async fn host_in(
-        &self,
-        own: Option<World>,
-        (label, name): (Option<Label>, Option<DnsLabel>),
-        subnet: Option<Subnet>,
-        mtu: Mtu,
-        reach: HostReach,
-    ) -> Result<HostReply, Failure> {
-        let mut book = self.book.lock().await;
-        let book = &mut *book;
-        let world = match own {
-            Some(world) => world,
-            None => book.worlds.first_configured()?.clone(),
-        };
-        let label = label.unwrap_or_else(|| book.networks.free_label());
-        let subnet = match subnet {
-            Some(subnet) => self.wanted_subnet(book, subnet)?,
-            None => self.free_subnet(book)?,
-        };
-        let fresh = random::os_bytes().map_err(Failure::negative)?;
-        let mut bits = [0; 16];
-        bits.copy_from_slice(&fresh.as_bytes()[..16]);
-        let parameters = Parameters::link(bits, subnet, mtu);
-        let id = parameters.id();
-        let link = NetworkLink {
-            parameters,
-            label,
-            world,
-            peers: vec![self.key],
-        };
-        let text = Link::Network(link.clone()).to_string();
-        self.enter(
-            book,
-            Membership {
-                name,
-                ..Membership::of(link)
-            },
-        )
-        .await?;
-        self.write_down(book);
-        Ok(HostReply {
-            schema: SCHEMA,
-            link: text.into(),
-            network: self.view_of(book, id).await?,
-            reach,
-        })
     }
 
     /// Leaves a network and removes its card. Networks that had no IPv4 because of this one get it now.
@@ -656,11 +595,7 @@ impl Daemon {
                 .send(Request::SetOpened { network: handle, ports })
                 .await?;
         }
-        let made = match self.make_card(&membership, &status) {
-            Ok(card) => self.attach_card(handle, parameters.mtu, card).await,
-            Err(error) => Err(error.into()),
-        };
-        let card = match made {
+        let card = match self.new_card(&membership, &status).await {
             Ok(card) => card,
             Err(failure) => {
                 self.data_plane
@@ -669,7 +604,7 @@ impl Daemon {
                 return Err(failure);
             }
         };
-        membership.interface = Some(card.interface.clone());
+        membership.interface = Some(card.interface.clone()).filter(|name| !name.is_empty());
         let id = parameters.id();
         book.networks
             .dormant

@@ -6,6 +6,7 @@
 //! | `commands` | what the owner of a network asks of its controller |
 //! | `exchange` | documents that members and supernodes hand over, and those that are published |
 //! | `kept` | a network's documents, in the daemon and on disk |
+//! | `making` | making networks, and taking over those whose keys were exported |
 //! | `office` | the controller, and handing on what it makes |
 //! | `renewing` | members that extend certificates |
 //! | `reports` | what the engine reports: credentials, applications, members |
@@ -17,6 +18,7 @@ mod clock;
 mod commands;
 mod exchange;
 mod kept;
+mod making;
 mod office;
 mod renewing;
 mod reports;

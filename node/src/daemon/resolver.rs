@@ -2,18 +2,44 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use farlan_crypto::PublicKey;
 use farlan_engine::Anchor;
 use farlan_netconf::{Endpoint, Supernode, World};
 use tokio::task::JoinHandle;
 
 use crate::shell::{DataPlane, DataPlaneError, Request};
 
+/// A supernode in this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    pub(super) key: PublicKey,
+    /// Where this node reaches it, inside the machine: what the others use may not lead back into it.
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+impl Own {
+    pub(super) fn is_in(&self, world: &World) -> bool {
+        world.supernodes().iter().any(|supernode| supernode.key == self.key)
+    }
+
+    fn anchor(&self) -> Anchor {
+        Anchor {
+            key: self.key,
+            addresses: self.addresses.clone(),
+            streams: Vec::new(),
+        }
+    }
+}
+
 /// The supernodes of `world` with those of their addresses that are written as numbers.
-fn literal(world: &World) -> Vec<Anchor> {
-    let anchor = |supernode: &Supernode| Anchor {
-        key: supernode.key,
-        addresses: written(supernode, false),
-        streams: written(supernode, true),
+fn literal(world: &World, own: Option<&Own>) -> Vec<Anchor> {
+    let anchor = |supernode: &Supernode| match own.filter(|own| own.key == supernode.key) {
+        Some(own) => own.anchor(),
+        None => Anchor {
+            key: supernode.key,
+            addresses: written(supernode, false),
+            streams: written(supernode, true),
+        },
     };
     world.supernodes().iter().map(anchor).collect()
 }
@@ -26,9 +52,18 @@ fn written(supernode: &Supernode, tcp: bool) -> Vec<SocketAddr> {
 
 /// The supernodes of `world` with all their addresses, names looked up; and whether every name was found.
 pub(super) async fn resolve(world: &World) -> (Vec<Anchor>, bool) {
+    resolve_beside(world, None).await
+}
+
+/// The same where one of them may be in this process.
+async fn resolve_beside(world: &World, own: Option<&Own>) -> (Vec<Anchor>, bool) {
     let mut anchors = Vec::new();
     let mut complete = true;
     for supernode in world.supernodes() {
+        if let Some(own) = own.filter(|own| own.key == supernode.key) {
+            anchors.push(own.anchor());
+            continue;
+        }
         let (mut addresses, mut streams) = (Vec::new(), Vec::new());
         for endpoint in &supernode.endpoints {
             let found = look_up(endpoint).await;
@@ -75,11 +110,21 @@ async fn look_up(endpoint: &Endpoint) -> Vec<SocketAddr> {
 /// # Errors
 /// The data plane has ended.
 pub async fn hand_over(data_plane: &DataPlane, world: &World) -> Result<Resolver, DataPlaneError> {
+    hand_over_beside(data_plane, world, None).await
+}
+
+/// The same where one of its supernodes may be in this process.
+pub(super) async fn hand_over_beside(
+    data_plane: &DataPlane,
+    world: &World,
+    own: Option<&Own>,
+) -> Result<Resolver, DataPlaneError> {
     let list = Box::new(world.clone());
     data_plane.send(Request::HoldWorld { world: list }).await?;
-    let (id, anchors) = (world.id(), literal(world));
+    let (id, anchors) = (world.id(), literal(world, own));
     data_plane.send(Request::SetWorld { world: id, anchors }).await?;
-    Ok(Resolver(tokio::spawn(keep_resolved(data_plane.clone(), world.clone()))))
+    let kept = keep_resolved(data_plane.clone(), world.clone(), own.cloned());
+    Ok(Resolver(tokio::spawn(kept)))
 }
 
 /// Keeps the addresses of a world's supernodes fresh until it is dropped.
@@ -93,11 +138,11 @@ impl Drop for Resolver {
 }
 
 /// Tells the data plane the addresses of a world's supernodes whenever they change, for ever.
-async fn keep_resolved(data_plane: DataPlane, world: World) {
-    let mut told = literal(&world);
+async fn keep_resolved(data_plane: DataPlane, world: World, own: Option<Own>) {
+    let mut told = literal(&world, own.as_ref());
     let mut pause = FIRST_PAUSE;
     loop {
-        let (mut anchors, complete) = resolve(&world).await;
+        let (mut anchors, complete) = resolve_beside(&world, own.as_ref()).await;
         if !complete {
             keep_known(&mut anchors, &told);
         }
@@ -163,18 +208,35 @@ mod tests {
     use super::*;
 
     fn world(endpoints: &[&str]) -> World {
+        world_of(&[endpoints])
+    }
+
+    /// A world of supernodes with these endpoints.
+    fn world_of(all: &[&[&str]]) -> World {
         let mut random = SystemRandom::from_os().unwrap();
+        let supernodes = all.iter().map(|endpoints| Supernode {
+            key: Identity::generate(&mut random, Work::NONE).public(),
+            endpoints: endpoints.iter().map(|text| text.parse().unwrap()).collect(),
+        });
+        let supernodes = supernodes.collect();
         let operator = Identity::generate(&mut random, Work::NONE);
-        let endpoints = endpoints.iter().map(|text| text.parse().unwrap()).collect();
-        World::sign(
-            &operator,
-            1,
-            vec![Supernode {
-                key: operator.public(),
-                endpoints,
-            }],
-        )
-        .unwrap()
+        World::sign(&operator, 1, supernodes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_several_supernodes_only_the_one_in_this_process_is_reached_inside_the_machine() {
+        let world = world_of(&[&["name.invalid:9600", "tcp/192.0.2.1:443"], &["192.0.2.2:9600"]]);
+        let own = Own {
+            key: world.supernodes()[0].key,
+            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 9600))],
+        };
+        assert!(own.is_in(&world));
+        let (anchors, complete) = resolve_beside(&world, Some(&own)).await;
+        // The own one's name is not looked up.
+        assert!(complete);
+        assert_eq!(anchors, literal(&world, Some(&own)));
+        assert_eq!((&anchors[0].addresses, &anchors[0].streams), (&own.addresses, &vec![]));
+        assert_eq!(anchors[1].addresses, [SocketAddr::from(([192, 0, 2, 2], 9600))]);
     }
 
     #[tokio::test]
@@ -186,7 +248,7 @@ mod tests {
             "tcp/192.0.2.1:443",
             "tcp/name.invalid:443",
         ]);
-        let literal = literal(&world);
+        let literal = literal(&world, None);
         assert_eq!((literal[0].addresses.len(), literal[0].streams.len()), (2, 1));
         let (anchors, complete) = resolve(&world).await;
         assert!(!complete);

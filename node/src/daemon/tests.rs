@@ -11,7 +11,7 @@ use std::{
 
 use farlan_crypto::{Identity, Seed, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Limits, Role};
-use farlan_netconf::{Endpoint, Link, NetworkLink, Subnet, Supernode, World};
+use farlan_netconf::{Endpoint, Link, PrivateLink, Subnet, Supernode, World};
 use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError, requests::HostName};
 use serde_json::{Value, json};
 
@@ -429,18 +429,21 @@ async fn a_hosted_network_is_in_its_link() {
         .await
         .unwrap();
     let parse = |reply: &Value| match Link::parse(reply["link"].as_str().unwrap(), Work::REQUIRED) {
-        Ok(Link::Network(link)) => link,
-        other => panic!("no network's link: {other:?}"),
+        Ok(Link::Private(link)) => *link,
+        other => panic!("no private network's link: {other:?}"),
     };
-    let links: [NetworkLink; 2] = [parse(&first), parse(&second)];
+    let links: [PrivateLink; 2] = [parse(&first), parse(&second)];
     assert_eq!(links.each_ref().map(|link| link.label.as_str()), ["lan", "lan2"]);
     assert_eq!(links[0].world, silent_world());
     assert_eq!(links[0].peers, [identities()[0].public()]);
-    assert!(Subnet::LINK_RANGE.contains(links[0].parameters.subnet.address()));
-    assert_eq!(links[1].parameters.subnet.to_string(), "192.168.77.0/24");
-    assert_eq!(links[1].parameters.mtu.bytes(), 1400);
-    assert_eq!(first["network"]["network_id"], links[0].parameters.id().to_string());
+    assert!(Subnet::LINK_RANGE.contains(links[0].parameters().subnet.address()));
+    assert_eq!(links[1].parameters().subnet.to_string(), "192.168.77.0/24");
+    assert_eq!(links[1].parameters().mtu.bytes(), 1400);
+    assert_eq!(first["network"]["network_id"], links[0].parameters().id().to_string());
     assert_eq!(first["network"]["policy"], "friends");
+    assert_eq!(first["network"]["private"]["controller"], true);
+    let invites = post(&client, "/v1/invites", json!({ "network": "lan" })).await.unwrap();
+    assert_eq!(invites["invites"], json!([first["invite"]]));
     assert_eq!(first["network"]["notes"], json!([]));
     let clash = post(&client, "/v1/host", json!({ "subnet": "192.168.0.0/16" }))
         .await
@@ -652,21 +655,24 @@ async fn a_link_is_worth_a_newer_world_and_a_good_card_name() {
     let (running, client) = start(directory.path(), &cards).await;
     add_world(&client).await;
     let hosted = post(&client, "/v1/host", json!({})).await.unwrap();
-    let Ok(Link::Network(mut link)) = Link::parse(hosted["link"].as_str().unwrap(), Work::REQUIRED) else {
-        panic!("no network's link: {hosted}");
+    let Ok(Link::Private(mut link)) = Link::parse(hosted["link"].as_str().unwrap(), Work::REQUIRED) else {
+        panic!("no private network's link: {hosted}");
     };
     link.world = World::sign(&identities()[1], 2, silent_world().supernodes().to_vec()).unwrap();
-    let target = Link::Network(link.clone()).to_string();
+    let target = Link::Private(link.clone()).to_string();
     let again = post(&client, "/v1/join", json!({ "target": target })).await.unwrap();
     assert_eq!(again["already"], true);
     assert_eq!(get(&client, "/v1/supernodes").await[0]["version"], 2);
 
     post(&client, "/v1/leave", json!({ "network": "lan" })).await.unwrap();
     link.label = farlan_netconf::Label::default();
-    let target = Link::Network(link.clone()).to_string();
+    let target = Link::Private(link.clone()).to_string();
     let unlabelled = post(&client, "/v1/join", json!({ "target": target })).await.unwrap();
-    let id = link.parameters.id().to_string();
+    let id = link.parameters().id().to_string();
     assert_eq!(unlabelled["network"]["interface"], format!("fl-{}", &id[..12]));
+    // Its key has stayed here.
+    assert_eq!(unlabelled["network"]["private"]["controller"], true);
+    assert_eq!(unlabelled["network"]["private"]["state"], "certified");
     running.stop().await;
 }
 

@@ -156,6 +156,11 @@ fn peer(book: &Book, directory: &Directory, status: &PeerStatus) -> Peer {
                 ipv4: there.ipv4,
                 ipv6: there.ipv6,
                 host: host(directory, &joined.id(), status),
+                member: joined
+                    .membership()
+                    .private
+                    .is_some()
+                    .then(|| there.membership.is_some()),
             })
         })
         .collect();

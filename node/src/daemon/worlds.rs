@@ -1,15 +1,12 @@
 //! The worlds this node knows: those it was told of, and those that came with a network's link.
 
-use std::net::SocketAddr;
-
 use farlan_crypto::{NodeId, Work};
-use farlan_engine::Anchor;
 use farlan_netconf::{Link, World, WorldId};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Daemon,
-    resolver::{Resolver, hand_over},
+    resolver::{Own, Resolver, hand_over_beside},
 };
 use crate::{
     api::{AddRequest, ConfiguredWorld, RemoveRequest, SCHEMA, WorldSupernode},
@@ -22,15 +19,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Worlds {
     worlds: Vec<Known>,
+    /// The supernode in this process, if there is one.
     own: Option<Own>,
-}
-
-/// The world whose supernode runs in this daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Own {
-    pub(super) world: WorldId,
-    /// Where this node reaches it, inside the machine: what the others use may not lead back into it.
-    pub(super) addresses: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -118,10 +108,10 @@ impl Worlds {
         if self.own == own {
             return Ok(());
         }
-        let changed = [self.own.as_ref(), own.as_ref()].map(|own| own.map(|own| own.world));
-        self.own = own;
+        let before = std::mem::replace(&mut self.own, own);
         for known in &mut self.worlds {
-            if changed.contains(&Some(known.world.id())) {
+            let mut changed = [before.as_ref(), self.own.as_ref()].into_iter().flatten();
+            if changed.any(|own| own.is_in(&known.world)) {
                 known.start(data_plane, self.own.as_ref()).await?;
             }
         }
@@ -212,18 +202,7 @@ impl Known {
     async fn start(&mut self, data_plane: &DataPlane, own: Option<&Own>) -> Result<(), DataPlaneError> {
         // The one for the list before must not speak after it.
         self.resolver = None;
-        if let Some(own) = own.filter(|own| own.world == self.world.id()) {
-            let world = Box::new(self.world.clone());
-            data_plane.send(Request::HoldWorld { world }).await?;
-            let anchor = |supernode: &farlan_netconf::Supernode| Anchor {
-                key: supernode.key,
-                addresses: own.addresses.clone(),
-                streams: Vec::new(),
-            };
-            let (world, anchors) = (own.world, self.world.supernodes().iter().map(anchor).collect());
-            return data_plane.send(Request::SetWorld { world, anchors }).await;
-        }
-        self.resolver = Some(hand_over(data_plane, &self.world).await?);
+        self.resolver = Some(hand_over_beside(data_plane, &self.world, own).await?);
         Ok(())
     }
 

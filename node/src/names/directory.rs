@@ -7,10 +7,11 @@
 //!   they are as it certified them.
 //! * Among strangers anybody may call himself anything. There a name is followed by the first letters of the node's id,
 //!   `ann-wcsghuf2mb`, which nobody can choose; the bare name is shown, and leads nowhere.
-//! * Who is away keeps name and addresses. So a name that was good once is not asked for elsewhere.
+//! * Who is away keeps name and addresses. So a name that was good once is not asked for elsewhere. Who was thrown out of a private
+//!   network loses both.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -31,9 +32,9 @@ pub struct Network {
     pub label: String,
     /// Whether its members are strangers, who are believed nothing.
     pub strangers: bool,
-    /// Whether [`members`](Self::members) are all there are, so that whoever is missing is one no longer: where a controller says who
-    /// is a member.
-    pub complete: bool,
+    /// Who was thrown out of it, with the highest number of a certificate that does not count any more: whoever came in again has a
+    /// higher one.
+    pub out: BTreeMap<NodeId, u64>,
     /// The subnets in which this node answers for reverse names: those of its card.
     pub subnets: Vec<(IpAddr, u8)>,
     /// Its members, this node among them.
@@ -49,6 +50,8 @@ pub struct Member {
     pub name: Option<DnsLabel>,
     /// Whether a controller gave it that name, and nobody else there has it.
     pub certified: bool,
+    /// The number of its certificate; 0 without one.
+    pub issue: u64,
     /// Whether it is this node.
     pub own: bool,
     /// Its IPv4 address, if known.
@@ -82,6 +85,8 @@ struct Named {
     /// What it is called here, a DNS label of at most 63 characters.
     name: String,
     certified: bool,
+    /// The number of its certificate when it was seen last; 0 without one.
+    issue: u64,
     own: bool,
     ipv4: Option<Ipv4Addr>,
     ipv6: Option<Ipv6Addr>,
@@ -156,6 +161,7 @@ impl Directory {
                     base,
                     name: member.name.clone(),
                     certified: false,
+                    issue: member.issue,
                     own: false,
                     ipv4: member.ipv4,
                     ipv6: member.ipv6,
@@ -177,6 +183,7 @@ impl Directory {
                 node: node.to_string(),
                 base: named.base.to_string(),
                 name: named.name.clone(),
+                issue: named.issue,
                 ipv4: named.ipv4,
                 ipv6: named.ipv6,
             };
@@ -208,6 +215,13 @@ impl Directory {
             if let Some(known) = self.networks.get_mut(&network.id) {
                 known.update(network);
             }
+        }
+    }
+
+    /// Somebody is no member of a network any more.
+    pub fn forget(&mut self, network: &NetworkId, node: &NodeId) {
+        if let Some(known) = self.networks.get_mut(network) {
+            known.members.retain(|other, named| named.own || other != node);
         }
     }
 
@@ -337,12 +351,14 @@ impl Known {
     fn update(&mut self, network: &Network) {
         self.strangers = network.strangers;
         self.subnets.clone_from(&network.subnets);
-        if network.complete {
-            let told: BTreeSet<_> = network.members.iter().map(|member| member.node).collect();
-            self.members.retain(|node, _| told.contains(node));
-        }
+        let is_out = |node: &NodeId, issue: u64| network.out.get(node).is_some_and(|voided| issue <= *voided);
+        self.members
+            .retain(|node, named| named.own || !is_out(node, named.issue));
         // Certified names go before others, and this node's before those of others.
-        let mut members: Vec<_> = network.members.iter().collect();
+        let stay = network.members.iter();
+        let mut members: Vec<_> = stay
+            .filter(|member| member.own || !is_out(&member.node, member.issue))
+            .collect();
         members.sort_by_key(|member| (!member.certified, !member.own));
         for member in members {
             self.take(member);
@@ -366,6 +382,7 @@ impl Known {
             (Some(named), Some(base)) if named.base == *base && !member.certified => named.name.clone(),
             (_, Some(base)) => self.name_for(member, base),
         };
+        let before_issue = before.as_ref().map_or(0, |named| named.issue);
         let base = member
             .name
             .clone()
@@ -376,6 +393,8 @@ impl Known {
             base,
             name,
             certified: member.certified,
+            // Of somebody who shows nothing for the moment the last one counts.
+            issue: member.issue.max(before_issue),
             own: member.own,
             ipv4,
             ipv6: Some(member.ipv6),

@@ -56,10 +56,17 @@ pub struct MemberPin {
     pub base: String,
     /// What it is called here.
     pub name: String,
+    /// The number of its certificate, if the network is a private one and it has one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub issue: u64,
     /// The IPv4 address it had last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv4: Option<Ipv4Addr>,
     /// Its IPv6 address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<Ipv6Addr>,
+}
+
+fn is_none(issue: &u64) -> bool {
+    *issue == 0
 }

@@ -26,6 +26,7 @@ pub mod impairment;
 pub mod keys;
 pub mod limit;
 pub mod measure_paths;
+pub mod members;
 pub mod namespace;
 pub mod nat;
 pub mod pair;

@@ -277,6 +277,16 @@ impl Supernode {
         command::finish(command, CLI_LIMIT, None)?.success()
     }
 
+    /// Runs `farlan WORDS` in its namespace to its end; the exit code is the caller's to judge.
+    ///
+    /// # Errors
+    /// The program is missing or hangs.
+    pub fn farlan(&self, words: &[&str]) -> Result<Finished> {
+        let mut command = self.host.namespace.command(released("farlan")?);
+        command.args(words);
+        command::finish(command, CLI_LIMIT, None)
+    }
+
     /// What `status --json` says.
     ///
     /// # Errors

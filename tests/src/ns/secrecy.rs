@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use data_encoding::{BASE32_NOPAD, BASE64, HEXLOWER};
 use farlan_crypto::{Identity, Work, secret_file};
-use farlan_netconf::{Link, Parameters};
+use farlan_netconf::Link;
 
 use super::command::wait_for;
 use super::eavesdropper::{self, Stolen};
@@ -268,16 +268,14 @@ impl Watched {
             ];
             needles.extend(forms.map(|(form, bytes)| (format!("{what}{form}"), bytes)));
         };
-        let Link::Network(network) = Link::parse(&self.pair.link, Work::REQUIRED)? else {
-            anyhow::bail!("{} is no link to a network", self.pair.link);
+        let Link::Private(link) = Link::parse(&self.pair.link, Work::REQUIRED)? else {
+            anyhow::bail!("{} is no link to a private network", self.pair.link);
         };
-        let parameters: Parameters = network.parameters;
-        secret("the network id", parameters.id().as_bytes());
-        let secrets = parameters.secret().context("the network is private")?;
+        secret("the network id", link.parameters().id().as_bytes());
+        let secrets = link.secret();
         secret("the key of the members", secrets.member_key().as_bytes());
-        if let farlan_netconf::Kind::Link { random } = &parameters.kind {
-            secret("the secret of the link", random);
-        }
+        secret("the seed of the network", link.seed.as_bytes());
+        secret("the key of the invite", link.invite().seed().as_bytes());
         let (mut addresses, mut texts) = (Vec::new(), Vec::new());
         for member in [&self.pair.a, &self.pair.b] {
             let name = member.node.name();

@@ -26,7 +26,25 @@ pub(super) struct AttachedCard {
 }
 
 impl Daemon {
-    pub(super) fn make_card(&self, membership: &Membership, status: &NetworkStatus) -> Result<Card, TapError> {
+    /// Makes the card of a network and hands it to the data plane; or none, where there are to be none.
+    pub(super) async fn new_card(
+        &self,
+        membership: &Membership,
+        status: &NetworkStatus,
+    ) -> Result<AttachedCard, Failure> {
+        if !self.cards.are_made() {
+            return Ok(AttachedCard {
+                interface: String::new(),
+                index: 0,
+                ipv6: true,
+            });
+        }
+        let made = self.make_card(membership, status)?;
+        let mtu = membership.link.parameters.mtu;
+        self.attach_card(status.handle, mtu, made).await
+    }
+
+    fn make_card(&self, membership: &Membership, status: &NetworkStatus) -> Result<Card, TapError> {
         let parameters = &membership.link.parameters;
         let mut card = NewCard {
             name: String::new(),
@@ -48,12 +66,7 @@ impl Daemon {
         Err(taken.unwrap_or(TapError::BadName { name: card.name }))
     }
 
-    pub(super) async fn attach_card(
-        &self,
-        network: NetworkHandle,
-        mtu: Mtu,
-        card: Card,
-    ) -> Result<AttachedCard, Failure> {
+    async fn attach_card(&self, network: NetworkHandle, mtu: Mtu, card: Card) -> Result<AttachedCard, Failure> {
         let Card {
             fd,
             name,

@@ -3,25 +3,23 @@
 use std::net::IpAddr;
 
 use data_encoding::HEXLOWER;
-use farlan_controller::{Controller, Holder, Member, NewInvite, NewNetwork, Reservation, Settings, Wish};
+use farlan_controller::{Controller, Holder, Member, NewInvite, Reservation, Settings};
 use farlan_crypto::{PublicKey, random::SystemRandom};
 use farlan_netconf::{
-    DnsLabel, Label, Link, Mtu, NetworkId, Subnet, World,
-    private::{Delegation, ExportedKey, Rights},
+    DnsLabel, Label, Link, NetworkId,
+    private::{Delegation, Rights},
 };
 
 use super::{
-    Kept,
     clock::clock,
     views::{self, named, named_one, refused},
 };
 use crate::{
     api::{
-        CreateReply, CreateRequest, DelegateRequest, ExportReply, HostRequest, ImportRequest, InviteReply,
-        InviteRequest, InvitesReply, JoinReply, KickReply, KickRequest, MemberReply, MembersReply, OfNetwork,
-        RenameRequest, SCHEMA, SetReply, SetRequest, UninviteReply, UninviteRequest,
+        DelegateRequest, ExportReply, InviteReply, InviteRequest, InvitesReply, KickReply, KickRequest, MemberReply,
+        MembersReply, OfNetwork, RenameRequest, SCHEMA, SetReply, SetRequest, UninviteReply, UninviteRequest,
     },
-    daemon::{Book, Daemon, hosting::Meeting, networks::Membership, worlds::SHORTEST_PREFIX},
+    daemon::{Book, Daemon, worlds::SHORTEST_PREFIX},
     failure::Failure,
     shell::Request,
 };
@@ -33,111 +31,6 @@ pub(super) struct Meant {
 }
 
 impl Daemon {
-    /// Makes a private network, whose key is kept here.
-    ///
-    /// # Errors
-    /// Name, subnet or MTU are not possible; the store or the card cannot be made; there is nowhere to meet.
-    pub async fn create(&self, request: &CreateRequest) -> Result<CreateReply, Failure> {
-        let label: Label = request.name.parse().map_err(Failure::usage)?;
-        let domain = match &request.domain {
-            Some(domain) => DnsLabel::parse(domain).map_err(Failure::usage)?,
-            None => DnsLabel::nearest(label.as_str()).ok_or_else(|| {
-                Failure::usage("nothing in this name can stand in the DNS; say with --domain what is to stand there")
-            })?,
-        };
-        let mtu = request.mtu.map_or(Ok(Mtu::DEFAULT), Mtu::new).map_err(Failure::usage)?;
-        let own = request.my_name.as_deref().map(DnsLabel::parse).transpose();
-        let own = own.map_err(Failure::usage)?;
-        let subnet = request.subnet.as_deref().map(str::parse::<Subnet>);
-        let subnet = subnet.transpose().map_err(Failure::usage)?;
-        {
-            let book = self.book.lock().await;
-            if let Some(subnet) = subnet {
-                self.wanted_subnet(&book, subnet)?;
-            }
-            if book.networks.memberships().any(|other| other.is_called(label.as_str())) {
-                return Err(Failure::negative(format_args!(
-                    "this node is in a network called {label} already; choose another name"
-                )));
-            }
-        }
-        let (world, meeting, here) = self.meeting_of_members().await?;
-        let new = NewNetwork {
-            label,
-            domain,
-            // Below.
-            subnet: Subnet::LINK_RANGE,
-            mtu,
-            world: world.id(),
-            life: None,
-        };
-        let made = self.create_in(new, world.clone(), subnet, own, meeting).await;
-        if made.is_err() && here {
-            self.hosting_left(world.id()).await;
-        }
-        made
-    }
-
-    /// Where the members of a new network meet: at the configured supernodes, or else here.
-    async fn meeting_of_members(&self) -> Result<(World, String, bool), Failure> {
-        let configured = self.book.lock().await.worlds.first_configured().ok().cloned();
-        if let Some(world) = configured {
-            return Ok((world, "its members meet at the configured supernodes".to_owned(), false));
-        }
-        match self.meeting(&HostRequest::default()).await? {
-            Meeting::Here(world, reach) => Ok((world, reach.text, true)),
-            Meeting::Configured(reach) => {
-                let world = self.book.lock().await.worlds.first_configured()?.clone();
-                Ok((world, reach.text, false))
-            }
-        }
-    }
-
-    async fn create_in(
-        &self,
-        new: NewNetwork,
-        world: World,
-        subnet: Option<Subnet>,
-        own: Option<DnsLabel>,
-        meeting: String,
-    ) -> Result<CreateReply, Failure> {
-        let controller = self.office().await?;
-        let mut random = SystemRandom::from_os().map_err(Failure::negative)?;
-        let mut book = self.book.lock().await;
-        let book = &mut *book;
-        let subnet = match subnet {
-            Some(subnet) => self.wanted_subnet(book, subnet)?,
-            None => self.free_subnet(book)?,
-        };
-        let wish = Wish {
-            name: own.clone().or_else(|| self.names.own()),
-            address: None,
-        };
-        let new = NewNetwork { subnet, ..new };
-        let documents = controller
-            .create(new, &wish, clock(), &mut random)
-            .await
-            .map_err(refused)?;
-        let id = documents.config.network().id();
-        self.office.has_key(id);
-        let mut membership = Membership::private(Kept::controlled(documents), world);
-        membership.name = own;
-        if let Err(failure) = self.enter(book, membership).await {
-            self.office.lost_key(&id);
-            if let Err(error) = controller.forget(&id).await {
-                tracing::warn!(%error, "a network that could not be made stays in the controller's store");
-            }
-            return Err(failure);
-        }
-        self.write_down(book);
-        self.names.look_again();
-        Ok(CreateReply {
-            schema: SCHEMA,
-            network: self.view_of(book, id).await?,
-            meeting,
-        })
-    }
-
     /// Makes an invite.
     ///
     /// # Errors
@@ -151,21 +44,14 @@ impl Daemon {
             .parse()
             .map_err(Failure::usage)?;
         let controller = self.holding(&meant.id)?;
-        let now = clock();
-        let life = request.expires_in_s.unwrap_or(INVITED_FOR);
-        let new = NewInvite {
+        let new = new_invite(
             label,
-            uses: request.uses.unwrap_or(0),
-            expiry: now.plus(life),
-            life: u32::try_from(life)
-                .unwrap_or(u32::MAX)
-                .clamp(1, Delegation::MAX_INVITE_LIFE),
-            // Networks of friends are Ethernet, bridges and virtual machines included.
-            rights: Rights::ALL,
-        };
+            request.uses.unwrap_or(0),
+            request.expires_in_s.unwrap_or(INVITED_FOR),
+        );
         let mut random = SystemRandom::from_os().map_err(Failure::negative)?;
         let made = controller
-            .invite(&meant.id, new, now, &mut random)
+            .invite(&meant.id, new, clock(), &mut random)
             .await
             .map_err(refused)?;
         let snapshot = self.data_plane.snapshot().await?;
@@ -365,52 +251,6 @@ impl Daemon {
             schema: SCHEMA,
             network: meant.name,
             key: key.to_text().to_string().into(),
-        })
-    }
-
-    /// Takes a network over whose key was exported.
-    ///
-    /// # Errors
-    /// The text is no key; the key is here already; the world of the network is not known.
-    pub async fn import(&self, request: &ImportRequest) -> Result<JoinReply, Failure> {
-        let exported = ExportedKey::parse(&request.key, self.work).map_err(Failure::usage)?;
-        let config = exported.config().clone();
-        let id = config.network().id();
-        let controller = self.office().await?;
-        let mut book = self.book.lock().await;
-        let book = &mut *book;
-        let already = book.networks.membership(id).is_some();
-        let world = book.worlds.find(config.fields().world).cloned();
-        let Some(world) = world else {
-            return Err(Failure::negative(format_args!(
-                "no supernode of the network's world {} is known here: join the network by an invite first, or add a supernode \
-                 with `farlan supernode add LINK`, and import the key then",
-                config.fields().world
-            )));
-        };
-        let wish = Wish {
-            name: self.names.own(),
-            address: None,
-        };
-        let documents = controller.import(&exported, &wish, clock()).await.map_err(refused)?;
-        self.office.has_key(id);
-        if already {
-            self.take_documents(book, id, documents).await;
-        } else {
-            let membership = Membership::private(Kept::controlled(documents), world);
-            if let Err(failure) = self.enter(book, membership).await {
-                self.office.lost_key(&id);
-                // What was there before is there afterwards.
-                let _ = controller.forget(&id).await;
-                return Err(failure);
-            }
-        }
-        self.write_down(book);
-        self.names.look_again();
-        Ok(JoinReply {
-            schema: SCHEMA,
-            already,
-            network: self.view_of(book, id).await?,
         })
     }
 
@@ -670,8 +510,22 @@ fn gone() -> Failure {
     Failure::negative("the network is gone again")
 }
 
+/// An invite that works for `life` seconds from now on. Who comes in by it gets all rights: networks of friends are Ethernet,
+/// bridges and virtual machines included.
+pub(super) fn new_invite(label: Label, uses: u32, life: u64) -> NewInvite {
+    NewInvite {
+        label,
+        uses,
+        expiry: clock().plus(life),
+        life: u32::try_from(life)
+            .unwrap_or(u32::MAX)
+            .clamp(1, Delegation::MAX_INVITE_LIFE),
+        rights: Rights::ALL,
+    }
+}
+
 /// How long an invite works unless something else is said: 30 days.
-const INVITED_FOR: u64 = 30 * 24 * 3600;
+pub(super) const INVITED_FOR: u64 = 30 * 24 * 3600;
 
 /// How long a renewer may renew unless something else is said: 10 years.
 const DELEGATED_FOR: u64 = 10 * 365 * 24 * 3600;

@@ -33,6 +33,8 @@ pub(in crate::daemon) struct Office {
     store: OnceCell<Option<SecretText>>,
     /// Applications that are being answered.
     pub(super) answering: Arc<Semaphore>,
+    /// Held by whoever makes a network.
+    pub(super) making: tokio::sync::Mutex<()>,
     trouble: Mutex<Option<String>>,
     /// The networks whose keys are here.
     keys: Mutex<BTreeSet<NetworkId>>,
@@ -44,6 +46,7 @@ impl Default for Office {
             controller: OnceCell::new(),
             store: OnceCell::new(),
             answering: Arc::new(Semaphore::new(ANSWERED)),
+            making: tokio::sync::Mutex::default(),
             trouble: Mutex::new(None),
             keys: Mutex::default(),
         }
@@ -159,7 +162,8 @@ impl Daemon {
     /// What to know who leaves a network whose key is here.
     pub(in crate::daemon) fn key_note(&self, id: &NetworkId) -> Option<String> {
         self.office.controls(id).then(|| {
-            "its key stays in the controller's store, but nobody is let in from here while this node is not in it; to come back,              join by one of its invites"
+            "its key stays in the controller's store, but nobody is let in from here while this node is not in it; to come back, \
+             join by one of its invites"
                 .to_owned()
         })
     }

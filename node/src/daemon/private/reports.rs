@@ -61,7 +61,9 @@ impl Daemon {
         let joined = book.networks.by_handle(network);
         let name = joined.map_or("", super::super::networks::Joined::name);
         tracing::info!(network = %name, peer = %node.short(), "is no member any more");
-        self.names.look_again();
+        if let Some(joined) = joined {
+            self.forget_name(&joined.id(), &node);
+        }
     }
 
     /// Answers an application on a task of its own; more than a few at a time are to come again later.
@@ -178,7 +180,7 @@ impl Daemon {
 }
 
 /// The time by which a network's documents are judged.
-pub(super) fn judged(kept: &Kept) -> Seconds {
+fn judged(kept: &Kept) -> Seconds {
     let config = kept.config.as_ref().map(|config| config.fields().time);
     let own = kept.credential.as_ref().map(Credential::newest_signed);
     let signed = config.into_iter().chain(own).chain([kept.revocations.newest_signed()]);

@@ -5,7 +5,10 @@ use farlan_controller as controller;
 use farlan_engine::PeerStatus;
 use farlan_netconf::{NetworkId, private::Refusal};
 
-use super::{Kept, clock::clock, reports::judged};
+use super::{
+    Kept,
+    clock::{BUILD, clock},
+};
 use crate::{
     api::{self, MembersReply, NamedNode, SCHEMA},
     daemon::{
@@ -83,11 +86,13 @@ impl Daemon {
             }
             return notes;
         };
-        let now = judged(kept);
+        // By the clock alone: who judges credentials does not believe it once the own one has expired by it, and people are to
+        // hear of that.
+        let now = clock().max(BUILD);
         let (left, life) = (credential.life_left(now), credential.expiry().since(credential.time()));
         if left == 0 {
             notes.push(format!(
-                "its certificate here has expired, so nobody lets it in: {}",
+                "its certificate here has expired by this machine's clock, so nobody whose clock says the same lets it in: {}",
                 self.renewal(kept)
             ));
         } else if !credential.is_provisional() && left <= life / 5 {
@@ -109,7 +114,11 @@ impl Daemon {
     /// What to do about a certificate that ends.
     fn renewal(&self, kept: &Kept) -> String {
         if self.office.controls(&kept.network().id()) {
-            return "this node is the controller, so its clock or its store is wrong; see the log".to_owned();
+            return format!(
+                "this node is the controller and renews it by itself, but by no clock that may be wrong; if this machine's is right: \
+                 farlan network set {} --clock-is-right",
+                title(kept.label().as_str(), &kept.network().id())
+            );
         }
         let holders: Vec<_> = kept
             .config

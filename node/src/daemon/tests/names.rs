@@ -98,11 +98,9 @@ async fn a_bad_name_is_a_mistake_and_an_own_one_is_remembered() {
         let failure = post(&client, "/v1/host", json!({ "my_name": name })).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Usage, "{failure}");
     }
-    let hosted = host(&client, "lan", "ann").await;
-    // Joining again changes it.
-    let asked = json!({"target": hosted["link"], "name": "anna"});
-    let joined = post(&client, "/v1/join", asked).await.unwrap();
-    assert_eq!(joined["already"], true, "{joined}");
+    host(&client, "lan", "ann").await;
+    let asked = json!({"member": "ann", "name": "anna"});
+    post(&client, "/v1/rename", asked).await.unwrap();
     running.stop().await;
     let (running, client) = start(directory.path(), &cards).await;
     let found = resolve(&client, &json!("anna.lan")).await.unwrap();

@@ -76,6 +76,51 @@ async fn a_private_network_is_made_and_is_the_same_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_slow_store_keeps_nobody_else_waiting() {
+    use sqlx::{Connection, SqliteConnection, query};
+
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    created(&client).await;
+    let exported = post(&client, "/v1/export", json!({ "network": "our-home" }))
+        .await
+        .unwrap();
+    running.stop().await;
+    let other = tempfile::tempdir().unwrap();
+    let (running, client) = start_as(&identities()[2], other.path(), &FakeCards::default()).await;
+    add_world(&client).await;
+    post(&client, "/v1/create", json!({ "name": "first" })).await.unwrap();
+
+    // Somebody else writes into the store, and takes his time.
+    let store = format!("sqlite://{}/state/controller.sqlite", other.path().display());
+    let mut writer = SqliteConnection::connect(&store).await.unwrap();
+    query("BEGIN IMMEDIATE").execute(&mut writer).await.unwrap();
+    let mut asked: Vec<_> = [
+        ("/v1/create", json!({ "name": "second" })),
+        ("/v1/host", json!({ "name": "third", "no_serve": true })),
+        ("/v1/import", json!({ "key": exported["key"] })),
+    ]
+    .into_iter()
+    .map(|(path, body)| {
+        let client = Client::new(&other.path().join("farlan.sock"));
+        tokio::spawn(async move { post(&client, path, body).await })
+    })
+    .collect();
+    for _ in 0..20 {
+        let status = tokio::time::timeout(Duration::from_secs(5), get(&client, "/v1/status"));
+        assert_eq!(status.await.expect("an answer")["networks"], 1);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(asked.iter().all(|task| !task.is_finished()), "nothing was written");
+    query("ROLLBACK").execute(&mut writer).await.unwrap();
+    for task in asked.drain(..) {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(get(&client, "/v1/status").await["networks"], 4);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn invites_are_made_listed_and_withdrawn() {
     let directory = tempfile::tempdir().unwrap();
     let (running, client) = start(directory.path(), &FakeCards::default()).await;
@@ -124,6 +169,34 @@ async fn invites_are_made_listed_and_withdrawn() {
             .iter()
             .all(|invite| invite["withdrawn"].is_u64())
     );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_owner_whose_certificate_has_expired_is_told_what_to_say_of_her_clock() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    created(&client).await;
+    let body = json!({ "network": "our-home", "life_s": 1 });
+    post(&client, "/v1/set", body).await.unwrap();
+    // Her next certificate lives as short.
+    post(&client, "/v1/rename", json!({ "member": "ann", "name": "anna" }))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let words = "has expired by this machine's clock";
+    let notes = get(&client, "/v1/status").await["notes"].to_string();
+    assert!(
+        notes.contains(words) && notes.contains("farlan network set Our Home --clock-is-right"),
+        "{notes}"
+    );
+    let body = json!({ "network": "our-home", "life_s": 86400, "clock_is_right": true });
+    post(&client, "/v1/set", body).await.unwrap();
+    post(&client, "/v1/rename", json!({ "member": "anna", "name": "ann" }))
+        .await
+        .unwrap();
+    let notes = get(&client, "/v1/status").await["notes"].to_string();
+    assert!(!notes.contains(words), "{notes}");
     running.stop().await;
 }
 

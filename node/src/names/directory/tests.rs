@@ -15,6 +15,7 @@ pub(in crate::names) fn member(number: u8, name: &str) -> Member {
         node: node(number),
         name: DnsLabel::parse(name).ok(),
         certified: false,
+        issue: 0,
         own: number == 0,
         ipv4: Some([10, 128, 16, number].into()),
         ipv6: Ipv6Addr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number)]),
@@ -27,7 +28,7 @@ pub(in crate::names) fn network(number: u8, label: &str, members: &[Member]) -> 
         id: network_id(number),
         label: label.to_owned(),
         strangers: false,
-        complete: false,
+        out: BTreeMap::new(),
         subnets: vec![
             ([10, 128, 16, 0].into(), 20),
             (Ipv6Addr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0]).into(), 48),
@@ -224,17 +225,50 @@ fn what_a_controller_certified_goes_before_what_others_say() {
         certified: true,
         ..member(2, "ann")
     };
-    directory.update(&[network(1, "lan", &[member(1, "ann"), certified.clone()])]);
+    directory.update(&[network(1, "lan", &[member(1, "ann"), certified])]);
     assert_eq!(called(&directory, 2).as_deref(), Some("ann"));
     assert_eq!(called(&directory, 1).as_deref(), Some("ann-2"));
-    // Whoever is not in a whole list is a member no longer.
-    let whole = Network {
-        complete: true,
-        ..network(1, "lan", &[certified])
+}
+
+#[test]
+fn who_was_thrown_out_has_no_name_until_it_is_let_in_again() {
+    let mut directory = Directory::default();
+    let certified = |number, name, issue| Member {
+        certified: true,
+        issue,
+        ..member(number, name)
     };
-    directory.update(&[whole]);
-    assert_eq!(called(&directory, 1), None);
-    assert_eq!(called(&directory, 2).as_deref(), Some("ann"));
+    let everybody = network(
+        1,
+        "lan",
+        &[certified(1, "ann", 3), certified(2, "eve", 4), member(3, "bob")],
+    );
+    directory.update(std::slice::from_ref(&everybody));
+    let out = BTreeMap::from([(node(2), 4), (node(3), 4), (node(0), 9)]);
+    let without = |members: &[Member]| Network {
+        out: out.clone(),
+        ..network(1, "lan", members)
+    };
+    let there = ["ann.lan.farlan.internal", "me.lan.farlan.internal"];
+    // Away or not, and over restarts, too.
+    let mut restored = Directory::restore(&directory.pins());
+    for directory in [&mut directory, &mut restored] {
+        directory.update(&[without(&[])]);
+        assert_eq!(names(directory), there);
+        directory.update(&[without(&[certified(2, "eve", 4), member(3, "bob")])]);
+        assert_eq!(names(directory), there);
+        assert_eq!(directory.reverse([10, 128, 16, 2].into()), None);
+    }
+    // By another invite, and away afterwards.
+    directory.update(&[without(&[certified(2, "eve", 5)])]);
+    directory.update(&[without(&[])]);
+    assert!(directory.resolve("eve").is_ok());
+    let mut directory = Directory::restore(&directory.pins());
+    directory.update(&[without(&[])]);
+    assert!(directory.resolve("eve").is_ok());
+    directory.forget(&network_id(1), &node(2));
+    directory.forget(&network_id(1), &node(0));
+    assert_eq!(names(&directory), there);
 }
 
 #[test]
