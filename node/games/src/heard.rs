@@ -75,7 +75,7 @@ pub struct Heard<'a> {
 
 /// What a packet tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Told {
     /// A server or service is there.
     Seen(Sighting),
     /// One has gone.
@@ -159,10 +159,10 @@ pub enum Answers {
 }
 
 impl Heard<'_> {
-    /// What the packet tells; nothing if it is none that is understood. At most [`MOST_NEWS`] at once.
+    /// What the packet tells; nothing if it is none that is understood. At most [`MOST_TOLD`] at once.
     #[must_use]
-    pub fn decode(&self) -> Vec<News> {
-        let one = |news: Option<News>| news.into_iter().collect();
+    pub fn decode(&self) -> Vec<Told> {
+        let one = |told: Option<Told>| told.into_iter().collect();
         match self.protocol() {
             Some(Protocol::Minecraft) => one(minecraft::decode(self)),
             Some(Protocol::Bedrock) => one(minecraft::decode_bedrock(self)),
@@ -249,7 +249,7 @@ pub const LONGEST_NAME: usize = 64;
 pub const LONGEST_WORD: usize = 40;
 
 /// What one packet may tell of at the most.
-pub const MOST_NEWS: usize = 32;
+pub const MOST_TOLD: usize = 32;
 
 /// Searches as they are sent.
 pub(crate) mod searches {

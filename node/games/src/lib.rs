@@ -17,7 +17,6 @@
 #[cfg(test)]
 extern crate self as farlan_games;
 
-
 #[cfg(test)]
 mod fuzzing;
 pub mod heard;

@@ -25,7 +25,7 @@ use std::{
 use farlan_engine::Time;
 
 use crate::{
-    heard::{Answers, Departure, Heard, Kind, News, Players, Protocol, SERVICES, Sighting, searches},
+    heard::{Answers, Departure, Heard, Kind, Players, Protocol, SERVICES, Sighting, Told, searches},
     list::{Game, List},
 };
 
@@ -124,11 +124,11 @@ impl Listing {
     pub fn heard(&mut self, now: Time, heard: &Heard<'_>) -> Vec<Search> {
         self.forget(now);
         let mut replies = Vec::new();
-        for news in heard.decode() {
-            match news {
-                News::Seen(sighting) => self.note(now, heard.source, sighting),
-                News::Gone(departure) => self.leave(&departure),
-                News::Ask(payload) => replies.extend(self.ask(now, heard.source, payload)),
+        for told in heard.decode() {
+            match told {
+                Told::Seen(sighting) => self.note(now, heard.source, sighting),
+                Told::Gone(departure) => self.leave(&departure),
+                Told::Ask(payload) => replies.extend(self.ask(now, heard.source, payload)),
             }
         }
         replies

@@ -7,7 +7,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::{Answers, Heard, News, Players, Protocol, name, word};
+use super::{Answers, Heard, Players, Protocol, Told, name, word};
 use crate::text::{byte, number, some, terminated};
 
 /// The port of the group to which answers go.
@@ -22,7 +22,7 @@ const VERSION: u8 = 2;
 /// A search.
 pub(crate) const SEARCH: &[u8] = &[VERSION, 0];
 
-pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
+pub(super) fn decode(heard: &Heard<'_>) -> Option<Told> {
     let mut rest = heard.payload;
     if byte(&mut rest)? != VERSION {
         return None;
@@ -44,5 +44,5 @@ pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
     server.players = humans.map(|current| Players { current, most: None });
     // It answers to the group, and so the questions of others too.
     server.answers = Answers::Nothing;
-    Some(News::Seen(server))
+    Some(Told::Seen(server))
 }

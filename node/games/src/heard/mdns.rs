@@ -20,7 +20,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
 };
 
-use super::{ASKED_LIFE, Answers, Departure, Heard, Kind, LONGEST_NAME, MOST_NEWS, News, Sighting, name};
+use super::{ASKED_LIFE, Answers, Departure, Heard, Kind, LONGEST_NAME, MOST_TOLD, Sighting, Told, name};
 use crate::text::{array, byte, some};
 
 /// The port of mDNS.
@@ -62,12 +62,12 @@ pub(crate) fn questions() -> Vec<u8> {
     out
 }
 
-pub(super) fn decode(heard: &Heard<'_>) -> Vec<News> {
+pub(super) fn decode(heard: &Heard<'_>) -> Vec<Told> {
     let Some(records) = records(heard.payload) else {
         return Vec::new();
     };
-    let mut news = Vec::new();
-    let mut told = BTreeSet::new();
+    let mut told = Vec::new();
+    let mut seen_at = BTreeSet::new();
     let mut unplaced = Vec::new();
     for record in &records {
         let about = match record.kind {
@@ -79,27 +79,27 @@ pub(super) fn decode(heard: &Heard<'_>) -> Vec<News> {
         let Some(instance) = Instance::of(about) else {
             continue;
         };
-        if instance.service == MACHINES || news.len() == MOST_NEWS || !told.insert((record.kind, about.at)) {
+        if instance.service == MACHINES || told.len() == MOST_TOLD || !seen_at.insert((record.kind, about.at)) {
             continue;
         }
         if record.seconds == 0 {
-            news.push(News::Gone(Departure {
+            told.push(Told::Gone(Departure {
                 kind: Kind::Service(instance.service),
                 address: heard.source.ip(),
                 name: Some(instance.name),
             }));
         } else if record.kind == SRV {
-            news.extend(seen(heard, record, &records, instance).map(News::Seen));
+            told.extend(seen(heard, record, &records, instance).map(Told::Seen));
         } else if !records.iter().any(|other| other.kind == SRV && other.name.is(about)) {
             unplaced.push(about);
         }
     }
-    // The news stay within their bound, and one packet asks for all.
-    if !unplaced.is_empty() && news.len() < MOST_NEWS {
+    // What is told keeps its bound, and one packet asks for all.
+    if !unplaced.is_empty() && told.len() < MOST_TOLD {
         unplaced.truncate(MOST_ASKED);
-        news.push(News::Ask(question(&unplaced)));
+        told.push(Told::Ask(question(&unplaced)));
     }
-    news
+    told
 }
 
 fn seen(heard: &Heard<'_>, record: &Record<'_>, records: &[Record<'_>], instance: Instance) -> Option<Sighting> {

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use super::{Answers, Heard, News, Players, Protocol, name, word};
+use super::{Answers, Heard, Players, Protocol, Told, name, word};
 use crate::text::{array, between, number, without_marks};
 
 /// The port of the Java edition's group.
@@ -34,7 +34,7 @@ const ANNOUNCED_LIFE: Duration = Duration::from_secs(10);
 /// What colours and styles begin with in names: the section sign, in UTF-8.
 const STYLE: &[u8] = "\u{a7}".as_bytes();
 
-pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
+pub(super) fn decode(heard: &Heard<'_>) -> Option<Told> {
     let port = number(between(heard.payload, b"[AD]", b"[/AD]")?)?;
     let title = between(heard.payload, b"[MOTD]", b"[/MOTD]").unwrap_or_default();
     let mut server = heard.server(Protocol::Minecraft);
@@ -42,7 +42,7 @@ pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
     server.name = name(&plain(title));
     server.lifetime = ANNOUNCED_LIFE;
     server.answers = Answers::Nothing;
-    Some(News::Seen(server))
+    Some(Told::Seen(server))
 }
 
 /// A ping.
@@ -54,7 +54,7 @@ pub(crate) fn ping(token: u32) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_bedrock(heard: &Heard<'_>) -> Option<News> {
+pub(super) fn decode_bedrock(heard: &Heard<'_>) -> Option<Told> {
     let mut rest = heard.payload.strip_prefix(&[PONG])?;
     let time = u64::from_be_bytes(array(&mut rest)?);
     array::<8>(&mut rest)?;
@@ -81,7 +81,7 @@ pub(super) fn decode_bedrock(heard: &Heard<'_>) -> Option<News> {
         Ok(token) => Answers::Token { token, mask: u32::MAX },
         Err(_) => Answers::Nothing,
     };
-    Some(News::Seen(server))
+    Some(Told::Seen(server))
 }
 
 fn plain(text: &[u8]) -> Vec<u8> {

@@ -7,7 +7,7 @@
 //! answer  length (2)  01  …
 //! ```
 
-use super::{Heard, News, Protocol};
+use super::{Heard, Protocol, Told};
 
 /// A search.
 pub(crate) const SEARCH: &[u8] = &[3, 0, 0];
@@ -20,6 +20,6 @@ pub(super) fn is_one(payload: &[u8]) -> bool {
     }
 }
 
-pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
-    is_one(heard.payload).then(|| News::Seen(heard.server(Protocol::OpenTtd)))
+pub(super) fn decode(heard: &Heard<'_>) -> Option<Told> {
+    is_one(heard.payload).then(|| Told::Seen(heard.server(Protocol::OpenTtd)))
 }

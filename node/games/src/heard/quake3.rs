@@ -6,7 +6,7 @@
 //! getstatus CHALLENGE          statusResponse\n\sv_hostname\..\n  then a line a player: score ping "name"
 //! ```
 
-use super::{Answers, Heard, News, Players, Protocol, name, word};
+use super::{Answers, Heard, Players, Protocol, Told, name, word};
 use crate::text::{number, without_marks};
 
 /// What an answer to `getinfo` begins with.
@@ -23,7 +23,7 @@ pub(crate) fn search(token: u32) -> Vec<u8> {
     })
 }
 
-pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
+pub(super) fn decode(heard: &Heard<'_>) -> Option<Told> {
     let is_info = heard.payload.starts_with(INFO);
     let rest = heard.payload.strip_prefix(if is_info { INFO } else { STATUS })?;
     let mut lines = rest.strip_prefix(b"\n")?.split(|byte| *byte == b'\n');
@@ -45,7 +45,7 @@ pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
         Some(token) => Answers::Token { token, mask: u32::MAX },
         None => Answers::Nothing,
     };
-    Some(News::Seen(server))
+    Some(Told::Seen(server))
 }
 
 /// A list of `\key\value`.

@@ -9,7 +9,7 @@
 //!            [flags (1)  if 0x80: port (2)  …]
 //! ```
 
-use super::{Answers, Heard, News, Players, Protocol, name, word};
+use super::{Answers, Heard, Players, Protocol, Told, name, word};
 use crate::text::{array, byte, terminated};
 
 /// What every message begins with.
@@ -21,19 +21,19 @@ pub(crate) const SEARCH: &[u8] = b"\xff\xff\xff\xffTSource Engine Query\0";
 /// The Ship, which has three bytes more.
 const THE_SHIP: u16 = 2400;
 
-pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
+pub(super) fn decode(heard: &Heard<'_>) -> Option<Told> {
     let mut rest = heard.payload.strip_prefix(PREFIX)?;
     match byte(&mut rest)? {
         b'A' => {
             let challenge: [u8; 4] = array(&mut rest)?;
-            Some(News::Ask([SEARCH, &challenge].concat()))
+            Some(Told::Ask([SEARCH, &challenge].concat()))
         }
         b'I' => info(heard, rest),
         _ => None,
     }
 }
 
-fn info(heard: &Heard<'_>, mut rest: &[u8]) -> Option<News> {
+fn info(heard: &Heard<'_>, mut rest: &[u8]) -> Option<Told> {
     byte(&mut rest)?;
     let title = terminated(&mut rest)?;
     let map = terminated(&mut rest)?;
@@ -60,5 +60,5 @@ fn info(heard: &Heard<'_>, mut rest: &[u8]) -> Option<News> {
         server.port = port;
     }
     server.answers = Answers::Search;
-    Some(News::Seen(server))
+    Some(Told::Seen(server))
 }

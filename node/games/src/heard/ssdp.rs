@@ -13,7 +13,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use super::{ASKED_LIFE, Answers, Departure, Heard, Kind, News, Sighting, name, word};
+use super::{ASKED_LIFE, Answers, Departure, Heard, Kind, Sighting, Told, name, word};
 
 /// The port of SSDP.
 pub(super) const PORT: u16 = 1900;
@@ -29,7 +29,7 @@ pub(crate) const SEARCH: &[u8] =
     b"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\n\
     ST: ssdp:all\r\n\r\n";
 
-pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
+pub(super) fn decode(heard: &Heard<'_>) -> Option<Told> {
     let head = Head(heard.payload);
     let is_answer = heard.payload.starts_with(ANSWER);
     if !is_answer && !heard.payload.starts_with(b"NOTIFY ") {
@@ -41,7 +41,7 @@ pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
         .get(b"NTS")
         .is_some_and(|word| word.eq_ignore_ascii_case(b"ssdp:byebye"));
     if !is_answer && is_leave {
-        return Some(News::Gone(Departure {
+        return Some(Told::Gone(Departure {
             kind,
             address,
             name: None,
@@ -50,7 +50,7 @@ pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
     let port = place(head.get(b"LOCATION")?, address)?;
     let program = program(head.get(b"SERVER").unwrap_or_default());
     let mut parts = program.splitn(2, |byte| *byte == b'/');
-    Some(News::Seen(Sighting {
+    Some(Told::Seen(Sighting {
         kind,
         name: name(parts.next().unwrap_or_default()),
         host: None,

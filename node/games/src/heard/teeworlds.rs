@@ -16,7 +16,7 @@
 //! Texts of an answer: token, version, name, map, (DDNet: its sum, its size,) mode, flags, players, most, clients, most. In 0.7:
 //! token, version, name, host, map, mode, flags, skill, players, most, clients, most. Who watches is a client and no player.
 
-use super::{Answers, Heard, News, Players, Protocol, name, word};
+use super::{Answers, Heard, Players, Protocol, Told, name, word};
 use crate::text::{array, byte, number, some, terminated};
 
 /// What a packet of DDNet begins with.
@@ -48,7 +48,7 @@ pub(crate) fn token_request(token: u32) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
+pub(super) fn decode(heard: &Heard<'_>) -> Option<Told> {
     let payload = heard.payload;
     if let Some(rest) = payload.strip_prefix(CONTROL) {
         return control(rest);
@@ -66,17 +66,17 @@ pub(super) fn decode(heard: &Heard<'_>) -> Option<News> {
 }
 
 /// A server's token: now it can be asked.
-fn control(mut rest: &[u8]) -> Option<News> {
+fn control(mut rest: &[u8]) -> Option<Told> {
     let own: [u8; 4] = array(&mut rest)?;
     if byte(&mut rest)? != TOKEN {
         return None;
     }
     let server: [u8; 4] = array(&mut rest)?;
     // What is packed into one byte is 0 to 63; the tokens of the packet say whose answer it is.
-    Some(News::Ask([&[CONNECTIONLESS], &server[..], &own, ASK, &[1]].concat()))
+    Some(Told::Ask([&[CONNECTIONLESS], &server[..], &own, ASK, &[1]].concat()))
 }
 
-fn older(heard: &Heard<'_>, mut rest: &[u8], extended: bool) -> Option<News> {
+fn older(heard: &Heard<'_>, mut rest: &[u8], extended: bool) -> Option<Told> {
     let token = number(terminated(&mut rest)?);
     let mut server = heard.server(Protocol::Teeworlds);
     server.version = word(terminated(&mut rest)?);
@@ -93,10 +93,10 @@ fn older(heard: &Heard<'_>, mut rest: &[u8], extended: bool) -> Option<News> {
     server.players = clients.map(|current| Players { current, most });
     let mask = if extended { 0x00ff_ffff } else { 0xff };
     server.answers = token.map_or(Answers::Nothing, |token| Answers::Token { token, mask });
-    Some(News::Seen(server))
+    Some(Told::Seen(server))
 }
 
-fn newer(heard: &Heard<'_>, token: u32, mut rest: &[u8]) -> Option<News> {
+fn newer(heard: &Heard<'_>, token: u32, mut rest: &[u8]) -> Option<Told> {
     packed(&mut rest)?;
     let mut server = heard.server(Protocol::Teeworlds);
     server.version = word(terminated(&mut rest)?);
@@ -108,7 +108,7 @@ fn newer(heard: &Heard<'_>, token: u32, mut rest: &[u8]) -> Option<News> {
     let [_, _, _, _, clients, most] = [count(), count(), count(), count(), count(), count()];
     server.players = clients.map(|current| Players { current, most });
     server.answers = Answers::Token { token, mask: u32::MAX };
-    Some(News::Seen(server))
+    Some(Told::Seen(server))
 }
 
 /// A packed number: sign and six bits, then seven bits a byte, the lowest first, each with a bit that says whether there

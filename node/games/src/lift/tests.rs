@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::{collection::vec, prelude::*};
 
@@ -38,9 +40,9 @@ fn datagram(destination: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
 
 /// The copy of a frame.
 fn lifted(frame: &[u8]) -> Result<Vec<u8>, Left> {
-    let list = List::shipped();
+    static LIST: LazyLock<List> = LazyLock::new(List::shipped);
     let mut out = Vec::new();
-    read(frame, &card(), &list)?.write(&overlay(), &mut out)?;
+    read(frame, &card(), &LIST)?.write(&overlay(), &mut out)?;
     Ok(out)
 }
 
@@ -105,17 +107,12 @@ fn checksums_are_right_whatever_stood_there() {
         frame[24..26].copy_from_slice(&checksum.to_be_bytes());
         assert_eq!(lifted(&frame).unwrap(), whole);
     }
-    // A sum that comes out as zero is written as 0xffff: among all values of two bytes there is one.
-    let mut found = 0;
-    for value in 0..=u16::MAX {
-        let payload = value.to_be_bytes();
-        let copy = lifted(&datagram(ALL, 27960, &payload)).unwrap();
-        if copy[40..42] == [0xff, 0xff] {
-            check(&copy, ALL, 27960, &payload);
-            found += 1;
-        }
-    }
-    assert!(found >= 1, "{found}");
+    // A sum that comes out as zero is written as 0xffff: taking the sum of a payload of zeros as payload makes it so.
+    let zeros = lifted(&datagram(ALL, 27960, &[0; 2])).unwrap();
+    let payload = &zeros[40..42];
+    let copy = lifted(&datagram(ALL, 27960, payload)).unwrap();
+    assert_eq!(copy[40..42], [0xff, 0xff]);
+    check(&copy, ALL, 27960, payload);
 }
 
 #[test]

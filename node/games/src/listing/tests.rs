@@ -191,7 +191,7 @@ fn who_takes_leave_takes_only_what_is_its_own() {
     let goodbyes: Vec<_> = files.map(|file| packets(file).pop().unwrap()).into();
     let told = |listing: &mut Listing| {
         for packet in files.iter().flat_map(|file| packets(file)) {
-            if packet.heard().decode().iter().any(|news| matches!(news, News::Seen(_))) {
+            if packet.heard().decode().iter().any(|told| matches!(told, Told::Seen(_))) {
                 listing.heard(Time::ZERO, &packet.heard());
             }
         }
@@ -205,7 +205,7 @@ fn who_takes_leave_takes_only_what_is_its_own() {
     for packet in goodbyes
         .iter()
         .chain(&bytes)
-        .filter(|packet| packet.heard().decode().iter().any(|news| matches!(news, News::Gone(_))))
+        .filter(|packet| packet.heard().decode().iter().any(|told| matches!(told, Told::Gone(_))))
     {
         // Somebody else says it, and nothing happens.
         let other = Heard {
@@ -216,7 +216,7 @@ fn who_takes_leave_takes_only_what_is_its_own() {
         assert_eq!(listing.len(), 2);
     }
     for packet in goodbyes.iter().chain(&bytes) {
-        if packet.heard().decode().iter().any(|news| matches!(news, News::Gone(_))) {
+        if packet.heard().decode().iter().any(|told| matches!(told, Told::Gone(_))) {
             listing.heard(Time::ZERO, &packet.heard());
         }
     }
