@@ -97,7 +97,7 @@ pub(super) fn decode(heard: &Heard<'_>) -> Vec<Told> {
     // What is told keeps its bound, and one packet asks for all.
     if !unplaced.is_empty() && told.len() < MOST_TOLD {
         unplaced.truncate(MOST_ASKED);
-        told.push(Told::Ask(question(&unplaced)));
+        told.push(Told::Ask(ask_places(&unplaced)));
     }
     told
 }
@@ -135,7 +135,7 @@ fn seen(heard: &Heard<'_>, record: &Record<'_>, records: &[Record<'_>], instance
 }
 
 /// A question for the places of instances.
-fn question(instances: &[Name<'_>]) -> Vec<u8> {
+fn ask_places(instances: &[Name<'_>]) -> Vec<u8> {
     let mut out = header(instances.len() as u16);
     for instance in instances {
         write_question(&mut out, instance.labels(), SRV);
