@@ -2,6 +2,7 @@
 
 use std::{fmt, io, path::Path, process::ExitCode};
 
+use farlan_games::ports::PortError;
 use serde::{Deserialize, Serialize};
 
 /// A failed command, as it is printed, sent over the API and turned into an exit code.
@@ -40,6 +41,12 @@ impl FailureKind {
             Self::Permission => 4,
             Self::Timeout => 5,
         }
+    }
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        Self::usage(error)
     }
 }
 

@@ -1,23 +1,9 @@
 //! Listed games: the ports of common games, which strangers may reach unless the configuration says otherwise.
 
+pub use farlan_games::list::{Game, List};
 use serde::Deserialize;
 
 use crate::{failure::Failure, ports::PortSet};
-
-/// A listed game.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Game {
-    /// The name it is opened by.
-    pub name: String,
-    /// What people call it.
-    pub title: String,
-    /// Where it listens.
-    pub ports: PortSet,
-    /// Whether strangers are let in where nothing else is said.
-    #[serde(default = "yes")]
-    pub default: bool,
-}
 
 /// Which listed games strangers may reach.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -73,15 +59,7 @@ impl Games {
 
 /// All listed games, in order of their names.
 pub fn all() -> Vec<Game> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct File {
-        game: Vec<Game>,
-    }
-    // A test reads it, so it can be read.
-    toml::from_str::<File>(SHIPPED)
-        .map(|file| file.game)
-        .unwrap_or_default()
+    List::shipped().games().to_vec()
 }
 
 /// The game of that name.
@@ -95,7 +73,7 @@ pub fn find(name: &str) -> Option<Game> {
 /// Neither; as [`crate::failure::FailureKind::Usage`].
 pub fn ports(text: &str) -> Result<PortSet, Failure> {
     if text.starts_with(|first: char| first.is_ascii_digit()) && find(text).is_none() {
-        return text.parse();
+        return Ok(text.parse()?);
     }
     find(text).map(|game| game.ports).ok_or_else(|| unknown(text))
 }
@@ -108,28 +86,9 @@ fn unknown(name: &str) -> Failure {
     ))
 }
 
-fn yes() -> bool {
-    true
-}
-
-const SHIPPED: &str = include_str!("../games.toml");
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_shipped_list_is_sound() {
-        let games = all();
-        assert!(games.len() >= 18, "{}", games.len());
-        assert!(games.is_sorted_by(|one, other| one.name < other.name));
-        for game in &games {
-            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            assert!(game.name.bytes().all(plain), "{}", game.name);
-            assert!(!game.ports.is_empty() && !game.title.is_empty());
-            assert!(game.name.parse::<PortSet>().is_err(), "{} is a port too", game.name);
-        }
-    }
 
     #[test]
     fn what_is_open_by_default_leaves_other_services_alone() {

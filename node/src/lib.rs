@@ -34,9 +34,10 @@ pub mod logs;
 pub mod names;
 pub mod notify;
 pub mod portmap;
-pub mod ports;
 pub mod privileges;
 pub mod secret_text;
 pub mod shell;
 pub mod signals;
 pub mod state;
+
+pub use farlan_games::ports;

@@ -8,10 +8,11 @@ use std::{
 const PAGES: [&str; 2] = ["docs/THREATS.md", "SECURITY.md"];
 
 /// Packages and their directories.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("farlan-crypto", "crypto"),
     ("farlan-netconf", "netconf"),
     ("farlan-engine", "node/engine"),
+    ("farlan-games", "node/games"),
     ("farlan-tap", "tap"),
     ("farlan-offload", "tap/offload"),
     ("farlan", "node"),

@@ -108,6 +108,7 @@ pub use examinations::{Examination, Standing, Theirs};
 pub use filter::{OpenPorts, Transport};
 pub use leg::{Leg, Socket};
 pub use observations::{Endpoints, Finding, Observations, Openness, PortMapping, Search, Seconds, Way};
+pub use rates::{Meter, Rate};
 pub use surroundings::{Reached, Surroundings};
 pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;

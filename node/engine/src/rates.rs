@@ -6,16 +6,19 @@ use crate::{Leg, Time};
 
 /// So many a second, and at once as many as come within `burst`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rate {
+pub struct Rate {
     /// Events, or bytes, in `within`.
-    pub(crate) count: u64,
-    pub(crate) within: Duration,
-    pub(crate) burst: Duration,
+    pub count: u64,
+    /// In which time.
+    pub within: Duration,
+    /// The time whose share may be taken at once.
+    pub burst: Duration,
 }
 
 impl Rate {
     /// `count` a second, and so many of a second at once.
-    pub(crate) const fn per_second(count: u64, burst: Duration) -> Self {
+    #[must_use]
+    pub const fn per_second(count: u64, burst: Duration) -> Self {
         Self {
             count,
             within: Duration::from_secs(1),
@@ -43,11 +46,11 @@ impl Rate {
 
 /// What was used of a [`Rate`]: the moment until which it is spoken for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Meter(Time);
+pub struct Meter(Time);
 
 impl Meter {
     /// Takes `count`, if so many are left.
-    pub(crate) fn take(&mut self, now: Time, rate: &Rate, count: u64) -> bool {
+    pub fn take(&mut self, now: Time, rate: &Rate, count: u64) -> bool {
         let until = self.0.max(now) + rate.time_of(count);
         let fits = until.since(now) <= rate.burst;
         if fits {
@@ -82,7 +85,8 @@ impl Meter {
     }
 
     /// Whether nothing of it is in use.
-    pub(crate) fn is_idle(&self, now: Time) -> bool {
+    #[must_use]
+    pub fn is_idle(&self, now: Time) -> bool {
         self.0 <= now
     }
 }

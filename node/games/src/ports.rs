@@ -4,13 +4,17 @@ use std::{fmt, str::FromStr};
 
 use farlan_engine::{OpenPorts, Transport};
 use serde::{Deserialize, Serialize};
-
-use crate::failure::Failure;
+use thiserror::Error;
 
 /// A set of ports, each of TCP or UDP. It is written as a list of ranges in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct PortSet(Vec<OpenPorts>);
+
+/// A text that is no port and no range of them.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is no port; write it like 25565, 25565/tcp or 27015-27030/udp, with ports from 1 to 65535")]
+pub struct PortError(pub String);
 
 impl PortSet {
     /// The ranges, in order and apart from each other.
@@ -21,6 +25,13 @@ impl PortSet {
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether a port is in it.
+    pub fn contains(&self, transport: Transport, port: u16) -> bool {
+        self.0
+            .iter()
+            .any(|range| range.transport == transport && (range.first..=range.last).contains(&port))
     }
 
     /// These and those.
@@ -82,14 +93,10 @@ impl fmt::Display for PortSet {
 
 /// One port or range: `PORT[-PORT][/tcp|/udp]`.
 impl FromStr for PortSet {
-    type Err = Failure;
+    type Err = PortError;
 
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let wrong = || {
-            Failure::usage(format_args!(
-                "{text:?} is no port; write it like 25565, 25565/tcp or 27015-27030/udp, with ports from 1 to 65535"
-            ))
-        };
+    fn from_str(text: &str) -> Result<Self, PortError> {
+        let wrong = || PortError(text.to_owned());
         let (ports, transports) = match text.split_once('/') {
             None => (text, &[Transport::Tcp, Transport::Udp][..]),
             Some((ports, "tcp")) => (ports, &[Transport::Tcp][..]),
@@ -113,9 +120,9 @@ impl FromStr for PortSet {
 }
 
 impl TryFrom<Vec<String>> for PortSet {
-    type Error = Failure;
+    type Error = PortError;
 
-    fn try_from(texts: Vec<String>) -> Result<Self, Failure> {
+    fn try_from(texts: Vec<String>) -> Result<Self, PortError> {
         texts
             .iter()
             .try_fold(Self::default(), |set, text| Ok(set.with(&text.parse()?)))
@@ -150,8 +157,7 @@ mod tests {
         for wrong in [
             "", "0", "65536", "-1", "1-", "-", "5-4", "+5", "80/sctp", "80/TCP", "80/", "/tcp", " 80", "1-2-3", "http",
         ] {
-            let failure = wrong.parse::<PortSet>().unwrap_err();
-            assert_eq!(failure.kind, crate::failure::FailureKind::Usage, "{wrong:?}");
+            assert_eq!(wrong.parse::<PortSet>(), Err(PortError(wrong.to_owned())));
         }
     }
 
@@ -170,6 +176,15 @@ mod tests {
             assert_eq!(all.without(&gone.parse().unwrap()).to_string(), left, "{gone}");
         }
         assert!(all.without(&set(&["1-65535"])).is_empty());
+    }
+
+    #[test]
+    fn a_port_is_in_a_set_of_its_protocol() {
+        let ports = set(&["25565/tcp", "27015-27030/udp"]);
+        assert!(ports.contains(Transport::Tcp, 25565) && !ports.contains(Transport::Udp, 25565));
+        for (port, within) in [(27014, false), (27015, true), (27030, true), (27031, false)] {
+            assert_eq!(ports.contains(Transport::Udp, port), within);
+        }
     }
 
     #[test]

@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../bodies/games.rs"]
+mod games;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| games::lists(input));
