@@ -246,11 +246,6 @@ impl Traversal {
         self.changed |= self.observed.remove(&(supernode, ipv6)).is_some();
     }
 
-    /// Where one of them does.
-    pub(crate) fn observed_by(&self, supernode: PeerId) -> Option<SocketAddr> {
-        self.observed.get(&supernode).copied()
-    }
-
     /// More is known of how the NAT behaves: peers are to know it, too.
     pub(crate) fn behaviour_changed(&mut self) {
         self.changed = true;

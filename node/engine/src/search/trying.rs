@@ -336,12 +336,12 @@ impl Engine {
         let Some(search) = &mut self.searches.current else {
             return;
         };
-        let seen_at = self.traversal.observed_by(search.supernode);
         let (Some(address), Some(theirs), Some(peer)) = (search.granted, search.theirs, self.peers.get(search.peer))
         else {
             return;
         };
         if search.probing.is_none() {
+            let seen_at = self.traversal.observed_by(search.supernode, address.is_ipv6());
             let ports = match theirs {
                 Step::OpenFrom { port, stride } => Ports::These(likely(port, stride)),
                 _ => Ports::Any(PortOrder::new(random)),

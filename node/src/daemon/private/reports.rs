@@ -7,13 +7,10 @@ use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{Event, NetworkHandle};
 use farlan_netconf::{
     NetworkId, Seconds,
-    private::{self, Admission, Application, Credential, Refusal},
+    private::{Admission, Application, Credential, Refusal},
 };
 
-use super::{
-    Kept,
-    clock::{BUILD, clock},
-};
+use super::{Kept, clock::clock};
 use crate::{
     daemon::{Book, Daemon},
     shell::{Request, Snapshot},
@@ -177,15 +174,6 @@ impl Daemon {
             }
         }
     }
-}
-
-/// The time by which a network's documents are judged.
-fn judged(kept: &Kept) -> Seconds {
-    let config = kept.config.as_ref().map(|config| config.fields().time);
-    let own = kept.credential.as_ref().map(Credential::newest_signed);
-    let signed = config.into_iter().chain(own).chain([kept.revocations.newest_signed()]);
-    let expiry = kept.credential.as_ref().map(Credential::expiry);
-    private::now(clock(), BUILD, signed.max().unwrap_or_default(), expiry)
 }
 
 fn kept_mut(book: &mut Book, network: NetworkHandle) -> Option<(String, &mut Kept)> {
