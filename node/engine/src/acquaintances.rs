@@ -11,8 +11,8 @@ use farlan_netconf::WorldId;
 
 use crate::{
     Contact, Engine, Leg, Role, Socket, Time,
-    direct::is_private,
     peers::{Peer, PeerId},
+    ranges::is_private,
 };
 
 /// Acquaintances that are remembered.

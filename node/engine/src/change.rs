@@ -14,12 +14,7 @@ use std::{
 use farlan_crypto::defects::planted;
 use tracing::{debug, info};
 
-use crate::{
-    Engine, Leg, Outbox, Time,
-    direct::{Use, is_private},
-    peers::PeerId,
-    wire::control::Candidate,
-};
+use crate::{Engine, Leg, Outbox, Time, direct::Use, peers::PeerId, ranges::is_private, wire::control::Candidate};
 
 /// Peers used within this time before the machine slept are called when it wakes.
 const USED_BEFORE: Duration = Duration::from_secs(600);

@@ -7,7 +7,7 @@
 //!
 //! Nothing here sends: [`Direct::due`] says what is to be sent now, and `traversal` sends it.
 
-use std::{collections::VecDeque, net::IpAddr, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use farlan_crypto::{TAG, defects::planted};
 
@@ -16,6 +16,7 @@ use crate::{
     keepalive::Kept,
     mtu::PathMtu,
     peers::SIGN_OF_LIFE,
+    ranges::is_private,
     wire::{control::PADDING, datagram::DATA_HEADER},
 };
 
@@ -869,33 +870,6 @@ impl DirectPath {
         }
         let margin = (others_rtt / BETTER_SHARE).max(BETTER_AT_LEAST);
         rtt.saturating_add(margin) < others_rtt
-    }
-}
-
-/// Whether an address of a card may mean something to everybody: not the private ones, nor those that carriers and tunnels
-/// use between themselves and their customers (RFC 6598, RFC 7335).
-pub(crate) fn is_global(address: IpAddr) -> bool {
-    let tunnel = match address {
-        IpAddr::V4(address) => address.octets()[..3] == [192, 0, 0],
-        IpAddr::V6(_) => false,
-    };
-    !is_private(address) && !is_carriers(address) && !tunnel
-}
-
-/// Whether an address is one of those that carriers give their customers behind a NAT of theirs (RFC 6598).
-pub(crate) fn is_carriers(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => matches!(address.octets(), [100, b, ..] if b & 0xc0 == 64),
-        IpAddr::V6(_) => false,
-    }
-}
-
-/// Whether an address means something only inside a local network (RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6).
-/// Addresses between a home and its carrier (RFC 6598) are not among them: they are behind a NAT of their own.
-pub(crate) fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_private() || address.is_link_local(),
-        IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
     }
 }
 

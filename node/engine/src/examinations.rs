@@ -11,10 +11,10 @@ use farlan_netconf::NodePrefix;
 
 use crate::{
     Engine, Event, Outbox, PeerStatus, Role, Target, Time,
-    direct::is_private,
     lookups::LookupTarget,
     observations::{Finding, Observations, Openness, Search, Seconds, Way},
     peers::{Path, Peer, PeerId},
+    ranges::is_private,
     rates::Rate,
     wire::{
         control::{Control, Query},

@@ -19,9 +19,10 @@ use zeroize::Zeroizing;
 use crate::{
     Engine, Event, Leg, Outbox, Role, Time,
     cookies::{Route, Routes},
-    direct::{OPENING_TTL, is_private},
+    direct::OPENING_TTL,
     gate::{AUTHENTIC, put_first_mac, put_second_mac},
     peers::{Path, PeerId},
+    ranges::is_private,
     rates::{Meter, Rate},
     retry::{Retry, Schedule},
     sessions::{Lifetime, Session},

@@ -66,6 +66,7 @@ mod ping;
 mod places;
 mod prediction;
 mod private;
+mod ranges;
 mod rates;
 mod reach;
 mod recognition;

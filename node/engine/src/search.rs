@@ -20,9 +20,10 @@ use tracing::debug;
 use self::trying::{Opening, Probing};
 use crate::{
     Engine, Leg, Mapping, Outbox, Role, Socket, Time,
-    direct::{AGAIN, is_global},
+    direct::AGAIN,
     peers::{Path, Peer, PeerId},
     prediction::{Plan, Start, Technique, plan},
+    ranges::is_global,
     rates::{Meter, Rate},
     retry::{Retry, Schedule},
     sockets::Purpose,

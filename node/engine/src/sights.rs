@@ -18,10 +18,11 @@ use tracing::debug;
 use crate::{
     Engine, Leg, Outbox, Role, Socket, Time,
     content::Content,
-    direct::{Use, is_global},
+    direct::Use,
     handshakes::Via,
     keepalive::Kept,
     peers::{Path, PeerId},
+    ranges::is_global,
     retry::{Retry, Schedule},
     wire::control::{Control, WITH_SHOW},
 };

@@ -12,9 +12,9 @@ use farlan_crypto::NodeId;
 use crate::{
     Engine, Time,
     behaviour::Behaviour,
-    direct::{is_carriers, is_global},
     observations::{Finding, PortMapping},
     peers::{Path, PeerId},
+    ranges::{is_carriers, is_global},
 };
 
 /// What a node knows of the network that it is in.

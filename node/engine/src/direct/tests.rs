@@ -248,20 +248,6 @@ fn a_candidate_is_not_tried_more_often_for_being_named_more_often() {
 }
 
 #[test]
-fn addresses_of_carriers_are_neither_private_nor_global() {
-    let address = |text: &str| -> IpAddr { text.parse().expect("a literal address") };
-    for text in ["100.64.0.1", "100.127.255.255", "192.0.0.4"] {
-        assert!(!is_private(address(text)) && !is_global(address(text)), "{text}");
-    }
-    for text in ["100.128.0.1", "100.63.255.255", "192.0.1.1", "2001:db8::1"] {
-        assert!(is_global(address(text)), "{text}");
-    }
-    for text in ["192.168.1.1", "172.31.0.1", "fd00::1", "fe80::1"] {
-        assert!(is_private(address(text)) && !is_global(address(text)), "{text}");
-    }
-}
-
-#[test]
 fn an_idle_peer_is_left_alone() {
     let mut peer = Peer::new(&[outside(1)]);
     peer.run(Duration::from_secs(5), |_| Some(20 * MILLISECOND));

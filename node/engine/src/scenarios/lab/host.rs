@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{FIRST_EXTRA, OTHER_PORT};
-use crate::{Engine, Event, FrameLabel, Leg, NetworkHandle, Role, Socket, direct::is_private, scenarios::nat::Nat};
+use crate::{Engine, Event, FrameLabel, Leg, NetworkHandle, Role, Socket, ranges::is_private, scenarios::nat::Nat};
 
 /// An engine at an address, and what came out of it.
 pub(in crate::scenarios) struct Host {
