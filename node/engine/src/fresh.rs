@@ -148,6 +148,7 @@ impl Engine {
             over = open.until <= now || (probed && open.seen.is_some() && !open.told);
         }
         if found.is_some() || over {
+            let told = found.is_none() && fresh.open.as_ref().is_some_and(|open| open.told);
             fresh.due = None;
             fresh.for_search = false;
             // As one of a path it lives on as long as that.
@@ -156,6 +157,10 @@ impl Engine {
                 if !peer.direct.sockets().any(|used| used == socket) {
                     self.sockets.close(socket);
                 }
+            }
+            // The other end is not to open towards a socket that is no more.
+            if told && used {
+                self.tell_candidates(now, id, false, out);
             }
             return;
         }

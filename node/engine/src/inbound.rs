@@ -331,14 +331,22 @@ impl Engine {
     fn heard(&mut self, now: Time, id: PeerId, (local, via): (SessionIndex, Via), message: &[u8], out: &mut Outbox) {
         let (role, empty) = (self.role, message.is_empty());
         let Some(peer) = self.peers.get_mut(id) else { return };
-        peer.heard = Some(now);
+        let by_supernode = role == Role::Node && peer.supernode;
+        if !by_supernode {
+            peer.heard = Some(now);
+        }
         if peer.sessions.answers_for_use(local) {
             peer.unanswered = None;
         }
         if role == Role::Supernode {
             self.anchored_heard(now, id, via, message, out);
-        } else if peer.supernode {
-            // What came by an extra socket says nothing of the way in use.
+        } else if by_supernode {
+            // What came by the other family, or by an extra socket, says nothing of the way in use.
+            if !self.came_by_other_family(id, via)
+                && let Some(peer) = self.peers.get_mut(id)
+            {
+                peer.heard = Some(now);
+            }
             if !matches!(via, Via::Direct(leg) if matches!(leg.socket, Socket::Extra(_))) {
                 self.anchor_heard(now, id, via, message);
             }

@@ -27,18 +27,25 @@ use crate::{
     wire::control::{Control, WITH_SHOW},
 };
 
-/// How a look is sent again, and how often it is sent: where a fifth is lost each way, six in vain are one in five hundred.
+/// How a look is sent again, and how often it is sent: where a fifth is lost each way, five in vain are six in a thousand. The
+/// last has waited 4.5 s then, which is less than whoever looks around waits.
 const LOOK: Schedule = Schedule {
     first: Duration::from_millis(500),
     steady: 3,
     longest: Duration::from_secs(2),
 };
-const TRIES: u32 = 6;
+const TRIES: u32 = 5;
 
 /// After a look in vain there is none for so long, twice as long after each one more: many networks have addresses of a
 /// family that lead nowhere.
 const VAIN_PAUSE: Duration = Duration::from_secs(50);
 const VAIN_DOUBLINGS: u32 = 4;
+
+/// Where this node may be seen elsewhere it is asked sooner, but not more often than this.
+const VAIN_AGAIN: Duration = Duration::from_secs(20);
+
+/// As often as this peers may raise that doubt.
+const DOUBTED_BY_PEERS: Duration = Duration::from_secs(5);
 
 /// An answer that has come since then says where this node is.
 const JUST_NOW: Duration = Duration::from_secs(1);
@@ -50,6 +57,8 @@ pub(crate) struct Sights {
     /// The ways to supernodes, or the own addresses, may be others.
     review: bool,
     wanted: Wanted,
+    /// When a peer last raised doubt.
+    doubted: Option<Time>,
 }
 
 /// What somebody wants to know. That waits for the timers, like all that draws random numbers.
@@ -80,8 +89,11 @@ struct Sight {
     next: Option<Time>,
     /// How long the NAT keeps the mapping.
     kept: Kept,
-    /// Looks in vain since the last answer.
+    /// Looks in vain since the last answer, and when the last one was given up.
     vain: u32,
+    given_up: Time,
+    /// Whether an answer came that has not been shown to have come yet.
+    owes_show: bool,
 }
 
 impl Sight {
@@ -94,6 +106,8 @@ impl Sight {
             next: Some(now),
             kept: Kept::default(),
             vain: 0,
+            given_up: now,
+            owes_show: false,
         }
     }
 
@@ -110,8 +124,10 @@ impl Sight {
     fn is_wanted(&self, now: Time, wanted: Wanted) -> bool {
         match wanted {
             Wanted::Nothing => false,
-            Wanted::Kept => self.is_stale(now),
-            Wanted::Now => self.vain == 0 && self.answered.is_none_or(|at| now.since(at) >= JUST_NOW),
+            // The pause after a look in vain is kept: it ended while nobody needed an answer.
+            Wanted::Kept => self.is_stale(now) || (self.vain > 0 && self.next.is_none()),
+            Wanted::Now if self.vain > 0 => now.since(self.given_up) >= VAIN_AGAIN,
+            Wanted::Now => self.answered.is_none_or(|at| now.since(at) >= JUST_NOW),
             Wanted::Anew => true,
         }
     }
@@ -133,6 +149,14 @@ impl Sights {
     /// This node may be seen elsewhere now.
     pub(crate) fn doubt(&mut self) {
         self.want(Wanted::Now);
+    }
+
+    /// A peer says that it hears nothing straight of this node, which may be why.
+    pub(crate) fn doubt_by_peer(&mut self, now: Time) {
+        if self.doubted.is_none_or(|at| now.since(at) >= DOUBTED_BY_PEERS) {
+            self.doubted = Some(now);
+            self.doubt();
+        }
     }
 
     /// This node is elsewhere, or somebody wants everything found out.
@@ -225,7 +249,7 @@ impl Engine {
                 (Some(at), _) => {
                     self.sights.by.insert(id, Sight::new(*at, now));
                 }
-                (None, _) => self.seen_by_one_family(id),
+                (None, _) => self.seen_by_one_family(now, id),
             }
         }
         self.sights.by.retain(|id, _| homes.contains(id));
@@ -248,9 +272,16 @@ impl Engine {
     }
 
     /// A supernode is not asked by the other family any more.
-    fn seen_by_one_family(&mut self, id: PeerId) {
+    fn seen_by_one_family(&mut self, now: Time, id: PeerId) {
         if let Some(sight) = self.sights.by.remove(&id) {
-            self.traversal.forget_family(id, sight.at.is_ipv6());
+            self.unseen_by_family(now, id, sight.at.is_ipv6());
+        }
+    }
+
+    /// A supernode does not see this node in a family. Where none does, what was known of how the NAT behaves in it is void.
+    fn unseen_by_family(&mut self, now: Time, id: PeerId, ipv6: bool) {
+        if self.traversal.forget_family(id, ipv6) {
+            self.detection.want_again(now);
         }
     }
 
@@ -295,11 +326,12 @@ impl Engine {
         sight.asking = None;
         sight.next = Some(now + VAIN_PAUSE * (1 << sight.vain.min(VAIN_DOUBLINGS)));
         sight.vain += 1;
+        sight.given_up = now;
         if let Some(position) = others.iter().position(|at| *at == sight.at) {
             sight.at = *others.get(position + 1).or_else(|| others.first()).unwrap_or(&sight.at);
         }
         debug!(supernode = %self.name(id), ipv6, "not reached by the other family");
-        self.traversal.forget_family(id, ipv6);
+        self.unseen_by_family(now, id, ipv6);
     }
 
     /// A supernode says where it sees this node's main socket by the other family.
@@ -319,6 +351,7 @@ impl Engine {
         sight.asking = None;
         sight.answered = Some(now);
         sight.vain = 0;
+        sight.owes_show = true;
         // Where nothing translates there is no mapping to keep.
         sight.next = (!own).then(|| now + sight.kept.interval(now));
         let before = self.traversal.observed_by(id, observed.is_ipv6());
@@ -331,9 +364,12 @@ impl Engine {
         }
     }
 
-    /// A supernode wants it shown that this node is where a look by the other family came from.
+    /// A supernode wants it shown that this node is where a look by the other family came from: it is shown once for each answer
+    /// that was asked for, to the address that was asked.
     pub(crate) fn show_other_family(&mut self, now: Time, id: PeerId, via: Via, nonce: u64, out: &mut Outbox) {
-        if self.came_by_other_family(id, via) {
+        let sight = self.sights.by.get_mut(&id);
+        let asked = sight.filter(|sight| via == Via::Direct(Leg::from(sight.at)) || planted("shown-to-anybody"));
+        if asked.is_some_and(|sight| std::mem::take(&mut sight.owes_show)) || planted("shown-to-anybody") {
             let shown = [Control::Shown { nonce }];
             self.send_along(now, id, (via.path(), None), Content::Control(&shown), out);
         }
@@ -411,10 +447,16 @@ mod tests {
         sight.answered = Some(at(1));
         assert!(!sight.is_wanted(at(25), Wanted::Kept) && sight.is_wanted(at(26), Wanted::Kept));
         assert!(!sight.is_wanted(at(1), Wanted::Now) && sight.is_wanted(at(2), Wanted::Now));
-        // Where nobody answered it is for the timer, or for whoever says that all is different.
-        sight.vain = 1;
-        let asked =
-            [Wanted::Nothing, Wanted::Kept, Wanted::Now, Wanted::Anew].map(|wanted| sight.is_wanted(at(99), wanted));
-        assert_eq!(asked, [false, false, false, true]);
+        // Where nobody answered it is for the timer, for whoever says that all is different, and after a while for whoever doubts.
+        (sight.vain, sight.given_up, sight.next) = (1, at(99), Some(at(149)));
+        let asked = |sight: &Sight, seconds| {
+            [Wanted::Nothing, Wanted::Kept, Wanted::Now, Wanted::Anew]
+                .map(|wanted| sight.is_wanted(at(seconds), wanted))
+        };
+        assert_eq!(asked(&sight, 118), [false, false, false, true]);
+        assert_eq!(asked(&sight, 119), [false, false, true, true]);
+        // Nobody needed it when its time came; somebody does now.
+        sight.next = None;
+        assert_eq!(asked(&sight, 200), [false, true, true, true]);
     }
 }

@@ -241,9 +241,11 @@ impl Traversal {
         self.observed.values().any(SocketAddr::is_ipv4)
     }
 
-    /// A supernode does not see it in a family.
-    pub(crate) fn forget_family(&mut self, supernode: PeerId, ipv6: bool) {
-        self.changed |= self.observed.remove(&(supernode, ipv6)).is_some();
+    /// A supernode does not see it in a family. Returns whether it was the last one that did.
+    pub(crate) fn forget_family(&mut self, supernode: PeerId, ipv6: bool) -> bool {
+        let forgotten = self.observed.remove(&(supernode, ipv6)).is_some();
+        self.changed |= forgotten;
+        forgotten && !self.observed.keys().any(|(_, family)| *family == ipv6)
     }
 
     /// More is known of how the NAT behaves: peers are to know it, too.

@@ -136,8 +136,6 @@ impl DirectPath {
         self.trusted();
         self.contested = None;
         self.proven = true;
-        // One probe is enough where it is the other end that has nothing to say.
-        self.steady = now;
         self.heard = Some(now);
         self.missed = 0;
         self.unanswered = 0;

@@ -306,6 +306,9 @@ fn where_a_steady_flow_ends_one_probe_asks_why() {
     let (probes, failed) = after_a_flow(3 * second, pause, false);
     assert_eq!(probes[..4], [500, 600, 700, 800]);
     assert!((1000..=1300).contains(&failed.unwrap()), "{failed:?} {probes:?}");
+    // However short before its end the path was measured.
+    let (probes, _) = after_a_flow(9 * second + 300 * MILLISECOND, pause, false);
+    assert_eq!(probes[..4], [500, 600, 700, 800]);
     // It has nothing more to say.
     let (probes, failed) = after_a_flow(3 * second, pause, true);
     assert_eq!((probes[..2].to_vec(), failed), (vec![500, 1520], None));

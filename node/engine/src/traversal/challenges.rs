@@ -102,8 +102,10 @@ impl Engine {
     pub(crate) fn path_challenged(&mut self, now: Time, id: PeerId, via: Via, token: u64, out: &mut Outbox) {
         if let Via::Relay { supernode, .. } = via {
             self.relay_doubted(now, supernode);
-            self.sights.doubt();
             if let Some(peer) = self.peers.get_mut(id).filter(|peer| !peer.supernode) {
+                if peer.direct.active().is_some() {
+                    self.sights.doubt_by_peer(now);
+                }
                 peer.direct.doubt(now);
                 let observed = SocketAddr::from(([0; 4], 0));
                 let answer = Content::Control(&[Control::PathResponse { token, observed }]);
