@@ -82,7 +82,7 @@ fn a_full_disk_is_said_and_survived_and_what_was_not_written_is_written_later() 
         node.stop()?;
         // From now on its state is on a small disk, and that is full when it starts.
         let state = node.state_directory().to_owned();
-        node.set_wrapper(privileges::on_small_disk(&state, 64, FILL));
+        node.set_wrapper(privileges::on_small_disk(&state, 1024, FILL));
         node.start()?;
         node.wait_registered(JOIN_LIMIT)?;
         node.wait_addressed(JOIN_LIMIT)?;
