@@ -332,12 +332,14 @@ impl Engine {
         if shown.their_number.is_some_and(|last| proof.number < last) {
             return;
         }
+        let anew = shown.their_number.is_some_and(|last| proof.number > last);
         shown.their_number = Some(proof.number);
         shown.valid = Some(proof.under);
         let answers = shown.under != Some(proof.under);
-        // It may have joined after this end gave up.
-        if !answers && !shown.acknowledged && shown.retry.is_none() {
+        // It may have joined after this end gave up, or left and joined again: then it has forgotten what it acknowledged.
+        if !answers && (anew || !shown.acknowledged) && shown.retry.is_none() {
             shown.retry = Some(Retry::due(RESEND, now));
+            shown.acknowledged = false;
         }
         let number = proof.number;
         self.send_control(now, id, Some(local), &[Control::CredentialsAck { number }], out);

@@ -40,6 +40,26 @@ fn two_who_came_by_one_link_meet_with_only_a_supernode() {
     }
 }
 
+/// As a daemon does when another address is possible there: the session with the other member stands all the while.
+#[test]
+fn who_leaves_and_joins_again_with_the_same_certificate_is_shown_the_network_again() {
+    for away in [0, 1, 30, 5000] {
+        let mut town = Town::new(2);
+        let key = town.key(1);
+        let membership = town.club.member(key);
+        town.join_as_member(0);
+        town.join(1, membership.clone());
+        town.lab.run_seconds(4);
+        assert!(town.reaches(0, 1, 1) && town.reaches(1, 0, 2));
+        town.lab.leave(town.nodes[1], town.networks[1]);
+        town.lab.run(Duration::from_millis(away));
+        town.join(1, membership);
+        town.lab.run_seconds(2);
+        assert!(town.shares(0, 1) && town.shares(1, 0), "after {away} ms");
+        assert!(town.reaches(0, 1, 3) && town.reaches(1, 0, 4), "after {away} ms");
+    }
+}
+
 #[test]
 fn the_first_frame_waits_for_the_credentials_and_is_not_lost() {
     for delay in [1, 20, 200] {
