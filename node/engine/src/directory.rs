@@ -47,7 +47,7 @@ const MAX_TOLD: usize = 2;
 
 /// An unanswered request to a supernode is sent again after these pauses.
 pub(crate) const REQUEST: Schedule = Schedule {
-    first: Duration::from_millis(500),
+    first: Duration::from_millis(400),
     steady: 6,
     longest: Duration::from_secs(5),
 };

@@ -153,10 +153,10 @@ const MAX_SETTLED: usize = 256;
 /// How long an answered handshake waits for it.
 const HALF_OPEN_KEPT: Duration = Duration::from_secs(5);
 
-/// The pauses after which an unanswered message 1 is sent again. The first leaves room for a relayed round trip around
-/// the globe.
+/// The pauses after which an unanswered message 1 is sent again. The first leaves room for a relayed round trip between
+/// continents; one around the globe costs a second datagram.
 const RESEND: Schedule = Schedule {
-    first: Duration::from_millis(600),
+    first: Duration::from_millis(450),
     steady: 8,
     longest: Duration::from_secs(5),
 };

@@ -33,7 +33,7 @@ use crate::{
 /// What is not acknowledged inside a session is sent again after these pauses, as long as the session lives: a partition
 /// may last longer than any number of tries, and the session goes on behind it.
 pub(crate) const RESEND: Schedule = Schedule {
-    first: Duration::from_millis(700),
+    first: Duration::from_millis(500),
     steady: 4,
     longest: Duration::from_secs(5),
 };

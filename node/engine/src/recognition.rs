@@ -65,7 +65,7 @@ impl Engine {
         };
         session.networks.tags = tags;
         session.networks.offer_number += 1;
-        session.networks.offer_retry = Some(Retry::due(RESEND, now));
+        session.networks.offer_retry = Some(Retry::due(RESEND, now).twice());
         self.resend_offer(now, id, local, out);
         self.tend_credentials(now, id, out);
         self.share(now, id, local, out);
@@ -101,7 +101,7 @@ impl Engine {
             let locals: Vec<SessionIndex> = peer.sessions.iter().map(|session| session.local).collect();
             for session in peer.sessions.usable_mut() {
                 // A number not used yet, due now: `tend_networks` makes the list.
-                session.networks.offer_retry = Some(Retry::due(RESEND, now));
+                session.networks.offer_retry = Some(Retry::due(RESEND, now).twice());
                 session.networks.tags.clear();
             }
             for local in locals {

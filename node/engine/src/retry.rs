@@ -10,8 +10,13 @@ pub(crate) struct Retry {
     at: Time,
     last: Time,
     sent: u32,
+    twice: bool,
     schedule: Schedule,
 }
+
+/// How soon something that many wait for is sent again for the first time: sooner than an answer can come, since the loss of
+/// a single datagram would cost them a whole pause, and it costs but one more.
+const TWICE: Duration = Duration::from_millis(60);
 
 /// The pauses between tries: the first pause so many times, then doubled each time up to the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,7 @@ impl Retry {
             at: now + schedule.first,
             last: now,
             sent: 1,
+            twice: false,
             schedule,
         }
     }
@@ -38,8 +44,14 @@ impl Retry {
             at: now,
             last: now,
             sent: 0,
+            twice: false,
             schedule,
         }
+    }
+
+    /// The same, but sent a second time at once, see [`TWICE`].
+    pub(crate) fn twice(self) -> Self {
+        Self { twice: true, ..self }
     }
 
     /// When it is sent again.
@@ -73,7 +85,7 @@ impl Retry {
             .first
             .saturating_mul(1 << doublings)
             .min(self.schedule.longest);
-        self.at = now + pause;
+        self.at = now + if self.twice && self.sent == 0 { TWICE } else { pause };
         self.last = now;
         self.sent += 1;
     }

@@ -26,7 +26,7 @@ const STREAM_DETOUR: Duration = Duration::from_millis(100);
 /// The pauses between handshakes towards a supernode without which a world has no home: one that comes back is found
 /// within 3 s.
 const NEEDED: Schedule = Schedule {
-    first: Duration::from_millis(600),
+    first: Duration::from_millis(400),
     steady: 8,
     longest: Duration::from_secs(3),
 };

@@ -582,7 +582,7 @@ impl Engine {
         exchange.told = candidates;
         exchange.told_behaviour = behaviour;
         exchange.told_at = Some(now);
-        exchange.under_way = Some((local, Retry::due(again_within(rtt), now), ask));
+        exchange.under_way = Some((local, Retry::due(again_within(rtt), now).twice(), ask));
         self.resend_candidates(now, id, out);
     }
 
