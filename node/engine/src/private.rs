@@ -189,12 +189,15 @@ impl Private {
         credential.check(&self.network, &self.own, self.time(clock), &self.revocations)
     }
 
-    /// What this node asks a holder for, in the session with this handshake hash.
+    /// What this node asks a holder for, in the session with this handshake hash. A certificate of the network key goes with it: it may
+    /// have expired, or the holder may not have been shown it yet.
     pub(crate) fn application(&self, ipv4: Option<Ipv4Addr>, handshake_hash: &[u8; 64]) -> Option<Application> {
         let application = Application::new(self.name.clone(), ipv4);
-        match &self.invite {
-            // Who has a credential of the network key needs no invite.
-            Some(invite) if self.credential.as_ref().is_none_or(Credential::is_provisional) => {
+        let certified = self.credential.as_ref().filter(|own| !own.is_provisional());
+        match (certified, &self.invite) {
+            // Who has a credential of the network key needs no invite, unless it was thrown out since.
+            (Some(own), invite) if invite.is_none() || !self.is_revoked(own) => application.certified(own.clone()).ok(),
+            (_, Some(invite)) => {
                 let delegation = invite.delegation.clone();
                 application
                     .invited(&invite.key, delegation, &self.own, handshake_hash)
@@ -202,6 +205,19 @@ impl Private {
             }
             _ => Some(application),
         }
+    }
+
+    /// Whether a node was thrown out since it was given this certificate.
+    pub(crate) fn is_revoked(&self, credential: &Credential) -> bool {
+        let fields = credential.certificate().fields();
+        self.revocations.voids_member(fields.node.as_bytes(), fields.issue)
+    }
+
+    /// Whether a credential is valid for the node that it names.
+    pub(crate) fn is_valid(&self, clock: &Clock, credential: &Credential) -> bool {
+        let node = credential.certificate().fields().node;
+        let judged = credential.check(&self.network, &node, self.time(clock), &self.revocations);
+        judged.is_ok()
     }
 
     /// The own credential.
