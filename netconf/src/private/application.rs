@@ -12,21 +12,35 @@ use crate::codec::Reader;
 const PROOF_DOMAIN: &[u8] = b"farlan application 1";
 
 /// What a node asks a holder for. A value with an invite exists only with a good signature of the invite's key for the node
-/// and the session in which it was made.
+/// and the session in which it was made; one with a certificate only if that is the node's and the network key signed it.
 ///
 /// Bytes:
 /// ```text
-/// length of the name 1 | name | IPv4 4 | invited 1 (0 or 1) | and if invited:
+/// length of the name 1 | name | IPv4 4 | ground 1 (0, 1 or 2) | and by an invite (1):
 ///     delegation of the invite 138 | signature of the invite's key 64
+/// or by a certificate of the network key (2):
+///     credential, to the end
 /// ```
-/// The signature is in the domain `"farlan application 1"`, over `network id 16 | node's key 32 | handshake hash 64`.
+/// The signature is in the domain `"farlan application 1"`, over `network id 16 | node's key 32 | handshake hash 64`. No name is
+/// wished where the certificate gives one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Application {
     /// What the node would like to be called.
     pub name: Option<DnsLabel>,
     /// The address that it would like to have.
     pub ipv4: Option<Ipv4Addr>,
-    invite: Option<(Delegation, Signature)>,
+    ground: Ground,
+}
+
+/// What entitles to a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ground {
+    /// What is shown in the session, if anything is.
+    Shown,
+    /// An invite, with a proof that the node holds its secret.
+    Invite(Delegation, Signature),
+    /// The node's own certificate by the network key.
+    Certificate(Box<Credential>),
 }
 
 /// What a holder answers: a credential, or why there is none.
@@ -67,8 +81,8 @@ pub enum Refusal {
 }
 
 impl Application {
-    /// Most bytes of an application.
-    pub const MAX_SIZE: usize = 1 + DnsLabel::MAX_LENGTH + 4 + 1 + Delegation::LENGTH + Signature::LENGTH;
+    /// Most bytes of an application: one with the largest credential, which has a name of its own.
+    pub const MAX_SIZE: usize = 1 + 4 + 1 + Credential::MAX_SIZE;
 
     /// That of a node whose credential the holder knows.
     #[must_use]
@@ -76,7 +90,7 @@ impl Application {
         Self {
             name,
             ipv4,
-            invite: None,
+            ground: Ground::Shown,
         }
     }
 
@@ -100,7 +114,25 @@ impl Application {
         let message = proof_bytes(&delegation, node, handshake_hash);
         let signature = key.sign(PROOF_DOMAIN, &message);
         Ok(Self {
-            invite: Some((delegation, signature)),
+            ground: Ground::Invite(delegation, signature),
+            ..self
+        })
+    }
+
+    /// The same from a node with a certificate by the network key, which may have expired; the name in it goes before the one that is
+    /// wished.
+    ///
+    /// # Errors
+    /// A certificate by an invite.
+    #[must_use = "the application without the credential is not changed"]
+    pub fn certified(self, credential: Credential) -> Result<Self, DocumentError> {
+        if credential.is_provisional() {
+            return Err(DocumentError::Purpose);
+        }
+        let named = credential.certificate().fields().name.is_some();
+        Ok(Self {
+            name: self.name.filter(|_| !named),
+            ground: Ground::Certificate(Box::new(credential)),
             ..self
         })
     }
@@ -119,8 +151,8 @@ impl Application {
         let mut reader = Reader::new(bytes);
         let name = DnsLabel::decode_option(&mut reader)?;
         let ipv4 = read_ipv4(&mut reader)?;
-        let invite = match reader.u8()? {
-            0 => None,
+        let ground = match reader.u8()? {
+            0 => Ground::Shown,
             1 => {
                 let delegation = Delegation::decode(&mut reader, network, work)?;
                 let signature = Signature::from_bytes(reader.array()?);
@@ -130,12 +162,23 @@ impl Application {
                     Delegate::Invite { key, .. } => key.verify(PROOF_DOMAIN, &message, &signature)?,
                     Delegate::Renewer { .. } => return Err(DocumentError::Purpose),
                 }
-                Some((delegation, signature))
+                Ground::Invite(delegation, signature)
+            }
+            2 => {
+                let credential = Credential::decode(reader.bytes(reader.remaining())?, network, work)?;
+                let fields = credential.certificate().fields();
+                if credential.is_provisional() || (name.is_some() && fields.name.is_some()) {
+                    return Err(DocumentError::Purpose);
+                }
+                if fields.node != *node {
+                    return Err(DocumentError::WrongKey);
+                }
+                Ground::Certificate(Box::new(credential))
             }
             other => return Err(DocumentError::Kind(other)),
         };
         reader.finish()?;
-        Ok(Self { name, ipv4, invite })
+        Ok(Self { name, ipv4, ground })
     }
 
     /// The bytes drawn at the type.
@@ -144,10 +187,17 @@ impl Application {
         let mut out = Vec::with_capacity(Self::MAX_SIZE);
         DnsLabel::encode_option(self.name.as_ref(), &mut out);
         out.extend_from_slice(&ipv4_bytes(self.ipv4));
-        out.push(self.invite.is_some().into());
-        if let Some((delegation, signature)) = &self.invite {
-            delegation.encode(&mut out);
-            out.extend_from_slice(signature.as_bytes());
+        match &self.ground {
+            Ground::Shown => out.push(0),
+            Ground::Invite(delegation, signature) => {
+                out.push(1);
+                delegation.encode(&mut out);
+                out.extend_from_slice(signature.as_bytes());
+            }
+            Ground::Certificate(credential) => {
+                out.push(2);
+                out.extend_from_slice(&credential.encode());
+            }
         }
         out
     }
@@ -155,7 +205,19 @@ impl Application {
     /// The invite that lets the node in.
     #[must_use]
     pub fn invite(&self) -> Option<&Delegation> {
-        self.invite.as_ref().map(|(delegation, _)| delegation)
+        match &self.ground {
+            Ground::Invite(delegation, _) => Some(delegation),
+            Ground::Shown | Ground::Certificate(_) => None,
+        }
+    }
+
+    /// The node's certificate by the network key, whose signatures are good. It may have expired or been revoked.
+    #[must_use]
+    pub fn credential(&self) -> Option<&Credential> {
+        match &self.ground {
+            Ground::Certificate(credential) => Some(credential),
+            Ground::Shown | Ground::Invite(..) => None,
+        }
     }
 }
 

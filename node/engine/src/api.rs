@@ -383,7 +383,8 @@ pub enum Event {
         request: u32,
         /// What is asked. An invite in it is the network's, and the node holds its key.
         application: Box<private::Application>,
-        /// The valid credential that the node has shown, if it has one. Without one there is an invite.
+        /// The valid credential that the node has shown, or a certificate of the network key that it sent along: that one may have
+        /// expired, but no revocation names it. Without one there is an invite, and then the node may have been thrown out.
         credential: Option<Box<Credential>>,
         /// That of the session in which it was asked.
         handshake_hash: Box<[u8; 64]>,

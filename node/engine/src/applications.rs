@@ -4,7 +4,11 @@
 //! sessions with them, until one has given it what it wants. At a holder the engine reads what is asked and checks it; the daemon,
 //! which holds the keys, decides and answers.
 //!
-//! What has neither a valid credential nor an invite is not answered, as if the network were not here.
+//! A certificate of the network key that has expired, or that nobody has been shown yet, goes with the application. It entitles to an
+//! answer and to nothing else: no network is shown or shared for it.
+//!
+//! What has neither a certificate that was not revoked nor an invite is not answered, as if the network were not here. Who was thrown
+//! out and shows an invite is answered, since the invite says that the network is here.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -88,6 +92,8 @@ struct Open {
     request: u32,
     place: u8,
     since: Time,
+    /// The certificate that the other end has shown, or has sent along.
+    credential: Option<Credential>,
     /// The answer, and whether it is to be sent.
     answer: Option<Control>,
     due: bool,
@@ -279,7 +285,7 @@ impl Engine {
         };
         let holds = |network: &&crate::networks::Network| {
             let private = network.private.as_ref();
-            private.is_some_and(|private| private.is_holder() && !private.keeps_out(&node))
+            private.is_some_and(|private| private.is_holder())
         };
         if !self.networks.iter().any(|network| holds(&network)) {
             return;
@@ -338,12 +344,16 @@ impl Engine {
             return;
         };
         let application = Application::decode(&applied.bytes, private.network(), &key, &hash, self.work);
-        let credential = private.shown_by(&node).cloned();
-        let entitled = |application: &Application| credential.is_some() || application.invite().is_some();
-        let Some(application) = application.ok().filter(entitled) else {
+        let Ok(application) = application else {
             self.counters.credentials_refused += 1;
             return;
         };
+        let sent = application.credential().filter(|sent| !private.is_revoked(sent));
+        let credential = private.shown_by(&node).or(sent).cloned();
+        if credential.is_none() && application.invite().is_none() {
+            self.counters.credentials_refused += 1;
+            return;
+        }
         let of = (applied.network, node);
         if self.applications.open.len() >= MAX_OPEN && !self.applications.open.contains_key(&of) {
             self.counters.credentials_limited += 1;
@@ -356,6 +366,7 @@ impl Engine {
             request: applied.request,
             place: applied.place,
             since: now,
+            credential: credential.clone(),
             answer: None,
             due: false,
         };
@@ -368,6 +379,12 @@ impl Engine {
             credential: credential.map(Box::new),
             handshake_hash: Box::new(hash),
         });
+    }
+
+    /// The certificate that goes with an application which waits for an answer.
+    pub(crate) fn applies_with(&self, handle: NetworkHandle, node: &NodeId, request: u32) -> Option<&Credential> {
+        let open = self.applications.open.get(&(handle, *node))?;
+        open.credential.as_ref().filter(|_| open.request == request)
     }
 
     /// Answers an application that came as [`Event::Application`]. Does nothing if that was answered, since nothing else may be sealed

@@ -6,12 +6,12 @@
 //! The engine has no clock: see [`Clock`].
 
 mod clock;
+mod greeting;
 mod renewing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
-    time::Duration,
 };
 
 use farlan_crypto::{NodeId, PublicKey, Work};
@@ -189,12 +189,15 @@ impl Private {
         credential.check(&self.network, &self.own, self.time(clock), &self.revocations)
     }
 
-    /// What this node asks a holder for, in the session with this handshake hash.
+    /// What this node asks a holder for, in the session with this handshake hash. A certificate of the network key goes with it: it may
+    /// have expired, or the holder may not have been shown it yet.
     pub(crate) fn application(&self, ipv4: Option<Ipv4Addr>, handshake_hash: &[u8; 64]) -> Option<Application> {
         let application = Application::new(self.name.clone(), ipv4);
-        match &self.invite {
-            // Who has a credential of the network key needs no invite.
-            Some(invite) if self.credential.as_ref().is_none_or(Credential::is_provisional) => {
+        let certified = self.credential.as_ref().filter(|own| !own.is_provisional());
+        match (certified, &self.invite) {
+            // Who has a credential of the network key needs no invite, unless it was thrown out since.
+            (Some(own), invite) if invite.is_none() || !self.is_revoked(own) => application.certified(own.clone()).ok(),
+            (_, Some(invite)) => {
                 let delegation = invite.delegation.clone();
                 application
                     .invited(&invite.key, delegation, &self.own, handshake_hash)
@@ -202,6 +205,19 @@ impl Private {
             }
             _ => Some(application),
         }
+    }
+
+    /// Whether a node was thrown out since it was given this certificate.
+    pub(crate) fn is_revoked(&self, credential: &Credential) -> bool {
+        let fields = credential.certificate().fields();
+        self.revocations.voids_member(fields.node.as_bytes(), fields.issue)
+    }
+
+    /// Whether a credential is valid for the node that it names.
+    pub(crate) fn is_valid(&self, clock: &Clock, credential: &Credential) -> bool {
+        let node = credential.certificate().fields().node;
+        let judged = credential.check(&self.network, &node, self.time(clock), &self.revocations);
+        judged.is_ok()
     }
 
     /// The own credential.
@@ -337,12 +353,23 @@ impl Private {
         self.known.get(node).is_some_and(|known| known.valid)
     }
 
-    /// Whether a node is known to have no valid credential.
+    /// Whether a node is known to have no valid credential. One that expired before the own one was made says no more: the holder who
+    /// renewed this node's may have renewed that one's, too, and of two that wait for each other neither would ever show itself.
     pub(crate) fn keeps_out(&self, node: &NodeId) -> bool {
+        let may_be_back = |known: &Known| {
+            let own = self.credential.as_ref();
+            own.is_some_and(|own| own.time() >= known.credential.expiry())
+                && self.revocations.check(&known.credential).is_ok()
+        };
         match self.known.get(node) {
-            Some(known) => !known.valid,
+            Some(known) => !known.valid && !may_be_back(known),
             None => self.revoked.contains(node),
         }
+    }
+
+    /// Whether a node has shown a credential whose signatures are good, and that is kept.
+    pub(crate) fn was_member(&self, node: &NodeId) -> bool {
+        self.known.contains_key(node)
     }
 
     /// Looks at all credentials again.
@@ -632,9 +659,12 @@ impl Engine {
         let Some(private) = &mut network.private else {
             return false;
         };
+        let before = private.credential().map(Credential::expiry);
         if !is_of(&credential, private.network(), &own) || !private.adopt(&clock, credential.clone()) {
             return false;
         }
+        // The others let it in no more, and call it no more.
+        let came_back = before.is_some_and(|expiry| expiry <= clock.seconds);
         let changes = network.take_certified();
         let world = network.world;
         if !changes.is_empty() {
@@ -649,6 +679,9 @@ impl Engine {
         self.judge_all(now, handle);
         self.ask_anew(now, handle);
         self.show_anew(now, handle);
+        if came_back {
+            self.greet_all(now, handle);
+        }
         true
     }
 
@@ -679,42 +712,6 @@ impl Engine {
             }
         }
         self.try_held_again(now, handle, out);
-    }
-
-    /// Members that a supernode lists are greeted soon, so that all know each other's names and addresses: 20 ms apart, those who
-    /// came later after a second, and the one of two with the higher id a second later still.
-    pub(crate) fn greet_listed(&mut self, now: Time, handle: NetworkHandle, whole: bool, listed: &[PublicKey]) {
-        let own = self.public;
-        for key in listed {
-            if let Some(id) = self.peers.by_node(&key.node_id()) {
-                self.consider_showing(now, id);
-            }
-        }
-        let Some(network) = self.networks.get_mut(handle) else {
-            return;
-        };
-        let few = network
-            .listings
-            .values()
-            .all(|listing| listing.members.len() <= GREETED);
-        let Some(private) = network.private.as_mut().filter(|_| few) else {
-            return;
-        };
-        for key in listed.iter().filter(|key| **key != own) {
-            let node = key.node_id();
-            if private.greetings.len() >= GREETED || private.is_member(&node) {
-                continue;
-            }
-            let place = u32::try_from(private.greetings.len()).unwrap_or(u32::MAX);
-            let mut pause = GREETING * place;
-            pause += if whole { Duration::ZERO } else { GREETED_LATER };
-            pause += if own.node_id() < node {
-                Duration::ZERO
-            } else {
-                GREETED_LATER
-            };
-            private.greetings.entry(node).or_insert((now + pause, *key));
-        }
     }
 
     /// When something is to be done for private networks.
@@ -765,12 +762,3 @@ impl Engine {
         self.tend_handing(now, out);
     }
 }
-
-/// Members of a list that are greeted: as many as are pushed.
-const GREETED: usize = crate::multicast::ALL;
-
-/// Between two of them: a second for fifty.
-const GREETING: Duration = Duration::from_millis(20);
-
-/// The other end may have begun by then.
-const GREETED_LATER: Duration = Duration::from_secs(1);

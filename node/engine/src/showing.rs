@@ -46,7 +46,7 @@ impl Engine {
         let Some(private) = network.private.as_ref().filter(|private| !private.keeps_out(&node)) else {
             return false;
         };
-        let expected = private.expects(&peer.key);
+        let expected = private.expects(&peer.key) || private.was_member(&node);
         expected
             || network.is_listed(&node)
             || network.is_located(&node)

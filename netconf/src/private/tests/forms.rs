@@ -137,6 +137,10 @@ fn documents_are_neither_cut_nor_followed_by_anything() {
     has_one_form("application", &application().encode(), &application_again);
     let plain = Application::new(None, None).encode();
     has_one_form("plain application", &plain, &application_again);
+    for credential in [member(), extended()] {
+        let certified = Application::new(None, None).certified(credential).unwrap().encode();
+        has_one_form("application with a certificate", &certified, &application_again);
+    }
     let (status, bytes) = Admission::Granted(Box::new(extended())).encode();
     has_one_form("admission", &[vec![status], bytes].concat(), &admission_again);
     for code in 1..=255 {

@@ -599,7 +599,7 @@ fn an_application_is_by_an_invite_and_of_one_node_and_session() {
     let good = proved(invite.bytes(), 1, domain);
     assert_eq!(decode(&good).unwrap().invite(), Some(&super::invite(0)));
     let refused = |bytes: Vec<u8>| decode(&bytes).map(|_| ());
-    assert_eq!(refused(proved(invite.bytes(), 2, domain)), Err(E::Kind(2)));
+    assert_eq!(refused(proved(invite.bytes(), 3, domain)), Err(E::Kind(3)));
     assert_eq!(refused(proved(invite.bytes(), 1, b"farlan certificate 1")), NOT_SIGNED);
     let renewer = RawDelegation::renewer();
     assert_eq!(refused(proved(renewer.bytes(), 1, domain)), Err(E::Purpose));
@@ -617,4 +617,45 @@ fn an_application_is_by_an_invite_and_of_one_node_and_session() {
     assert_eq!(other_node.map(|_| ()), NOT_SIGNED);
     let other_session = Application::decode(&good, &network, &node, &[4; 64], Work::NONE);
     assert_eq!(other_session.map(|_| ()), NOT_SIGNED);
+}
+
+#[test]
+fn an_application_carries_the_own_certificate_of_the_network_key_and_no_other() {
+    let (network, node) = (network(), identity(3).public());
+    let decode = |bytes: &[u8]| Application::decode(bytes, &network, &node, &[3; 64], Work::NONE);
+    let with = |credential: &[u8]| [&[0, 0, 0, 0, 0, 2], credential].concat();
+    let refused = |bytes: &[u8]| decode(bytes).map(|_| ());
+    for credential in [super::member(), super::extended()] {
+        let wish = Application::new("desktop".parse().ok(), None);
+        let application = wish.certified(credential.clone()).unwrap();
+        assert_eq!(application.name, None, "its name is in the certificate");
+        let bytes = application.encode();
+        assert_eq!(bytes, with(&credential.encode()));
+        let read = decode(&bytes).unwrap();
+        assert_eq!((read.credential(), read.invite()), (Some(&credential), None));
+        let named = [&[1, b'a', 0, 0, 0, 0, 2], &credential.encode()[..]].concat();
+        assert_eq!(refused(&named), Err(E::Purpose));
+        let elsewhere = Application::decode(&bytes, &network, &identity(4).public(), &[3; 64], Work::NONE);
+        assert_eq!(elsewhere.map(|_| ()), Err(E::WrongKey));
+    }
+    assert_eq!(refused(&with(&super::guest().encode())), Err(E::Purpose));
+    let wish = Application::new(None, None);
+    assert_eq!(wish.certified(super::guest()).map(|_| ()), Err(E::Purpose));
+    let other = RawCertificate {
+        network: *other_network().id().as_bytes(),
+        ..RawCertificate::member()
+    };
+    assert!(refused(&with(&other.bytes())).is_err());
+    let forged = RawCertificate {
+        signer: 11,
+        ..RawCertificate::member()
+    };
+    assert_eq!(refused(&with(&[&forged.bytes()[..], &[0]].concat())), NOT_SIGNED);
+    // Without a name in the certificate one may be wished, and the largest of all still fits.
+    let nameless = RawCertificate {
+        name: vec![],
+        ..RawCertificate::member()
+    };
+    let named = [&[1, b'a', 0, 0, 0, 0, 2], &nameless.bytes()[..], &[0]].concat();
+    assert_eq!(decode(&named).unwrap().name, "a".parse().ok());
 }

@@ -1,9 +1,10 @@
 //! Renewers: members whom the network key lets extend certificates while no controller is there.
 //!
-//! A renewer gives a certificate of the network key another expiry and nothing else, so it makes neither members nor rights. It
+//! A renewer gives a certificate of the network key another expiry and nothing else, so it makes neither members nor rights. One that
+//! has expired makes nobody a member, so no renewer extends it: that is a controller's to do, which knows who is a member. A renewer
 //! extends its own certificate, too: else a network with a single renewer would end with that one's.
 
-use farlan_crypto::{Identity, NodeId};
+use farlan_crypto::{Identity, NodeId, defects::planted};
 use farlan_netconf::private::{Admission, Config, Credential, Delegate, Delegation, Refusal};
 
 use tracing::info;
@@ -111,7 +112,13 @@ impl Engine {
         let clock = self.clock(now);
         let network = self.networks.get(handle);
         let private = network.and_then(|network| network.private.as_ref());
-        let extended = private.and_then(|private| private.extended(&clock, &self.identity, private.shown_by(node)?));
+        let applies = self.applies_with(handle, node, request);
+        let extended = private.zip(applies).and_then(|(private, credential)| {
+            let valid = private.is_valid(&clock, credential);
+            private
+                .extended(&clock, &self.identity, credential)
+                .filter(|_| valid || planted("expired-extended"))
+        });
         let granted = extended.is_some();
         if granted {
             info!(peer = %node.short(), "has its certificate extended");

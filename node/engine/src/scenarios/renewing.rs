@@ -9,7 +9,7 @@ use std::{
 use farlan_crypto::PublicKey;
 use farlan_netconf::{
     Seconds,
-    private::{Credential, Delegation, Revoked},
+    private::{Admission, Credential, Delegation, Refusal, Revoked},
 };
 
 use super::{
@@ -456,4 +456,189 @@ fn a_member_that_asks_again_gets_its_new_certificate_though_the_old_one_is_good(
     town.lab.run_seconds(1);
     assert_eq!(answered, 2);
     assert!(issue(&town, 1) > before);
+}
+
+/// A member of a town whose certificate began and ends so many days from the morning on.
+fn join_with_days(town: &mut Town, node: usize, begins: i64, ends: i64) {
+    let key = town.key(node);
+    let mut fields = town.club.fields(key);
+    let at = |days: i64| Seconds::new(MORNING.saturating_add_signed(days * i64::try_from(DAY).unwrap()));
+    (fields.time, fields.expiry) = (at(begins), at(ends));
+    let membership = Membership {
+        credential: Some(town.club.sign(fields)),
+        ..town.club.papers()
+    };
+    town.join(node, membership);
+}
+
+/// How often a node was refused a certificate for this reason.
+fn refusals(town: &Town, node: usize, reason: Refusal) -> usize {
+    let refused = |event: &&Event| matches!(event, Event::ApplicationRefused { refusal, .. } if *refusal == reason);
+    town.events(node).iter().filter(refused).count()
+}
+
+/// Who asked a holder, and whether with a certificate.
+fn applicants(town: &Town, holder: usize) -> BTreeSet<(PublicKey, bool)> {
+    let events = town.events(holder).iter();
+    let asked = events.filter_map(|event| match event {
+        Event::Application { node, credential, .. } => Some((*node, credential.is_some())),
+        _ => None,
+    });
+    asked.collect()
+}
+
+#[test]
+fn who_was_away_for_longer_than_its_certificate_lived_is_let_in_when_it_has_another() {
+    let mut town = Town::new(4);
+    town.club.holders = vec![town.key(0)];
+    let [back, kicked] = [town.key(2), town.key(3)];
+    join_with_days(&mut town, 2, -400, -35);
+    join_with_days(&mut town, 3, -400, -35);
+    town.club.kick(kicked);
+    town.join_as_member(0);
+    town.join_as_member(1);
+    let mut frames = 0;
+    for mark in 0..10 {
+        for to in [0, 1] {
+            frames += usize::from(town.reaches(2, to, mark)) + usize::from(town.reaches(to, 2, mark));
+        }
+    }
+    assert_eq!(frames, 0, "nothing passes for an expired certificate");
+    assert!(!town.shares(0, 2) && !town.shares(1, 2));
+    assert_eq!(
+        applicants(&town, 0),
+        BTreeSet::from([(back, true)]),
+        "who was thrown out and shows no invite is not heard"
+    );
+    assert_eq!(answer(&mut town, 0, None), 1);
+    town.lab.run_seconds(3);
+    for (from, to) in [(2, 0), (0, 2), (2, 1), (1, 2)] {
+        assert!(town.reaches(from, to, 77), "{from} to {to}");
+    }
+    assert!(!town.shares(0, 3) && !town.shares(1, 3));
+    assert_eq!(refusals(&town, 3, Refusal::Revoked), 0);
+}
+
+#[test]
+fn a_renewer_extends_no_certificate_that_has_expired_and_says_so() {
+    let mut town = Town::new(4);
+    town.club.holders = vec![town.key(1)];
+    let delegation = town.club.delegate(town.key(1), MORNING - DAY, MORNING + YEAR);
+    let key = town.key(1);
+    let renewer = Membership {
+        delegation: Some(delegation),
+        ..town.club.member(key)
+    };
+    town.join(1, renewer);
+    join_with_days(&mut town, 2, -400, -35);
+    join_with_days(&mut town, 3, -200, 165);
+    let mut granted = Vec::new();
+    for _ in 0..20 {
+        town.lab.run_seconds(1);
+        let events = std::mem::take(&mut town.lab.hosts[town.nodes[1]].events);
+        for event in events {
+            if let Event::Application {
+                network, node, request, ..
+            } = event
+            {
+                let now = town.lab.now;
+                if town.engine(1).answer_as_renewer(now, network, &node.node_id(), request) {
+                    granted.push(node);
+                }
+            }
+        }
+    }
+    assert_eq!(granted, [town.key(3)], "which is past half of its life");
+    assert_eq!(refusals(&town, 3, Refusal::NoController), 0, "nor was it refused first");
+    assert_eq!(refusals(&town, 2, Refusal::NoController), 1);
+    assert!(!town.shares(1, 2) && !town.shares(3, 2));
+    assert!(!town.reaches(2, 1, 1) && !town.reaches(1, 2, 2));
+}
+
+#[test]
+fn who_was_thrown_out_and_comes_by_an_older_link_is_told_why_it_gets_nothing() {
+    let mut town = Town::new(3);
+    town.club.holders = vec![town.key(0)];
+    let (controller, kicked) = (town.key(0), town.key(2));
+    let before = town.club.member(kicked);
+    assert!(before.credential.is_some());
+    let invite = town.club.invite(7, 0);
+    let link = town.club.link(&invite, &[controller]);
+    town.club.kick(kicked);
+    town.club.renew_secret();
+    town.join_as_member(0);
+    town.join_as_member(1);
+    town.join(2, link);
+    let mut asked = BTreeSet::new();
+    for _ in 0..20 {
+        town.lab.run_seconds(1);
+        asked.extend(applicants(&town, 0));
+        answer(&mut town, 0, Some(Refusal::Revoked));
+    }
+    assert_eq!(asked, BTreeSet::from([(kicked, false)]), "by the invite alone");
+    assert_eq!(refusals(&town, 2, Refusal::Revoked), 1);
+    assert!(!town.shares(0, 2) && !town.shares(1, 2));
+    assert!(!town.reaches(2, 1, 1) && !town.reaches(0, 2, 2));
+}
+
+#[test]
+fn certificates_that_expired_are_renewed_within_a_minute_of_the_controllers_return() {
+    const MEMBERS: usize = 12;
+    // How long it was away, and whether its machine starts anew.
+    for (away, anew) in [(20, false), (130, false), (130, true), (700, true), (700, false)] {
+        let mut town = Town::new(MEMBERS + 1);
+        town.club.holders = vec![town.key(0)];
+        let (off, controller) = (Rc::new(Cell::new(false)), town.nodes[0]);
+        let closed = Rc::clone(&off);
+        town.lab.wire = Box::new(move |from, to, _| !closed.get() || ![from, to].contains(&controller));
+        town.join_as_member(0);
+        let member = town.club.member(town.key(0));
+        for node in 1..=MEMBERS {
+            join_with_days(&mut town, node, -1, [100, 200, 900][node % 3]);
+        }
+        town.lab.run_seconds(10);
+        off.set(true);
+        // A third has expired then, and another is past half of its life.
+        let now = MORNING + 150 * DAY;
+        for place in town.nodes.clone() {
+            set_clock(&mut town.lab, place, now);
+        }
+        town.lab.run_seconds(away);
+        off.set(false);
+        if anew {
+            town.lab.restart(controller);
+            town.lab.set_world(controller, 1, &[0]);
+            set_clock(&mut town.lab, controller, now);
+            town.join(0, member);
+        }
+        let mut renewed = BTreeSet::new();
+        for _ in 0..60 {
+            town.lab.run_seconds(1);
+            let asked = applicants(&town, 0);
+            let events = std::mem::take(&mut town.lab.hosts[controller].events);
+            for event in events {
+                if let Event::Application {
+                    network, node, request, ..
+                } = event
+                {
+                    let mut fields = town.club.fields(node);
+                    (fields.time, fields.expiry) = (Seconds::new(now), Seconds::new(now + YEAR));
+                    let admission = Admission::Granted(Box::new(town.club.sign(fields)));
+                    let controller = town.engine(0);
+                    controller.answer_application(network, &node.node_id(), request, &admission);
+                }
+            }
+            renewed.extend(asked);
+        }
+        let all: BTreeSet<_> = (1..=MEMBERS)
+            .filter(|node| node % 3 != 2)
+            .map(|node| (town.key(node), true))
+            .collect();
+        assert_eq!(renewed.len(), all.len(), "{away} s, anew: {anew}");
+        assert_eq!(renewed, all);
+        town.lab.run_seconds(10);
+        for (from, to) in [(0, 3), (3, 0), (3, 4), (5, 3), (6, 3)] {
+            assert!(town.reaches(from, to, 1), "{from} to {to}, {away} s, anew: {anew}");
+        }
+    }
 }
