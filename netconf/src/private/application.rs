@@ -38,7 +38,7 @@ enum Ground {
     /// What is shown in the session, if anything is.
     Shown,
     /// An invite, with a proof that the node holds its secret.
-    Invite(Delegation, Signature),
+    Invite(Box<(Delegation, Signature)>),
     /// The node's own certificate by the network key.
     Certificate(Box<Credential>),
 }
@@ -114,7 +114,7 @@ impl Application {
         let message = proof_bytes(&delegation, node, handshake_hash);
         let signature = key.sign(PROOF_DOMAIN, &message);
         Ok(Self {
-            ground: Ground::Invite(delegation, signature),
+            ground: Ground::Invite(Box::new((delegation, signature))),
             ..self
         })
     }
@@ -162,7 +162,7 @@ impl Application {
                     Delegate::Invite { key, .. } => key.verify(PROOF_DOMAIN, &message, &signature)?,
                     Delegate::Renewer { .. } => return Err(DocumentError::Purpose),
                 }
-                Ground::Invite(delegation, signature)
+                Ground::Invite(Box::new((delegation, signature)))
             }
             2 => {
                 let credential = Credential::decode(reader.bytes(reader.remaining())?, network, work)?;
@@ -189,7 +189,8 @@ impl Application {
         out.extend_from_slice(&ipv4_bytes(self.ipv4));
         match &self.ground {
             Ground::Shown => out.push(0),
-            Ground::Invite(delegation, signature) => {
+            Ground::Invite(invited) => {
+                let (delegation, signature) = &**invited;
                 out.push(1);
                 delegation.encode(&mut out);
                 out.extend_from_slice(signature.as_bytes());
@@ -206,7 +207,7 @@ impl Application {
     #[must_use]
     pub fn invite(&self) -> Option<&Delegation> {
         match &self.ground {
-            Ground::Invite(delegation, _) => Some(delegation),
+            Ground::Invite(invited) => Some(&invited.0),
             Ground::Shown | Ground::Certificate(_) => None,
         }
     }
@@ -216,7 +217,7 @@ impl Application {
     pub fn credential(&self) -> Option<&Credential> {
         match &self.ground {
             Ground::Certificate(credential) => Some(credential),
-            Ground::Shown | Ground::Invite(..) => None,
+            Ground::Shown | Ground::Invite(_) => None,
         }
     }
 }

@@ -625,7 +625,7 @@ fn an_application_carries_the_own_certificate_of_the_network_key_and_no_other() 
     let decode = |bytes: &[u8]| Application::decode(bytes, &network, &node, &[3; 64], Work::NONE);
     let with = |credential: &[u8]| [&[0, 0, 0, 0, 0, 2], credential].concat();
     let refused = |bytes: &[u8]| decode(bytes).map(|_| ());
-    for credential in [super::member(), super::extended()] {
+    for credential in [member(), extended()] {
         let wish = Application::new("desktop".parse().ok(), None);
         let application = wish.certified(credential.clone()).unwrap();
         assert_eq!(application.name, None, "its name is in the certificate");
@@ -638,9 +638,9 @@ fn an_application_carries_the_own_certificate_of_the_network_key_and_no_other() 
         let elsewhere = Application::decode(&bytes, &network, &identity(4).public(), &[3; 64], Work::NONE);
         assert_eq!(elsewhere.map(|_| ()), Err(E::WrongKey));
     }
-    assert_eq!(refused(&with(&super::guest().encode())), Err(E::Purpose));
+    assert_eq!(refused(&with(&guest().encode())), Err(E::Purpose));
     let wish = Application::new(None, None);
-    assert_eq!(wish.certified(super::guest()).map(|_| ()), Err(E::Purpose));
+    assert_eq!(wish.certified(guest()).map(|_| ()), Err(E::Purpose));
     let other = RawCertificate {
         network: *other_network().id().as_bytes(),
         ..RawCertificate::member()
