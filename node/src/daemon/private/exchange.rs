@@ -69,7 +69,7 @@ impl Daemon {
     /// a task of its own, since a database takes its time.
     pub(in crate::daemon) fn hand_over_later(self: Arc<Self>, network: NetworkHandle, node: PublicKey, issue: u64) {
         tokio::spawn(async move {
-            let Ok(_turn) = self.office.answering.acquire().await else {
+            let Ok(_turn) = self.office.handing.acquire().await else {
                 return;
             };
             let book = self.book.lock().await;
