@@ -325,7 +325,8 @@ async fn status(State(serving): State<Serving>) -> Answer<Status> {
     }))
 }
 
-/// How long saying goodbye may take; whoever sent the signal expects the end within 2 s.
+/// How long saying goodbye may take, after a controller beside the supernode took as long at most; whoever sent the signal expects the
+/// end soon.
 const STOPPING: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]
