@@ -535,10 +535,19 @@ impl Daemon {
     }
 
     /// Ends the daemon soon; its networks are remembered.
-    pub fn down(&self) -> DownReply {
+    ///
+    /// # Errors
+    /// It is part of a supernode, which ends with its controller.
+    pub fn down(&self) -> Result<DownReply, Failure> {
+        if self.neighbour.get().is_some() {
+            return Err(Failure::negative(
+                "this controller is part of a supernode and ends with it: systemctl stop farlan-supernode; to run that without \
+                 it, take `controller` out of supernode.toml",
+            ));
+        }
         tracing::info!("asked to end");
         self.down.notify_one();
-        DownReply { schema: SCHEMA }
+        Ok(DownReply { schema: SCHEMA })
     }
 
     async fn stop(&self) {
