@@ -177,7 +177,7 @@ async fn a_span_counts_from_the_time_that_is_judged(place: Place) {
     // One clock stands in 1970, and one is twenty years ahead.
     for clock in [Seconds::new(1), NOW.plus(20 * 365 * DAY)] {
         let invite = home.invite(0, clock).await;
-        let fields = *invite.delegation().fields();
+        let fields = invite.delegation().fields();
         assert_eq!(
             (fields.time, fields.expiry),
             (NOW, NOW.plus(10 * DAY)),
