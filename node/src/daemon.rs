@@ -407,6 +407,16 @@ impl Daemon {
                 // A database takes its time, and the others need not wait.
                 Event::Application { .. } => Arc::clone(&self).answer_later(event),
                 Event::MemberMet { network, node, issue } => Arc::clone(&self).hand_over_later(network, node, issue),
+                Event::DocumentStale { network, version } => Arc::clone(&self).publish_above_later(network, version),
+                Event::DocumentsChanged {
+                    network,
+                    config,
+                    revocations,
+                } => {
+                    if let Some(id) = self.documents_changed(network, config.as_deref(), &revocations).await {
+                        Arc::clone(&self).learn_later(id, config, revocations);
+                    }
+                }
                 event => self.act_on(event).await,
             }
         }
@@ -426,20 +436,17 @@ impl Daemon {
             }
             Event::RegistrationLost { .. } => {}
             Event::MemberOut { network, node } => self.member_out(network, node).await,
-            Event::DocumentsChanged {
-                network,
-                config,
-                revocations,
-            } => self.documents_changed(network, config, &revocations).await,
-            Event::DocumentStale { network, version } => self.publish_above(network, version).await,
             Event::ConfigForked { network, counter } => self.config_forked(network, counter).await,
             Event::CredentialIssued { network, credential } => self.credential_issued(network, *credential).await,
             Event::ApplicationRefused { network, node, refusal } => {
                 self.application_refused(network, node, refusal).await
             }
             Event::DelegationIssued { network, delegation } => self.delegation_issued(network, *delegation).await,
-            // Answered on tasks of their own.
-            Event::Application { .. } | Event::MemberMet { .. } => {}
+            // Those of the controller have tasks of their own.
+            Event::Application { .. }
+            | Event::MemberMet { .. }
+            | Event::DocumentsChanged { .. }
+            | Event::DocumentStale { .. } => {}
             Event::WorldChanged { world } => self.world_changed(*world).await,
             Event::Ipv4Assigned { network, address } => {
                 self.ipv4_assigned(network, address).await;
@@ -528,10 +535,19 @@ impl Daemon {
     }
 
     /// Ends the daemon soon; its networks are remembered.
-    pub fn down(&self) -> DownReply {
+    ///
+    /// # Errors
+    /// It is part of a supernode, which ends with its controller.
+    pub fn down(&self) -> Result<DownReply, Failure> {
+        if self.neighbour.get().is_some() {
+            return Err(Failure::negative(
+                "this controller is part of a supernode and ends with it: systemctl stop farlan-supernode; to run that without \
+                 it, take `controller` out of supernode.toml",
+            ));
+        }
         tracing::info!("asked to end");
         self.down.notify_one();
-        DownReply { schema: SCHEMA }
+        Ok(DownReply { schema: SCHEMA })
     }
 
     async fn stop(&self) {

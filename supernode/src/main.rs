@@ -283,7 +283,10 @@ async fn status(place: &Place, json: bool) -> Result<(), Failure> {
         status.document_bytes.div_ceil(1024)
     ))?;
     if let Some(socket) = &status.controller {
-        output.line(format_args!("controller    asked with: farlan --socket {socket}"))?;
+        match &status.controller_trouble {
+            None => output.line(format_args!("controller    asked with: farlan --socket {socket}"))?,
+            Some(trouble) => output.line(format_args!("controller    does not work: {trouble}"))?,
+        }
     }
     let counted: Vec<_> = status
         .counters

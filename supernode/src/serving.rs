@@ -13,7 +13,7 @@ use axum::{Json, Router, extract::State, routing::get};
 use farlan::{
     api::{Answer, SCHEMA, Server, finish},
     cli::client::check_socket,
-    daemon::{Running, speaks_version},
+    daemon::speaks_version,
     failure::Failure,
     logs::{self, LogFilter},
     notify::Notifier,
@@ -68,6 +68,9 @@ pub(crate) struct Status {
     /// The socket of the controller of private networks beside it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) controller: Option<String>,
+    /// Why that one does not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) controller_trouble: Option<String>,
     /// What happened to packets since the start, by name.
     pub(crate) counters: BTreeMap<String, u64>,
 }
@@ -82,6 +85,7 @@ struct Serving {
     started: Instant,
     data_plane: DataPlane,
     controller: Option<String>,
+    controller_trouble: watch::Receiver<Option<String>>,
 }
 
 /// The socket at which a supernode is reached.
@@ -167,6 +171,7 @@ pub(crate) async fn run(
         limits,
     };
     let (data_plane, mut events) = DataPlane::start(config, underlay)?;
+    let (trouble, controller_trouble) = watch::channel(None);
     let serving = Serving {
         node_id,
         served: current,
@@ -177,13 +182,12 @@ pub(crate) async fn run(
         controller: controller
             .is_some()
             .then(|| controller::socket(&path).display().to_string()),
+        controller_trouble,
     };
     let server = Server::start(&socket, router(serving.clone()))?;
     tracing::info!(node = %serving.node_id, port, "the supernode is up");
-    let mut controller = match controller {
-        Some(held) => Some(held.start(served.borrow().clone(), key, port).await?),
-        None => None,
-    };
+    // Its database takes its time, and nobody who looks for the supernode waits for that.
+    let mut controller = controller.map(|held| held.accompany(served.borrow().clone(), key, port, trouble));
     let notifier = Notifier::from_environment();
     notifier.ready();
     let mut callers = Callers::default();
@@ -216,7 +220,7 @@ pub(crate) async fn run(
 }
 
 /// Waits for the end of the controller, if there is one.
-async fn ended(controller: Option<&mut Running>) {
+async fn ended(controller: Option<&mut controller::Company>) {
     match controller {
         Some(controller) => controller.ended().await,
         None => std::future::pending().await,
@@ -316,11 +320,13 @@ async fn status(State(serving): State<Serving>) -> Answer<Status> {
         documents: snapshot.anchor.documents,
         document_bytes: snapshot.anchor.document_bytes,
         controller: serving.controller,
+        controller_trouble: serving.controller_trouble.borrow().clone(),
         counters: counters.map(|(name, value)| (name.to_owned(), value)).collect(),
     }))
 }
 
-/// How long saying goodbye may take; whoever sent the signal expects the end within 2 s.
+/// How long saying goodbye may take, after a controller beside the supernode took as long at most; whoever sent the signal expects the
+/// end soon.
 const STOPPING: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]
@@ -384,6 +390,7 @@ mod tests {
             key: operator.public(),
             endpoints: vec!["192.0.2.1:9600".parse().unwrap()],
         };
+        let (trouble, controller_trouble) = watch::channel(None);
         let (served, _) = watch::channel(World::sign(&operator, 4, vec![supernode.clone()]).unwrap());
         let serving = Serving {
             node_id: "n".into(),
@@ -393,6 +400,7 @@ mod tests {
             started: Instant::now(),
             data_plane,
             controller: None,
+            controller_trouble,
         };
         let path = directory.path().join(SOCKET);
         let _server = Server::start(&path, router(serving)).unwrap();
@@ -400,9 +408,11 @@ mod tests {
         assert_eq!((status.registrations, status.subscriptions, status.claims), (3, 2, 1));
         assert_eq!((status.documents, status.document_bytes), (4, 4096));
         assert_eq!(status.counters.get("relayed"), Some(&0));
-        assert_eq!(status.version, 4);
+        assert_eq!((status.version, status.controller_trouble), (4, None));
+        trouble.send_replace(Some("damaged".into()));
         served.send_replace(World::sign(&operator, 5, vec![supernode]).unwrap());
         let status: Status = Client::new(&path).get("/v1/status").await.unwrap();
         assert_eq!(status.version, 5);
+        assert_eq!(status.controller_trouble.as_deref(), Some("damaged"));
     }
 }

@@ -8,9 +8,10 @@ use std::{
 const PAGES: [&str; 2] = ["docs/THREATS.md", "SECURITY.md"];
 
 /// Packages and their directories.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("farlan-crypto", "crypto"),
     ("farlan-netconf", "netconf"),
+    ("farlan-controller", "netconf/controller"),
     ("farlan-engine", "node/engine"),
     ("farlan-games", "node/games"),
     ("farlan-tap", "tap"),

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use farlan_controller::{Change, ControllerError, Documents, Outstanding, Settings, Wish};
 use farlan_crypto::Work;
-use farlan_netconf::Label;
 use farlan_netconf::private::{Application, ExportedKey, Invalid, Refusal, Revocations, SealedDocument};
+use farlan_netconf::{Label, Seconds};
 use support::{DAY, Home, NOW, Place, controller, granted, issue_of, label, name_of, new_network, person, refused};
 
 on_both_stores! {
     an_exported_key_goes_on_elsewhere,
     stores_apart_learn_from_each_other,
     a_wrong_clock_of_twenty_years_does_no_harm,
+    a_span_counts_from_the_time_that_is_judged,
     a_controller_that_was_away_believes_renewers,
     renewers_are_named_and_dismissed,
     certificates_of_large_networks_live_shorter,
@@ -167,6 +168,32 @@ async fn a_wrong_clock_of_twenty_years_does_no_harm(place: Place) {
     assert_eq!(documents.credential.unwrap().certificate().fields().time, ahead);
 }
 
+async fn a_span_counts_from_the_time_that_is_judged(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let renewer = person(1);
+    home.join(&renewer, &link, "renewer", NOW).await;
+    // One clock stands in 1970, and one is twenty years ahead.
+    for clock in [Seconds::new(1), NOW.plus(20 * 365 * DAY)] {
+        let invite = home.invite(0, clock).await;
+        let fields = invite.delegation().fields();
+        assert_eq!(
+            (fields.time, fields.expiry),
+            (NOW, NOW.plus(10 * DAY)),
+            "an invite by the clock {clock:?}"
+        );
+        let life = 30 * DAY as u32;
+        let delegated = home
+            .controller
+            .delegate(&id, &renewer.public(), 40 * DAY, life, clock)
+            .await
+            .unwrap();
+        let fields = delegated.delegation.fields();
+        assert_eq!((fields.time, fields.expiry), (NOW, NOW.plus(40 * DAY)));
+    }
+}
+
 async fn a_controller_that_was_away_believes_renewers(place: Place) {
     let mut home = Home::new(&place).await;
     let id = home.id();
@@ -176,7 +203,7 @@ async fn a_controller_that_was_away_believes_renewers(place: Place) {
     let ben = home.join(&person(2), &link, "ben", NOW).await;
     let delegated = home
         .controller
-        .delegate(&id, &renewer.public(), NOW.plus(3650 * DAY), 365 * DAY as u32, NOW)
+        .delegate(&id, &renewer.public(), 3650 * DAY, 365 * DAY as u32, NOW)
         .await
         .unwrap();
     let extended_at = NOW.plus(1000 * DAY);
@@ -208,7 +235,7 @@ async fn renewers_are_named_and_dismissed(place: Place) {
     home.join(&renewer, &link, "renewer", NOW).await;
     let credential = home.join(&ben, &link, "ben", NOW).await;
     let life = 30 * DAY as u32;
-    let until = NOW.plus(400 * DAY);
+    let until = 400 * DAY;
     let delegated = home
         .controller
         .delegate(&id, &renewer.public(), until, life, NOW)
@@ -259,7 +286,7 @@ async fn renewers_are_named_and_dismissed(place: Place) {
     assert!(matches!(error, ControllerError::NoDelegate), "{error}");
     let error = home
         .controller
-        .delegate(&id, &renewer.public(), NOW, life, NOW)
+        .delegate(&id, &renewer.public(), 0, life, NOW)
         .await
         .unwrap_err();
     assert!(matches!(error, ControllerError::Past), "{error}");

@@ -37,6 +37,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// its certificate after that came back. Each time costs a supernode a few datagrams.
 const ABSENT: Duration = Duration::from_secs(25);
 
+/// A holder that has no time is asked again after this. It has many to answer, and this one's turn comes soon.
+const BUSY: Duration = Duration::from_secs(8);
+
 /// Those who ask at one time are as far apart as the first bytes of their ids, times this.
 const APART: Duration = Duration::from_millis(8);
 
@@ -433,6 +436,7 @@ impl Engine {
         (request, place, status): (u32, u8, u8),
         sealed: &[u8],
     ) {
+        let apart = self.apart();
         let Some(peer) = self.peers.get(id) else { return };
         let node = peer.key.node_id();
         let Some(session) = peer.sessions.get(local) else {
@@ -467,9 +471,15 @@ impl Engine {
             return;
         };
         if let Some(refusal) = Refusal::from_code(status) {
-            // Others may know better, and this one later.
-            asked.tries = asked.tries.max(SHORT_TRIES);
-            asked.at = asked.at.max(now + pause(asked.tries));
+            if refusal == Refusal::Later {
+                // Nothing was decided: it is as if it had not been asked.
+                asked.tries = asked.tries.saturating_sub(1);
+                asked.at = now + BUSY + APART * apart;
+            } else {
+                // Others may know better, and this one later.
+                asked.tries = asked.tries.max(SHORT_TRIES);
+                asked.at = asked.at.max(now + pause(asked.tries));
+            }
             asked.sent = None;
             self.events.push(Event::ApplicationRefused {
                 network: handle,

@@ -192,7 +192,7 @@ async fn metrics(State(daemon): Shared) -> Result<impl IntoResponse, Failure> {
 }
 
 async fn down(State(daemon): Shared) -> Answer<DownReply> {
-    Ok(Json(daemon.down()))
+    json(daemon.down())
 }
 
 async fn ping(State(daemon): Shared, body: Body<PingRequest>) -> Answer<PingReply> {

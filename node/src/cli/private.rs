@@ -1,14 +1,13 @@
 //! The commands of private networks.
 
 use std::{
-    fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Args, Subcommand};
-use farlan_crypto::private_file;
+use farlan_crypto::private_file::{self, OpenError};
 use farlan_netconf::DnsLabel;
 use zeroize::Zeroizing;
 
@@ -468,13 +467,7 @@ pub(super) async fn export(client: &Client, output: &mut Output, export: Export)
 }
 
 pub(super) async fn import(client: &Client, output: &mut Output, from: &Path) -> Result<(), Failure> {
-    let mut text = Zeroizing::new(String::new());
-    let read = if from.as_os_str() == "-" {
-        std::io::stdin().lock().take(LONGEST_KEY).read_to_string(&mut text)
-    } else {
-        fs::File::open(from).and_then(|file| file.take(LONGEST_KEY).read_to_string(&mut text))
-    };
-    read.map_err(|error| Failure::file("read", from, &error))?;
+    let text = read_key(from)?;
     let key = text.trim().to_owned().into();
     let reply: JoinReply = client
         .post("/v1/import", &ImportRequest { key }, Duration::ZERO)
@@ -487,6 +480,41 @@ pub(super) async fn import(client: &Client, output: &mut Output, from: &Path) ->
          any more",
         reply.network.name
     ))
+}
+
+/// The key in a file, or on standard input for `-`. A file that others could have read is refused.
+fn read_key(from: &Path) -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    let read = if from.as_os_str() == "-" {
+        io::stdin().lock().take(LONGEST_KEY).read_to_string(&mut text)
+    } else {
+        let file = private_file::open(from).map_err(|error| not_private(from, error))?;
+        file.take(LONGEST_KEY).read_to_string(&mut text)
+    };
+    read.map_err(|error| Failure::file("read", from, &error))?;
+    Ok(text)
+}
+
+/// Why a file with a key is not read, and what to do.
+fn not_private(path: &Path, error: OpenError) -> Failure {
+    let shown = path.display();
+    match error {
+        OpenError::Missing => Failure::file("read", path, &io::ErrorKind::NotFound.into()),
+        OpenError::Io(error) => Failure::file("read", path, &error),
+        OpenError::NotAFile => Failure::negative(format_args!(
+            "{shown} is no regular file; for a key from elsewhere: farlan import - < FILE"
+        )),
+        OpenError::Names => Failure::negative(format_args!(
+            "{shown} has another name (a hard link), by which others may read it; copy it, and remove both"
+        )),
+        OpenError::Owner(owner) => Failure::negative(format_args!(
+            "{shown} belongs to user {owner}, who is somebody else; make it your own with chown if you trust what is in it"
+        )),
+        OpenError::Permissions(mode) => Failure::negative(format_args!(
+            "other users can read {shown} (mode {mode:04o}), and whoever has the key controls the network; if nobody did: \
+             chmod 600 {shown}, and import again"
+        )),
+    }
 }
 
 pub(super) async fn set(client: &Client, output: &mut Output, set: Set) -> Result<(), Failure> {
@@ -598,6 +626,20 @@ const LONGEST_KEY: u64 = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_file_that_others_could_read_is_not_taken() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("home.key");
+        assert!(read_key(&path).is_err(), "there is none");
+        private_file::create(&path, b"a key").unwrap();
+        assert_eq!(read_key(&path).unwrap().as_str(), "a key");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = read_key(&path).unwrap_err();
+        assert!(refused.message.contains("chmod 600"), "{refused}");
+    }
 
     #[test]
     fn spans_are_numbers_with_a_unit() {

@@ -87,7 +87,7 @@ impl Load {
         let new = NewInvite {
             label: Label::default(),
             uses: 0,
-            expiry: now().plus(24 * 3600),
+            lasts: 24 * 3600,
             life: 3600,
             rights: Rights::NONE,
         };

@@ -21,8 +21,8 @@ pub struct NewInvite {
     pub label: Label,
     /// How many it lets in; 0: as many as want. An invite that is counted works only while a controller can be reached.
     pub uses: u32,
-    /// Until when it works.
-    pub expiry: Seconds,
+    /// How long it works from now on, in seconds. It is a span, since what time it is is judged by what the network's key signed, too.
+    pub lasts: u64,
     /// How long a certificate lives that the invite signs itself while no controller can be reached, in seconds: 7 days at most.
     pub life: u32,
     /// What those may do who come in by it.
@@ -77,7 +77,8 @@ impl Controller {
     ) -> Result<Invite, ControllerError> {
         let pair = KeyPair::generate(rng);
         let mut desk = self.desk(id, clock).await?;
-        if new.expiry <= desk.now {
+        let expiry = desk.now.plus(new.lasts);
+        if expiry <= desk.now {
             return Err(ControllerError::Past);
         }
         let fields = DelegationFields {
@@ -87,7 +88,7 @@ impl Controller {
             },
             rights: new.rights,
             time: desk.now,
-            expiry: new.expiry,
+            expiry,
             life: new.life,
         };
         let delegation = Delegation::sign(&desk.network(), desk.key(), fields)?;
@@ -102,7 +103,7 @@ impl Controller {
             uses: new.uses,
             taken: 0,
             issue: desk.number(),
-            expiry: new.expiry.get(),
+            expiry: expiry.get(),
             created: desk.now.get(),
             withdrawn: None,
         };

@@ -318,7 +318,7 @@ impl Controller {
             .collect()
     }
 
-    /// Lets a member extend certificates until `expiry`, each by `life` seconds at most, and names it in the config. It makes
+    /// Lets a member extend certificates for so many seconds from now on, each by `life` seconds at most, and names it in the config. It makes
     /// neither members nor rights.
     ///
     /// # Errors
@@ -327,11 +327,13 @@ impl Controller {
         &self,
         id: &NetworkId,
         node: &PublicKey,
-        expiry: Seconds,
+        lasts: u64,
         life: u32,
         clock: Seconds,
     ) -> Result<Delegated, ControllerError> {
         let mut desk = self.desk(id, clock).await?;
+        // A span, as that of an invite.
+        let expiry = desk.now.plus(lasts);
         desk.member(node).await?;
         if expiry <= desk.now {
             return Err(ControllerError::Past);

@@ -95,7 +95,7 @@ impl Home {
         let new = NewInvite {
             label: Label::parse("for friends").unwrap(),
             uses,
-            expiry: clock.plus(10 * DAY),
+            lasts: 10 * DAY,
             life: 7 * DAY as u32,
             rights: Rights::NONE,
         };

@@ -561,20 +561,11 @@ fn a_counted_invite_lets_in_by_a_controller_alone() {
     town.join(1, link);
     for _ in 0..10 {
         town.lab.run_seconds(1);
-        answer(&mut town, 0, Some(Refusal::Later));
+        answer(&mut town, 0, Some(Refusal::UsedUp));
     }
     assert!(!town.shares(2, 1) && !town.shares(0, 1) && town.frames(0) == 0);
-    let refused = |event: &&Event| {
-        matches!(
-            event,
-            Event::ApplicationRefused {
-                refusal: Refusal::Later,
-                ..
-            }
-        )
-    };
     assert_eq!(
-        town.events(1).iter().filter(refused).count(),
+        times_refused(&town, 1, Refusal::UsedUp),
         1,
         "it waits before it asks again"
     );
@@ -583,6 +574,34 @@ fn a_counted_invite_lets_in_by_a_controller_alone() {
         answer(&mut town, 0, None);
     }
     assert!(town.reaches(1, 0, 1) && town.reaches(1, 2, 2) && town.reaches(2, 1, 3));
+}
+
+/// How often a holder refused this to a node of a town.
+fn times_refused(town: &Town, node: usize, reason: Refusal) -> usize {
+    let refused = |event: &&Event| matches!(event, Event::ApplicationRefused { refusal, .. } if *refusal == reason);
+    town.events(node).iter().filter(refused).count()
+}
+
+#[test]
+fn a_holder_that_has_no_time_is_asked_again_soon_however_often_it_says_so() {
+    let mut town = Town::new(2);
+    let controller = town.key(0);
+    town.club.holders = vec![controller];
+    town.join_as_member(0);
+    let invite = town.club.invite(7, 1);
+    let link = town.club.link(&invite, &[controller]);
+    town.join(1, link);
+    for _ in 0..100 {
+        town.lab.run_seconds(1);
+        answer(&mut town, 0, Some(Refusal::Later));
+    }
+    let times = times_refused(&town, 1, Refusal::Later);
+    assert!((7..=13).contains(&times), "asked {times} times in 100 s");
+    for _ in 0..13 {
+        town.lab.run_seconds(1);
+        answer(&mut town, 0, None);
+    }
+    assert!(town.reaches(1, 0, 1));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use data_encoding::HEXLOWER;
-use farlan_controller::{Controller, Holder, Member, NewInvite, Reservation, Settings};
+use farlan_controller::{Controller, ControllerError, Holder, Member, NewInvite, Reservation, Settings};
 use farlan_crypto::{PublicKey, random::SystemRandom};
 use farlan_netconf::{
     DnsLabel, Label, Link, NetworkId,
@@ -227,8 +227,8 @@ impl Daemon {
                 .map_err(refused)?;
             None
         } else {
-            let expiry = now.plus(request.for_s.unwrap_or(DELEGATED_FOR));
-            let made = controller.delegate(&meant.id, &member.node, expiry, Controller::LONG_LIFE, now);
+            let lasts = request.for_s.unwrap_or(DELEGATED_FOR);
+            let made = controller.delegate(&meant.id, &member.node, lasts, Controller::LONG_LIFE, now);
             Some(super::renewing::text(&made.await.map_err(refused)?.delegation))
         };
         self.spread(meant.id).await?;
@@ -281,22 +281,23 @@ impl Daemon {
                 holder,
             });
         }
-        for reservation in &reserved {
-            controller
-                .reserve(&meant.id, reservation, clock())
-                .await
-                .map_err(refused)?;
-        }
-        for address in &request.release {
-            controller
-                .unreserve(&meant.id, *address, clock())
-                .await
-                .map_err(refused)?;
-        }
-        if changes || !reserved.is_empty() {
-            controller.set(&meant.id, settings, clock()).await.map_err(refused)?;
-        }
-        self.spread(meant.id).await?;
+        let changed = async {
+            for reservation in &reserved {
+                controller.reserve(&meant.id, reservation, clock()).await?;
+            }
+            for address in &request.release {
+                controller.unreserve(&meant.id, *address, clock()).await?;
+            }
+            if changes || !reserved.is_empty() {
+                controller.set(&meant.id, settings, clock()).await?;
+            }
+            Ok::<_, ControllerError>(())
+        };
+        let changed = changed.await.map_err(refused);
+        // What was done before something failed stays, and the members are to know.
+        let spread = self.spread(meant.id).await;
+        changed?;
+        spread?;
         let config = controller.documents(&meant.id).await.map_err(refused)?.config;
         let fields = config.fields();
         let reservations = controller.reservations(&meant.id).await.map_err(refused)?;
@@ -516,7 +517,7 @@ pub(super) fn new_invite(label: Label, uses: u32, life: u64) -> NewInvite {
     NewInvite {
         label,
         uses,
-        expiry: clock().plus(life),
+        lasts: life,
         life: u32::try_from(life)
             .unwrap_or(u32::MAX)
             .clamp(1, Delegation::MAX_INVITE_LIFE),

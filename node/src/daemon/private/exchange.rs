@@ -18,25 +18,21 @@ use crate::{
 };
 
 impl Daemon {
-    /// Others handed over newer documents, which are in use already: they are written down, and the controller learns of them.
+    /// Others handed over newer documents, which are in use already: they are written down. Returns the network if its controller
+    /// is here and is to [learn](Self::learn_later) of them.
     pub(in crate::daemon) async fn documents_changed(
         &self,
         network: NetworkHandle,
-        config: Option<Box<Config>>,
+        config: Option<&Config>,
         revocations: &Revocations,
-    ) {
+    ) -> Option<NetworkId> {
         let mut book = self.book.lock().await;
-        let Some(joined) = book.networks.by_handle(network) else {
-            return;
-        };
-        let id = joined.id();
-        let Some(membership) = book.networks.membership_mut(id) else {
-            return;
-        };
-        let Some(kept) = &mut membership.private else { return };
+        let id = book.networks.by_handle(network)?.id();
+        let membership = book.networks.membership_mut(id)?;
+        let kept = membership.private.as_mut()?;
         let before = kept.config.as_ref().map(|config| config.fields().counter);
         let mut newer = false;
-        if let Some(config) = &config {
+        if let Some(config) = config {
             newer = Some(config.fields().counter) > before;
             kept.config = Some(Config::clone(config));
         }
@@ -46,30 +42,46 @@ impl Daemon {
         self.write_down(&book);
         drop(book);
         self.names.look_again();
-        let Some(controller) = self.controller_of(&id) else {
-            if newer {
-                // It may have given this node another name or address. The data plane has ended if it is not told.
-                let _ = self.data_plane.send(Request::AskAgain { network }).await;
-            }
-            return;
-        };
-        match controller
-            .learn(&id, config.as_deref(), Some(revocations), clock())
-            .await
-        {
-            Ok(learned) if learned.config || learned.revocations > 0 => {
-                tracing::info!("another controller of a network made here has changed it");
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the controller does not take what others handed over"),
+        if self.controller_of(&id).is_some() {
+            return Some(id);
         }
+        if newer {
+            // It may have given this node another name or address. The data plane has ended if it is not told.
+            let _ = self.data_plane.send(Request::AskAgain { network }).await;
+        }
+        None
+    }
+
+    /// Tells the controller of a network what others handed over. That is done on a task of its own, since a database takes its
+    /// time; in which order several of them come does not matter, since the newest counts.
+    pub(in crate::daemon) fn learn_later(
+        self: Arc<Self>,
+        id: NetworkId,
+        config: Option<Box<Config>>,
+        revocations: Box<Revocations>,
+    ) {
+        tokio::spawn(async move {
+            let Some(controller) = self.controller_of(&id) else {
+                return;
+            };
+            match controller
+                .learn(&id, config.as_deref(), Some(&revocations), clock())
+                .await
+            {
+                Ok(learned) if learned.config || learned.revocations > 0 => {
+                    tracing::info!("another controller of a network made here has changed it");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the controller does not take what others handed over"),
+            }
+        });
     }
 
     /// A network whose key is here is shared with a member from now on: it gets what was made for it while it was away. That is done on
     /// a task of its own, since a database takes its time.
     pub(in crate::daemon) fn hand_over_later(self: Arc<Self>, network: NetworkHandle, node: PublicKey, issue: u64) {
         tokio::spawn(async move {
-            let Ok(_turn) = self.office.answering.acquire().await else {
+            let Ok(_turn) = self.office.handing.acquire().await else {
                 return;
             };
             let book = self.book.lock().await;
@@ -129,14 +141,20 @@ impl Daemon {
         );
     }
 
-    /// A supernode keeps an older set of revocations than is known here.
-    pub(in crate::daemon) async fn publish_above(&self, network: NetworkHandle, version: u64) {
-        let book = self.book.lock().await;
-        let id = book.networks.by_handle(network).map(Joined::id);
-        drop(book);
-        if let Some(id) = id {
-            self.publish(id, version).await;
-        }
+    /// A supernode keeps an older set of revocations than is known here. It gets the newer one on a task of its own, since a
+    /// database takes its time.
+    pub(in crate::daemon) fn publish_above_later(self: Arc<Self>, network: NetworkHandle, version: u64) {
+        tokio::spawn(async move {
+            let Ok(_turn) = self.office.handing.acquire().await else {
+                return;
+            };
+            let book = self.book.lock().await;
+            let id = book.networks.by_handle(network).map(Joined::id);
+            drop(book);
+            if let Some(id) = id {
+                self.publish(id, version).await;
+            }
+        });
     }
 
     /// Has the supernodes of a network keep its revocations, if its key is here and there are any.

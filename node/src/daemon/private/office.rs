@@ -33,6 +33,9 @@ pub(in crate::daemon) struct Office {
     store: OnceCell<Option<SecretText>>,
     /// Applications that are being answered.
     pub(super) answering: Arc<Semaphore>,
+    /// Members that are handed what was made while they were away. They wait among themselves: whoever applies is not to be sent
+    /// away because many were met.
+    pub(super) handing: Semaphore,
     /// Held by whoever makes a network.
     pub(super) making: tokio::sync::Mutex<()>,
     trouble: Mutex<Option<String>>,
@@ -46,6 +49,7 @@ impl Default for Office {
             controller: OnceCell::new(),
             store: OnceCell::new(),
             answering: Arc::new(Semaphore::new(ANSWERED)),
+            handing: Semaphore::new(HANDED),
             making: tokio::sync::Mutex::default(),
             trouble: Mutex::new(None),
             keys: Mutex::default(),
@@ -303,6 +307,9 @@ impl Kept {
 
 /// Applications that are answered at a time; whoever asks beyond that is told to ask later.
 const ANSWERED: usize = 32;
+
+/// Members that are handed something at a time; the others wait.
+const HANDED: usize = 8;
 
 /// How often this node's own certificates are looked at.
 const TAKEN_UP: std::time::Duration = std::time::Duration::from_secs(3600);

@@ -120,6 +120,111 @@ async fn a_slow_store_keeps_nobody_else_waiting() {
     running.stop().await;
 }
 
+/// The config of the only network of a daemon.
+async fn config_of(running: &Running) -> farlan_netconf::private::Config {
+    let book = running.daemon.book.lock().await;
+    let joined = book.networks.joined().next().unwrap();
+    joined.membership().private.as_ref().unwrap().config.clone().unwrap()
+}
+
+#[tokio::test]
+async fn what_others_hand_over_keeps_no_event_waiting_for_a_slow_store() {
+    use sqlx::{Connection, SqliteConnection, query};
+
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    created(&client).await;
+    let exported = post(&client, "/v1/export", json!({ "network": "our-home" }))
+        .await
+        .unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let (keeper, keepers) = start_as(&identities()[2], other.path(), &FakeCards::default()).await;
+    add_world(&keepers).await;
+    post(&keepers, "/v1/import", json!({ "key": exported["key"] }))
+        .await
+        .unwrap();
+    let newer = config_of(&keeper).await;
+    keeper.stop().await;
+    assert!(newer.fields().counter > config_of(&running).await.fields().counter);
+
+    let store = format!("sqlite://{}/state/controller.sqlite", directory.path().display());
+    let mut writer = SqliteConnection::connect(&store).await.unwrap();
+    query("BEGIN IMMEDIATE").execute(&mut writer).await.unwrap();
+    let (network, id) = {
+        let book = running.daemon.book.lock().await;
+        let joined = book.networks.joined().next().unwrap();
+        (joined.handle(), joined.id())
+    };
+    let (events, reported) = tokio::sync::mpsc::channel(8);
+    let changed = Event::DocumentsChanged {
+        network,
+        config: Some(Box::new(newer.clone())),
+        revocations: Box::new(farlan_netconf::private::Revocations::new(*newer.network())),
+    };
+    events.send(changed).await.unwrap();
+    let stale = Event::DocumentStale { network, version: 7 };
+    events.send(stale).await.unwrap();
+    drop(events);
+    let followed = Arc::clone(&running.daemon).follow(reported);
+    tokio::time::timeout(Duration::from_secs(3), followed)
+        .await
+        .expect("no event waits");
+    assert_eq!(config_of(&running).await, newer, "written down at once");
+    query("ROLLBACK").execute(&mut writer).await.unwrap();
+    let controller = running.daemon.controller_of(&id).unwrap();
+    let learned = async {
+        while controller.documents(&id).await.unwrap().config.fields().counter < newer.fields().counter {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), learned)
+        .await
+        .expect("the controller learns of it");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_changed_before_something_failed_is_handed_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    created(&client).await;
+    let body = json!({
+        "network": "our-home",
+        "reserve": [{ "address": "10.131.0.78", "member": "ann" }, { "address": "10.9.9.9", "member": "printer" }],
+    });
+    fails(&client, "/v1/set", body, "no address for a host").await;
+    let book = running.daemon.book.lock().await;
+    let joined = book.networks.joined().next().unwrap();
+    let credential = joined
+        .membership()
+        .private
+        .as_ref()
+        .unwrap()
+        .credential
+        .clone()
+        .unwrap();
+    assert_eq!(
+        credential.certificate().fields().ipv4,
+        Some(Ipv4Addr::new(10, 131, 0, 78)),
+        "her certificate of the first reservation"
+    );
+    drop(book);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_controller_beside_a_supernode_is_not_ended_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (running, client) = start(directory.path(), &FakeCards::default()).await;
+    let neighbour = crate::daemon::Neighbour {
+        key: identities()[1].public(),
+        port: 9600,
+    };
+    running.daemon.neighbour.set(neighbour).unwrap();
+    fails(&client, "/v1/down", json!({}), "systemctl stop farlan-supernode").await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn invites_are_made_listed_and_withdrawn() {
     let directory = tempfile::tempdir().unwrap();
