@@ -14,6 +14,7 @@ use support::{DAY, Home, NOW, Place, controller, granted, issue_of, label, name_
 on_both_stores! {
     an_exported_key_goes_on_elsewhere,
     stores_apart_learn_from_each_other,
+    a_kick_counts_against_what_another_store_issued,
     a_wrong_clock_of_twenty_years_does_no_harm,
     a_controller_that_was_away_believes_renewers,
     renewers_are_named_and_dismissed,
@@ -136,6 +137,57 @@ async fn stores_apart_learn_from_each_other(place: Place) {
     );
 }
 
+async fn a_kick_counts_against_what_another_store_issued(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let (eve, ben) = (person(1), person(2));
+    let first = home.join(&eve, &link, "eve", NOW).await;
+    let bens = home.join(&ben, &link, "ben", NOW).await;
+    let text = home.controller.export(&id).await.unwrap();
+    let elsewhere = place.another().await;
+    let keeper = home.kept_by(controller(&elsewhere, person(50).public()).await);
+    // The keeper, whose clock is some hours ahead, renews both, one after the other in one second.
+    let ahead = NOW.plus(200 * DAY + 9 * 3600);
+    keeper.controller.import(&text, &Wish::default(), ahead).await.unwrap();
+    let member = Application::new(None, None);
+    let renewed = granted(keeper.apply_with(&eve, &member, Some(&first), ahead).await);
+    let bens = granted(keeper.apply_with(&ben, &member, Some(&bens), ahead).await);
+    assert!(issue_of(&renewed) > issue_of(&first));
+
+    // The maker kicks her, and knows of nothing, since her machine is off.
+    let now = NOW.plus(200 * DAY);
+    let kicked = home
+        .controller
+        .kick(&id, &eve.public(), None, true, now, &mut home.rng)
+        .await
+        .unwrap();
+    let documents = home.controller.documents(&id).await.unwrap();
+    let checked = renewed.check(&home.network, &eve.public(), now, &documents.revocations);
+    assert_eq!(checked.map(drop), Err(Invalid::MemberRevoked));
+    keeper
+        .controller
+        .learn(&id, Some(&kicked.config), Some(&documents.revocations), ahead)
+        .await
+        .unwrap();
+    let members = keeper.controller.members(&id).await.unwrap();
+    let known = members.iter().find(|known| known.node == eve.public()).unwrap();
+    assert!(known.kicked.is_some(), "the keeper throws her out, too");
+    assert_eq!(
+        refused(keeper.apply_with(&eve, &member, Some(&renewed), ahead).await),
+        Refusal::Revoked
+    );
+
+    // A name that is given afterwards is the newer one, too.
+    let later = NOW.plus(202 * DAY);
+    let renamed = home
+        .controller
+        .rename(&id, &ben.public(), &label("benjamin"), later)
+        .await
+        .unwrap();
+    assert!(issue_of(&renamed) > issue_of(&bens));
+}
+
 async fn a_wrong_clock_of_twenty_years_does_no_harm(place: Place) {
     let mut home = Home::new(&place).await;
     let id = home.id();
@@ -205,7 +257,7 @@ async fn renewers_are_named_and_dismissed(place: Place) {
     let id = home.id();
     let link = home.invite(0, NOW).await;
     let (renewer, ben) = (person(1), person(2));
-    home.join(&renewer, &link, "renewer", NOW).await;
+    let has = issue_of(&home.join(&renewer, &link, "renewer", NOW).await);
     let credential = home.join(&ben, &link, "ben", NOW).await;
     let life = 30 * DAY as u32;
     let until = NOW.plus(400 * DAY);
@@ -215,7 +267,7 @@ async fn renewers_are_named_and_dismissed(place: Place) {
         .await
         .unwrap();
     assert!(delegated.config.fields().holders.contains(&renewer.public()));
-    let due = home.controller.outstanding(&id, &renewer.public(), 99).await.unwrap();
+    let due = home.controller.outstanding(&id, &renewer.public(), has).await.unwrap();
     assert_eq!(
         (due.credential, due.delegation),
         (None, Some(delegated.delegation.clone()))

@@ -144,7 +144,7 @@ impl Controller {
                 member.invite = member.invite.or_else(|| Some(delegation.key()));
             }
         }
-        let number = desk.number();
+        let number = desk.kicking_number();
         let revoked = Revoked::Member {
             node: *node.as_bytes(),
             issue: number,

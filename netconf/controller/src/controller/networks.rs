@@ -276,7 +276,7 @@ impl Controller {
         let id = config.network().id();
         let judged = clock.max(self.build).max(config.fields().time);
         let now = judged.get();
-        // What was signed after the export has higher numbers, but, at less than one a second, none as high as this.
+        // What was signed after the export has higher numbers, but, at less than one a second, hardly one as high as this.
         let number = exported.issued.max(now);
         let record = NetworkRecord {
             id,
