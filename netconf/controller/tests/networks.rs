@@ -16,8 +16,12 @@ on_both_stores! {
     stores_apart_learn_from_each_other,
     a_kick_counts_against_what_another_store_issued,
     a_wrong_clock_of_twenty_years_does_no_harm,
+    a_new_controller_with_a_wrong_clock_does_no_harm,
+    an_import_after_years_goes_on_from_what_members_have,
     a_controller_that_was_away_believes_renewers,
     renewers_are_named_and_dismissed,
+    renewers_are_dismissed_after_an_import,
+    who_was_dismissed_is_named_again_at_once,
     certificates_of_large_networks_live_shorter,
     settings_make_a_new_config,
     changes_are_told,
@@ -219,6 +223,72 @@ async fn a_wrong_clock_of_twenty_years_does_no_harm(place: Place) {
     assert_eq!(documents.credential.unwrap().certificate().fields().time, ahead);
 }
 
+async fn a_new_controller_with_a_wrong_clock_does_no_harm(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    home.join(&person(1), &link, "ben", NOW).await;
+    let text = home.controller.export(&id).await.unwrap();
+    let ahead = NOW.plus(20 * 365 * DAY);
+    let latest = |documents: &Documents| {
+        let own = documents.credential.as_ref().unwrap().certificate().fields().time;
+        own.max(documents.config.fields().time)
+            .max(documents.revocations.newest_signed())
+    };
+    let elsewhere = place.another().await;
+    for place in [&elsewhere, &place] {
+        // One imports, the other shares the store.
+        let other = controller(place, person(50).public()).await;
+        let documents = match other.import(&text, &Wish::default(), ahead).await {
+            Ok(documents) => documents,
+            Err(ControllerError::NetworkExists(_)) => other.take_up(&id, &Wish::default(), ahead).await.unwrap(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(latest(&documents), NOW);
+    }
+}
+
+async fn an_import_after_years_goes_on_from_what_members_have(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let year = 365 * DAY;
+    let old = home.controller.export(&id).await.unwrap();
+    let link = home.invite(0, NOW).await;
+    let mut bens = home.join(&person(1), &link, "ben", NOW).await;
+    let member = Application::new(None, None);
+    // His certificate is renewed, and the config stays that of the beginning.
+    for half_years in 1..6 {
+        let clock = NOW.plus(half_years * (year / 2 + DAY));
+        home.controller.take_up(&id, &Wish::default(), clock).await.unwrap();
+        bens = granted(home.apply_with(&person(1), &member, Some(&bens), clock).await);
+        assert_eq!(bens.certificate().fields().time, clock);
+    }
+    let signed = bens.certificate().fields().time;
+    let clock = signed.plus(DAY);
+
+    // A key that was exported just now tells how late it is.
+    let new = home.controller.export(&id).await.unwrap();
+    let elsewhere = place.another().await;
+    let other = controller(&elsewhere, person(50).public()).await;
+    let documents = other.import(&new, &Wish::default(), clock).await.unwrap();
+    assert_eq!(documents.credential.unwrap().certificate().fields().time, clock);
+
+    // An old one does not, but what the first member shows.
+    let elsewhere = place.another().await;
+    let third = home.kept_by(controller(&elsewhere, person(51).public()).await);
+    let documents = third.controller.import(&old, &Wish::default(), clock).await.unwrap();
+    assert_eq!(documents.credential.unwrap().certificate().fields().time, NOW);
+    third.apply_with(&person(1), &member, Some(&bens), clock).await;
+    let documents = third.controller.take_up(&id, &Wish::default(), clock).await.unwrap();
+    assert_eq!(documents.credential.unwrap().certificate().fields().time, signed);
+    let documents = third
+        .controller
+        .take_up(&id, &Wish::default(), clock.plus(year / 2))
+        .await
+        .unwrap();
+    assert!(documents.credential.unwrap().expiry() > clock, "its clock counts again");
+}
+
 async fn a_controller_that_was_away_believes_renewers(place: Place) {
     let mut home = Home::new(&place).await;
     let id = home.id();
@@ -326,6 +396,71 @@ async fn renewers_are_named_and_dismissed(place: Place) {
     let due = home.controller.outstanding(&id, &ben.public(), 0).await.unwrap();
     assert_eq!(due, Outstanding::default(), "nothing for who was kicked");
     assert_eq!(home.controller.documents(&id).await.unwrap().revocations.len(), 3);
+}
+
+async fn renewers_are_dismissed_after_an_import(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let ben = home.join(&person(3), &link, "ben", NOW).await;
+    let mut delegations = Vec::new();
+    for number in [1, 2] {
+        let renewer = person(number);
+        home.join(&renewer, &link, "renewer", NOW).await;
+        let until = NOW.plus(400 * DAY);
+        let life = 30 * DAY as u32;
+        let delegated = home
+            .controller
+            .delegate(&id, &renewer.public(), until, life, NOW)
+            .await
+            .unwrap();
+        delegations.push(ben.extend(&renewer, delegated.delegation, NOW, life).unwrap());
+    }
+    let text = home.controller.export(&id).await.unwrap();
+    let elsewhere = place.another().await;
+    let mut moved = home.kept_by(controller(&elsewhere, person(50).public()).await);
+    moved.controller.import(&text, &Wish::default(), NOW).await.unwrap();
+
+    // One is dismissed, the other, of whom the new store knows by the config alone, is kicked.
+    moved
+        .controller
+        .undelegate(&id, &person(1).public(), NOW)
+        .await
+        .unwrap();
+    let kicked = moved.kick(2, false).await;
+    assert!(!kicked.invite_known && kicked.withdrawn.is_none());
+    let documents = moved.controller.documents(&id).await.unwrap();
+    for extended in delegations {
+        let checked = extended.check(&home.network, &person(3).public(), NOW, &documents.revocations);
+        assert_eq!(checked.map(drop), Err(Invalid::DelegationRevoked));
+    }
+    let holders = [home.owner.public(), person(50).public()];
+    assert_eq!(documents.config.fields().holders, holders);
+    for number in [50, 3] {
+        let node = person(number).public();
+        let error = moved.controller.undelegate(&id, &node, NOW).await.unwrap_err();
+        assert!(matches!(error, ControllerError::NoDelegate), "{error}");
+    }
+    let known = home.kick(1, true).await;
+    assert!(known.invite_known && known.withdrawn.is_none());
+}
+
+async fn who_was_dismissed_is_named_again_at_once(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let node = person(1).public();
+    home.join(&person(1), &link, "renewer", NOW).await;
+    let until = NOW.plus(400 * DAY);
+    let life = 30 * DAY as u32;
+    for _ in 0..3 {
+        let delegated = home.controller.delegate(&id, &node, until, life, NOW).await.unwrap();
+        let documents = home.controller.documents(&id).await.unwrap();
+        assert!(!documents.revocations.voids_delegation(&delegated.delegation));
+        home.controller.undelegate(&id, &node, NOW).await.unwrap();
+        let documents = home.controller.documents(&id).await.unwrap();
+        assert!(documents.revocations.voids_delegation(&delegated.delegation));
+    }
 }
 
 async fn certificates_of_large_networks_live_shorter(place: Place) {

@@ -35,11 +35,14 @@ impl Controller {
         let mut transaction = self.store.begin().await?;
         let record = transaction.lock(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
         let own = transaction.member(id, self.node.as_bytes()).await?;
-        let own_expiry = own
-            .filter(|own| own.kicked.is_none())
-            .map(|own| Seconds::new(own.expiry));
-        let judged = judged(clock, self.build, &record, own_expiry);
+        let own = own.filter(|own| own.kicked.is_none());
         let config = self.config(&record)?;
+        // A new controller of a network in a store has none of its own, and its clock may be the wrong one all the same.
+        let own_expiry = own.map_or_else(
+            || Seconds::new(record.signed).plus(config.fields().life.into()),
+            |own| Seconds::new(own.expiry),
+        );
+        let judged = judged(clock, self.build, &record, Some(own_expiry));
         Ok(self.desk_of(transaction, record, config, judged, clock))
     }
 
