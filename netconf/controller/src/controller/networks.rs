@@ -362,8 +362,11 @@ impl Controller {
     /// # Errors
     /// The store fails.
     pub async fn seen(&self, id: &NetworkId, nodes: &[(PublicKey, Seconds)]) -> Result<(), ControllerError> {
+        // In one order, or two controllers that share a database wait for each other.
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable_by_key(|(node, _)| *node.as_bytes());
         let mut transaction = self.store.begin().await?;
-        for (node, at) in nodes {
+        for (node, at) in &nodes {
             transaction.see(id, node.as_bytes(), at.get()).await?;
         }
         Ok(transaction.commit().await?)
