@@ -329,8 +329,8 @@ async fn a_key_goes_from_one_controller_to_another_and_settings_change() {
 
 /// The config in an exported key.
 fn config_in(exported: &Value) -> farlan_netconf::private::Config {
-    let text = serde_json::from_value(exported["key"].clone()).unwrap();
-    let exported = farlan_netconf::private::ExportedKey::parse(&text, Work::REQUIRED).unwrap();
+    let text = exported["key"].as_str().unwrap();
+    let exported = farlan_netconf::private::ExportedKey::parse(text, Work::REQUIRED).unwrap();
     exported.config().clone()
 }
 
