@@ -355,7 +355,7 @@ async fn an_older_export_does_not_undo_what_members_know() {
 
     let node = &identities()[2];
     let (running, client) = start_as(node, second.path(), &FakeCards::default()).await;
-    post(&client, "/v1/join", json!({ "link": invite["link"] }))
+    post(&client, "/v1/join", json!({ "target": invite["link"] }))
         .await
         .unwrap();
     let hand = async |config: &farlan_netconf::private::Config| {
