@@ -157,7 +157,8 @@ enum Command {
     },
     /// Throw a member out of a private network
     ///
-    /// The others are told at once. The invite by which it came in is withdrawn, too.
+    /// The others are told at once. The invite by which it came in is withdrawn, too, if it is known here: after `farlan import`
+    /// it is not, and older links work until they expire.
     Kick(private::Kick),
     /// Call a member of a private network otherwise
     Rename(private::Rename),

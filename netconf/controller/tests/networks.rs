@@ -14,10 +14,15 @@ use support::{DAY, Home, NOW, Place, controller, granted, issue_of, label, name_
 on_both_stores! {
     an_exported_key_goes_on_elsewhere,
     stores_apart_learn_from_each_other,
+    a_kick_counts_against_what_another_store_issued,
     a_wrong_clock_of_twenty_years_does_no_harm,
     a_span_counts_from_the_time_that_is_judged,
+    a_new_controller_with_a_wrong_clock_does_no_harm,
+    an_import_after_years_goes_on_from_what_members_have,
     a_controller_that_was_away_believes_renewers,
     renewers_are_named_and_dismissed,
+    renewers_are_dismissed_after_an_import,
+    who_was_dismissed_is_named_again_at_once,
     certificates_of_large_networks_live_shorter,
     settings_make_a_new_config,
     changes_are_told,
@@ -137,6 +142,57 @@ async fn stores_apart_learn_from_each_other(place: Place) {
     );
 }
 
+async fn a_kick_counts_against_what_another_store_issued(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let (eve, ben) = (person(1), person(2));
+    let first = home.join(&eve, &link, "eve", NOW).await;
+    let bens = home.join(&ben, &link, "ben", NOW).await;
+    let text = home.controller.export(&id).await.unwrap();
+    let elsewhere = place.another().await;
+    let keeper = home.kept_by(controller(&elsewhere, person(50).public()).await);
+    // The keeper, whose clock is some hours ahead, renews both, one after the other in one second.
+    let ahead = NOW.plus(200 * DAY + 9 * 3600);
+    keeper.controller.import(&text, &Wish::default(), ahead).await.unwrap();
+    let member = Application::new(None, None);
+    let renewed = granted(keeper.apply_with(&eve, &member, Some(&first), ahead).await);
+    let bens = granted(keeper.apply_with(&ben, &member, Some(&bens), ahead).await);
+    assert!(issue_of(&renewed) > issue_of(&first));
+
+    // The maker kicks her, and knows of nothing, since her machine is off.
+    let now = NOW.plus(200 * DAY);
+    let kicked = home
+        .controller
+        .kick(&id, &eve.public(), None, true, now, &mut home.rng)
+        .await
+        .unwrap();
+    let documents = home.controller.documents(&id).await.unwrap();
+    let checked = renewed.check(&home.network, &eve.public(), now, &documents.revocations);
+    assert_eq!(checked.map(drop), Err(Invalid::MemberRevoked));
+    keeper
+        .controller
+        .learn(&id, Some(&kicked.config), Some(&documents.revocations), ahead)
+        .await
+        .unwrap();
+    let members = keeper.controller.members(&id).await.unwrap();
+    let known = members.iter().find(|known| known.node == eve.public()).unwrap();
+    assert!(known.kicked.is_some(), "the keeper throws her out, too");
+    assert_eq!(
+        refused(keeper.apply_with(&eve, &member, Some(&renewed), ahead).await),
+        Refusal::Revoked
+    );
+
+    // A name that is given afterwards is the newer one, too.
+    let later = NOW.plus(202 * DAY);
+    let renamed = home
+        .controller
+        .rename(&id, &ben.public(), &label("benjamin"), later)
+        .await
+        .unwrap();
+    assert!(issue_of(&renamed) > issue_of(&bens));
+}
+
 async fn a_wrong_clock_of_twenty_years_does_no_harm(place: Place) {
     let mut home = Home::new(&place).await;
     let id = home.id();
@@ -194,6 +250,72 @@ async fn a_span_counts_from_the_time_that_is_judged(place: Place) {
     }
 }
 
+async fn a_new_controller_with_a_wrong_clock_does_no_harm(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    home.join(&person(1), &link, "ben", NOW).await;
+    let text = home.controller.export(&id).await.unwrap();
+    let ahead = NOW.plus(20 * 365 * DAY);
+    let latest = |documents: &Documents| {
+        let own = documents.credential.as_ref().unwrap().certificate().fields().time;
+        own.max(documents.config.fields().time)
+            .max(documents.revocations.newest_signed())
+    };
+    let elsewhere = place.another().await;
+    for place in [&elsewhere, &place] {
+        // One imports, the other shares the store.
+        let other = controller(place, person(50).public()).await;
+        let documents = match other.import(&text, &Wish::default(), ahead).await {
+            Ok(documents) => documents,
+            Err(ControllerError::NetworkExists(_)) => other.take_up(&id, &Wish::default(), ahead).await.unwrap(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(latest(&documents), NOW);
+    }
+}
+
+async fn an_import_after_years_goes_on_from_what_members_have(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let year = 365 * DAY;
+    let old = home.controller.export(&id).await.unwrap();
+    let link = home.invite(0, NOW).await;
+    let mut bens = home.join(&person(1), &link, "ben", NOW).await;
+    let member = Application::new(None, None);
+    // His certificate is renewed, and the config stays that of the beginning.
+    for half_years in 1..6 {
+        let clock = NOW.plus(half_years * (year / 2 + DAY));
+        home.controller.take_up(&id, &Wish::default(), clock).await.unwrap();
+        bens = granted(home.apply_with(&person(1), &member, Some(&bens), clock).await);
+        assert_eq!(bens.certificate().fields().time, clock);
+    }
+    let signed = bens.certificate().fields().time;
+    let clock = signed.plus(DAY);
+
+    // A key that was exported just now tells how late it is.
+    let new = home.controller.export(&id).await.unwrap();
+    let elsewhere = place.another().await;
+    let other = controller(&elsewhere, person(50).public()).await;
+    let documents = other.import(&new, &Wish::default(), clock).await.unwrap();
+    assert_eq!(documents.credential.unwrap().certificate().fields().time, clock);
+
+    // An old one does not, but what the first member shows.
+    let elsewhere = place.another().await;
+    let third = home.kept_by(controller(&elsewhere, person(51).public()).await);
+    let documents = third.controller.import(&old, &Wish::default(), clock).await.unwrap();
+    assert_eq!(documents.credential.unwrap().certificate().fields().time, NOW);
+    third.apply_with(&person(1), &member, Some(&bens), clock).await;
+    let documents = third.controller.take_up(&id, &Wish::default(), clock).await.unwrap();
+    assert_eq!(documents.credential.unwrap().certificate().fields().time, signed);
+    let documents = third
+        .controller
+        .take_up(&id, &Wish::default(), clock.plus(year / 2))
+        .await
+        .unwrap();
+    assert!(documents.credential.unwrap().expiry() > clock, "its clock counts again");
+}
+
 async fn a_controller_that_was_away_believes_renewers(place: Place) {
     let mut home = Home::new(&place).await;
     let id = home.id();
@@ -232,17 +354,17 @@ async fn renewers_are_named_and_dismissed(place: Place) {
     let id = home.id();
     let link = home.invite(0, NOW).await;
     let (renewer, ben) = (person(1), person(2));
-    home.join(&renewer, &link, "renewer", NOW).await;
+    let has = issue_of(&home.join(&renewer, &link, "renewer", NOW).await);
     let credential = home.join(&ben, &link, "ben", NOW).await;
     let life = 30 * DAY as u32;
     let until = 400 * DAY;
     let delegated = home
         .controller
-        .delegate(&id, &renewer.public(), until, life, NOW)
+        .delegate(&id, &renewer.public(), 400 * DAY, life, NOW)
         .await
         .unwrap();
     assert!(delegated.config.fields().holders.contains(&renewer.public()));
-    let due = home.controller.outstanding(&id, &renewer.public(), 99).await.unwrap();
+    let due = home.controller.outstanding(&id, &renewer.public(), has).await.unwrap();
     assert_eq!(
         (due.credential, due.delegation),
         (None, Some(delegated.delegation.clone()))
@@ -301,6 +423,73 @@ async fn renewers_are_named_and_dismissed(place: Place) {
     let due = home.controller.outstanding(&id, &ben.public(), 0).await.unwrap();
     assert_eq!(due, Outstanding::default(), "nothing for who was kicked");
     assert_eq!(home.controller.documents(&id).await.unwrap().revocations.len(), 3);
+}
+
+async fn renewers_are_dismissed_after_an_import(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let ben = home.join(&person(3), &link, "ben", NOW).await;
+    let mut delegations = Vec::new();
+    for number in [1, 2] {
+        let renewer = person(number);
+        home.join(&renewer, &link, "renewer", NOW).await;
+        let life = 30 * DAY as u32;
+        let delegated = home
+            .controller
+            .delegate(&id, &renewer.public(), 400 * DAY, life, NOW)
+            .await
+            .unwrap();
+        delegations.push(ben.extend(&renewer, delegated.delegation, NOW, life).unwrap());
+    }
+    let text = home.controller.export(&id).await.unwrap();
+    let elsewhere = place.another().await;
+    let mut moved = home.kept_by(controller(&elsewhere, person(50).public()).await);
+    moved.controller.import(&text, &Wish::default(), NOW).await.unwrap();
+
+    // One is dismissed, the other, of whom the new store knows by the config alone, is kicked.
+    moved
+        .controller
+        .undelegate(&id, &person(1).public(), NOW)
+        .await
+        .unwrap();
+    let kicked = moved.kick(2, false).await;
+    assert!(!kicked.invite_known && kicked.withdrawn.is_none());
+    let documents = moved.controller.documents(&id).await.unwrap();
+    for extended in delegations {
+        let checked = extended.check(&home.network, &person(3).public(), NOW, &documents.revocations);
+        assert_eq!(checked.map(drop), Err(Invalid::DelegationRevoked));
+    }
+    let holders = [home.owner.public(), person(50).public()];
+    assert_eq!(documents.config.fields().holders, holders);
+    for number in [50, 3] {
+        let node = person(number).public();
+        let error = moved.controller.undelegate(&id, &node, NOW).await.unwrap_err();
+        assert!(matches!(error, ControllerError::NoDelegate), "{error}");
+    }
+    let known = home.kick(1, true).await;
+    assert!(known.invite_known && known.withdrawn.is_none());
+}
+
+async fn who_was_dismissed_is_named_again_at_once(place: Place) {
+    let mut home = Home::new(&place).await;
+    let id = home.id();
+    let link = home.invite(0, NOW).await;
+    let node = person(1).public();
+    home.join(&person(1), &link, "renewer", NOW).await;
+    let life = 30 * DAY as u32;
+    for _ in 0..3 {
+        let delegated = home
+            .controller
+            .delegate(&id, &node, 400 * DAY, life, NOW)
+            .await
+            .unwrap();
+        let documents = home.controller.documents(&id).await.unwrap();
+        assert!(!documents.revocations.voids_delegation(&delegated.delegation));
+        home.controller.undelegate(&id, &node, NOW).await.unwrap();
+        let documents = home.controller.documents(&id).await.unwrap();
+        assert!(documents.revocations.voids_delegation(&delegated.delegation));
+    }
 }
 
 async fn certificates_of_large_networks_live_shorter(place: Place) {

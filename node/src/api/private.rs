@@ -238,6 +238,9 @@ pub struct KickReply {
     pub member: NamedNode,
     /// The id of the invite by which it came in, if that was withdrawn.
     pub withdrawn: Option<String>,
+    /// Whether it is known by which invite it came in. If not, links that were made before may let it in again, with another key, until
+    /// they expire.
+    pub invite_known: bool,
     /// Who else came in by the same invite, and stays.
     pub companions: Vec<NamedNode>,
 }

@@ -376,6 +376,12 @@ pub(super) async fn kick(client: &Client, output: &mut Output, kick: Kick) -> Re
             show::short(invite)
         ))?;
     }
+    if !reply.invite_known {
+        output.line(format_args!(
+            "by which invite it came in is not known here, so links that were made before may let it in again, as another node, until \
+             they expire (farlan invites NETWORK shows those that are known)"
+        ))?;
+    }
     if reply.companions.is_empty() {
         return Ok(());
     }

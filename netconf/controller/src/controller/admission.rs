@@ -200,6 +200,9 @@ impl Desk {
         {
             let fields = credential.certificate().fields();
             self.record.issued = self.record.issued.max(fields.issue);
+            // The network key signed that, though this store does not know when it did.
+            self.record.signed = self.record.signed.max(fields.time.get());
+            self.now = self.now.max(fields.time);
             return Ok(Ok(Ground::Certificate(MemberRecord {
                 name: fields.name.as_ref().map(DnsLabel::to_string).unwrap_or_default(),
                 address: fields.ipv4.map(Into::into),

@@ -35,11 +35,14 @@ impl Controller {
         let mut transaction = self.store.begin().await?;
         let record = transaction.lock(id).await?.ok_or(ControllerError::NoSuchNetwork(*id))?;
         let own = transaction.member(id, self.node.as_bytes()).await?;
-        let own_expiry = own
-            .filter(|own| own.kicked.is_none())
-            .map(|own| Seconds::new(own.expiry));
-        let judged = judged(clock, self.build, &record, own_expiry);
+        let own = own.filter(|own| own.kicked.is_none());
         let config = self.config(&record)?;
+        // A new controller of a network in a store has none of its own, and its clock may be the wrong one all the same.
+        let own_expiry = own.map_or_else(
+            || Seconds::new(record.signed).plus(config.fields().life.into()),
+            |own| Seconds::new(own.expiry),
+        );
+        let judged = judged(clock, self.build, &record, Some(own_expiry));
         Ok(self.desk_of(transaction, record, config, judged, clock))
     }
 
@@ -103,9 +106,19 @@ impl Desk {
         AddressPlan::new(&self.id(), self.network().subnet())
     }
 
-    /// The next number of what the network key issues.
+    /// The next number of what the network key issues: the time in seconds, or what comes after the last one. So controllers with
+    /// stores of their own, that do not hear of each other's numbers, still give the later certificate the higher one.
     pub(super) fn number(&mut self) -> u64 {
-        self.record.issued += 1;
+        self.number_from(self.now)
+    }
+
+    /// A number for a kick: above all that another controller gives out now, whose clock may be some hours ahead of this one's.
+    pub(super) fn kicking_number(&mut self) -> u64 {
+        self.number_from(self.now.plus(CLOCKS_DIFFER))
+    }
+
+    fn number_from(&mut self, least: Seconds) -> u64 {
+        self.record.issued = self.record.issued.max(least.get()).saturating_add(1);
         self.record.issued
     }
 
@@ -185,6 +198,10 @@ impl Desk {
         }
     }
 }
+
+/// So many seconds the clocks of two controllers may differ, with what they issue faster than one a second, without a kick by one
+/// sparing what the other has just issued: a day, since some clocks show the local time.
+const CLOCKS_DIFFER: u64 = 24 * 3600;
 
 /// The key pair of a network.
 pub(super) fn key_pair(seed: &Secret<32>) -> KeyPair {

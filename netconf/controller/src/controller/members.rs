@@ -11,7 +11,7 @@ use rand_core::CryptoRng;
 
 use super::Controller;
 use super::desk::{Desk, name_of};
-use super::networks::{Wish, known};
+use super::networks::{Wish, known, revocations};
 use crate::error::ControllerError;
 use crate::store::{DelegateRecord, MemberRecord, Reserved};
 
@@ -49,6 +49,9 @@ pub struct Kicked {
     pub config: Config,
     /// The key of the invite by which the node came in, if it was withdrawn too.
     pub withdrawn: Option<[u8; 32]>,
+    /// Whether it is known by which invite it came in. If not, as after an import, links that were made before may let it in again, with
+    /// another key, until they expire.
+    pub invite_known: bool,
     /// Who else came in by the same invite, whether it was withdrawn or not, and stays.
     pub companions: Vec<Member>,
 }
@@ -87,6 +90,32 @@ pub struct Reservation {
     pub address: Ipv4Addr,
     /// For whom.
     pub holder: Holder,
+}
+
+impl Desk {
+    /// Revokes what makes a node a renewer, if this store or the config knows it as one, and tells whether it did. What another store
+    /// signed for it is not here after an import, but the config names it.
+    async fn dismiss(&mut self, node: &PublicKey) -> Result<bool, ControllerError> {
+        let id = self.id();
+        let is_listed = self.transaction.delete_delegate(&id, node.as_bytes()).await?;
+        if !is_listed && !self.config.fields().holders.contains(node) {
+            return Ok(false);
+        }
+        self.revoke(Revoked::Delegation { key: *node.as_bytes() }).await?;
+        Ok(true)
+    }
+
+    /// The time for a new delegation of a node: behind what was revoked before, by a clock that may have been ahead of this one, or in
+    /// the same second.
+    async fn delegated_at(&mut self, node: &PublicKey) -> Result<Seconds, ControllerError> {
+        let network = self.network();
+        let dismissed = revocations(&mut self.transaction, &network).await?;
+        let dismissed = dismissed.iter().filter_map(|revocation| match revocation.revoked() {
+            Revoked::Delegation { key } if key == *node.as_bytes() => Some(revocation.time().plus(1)),
+            Revoked::Delegation { .. } | Revoked::Member { .. } => None,
+        });
+        Ok(dismissed.fold(self.now, Seconds::max))
+    }
 }
 
 impl Controller {
@@ -135,6 +164,9 @@ impl Controller {
             }
             (Some(_), _) => return Err(ControllerError::KickedAlready),
             (None, Some(_)) => MemberRecord::unknown(*node.as_bytes(), desk.now.get()),
+            (None, None) if desk.config.fields().holders.contains(node) => {
+                MemberRecord::unknown(*node.as_bytes(), desk.now.get())
+            }
             (None, None) => return Err(ControllerError::NoSuchMember),
         };
         if let Some(shown) = shown {
@@ -144,15 +176,13 @@ impl Controller {
                 member.invite = member.invite.or_else(|| Some(delegation.key()));
             }
         }
-        let number = desk.number();
+        let number = desk.kicking_number();
         let revoked = Revoked::Member {
             node: *node.as_bytes(),
             issue: number,
         };
         desk.revoke(revoked).await?;
-        if desk.transaction.delete_delegate(id, node.as_bytes()).await? {
-            desk.revoke(Revoked::Delegation { key: *node.as_bytes() }).await?;
-        }
+        desk.dismiss(node).await?;
         let withdrawn = match member.invite.filter(|_| !keep_invite) {
             Some(invite) => self.withdraw_any(&mut desk, &invite).await?.then_some(invite),
             None => None,
@@ -171,6 +201,7 @@ impl Controller {
         companions.retain(|companion| companion.kicked.is_none());
         let kicked = Kicked {
             withdrawn,
+            invite_known: member.invite.is_some(),
             companions: self.shown_members(&desk.config, companions)?,
             config: desk.config.clone(),
         };
@@ -335,6 +366,8 @@ impl Controller {
         // A span, as that of an invite.
         let expiry = desk.now.plus(lasts);
         desk.member(node).await?;
+        // All that is signed here is as late, also the next dismissal.
+        desk.now = desk.delegated_at(node).await?;
         if expiry <= desk.now {
             return Err(ControllerError::Past);
         }
@@ -414,7 +447,8 @@ impl Controller {
             .collect()
     }
 
-    /// Takes the right to extend certificates from a member again; what it extended counts no longer.
+    /// Takes the right to extend certificates from a member again; what it extended counts no longer. That holds for whomever the
+    /// config names, since another store may have made it a renewer. A controller that is dismissed so names itself again, if it lives.
     ///
     /// # Errors
     /// [`NoDelegate`](ControllerError::NoDelegate); the store fails.
@@ -425,10 +459,9 @@ impl Controller {
         clock: Seconds,
     ) -> Result<Config, ControllerError> {
         let mut desk = self.desk(id, clock).await?;
-        if !desk.transaction.delete_delegate(id, node.as_bytes()).await? {
+        if *node == self.node || !desk.dismiss(node).await? {
             return Err(ControllerError::NoDelegate);
         }
-        desk.revoke(Revoked::Delegation { key: *node.as_bytes() }).await?;
         desk.alter_config(|fields| fields.holders.retain(|holder| holder != node))?;
         let config = desk.config.clone();
         self.finish(desk).await?;

@@ -262,7 +262,8 @@ impl Controller {
 
     /// Takes a network over whose key was exported. Who its members are does not come along: they are known again as they turn to this
     /// controller with their certificates, and [`learn`](Self::learn) brings what changed since. Whoever has both stores running at a time
-    /// makes forks.
+    /// makes forks. If all certificates have expired by the clock since the export, the clock does not count, as it does not where
+    /// this node's own has ([`Settings::clock_is_right`] has it count).
     ///
     /// # Errors
     /// [`NetworkExists`](ControllerError::NetworkExists); the store fails.
@@ -274,9 +275,12 @@ impl Controller {
     ) -> Result<Documents, ControllerError> {
         let config = exported.config().clone();
         let id = config.network().id();
-        let judged = clock.max(self.build).max(config.fields().time);
+        // Certificates are numbered by the time, so this tells of what was signed since the config was.
+        let signed = config.fields().time.max(Seconds::new(exported.issued));
+        let expiry = signed.plus(config.fields().life.into());
+        let judged = farlan_netconf::private::now(clock, self.build, config.fields().time, Some(expiry));
         let now = judged.get();
-        // What was signed after the export has higher numbers, but, at less than one a second, none as high as this.
+        // What was signed after the export has higher numbers, but, at less than one a second, hardly one as high as this.
         let number = exported.issued.max(now);
         let record = NetworkRecord {
             id,
@@ -358,8 +362,11 @@ impl Controller {
     /// # Errors
     /// The store fails.
     pub async fn seen(&self, id: &NetworkId, nodes: &[(PublicKey, Seconds)]) -> Result<(), ControllerError> {
+        // In one order, or two controllers that share a database wait for each other.
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable_by_key(|(node, _)| *node.as_bytes());
         let mut transaction = self.store.begin().await?;
-        for (node, at) in nodes {
+        for (node, at) in &nodes {
             transaction.see(id, node.as_bytes(), at.get()).await?;
         }
         Ok(transaction.commit().await?)

@@ -86,6 +86,16 @@ impl Home {
         }
     }
 
+    /// The same network with another controller.
+    pub fn kept_by(&self, controller: Controller) -> Self {
+        Self {
+            controller,
+            network: self.network,
+            owner: person(0),
+            rng: self.rng.clone(),
+        }
+    }
+
     pub fn id(&self) -> NetworkId {
         self.network.id()
     }

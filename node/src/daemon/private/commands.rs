@@ -186,6 +186,7 @@ impl Daemon {
             network: meant.name,
             member: named_one(&member),
             withdrawn: kicked.withdrawn.map(|key| HEXLOWER.encode(&key)),
+            invite_known: kicked.invite_known,
             companions: named(&kicked.companions),
         })
     }
@@ -245,7 +246,10 @@ impl Daemon {
     /// # Errors
     /// The network is not known or its key is elsewhere.
     pub async fn export(&self, request: &OfNetwork) -> Result<ExportReply, Failure> {
-        let meant = self.meant(&request.network).await?;
+        let meant = match self.meant(&request.network).await {
+            Ok(meant) => meant,
+            Err(failure) => self.left(&request.network).await?.ok_or(failure)?,
+        };
         let key = self.holding(&meant.id)?.export(&meant.id).await.map_err(refused)?;
         Ok(ExportReply {
             schema: SCHEMA,
@@ -333,6 +337,25 @@ impl Daemon {
             .await
             .map_err(refused)?;
         self.spread(*id).await
+    }
+
+    /// The network that a text means of those whose keys are here though this node has left them.
+    async fn left(&self, text: &str) -> Result<Option<Meant>, Failure> {
+        let Some(controller) = self.office.controller() else {
+            return Ok(None);
+        };
+        let mut found = Vec::new();
+        for id in controller.networks().await.map_err(refused)? {
+            let config = controller.documents(&id).await.map_err(refused)?.config;
+            let fields = config.fields();
+            let by_id = text.len() >= SHORTEST_PREFIX && id.to_string().starts_with(&text.to_ascii_lowercase());
+            if by_id || fields.label.as_str() == text || fields.domain.as_str() == text {
+                let name = views::title(fields.label.as_str(), &id);
+                found.push(Meant { id, name });
+            }
+        }
+        // Of several, the id says which.
+        Ok(found.pop().filter(|_| found.is_empty()))
     }
 
     /// The private network that a text means.
@@ -464,7 +487,31 @@ impl Book {
                 is_holder: false,
             })
         });
-        peers.collect()
+        let mut found: Vec<Member> = peers.collect();
+        // After an import, renewers and controllers are known by the config alone until they are met.
+        let kept = joined.membership().private.as_ref();
+        let config = kept.and_then(|kept| kept.config.as_ref());
+        let holders = config
+            .map(|config| config.fields().holders.as_slice())
+            .unwrap_or_default();
+        for node in holders {
+            if !members.iter().chain(&found).any(|member| member.node == *node) {
+                found.push(Member {
+                    node: *node,
+                    name: None,
+                    address: None,
+                    rights: Rights::NONE,
+                    issue: 0,
+                    expiry: clock(),
+                    invite: None,
+                    admitted: clock(),
+                    seen: None,
+                    kicked: None,
+                    is_holder: true,
+                });
+            }
+        }
+        found
     }
 }
 

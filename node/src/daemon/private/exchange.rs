@@ -70,6 +70,10 @@ impl Daemon {
             {
                 Ok(learned) if learned.config || learned.revocations > 0 => {
                     tracing::info!("another controller of a network made here has changed it");
+                    if learned.config {
+                        // It may not name this node as one to turn to.
+                        self.take_up_network(id).await;
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the controller does not take what others handed over"),

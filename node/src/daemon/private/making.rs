@@ -2,7 +2,7 @@
 //!
 //! The store may take its time, and the daemon's book is free meanwhile: what was chosen by it is looked at again afterwards.
 
-use farlan_controller::{self as controller, Controller, Documents, NewNetwork, Wish};
+use farlan_controller::{self as controller, Controller, ControllerError, Documents, NewNetwork, Wish};
 use farlan_crypto::random::SystemRandom;
 use farlan_netconf::{DnsLabel, Label, Link, Mtu, NetworkId, Subnet, World, private::ExportedKey};
 
@@ -298,12 +298,32 @@ impl Daemon {
             name: self.names.own(),
             address: None,
         };
-        let documents = controller.import(&exported, &wish, clock()).await.map_err(refused)?;
-        let already = match self.enter_imported(documents, world).await {
+        let membership = self.book.lock().await.networks.membership(id).cloned();
+        let (documents, is_new) = match controller.import(&exported, &wish, clock()).await {
+            Ok(documents) => (documents, true),
+            // It stayed in the store when this node left, or the daemon was killed before it had joined.
+            Err(ControllerError::NetworkExists(_)) if membership.is_none() => {
+                let learned = controller.learn(&id, Some(&config), None, clock()).await;
+                learned.map_err(refused)?;
+                (controller.take_up(&id, &wish, clock()).await.map_err(refused)?, false)
+            }
+            Err(error) => return Err(refused(error)),
+        };
+        let entered = async {
+            // What this member knows may be newer than the export.
+            let documents = match &membership {
+                Some(membership) => self.take_up_membership(controller, membership).await.map_err(refused)?,
+                None => documents,
+            };
+            self.enter_imported(documents, world).await
+        };
+        let already = match entered.await {
             Ok(already) => already,
             Err(failure) => {
                 // What was there before is there afterwards.
-                self.forget(controller, id).await;
+                if is_new {
+                    self.forget(controller, id).await;
+                }
                 return Err(failure);
             }
         };

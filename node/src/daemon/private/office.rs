@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use farlan_controller::{Controller, Documents, Store, Wish};
+use farlan_controller::{Controller, ControllerError, Documents, Store, Wish};
 use farlan_crypto::{PublicKey, Work};
 use farlan_netconf::NetworkId;
 use tokio::sync::{OnceCell, Semaphore};
@@ -15,7 +15,7 @@ use super::{
     clock::{BUILD, clock},
 };
 use crate::{
-    daemon::{Book, Daemon},
+    daemon::{Book, Daemon, networks::Membership},
     failure::Failure,
     secret_text::SecretText,
     shell::Request,
@@ -160,14 +160,14 @@ impl Daemon {
             return Err(Failure::negative(note));
         }
         self.controller_of(id)
-            .ok_or_else(|| Failure::negative(farlan_controller::ControllerError::NoSuchNetwork(*id)))
+            .ok_or_else(|| Failure::negative(ControllerError::NoSuchNetwork(*id)))
     }
 
     /// What to know who leaves a network whose key is here.
     pub(in crate::daemon) fn key_note(&self, id: &NetworkId) -> Option<String> {
         self.office.controls(id).then(|| {
             "its key stays in the controller's store, but nobody is let in from here while this node is not in it; to come back, \
-             join by one of its invites"
+             join by one of its invites, or `farlan export` the key and `farlan import` it"
                 .to_owned()
         })
     }
@@ -190,27 +190,42 @@ impl Daemon {
         };
         *self.office.keys() = networks.iter().copied().collect();
         for id in networks {
-            let book = self.book.lock().await;
-            let membership = book.networks.membership(id).cloned();
-            drop(book);
-            let Some(membership) = membership else { continue };
-            // Another store may know more, or this one was restored from a backup.
-            if let Some(kept) = &membership.private
-                && let Err(error) = controller
-                    .learn(&id, kept.config.as_ref(), Some(&kept.revocations), clock())
-                    .await
-            {
-                tracing::warn!(network = %membership.name(), %error, "the controller does not take what members have");
-            }
-            let wish = Wish {
-                name: self.name_in(&membership),
-                address: membership.ipv4(),
-            };
-            match controller.take_up(&id, &wish, clock()).await {
-                Ok(documents) => self.hand_out(id, documents).await,
-                Err(error) => tracing::warn!(network = %membership.name(), %error, "this node is no controller now"),
-            }
+            self.take_up_network(id).await;
         }
+    }
+
+    /// The same for one network: the config of another controller may not name this node.
+    pub(super) async fn take_up_network(&self, id: NetworkId) {
+        let membership = self.book.lock().await.networks.membership(id).cloned();
+        let (Some(controller), Some(membership)) = (self.controller_of(&id), membership) else {
+            return;
+        };
+        match self.take_up_membership(controller, &membership).await {
+            Ok(documents) => self.hand_out(id, documents).await,
+            Err(error) => tracing::warn!(network = %membership.name(), %error, "this node is no controller now"),
+        }
+    }
+
+    /// What the controller has of a network once it knows all that this member knows, and is named as one to turn to.
+    pub(super) async fn take_up_membership(
+        &self,
+        controller: &Controller,
+        membership: &Membership,
+    ) -> Result<Documents, ControllerError> {
+        let id = membership.id();
+        // Another store may know more, or this one was restored from a backup.
+        if let Some(kept) = &membership.private
+            && let Err(error) = controller
+                .learn(&id, kept.config.as_ref(), Some(&kept.revocations), clock())
+                .await
+        {
+            tracing::warn!(network = %membership.name(), %error, "the controller does not take what members have");
+        }
+        let wish = Wish {
+            name: self.name_in(membership),
+            address: membership.ipv4(),
+        };
+        controller.take_up(&id, &wish, clock()).await
     }
 
     /// Hands on what the controller has of a network now: to the engine, and so to all who are connected, and to the disk.
@@ -251,6 +266,12 @@ impl Daemon {
         if kept.revocations.len() != before {
             tracing::info!(network = %membership.link.label, "has new revocations");
         }
+        // Members may have handed over a newer one meanwhile, which the engine has and keeps.
+        let config = kept
+            .config
+            .take()
+            .filter(|held| held.order() > config.order())
+            .unwrap_or(config);
         kept.config = Some(config.clone());
         if let Some(credential) = &credential {
             kept.credential = Some(credential.clone());

@@ -431,3 +431,88 @@ async fn a_key_goes_from_one_controller_to_another_and_settings_change() {
         .unwrap();
     running.stop().await;
 }
+
+/// The config in an exported key.
+fn config_in(exported: &Value) -> farlan_netconf::private::Config {
+    let text = exported["key"].as_str().unwrap();
+    let exported = farlan_netconf::private::ExportedKey::parse(text, Work::REQUIRED).unwrap();
+    exported.config().clone()
+}
+
+#[tokio::test]
+async fn an_older_export_does_not_undo_what_members_know() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (running, client) = start(first.path(), &FakeCards::default()).await;
+    let made = created(&client).await;
+    let network = json!({ "network": made["network_id"] });
+    let old = post(&client, "/v1/export", network.clone()).await.unwrap();
+    let mut newer = Vec::new();
+    for life in [86_400, 96_400, 106_400, 116_400, 126_400] {
+        post(&client, "/v1/set", json!({ "network": "our-home", "life_s": life }))
+            .await
+            .unwrap();
+        newer.push(config_in(&post(&client, "/v1/export", network.clone()).await.unwrap()));
+    }
+    let invite = post(&client, "/v1/invite", json!({ "network": "our-home" }))
+        .await
+        .unwrap();
+    running.stop().await;
+
+    let node = &identities()[2];
+    let (running, client) = start_as(node, second.path(), &FakeCards::default()).await;
+    post(&client, "/v1/join", json!({ "target": invite["link"] }))
+        .await
+        .unwrap();
+    let hand = async |config: &farlan_netconf::private::Config| {
+        let handle = running
+            .daemon
+            .book
+            .lock()
+            .await
+            .networks
+            .joined()
+            .next()
+            .unwrap()
+            .handle();
+        let none = farlan_netconf::private::Revocations::new(*config.network());
+        let is_controller = running.daemon.documents_changed(handle, Some(config), &none).await;
+        if let Some(id) = is_controller {
+            let config = Some(Box::new(config.clone()));
+            Arc::clone(&running.daemon).learn_later(id, config, Box::new(none));
+        }
+    };
+    let kept = async || {
+        let book = running.daemon.book.lock().await;
+        let kept = book.networks.memberships().next().unwrap().private.clone().unwrap();
+        kept.config.unwrap()
+    };
+    // A member that imports an old export takes over what it knows.
+    hand(&newer[2]).await;
+    post(&client, "/v1/import", json!({ "key": old["key"] })).await.unwrap();
+    let config = kept().await;
+    assert!(config.fields().counter > newer[2].fields().counter);
+    assert!(config.fields().holders.contains(&node.public()));
+    // Another controller's config does not name it, until it has looked.
+    hand(&newer[4]).await;
+    let mut config = kept().await;
+    for _ in 0..500 {
+        if config.fields().counter > newer[4].fields().counter {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        config = kept().await;
+    }
+    assert!(config.fields().counter > newer[4].fields().counter);
+    assert!(config.fields().holders.contains(&node.public()));
+
+    // The key stays when the network is left, and brings it back.
+    post(&client, "/v1/leave", network.clone()).await.unwrap();
+    let exported = post(&client, "/v1/export", network.clone()).await.unwrap();
+    add_world(&client).await;
+    let back = post(&client, "/v1/import", json!({ "key": exported["key"] }))
+        .await
+        .unwrap();
+    assert_eq!(back["network"]["private"]["controller"], true);
+    fails(&client, "/v1/import", json!({ "key": exported["key"] }), "already").await;
+    running.stop().await;
+}
