@@ -47,7 +47,10 @@ const LUCK: u64 = 50;
 #[test]
 fn trying_ones_luck_harms_nobody() {
     let report = check(LUCK..LUCK + 1, Pair::draw);
-    assert_eq!(report.count("unlikely", "direct") + report.count("unlikely", "relayed"), 1);
+    assert_eq!(
+        report.count("unlikely", "direct") + report.count("unlikely", "relayed"),
+        1
+    );
 }
 
 /// Two ends behind one carrier, and a port of a path that the carrier gave away for another destination, too.
