@@ -10,7 +10,7 @@ use std::{
 };
 
 use farlan_crypto::{Identity, Seed, Work, random::SystemRandom};
-use farlan_engine::{Config, Event, Limits, Role};
+use farlan_engine::{Config, Event, Limits, NetworkHandle, Role};
 use farlan_netconf::{Endpoint, Link, PrivateLink, Subnet, Supernode, World};
 use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError, requests::HostName};
 use serde_json::{Value, json};
@@ -230,6 +230,12 @@ fn copy(identity: &Identity) -> Identity {
 }
 
 /// A daemon in `directory`, and a client of it.
+/// The network that a daemon is in.
+async fn first_network(running: &Running) -> NetworkHandle {
+    let book = running.daemon.book.lock().await;
+    book.networks.joined().next().unwrap().handle()
+}
+
 async fn start(directory: &Path, cards: &FakeCards) -> (Running, Client) {
     start_as(&identities()[0], directory, cards).await
 }
@@ -469,16 +475,7 @@ async fn addresses_come_to_the_card_and_go_from_it() {
     let (running, client) = start(directory.path(), &cards).await;
     add_world(&client).await;
     post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
-    let handle = running
-        .daemon
-        .book
-        .lock()
-        .await
-        .networks
-        .joined()
-        .next()
-        .unwrap()
-        .handle();
+    let handle = first_network(&running).await;
     let address = Ipv4Addr::new(10, 64, 1, 2);
     running
         .daemon
@@ -542,16 +539,7 @@ async fn what_others_do_to_a_card_is_mended() {
     let (running, client) = start(directory.path(), &cards).await;
     add_world(&client).await;
     let earth = post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
-    let handle = running
-        .daemon
-        .book
-        .lock()
-        .await
-        .networks
-        .joined()
-        .next()
-        .unwrap()
-        .handle();
+    let handle = first_network(&running).await;
     let address = Ipv4Addr::new(10, 64, 1, 2);
     running.daemon.ipv4_assigned(handle, address).await;
     let ipv6 = cards.lock().made[0].addresses.clone();

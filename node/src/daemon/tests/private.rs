@@ -464,16 +464,7 @@ async fn an_older_export_does_not_undo_what_members_know() {
         .await
         .unwrap();
     let hand = async |config: &farlan_netconf::private::Config| {
-        let handle = running
-            .daemon
-            .book
-            .lock()
-            .await
-            .networks
-            .joined()
-            .next()
-            .unwrap()
-            .handle();
+        let handle = first_network(&running).await;
         let none = farlan_netconf::private::Revocations::new(*config.network());
         let is_controller = running.daemon.documents_changed(handle, Some(config), &none).await;
         if let Some(id) = is_controller {
