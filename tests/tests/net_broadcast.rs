@@ -58,11 +58,7 @@ fn a_flood_reaches_nobody_whole_and_leaves_others_alone() {
         let pings = EchoStream::start(a.host(), b.ipv4()?.into(), Duration::from_millis(20))?;
         let flood = listeners.flood(0, FLOOD, FLOOD_TIME)?;
         let record = pings.stop()?;
-        println!(
-            "{flood:?}, {} of {} pings lost",
-            record.lost().len(),
-            record.sent.len()
-        );
+        println!("{flood:?}, {} of {} pings lost", record.lost().len(), record.sent.len());
         let most = MOST_A_SECOND * flood.took.as_secs_f64() + MOST_AT_ONCE;
         ensure!(f64::from(flood.sent) >= most * 5.0, "that was no flood: {flood:?}");
         let worst = *flood.got.iter().max().context("nobody")?;

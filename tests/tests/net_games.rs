@@ -167,18 +167,15 @@ fn services_are_hidden_from_strangers() {
     });
 }
 
-/// A server as `farlan games --json` lists it: the game's name, and where it is.
+/// Games that `farlan games --json` lists at an address, each with its port. It ends with 1 where there is nothing.
 fn listed(node: &Node, address: IpAddr) -> Result<Vec<(String, u64)>> {
-    let reply = node.json(&["games"])?;
-    let rows = reply.as_array().or_else(|| reply["games"].as_array());
-    let rows = rows.with_context(|| format!("no list of games: {reply}"))?;
-    let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
-    let row = |row: &Value| (text(row, "game"), row["port"].as_u64().unwrap_or_default());
-    let there = rows
-        .iter()
-        .filter(|row| text(row, "address") == address.to_string())
-        .map(row);
-    Ok(there.filter(|(game, _)| !game.is_empty()).collect())
+    let finished = node.cli(&["games", "--json"])?;
+    let reply: Value = serde_json::from_str(&finished.stdout).with_context(|| finished.to_string())?;
+    let found = reply["networks"][0]["found"].as_array();
+    let found = found.with_context(|| format!("no list of games: {reply}"))?;
+    let there = found.iter().filter(|row| row["address"] == address.to_string());
+    let row = |row: &Value| Some((row["game"].as_str()?.to_owned(), row["port"].as_u64()?));
+    Ok(there.filter_map(row).collect())
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::ns::capture::Capture;
 use crate::ns::command::wait_for;
 use crate::ns::crowd::Crowd;
 use crate::ns::echo::EchoStream;
-use crate::ns::games::{Announcer, Game, MINECRAFT, hear, of_java};
+use crate::ns::games::{Announcer, Game, MINECRAFT, hear, launch_arena, of_java};
 use crate::ns::party::{Party, serve};
 use crate::ns::{Lab, limit, requirements};
 
@@ -104,7 +104,7 @@ pub fn games(options: &Options) -> Result<bool> {
         let mut rows = Vec::new();
         let others = [Game::Teeworlds, Game::OpenTtd, Game::Freeciv];
         let servers = serve(party.server.host(), lab.directory(), &others)?;
-        let arena = Game::Quake3.serve_arena(party.server.host(), lab.directory())?;
+        let arena = launch_arena(party.server.host(), lab.directory())?;
         for game in Game::ALL {
             let found = || -> Result<String> {
                 let found = game.search(party.player.host(), SOON)?;
@@ -246,7 +246,11 @@ pub fn broadcasts(options: &Broadcasts) -> Result<bool> {
         } else {
             Err(anyhow::Error::msg(text))
         };
-        rows.push(row("a flood, at whom most of it reaches", "50/s and 100 at once", outcome));
+        rows.push(row(
+            "a flood, at whom most of it reaches",
+            "50/s and 100 at once",
+            outcome,
+        ));
         let lost = record.lost().len() as f64 / record.sent.len().max(1) as f64;
         let text = format!("{:.2} %", lost * 100.0);
         let outcome = if lost < 0.01 {

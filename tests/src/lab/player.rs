@@ -104,6 +104,11 @@ impl<'lab> Player<'lab> {
             Game::Quake3 => ("/usr/games/openarena", &OPENARENA, "OpenArena"),
             Game::Freeciv => anyhow::bail!("Freeciv's own program is not driven here"),
         };
+        if game == Game::Teeworlds {
+            let settings = home.join(".local/share/teeworlds");
+            fs::create_dir_all(&settings)?;
+            fs::write(settings.join("ui_settings.json"), TEEWORLDS_LISTS)?;
+        }
         let mut command = host.command(program);
         command
             .args(arguments)
@@ -142,14 +147,10 @@ impl<'lab> Player<'lab> {
             Game::Teeworlds => {
                 self.key("p")?;
                 thread::sleep(WHILE);
-                // The game moves its own pointer by how far the mouse goes: to the corner first, then to "All".
-                for _ in 0..4 {
-                    self.push(-400, -400)?;
-                }
-                self.push(200, 150)?;
-                self.press()?;
-                self.push(0, 20)?;
-                self.press()?;
+                // Again, as the first search may come before the network is there.
+                self.key("F5")?;
+                thread::sleep(WHILE);
+                self.key("Down")?;
                 self.picture("list")?;
                 self.key("Return")?;
             }
@@ -199,18 +200,6 @@ impl<'lab> Player<'lab> {
         Ok(())
     }
 
-    /// Moves the mouse so far, in steps that a program sees each.
-    fn push(&self, right: i32, down: i32) -> Result<()> {
-        const STEPS: i32 = 10;
-        for _ in 0..STEPS {
-            let (right, down) = ((right / STEPS).to_string(), (down / STEPS).to_string());
-            self.screen
-                .tool("xdotool", &["mousemove_relative", "--", &right, &down])?;
-            thread::sleep(BEAT / 6);
-        }
-        Ok(())
-    }
-
     fn press(&self) -> Result<()> {
         thread::sleep(BEAT);
         self.screen.tool("xdotool", &["mousedown", "1"])?;
@@ -238,6 +227,11 @@ const TEEWORLDS: [&str; 6] = [
     // The list of the LAN.
     "ui_browser_page 6",
 ];
+/// Its list of all servers, unfolded.
+const TEEWORLDS_LISTS: &str = r#"{"settings": {"sidebar_active": 1, "sidebar_tab": 0, "filters": [0, 0]},
+"filter": [{"All": {"type": 1, "settings": {"filter_hash": 2060, "filter_gametype": [], "filter_ping": 999,
+"filter_serverlevel": 0, "filter_address": "", "filter_country": -1}}}]}"#;
+
 const OPENTTD: [&str; 8] = ["-v", "sdl", "-r", "800x600", "-s", "null", "-m", "null"];
 const OPENARENA: [&str; 15] = [
     "+set",

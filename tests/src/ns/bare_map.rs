@@ -16,7 +16,8 @@ const TABLES: usize = 17;
 
 /// A map in Quake III's format.
 pub fn file() -> Vec<u8> {
-    let entities = "{\n\"classname\" \"worldspawn\"\n}\n{\n\"classname\" \"info_player_deathmatch\"\n\"origin\" \"0 0 0\"\n}\n\0";
+    let entities =
+        "{\n\"classname\" \"worldspawn\"\n}\n{\n\"classname\" \"info_player_deathmatch\"\n\"origin\" \"0 0 0\"\n}\n\0";
     let mut shader = b"none".to_vec();
     shader.resize(64, 0);
     shader.extend(numbers(&[0, 1]));

@@ -80,11 +80,11 @@ impl Game {
         }
     }
 
-    /// Starts its server, which is bound to no address, and waits until it listens. Files go to `directory`.
+    /// Starts its server, which is bound to no address. Files go to `directory`.
     ///
     /// # Errors
-    /// The program is missing or does not come up.
-    pub fn serve(self, host: &Namespace, directory: &Path) -> Result<Process> {
+    /// The program is missing.
+    pub fn launch(self, host: &Namespace, directory: &Path) -> Result<Process> {
         let name = format!("{}-server", self.name());
         let home = directory.join(&name);
         fs::create_dir_all(&home)?;
@@ -109,7 +109,10 @@ impl Game {
                 let game = home.join(bare_map::GAME);
                 fs::create_dir_all(game.join("maps"))?;
                 fs::write(game.join("default.cfg"), "// nothing\n")?;
-                fs::write(game.join("maps").join(format!("{}.bsp", bare_map::GAME)), bare_map::file())?;
+                fs::write(
+                    game.join("maps").join(format!("{}.bsp", bare_map::GAME)),
+                    bare_map::file(),
+                )?;
                 let rules = game.join("qagamex86_64.so");
                 if !rules.exists() {
                     symlink("/usr/lib/ioquake3/baseq3/qagamex86_64.so", rules)?;
@@ -141,36 +144,21 @@ impl Game {
             ),
         };
         command.env("HOME", &home).current_dir("/");
-        self.listening(host, command, &name, directory)
+        Process::spawn(command, &name, directory)
     }
 
-    /// Starts OpenArena's server, with a map that can be played, in place of the bare one.
+    /// Waits until the server listens for searches.
     ///
     /// # Errors
-    /// The program is missing or does not come up.
-    pub fn serve_arena(self, host: &Namespace, directory: &Path) -> Result<Process> {
-        let name = "arena-server";
-        let home = directory.join(name);
-        fs::create_dir_all(&home)?;
-        let mut command = command(host, &["/usr/lib/ioquake3/ioq3ded"]);
-        for [setting, value] in ARENA_SETTINGS {
-            command.args(["+set", setting, value]);
-        }
-        command.args(["+map", "oa_dm1"]);
-        command.env("HOME", &home).current_dir("/");
-        self.listening(host, command, name, directory)
-    }
-
-    fn listening(self, host: &Namespace, command: Command, name: &str, directory: &Path) -> Result<Process> {
-        let mut process = Process::spawn(command, name, directory)?;
+    /// It has ended, or does not within the time that such a program may take.
+    pub fn wait_listening(self, host: &Namespace, server: &mut Process) -> Result<()> {
         let listening = format!(":{}", self.searched_at());
-        wait_for(&format!("{name} to listen"), START_LIMIT, || {
-            process.ensure_running()?;
+        wait_for(&format!("{} to listen", self.name()), START_LIMIT, || {
+            server.ensure_running()?;
             let sockets = host.exec(&["ss", "-Huln"], DEFAULT_LIMIT)?.success()?.stdout;
             let mut words = sockets.split_whitespace();
             Ok(words.any(|word| word.ends_with(&listening)).then_some(()))
-        })?;
-        Ok(process)
+        })
     }
 
     /// Searches as the game does, with a socket that is bound to no address and no card, again and again until a server
@@ -266,6 +254,24 @@ const QUAKE3_SETTINGS: [[&str; 2]; 6] = [
     ["bot_enable", "0"],
     ["sv_hostname", "farlan arena"],
 ];
+
+/// Starts OpenArena's server, with a map that can be played, in place of [`Game::Quake3`]'s bare one.
+///
+/// # Errors
+/// The program is missing or does not come up.
+pub fn launch_arena(host: &Namespace, directory: &Path) -> Result<Process> {
+    let home = directory.join("arena-server");
+    fs::create_dir_all(&home)?;
+    let mut command = command(host, &["/usr/lib/ioquake3/ioq3ded"]);
+    for [setting, value] in ARENA_SETTINGS {
+        command.args(["+set", setting, value]);
+    }
+    command.args(["+map", "oa_dm1"]);
+    command.env("HOME", &home).current_dir("/");
+    let mut process = Process::spawn(command, "arena-server", directory)?;
+    Game::Quake3.wait_listening(host, &mut process)?;
+    Ok(process)
+}
 
 /// As Debian's own script for OpenArena has them.
 const ARENA_SETTINGS: [[&str; 2]; 8] = [

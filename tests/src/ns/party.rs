@@ -91,17 +91,16 @@ impl Party {
     }
 }
 
-/// Starts servers at one time.
+/// Starts servers, and waits for all of them.
 ///
 /// # Errors
 /// One does not come up.
 pub fn serve(host: &Namespace, directory: &Path, games: &[Game]) -> Result<Vec<Process>> {
-    std::thread::scope(|scope| {
-        let start = |game: Game| scope.spawn(move || game.serve(host, directory));
-        let threads: Vec<_> = games.iter().copied().map(start).collect();
-        let joined = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        joined.collect()
-    })
+    // They come up side by side, but belong to this thread: a program ends with the thread that started it.
+    let start = |game: &Game| game.launch(host, directory);
+    let mut servers = games.iter().map(start).collect::<Result<Vec<_>>>()?;
+    for (game, server) in games.iter().zip(&mut servers) {
+        game.wait_listening(host, server)?;
+    }
+    Ok(servers)
 }
