@@ -28,8 +28,12 @@ const MOST_COPIES: f64 = 3_000.0;
 /// How long is waited for the last copies: a lost one is repeated for 5 s.
 const SETTLE: Duration = Duration::from_secs(12);
 
-/// How long it may take until everybody hears everybody.
-const WARM_LIMIT: Duration = Duration::from_secs(90);
+/// How long it may take until everybody hears everybody, at least and for each member.
+const WARM_LIMIT: Duration = Duration::from_secs(60);
+const WARM_EACH: Duration = Duration::from_secs(4);
+
+/// The pause between two members' first broadcasts for each member that is to hear them: a first one costs a handshake with each.
+const HANDSHAKE: Duration = Duration::from_millis(5);
 
 /// A receiver that gets no processor for a while is not to be mistaken for a network that loses.
 const BUFFER: usize = 4 << 20;
@@ -139,26 +143,22 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Broadcasts until everybody has heard everybody: sessions are made when they are wanted.
+    /// Broadcasts until everybody has heard everybody, one member after the other: sessions are made when they are wanted.
     fn warm(&mut self) -> Result<()> {
         self.round += 1;
-        let mut due = Instant::now();
-        let mut number = 0;
-        wait_for("everybody to hear everybody", WARM_LIMIT, || {
+        let count = u32::try_from(self.senders.len())?;
+        let (mut due, mut sent) = (Instant::now(), 0);
+        wait_for("everybody to hear everybody", WARM_LIMIT + WARM_EACH * count, || {
             if Instant::now() >= due {
-                due = Instant::now() + Duration::from_secs(2);
-                for from in 0..self.senders.len() {
-                    self.send(from, number)?;
-                }
-                number += 1;
+                due = Instant::now() + HANDSHAKE * count;
+                self.send((sent % count) as usize, sent / count)?;
+                sent += 1;
             }
+            ensure!(sent >= count, "not all have spoken");
             let missing = self.deaf_pairs();
             ensure!(missing.is_empty(), "(from, to): {missing:?}");
             Ok(Some(()))
-        })?;
-        // Numbers of this round may still be under way; those of the next are others.
-        thread::sleep(Duration::from_millis(500));
-        Ok(())
+        })
     }
 
     fn deaf_pairs(&self) -> Vec<(usize, usize)> {

@@ -61,7 +61,9 @@ impl Crowd {
     /// A program fails, or it takes too long.
     pub fn start(lab: &mut Lab, count: usize) -> Result<Self> {
         let mut switches = Switches::new(lab, 1)?;
+        switches.route()?;
         let place = switches.plug(lab, "s", 0, Cards::Ipv4)?;
+        place.send_by_router()?;
         let place = place.public().context("a supernode without an address")?;
         let supernode = Supernode::start(lab, &place)?;
         let mut nodes = Vec::new();
@@ -135,5 +137,6 @@ impl Crowd {
 fn plug(lab: &mut Lab, switches: &mut Switches, supernode: &Supernode, number: usize) -> Result<Node> {
     let name = format!("n{number}");
     let place = switches.plug(lab, &name, 0, Cards::Ipv4)?;
+    place.send_by_router()?;
     Node::new(lab, &name, &place.host, Some(supernode.link()))
 }
