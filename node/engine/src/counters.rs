@@ -214,6 +214,8 @@ counters! {
     filtered_name_service,
     /// Packets of strangers for a port that is not opened, in no flow of this machine's.
     filtered_not_open,
+    /// Packets of this machine's own LAN services (mDNS, LLMNR, NetBIOS, SSDP, WS-Discovery) that were not sent to strangers.
+    kept_from_strangers,
     /// Flows of this machine with strangers that had to make room for others.
     flows_displaced,
 }
