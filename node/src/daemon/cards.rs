@@ -13,6 +13,8 @@ use farlan_tap::{
     requests::HostName,
 };
 
+use crate::local_programs::LocalPrograms;
+
 /// The cards of this machine.
 pub trait Cards: fmt::Debug + Send + Sync {
     /// Whether networks get cards at all. Where they get none, nothing else is asked of a card but that of the index 0.
@@ -67,6 +69,11 @@ pub trait Cards: fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of [`farlan_tap::clashing_routes`].
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError>;
+
+    /// What programs listen to beside the cards, with who accepts connections if that is wanted.
+    fn programs(&self, with_tcp: bool) -> LocalPrograms {
+        LocalPrograms::read(with_tcp)
+    }
 
     /// Removes what an earlier run left behind.
     fn remove_stale(&self);

@@ -171,7 +171,10 @@ mod tests {
         assert!(keeps(&mut leaving, Time::ZERO, piece(mdns, 1, 1352)));
         assert!(!keeps(&mut leaving, Time::ZERO, piece(game, 2, 1352)));
         let later = Time::ZERO + KEPT;
-        assert!(!keeps(&mut leaving, later, piece(mdns, 1, 1352)), "another packet by now");
+        assert!(
+            !keeps(&mut leaving, later, piece(mdns, 1, 1352)),
+            "another packet by now"
+        );
         for identification in 0..100 {
             assert!(keeps(&mut leaving, later, piece(mdns, identification, 0)));
             assert!(leaving.pieces.len() <= MAX_PIECES);

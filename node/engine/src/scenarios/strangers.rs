@@ -307,7 +307,12 @@ fn what_this_machine_tells_its_own_lan_does_not_leave() {
     let says = |to: Mac, destination: IpAddr, from: u16, port: u16| {
         let payload = udp_datagram(from, port, &[0; 12]);
         match destination {
-            IpAddr::V4(_) => ethernet(to, victim.mac, 0x0800, &ip(17, victim.ipv4.into(), destination, &payload)),
+            IpAddr::V4(_) => ethernet(
+                to,
+                victim.mac,
+                0x0800,
+                &ip(17, victim.ipv4.into(), destination, &payload),
+            ),
             IpAddr::V6(_) => {
                 let packet = ip(17, victim.link_local.into(), destination, &payload);
                 ethernet(to, victim.mac, 0x86dd, &packet)
@@ -317,13 +322,38 @@ fn what_this_machine_tells_its_own_lan_does_not_leave() {
     let group = |text: &str| text.parse::<IpAddr>().unwrap();
     let kept = [
         says(mdns, group("224.0.0.251"), 5353, 5353),
-        says(Mac::from_bytes([0x33, 0x33, 0, 0, 0, 0xfb]), group("ff02::fb"), 5353, 5353),
-        says(Mac::from_bytes([1, 0, 0x5e, 0x7f, 0xff, 0xfa]), group("239.255.255.250"), 40000, 1900),
-        says(Mac::from_bytes([0x33, 0x33, 0, 0, 0, 0x0c]), group("ff02::c"), 1900, 1900),
-        says(Mac::from_bytes([1, 0, 0x5e, 0, 0, 0xfc]), group("224.0.0.252"), 40001, 5355),
+        says(
+            Mac::from_bytes([0x33, 0x33, 0, 0, 0, 0xfb]),
+            group("ff02::fb"),
+            5353,
+            5353,
+        ),
+        says(
+            Mac::from_bytes([1, 0, 0x5e, 0x7f, 0xff, 0xfa]),
+            group("239.255.255.250"),
+            40000,
+            1900,
+        ),
+        says(
+            Mac::from_bytes([0x33, 0x33, 0, 0, 0, 0x0c]),
+            group("ff02::c"),
+            1900,
+            1900,
+        ),
+        says(
+            Mac::from_bytes([1, 0, 0x5e, 0, 0, 0xfc]),
+            group("224.0.0.252"),
+            40001,
+            5355,
+        ),
         says(Mac::BROADCAST, group("10.127.255.255"), 137, 137),
         says(Mac::BROADCAST, group("255.255.255.255"), 138, 138),
-        says(Mac::from_bytes([1, 0, 0x5e, 0x7f, 0xff, 0xfa]), group("239.255.255.250"), 40002, 3702),
+        says(
+            Mac::from_bytes([1, 0, 0x5e, 0x7f, 0xff, 0xfa]),
+            group("239.255.255.250"),
+            40002,
+            3702,
+        ),
         udp(victim, liar, (5353, 40003)),
         udp(victim, liar, (5353, 5353)),
     ];
@@ -358,7 +388,11 @@ fn what_this_machine_tells_its_own_lan_does_not_leave() {
     let batch: Vec<_> = frames.iter().map(|frame| (label, &frame[..])).collect();
     street.lab.send_batch(victim.place, &batch);
     street.lab.run(2 * DELAY);
-    assert_eq!(counted(&street), (13, 2), "the two for port 53 came, and found it closed");
+    assert_eq!(
+        counted(&street),
+        (13, 2),
+        "the two for port 53 came, and found it closed"
+    );
     // The user opened that very port.
     street.open(Transport::Udp, 5353);
     for (sent, frame) in (1..).zip([&kept[0], &kept[8]]) {
