@@ -35,10 +35,10 @@ pub(super) async fn games(client: &Client, output: &mut Output, games: Games) ->
     } else {
         table(output, &reply)?;
     }
-    match reply.networks.iter().all(|network| network.found.is_empty()) {
-        false => Ok(()),
-        true => Err(nothing(&reply)),
+    if reply.networks.iter().all(|network| network.found.is_empty()) {
+        return Err(nothing(&reply));
     }
+    Ok(())
 }
 
 /// Asks until it was listened long enough: where nobody asked before, the search begins with this.
