@@ -272,11 +272,9 @@ fn strangers_list_games_and_tell_nothing_of_their_own_lan() {
                 Err(error) => Err(error.into()),
             }
         };
-        for round in 1..=3 {
-            ensure!(!hears()?, "round {round}");
-            println!("{} kept back", b.node.counter("kept_from_strangers")?);
-        }
-        wait_for("all to be kept back", SOON, || {
+        // The kernel may have to find out first where the other is.
+        wait_for("calls and answers to be kept back", SOON, || {
+            ensure!(!hears()?, "it is heard");
             Ok((b.node.counter("kept_from_strangers")? >= 6).then_some(()))
         })?;
         b.node.cli(&["open", "5353/udp"])?.success()?;
