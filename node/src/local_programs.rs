@@ -14,6 +14,7 @@ use std::{
     fs::File,
     io::Read,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
 };
 
 use farlan_engine::{OpenPorts, Transport};
@@ -30,6 +31,54 @@ pub struct LocalPrograms {
     tcp: BTreeSet<(u16, IpAddr)>,
     /// The link-layer groups of each card, by its number.
     groups: BTreeMap<u32, BTreeSet<Mac>>,
+}
+
+/// Reads the kernel's tables.
+///
+/// Behind the sockets that listen, those of TCP hold all connections, and the kernel walks through a table of some 500,000 places for
+/// them, which takes milliseconds. So they are read only when the number of sockets is another than before, and now and then.
+#[derive(Debug, Default)]
+pub struct Reader {
+    tcp: Option<ReadTcp>,
+}
+
+/// What was read of TCP.
+#[derive(Debug)]
+struct ReadTcp {
+    listening: BTreeSet<(u16, IpAddr)>,
+    /// How many sockets of TCP there were, over IPv4 and IPv6.
+    counts: [Option<u64>; 2],
+    when: Instant,
+}
+
+impl Reader {
+    /// What the kernel says now; what it does not say is nothing. `with_tcp` is worth it for ports that are to be opened.
+    pub fn read(&mut self, with_tcp: bool) -> LocalPrograms {
+        let mut programs = LocalPrograms::default();
+        for (table, name) in TABLES.into_iter().filter(|(table, _)| *table != Table::Tcp) {
+            programs.parse(table, &read(name));
+        }
+        if with_tcp {
+            // Counted before: what begins to listen meanwhile changes the next count.
+            let counts = [("sockstat", "TCP:"), ("sockstat6", "TCP6:")].map(|(name, kind)| in_use(&read(name), kind));
+            let is_fresh = |before: &ReadTcp| before.counts == counts && before.when.elapsed() < TCP_AGAIN;
+            if !(counts[0].is_some() && self.tcp.as_ref().is_some_and(is_fresh)) {
+                let mut read_now = LocalPrograms::default();
+                for (table, name) in TABLES.into_iter().filter(|(table, _)| *table == Table::Tcp) {
+                    read_now.parse(table, &read(name));
+                }
+                self.tcp = Some(ReadTcp {
+                    listening: read_now.tcp,
+                    counts,
+                    when: Instant::now(),
+                });
+            }
+            if let Some(before) = &self.tcp {
+                programs.tcp.clone_from(&before.listening);
+            }
+        }
+        programs
+    }
 }
 
 /// A kind of table.
@@ -53,17 +102,6 @@ pub struct ListeningCard {
 }
 
 impl LocalPrograms {
-    /// What the kernel says now; what it does not say is nothing. `with_tcp` is worth it for ports that are to be opened.
-    pub fn read(with_tcp: bool) -> Self {
-        let mut programs = Self::default();
-        for (table, name) in TABLES {
-            if table != Table::Tcp || with_tcp {
-                programs.parse(table, &read(name));
-            }
-        }
-        programs
-    }
-
     /// Adds what a table says. A line that is none of it is passed over, and so is what lies beyond the bounds.
     pub fn parse(&mut self, table: Table, text: &str) {
         for line in text.lines().take(MOST_LINES) {
@@ -175,6 +213,12 @@ fn hexadecimal(text: &str, digits: usize) -> Option<u32> {
     plain.then(|| u32::from_str_radix(text, 16).ok())?
 }
 
+/// How many sockets of a kind there are: `TCP: inuse 3 …`.
+fn in_use(text: &str, kind: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(kind));
+    lines.next()?.strip_prefix(" inuse ")?.split(' ').next()?.parse().ok()
+}
+
 /// A table, as far as it is looked at; empty if there is none, as where IPv6 is switched off.
 fn read(name: &str) -> String {
     let mut bytes = Vec::new();
@@ -191,6 +235,9 @@ const TABLES: [(Table, &str); 5] = [
     (Table::Tcp, "tcp6"),
     (Table::Groups, "dev_mcast"),
 ];
+
+/// When the tables of TCP are read again whatever is counted: one program may have taken another's place in between.
+const TCP_AGAIN: Duration = Duration::from_secs(30);
 
 /// The state of a UDP socket that takes datagrams from anybody (`TCP_CLOSE` in Linux' `tcp_states.h`).
 const UNCONNECTED: u8 = 7;
@@ -212,7 +259,7 @@ const MOST_GROUPS: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::net::{TcpListener, UdpSocket};
 
     use proptest::{collection::vec, prelude::*};
 
@@ -345,9 +392,37 @@ mod tests {
             index: 1,
             addresses: vec!["127.0.0.1".parse().unwrap()],
         };
-        let found = LocalPrograms::read(false).reached(&card, &ports(&["1-65535/udp"]));
+        let found = Reader::default().read(false).reached(&card, &ports(&["1-65535/udp"]));
         assert!(found.contains(Transport::Udp, socket.local_addr().unwrap().port()));
         assert!(!found.contains(Transport::Udp, connected.local_addr().unwrap().port()));
+    }
+
+    #[test]
+    fn who_accepts_connections_is_found_though_the_tables_are_not_always_read() {
+        let card = ListeningCard {
+            index: 1,
+            addresses: vec!["127.0.0.1".parse().unwrap()],
+        };
+        let mut reader = Reader::default();
+        let mut found = |port: u16| {
+            let reached = reader.read(true).reached(&card, &ports(&["1-65535/tcp"]));
+            reached.contains(Transport::Tcp, port)
+        };
+        // Other tests open and close sockets meanwhile, so that a count may be as before by chance.
+        let is_found_soon = |found: &mut dyn FnMut(u16) -> bool| {
+            (0..100).any(|_| {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                found(listener.local_addr().unwrap().port())
+            })
+        };
+        assert!(is_found_soon(&mut found));
+        assert!(is_found_soon(&mut found));
+        let sockstat = "sockets: used 9\nTCP: inuse 3 orphan 0 tw 1 alloc 5 mem 1\nUDP: inuse 2 mem 1\n";
+        assert_eq!(in_use(sockstat, "TCP:"), Some(3));
+        assert_eq!(in_use("TCP6: inuse 7\n", "TCP6:"), Some(7));
+        for other in ["", "TCP: inuse", "TCP: used 3", "TCP: inuse x 3"] {
+            assert_eq!(in_use(other, "TCP:"), None, "{other:?}");
+        }
     }
 
     proptest! {
