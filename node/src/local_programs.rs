@@ -408,15 +408,16 @@ mod tests {
             let reached = reader.read(true).reached(&card, &ports(&["1-65535/tcp"]));
             reached.contains(Transport::Tcp, port)
         };
-        // Other tests open and close sockets meanwhile, so that a count may be as before by chance.
-        let is_found_soon = |found: &mut dyn FnMut(u16) -> bool| {
+        let mut listeners = Vec::new();
+        let mut is_found_soon = || {
+            // Other tests open and close sockets meanwhile, so that a count may be as before by chance.
             (0..100).any(|_| {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                found(listener.local_addr().unwrap().port())
+                listeners.push(TcpListener::bind("127.0.0.1:0").unwrap());
+                found(listeners.last().unwrap().local_addr().unwrap().port())
             })
         };
-        assert!(is_found_soon(&mut found));
-        assert!(is_found_soon(&mut found));
+        assert!(is_found_soon(), "the first time");
+        assert!(is_found_soon(), "when there are more");
         let sockstat = "sockets: used 9\nTCP: inuse 3 orphan 0 tw 1 alloc 5 mem 1\nUDP: inuse 2 mem 1\n";
         assert_eq!(in_use(sockstat, "TCP:"), Some(3));
         assert_eq!(in_use("TCP6: inuse 7\n", "TCP6:"), Some(7));
