@@ -176,7 +176,11 @@ mod tests {
                 seen.insert(*secret.address_key(Ipv4Addr::new(10, 64, 0, host)).as_bytes());
             }
             let group = Mac::from_bytes([0x01, 0, 0x5e, 1, 2, 3]);
-            for (group, port) in [(Mac::BROADCAST, Some(27_015)), (Mac::BROADCAST, Some(27_016)), (group, None)] {
+            for (group, port) in [
+                (Mac::BROADCAST, Some(27_015)),
+                (Mac::BROADCAST, Some(27_016)),
+                (group, None),
+            ] {
                 seen.insert(*secret.channel_key(group, port).as_bytes());
             }
             for hash in [[3; 64], [4; 64]] {

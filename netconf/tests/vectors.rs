@@ -23,7 +23,7 @@ use farlan_netconf::private::{
     Seconds, document_key,
 };
 use farlan_netconf::{
-    Mac, AddressPlan, Label, Link, Mtu, NetworkLink, NetworkName, NetworkSecret, Parameters, PrivateLink, Reader, Role,
+    AddressPlan, Label, Link, Mac, Mtu, NetworkLink, NetworkName, NetworkSecret, Parameters, PrivateLink, Reader, Role,
     Subnet, Supernode, World,
 };
 use page::Block;

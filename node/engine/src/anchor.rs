@@ -251,7 +251,11 @@ impl Anchor {
     /// The memberships of a registered node, the channels it subscribed to, and whose places it takes.
     pub(crate) fn channels_of(&mut self, id: PeerId) -> Option<(&[Membership], &mut Subscribed, Option<Prefix>)> {
         let registration = self.registrations.get_mut(&id)?;
-        Some((&registration.memberships, &mut registration.channels, registration.prefix))
+        Some((
+            &registration.memberships,
+            &mut registration.channels,
+            registration.prefix,
+        ))
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {

@@ -207,7 +207,9 @@ impl Channels {
     /// Who subscribed to a channel of this node, if a supernode has told.
     fn subscribers(&self, channel: &Channel) -> Option<Subscribers> {
         let keys = self.keys.iter().filter(|(_, known)| *known == channel);
-        let lists = keys.filter_map(|(key, _)| self.lists.get(key)).flat_map(BTreeMap::values);
+        let lists = keys
+            .filter_map(|(key, _)| self.lists.get(key))
+            .flat_map(BTreeMap::values);
         let (mut told, mut whole, mut all) = (false, false, BTreeMap::<NodeId, PublicKey>::new());
         for list in lists.filter(|list| list.version > 0) {
             told = true;
@@ -239,20 +241,23 @@ impl Channels {
 
     /// Supernodes may have to be told something else than before.
     pub(crate) fn review(&mut self, now: Time) {
-        self.look_at(now);
+        let nothing = self.told.is_empty() && self.learned.is_empty();
+        if !(nothing && self.announced.is_empty() && self.lists.is_empty()) {
+            self.look_at(now);
+        }
     }
 
     /// A supernode counts so many members under a member key.
     pub(crate) fn counted(&mut self, now: Time, by: (PeerId, DirectoryKey), count: u32) {
         if is_many(count) && !self.announced.contains_key(&by) {
-            self.look_at(now);
+            self.review(now);
         }
     }
 
     /// What was said to a supernode has to be said again: it may have forgotten.
     pub(crate) fn announce_again(&mut self, now: Time, supernode: PeerId) {
         self.announced.retain(|(told, _), _| *told != supernode);
-        self.look_at(now);
+        self.review(now);
     }
 }
 
@@ -277,7 +282,7 @@ impl Engine {
         }
         if network.channels.told != told {
             network.channels.told = told;
-            network.channels.review(now);
+            network.channels.look_at(now);
         }
     }
 
@@ -306,4 +311,112 @@ impl Engine {
 /// Whether the destination of a frame is a group.
 pub(crate) fn is_to_group(frame: &[u8]) -> bool {
     frame.len() >= HEADER && mac_at(frame, 0).is_some_and(|destination| destination.is_group())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Time = Time::from_nanos(1_000_000_000);
+
+    fn multicast(group: [u8; 6]) -> Channel {
+        Channel::multicast(Mac::from_bytes(group))
+    }
+
+    #[test]
+    fn what_all_listen_to_is_no_channel() {
+        for group in [
+            [0x01, 0, 0x5e, 0, 0, 0xfb],
+            [0x01, 0, 0x5e, 0, 0, 0xfc],
+            [0x01, 0, 0x5e, 0, 0, 1],
+            [0x01, 0, 0x5e, 0x7f, 0xff, 0xfa],
+            [0x33, 0x33, 0, 0, 0, 0xfb],
+            [0x33, 0x33, 0, 0, 0, 0x0c],
+            [0x33, 0x33, 0, 0, 0, 1],
+            [0x33, 0x33, 0, 0, 0, 2],
+            [0x33, 0x33, 0, 1, 0, 3],
+            [0x33, 0x33, 0xff, 0x12, 0x34, 0x56],
+            [0x01, 0x80, 0xc2, 0, 0, 0],
+            [0xff; 6],
+            [0x02, 0, 0, 0, 0, 1],
+        ] {
+            assert!(!multicast(group).is_specific(), "{group:x?}");
+        }
+        for port in [0, 67, 68, 137, 138] {
+            assert!(!Channel::broadcasts(port).is_specific(), "{port}");
+        }
+        assert!(Channel::broadcasts(27_015).is_specific());
+        for group in [[0x01, 0, 0x5e, 1, 2, 3], [0x33, 0x33, 0, 0, 1, 1]] {
+            assert!(multicast(group).is_specific(), "{group:x?}");
+            let with_port = Channel {
+                port: Some(1),
+                ..multicast(group)
+            };
+            assert!(!with_port.is_specific());
+        }
+    }
+
+    /// A broadcast of a UDP datagram, or of a part of one, behind `tags` VLAN tags.
+    fn broadcast(tags: usize, (id, offset, more): (u16, u16, bool), port: u16) -> Vec<u8> {
+        let mut frame = [[0xff; 6], [2, 0, 0, 0, 0, 1]].concat();
+        frame.extend([0x81, 0, 0, 0].repeat(tags));
+        frame.extend([0x08, 0, 0x45, 0, 0, 36]);
+        frame.extend(id.to_be_bytes());
+        frame.extend((offset | if more { 0x2000 } else { 0 }).to_be_bytes());
+        frame.extend([64, 17, 0, 0, 10, 0, 0, 1, 255, 255, 255, 255]);
+        frame.extend([0x12, 0x34]);
+        frame.extend(port.to_be_bytes());
+        frame.extend([0, 16, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        frame
+    }
+
+    #[test]
+    fn a_broadcast_is_of_the_channel_of_its_port() {
+        let mut channels = Channels::default();
+        let whole = (1, 0, false);
+        for tags in 0..=2 {
+            let channel = channels.channel_of(&broadcast(tags, whole, 27_015));
+            assert_eq!(channel, Some(Channel::broadcasts(27_015)), "{tags} tags");
+        }
+        assert_eq!(channels.channel_of(&broadcast(0, whole, 137)), None);
+        // Only the first of several parts says the port.
+        assert_eq!(channels.channel_of(&broadcast(0, (7, 2, false), 99)), None);
+        let first = channels.channel_of(&broadcast(0, (7, 0, true), 4000));
+        assert_eq!(first, Some(Channel::broadcasts(4000)));
+        assert_eq!(channels.channel_of(&broadcast(0, (7, 2, false), 99)), first);
+        assert_eq!(channels.channel_of(&broadcast(0, (8, 2, false), 99)), None);
+        let frame = broadcast(0, whole, 27_015);
+        for length in 0..frame.len() {
+            let channel = channels.channel_of(&frame[..length]);
+            assert!(
+                channel.is_none_or(|channel| channel == Channel::broadcasts(27_015)),
+                "{length}"
+            );
+        }
+        let multicast = [&[0x01, 0, 0x5e, 1, 2, 3], &frame[6..]].concat();
+        let group = Mac::from_bytes([0x01, 0, 0x5e, 1, 2, 3]);
+        assert_eq!(channels.channel_of(&multicast), Some(Channel::multicast(group)));
+    }
+
+    #[test]
+    fn told_channels_go_before_learned_ones_and_the_latest_of_these_first() {
+        let mut channels = Channels::default();
+        channels.told = (1..=5).map(Channel::broadcasts).collect();
+        for (number, port) in [10, 11, 12, 13, 3].into_iter().enumerate() {
+            channels.learn(AT + Duration::from_secs(number as u64), port);
+        }
+        let ports = |channels: &Channels| channels.own().iter().filter_map(|own| own.port).collect::<Vec<_>>();
+        assert_eq!(ports(&channels), [1, 2, 3, 4, 5, 13, 12, 11]);
+        channels.learn(AT + Duration::from_secs(6), 10);
+        assert_eq!(ports(&channels), [1, 2, 3, 4, 5, 10, 13, 12]);
+        channels.expire(AT + Duration::from_secs(604));
+        assert_eq!(ports(&channels), [1, 2, 3, 4, 5, 10], "ten minutes after the last");
+        for port in 100..1000 {
+            channels.learn(AT, port);
+        }
+        assert_eq!(
+            (channels.learned.len(), channels.own().len()),
+            (MAX_CHANNELS, MAX_CHANNELS)
+        );
+    }
 }

@@ -43,7 +43,13 @@ impl Engine {
             let before = listing.members.keys().copied();
             before.for_each(|node| network.note_gone(node));
         }
-        let (moved, gone) = take_in(network, &mut listing, (from, upto, count), (entries, self.work), MAX_LISTED);
+        let (moved, gone) = take_in(
+            network,
+            &mut listing,
+            (from, upto, count),
+            (entries, self.work),
+            MAX_LISTED,
+        );
         gone.into_iter().for_each(|node| network.note_gone(node));
         network.channels.counted(now, (id, member_key), count);
         let version = listing.version;

@@ -218,4 +218,16 @@ mod tests {
         places.leave(prefix(2), 3);
         assert_eq!(places.memberships, 100);
     }
+
+    #[test]
+    fn subscriptions_are_divided_alike_and_kept() {
+        let mut places = Places::new(100);
+        let mut taken = 0;
+        for _ in 0..100 {
+            taken += places.take_subscriptions(prefix(1), 0, 8);
+        }
+        assert_eq!(taken, 400, "half of 800");
+        assert!((1..=50).contains(&places.take_subscriptions(prefix(2), 0, 800)));
+        assert_eq!(places.take_subscriptions(prefix(1), 8, 8), 8, "what was held stays");
+    }
 }

@@ -124,16 +124,27 @@ impl List {
         }
     }
 
-    /// Begins or ends to give samples, as the length of a channel's list says. At the end the floor rises: whoever has a
+    /// Begins or ends to give samples, as the length of a channel's list says. At the end it is numbered anew: whoever has a
     /// sample, or is about to say so, knows nothing of the list, and gets the whole.
     fn review_length(&mut self) {
         let sampled = self.present > if self.sampled { ALL } else { MANY };
-        if std::mem::replace(&mut self.sampled, sampled) && !sampled {
-            self.floor = self.version;
-            for subscriber in self.subscribers.values_mut() {
-                subscriber.acknowledged = 0;
-                subscriber.has_sample = false;
+        if !std::mem::replace(&mut self.sampled, sampled) || sampled {
+            return;
+        }
+        self.floor = self.version + 1;
+        let changes = std::mem::take(&mut self.changes);
+        let there: BTreeMap<u64, _> = self.members.iter().map(|(node, version)| (*version, *node)).collect();
+        self.members.clear();
+        for (version, entry) in changes.into_iter().filter(|(_, entry)| entry.present) {
+            if let Some(node) = there.get(&version) {
+                self.version += 1;
+                self.members.insert(*node, self.version);
+                self.changes.insert(self.version, entry);
             }
+        }
+        for subscriber in self.subscribers.values_mut() {
+            subscriber.acknowledged = 0;
+            subscriber.has_sample = false;
         }
     }
 
@@ -375,8 +386,7 @@ impl Engine {
             None => {
                 let from = subscriber.acknowledged;
                 let changes = list.changes.range(from + 1..).take(MEMBERS_AT_ONCE);
-                let changes: Vec<(u64, MemberEntry)> =
-                    changes.map(|(version, entry)| (*version, **entry)).collect();
+                let changes: Vec<(u64, MemberEntry)> = changes.map(|(version, entry)| (*version, **entry)).collect();
                 let last = changes.last().map_or(list.version, |(version, _)| *version);
                 let more = list.changes.range(last + 1..).next().is_some();
                 let upto = if more { last } else { list.version };
@@ -390,14 +400,7 @@ impl Engine {
     }
 
     /// A node has a list up to `version`.
-    pub(crate) fn members_acknowledged(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        key: ListKey,
-        version: u64,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn members_acknowledged(&mut self, now: Time, id: PeerId, key: ListKey, version: u64, out: &mut Outbox) {
         let subscriptions = &mut self.anchor.subscriptions;
         let Some(list) = subscriptions.lists.get_mut(&key) else {
             return;
@@ -435,5 +438,94 @@ impl Engine {
         {
             self.push_to(now, key, id, out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farlan_crypto::NodeId;
+
+    use super::*;
+    use crate::wire::{control::NodeRecord, datagram::RelayIndex};
+
+    fn entry(number: u8, present: bool) -> (NodeId, MemberEntry) {
+        let node = NodeId::from_bytes([number; 16]);
+        let record = NodeRecord {
+            key: [number; 32],
+            home: node,
+            index: RelayIndex(1),
+        };
+        let ipv4 = None;
+        (node, MemberEntry { present, record, ipv4 })
+    }
+
+    /// Brings a list of a channel to a length.
+    fn grow(list: &mut List, length: u8) {
+        for number in 0..200 {
+            let (node, entry) = entry(number, number < length);
+            let known = list.members.get(&node).and_then(|version| list.changes.get(version));
+            if entry.present != known.is_some_and(|known| known.present) {
+                list.change(node, entry);
+                list.review_length();
+            }
+        }
+    }
+
+    #[test]
+    fn a_channel_gives_samples_from_145_on_and_its_list_again_from_128_on() {
+        let mut list = List::new(7);
+        let subscriber = |list: &mut List| {
+            let known = Subscriber {
+                acknowledged: list.version,
+                has_sample: true,
+                ..Subscriber::default()
+            };
+            list.subscribers.insert(PeerId::for_test(1), Box::new(known));
+        };
+        for (length, sampled) in [(144, false), (145, true), (129, true), (128, false), (144, false)] {
+            subscriber(&mut list);
+            let before = list.version;
+            grow(&mut list, length);
+            assert_eq!((list.present, list.sampled), (usize::from(length), sampled));
+            if length == 128 {
+                let had_sample = &list.subscribers[&PeerId::for_test(1)];
+                assert!(!had_sample.has_sample && had_sample.acknowledged == 0);
+                assert_eq!(list.known(before), 0, "what was told of a sample leads nowhere");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_names_sixteen_who_are_there_and_each_about_as_often() {
+        let mut list = List::new(7);
+        grow(&mut list, 190);
+        // Every third left.
+        for number in (0..190).step_by(3) {
+            let (node, entry) = entry(number, false);
+            list.change(node, entry);
+        }
+        let mut random = 1_u64;
+        let mut seen = [0_u32; 256];
+        for _ in 0..500 {
+            let sample = list.sample(|| {
+                // The constants of Knuth's MMIX.
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                random >> 20
+            });
+            assert_eq!(sample.len(), SAMPLE);
+            for entry in sample {
+                assert!(entry.present);
+                seen[usize::from(entry.record.key[0])] += 1;
+            }
+        }
+        // 63 each are expected of those whose neighbours are there, and more of who stands behind those that left.
+        let seen = (0..190).filter(|number| number % 3 != 0).map(|number| seen[number]);
+        assert!(
+            seen.clone().all(|seen| (20..250).contains(&seen)),
+            "{:?}",
+            seen.collect::<Vec<_>>()
+        );
     }
 }

@@ -48,8 +48,7 @@ impl Network {
             let listing = self.channels.lists.get(key).and_then(|lists| lists.get(&supernode));
             let channel = self.channels.keys.get(key);
             let used = channel.and_then(|channel| self.channels.used.get(channel));
-            listing.is_some_and(|listing| !is_whole(listing))
-                && used.is_some_and(|used| now.since(*used) < SAMPLE_KEPT)
+            listing.is_some_and(|listing| !is_whole(listing)) && used.is_some_and(|used| now.since(*used) < SAMPLE_KEPT)
         });
         wanted.then_some(announced.since + SAMPLE_KEPT)
     }
@@ -152,7 +151,9 @@ impl Engine {
         let lists = &network.channels.lists;
         let version = |key: &DirectoryKey| {
             let listing = lists.get(key).and_then(|lists| lists.get(&supernode));
-            listing.filter(|listing| is_whole(listing)).map_or(0, |listing| listing.version)
+            listing
+                .filter(|listing| is_whole(listing))
+                .map_or(0, |listing| listing.version)
         };
         let channels = announced.keys.iter().map(|key| (*key, version(key))).collect();
         network.channels.look_at(at);

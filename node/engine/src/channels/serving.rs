@@ -60,7 +60,9 @@ impl Engine {
             return;
         };
         // Who is not registered for the network, or not yet, is not answered, and tries again.
-        let membership = memberships.iter().find(|membership| membership.member_key == member_key);
+        let membership = memberships
+            .iter()
+            .find(|membership| membership.member_key == member_key);
         let Some(membership) = membership.copied() else {
             return;
         };
@@ -99,12 +101,16 @@ impl Engine {
             self.counters.subscriptions_limited += 1;
         }
         channels.truncate(room);
-        let lost = before.iter().filter(|key| !channels.iter().any(|(kept, _)| kept == *key));
+        let lost = before
+            .iter()
+            .filter(|key| !channels.iter().any(|(kept, _)| kept == *key));
         let lost: Vec<ListKey> = lost.map(|key| ListKey::Subscribers(*key)).collect();
         if let Some((_, subscribed, _)) = self.anchor.channels_of(id) {
             let latest = (local, number);
             let keys = channels.iter().map(|(key, _)| *key).collect();
-            subscribed.networks.insert(member_key, InNetwork { latest, channels: keys });
+            subscribed
+                .networks
+                .insert(member_key, InNetwork { latest, channels: keys });
         }
         self.say_subscribed(now, id, number, out);
         self.unsubscribe(now, id, &lost, out);
