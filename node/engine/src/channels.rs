@@ -16,7 +16,7 @@ use farlan_crypto::{NodeId, PublicKey};
 use farlan_netconf::{DirectoryKey, Mac};
 
 use crate::{
-    Engine, NetworkHandle, Time,
+    Engine, NetworkHandle, Outbox, Time,
     multicast::ALL,
     networks::Listing,
     peers::PeerId,
@@ -96,6 +96,12 @@ const LEARNED_KEPT: Duration = Duration::from_secs(600);
 /// A sample of subscribers that is used is taken anew so often: some of them leave.
 const SAMPLE_KEPT: Duration = Duration::from_secs(60);
 
+/// The first frames of a channel wait so long to be told who subscribed: a program that asks once who is there asks those then.
+const ANSWER_WAITED: Duration = Duration::from_secs(1);
+
+/// Frames of one network that wait for that.
+const MAX_HELD: usize = 8;
+
 /// A list of subscribers of which so many are known may be whole: longer ones are given as samples.
 const LONGEST_WHOLE: usize = 144;
 
@@ -116,6 +122,10 @@ pub(crate) struct Channels {
     used: BTreeMap<Channel, Time>,
     /// When something may have to be told.
     look: Option<Time>,
+    /// When each of the own channels was first used without being answered yet who else subscribed.
+    asked: BTreeMap<Channel, Time>,
+    /// Frames that wait for that.
+    held: Vec<(Channel, Vec<u8>)>,
     /// The identification of the latest broadcast in fragments, and its port: only the first fragment tells it.
     fragmented: Option<(u16, u16)>,
 }
@@ -222,6 +232,27 @@ impl Channels {
         })
     }
 
+    /// Whether a supernode has told all who subscribed to a channel, or that there are too many.
+    fn is_told(&self, channel: &Channel) -> bool {
+        let keys = self.keys.iter().filter(|(_, known)| *known == channel);
+        let mut lists = keys
+            .filter_map(|(key, _)| self.lists.get(key))
+            .flat_map(BTreeMap::values);
+        lists.any(|list| is_whole(list) || usize::try_from(list.count).is_ok_and(|count| count > LONGEST_WHOLE))
+    }
+
+    /// The frames that need not wait any more.
+    fn release(&mut self, now: Time) -> Vec<(Channel, Vec<u8>)> {
+        let all = std::mem::take(&mut self.held);
+        let waits = |channel: &Channel| {
+            let asked = self.asked.get(channel);
+            asked.is_some_and(|asked| now.since(*asked) < ANSWER_WAITED) && !self.is_told(channel)
+        };
+        let (held, released) = all.into_iter().partition(|(channel, _)| waits(channel));
+        self.held = held;
+        released
+    }
+
     /// The lists of subscribers, whoever tells them.
     pub(crate) fn listings(&self) -> impl Iterator<Item = &Listing> {
         self.lists.values().flat_map(BTreeMap::values)
@@ -300,6 +331,46 @@ impl Engine {
             }
         }
         Some(channel)
+    }
+
+    /// Keeps a frame back if this node has just subscribed to its channel, and supernodes are about to tell who else did.
+    pub(crate) fn hold_for_subscribers(
+        &mut self,
+        now: Time,
+        handle: NetworkHandle,
+        channel: Channel,
+        frame: &[u8],
+    ) -> bool {
+        let directory = &self.directory;
+        let Some(network) = self.networks.get_mut(handle) else {
+            return false;
+        };
+        let mut listings = network.listings.iter();
+        let is_asked = listings.any(|(id, listing)| is_many(listing.count) && directory.relay_index(*id).is_some());
+        let complete = network.list_complete();
+        let channels = &mut network.channels;
+        if complete || !is_asked || channels.is_told(&channel) || !channels.own().contains(&channel) {
+            return false;
+        }
+        let asked = *channels.asked.entry(channel).or_insert(now);
+        if now.since(asked) >= ANSWER_WAITED || channels.held.len() >= MAX_HELD {
+            return false;
+        }
+        channels.held.push((channel, frame.to_vec()));
+        channels.look_at(asked + ANSWER_WAITED);
+        true
+    }
+
+    /// Sends frames that need not wait for an answer any more.
+    fn release_held(&mut self, now: Time, handle: NetworkHandle, out: &mut Outbox) {
+        let channels = self.networks.get_mut(handle).map(|network| &mut network.channels);
+        let released = channels.map(|channels| channels.release(now)).unwrap_or_default();
+        for (channel, frame) in &released {
+            self.send_copies(now, handle, Some(*channel), frame, out);
+        }
+        if !released.is_empty() {
+            self.seal_pending(out);
+        }
     }
 
     /// Who subscribed to a channel, as far as it was told.

@@ -170,6 +170,20 @@ impl Engine {
             self.counters.group_rate_limited += 1;
             return;
         }
+        if !channel.is_some_and(|channel| self.hold_for_subscribers(now, handle, channel, frame)) {
+            self.send_copies(now, handle, channel, frame, out);
+        }
+    }
+
+    /// Sends a frame to those who are to have it.
+    pub(crate) fn send_copies(
+        &mut self,
+        now: Time,
+        handle: NetworkHandle,
+        channel: Option<Channel>,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) {
         let members = self.receivers(now, handle, channel);
         if members.is_empty() {
             return;

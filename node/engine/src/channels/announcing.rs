@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use farlan_netconf::DirectoryKey;
 
-use super::{Channel, LONGEST_WHOLE, SAMPLE_KEPT, is_many};
+use super::{ANSWER_WAITED, Channel, LONGEST_WHOLE, SAMPLE_KEPT, is_many};
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
     directory::REQUEST,
@@ -66,6 +66,7 @@ impl Engine {
             let network = self.networks.get(handle);
             let due = network.and_then(|network| network.channels.deadline());
             if due.is_some_and(|due| due <= now) {
+                self.release_held(now, handle, out);
                 self.announce_channels(now, handle, out);
             }
         }
@@ -78,6 +79,12 @@ impl Engine {
         };
         network.channels.look = network.channels.expire(now);
         let own = network.channels.own();
+        network.channels.asked.retain(|channel, _| own.contains(channel));
+        let waiting = network.channels.held.iter();
+        let waiting = waiting.filter_map(|(channel, _)| network.channels.asked.get(channel));
+        if let Some(first) = waiting.min().copied() {
+            network.channels.look_at(first + ANSWER_WAITED);
+        }
         network.channels.used.retain(|channel, _| own.contains(channel));
         // Whom it concerns: who counts too many, and who was told before.
         let (mut keys, mut told, mut all_holders) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -197,6 +204,7 @@ impl Engine {
         let Some(network) = self.networks.iter_mut().find(ours) else {
             return;
         };
+        let handle = network.handle;
         let lists = network.channels.lists.entry(channel_key).or_default();
         let mut listing = lists.remove(&id).unwrap_or_default();
         let (moved, _) = take_in(network, &mut listing, part, (entries, self.work), LONGEST_WHOLE);
@@ -209,6 +217,7 @@ impl Engine {
         for (key, place) in &moved {
             self.place_told(key, *place);
         }
+        self.release_held(now, handle, out);
     }
 }
 
