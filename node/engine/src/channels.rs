@@ -471,8 +471,10 @@ mod tests {
 
     #[test]
     fn told_channels_go_before_learned_ones_and_the_latest_of_these_first() {
-        let mut channels = Channels::default();
-        channels.told = (1..=5).map(Channel::broadcasts).collect();
+        let mut channels = Channels {
+            told: (1..=5).map(Channel::broadcasts).collect(),
+            ..Channels::default()
+        };
         for (number, port) in [10, 11, 12, 13, 3].into_iter().enumerate() {
             channels.learn(AT + Duration::from_secs(number as u64), port);
         }
