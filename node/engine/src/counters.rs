@@ -36,8 +36,16 @@ counters! {
     group_copies_resent,
     /// Copies of group frames given up after the last try.
     group_copies_lost,
-    /// Group frames dropped by this node's own rate limit.
+    /// Group frames dropped by this node's own rate limits.
     group_rate_limited,
+    /// Group frames not delivered, because their origin sends too many.
+    group_origin_limited,
+    /// Group frames not delivered, because their origin has long sent far too many.
+    group_origin_ignored,
+    /// Group frames not delivered, because all origins together send too many.
+    group_delivery_limited,
+    /// Subscriptions to channels that a supernode did not take, or not all of them, because there were too many.
+    subscriptions_limited,
     /// Copies of group frames seen before.
     group_duplicates,
     /// ARP requests and neighbour solicitations answered by this node itself.
