@@ -9,6 +9,7 @@
 //! | `POST /v1/join` with [`JoinRequest`] | [`JoinReply`] |
 //! | `POST /v1/host` with [`HostRequest`] | [`HostReply`] |
 //! | `POST /v1/leave` with [`LeaveRequest`] | [`LeaveReply`] |
+//! | `GET /v1/games` | [`GamesReply`]; it is searched for 15 s more |
 //! | `GET /v1/opened` | a list of [`OpenedNetwork`] |
 //! | `POST /v1/open` with [`OpenRequest`] | [`OpenedNetwork`] |
 //! | `POST /v1/close` with [`OpenRequest`] | [`OpenedNetwork`] |
@@ -49,6 +50,7 @@ mod callers;
 mod diagnosis;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod games;
 mod metrics;
 mod private;
 mod routes;
@@ -58,6 +60,7 @@ mod sockets;
 mod token;
 
 pub use diagnosis::{CheckedSupernode, Nat, NetcheckReply, Observed, Obstacle, WhyReply, WhyRequest};
+pub use games::{FoundServer, GamesReply, NetworkGames};
 pub use metrics::exposition;
 pub use private::{
     CreateReply, CreateRequest, DelegateRequest, ExportReply, ImportRequest, Invite, InviteReply, InviteRequest,

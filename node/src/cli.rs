@@ -5,6 +5,7 @@ mod commands;
 pub mod config_check;
 mod diagnosing;
 mod foreground;
+mod games;
 mod opening;
 pub mod output;
 mod pinging;
@@ -189,10 +190,15 @@ enum Command {
         /// Its name, label, id or interface
         network: String,
     },
+    /// List the game servers, services and devices on the joined networks
+    ///
+    /// The daemon asks and listens for them while this is asked, which takes up to 3 s the first time. The exit code is 1 where
+    /// nothing is found.
+    Games(games::Games),
     /// Let strangers reach ports of this machine, or show what they may reach
     ///
-    /// On open networks (policy strangers) a filter lets in answers to what this machine began, pings, listed games, and
-    /// what is opened here; it stays open over restarts. Networks of friends have no filter.
+    /// On open networks (policy strangers) a filter lets in answers to what this machine began, pings, listed games while
+    /// they run here, and what is opened here; it stays open over restarts. Networks of friends have no filter.
     Open {
         /// PORT, PORT/tcp, PORT/udp, PORT-PORT/…, or the name of a listed game; without it, what is open is shown
         ports: Option<String>,
@@ -448,6 +454,7 @@ async fn ask(
         Command::Import { file } => private::import(client, output, &file).await,
         Command::Network(private::Network::Set(set)) => private::set(client, output, set).await,
         Command::Leave { network } => commands::leave(client, output, network).await,
+        Command::Games(asked) => games::games(client, output, asked).await,
         Command::Open { ports: None, network } => opening::show(client, output, network).await,
         Command::Open {
             ports: Some(ports),
@@ -601,6 +608,9 @@ mod tests {
             "farlan supernode list",
             "farlan supernode remove abcdefghij",
             "farlan down",
+            "farlan games",
+            "farlan games lan --json",
+            "farlan games --watch",
             "farlan open",
             "farlan open 25565/tcp",
             "farlan open 27015-27030/udp --network earth --json",
@@ -626,6 +636,7 @@ mod tests {
             "farlan why",
             "farlan netcheck x",
             "farlan open 1 2",
+            "farlan games a b",
             "farlan resolve",
             "farlan create",
             "farlan invite home --uses 0",

@@ -17,8 +17,10 @@ mod opened;
 mod pending;
 mod ping;
 mod private;
+mod programs;
 mod reload;
 mod resolver;
+mod searching;
 mod troubles;
 mod views;
 mod worlds;
@@ -66,6 +68,8 @@ use names::Names;
 use networks::Networks;
 use ping::Pings;
 use private::Office;
+use programs::Programs;
+use searching::Searches;
 use troubles::Troubles;
 use worlds::Worlds;
 
@@ -116,6 +120,8 @@ pub struct Daemon {
     mappings: Mappings,
     hosting: Hosting,
     names: Names,
+    programs: Programs,
+    searches: Searches,
     office: Office,
     /// The supernode in whose process this is, if it is in one.
     neighbour: OnceLock<Neighbour>,
@@ -154,6 +160,7 @@ pub struct Running {
     mappings: JoinHandle<()>,
     hosting: JoinHandle<()>,
     names: JoinHandle<()>,
+    programs: JoinHandle<()>,
     controllers: JoinHandle<()>,
     watch: JoinHandle<()>,
     /// Ends with the card helper.
@@ -231,6 +238,7 @@ impl Running {
         let hosting = tokio::spawn(Arc::clone(&daemon).follow_hosting());
         let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         let names = tokio::spawn(Arc::clone(&daemon).follow_names());
+        let programs = tokio::spawn(Arc::clone(&daemon).follow_programs());
         let controllers = tokio::spawn(Arc::clone(&daemon).follow_controllers());
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
@@ -242,6 +250,7 @@ impl Running {
             mappings,
             hosting,
             names,
+            programs,
             controllers,
             watch,
             helper: None,
@@ -296,6 +305,7 @@ impl Running {
         self.hosting.abort();
         self.watch.abort();
         self.names.abort();
+        self.programs.abort();
         self.controllers.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
@@ -360,6 +370,8 @@ impl Daemon {
             mappings: Mappings::new(port),
             hosting: Hosting::new(offloads),
             names: Names::default(),
+            programs: Programs::default(),
+            searches: Searches::default(),
             office: Office::default(),
             neighbour: OnceLock::new(),
             down: Notify::new(),

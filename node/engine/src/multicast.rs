@@ -2,14 +2,17 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use farlan_crypto::defects::planted;
+use farlan_crypto::{PublicKey, defects::planted};
+use farlan_netconf::Mac;
 
 use crate::{
-    Engine, NetworkHandle, Outbox, Time,
+    Channel, Engine, NetworkHandle, Outbox, Time,
+    channels::{Subscribers, is_to_group},
     content::Content,
     peers::PeerId,
-    rates::{Meter, Rate},
+    rates::{Meter, Meters, Rate},
     retry::{Retry, Schedule},
+    switch::mac_at,
     wire::control::Control,
 };
 
@@ -38,6 +41,13 @@ const MAX_UNDER_WAY: usize = 512;
 /// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
 const COPIES: Rate = Rate::per_second(2000, Duration::from_secs(2));
 
+/// Frames to one group, or of broadcasts to one UDP port, that a card may send in each network, and at once: enough for what a
+/// game tells of its state, thirty times a second.
+const OF_ONE_CHANNEL: Rate = Rate::per_second(50, Duration::from_secs(2));
+
+/// Groups and ports for which that is counted.
+const MAX_COUNTED: usize = 1024;
+
 /// Acknowledgements in one message: they fill one padded block.
 const ACKS_AT_ONCE: usize = 7;
 
@@ -50,6 +60,12 @@ pub(crate) struct Groups {
     due: Option<Time>,
     /// What was used of [`COPIES`].
     copies: Meter,
+    /// What was used of [`OF_ONE_CHANNEL`].
+    each: Meters<(NetworkHandle, Mac, Option<u16>)>,
+    /// What was delivered of others'.
+    pub(crate) injected: Meter,
+    #[cfg(test)]
+    lifted: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +98,10 @@ impl Groups {
             under_way: VecDeque::new(),
             due: None,
             copies: Meter::default(),
+            each: Meters::new(OF_ONE_CHANNEL, MAX_COUNTED),
+            injected: Meter::default(),
+            #[cfg(test)]
+            lifted: false,
         }
     }
 
@@ -115,6 +135,21 @@ impl Groups {
         self.under_way.retain(|frame| !frame.copies.is_empty());
     }
 
+    fn may_copy(&mut self, now: Time, count: u64) -> bool {
+        #[cfg(test)]
+        if self.lifted {
+            return true;
+        }
+        self.copies.take(now, &COPIES, count)
+    }
+
+    /// A test's node keeps none of its own limits.
+    #[cfg(test)]
+    pub(crate) fn lift_limits_for_test(&mut self) {
+        self.each = Meters::new(Rate::each_second(1_000_000), MAX_COUNTED);
+        self.lifted = true;
+    }
+
     /// 0 stands for "none" in the table of numbers seen.
     fn sequence(&mut self) -> u64 {
         self.next = self.next.wrapping_add(1).max(1);
@@ -125,41 +160,36 @@ impl Groups {
 impl Engine {
     /// Sends a frame to all members of a network.
     pub(crate) fn send_group(&mut self, now: Time, handle: NetworkHandle, frame: &[u8], out: &mut Outbox) {
-        let Some(network) = self.networks.get(handle) else {
-            return;
+        let destination = mac_at(frame, 0).filter(|destination| destination.is_group());
+        let channel = destination.and_then(|_| self.note_channel(now, handle, frame));
+        let limited = |destination| {
+            let of = (handle, destination, channel.and_then(|channel| channel.port));
+            !self.groups.each.take(now, of)
         };
-        let listed: Vec<_> = network.listed().take(ALL).map(|member| member.key).collect();
-        let own = self.public;
-        let mut members: Vec<PeerId> = listed
-            .into_iter()
-            .filter(|key| *key != own)
-            .filter_map(|key| self.pin(now, key))
-            .collect();
-        // Those that no list names (yet, or any more) but that proved to be in.
-        let proved = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.up.contains(&handle))
-            .map(|(id, _)| id);
-        let unlisted: Vec<PeerId> = proved.filter(|id| !members.contains(id)).collect();
-        members.extend(unlisted);
-        // Where nobody tells who is there, also those who were here before: they may be idle.
-        let met = self.networks.get(handle).filter(|network| !network.list_complete());
-        let met: Vec<_> = met
-            .iter()
-            .flat_map(|network| network.met.members().values())
-            .map(|met| met.key)
-            .collect();
-        for key in met {
-            let id = self.pin(now, key).filter(|id| !members.contains(id));
-            members.extend(id);
+        if destination.is_some_and(limited) {
+            self.counters.group_rate_limited += 1;
+            return;
         }
-        members.truncate(ALL);
+        if !channel.is_some_and(|channel| self.hold_for_subscribers(now, handle, channel, frame)) {
+            self.send_copies(now, handle, channel, frame, out);
+        }
+    }
+
+    /// Sends a frame to those who are to have it.
+    pub(crate) fn send_copies(
+        &mut self,
+        now: Time,
+        handle: NetworkHandle,
+        channel: Option<Channel>,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) {
+        let members = self.receivers(now, handle, channel);
         if members.is_empty() {
             return;
         }
         let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
-        if !self.groups.copies.take(now, &COPIES, count) {
+        if !self.groups.may_copy(now, count) {
             self.counters.group_rate_limited += 1;
             return;
         }
@@ -197,6 +227,68 @@ impl Engine {
             since: now,
             copies,
         });
+    }
+
+    /// Who gets a copy of a frame to a group, or to all.
+    fn receivers(&mut self, now: Time, handle: NetworkHandle, channel: Option<Channel>) -> Vec<PeerId> {
+        let Some(network) = self.networks.get(handle) else {
+            return Vec::new();
+        };
+        let complete = network.list_complete();
+        let listed: Vec<_> = network.listed().take(ALL).map(|member| member.key).collect();
+        // Where nobody tells who is there, also those who were here before: they may be idle.
+        let met = network.met.members().values().filter(|_| !complete);
+        let met: Vec<_> = met.map(|met| met.key).collect();
+        // Those that no list names (yet, or any more) but that proved to be in.
+        let proved = self.peers.iter().filter(|(_, peer)| peer.up.contains(&handle));
+        let contacts: Vec<PeerId> = proved.map(|(id, _)| id).collect();
+        let channel = channel.filter(|_| !complete);
+        let subscribers = channel.and_then(|channel| Some((channel, self.subscribers_of(handle, &channel)?)));
+        let mut chosen = Vec::new();
+        match subscribers {
+            Some((channel, Subscribers { whole: true, keys })) => {
+                let keys = self.any_of(keys, ALL);
+                self.choose(now, &keys, &mut chosen);
+                // Who never broadcast to that port may yet answer what comes there.
+                if channel.group == Mac::BROADCAST {
+                    add(&mut chosen, contacts);
+                }
+            }
+            None if complete => {
+                self.choose(now, &listed, &mut chosen);
+                add(&mut chosen, contacts);
+            }
+            sample => {
+                let keys = sample.map_or_else(Vec::new, |(_, subscribers)| subscribers.keys);
+                self.choose(now, &keys, &mut chosen);
+                add(&mut chosen, contacts);
+                self.choose(now, &listed, &mut chosen);
+                self.choose(now, &met, &mut chosen);
+            }
+        }
+        chosen.truncate(ALL);
+        chosen
+    }
+
+    /// Adds those nodes, but for this one.
+    fn choose(&mut self, now: Time, keys: &[PublicKey], chosen: &mut Vec<PeerId>) {
+        for key in keys
+            .iter()
+            .filter(|key| **key != self.public)
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            add(chosen, self.pin(now, key));
+        }
+    }
+
+    /// `most` of them, each as likely as any other.
+    fn any_of<T>(&mut self, mut all: Vec<T>, most: usize) -> Vec<T> {
+        while all.len() > most {
+            let random = self.random_u64() % u64::try_from(all.len()).unwrap_or(u64::MAX);
+            all.swap_remove(usize::try_from(random).unwrap_or(0));
+        }
+        all
     }
 
     /// Lays one copy out, if a session stands.
@@ -337,7 +429,7 @@ impl Engine {
         self.acks_due.push(id);
         if !peer.seen.get_or_insert_default().insert(sequence) {
             self.counters.group_duplicates += 1;
-        } else if self.let_in(now, id, handle, frame) {
+        } else if (!is_to_group(frame) || self.may_inject(now, id)) && self.let_in(now, id, handle, frame) {
             self.counters.frames_received += 1;
             out.frames.push(handle, frame);
         }
@@ -362,6 +454,15 @@ impl Engine {
                     out,
                 );
             }
+        }
+    }
+}
+
+/// Adds peers that are not among those chosen.
+fn add(chosen: &mut Vec<PeerId>, peers: impl IntoIterator<Item = PeerId>) {
+    for id in peers {
+        if !chosen.contains(&id) {
+            chosen.push(id);
         }
     }
 }

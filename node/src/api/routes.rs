@@ -12,6 +12,7 @@ use axum::{
 use serde::Serialize;
 
 use super::diagnosis::{NetcheckReply, WhyReply, WhyRequest};
+use super::games::GamesReply;
 use super::metrics::{EXPOSITION, exposition};
 use super::private::{
     CreateReply, CreateRequest, DelegateRequest, ExportReply, ImportRequest, InviteReply, InviteRequest, InvitesReply,
@@ -73,6 +74,7 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/export", post(export))
         .route("/v1/import", post(import))
         .route("/v1/set", post(set))
+        .route("/v1/games", get(games))
         .route("/v1/opened", get(opened))
         .route("/v1/open", post(open))
         .route("/v1/close", post(close))
@@ -172,6 +174,10 @@ async fn import(State(daemon): Shared, body: Body<ImportRequest>) -> Answer<Join
 
 async fn set(State(daemon): Shared, body: Body<SetRequest>) -> Answer<SetReply> {
     json(daemon.set_network(&content(body)?).await)
+}
+
+async fn games(State(daemon): Shared) -> Answer<GamesReply> {
+    json(daemon.games().await)
 }
 
 async fn opened(State(daemon): Shared) -> Answer<Vec<OpenedNetwork>> {

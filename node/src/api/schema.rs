@@ -403,6 +403,9 @@ pub struct OpenedNetwork {
     pub opened: PortSet,
     /// Ports of listed games, by the configuration.
     pub games: PortSet,
+    /// Those of them that are open now, since a program here listens there.
+    #[serde(default)]
+    pub games_open: PortSet,
 }
 
 /// The daemon ends.

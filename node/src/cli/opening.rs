@@ -36,15 +36,25 @@ pub(super) async fn show(client: &Client, output: &mut Output, network: Option<S
         } else {
             network.opened.to_string()
         };
-        output.line(format_args!("{}: opened by hand: {opened}", network.name))?;
+        let games = if network.games_open.is_empty() {
+            "nothing, as none runs here".to_owned()
+        } else {
+            network.games_open.to_string()
+        };
+        let name = &network.name;
+        output.line(format_args!(
+            "{name}: opened by hand: {opened}; open for listed games: {games}"
+        ))?;
     }
     // The configuration is the same for all.
     let games = networks.first().map(|network| &network.games);
     let rows: Vec<_> = games::all()
         .into_iter()
         .map(|game| {
-            let state = if games.is_some_and(|ports| is_within(&game, ports)) {
-                "yes"
+            let state = if networks.iter().any(|network| listens(&game, &network.games_open)) {
+                "now"
+            } else if games.is_some_and(|ports| is_within(&game, ports)) {
+                "while it runs"
             } else {
                 "no"
             };
@@ -53,6 +63,11 @@ pub(super) async fn show(client: &Client, output: &mut Output, network: Option<S
         .collect();
     output.line("")?;
     output.table(["LISTED GAME", "PORTS", "LET IN", "TITLE"], &rows)
+}
+
+/// Whether one of the ports is the game's.
+fn listens(game: &Game, ports: &PortSet) -> bool {
+    ports.without(&game.ports) != *ports
 }
 
 fn is_within(game: &Game, ports: &PortSet) -> bool {

@@ -200,7 +200,7 @@ pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<
 }
 
 /// Prints remarks below a table.
-fn notes(output: &mut Output, notes: &[String]) -> Result<(), Failure> {
+pub(super) fn notes(output: &mut Output, notes: &[String]) -> Result<(), Failure> {
     notes
         .iter()
         .try_for_each(|note| output.line(format_args!("note: {note}")))
@@ -215,7 +215,7 @@ pub(super) fn short(id: &str) -> String {
 }
 
 /// `ann.lan` of `ann.lan.farlan.internal`.
-fn short_name(name: &str) -> String {
+pub(super) fn short_name(name: &str) -> String {
     name.strip_suffix(DOMAIN)
         .map_or(name, |name| name.trim_end_matches('.'))
         .to_owned()

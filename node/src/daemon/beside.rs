@@ -16,6 +16,7 @@ use crate::{
     config::{Dns, MachineName, Offloads},
     failure::Failure,
     games::Games,
+    local_programs::LocalPrograms,
     secret_text::SecretText,
     shell::{DataPlane, Underlay},
     state::StateDir,
@@ -116,6 +117,10 @@ struct NoCards;
 impl Cards for NoCards {
     fn are_made(&self) -> bool {
         false
+    }
+
+    fn programs(&self, _: bool) -> LocalPrograms {
+        LocalPrograms::default()
     }
 
     fn create(&self, _: &NewCard) -> Result<Card, TapError> {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr},
+    sync::{Mutex, PoisonError},
 };
 
 use farlan_crypto::NodeId;
@@ -12,6 +13,8 @@ use farlan_tap::{
     Address, Card, CardHelper, CardState, ChangeMonitor, Changes, Create, PREFIX, Restored, Route, TapError,
     requests::HostName,
 };
+
+use crate::local_programs::{LocalPrograms, Reader};
 
 /// The cards of this machine.
 pub trait Cards: fmt::Debug + Send + Sync {
@@ -68,6 +71,9 @@ pub trait Cards: fmt::Debug + Send + Sync {
     /// Those of [`farlan_tap::clashing_routes`].
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError>;
 
+    /// What programs listen to beside the cards, with who accepts connections if that is wanted.
+    fn programs(&self, with_tcp: bool) -> LocalPrograms;
+
     /// Removes what an earlier run left behind.
     fn remove_stale(&self);
 
@@ -111,6 +117,7 @@ pub struct KernelCards {
     owner: String,
     offloads: bool,
     helper: CardHelper,
+    programs: Mutex<Reader>,
 }
 
 impl KernelCards {
@@ -131,11 +138,17 @@ impl KernelCards {
             owner,
             offloads,
             helper,
+            programs: Mutex::default(),
         })
     }
 }
 
 impl Cards for KernelCards {
+    fn programs(&self, with_tcp: bool) -> LocalPrograms {
+        let mut reader = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.read(with_tcp)
+    }
+
     fn create(&self, card: &NewCard) -> Result<Card, TapError> {
         self.helper.create(&Create {
             name: card.name.clone(),

@@ -13,7 +13,7 @@ use farlan_netconf::{
     AddressPlan, DnsLabel, Kind, Label, Link, NetworkId, NetworkLink, NetworkName, Parameters, Policy, World, WorldId,
 };
 
-use super::{Book, Daemon, private::Kept, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, private::Kept, programs::Listening, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
@@ -65,6 +65,8 @@ pub(super) struct Joined {
     on_card: Option<Ipv4Addr>,
     /// What others put on the card, as the engine was told last.
     hand_set: Vec<IpAddr>,
+    /// What local programs listen to there.
+    pub(super) listening: Listening,
     /// Why no IPv4 address is claimed here, if none is.
     ipv4_obstacle: Option<String>,
     /// What could not be mended about the card when it was looked at last.
@@ -97,6 +99,10 @@ impl Networks {
 
     pub(super) fn joined(&self) -> impl Iterator<Item = &Joined> {
         self.joined.iter()
+    }
+
+    pub(super) fn joined_mut(&mut self) -> impl Iterator<Item = &mut Joined> {
+        self.joined.iter_mut()
     }
 
     /// The networks that could not be joined.
@@ -232,9 +238,13 @@ impl Joined {
             none if none.is_empty() => "nothing is opened by hand (farlan open)".to_owned(),
             opened => format!("opened by hand: {opened}"),
         };
+        let games = match &self.listening.games {
+            none if none.is_empty() => "no listed game runs here".to_owned(),
+            games => format!("open for listed games that run here: {games}"),
+        };
         format!(
-            "anybody who knows the name can join; a filter lets answers, pings, listed games and opened ports in, and \
-             {opened}"
+            "anybody who knows the name can join; a filter lets answers, pings, listed games that run here and opened ports \
+             in; {games}, and {opened}"
         )
     }
 
@@ -252,6 +262,11 @@ impl Joined {
 
     pub(super) fn card_index(&self) -> u32 {
         self.card.index
+    }
+
+    /// The name of its card; empty where it has none.
+    pub(super) fn interface(&self) -> &str {
+        &self.card.interface
     }
 
     pub(super) fn world(&self) -> WorldId {
@@ -590,7 +605,8 @@ impl Daemon {
         let status = joined.map_err(|error: JoinError| Failure::negative(error))?;
         let handle = status.handle;
         if parameters.policy() == Policy::Strangers {
-            let ports = book.networks.reached(&membership);
+            // Listed games follow, if one listens.
+            let ports = membership.opened.ranges().to_vec();
             self.data_plane
                 .send(Request::SetOpened { network: handle, ports })
                 .await?;
@@ -627,9 +643,11 @@ impl Daemon {
             card,
             on_card,
             hand_set: Vec::new(),
+            listening: Listening::default(),
             ipv4_obstacle,
             card_trouble: None,
         });
+        self.programs.look_again();
         Ok(())
     }
 

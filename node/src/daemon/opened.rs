@@ -1,6 +1,5 @@
 //! What strangers may reach on this machine: ports opened by hand, and those of listed games.
 
-use farlan_engine::OpenPorts;
 use farlan_netconf::{NetworkId, Policy};
 
 use super::{
@@ -12,7 +11,7 @@ use crate::{
     failure::Failure,
     games::{self, Games},
     ports::PortSet,
-    shell::{DataPlaneError, Request},
+    shell::DataPlaneError,
 };
 
 impl Networks {
@@ -21,18 +20,16 @@ impl Networks {
         self.games = games.ports();
     }
 
-    /// All that the members of a network may reach.
-    pub(super) fn reached(&self, membership: &Membership) -> Vec<OpenPorts> {
-        self.games.with(&membership.opened).ranges().to_vec()
-    }
-
     fn opened_network(&self, membership: &Membership) -> OpenedNetwork {
+        let mut joined = self.joined();
+        let joined = joined.find(|joined| joined.id() == membership.id());
         OpenedNetwork {
             schema: SCHEMA,
             name: membership.name().to_owned(),
             network_id: membership.link.parameters.id().to_string(),
             opened: membership.opened.clone(),
             games: self.games.clone(),
+            games_open: joined.map(|joined| joined.listening.games.clone()).unwrap_or_default(),
         }
     }
 
@@ -140,7 +137,9 @@ impl Daemon {
         let games = book.networks.games.clone();
         let gone = || Failure::negative("the network is gone again");
         change(book.networks.membership_mut(id).ok_or_else(gone)?, &games)?;
-        self.apply_opened(&book.networks, Some(id)).await?;
+        if let Some(joined) = book.networks.joined().find(|joined| joined.id() == id) {
+            self.tell_opened(joined).await?;
+        }
         self.write_down(book);
         let membership = book.networks.memberships().find(|it| it.link.parameters.id() == id);
         Ok(book.networks.opened_network(membership.ok_or_else(gone)?))
@@ -148,23 +147,7 @@ impl Daemon {
 
     /// Takes over which listed games strangers may reach.
     pub(super) async fn take_games(&self, games: &Games) -> Result<(), DataPlaneError> {
-        let mut book = self.book.lock().await;
-        book.networks.set_games(games);
-        self.apply_opened(&book.networks, None).await
-    }
-
-    /// Tells the engine what is open, in one network or in all.
-    async fn apply_opened(&self, networks: &Networks, only: Option<NetworkId>) -> Result<(), DataPlaneError> {
-        let meant = networks
-            .joined()
-            .filter(|joined| only.is_none_or(|id| id == joined.id()));
-        for joined in meant.filter(|joined| joined.is_of_strangers()) {
-            let request = Request::SetOpened {
-                network: joined.handle(),
-                ports: networks.reached(joined.membership()),
-            };
-            self.data_plane.send(request).await?;
-        }
-        Ok(())
+        self.book.lock().await.networks.set_games(games);
+        self.look_at_programs().await.map(|_| ())
     }
 }

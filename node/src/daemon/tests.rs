@@ -15,6 +15,7 @@ use farlan_netconf::{Endpoint, Link, PrivateLink, Subnet, Supernode, World};
 use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError, requests::HostName};
 use serde_json::{Value, json};
 
+mod games;
 mod hand_set;
 mod names;
 mod opened;
@@ -27,6 +28,7 @@ use crate::{
     config::Offloads,
     failure::{Failure, FailureKind},
     games::Games,
+    local_programs::{LocalPrograms, Table},
     logs::LogFilter,
     notify::Notifier,
     privileges::Holdings,
@@ -54,6 +56,8 @@ struct Fake {
     hosts: Vec<HostName>,
     /// The cards whose names are asked for here, if there is a resolver at all.
     directed: Option<BTreeMap<u32, u16>>,
+    /// What programs listen to.
+    programs: LocalPrograms,
     /// The far ends of the descriptors that tell of changed addresses.
     watchers: Vec<UnixDatagram>,
 }
@@ -174,6 +178,10 @@ impl Cards for FakeCards {
     fn set_hosts(&self, names: &[HostName]) -> Result<(), TapError> {
         self.lock().hosts = names.to_vec();
         Ok(())
+    }
+
+    fn programs(&self, _with_tcp: bool) -> LocalPrograms {
+        self.lock().programs.clone()
     }
 
     fn watch_addresses(&self) -> Result<ChangeMonitor, TapError> {

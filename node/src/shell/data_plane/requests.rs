@@ -7,7 +7,7 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{
-    Anchor, AnchorStatus, Contact, Counters, Handed, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts,
+    Anchor, AnchorStatus, Channel, Contact, Counters, Handed, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts,
     PeerStatus, SupernodeStatus, Surroundings, Target, Time,
 };
 use farlan_netconf::{
@@ -77,6 +77,13 @@ pub enum Request {
         network: NetworkHandle,
         /// The name, if any.
         name: Option<DnsLabel>,
+    },
+    /// Subscribe to channels of a network, and to no others but those to which this machine broadcasts.
+    SetChannels {
+        /// Which network.
+        network: NetworkHandle,
+        /// What its card's kernel and this machine's programs listen to.
+        channels: Vec<Channel>,
     },
     /// Let the members of a network of strangers reach these ports of this machine, and no others.
     SetOpened {
@@ -311,6 +318,7 @@ impl Loop {
             }
             Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
             Request::SetName { network, name } => self.engine.set_name(now, network, name),
+            Request::SetChannels { network, channels } => self.engine.set_channels(now, network, &channels),
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
