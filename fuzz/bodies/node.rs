@@ -39,8 +39,9 @@ pub(crate) fn files(input: &[u8]) {
     let all = PortSet::from_str("1-65535").expect("it is a range");
     let reached = programs.reached(&card, &all);
     assert!(reached.without(&all).is_empty());
-    for (group, port) in programs.channels(&card, &games::List::shipped()) {
-        assert!(group.is_group() && port.is_none_or(|port| reached.contains(Transport::Udp, port)));
+    for channel in programs.channels(&card, &games::List::shipped()) {
+        let is_reached = |port| reached.contains(Transport::Udp, port);
+        assert!(channel.is_specific() && channel.port.is_none_or(is_reached));
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{AddressPlan, Mac};
+use farlan_engine::Channel;
+use farlan_netconf::AddressPlan;
 use tokio::sync::Notify;
 
 use super::{Daemon, networks::Joined};
@@ -33,7 +34,7 @@ pub(super) struct Listening {
     /// Ports of listed games at which one listens, on a network of strangers.
     pub(super) games: PortSet,
     /// What they want to hear of what goes to many.
-    channels: Vec<(Mac, Option<u16>)>,
+    channels: Vec<Channel>,
 }
 
 impl Daemon {
@@ -72,8 +73,10 @@ impl Daemon {
             }
             let channels = programs.channels(&card, &list);
             if channels != joined.listening.channels {
-                joined.listening.channels = channels;
-                self.tell_channels(joined);
+                tracing::debug!(network = %joined.name(), channels = channels.len(), "programs listen to other groups or searches");
+                joined.listening.channels.clone_from(&channels);
+                let network = joined.handle();
+                self.data_plane.send(Request::SetChannels { network, channels }).await?;
             }
         }
         Ok(true)
@@ -87,12 +90,6 @@ impl Daemon {
             ports: ports.ranges().to_vec(),
         };
         self.data_plane.send(request).await
-    }
-
-    /// What a network's programs want to hear of what goes to many is another now.
-    fn tell_channels(&self, joined: &Joined) {
-        let channels = joined.listening.channels.len();
-        tracing::debug!(network = %joined.name(), channels, "programs listen to other groups or searches");
     }
 }
 
