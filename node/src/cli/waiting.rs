@@ -299,6 +299,7 @@ mod tests {
             supernodes: vec![supernode("w", registered), supernode("other", true)],
             port_mapping: Default::default(),
             names: Default::default(),
+            lan_games: Default::default(),
             hosting: None,
             networks: 1,
             peers: 0,
@@ -323,6 +324,7 @@ mod tests {
             members,
             ipv4_pending: true,
             opened: Default::default(),
+            lan_games: Default::default(),
             private: None,
             notes: Vec::new(),
         }

@@ -1,5 +1,7 @@
 //! What strangers may reach on this machine: ports opened by hand, and those of listed games.
 
+use std::sync::Arc;
+
 use farlan_engine::OpenPorts;
 use farlan_netconf::{NetworkId, Policy};
 
@@ -10,15 +12,15 @@ use super::{
 use crate::{
     api::{OpenRequest, OpenedNetwork, SCHEMA},
     failure::Failure,
-    games::{self, Games},
+    games::{self, Games, List},
     ports::PortSet,
     shell::{DataPlaneError, Request},
 };
 
 impl Networks {
     /// Sets which listed games strangers may reach.
-    pub(super) fn set_games(&mut self, games: &Games) {
-        self.games = games.ports();
+    pub(super) fn set_games(&mut self, games: &Games, list: &List) {
+        self.games = games.ports(list);
     }
 
     /// All that the members of a network may reach.
@@ -94,7 +96,7 @@ impl Daemon {
     /// # Errors
     /// They are neither ports nor a listed game; the network is not known, or one of friends.
     pub async fn open(&self, request: &OpenRequest) -> Result<OpenedNetwork, Failure> {
-        let ports = games::ports(&request.ports)?;
+        let ports = games::ports(&self.lift.list(), &request.ports)?;
         self.change_opened(request.network.as_deref(), |membership, _| {
             membership.opened = membership.opened.with(&ports);
             tracing::info!(network = %membership.name(), ports = %ports, "opened to strangers");
@@ -108,7 +110,7 @@ impl Daemon {
     /// # Errors
     /// As [`open`](Self::open); none of them is opened by hand.
     pub async fn close(&self, request: &OpenRequest) -> Result<OpenedNetwork, Failure> {
-        let ports = games::ports(&request.ports)?;
+        let ports = games::ports(&self.lift.list(), &request.ports)?;
         self.change_opened(request.network.as_deref(), |membership, games| {
             let left = membership.opened.without(&ports);
             if left == membership.opened {
@@ -146,10 +148,11 @@ impl Daemon {
         Ok(book.networks.opened_network(membership.ok_or_else(gone)?))
     }
 
-    /// Takes over which listed games strangers may reach.
-    pub(super) async fn take_games(&self, games: &Games) -> Result<(), DataPlaneError> {
+    /// Takes over the list of games, and which of them strangers may reach.
+    pub(super) async fn take_games(&self, games: &Games, list: &Arc<List>) -> Result<(), DataPlaneError> {
+        self.lift.set_list(Arc::clone(list));
         let mut book = self.book.lock().await;
-        book.networks.set_games(games);
+        book.networks.set_games(games, list);
         self.apply_opened(&book.networks, None).await
     }
 

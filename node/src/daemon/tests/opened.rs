@@ -102,9 +102,16 @@ async fn the_configuration_says_which_games_are_let_in() {
     post(&client, "/v1/open", json!({ "ports": "80/tcp" })).await.unwrap();
     for (games, ports) in [
         (Games::Usual(false), json!([])),
-        (Games::Named(vec!["minecraft".into()]), json!(["25565/tcp", "4445/udp"])),
+        (
+            Games::Named(vec![toml::Spanned::new(0..0, "minecraft".into())]),
+            json!(["25565/tcp", "4445/udp"]),
+        ),
     ] {
-        running.daemon.take_games(&games).await.unwrap();
+        running
+            .daemon
+            .take_games(&games, &Arc::new(List::shipped()))
+            .await
+            .unwrap();
         let opened = shown(&client).await;
         assert_eq!(
             [&opened[0]["games"], &opened[0]["opened"]],
