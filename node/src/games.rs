@@ -146,7 +146,9 @@ pub fn load(config: Option<&Path>) -> Result<List, Failure> {
 
 /// Where the user's list stands.
 pub fn user_list(config: Option<&Path>) -> PathBuf {
-    config.unwrap_or(Path::new(DEFAULT_PATH)).with_file_name(USER_LIST)
+    config
+        .unwrap_or_else(|| Path::new(DEFAULT_PATH))
+        .with_file_name(USER_LIST)
 }
 
 /// Ports as people write them, or those of a listed game.

@@ -474,7 +474,7 @@ impl Daemon {
     }
 
     /// Takes over what becomes of searches where nothing else is said of a network.
-    pub(super) async fn take_lan_games(&self, usual: LanGames) {
+    pub(super) fn take_lan_games(&self, usual: LanGames) {
         self.lift.lock().usual = usual;
         self.lift.look_again();
     }

@@ -100,7 +100,7 @@ impl Daemon {
             return;
         }
         if settings.lan_games != before.lan_games {
-            self.take_lan_games(settings.lan_games).await;
+            self.take_lan_games(settings.lan_games);
         }
         configuration.settings = settings;
         tracing::info!("the configuration is reloaded");
