@@ -37,6 +37,11 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// its certificate after that came back. Each time costs a supernode a few datagrams.
 const ABSENT: Duration = Duration::from_secs(25);
 
+/// Where a session stands but no way leads to the holder at the moment, as before a supernode has registered this node again, it is
+/// tried again after this, so often in a row, before that counts as asking.
+const WAYLESS: Duration = Duration::from_millis(200);
+const WAYLESS_TRIES: u32 = 25;
+
 /// A holder that has no time is asked again after this. It has many to answer, and this one's turn comes soon.
 const BUSY: Duration = Duration::from_secs(8);
 
@@ -74,6 +79,8 @@ struct Asked {
     /// The session in which it was asked last.
     session: Option<SessionIndex>,
     sent: Option<Sent>,
+    /// How often in a row no way led to it.
+    kept_back: u32,
 }
 
 /// An application that was sent.
@@ -193,6 +200,7 @@ impl Engine {
                 tries: 0,
                 session: None,
                 sent: None,
+                kept_back: 0,
             });
         }
     }
@@ -234,6 +242,12 @@ impl Engine {
             }
             return self.want(now, id);
         };
+        let again = before.filter(|sent| sent.session == local);
+        let sent = again.map(|sent| Sent { last: now, ..sent });
+        // A network that was joined after the session began is asked for once it was offered there, and then at once.
+        let Some(sent) = sent.or_else(|| self.application(now, of.0, id, local)) else {
+            return;
+        };
         if let Some(asked) = self.applications.asked.get_mut(&of)
             && asked.session.replace(local) != Some(local)
         {
@@ -241,14 +255,14 @@ impl Engine {
             asked.tries = 1;
             asked.at = now + SHORT;
         }
-        let again = before.filter(|sent| sent.session == local);
-        let sent = again.map(|sent| Sent { last: now, ..sent });
-        let Some(sent) = sent.or_else(|| self.application(now, of.0, id, local)) else {
-            return;
-        };
-        self.send_control(now, id, Some(local), std::slice::from_ref(&sent.message), out);
+        let left = self.send_control(now, id, Some(local), std::slice::from_ref(&sent.message), out);
         if let Some(asked) = self.applications.asked.get_mut(&of) {
             asked.sent = Some(sent);
+            asked.kept_back = if left { 0 } else { asked.kept_back + 1 };
+            if !left && asked.kept_back < WAYLESS_TRIES {
+                asked.tries = asked.tries.saturating_sub(1);
+                asked.at = now + WAYLESS;
+            }
         }
     }
 
@@ -486,11 +500,14 @@ impl Engine {
                 node,
                 refusal,
             });
-        } else if !self
+        } else if self
             .handshakes
             .queue
             .add_paper(now, id, Paper::Admission(handle, bytes))
         {
+            // Whatever it is worth: to the same request there would be the same answer.
+            asked.sent = None;
+        } else {
             self.counters.credentials_limited += 1;
         }
     }

@@ -10,8 +10,8 @@ use crate::secret_text::SecretText;
 /// What this node is in a private network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
-    /// `certified` (by the network's key), `provisional` (an invite let it in, and no controller was met yet), or `none` (nobody
-    /// has let it in yet).
+    /// `certified` (by the network's key), `provisional` (an invite let it in, and no controller was met yet), `revoked` (it, or the
+    /// invite by which it came, was removed from the network), or `none` (nobody has let it in yet).
     pub state: String,
     /// What stands behind its members' names in the DNS, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

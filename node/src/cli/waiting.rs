@@ -26,7 +26,7 @@ pub(super) struct Arrived {
 /// No supernode of the network's world answers, nor does a member; the network was left meanwhile.
 pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<Arrived, Failure> {
     let begun = Instant::now();
-    let mut met_by = None;
+    let mut listed_since = None;
     loop {
         let status: Status = client.get("/v1/status").await?;
         let networks: Vec<Network> = client.get("/v1/networks").await?;
@@ -66,9 +66,16 @@ pub(super) async fn until_useful(client: &Client, network: &Network) -> Result<A
         }
         if obstacle.is_none() && !now.ipv4_pending {
             // Others take a moment to be met; one is enough to be of use. In a private network they may be about to say no.
-            let patience = if now.private.is_some() { LONGEST } else { MEETING };
-            let met_by = *met_by.get_or_insert_with(|| Instant::now() + patience);
-            if now.members == 1 || met || Instant::now() >= met_by {
+            // Where nobody else is listed, this may be the list of a secret that the others have given up, and a holder about to say no.
+            let alone = now.members == 1;
+            let patience = match &now.private {
+                Some(_) if !alone => LONGEST,
+                Some(membership) if is_settled(membership) => Duration::ZERO,
+                None if alone => Duration::ZERO,
+                _ => MEETING,
+            };
+            let begun = *listed_since.get_or_insert_with(Instant::now);
+            if met || begun.elapsed() >= patience {
                 return Ok(Arrived {
                     network: now,
                     peers,
@@ -155,10 +162,15 @@ fn is_member(peer: &Peer, network: &Network) -> bool {
 /// Whether nobody but a controller lets this machine in.
 fn needs_controller(membership: &Membership) -> bool {
     match membership.state.as_str() {
-        "none" => true,
+        "none" | "revoked" => true,
         "provisional" => has_expired(membership),
         _ => false,
     }
+}
+
+/// Whether nobody is to be asked any more whether this machine may come in.
+fn is_settled(membership: &Membership) -> bool {
+    membership.state == "certified" || membership.controller
 }
 
 /// Whether what this machine has to show has expired by its clock, which may be wrong.
@@ -187,6 +199,13 @@ fn unadmitted(status: &Status, network: &Network) -> Failure {
             "the controller of the network does not answer; is its machine on?".to_owned()
         }
     };
+    if membership.is_some_and(|membership| membership.state == "revoked") {
+        return Failure::timeout(format_args!(
+            "this machine, or the invite by which it came, was removed from {}, and no controller has let it in again: {cause} The \
+             network stays joined, and farlan keeps asking; see: farlan status",
+            network.name
+        ));
+    }
     if membership.is_some_and(has_expired) {
         return Failure::timeout(format_args!(
             "by this machine's clock the invite has expired, and no controller of {} has let this machine in all the same: {cause} If \

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
     rc::Rc,
+    time::Duration,
 };
 
 use farlan_crypto::PublicKey;
@@ -14,7 +15,7 @@ use farlan_netconf::{
 
 use super::{
     club::{DAY, MORNING, YEAR, set_clock},
-    lab::Place,
+    lab::{Place, world_id},
     town::{Town, answer},
 };
 use crate::{Event, Handed, Membership};
@@ -556,6 +557,47 @@ fn a_renewer_extends_no_certificate_that_has_expired_and_says_so() {
 }
 
 #[test]
+fn who_asks_before_it_is_time_by_the_renewers_clock_asks_anew() {
+    let mut town = Town::new(2);
+    let delegation = town.club.delegate(town.key(0), MORNING - DAY, MORNING + YEAR);
+    let key = town.key(0);
+    let renewer = Membership {
+        delegation: Some(delegation),
+        ..town.club.member(key)
+    };
+    town.club.holders = vec![key];
+    town.join(0, renewer);
+    // By its clock half of the certificate's life is over, by the renewer's not for another four seconds.
+    set_clock(&mut town.lab, town.nodes[1], MORNING + 4);
+    let key = town.key(1);
+    let mut fields = town.club.fields(key);
+    (fields.time, fields.expiry) = (Seconds::new(MORNING - 100), Seconds::new(MORNING + 107));
+    let membership = Membership {
+        credential: Some(town.club.sign(fields)),
+        ..town.club.papers()
+    };
+    town.join(1, membership);
+    let (mut asked, mut extended) = (0, false);
+    for _ in 0..12 {
+        town.lab.run_seconds(1);
+        for event in std::mem::take(&mut town.lab.hosts[town.nodes[0]].events) {
+            if let Event::Application {
+                network, node, request, ..
+            } = event
+            {
+                let now = town.lab.now;
+                town.engine(0).answer_as_renewer(now, network, &node.node_id(), request);
+                asked += 1;
+            }
+        }
+        let own = town.lab.status(town.nodes[1], town.networks[1]).membership;
+        extended |= own.is_some_and(|own| own.expiry > Seconds::new(MORNING + 107));
+    }
+    assert!(asked >= 2, "asked {asked} times");
+    assert!(extended);
+}
+
+#[test]
 fn who_was_thrown_out_and_comes_by_an_older_link_is_told_why_it_gets_nothing() {
     let mut town = Town::new(3);
     town.club.holders = vec![town.key(0)];
@@ -579,6 +621,59 @@ fn who_was_thrown_out_and_comes_by_an_older_link_is_told_why_it_gets_nothing() {
     assert_eq!(refusals(&town, 2, Refusal::Revoked), 1);
     assert!(!town.shares(0, 2) && !town.shares(1, 2));
     assert!(!town.reaches(2, 1, 1) && !town.reaches(0, 2, 2));
+}
+
+#[test]
+fn who_is_thrown_out_and_leaves_and_comes_back_in_that_moment_is_told_so_too() {
+    for (left, back) in [0, 1, 10, 30, 100, 500, 2000]
+        .into_iter()
+        .flat_map(|left| [0, 10, 30, 600].map(|back| (left, back)))
+    {
+        let mut town = Town::new(2);
+        town.club.holders = vec![town.key(0)];
+        let (controller, kicked) = (town.key(0), town.key(1));
+        let invite = town.club.invite(7, 0);
+        let link = || town.club.link(&invite, &[controller]);
+        let [first, again] = [link(), link()];
+        town.join_as_member(0);
+        town.join(1, first);
+        let mut granted = 0;
+        for _ in 0..50 {
+            town.lab.run(Duration::from_millis(100));
+            granted += answer(&mut town, 0, None);
+            if town
+                .lab
+                .status(town.nodes[1], town.networks[1])
+                .membership
+                .is_some_and(|own| !own.provisional)
+            {
+                break;
+            }
+        }
+        assert_eq!(granted, 1);
+        town.lab.run(Duration::from_millis(20));
+        town.club.kick(kicked);
+        town.club.renew_secret();
+        town.config_reaches(0);
+        town.revocations_reach(0);
+        town.lab.run(Duration::from_millis(left));
+        let (now, network) = (town.lab.now, town.networks[1]);
+        town.engine(1).leave(now, network);
+        town.engine(1).remove_world(now, world_id(1));
+        town.lab.run(Duration::from_millis(back));
+        let place = town.nodes[1];
+        town.lab.set_world(place, 1, &[0]);
+        town.join(1, again);
+        for _ in 0..10 {
+            town.lab.run(Duration::from_millis(100));
+            answer(&mut town, 0, Some(Refusal::Revoked));
+        }
+        let told = refusals(&town, 1, Refusal::Revoked);
+        assert_eq!(
+            told, 1,
+            "left {left} ms after it was thrown out, back {back} ms later: told within a second"
+        );
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ impl Daemon {
         let kept = membership.private.as_ref()?;
         let credential = kept.credential.as_ref();
         let state = match credential {
+            Some(credential) if kept.revocations.check(credential).is_err() => "revoked",
             Some(credential) if credential.is_provisional() => "provisional",
             Some(_) => "certified",
             None => "none",
@@ -86,6 +87,16 @@ impl Daemon {
             }
             return notes;
         };
+        if kept.revocations.check(credential).is_err() {
+            if kept.refusal.is_none() {
+                notes.push(
+                    "this node, or the invite by which it came, was removed from the network, so no member lets it in unless a \
+                     controller does again"
+                        .to_owned(),
+                );
+            }
+            return notes;
+        }
         // By the clock alone: who judges credentials does not believe it once the own one has expired by it, and people are to
         // hear of that.
         let now = clock().max(BUILD);
