@@ -4,7 +4,10 @@
 use std::{path::Path, str::FromStr as _};
 
 use farlan::{
-    api::{self, AddRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, OpenRequest, PingRequest, RemoveRequest},
+    api::{
+        self, AddRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, OpenRequest, PingRequest,
+        RemoveRequest,
+    },
     cli,
     config::{self, Config, SupernodeLink},
     daemon::fuzzing,

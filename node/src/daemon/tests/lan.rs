@@ -40,7 +40,7 @@ async fn in_two_networks(directory: &Path, cards: &FakeCards) -> (Running, Clien
 }
 
 /// Gives the networks addresses, as a supernode would, and has the daemon look.
-async fn give_addresses(running: &Running, cards: &FakeCards) {
+fn give_addresses(running: &Running, cards: &FakeCards) {
     for (index, last) in [(1, 1), (2, 2)] {
         cards.add_address(index, Ipv4Addr::new(10, 99, 0, last), 24).unwrap();
     }
@@ -67,7 +67,7 @@ async fn other_cards_are_watched_while_a_network_lifts() {
     let directory = tempfile::tempdir().unwrap();
     let cards = FakeCards::default();
     let (running, client, far) = in_two_networks(directory.path(), &cards).await;
-    give_addresses(&running, &cards).await;
+    give_addresses(&running, &cards);
     let mut watch = told(&far).await.unwrap();
     if watch.cards().is_empty() {
         // Before there were addresses.
@@ -118,7 +118,7 @@ async fn groups_lead_to_friends_first_and_broadcasts_where_that_is_said() {
     let directory = tempfile::tempdir().unwrap();
     let cards = FakeCards::default();
     let (running, client, _far) = in_two_networks(directory.path(), &cards).await;
-    give_addresses(&running, &cards).await;
+    give_addresses(&running, &cards);
     let groups: Vec<Ipv4Addr> = vec![[224, 0, 2, 60].into(), [225, 1, 1, 1].into()];
     let lead = |index: u32, broadcast: bool| {
         let expected = BTreeMap::from([(index, (groups.clone(), broadcast))]);
