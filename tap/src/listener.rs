@@ -202,9 +202,11 @@ impl Listener {
                 Err(rustix::io::Errno::AGAIN) => break,
                 // Told once when the card is brought down; the socket hears it again when it comes up.
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::NETDOWN) => {}
-                Err(_) => {
-                    // The card is gone, as the daemon will find.
+                Err(error) => {
+                    // The card is gone, or something that the daemon should know of; it tells when to listen again.
                     self.sockets.remove(&card);
+                    let errno = error.raw_os_error();
+                    report(socket, Report::Refused { card, errno })?;
                 }
             }
         }
