@@ -4,7 +4,10 @@
 use std::{path::Path, str::FromStr as _};
 
 use farlan::{
-    api::{self, AddRequest, HostRequest, JoinRequest, LeaveRequest, OpenRequest, PingRequest, RemoveRequest},
+    api::{
+        self, AddRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, OpenRequest, PingRequest,
+        RemoveRequest,
+    },
     cli,
     config::{self, Config, SupernodeLink},
     daemon::fuzzing,
@@ -111,6 +114,7 @@ pub(crate) fn requests(input: &[u8]) {
     json::<HostRequest>(input);
     json::<LeaveRequest>(input);
     json::<OpenRequest>(input);
+    json::<LanGamesRequest>(input);
     json::<PingRequest>(input);
     json::<AddRequest>(input);
     json::<RemoveRequest>(input);

@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 
 use super::{Daemon, networks::Joined};
 use crate::{
-    games::List,
     local_programs::ListeningCard,
     ports::PortSet,
     shell::{DataPlaneError, Request},
@@ -60,7 +59,7 @@ impl Daemon {
         let with_tcp = networks.joined().any(Joined::is_of_strangers);
         let programs = self.cards.programs(with_tcp);
         let listed = networks.games.clone();
-        let list = List::shipped();
+        let list = self.lift.list();
         for joined in networks.joined_mut().filter(|joined| joined.card_index() > 0) {
             let card = joined.listening_card(&self.node_id());
             if joined.is_of_strangers() {
