@@ -4,7 +4,10 @@
 use std::{path::Path, str::FromStr as _};
 
 use farlan::{
-    api::{self, AddRequest, HostRequest, JoinRequest, LeaveRequest, OpenRequest, PingRequest, RemoveRequest},
+    api::{
+        self, AddRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, OpenRequest, PingRequest,
+        RemoveRequest,
+    },
     cli,
     config::{self, Config, SupernodeLink},
     daemon::fuzzing,
@@ -39,8 +42,9 @@ pub(crate) fn files(input: &[u8]) {
     let all = PortSet::from_str("1-65535").expect("it is a range");
     let reached = programs.reached(&card, &all);
     assert!(reached.without(&all).is_empty());
-    for (group, port) in programs.channels(&card, &games::List::shipped()) {
-        assert!(group.is_group() && port.is_none_or(|port| reached.contains(Transport::Udp, port)));
+    for channel in programs.channels(&card, &games::List::shipped()) {
+        let is_reached = |port| reached.contains(Transport::Udp, port);
+        assert!(channel.is_specific() && channel.port.is_none_or(is_reached));
     }
 }
 
@@ -110,6 +114,7 @@ pub(crate) fn requests(input: &[u8]) {
     json::<HostRequest>(input);
     json::<LeaveRequest>(input);
     json::<OpenRequest>(input);
+    json::<LanGamesRequest>(input);
     json::<PingRequest>(input);
     json::<AddRequest>(input);
     json::<RemoveRequest>(input);

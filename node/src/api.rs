@@ -13,6 +13,7 @@
 //! | `GET /v1/opened` | a list of [`OpenedNetwork`] |
 //! | `POST /v1/open` with [`OpenRequest`] | [`OpenedNetwork`] |
 //! | `POST /v1/close` with [`OpenRequest`] | [`OpenedNetwork`] |
+//! | `POST /v1/lan_games` with [`LanGamesRequest`] | [`LanGamesReply`] |
 //! | `GET /metrics` | counters and gauges, in the text format of Prometheus |
 //! | `POST /v1/down` | [`DownReply`]; the daemon ends |
 //! | `POST /v1/ping` with [`PingRequest`] | [`PingReply`] |
@@ -70,9 +71,9 @@ pub use private::{
 pub use routes::{Answer, daemon_router, finish};
 pub use schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReach, HostReply, HostRequest, Hosting, JoinReply,
-    JoinRequest, LeaveReply, LeaveRequest, MappedPort, Naming, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork,
-    PingReply, PingRequest, PortMapping, RemoveRequest, ResolveReply, ResolveRequest, SCHEMA, Status, Supernode, Twin,
-    WorldSupernode, milliseconds,
+    JoinRequest, LanGamesReply, LanGamesRequest, LeaveReply, LeaveRequest, Lifting, MappedPort, Naming, Network,
+    OpenRequest, OpenedNetwork, Peer, PeerNetwork, PingReply, PingRequest, PortMapping, RemoveRequest, ResolveReply,
+    ResolveRequest, SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
 pub use server::Server;
 pub(crate) use sockets::{GROUP, group_id, is_leftover, is_making_place, refuse_answered};

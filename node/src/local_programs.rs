@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use farlan_engine::{OpenPorts, Transport};
+use farlan_engine::{Channel, OpenPorts, Transport};
 use farlan_netconf::Mac;
 
 use crate::{games::List, ports::PortSet};
@@ -140,20 +140,22 @@ impl LocalPrograms {
             .collect()
     }
 
-    /// What a card's programs want to hear of what goes to many: its groups, with any port, and broadcasts to those ports of
-    /// listed searches on which a program listens.
+    /// What a card's programs want to hear of what goes to many: broadcasts to those ports of listed searches on which a program
+    /// listens, and the card's groups.
     #[must_use]
-    pub fn channels(&self, card: &ListeningCard, list: &List) -> Vec<(Mac, Option<u16>)> {
-        let groups = self.groups.get(&card.index).into_iter().flatten();
-        let mut channels: Vec<_> = groups.map(|group| (*group, None)).collect();
+    pub fn channels(&self, card: &ListeningCard, list: &List) -> Vec<Channel> {
         let searched = list
             .games()
             .iter()
             .fold(PortSet::default(), |all, game| all.with(&game.search));
         let listening = self.reached(card, &searched);
         let ports = listening.ranges().iter().flat_map(|range| range.first..=range.last);
-        channels.extend(ports.map(|port| (Mac::BROADCAST, Some(port))));
-        channels
+        let groups = self.groups.get(&card.index).into_iter().flatten();
+        ports
+            .map(Channel::broadcasts)
+            .chain(groups.copied().map(Channel::multicast))
+            .filter(Channel::is_specific)
+            .collect()
     }
 }
 
@@ -348,6 +350,7 @@ mod tests {
         let mut programs = LocalPrograms::default();
         let groups = "1    lo              1     0     01005e000001\n\
                       7    fl-earth        1     0     01005e000001\n\
+                      7    fl-earth        1     0     01005e00023c\n\
                       7    fl-earth        2     0     3333000000fb\n\
                       7    fl-earth        1     0     021122334455\n\
                       7    fl-earth        1     0     01005e00000\n\
@@ -359,14 +362,13 @@ mod tests {
             line("127.0.0.1", 8303, 7),
         ];
         programs.parse(Table::Udp, &udp.concat());
-        let mac = |text: [u8; 6]| Mac::from_bytes(text);
         assert_eq!(
             programs.channels(&card(), &List::shipped()),
             [
-                (mac([1, 0, 0x5e, 0, 0, 1]), None),
-                (mac([0x33, 0x33, 0, 0, 0, 0xfb]), None),
-                (Mac::BROADCAST, Some(27961)),
-            ]
+                Channel::broadcasts(27961),
+                Channel::multicast(Mac::from_bytes([1, 0, 0x5e, 0, 2, 60])),
+            ],
+            "what all listen to is no channel"
         );
     }
 

@@ -20,9 +20,9 @@ use super::private::{
     UninviteReply, UninviteRequest,
 };
 use super::schema::{
-    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest, RemoveRequest, ResolveReply,
-    ResolveRequest, SCHEMA, Status,
+    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LanGamesReply,
+    LanGamesRequest, LeaveReply, LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest,
+    RemoveRequest, ResolveReply, ResolveRequest, SCHEMA, Status,
 };
 use crate::{
     daemon::Daemon,
@@ -78,6 +78,7 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/opened", get(opened))
         .route("/v1/open", post(open))
         .route("/v1/close", post(close))
+        .route("/v1/lan_games", post(lan_games))
         .route("/metrics", get(metrics))
         .route("/v1/down", post(down))
         .route("/v1/ping", post(ping))
@@ -190,6 +191,10 @@ async fn open(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNe
 
 async fn close(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNetwork> {
     json(daemon.close(&content(body)?).await)
+}
+
+async fn lan_games(State(daemon): Shared, body: Body<LanGamesRequest>) -> Answer<LanGamesReply> {
+    json(daemon.lan_games(&content(body)?).await)
 }
 
 async fn metrics(State(daemon): Shared) -> Result<impl IntoResponse, Failure> {

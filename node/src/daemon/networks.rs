@@ -17,6 +17,7 @@ use super::{Book, Daemon, private::Kept, programs::Listening, worlds::SHORTEST_P
 use crate::{
     api::{JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
+    games::LanGames,
     ports::PortSet,
     shell::Request,
 };
@@ -48,6 +49,8 @@ pub(super) struct Membership {
     ipv4: Option<Ipv4Addr>,
     /// Ports opened to strangers by hand.
     pub(super) opened: PortSet,
+    /// What becomes of searches of games on the real LAN, if that was said.
+    pub(super) lan_games: Option<LanGames>,
     /// What this machine is called there, if that was said when it joined.
     pub(super) name: Option<DnsLabel>,
     /// The documents of a private network; none of others.
@@ -95,6 +98,31 @@ impl Networks {
         let joined = self.joined.iter_mut().map(|joined| &mut joined.membership);
         let mut all = joined.chain(self.dormant.iter_mut().map(|dormant| &mut dormant.membership));
         all.find(|membership| membership.link.parameters.id() == id)
+    }
+
+    /// The one network that a user means by `text`.
+    ///
+    /// # Errors
+    /// None or several are called that.
+    pub(super) fn called(&self, text: &str) -> Result<NetworkId, Failure> {
+        let meant: Vec<_> = self
+            .memberships()
+            .filter(|it| it.is_called(text))
+            .map(Membership::id)
+            .collect();
+        match &meant[..] {
+            [only] => Ok(*only),
+            [] => Err(Failure::negative(format_args!(
+                "this node is in no network called {text:?}; `farlan networks` shows those it is in"
+            ))),
+            several => {
+                let ids: Vec<_> = several.iter().map(ToString::to_string).collect();
+                Err(Failure::negative(format_args!(
+                    "several networks are called {text:?}; name one by its id: {}",
+                    ids.join(", ")
+                )))
+            }
+        }
     }
 
     pub(super) fn joined(&self) -> impl Iterator<Item = &Joined> {
@@ -162,6 +190,7 @@ impl Membership {
             interface: None,
             ipv4: None,
             opened: PortSet::default(),
+            lan_games: None,
             name: None,
             private: None,
         }
@@ -246,6 +275,11 @@ impl Joined {
             "anybody who knows the name can join; a filter lets answers, pings, listed games that run here and opened ports \
              in; {games}, and {opened}"
         )
+    }
+
+    /// Bytes of its longest packet.
+    pub(super) fn mtu(&self) -> u16 {
+        self.parameters().mtu.bytes()
     }
 
     /// The IPv4 address on its card.
@@ -336,6 +370,8 @@ impl Joined {
             members: status.members,
             ipv4_pending: self.claims_ipv4() && (status.ipv4_pending || status.ipv4 != self.on_card),
             opened: self.membership.opened.clone(),
+            // Of one of which nothing was said the daemon knows.
+            lan_games: self.membership.lan_games.unwrap_or_default(),
             private: None,
             notes: self.notes(),
         }

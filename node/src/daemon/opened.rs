@@ -1,5 +1,7 @@
 //! What strangers may reach on this machine: ports opened by hand, and those of listed games.
 
+use std::sync::Arc;
+
 use farlan_netconf::{NetworkId, Policy};
 
 use super::{
@@ -9,15 +11,15 @@ use super::{
 use crate::{
     api::{OpenRequest, OpenedNetwork, SCHEMA},
     failure::Failure,
-    games::{self, Games},
+    games::{self, Games, List},
     ports::PortSet,
     shell::DataPlaneError,
 };
 
 impl Networks {
     /// Sets which listed games strangers may reach.
-    pub(super) fn set_games(&mut self, games: &Games) {
-        self.games = games.ports();
+    pub(super) fn set_games(&mut self, games: &Games, list: &List) {
+        self.games = games.ports(list);
     }
 
     fn opened_network(&self, membership: &Membership) -> OpenedNetwork {
@@ -91,7 +93,7 @@ impl Daemon {
     /// # Errors
     /// They are neither ports nor a listed game; the network is not known, or one of friends.
     pub async fn open(&self, request: &OpenRequest) -> Result<OpenedNetwork, Failure> {
-        let ports = games::ports(&request.ports)?;
+        let ports = games::ports(&self.lift.list(), &request.ports)?;
         self.change_opened(request.network.as_deref(), |membership, _| {
             membership.opened = membership.opened.with(&ports);
             tracing::info!(network = %membership.name(), ports = %ports, "opened to strangers");
@@ -105,7 +107,7 @@ impl Daemon {
     /// # Errors
     /// As [`open`](Self::open); none of them is opened by hand.
     pub async fn close(&self, request: &OpenRequest) -> Result<OpenedNetwork, Failure> {
-        let ports = games::ports(&request.ports)?;
+        let ports = games::ports(&self.lift.list(), &request.ports)?;
         self.change_opened(request.network.as_deref(), |membership, games| {
             let left = membership.opened.without(&ports);
             if left == membership.opened {
@@ -145,9 +147,12 @@ impl Daemon {
         Ok(book.networks.opened_network(membership.ok_or_else(gone)?))
     }
 
-    /// Takes over which listed games strangers may reach.
-    pub(super) async fn take_games(&self, games: &Games) -> Result<(), DataPlaneError> {
-        self.book.lock().await.networks.set_games(games);
+    /// Takes over the list of games, and which of them strangers may reach.
+    pub(super) async fn take_games(&self, games: &Games, list: &Arc<List>) -> Result<(), DataPlaneError> {
+        self.lift.set_list(Arc::clone(list));
+        // The next search knows the games of the new list.
+        self.searches.keep(&[]);
+        self.book.lock().await.networks.set_games(games, list);
         self.look_at_programs().await.map(|_| ())
     }
 }

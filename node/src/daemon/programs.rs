@@ -3,12 +3,12 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use farlan_crypto::NodeId;
-use farlan_netconf::{AddressPlan, Mac};
+use farlan_engine::Channel;
+use farlan_netconf::AddressPlan;
 use tokio::sync::Notify;
 
 use super::{Daemon, networks::Joined};
 use crate::{
-    games::List,
     local_programs::ListeningCard,
     ports::PortSet,
     shell::{DataPlaneError, Request},
@@ -33,7 +33,7 @@ pub(super) struct Listening {
     /// Ports of listed games at which one listens, on a network of strangers.
     pub(super) games: PortSet,
     /// What they want to hear of what goes to many.
-    channels: Vec<(Mac, Option<u16>)>,
+    channels: Vec<Channel>,
 }
 
 impl Daemon {
@@ -59,7 +59,7 @@ impl Daemon {
         let with_tcp = networks.joined().any(Joined::is_of_strangers);
         let programs = self.cards.programs(with_tcp);
         let listed = networks.games.clone();
-        let list = List::shipped();
+        let list = self.lift.list();
         for joined in networks.joined_mut().filter(|joined| joined.card_index() > 0) {
             let card = joined.listening_card(&self.node_id());
             if joined.is_of_strangers() {
@@ -72,8 +72,10 @@ impl Daemon {
             }
             let channels = programs.channels(&card, &list);
             if channels != joined.listening.channels {
-                joined.listening.channels = channels;
-                self.tell_channels(joined);
+                tracing::debug!(network = %joined.name(), channels = channels.len(), "programs listen to other groups or searches");
+                joined.listening.channels.clone_from(&channels);
+                let network = joined.handle();
+                self.data_plane.send(Request::SetChannels { network, channels }).await?;
             }
         }
         Ok(true)
@@ -87,12 +89,6 @@ impl Daemon {
             ports: ports.ranges().to_vec(),
         };
         self.data_plane.send(request).await
-    }
-
-    /// What a network's programs want to hear of what goes to many is another now.
-    fn tell_channels(&self, joined: &Joined) {
-        let channels = joined.listening.channels.len();
-        tracing::debug!(network = %joined.name(), channels, "programs listen to other groups or searches");
     }
 }
 

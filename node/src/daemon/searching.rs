@@ -80,7 +80,13 @@ impl Clock {
 
 impl Searches {
     /// Somebody asks what is there. Returns the table, and whether a search has just begun.
-    fn ask(&self, clock: Clock, id: NetworkId, place: Place, strangers: bool) -> (Arc<Mutex<Table>>, bool) {
+    fn ask(
+        &self,
+        clock: Clock,
+        id: NetworkId,
+        place: Place,
+        listing: impl FnOnce() -> Listing,
+    ) -> (Arc<Mutex<Table>>, bool) {
         let mut networks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock.now();
         let before = networks.remove(&id);
@@ -92,7 +98,7 @@ impl Searches {
             }
             // What was found is there still.
             Some(searched) => Arc::clone(&searched.table),
-            None => Arc::new(Mutex::new(Table::new(now, strangers))),
+            None => Arc::new(Mutex::new(Table::new(now, listing()))),
         };
         let begun = {
             let mut begun = locked(&table);
@@ -117,7 +123,7 @@ impl Searches {
     }
 
     /// Forgets networks that are left.
-    fn keep(&self, ids: &[NetworkId]) {
+    pub(super) fn keep(&self, ids: &[NetworkId]) {
         let mut networks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         networks.retain(|id, _| ids.contains(id));
     }
@@ -132,12 +138,17 @@ impl Searched {
     }
 }
 
+/// What is searched for in a network. Strangers are not told what services a machine's own LAN has, so nobody looks for them there.
+fn listing(list: &List, strangers: bool) -> Listing {
+    let [a, b, c, d, ..] = RandomState::new().hash_one(0).to_ne_bytes();
+    let listing = Listing::new(list.clone(), u32::from_ne_bytes([a, b, c, d]));
+    if strangers { listing.without_services() } else { listing }
+}
+
 impl Table {
-    fn new(now: Time, strangers: bool) -> Self {
-        let [a, b, c, d, ..] = RandomState::new().hash_one(0).to_ne_bytes();
-        let listing = Listing::new(List::shipped(), u32::from_ne_bytes([a, b, c, d]));
+    fn new(now: Time, listing: Listing) -> Self {
         Self {
-            listing: if strangers { listing.without_services() } else { listing },
+            listing,
             asked: now,
             begun: None,
             notes: Vec::new(),
@@ -225,7 +236,9 @@ impl Daemon {
         let own = match asked.place {
             Ok(place) => {
                 let own = place.own;
-                let (table, begun) = self.searches.ask(clock, asked.id, place, asked.strangers);
+                let (table, begun) = self
+                    .searches
+                    .ask(clock, asked.id, place, || listing(&self.lift.list(), asked.strangers));
                 if begun {
                     // Announcements come in where a program listens, and this is one.
                     self.programs.look_again();

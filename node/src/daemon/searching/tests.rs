@@ -46,8 +46,8 @@ async fn what_is_announced_and_what_answers_on_this_machine_is_listed() {
     );
     let list = List::parse(&own).unwrap();
     let id = NetworkId::from_bytes([1; 16]);
-    let table = Arc::new(Mutex::new(Table::new(clock.now(), true)));
-    locked(&table).listing = Listing::new(list, 0).without_services();
+    let listing = Listing::new(list, 0).without_services();
+    let table = Arc::new(Mutex::new(Table::new(clock.now(), listing)));
     let ended = tokio::spawn(async {});
     searches.0.lock().unwrap().insert(
         id,
@@ -57,7 +57,7 @@ async fn what_is_announced_and_what_answers_on_this_machine_is_listed() {
             task: ended,
         },
     );
-    let (table, begun) = searches.ask(clock, id, place(), true);
+    let (table, begun) = searches.ask(clock, id, place(), || unreachable!("there is a table"));
     assert!(begun);
     assert_eq!(locked(&table).notes, [""; 0]);
     server.set_nonblocking(true).unwrap();
@@ -79,14 +79,14 @@ async fn what_is_announced_and_what_answers_on_this_machine_is_listed() {
     })
     .await;
     assert!(searched > 0);
-    let (again, begun) = searches.ask(clock, id, place(), true);
+    let (again, begun) = searches.ask(clock, id, place(), || unreachable!("there is a table"));
     assert!(!begun && Arc::ptr_eq(&again, &table), "it goes on");
     // Another address: other sockets, and what was found stays.
     let moved = Place {
         own: Ipv4Addr::new(127, 0, 0, 2),
         ..place()
     };
-    let (again, begun) = searches.ask(clock, id, moved, true);
+    let (again, begun) = searches.ask(clock, id, moved, || unreachable!("there is a table"));
     assert!(begun && Arc::ptr_eq(&again, &table));
     assert!(ports(&table, clock).contains(&port));
     searches.keep(&[]);
@@ -97,12 +97,12 @@ async fn what_is_announced_and_what_answers_on_this_machine_is_listed() {
 async fn a_search_ends_when_nobody_asks_any_more() {
     let (clock, searches) = (clock(), Searches::default());
     let id = NetworkId::from_bytes([2; 16]);
-    let (table, begun) = searches.ask(clock, id, place(), true);
+    let (table, begun) = searches.ask(clock, id, place(), || unreachable!("there is a table"));
     assert!(begun && locked(&table).begun.is_some());
     let later = clock.now() + PATIENCE;
     assert!(locked(&table).is_wanted(clock.now()) && !locked(&table).is_wanted(later));
     assert!(locked(&table).begun.is_none());
-    let (again, begun) = searches.ask(clock, id, place(), true);
+    let (again, begun) = searches.ask(clock, id, place(), || unreachable!("there is a table"));
     assert!(
         begun && Arc::ptr_eq(&again, &table),
         "it begins anew with what was found"
@@ -127,7 +127,9 @@ async fn a_card_that_is_gone_cannot_be_searched() {
         interface: "fl-no-card".to_owned(),
         ..place()
     };
-    let (table, begun) = Searches::default().ask(clock(), NetworkId::from_bytes([3; 16]), gone, false);
+    let (table, begun) = Searches::default().ask(clock(), NetworkId::from_bytes([3; 16]), gone, || {
+        listing(&List::shipped(), false)
+    });
     assert!(!begun);
     let table = locked(&table);
     assert!(table.begun.is_none());
@@ -140,8 +142,8 @@ async fn a_card_that_is_gone_cannot_be_searched() {
 
 #[test]
 fn services_are_looked_for_among_friends_alone() {
-    let mut friends = Table::new(Time::ZERO, false).listing;
-    let mut strangers = Table::new(Time::ZERO, true).listing;
+    let mut friends = listing(&List::shipped(), false);
+    let mut strangers = listing(&List::shipped(), true);
     assert_eq!(friends.groups().len(), strangers.groups().len() + 2);
     let shared = |listing: &mut Listing| {
         let searches = listing.searches(Time::ZERO).into_iter();

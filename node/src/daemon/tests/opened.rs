@@ -102,9 +102,16 @@ async fn the_configuration_says_which_games_are_let_in() {
     post(&client, "/v1/open", json!({ "ports": "80/tcp" })).await.unwrap();
     for (games, ports) in [
         (Games::Usual(false), json!([])),
-        (Games::Named(vec!["minecraft".into()]), json!(["25565/tcp", "4445/udp"])),
+        (
+            Games::Named(vec![toml::Spanned::new(0..0, "minecraft".into())]),
+            json!(["25565/tcp", "4445/udp"]),
+        ),
     ] {
-        running.daemon.take_games(&games).await.unwrap();
+        running
+            .daemon
+            .take_games(&games, &Arc::new(List::shipped()))
+            .await
+            .unwrap();
         let opened = shown(&client).await;
         assert_eq!(
             [&opened[0]["games"], &opened[0]["opened"]],
@@ -147,7 +154,11 @@ async fn a_listed_game_is_open_while_it_runs() {
     let elsewhere = "1: 0101A8C0:6D38 00000000:0000 07\n2: 0100007F:6D38 00000000:0000 07\n";
     assert_eq!(open_now(elsewhere).await, "", "no stranger gets there");
     assert_eq!(open_now(everywhere).await, "27960/udp");
-    running.daemon.take_games(&Games::Usual(false)).await.unwrap();
+    running
+        .daemon
+        .take_games(&Games::Usual(false), &Arc::new(List::shipped()))
+        .await
+        .unwrap();
     assert_eq!(
         shown(&client).await[0]["games_open"],
         json!([]),

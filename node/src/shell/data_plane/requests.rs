@@ -245,6 +245,13 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<Option<Credential>>,
     },
+    /// Take a frame as if the card of a network had sent it.
+    SendFrame {
+        /// Which network.
+        network: NetworkHandle,
+        /// The frame, Ethernet header first, its checksums complete.
+        frame: Vec<u8>,
+    },
     /// Tell how things stand.
     Snapshot {
         /// Where the answer goes.
@@ -366,6 +373,13 @@ impl Loop {
             } => self.engine.answer_application(network, &node, request, &admission),
             Request::ShownCredential { network, node, reply } => {
                 let _ = reply.send(self.engine.credential_of(network, &node).cloned());
+            }
+            Request::SendFrame { network, frame } => {
+                // Each card's frames are gone by now.
+                self.frames.push(network, &frame);
+                self.engine.handle_frames(now, &mut self.frames, &mut self.outbox);
+                self.frames.clear();
+                self.flush();
             }
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));
