@@ -59,7 +59,8 @@ fn a_flood_reaches_nobody_whole_and_leaves_others_alone() {
         let flood = listeners.flood(0, FLOOD, FLOOD_TIME)?;
         let record = pings.stop()?;
         println!("{flood:?}, {} of {} pings lost", record.lost().len(), record.sent.len());
-        let most = MOST_A_SECOND * flood.took.as_secs_f64() + MOST_AT_ONCE;
+        // A machine that counts late counts more.
+        let most = MOST_A_SECOND * flood.took.as_secs_f64() * 1.1 + MOST_AT_ONCE;
         ensure!(f64::from(flood.sent) >= most * 5.0, "that was no flood: {flood:?}");
         let worst = *flood.got.iter().max().context("nobody")?;
         ensure!(worst as f64 <= most, "at most {most}: {flood:?}");
