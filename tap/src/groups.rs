@@ -19,6 +19,7 @@ use rustix::net::{AddressFamily as Family, SocketFlags, SocketType, socket_with}
 
 use crate::error::TapError;
 use crate::netlink::Netlink;
+use crate::routes::Entry;
 
 /// Whether a group can be one of games: it is neither the link's own (224.0.0.0/24: routing, IGMP, mDNS) nor SSDP's, in which all
 /// machines of a LAN speak.
@@ -31,38 +32,50 @@ pub fn is_game_group(group: Ipv4Addr) -> bool {
 pub(crate) struct GroupRoutes(BTreeMap<u32, BTreeSet<Ipv4Addr>>);
 
 impl GroupRoutes {
-    /// Has these groups, and 255.255.255.255 if `broadcast`, and no others, lead to a card. A route of somebody else's is never replaced.
+    /// Has these groups, and 255.255.255.255 if `broadcast`, and no others, lead to a card. A route of somebody else's to one of them
+    /// stays, whatever its metric; if it leads to another card, none is set beside it.
     ///
     /// # Errors
-    /// What went wrong first; the rest is done all the same.
+    /// What went wrong first, EEXIST for a route of somebody else's; the rest is done all the same.
     pub(crate) fn set(&mut self, card: u32, groups: &[Ipv4Addr], broadcast: bool) -> Result<(), TapError> {
         let refused = |what: &str, to: Ipv4Addr, error: io::Error| {
             TapError::refused(format!("{what} the route of {to} to a network card"), &error)
         };
         let mut wanted: BTreeSet<Ipv4Addr> = groups.iter().copied().collect();
         wanted.extend(broadcast.then_some(Ipv4Addr::BROADCAST));
+        let listed = |error| TapError::refused("list the routes", &error);
         let mut netlink = Netlink::open().map_err(|error| TapError::refused("set routes", &error))?;
         let set = self.0.entry(card).or_default();
+        let mut there = Singles::list(&mut netlink).map_err(listed)?;
+        // What is not there any more went with the card, or somebody took it away.
+        set.retain(|to| there.has_ours(card, *to));
         let mut result = Ok(());
-        for &to in set.difference(&wanted) {
+        for to in set.clone() {
+            if wanted.contains(&to) && !there.lead_elsewhere(card, to) {
+                continue;
+            }
             match netlink.change(RouteNetlinkMessage::DelRoute(route(card, to)), 0) {
                 // It went with the card, or when that was brought down.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENODEV)) => {}
-                Err(error) => result = result.and_then(|()| Err(refused("remove", to, error))),
-                Ok(()) => {}
+                Err(error) if !matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENODEV)) => {
+                    result = result.and_then(|()| Err(refused("remove", to, error)));
+                }
+                _ => {
+                    set.remove(&to);
+                }
             }
         }
-        let before = std::mem::take(set);
         for to in wanted {
-            let request = RouteNetlinkMessage::NewRoute(route(card, to));
-            match netlink.change(request, NLM_F_CREATE | NLM_F_EXCL) {
-                Err(error) if error.raw_os_error() == Some(libc::EEXIST) && before.contains(&to) => {
-                    set.insert(to);
-                }
-                Err(error) => result = result.and_then(|()| Err(refused("set", to, error))),
-                Ok(()) => {
-                    set.insert(to);
-                }
+            let mut done = there.add(&mut netlink, card, to, set);
+            if done
+                .as_ref()
+                .is_err_and(|error| error.raw_os_error() == Some(libc::EEXIST))
+            {
+                // Somebody may have been faster.
+                there = Singles::list(&mut netlink).map_err(listed)?;
+                done = there.add(&mut netlink, card, to, set);
+            }
+            if let Err(error) = done {
+                result = result.and_then(|()| Err(refused("set", to, error)));
             }
         }
         result
@@ -77,6 +90,53 @@ impl GroupRoutes {
     pub(crate) fn others(&self, card: u32) -> usize {
         let others = self.0.iter().filter(|(other, _)| **other != card);
         others.map(|(_, groups)| groups.len()).sum()
+    }
+}
+
+/// The routes of this machine to single IPv4 addresses that are groups or the limited broadcast.
+struct Singles(Vec<(Ipv4Addr, Entry)>);
+
+impl Singles {
+    fn list(netlink: &mut Netlink) -> io::Result<Self> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        let mut singles = Vec::new();
+        for reply in &netlink.dump(&RouteNetlinkMessage::GetRoute(request))? {
+            let entry = Entry::read(reply)?;
+            let to = entry.single().filter(|to| to.is_multicast() || to.is_broadcast());
+            singles.extend(to.map(|to| (to, entry)));
+        }
+        Ok(Self(singles))
+    }
+
+    fn to(&self, to: Ipv4Addr) -> impl Iterator<Item = &Entry> {
+        self.0
+            .iter()
+            .filter(move |(other, _)| *other == to)
+            .map(|(_, entry)| entry)
+    }
+
+    /// Whether there is one as it is set here.
+    fn has_ours(&self, card: u32, to: Ipv4Addr) -> bool {
+        self.to(to).any(|entry| entry.leads_to(card) && entry.is_static())
+    }
+
+    /// Whether one leads to another card, or to none.
+    fn lead_elsewhere(&self, card: u32, to: Ipv4Addr) -> bool {
+        self.to(to).any(|entry| !entry.leads_to(card))
+    }
+
+    /// Sets the route to one address, unless somebody else's leads there already, and notes it in `set` if it is ours.
+    fn add(&self, netlink: &mut Netlink, card: u32, to: Ipv4Addr, set: &mut BTreeSet<Ipv4Addr>) -> io::Result<()> {
+        if self.lead_elsewhere(card, to) {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
+        }
+        if self.to(to).next().is_none() {
+            let request = RouteNetlinkMessage::NewRoute(route(card, to));
+            netlink.change(request, NLM_F_CREATE | NLM_F_EXCL)?;
+            set.insert(to);
+        }
+        Ok(())
     }
 }
 

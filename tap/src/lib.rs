@@ -66,4 +66,4 @@ pub use machine::{UnderlayCard, underlay_addresses, underlay_cards};
 pub use monitor::{ChangeMonitor, Changes};
 pub use offloads::Offloads;
 pub use privileges::{Keep, close_memory, give_up_capabilities};
-pub use routes::{Route, clashing_routes};
+pub use routes::{Route, broadcast_card, clashing_routes};

@@ -7,21 +7,22 @@
 //!
 //! * **The daemon tells** which cards to watch, and which ports count ([`Watch`]).
 //! * **The kernel chooses** the frames, by the program of `filter`, and drops what does not fit a small buffer.
-//! * **At most [`MOST_A_SECOND`] frames a second** are handed over ([`Report`]); after those the sockets are left alone until the
-//!   second is over. What the daemon does not take at once is dropped.
+//! * **At most 100 frames a second** are handed over ([`Report`]), of one card and port 10 (20 at once), so that a program gone wild
+//!   silences no other. What is beyond that, or is not taken by the daemon at once, is dropped and counted ([`Report::Dropped`]).
 //!
 //! A daemon that was taken over can have it hear other ports, and so learns what this machine sends to groups and to all over
 //! UDP, which every machine of its LANs hears too.
 
 mod client;
 mod filter;
+mod limit;
 mod messages;
 mod packet;
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{socket_domain, socket_type};
@@ -36,6 +37,7 @@ pub use messages::{LONGEST_FRAME, MOST_CARDS, MOST_RANGES, NoMessage, Ports, Rep
 use crate::helper::HelperError;
 use crate::privileges::{Keep, close_memory, give_up_capabilities};
 use crate::process;
+use limit::{Limiter, destination_port};
 use messages::LONGEST_WATCH;
 
 /// Is the listener: gives up all it does not need, and serves at standard input until the other end is closed.
@@ -68,12 +70,20 @@ pub fn serve_listener(socket: BorrowedFd<'_>) -> io::Result<()> {
     let mut listener = Listener {
         watch: Watch::default(),
         sockets: BTreeMap::new(),
-        second: Instant::now(),
-        left: MOST_A_SECOND,
+        refused: BTreeMap::new(),
+        limiter: Limiter::new(Instant::now()),
+        limited: 0,
+        untaken: 0,
         room: vec![0; LONGEST_FRAME],
     };
-    while listener.turn(socket)? {}
-    Ok(())
+    loop {
+        match listener.turn(socket) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What the listener knows.
@@ -81,19 +91,33 @@ struct Listener {
     watch: Watch,
     /// One for each card that can be watched.
     sockets: BTreeMap<u32, OwnedFd>,
-    /// When the present second began.
-    second: Instant,
-    /// How many frames may be handed over in it.
-    left: u32,
+    /// The cards that cannot, with the kernel's error numbers, of which the daemon is still to be told.
+    refused: BTreeMap<u32, i32>,
+    limiter: Limiter,
+    /// Frames that were too many since the daemon was told last.
+    limited: u32,
+    /// Frames that the daemon did not take since then.
+    untaken: u32,
     room: Vec<u8>,
 }
 
 impl Listener {
     /// Waits for something, and does what there is to do. Whether the other end is still there.
     fn turn(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
-        let rest = self.rest_of_second();
+        let now = Instant::now();
+        if self.limiter.begin_second(now) {
+            self.tell_dropped(socket)?;
+        }
+        self.tell_refused(socket)?;
+        let may_read = self.limiter.may_read();
+        let waits = !may_read || !self.refused.is_empty() || (self.limited, self.untaken) != (0, 0);
+        // At least a moment, so that nobody turns in circles.
+        let rest = waits.then(|| Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(self.limiter.rest(now).subsec_nanos()).max(1_000_000),
+        });
         let mut waited = vec![PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-        if rest.is_none() {
+        if may_read {
             let cards = self.sockets.values();
             waited.extend(cards.map(|card| PollFd::new(card, PollFlags::IN)));
         }
@@ -113,27 +137,29 @@ impl Listener {
             return Ok(false);
         }
         for card in heard {
-            match self.hand_over(socket, card) {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
-                result => result?,
-            }
+            self.hand_over(socket, card)?;
         }
         Ok(true)
     }
 
-    /// How long nothing more is handed over, if that much was already.
-    fn rest_of_second(&mut self) -> Option<Timespec> {
-        let gone = self.second.elapsed();
-        if gone >= SECOND {
-            self.second = Instant::now();
-            self.left = MOST_A_SECOND;
+    /// Tells the daemon what was dropped, if something was.
+    fn tell_dropped(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let (limited, untaken) = (self.limited, self.untaken);
+        if (limited, untaken) != (0, 0) && report(socket, Report::Dropped { limited, untaken })? {
+            (self.limited, self.untaken) = (0, 0);
         }
-        let rest = SECOND.saturating_sub(gone);
-        // At least a moment, so that nobody turns in circles.
-        (self.left == 0).then(|| Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::from(rest.subsec_nanos()).max(1_000_000),
-        })
+        Ok(())
+    }
+
+    /// Tells the daemon which cards cannot be watched, as far as it takes that now.
+    fn tell_refused(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        while let Some((&card, &errno)) = self.refused.first_key_value() {
+            if !report(socket, Report::Refused { card, errno })? {
+                break;
+            }
+            self.refused.remove(&card);
+        }
+        Ok(())
     }
 
     /// Takes one message of the daemon. Whether it is still there.
@@ -157,17 +183,18 @@ impl Listener {
         }
         let message = room.get(..received.bytes).unwrap_or_default();
         match Watch::parse(message) {
-            Ok(watch) if !received.flags.contains(ReturnFlags::TRUNC) => self.set(watch, socket)?,
+            Ok(watch) if !received.flags.contains(ReturnFlags::TRUNC) => self.set(watch),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
         Ok(true)
     }
 
-    fn set(&mut self, watch: Watch, socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn set(&mut self, watch: Watch) {
         if watch.ports() != self.watch.ports() {
             self.sockets.clear();
         }
         self.sockets.retain(|card, _| watch.cards().contains(card));
+        self.refused.clear();
         let filter = filter::program(watch.ports());
         for &card in watch.cards() {
             if self.sockets.contains_key(&card) {
@@ -178,35 +205,37 @@ impl Listener {
                     self.sockets.insert(card, opened);
                 }
                 Err(error) => {
-                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                    report(socket, Report::Refused { card, errno })?;
+                    self.refused.insert(card, error.raw_os_error().unwrap_or(libc::EIO));
                 }
             }
         }
         self.watch = watch;
-        Ok(())
     }
 
-    /// Hands over what has left a card.
+    /// Hands over what has left a card, or a part of it, so that the others have their turn.
     fn hand_over(&mut self, socket: BorrowedFd<'_>, card: u32) -> io::Result<()> {
-        while self.left > 0 {
+        for _ in 0..MOST_A_TURN {
             let Some(opened) = self.sockets.get(&card) else { break };
+            if !self.limiter.may_read() {
+                break;
+            }
             match recv(opened, &mut self.room[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
                 Ok((read, length)) => {
-                    // What was cut is no search.
-                    if let Some(frame) = self.room.get(..read).filter(|_| read == length) {
-                        self.left -= 1;
-                        report(socket, Report::Left { card, frame })?;
+                    let frame = self.room.get(..read).unwrap_or_default();
+                    let is_handed_over = self.limiter.take(Instant::now(), card, destination_port(frame));
+                    if !is_handed_over {
+                        self.limited = self.limited.saturating_add(1);
+                    } else if read == length && !report(socket, Report::Left { card, frame })? {
+                        // What was cut is no search.
+                        self.untaken = self.untaken.saturating_add(1);
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => break,
-                // Told once when the card is brought down; the socket hears it again when it comes up.
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::NETDOWN) => {}
+                Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    // The card is gone, or something that the daemon should know of; it tells when to listen again.
+                    // The card is gone or was brought down, or something that the daemon should know of; it tells when to listen again.
                     self.sockets.remove(&card);
-                    let errno = error.raw_os_error();
-                    report(socket, Report::Refused { card, errno })?;
+                    self.refused.insert(card, error.raw_os_error());
                 }
             }
         }
@@ -214,13 +243,14 @@ impl Listener {
     }
 }
 
-/// Tells the daemon something, or does not if it takes nothing at present.
-fn report(socket: BorrowedFd<'_>, report: Report<'_>) -> io::Result<()> {
+/// Tells the daemon something, or does not if it takes nothing at present. Whether it did.
+fn report(socket: BorrowedFd<'_>, report: Report<'_>) -> io::Result<bool> {
     let bytes = report.to_bytes();
     let mut nothing = SendAncillaryBuffer::default();
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     match sendmsg(socket, &[IoSlice::new(&bytes)], &mut nothing, flags) {
-        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NOBUFS) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::NOBUFS) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -228,7 +258,5 @@ fn report(socket: BorrowedFd<'_>, report: Report<'_>) -> io::Result<()> {
 /// What the process is called, so that it can be told from the others; the kernel keeps 15 bytes.
 const NAME: &std::ffi::CStr = c"farlan-listener";
 
-/// Frames that are handed over in a second: twenty times what is copied to a network of them.
-const MOST_A_SECOND: u32 = 100;
-
-const SECOND: Duration = Duration::from_secs(1);
+/// Frames that are read of one card before it is the next one's turn.
+const MOST_A_TURN: usize = 32;

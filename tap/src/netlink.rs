@@ -73,6 +73,11 @@ impl Netlink {
         }
     }
 
+    /// Asks for one thing.
+    pub(crate) fn get(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<Reply>> {
+        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK)
+    }
+
     /// All network devices of the namespace.
     pub(crate) fn links(&mut self) -> io::Result<Vec<Link>> {
         let replies = self.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
@@ -126,7 +131,7 @@ impl Netlink {
     }
 
     fn link(&mut self, request: LinkMessage) -> io::Result<Option<Link>> {
-        match self.exchange(RouteNetlinkMessage::GetLink(request), NLM_F_REQUEST | NLM_F_ACK) {
+        match self.get(RouteNetlinkMessage::GetLink(request)) {
             Ok(replies) => replies.first().map(Link::read).transpose(),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{Emitable, parse_u32};
-use netlink_packet_route::route::{RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::error::TapError;
@@ -69,6 +69,33 @@ pub(crate) fn routes_over(ip: IpAddr, except_index: Option<u32>) -> Result<Vec<A
     list((ip, prefix), except_index).map_err(|error| TapError::refused("list the routes", &error))
 }
 
+/// The card by which what is broadcast to 255.255.255.255 leaves, if its sender names none: its interface index and name. None if
+/// no route leads there. Needs no privilege.
+///
+/// # Errors
+/// [`TapError::Kernel`] when the kernel cannot be asked.
+pub fn broadcast_card() -> Result<Option<(u32, String)>, TapError> {
+    card_towards(Ipv4Addr::BROADCAST).map_err(|error| TapError::refused("ask for a route", &error))
+}
+
+fn card_towards(to: Ipv4Addr) -> io::Result<Option<(u32, String)>> {
+    let mut netlink = Netlink::open()?;
+    let mut request = RouteMessage::default();
+    request.header.address_family = AddressFamily::Inet;
+    request.header.destination_prefix_length = 32;
+    request.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(to))];
+    let replies = match netlink.get(RouteNetlinkMessage::GetRoute(request)) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => return Ok(None),
+        result => result?,
+    };
+    let Some(reply) = replies.first() else { return Ok(None) };
+    let Some(&card) = Entry::read(reply)?.interfaces.first() else {
+        return Ok(None);
+    };
+    // It can vanish in between.
+    Ok(netlink.link_by_index(card)?.map(|link| (card, link.name)))
+}
+
 fn list(subnet: (IpAddr, u8), except_index: Option<u32>) -> io::Result<Vec<AnyRoute>> {
     let mut netlink = Netlink::open()?;
     let mut request = RouteMessage::default();
@@ -108,6 +135,9 @@ fn list(subnet: (IpAddr, u8), except_index: Option<u32>) -> io::Result<Vec<AnyRo
 pub(crate) struct Entry {
     table: u32,
     kind: RouteType,
+    protocol: RouteProtocol,
+    /// The metric; the lowest is preferred.
+    priority: u32,
     destination: IpAddr,
     prefix: u8,
     interfaces: Vec<u32>,
@@ -119,6 +149,8 @@ impl Entry {
         let mut entry = Self {
             table: u32::from(header.table),
             kind: header.kind,
+            protocol: header.protocol,
+            priority: 0,
             destination: match header.address_family {
                 AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
                 _ => Ipv4Addr::UNSPECIFIED.into(),
@@ -145,16 +177,41 @@ impl Entry {
             }
             libc::RTA_OIF => self.interfaces.push(parse_u32(value).map_err(malformed)?),
             libc::RTA_TABLE => self.table = parse_u32(value).map_err(malformed)?,
+            libc::RTA_PRIORITY => self.priority = parse_u32(value).map_err(malformed)?,
             libc::RTA_MULTIPATH => self.interfaces.extend(next_hops(value)),
             _ => {}
         }
         Ok(())
     }
 
+    /// The address of which the route is, if it is one of a single IPv4 address that traffic follows.
+    pub(crate) fn single(&self) -> Option<Ipv4Addr> {
+        match self.destination {
+            IpAddr::V4(to) if self.prefix == 32 && self.is_looked_at() => Some(to),
+            _ => None,
+        }
+    }
+
+    /// Whether it leads to this card and nowhere else.
+    pub(crate) fn leads_to(&self, card: u32) -> bool {
+        self.interfaces == [card]
+    }
+
+    /// Whether it has no metric and says that somebody's program set it, as those do that are set here.
+    pub(crate) fn is_static(&self) -> bool {
+        self.protocol == RouteProtocol::Static && self.priority == 0
+    }
+
+    /// Whether it stands in a table that is looked at in any case.
+    fn is_looked_at(&self) -> bool {
+        [libc::RT_TABLE_MAIN, libc::RT_TABLE_LOCAL]
+            .map(u32::from)
+            .contains(&self.table)
+    }
+
     /// Whether traffic to this machine or elsewhere follows the route, a default route aside.
     fn counts(&self) -> bool {
-        let table = self.table == u32::from(libc::RT_TABLE_MAIN) || self.table == u32::from(libc::RT_TABLE_LOCAL);
-        table && self.prefix > 0 && !matches!(self.kind, RouteType::Broadcast | RouteType::Multicast)
+        self.is_looked_at() && self.prefix > 0 && !matches!(self.kind, RouteType::Broadcast | RouteType::Multicast)
     }
 }
 

@@ -186,6 +186,10 @@ impl Cards for NoCards {
         Ok(Vec::new())
     }
 
+    fn broadcast_card(&self) -> Result<Option<(u32, String)>, TapError> {
+        Ok(None)
+    }
+
     fn set_group_routes(&self, _: u32, _: &[Ipv4Addr], _: bool) -> Result<(), TapError> {
         Ok(())
     }

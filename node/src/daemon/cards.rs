@@ -83,6 +83,12 @@ pub trait Cards: fmt::Debug + Send + Sync {
     /// Those of [`farlan_tap::underlay_cards`].
     fn underlay(&self) -> Result<Vec<UnderlayCard>, TapError>;
 
+    /// The card by which broadcasts leave that name none, with its name.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::broadcast_card`].
+    fn broadcast_card(&self) -> Result<Option<(u32, String)>, TapError>;
+
     /// Has groups, and the limited broadcast, and no others, lead to a card.
     ///
     /// # Errors
@@ -242,6 +248,10 @@ impl Cards for KernelCards {
 
     fn underlay(&self) -> Result<Vec<UnderlayCard>, TapError> {
         farlan_tap::underlay_cards()
+    }
+
+    fn broadcast_card(&self) -> Result<Option<(u32, String)>, TapError> {
+        farlan_tap::broadcast_card()
     }
 
     fn set_group_routes(&self, index: u32, groups: &[Ipv4Addr], broadcast: bool) -> Result<(), TapError> {

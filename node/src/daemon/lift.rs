@@ -10,7 +10,8 @@
 //!   the LAN's searches come to the card anyway, and a copy could come back to it.
 //! * **One way only**: nothing of a network goes to the real LAN.
 //! * **Groups** have one route on a machine, so one network gets those of all listed games: one with [`LanGames::Route`], else one of friends,
-//!   else the one joined first. Memberships are held at the cards of all.
+//!   of several the one joined first. Strangers take nothing away from the real LAN unless that is said: without any of those, groups stay there
+//!   and are copied as broadcasts are. Memberships are held at the cards of all.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,9 @@ use std::{
 use farlan_engine::{NetworkHandle, Time};
 use farlan_games::lift::{Left, Limiter, Overlay, Watched, read};
 use farlan_netconf::{Mac, NetworkId};
-use farlan_tap::{LanListener, Report, TapError, Told, UnderlayCard, Watch, is_game_group, requests::MOST_GROUPS};
+use farlan_tap::{
+    LanListener, MOST_CARDS, Report, TapError, Told, UnderlayCard, Watch, is_game_group, requests::MOST_GROUPS,
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::Notify,
@@ -43,6 +46,8 @@ pub(super) struct Lift {
     state: Mutex<State>,
     /// Told when something is to be looked at again.
     moved: Notify,
+    /// Held while copies are on their way to the engine.
+    sending: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -54,13 +59,29 @@ struct State {
     trouble: Option<String>,
     /// Why groups do not lead where they should.
     route_trouble: Option<String>,
+    /// The cards that are listened to, or should be.
     watched: BTreeMap<u32, Watched>,
+    /// Those that the listener cannot listen to.
+    refused: BTreeMap<u32, Refusal>,
+    /// What the listener was told last, unless it has to be told again.
+    told: Option<Watch>,
+    /// The card by which broadcasts leave, if it is none that can be listened to.
+    deaf_card: Option<String>,
     overlays: Vec<Target>,
     /// The network that groups lead to, by name.
     routed: Option<String>,
     /// The cards that had routes last.
     with_routes: BTreeSet<u32>,
     counters: LiftCounters,
+}
+
+/// Why a card cannot be listened to.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    /// The kernel's error number.
+    errno: i32,
+    /// Whether the listener was told again since then; if it does not refuse again, it listens.
+    is_asked_again: bool,
 }
 
 /// A network that copies go to.
@@ -79,6 +100,13 @@ struct Candidate {
     card: u32,
     way: LanGames,
     is_of_strangers: bool,
+}
+
+impl Candidate {
+    /// Whether groups may be led to it: to strangers only where that was said, as what is led to them the real LAN does not get.
+    fn may_be_led_to(&self) -> bool {
+        self.way == LanGames::Route || !self.is_of_strangers
+    }
 }
 
 macro_rules! lift_counters {
@@ -175,7 +203,7 @@ impl Lift {
     pub(super) fn view(&self) -> Lifting {
         let state = self.lock();
         Lifting {
-            cards: state.watched.len(),
+            cards: state.heard().count(),
             networks: state.overlays.iter().map(|target| target.name.clone()).collect(),
             groups: state.routed.clone(),
             trouble: state.trouble.clone().filter(|_| !state.overlays.is_empty()),
@@ -185,11 +213,15 @@ impl Lift {
     /// What the user should know.
     pub(super) fn notes(&self) -> Vec<String> {
         let state = self.lock();
-        let trouble = state.trouble.iter().filter(|_| !state.overlays.is_empty());
-        let trouble = trouble.map(|trouble| not_copied(trouble));
         let routes = state.route_trouble.iter();
         let routes = routes.map(|trouble| format!("groups of games do not all lead to a network: {trouble}"));
-        trouble.chain(routes).collect()
+        state.hearing_notes().into_iter().chain(routes).collect()
+    }
+
+    /// Has nothing go to a network any more, and waits until all that does has gone to the engine: its handle may be another's soon.
+    pub(super) async fn forget(&self, network: NetworkHandle) {
+        let _sending = self.sending.lock().await;
+        self.lock().overlays.retain(|target| target.network != network);
     }
 
     pub(super) fn counters(&self) -> LiftCounters {
@@ -204,6 +236,8 @@ impl Lift {
             state.trouble = Some(trouble);
         }
         state.watched.clear();
+        state.refused.clear();
+        state.deaf_card = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -213,6 +247,74 @@ impl Lift {
 }
 
 impl State {
+    /// The cards that are listened to.
+    fn heard(&self) -> impl Iterator<Item = u32> {
+        self.watched
+            .keys()
+            .copied()
+            .filter(|card| !self.refused.contains_key(card))
+    }
+
+    /// Why searches are not copied to networks, as far as they are not.
+    fn hearing_notes(&self) -> Vec<String> {
+        if self.overlays.is_empty() {
+            return Vec::new();
+        }
+        let refused = self.refused.iter().filter(|(card, _)| self.watched.contains_key(card));
+        let mut errors: BTreeMap<i32, usize> = BTreeMap::new();
+        for (_, refusal) in refused {
+            *errors.entry(refusal.errno).or_default() += 1;
+        }
+        let refused = errors.into_iter().map(|(errno, count)| {
+            let error = io::Error::from_raw_os_error(errno);
+            not_copied(&format!(
+                "{count} of this machine's cards cannot be listened to: {error}"
+            ))
+        });
+        let deaf = self.deaf_card.iter().map(|name| {
+            not_copied(&format!(
+                "they leave by {name}, which is no Ethernet card of its own with an IPv4 address"
+            ))
+        });
+        let trouble = self.trouble.iter().map(|trouble| not_copied(trouble));
+        trouble.chain(refused).chain(deaf).collect()
+    }
+
+    /// Takes note of a card that the listener cannot listen to, and has it told again at the next look.
+    fn refuse(&mut self, card: u32, errno: i32) {
+        self.told = None;
+        let refusal = Refusal {
+            errno,
+            is_asked_again: false,
+        };
+        let before = self.refused.insert(card, refusal);
+        let is_new = before.is_none_or(|before| before.errno != errno);
+        let error = io::Error::from_raw_os_error(errno);
+        match errno {
+            // It went, or was brought down.
+            libc::ENODEV | libc::ENXIO | libc::ENETDOWN => tracing::debug!(card, %error, "a card is not listened to"),
+            _ if is_new => tracing::warn!(card, %error, "a card cannot be listened to for searches of games"),
+            _ => {}
+        }
+    }
+
+    /// What the listener is to be told now, if something. Who has not refused again since it was told last is listened to.
+    fn to_tell(&mut self) -> Option<Watch> {
+        let watched = &self.watched;
+        self.refused
+            .retain(|card, refusal| watched.contains_key(card) && !refusal.is_asked_again);
+        let watch = Watch::new(self.watched.keys().copied(), self.ports());
+        (self.told.as_ref() != Some(&watch)).then_some(watch)
+    }
+
+    /// The listener was told this.
+    fn set_told(&mut self, watch: Watch) {
+        self.told = Some(watch);
+        for refusal in self.refused.values_mut() {
+            refusal.is_asked_again = true;
+        }
+    }
+
     /// The copies of a frame that left a card, each with its network.
     fn copies(&mut self, card: u32, frame: &[u8], now: Time) -> Vec<(NetworkHandle, Vec<u8>)> {
         // What was on its way when the card came off the list.
@@ -263,10 +365,15 @@ impl State {
         searched.chain(groups).collect()
     }
 
-    fn groups(&self) -> Vec<Ipv4Addr> {
+    /// The groups of listed games, and how many more there are than can be led.
+    fn groups(&self) -> (Vec<Ipv4Addr>, usize) {
         let groups = self.list.groups().into_iter().map(|group| *group.address().ip());
-        let groups: BTreeSet<_> = groups.filter(|group| is_game_group(*group)).collect();
-        groups.into_iter().take(MOST_GROUPS).collect()
+        let mut groups: Vec<_> = groups.filter(|group| is_game_group(*group)).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let beyond = groups.len().saturating_sub(MOST_GROUPS);
+        groups.truncate(MOST_GROUPS);
+        (groups, beyond)
     }
 }
 
@@ -306,9 +413,8 @@ impl Daemon {
     async fn keep_looking(&self, listener: Option<&Listener>) {
         let monitor = self.cards.watch_addresses().map_err(io::Error::other);
         let mut changed = monitor.and_then(Changed::new);
-        let mut told = None;
         loop {
-            self.look_at_lan(listener.map(AsyncFd::get_ref), &mut told).await;
+            self.look_at_lan(listener.map(AsyncFd::get_ref)).await;
             let next = async {
                 match &changed {
                     Ok(changed) => changed.next(GATHER).await,
@@ -326,8 +432,8 @@ impl Daemon {
         }
     }
 
-    /// Finds out what is to be watched, and where copies and groups go, and sees to both. `told` is what the listener was told last.
-    async fn look_at_lan(&self, listener: Option<&LanListener>, told: &mut Option<Watch>) {
+    /// Finds out what is to be watched, and where copies and groups go, and sees to both.
+    async fn look_at_lan(&self, listener: Option<&LanListener>) {
         // Nothing is joined or left meanwhile.
         let book = self.book.lock().await;
         let Ok(candidates) = self.candidates(&book).await else {
@@ -350,10 +456,25 @@ impl Daemon {
                 return;
             }
         };
-        let watch = Watch::new(state.watched.keys().copied(), state.ports());
-        if told.as_ref() != Some(&watch) {
+        // The listener takes no more.
+        if let Some(&beyond) = state.watched.keys().nth(MOST_CARDS) {
+            state.watched.split_off(&beyond);
+        }
+        let own: BTreeSet<u32> = book.networks.joined().map(Joined::card_index).collect();
+        let leaves_by = match self.cards.broadcast_card() {
+            Ok(card) => card.filter(|_| !state.overlays.is_empty()),
+            Err(error) => {
+                tracing::debug!(%error, "where broadcasts leave is not known");
+                None
+            }
+        };
+        let is_deaf = |(card, _): &(u32, String)| !state.watched.contains_key(card) && !own.contains(card);
+        state.deaf_card = leaves_by.filter(is_deaf).map(|(_, name)| name);
+        if let Some(watch) = state.to_tell()
+            && listener.watch(&watch).is_ok()
+        {
             // One that takes nothing at present is told at the next look; of one that has ended `hear` knows.
-            *told = listener.watch(&watch).is_ok().then_some(watch);
+            state.set_told(watch);
         }
     }
 
@@ -402,33 +523,46 @@ impl Daemon {
         })
     }
 
-    /// Has groups of listed games lead to the first network, and all broadcasts too if that is its way.
+    /// Has groups of listed games lead to the first network, unless that is one of strangers of which it was not said, and all
+    /// broadcasts too if that is its way.
     fn lead_groups(&self, candidates: &[Candidate]) {
         let mut state = self.lift.lock();
-        let groups = state.groups();
-        let chosen = candidates.first();
+        let (groups, beyond) = state.groups();
+        let chosen = candidates.first().filter(|candidate| candidate.may_be_led_to());
         let card = chosen.map(|candidate| candidate.card);
         let mut trouble = None;
+        // Whether it was done; where nothing is to lead to any more, it is tried again else.
         let mut set = |card: u32, groups: &[Ipv4Addr], broadcast: bool| {
             match self.cards.set_group_routes(card, groups, broadcast) {
-                // It went with its card.
-                Ok(()) | Err(TapError::NoHelper) => {}
-                Err(error) if groups.is_empty() => tracing::debug!(%error, "a route to groups stays"),
-                Err(error) => trouble = Some(error.to_string()),
+                Ok(()) | Err(TapError::NoHelper) => true,
+                // They went with their card.
+                Err(_) if matches!(self.cards.state(card), Ok(None)) => true,
+                Err(error) => {
+                    trouble.get_or_insert(error.to_string());
+                    false
+                }
             }
         };
         // An address has one route, so those of other cards make room first.
-        for other in std::mem::take(&mut state.with_routes) {
-            if Some(other) != card {
-                set(other, &[], false);
-            }
-        }
+        let mut with_routes = std::mem::take(&mut state.with_routes);
+        with_routes.retain(|other| Some(*other) == card || !set(*other, &[], false));
         if let Some(chosen) = chosen {
             let broadcast = chosen.way == LanGames::Route;
-            if broadcast || !groups.is_empty() {
-                set(chosen.card, &groups, broadcast);
-                state.with_routes.insert(chosen.card);
+            let is_led_to = broadcast || !groups.is_empty();
+            if is_led_to || with_routes.contains(&chosen.card) {
+                let done = set(chosen.card, &groups, broadcast);
+                if is_led_to || !done {
+                    with_routes.insert(chosen.card);
+                } else {
+                    with_routes.remove(&chosen.card);
+                }
             }
+        }
+        state.with_routes = with_routes;
+        if trouble.is_none() && beyond > 0 && chosen.is_some() {
+            trouble = Some(format!(
+                "the list has {beyond} groups more than the {MOST_GROUPS} that can be led"
+            ));
         }
         if let Some(trouble) = trouble.as_ref().filter(|_| trouble != state.route_trouble) {
             tracing::warn!(%trouble, "groups of games do not all lead to a network");
@@ -454,6 +588,7 @@ impl Daemon {
                 Ok(Told::Nothing) => ready.clear_ready(),
                 Ok(Told::Report(Report::Left { card, frame })) => {
                     let now = Time::ZERO + self.started.elapsed();
+                    let _sending = self.lift.sending.lock().await;
                     let copies = self.lift.lock().copies(card, frame, now);
                     for (network, frame) in copies {
                         if let Err(error) = self.data_plane.send(Request::SendFrame { network, frame }).await {
@@ -461,12 +596,18 @@ impl Daemon {
                         }
                     }
                 }
-                Ok(Told::Report(Report::Refused { card, errno })) => {
-                    let error = io::Error::from_raw_os_error(errno);
-                    tracing::debug!(card, %error, "a card cannot be watched");
-                    if error.kind() == io::ErrorKind::PermissionDenied {
-                        self.lift.fail(NOT_PERMITTED.to_owned());
-                    }
+                // What the system refuses to the listener altogether it refuses of each card, and until the next start.
+                Ok(Told::Report(Report::Refused { card: _, errno }))
+                    if errno == libc::EPERM || errno == libc::EACCES =>
+                {
+                    self.lift.fail(NOT_PERMITTED.to_owned());
+                }
+                Ok(Told::Report(Report::Refused { card: _, errno })) if errno == libc::EAFNOSUPPORT => {
+                    self.lift.fail(NO_PACKET_SOCKETS.to_owned());
+                }
+                Ok(Told::Report(Report::Refused { card, errno })) => self.lift.lock().refuse(card, errno),
+                Ok(Told::Report(Report::Dropped { limited, untaken })) => {
+                    tracing::debug!(limited, untaken, "frames of other cards were too many");
                 }
                 Err(error) => return error,
             }
@@ -532,6 +673,11 @@ fn watched(card: &UnderlayCard) -> Option<(u32, Watched)> {
 /// Why nothing is heard where CAP_NET_RAW is missing.
 const NOT_PERMITTED: &str = "this needs CAP_NET_RAW: run farlan as root, or give the program the capability (in a container: --cap-add \
                              NET_RAW; in a unit of systemd: AmbientCapabilities and CapabilityBoundingSet)";
+
+/// Why nothing is heard where sockets of the family AF_PACKET are forbidden.
+const NO_PACKET_SOCKETS: &str = "the system refuses packet sockets: the unit of systemd is older than this program and its \
+                                 RestrictAddressFamilies lacks AF_PACKET; install the new unit, then run `systemctl daemon-reload` and start \
+                                 farlan again";
 
 /// How long changes are gathered before the cards are looked at.
 const GATHER: Duration = Duration::from_millis(100);

@@ -451,7 +451,7 @@ impl Daemon {
             return Ok(None);
         }
         let network = book.networks.joined[at].handle;
-        self.data_plane.ask(|reply| Request::Leave { network, reply }).await?;
+        self.leave_engine(network).await?;
         let mut membership = book.networks.joined.remove(at).membership;
         if let Some(kept) = &mut membership.private {
             kept.take_link(link);
@@ -499,12 +499,7 @@ impl Daemon {
         };
         let id = membership.link.parameters.id();
         if let Some(joined) = networks.joined.iter().find(|joined| joined.id == id) {
-            self.data_plane
-                .ask(|reply| Request::Leave {
-                    network: joined.handle,
-                    reply,
-                })
-                .await?;
+            self.leave_engine(joined.handle).await?;
         }
         networks.joined.retain(|joined| joined.id != id);
         networks
@@ -528,6 +523,13 @@ impl Daemon {
                 .collect(),
         };
         Ok((reply, world))
+    }
+
+    /// Has the engine leave a network, to which nothing is lifted from now on.
+    async fn leave_engine(&self, network: NetworkHandle) -> Result<(), Failure> {
+        self.lift.forget(network).await;
+        self.data_plane.ask(|reply| Request::Leave { network, reply }).await?;
+        Ok(())
     }
 
     /// Joins a network; one that cannot be joined is kept for the next time, and reported.

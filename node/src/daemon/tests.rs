@@ -68,6 +68,10 @@ struct Fake {
     /// The groups that lead to cards, and whether broadcasts do.
     group_routes: BTreeMap<u32, (Vec<Ipv4Addr>, bool)>,
     memberships: BTreeSet<(u32, Ipv4Addr)>,
+    /// The cards whose routes to groups do not go away.
+    stubborn: BTreeSet<u32>,
+    /// The card by which broadcasts leave.
+    broadcast_card: Option<(u32, String)>,
     /// The cards that are ports of a bridge.
     ports: BTreeSet<u32>,
 }
@@ -198,8 +202,18 @@ impl Cards for FakeCards {
         Ok(self.lock().underlay.clone())
     }
 
+    fn broadcast_card(&self) -> Result<Option<(u32, String)>, TapError> {
+        Ok(self.lock().broadcast_card.clone())
+    }
+
     fn set_group_routes(&self, index: u32, groups: &[Ipv4Addr], broadcast: bool) -> Result<(), TapError> {
         let mut fake = self.lock();
+        if groups.is_empty() && fake.stubborn.contains(&index) {
+            return Err(TapError::Kernel {
+                what: "remove a route".to_owned(),
+                errno: libc::ENOBUFS,
+            });
+        }
         fake.group_routes.remove(&index);
         if !groups.is_empty() || broadcast {
             fake.group_routes.insert(index, (groups.to_vec(), broadcast));

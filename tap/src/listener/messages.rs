@@ -9,6 +9,7 @@
 //!
 //! report = 0 | index u32 | frame, at most LONGEST_FRAME        left by the card
 //!        | 1 | index u32 | errno i32                           the card cannot be watched
+//!        | 2 | count u32 | count u32                           dropped: too many, not taken
 //! ```
 
 /// UDP ports, both ends included.
@@ -45,6 +46,13 @@ pub enum Report<'a> {
         card: u32,
         /// The kernel's error number.
         errno: i32,
+    },
+    /// Frames were dropped since the last report of this kind.
+    Dropped {
+        /// How many because there were too many.
+        limited: u32,
+        /// How many because the daemon did not take them.
+        untaken: u32,
     },
 }
 
@@ -139,13 +147,14 @@ fn list<const SIZE: usize>(
 impl<'a> Report<'a> {
     /// The message.
     pub fn to_bytes(self) -> Vec<u8> {
-        let (kind, card, errno, rest) = match self {
+        let (kind, number, second, rest) = match self {
             Self::Left { card, frame } => (LEFT, card, None, frame),
-            Self::Refused { card, errno } => (REFUSED, card, Some(errno), &[][..]),
+            Self::Refused { card, errno } => (REFUSED, card, Some(errno.cast_unsigned()), &[][..]),
+            Self::Dropped { limited, untaken } => (DROPPED, limited, Some(untaken), &[][..]),
         };
         let mut bytes = vec![kind];
-        bytes.extend(card.to_le_bytes());
-        bytes.extend(errno.map(i32::to_le_bytes).as_slice().as_flattened());
+        bytes.extend(number.to_le_bytes());
+        bytes.extend(second.map(u32::to_le_bytes).as_slice().as_flattened());
         bytes.extend_from_slice(rest);
         bytes
     }
@@ -165,6 +174,13 @@ impl<'a> Report<'a> {
                 let errno = i32::from_le_bytes(errno);
                 Ok(Self::Refused { card, errno })
             }
+            DROPPED => {
+                let untaken = rest.try_into().map_err(|_| NoMessage)?;
+                Ok(Self::Dropped {
+                    limited: card,
+                    untaken: u32::from_le_bytes(untaken),
+                })
+            }
             _ => Err(NoMessage),
         }
     }
@@ -172,6 +188,7 @@ impl<'a> Report<'a> {
 
 const LEFT: u8 = 0;
 const REFUSED: u8 = 1;
+const DROPPED: u8 = 2;
 
 /// Bytes of the longest frame: networks have packets of 9,000 bytes at most, and what does not fit into one is not copied.
 pub const LONGEST_FRAME: usize = 14 + 9000;
@@ -235,6 +252,8 @@ mod tests {
             &[][..],
             &[0, 1, 2, 3],
             &[2, 1, 0, 0, 0],
+            &[2, 1, 0, 0, 0, 1, 0, 0, 0, 0],
+            &[3, 1, 0, 0, 0, 1, 0, 0, 0],
             &[1, 1, 0, 0, 0, 1, 0, 0],
             &[0; LONGEST_REPORT + 1],
         ] {
@@ -249,6 +268,10 @@ mod tests {
             Report::Refused {
                 card: 1 << 30,
                 errno: 1,
+            },
+            Report::Dropped {
+                limited: u32::MAX,
+                untaken: 3,
             },
         ] {
             assert_eq!(Report::parse(&report.to_bytes()), Ok(report));

@@ -1,6 +1,7 @@
 //! The card helper against the kernel: it does what farlan asks for, and touches nothing else.
 
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
@@ -463,5 +464,99 @@ fn routes_to_groups_are_replaced_wholly_and_only_on_its_own_cards() {
         // With the card they go, and nobody else's do.
         drop(card);
         assert!(!ip(&["route", "show", "table", "all"]).contains("225."));
+    });
+}
+
+#[test]
+fn routes_of_somebody_elses_to_groups_stay_whatever_their_metric() {
+    in_namespace(|| {
+        let helper = begun();
+        let card = helper.create(&wanted("fl-lan")).unwrap();
+        ip(&["link", "add", "wire0", "type", "veth", "peer", "name", "wire1"]);
+        for end in ["wire0", "wire1"] {
+            ip(&["link", "set", "dev", end, "up"]);
+        }
+        let group: Vec<Ipv4Addr> = vec![[224, 0, 2, 60].into()];
+        let both: Vec<Ipv4Addr> = vec![[224, 0, 2, 60].into(), [225, 1, 1, 1].into()];
+        let taken = |result: &Result<(), TapError>| {
+            let there = libc::EEXIST;
+            assert!(
+                matches!(result, Err(TapError::Kernel { errno, .. }) if *errno == there),
+                "{result:?}"
+            );
+        };
+
+        // One that a route of ours would be preferred to, there before or come later.
+        ip(&["route", "add", "224.0.2.60/32", "dev", "wire0", "metric", "100"]);
+        taken(&helper.set_group_routes(card.index, &both, false));
+        assert_eq!(routes_by("fl-lan"), ["225.1.1.1 proto static scope link"]);
+        ip(&["route", "add", "225.1.1.1/32", "dev", "wire0", "metric", "50"]);
+        taken(&helper.set_group_routes(card.index, &both, false));
+        assert_eq!(routes_by("fl-lan"), Vec::<String>::new());
+        assert_eq!(routes_by("wire0").len(), 2);
+        ip(&["route", "flush", "dev", "wire0"]);
+        helper.set_group_routes(card.index, &both, false).unwrap();
+        assert_eq!(routes_by("fl-lan").len(), 2);
+
+        // Ours is replaced by somebody else's, which is not taken for ours afterwards.
+        ip(&["route", "replace", "224.0.2.60/32", "dev", "wire0"]);
+        taken(&helper.set_group_routes(card.index, &group, false));
+        helper.set_group_routes(card.index, &[], false).unwrap();
+        assert_eq!(routes_by("wire0"), ["224.0.2.60 scope link"]);
+        assert_eq!(routes_by("fl-lan"), Vec::<String>::new());
+        ip(&["route", "flush", "dev", "wire0"]);
+
+        // One to the same card is as good as ours, and stays.
+        for metric in ["0", "100"] {
+            ip(&[
+                "route",
+                "add",
+                "224.0.2.60/32",
+                "dev",
+                "fl-lan",
+                "proto",
+                "static",
+                "metric",
+                metric,
+            ]);
+            helper.set_group_routes(card.index, &group, false).unwrap();
+            assert_eq!(routes_by("fl-lan").len(), 1);
+            helper.set_group_routes(card.index, &[], false).unwrap();
+            assert_eq!(routes_by("fl-lan").len(), 1);
+            ip(&["route", "delete", "224.0.2.60/32", "dev", "fl-lan"]);
+        }
+
+        // Broadcasts, in the table that is looked at first and the one behind it.
+        ip(&["route", "add", "255.255.255.255/32", "dev", "wire0", "metric", "100"]);
+        taken(&helper.set_group_routes(card.index, &group, true));
+        assert_eq!(routes_by("fl-lan").len(), 1);
+        ip(&["route", "flush", "dev", "wire0"]);
+        ip(&[
+            "route",
+            "add",
+            "broadcast",
+            "255.255.255.255",
+            "dev",
+            "wire0",
+            "table",
+            "local",
+            "metric",
+            "7",
+        ]);
+        taken(&helper.set_group_routes(card.index, &group, true));
+        ip(&[
+            "route",
+            "delete",
+            "broadcast",
+            "255.255.255.255",
+            "dev",
+            "wire0",
+            "table",
+            "local",
+            "metric",
+            "7",
+        ]);
+        helper.set_group_routes(card.index, &group, true).unwrap();
+        assert_eq!(routes_by("fl-lan").len(), 2);
     });
 }

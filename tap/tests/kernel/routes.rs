@@ -1,6 +1,6 @@
 //! Routes that clash with a subnet.
 
-use farlan_tap::{Route, TapError, clashing_routes, create};
+use farlan_tap::{Route, TapError, broadcast_card, clashing_routes, create};
 
 use crate::support::*;
 
@@ -84,5 +84,24 @@ fn a_list_longer_than_one_datagram_is_read_whole() {
             clashing_routes(([10, 90, 0, 0].into(), 16), Some(card.index)).unwrap(),
             []
         );
+    });
+}
+
+#[test]
+fn broadcasts_leave_by_the_card_of_the_best_route() {
+    in_namespace(|| {
+        ip(&["link", "set", "dev", "lo", "up"]);
+        assert_eq!(broadcast_card().unwrap(), None);
+        ip(&["link", "add", "wire0", "type", "veth", "peer", "name", "wire1"]);
+        for device in ["wire0", "wire1"] {
+            ip(&["link", "set", "dev", device, "up"]);
+        }
+        let (first, second) = (index_of("wire0"), index_of("wire1"));
+        ip(&["address", "add", "10.50.0.1/24", "dev", "wire0"]);
+        ip(&["route", "add", "default", "dev", "wire0", "metric", "100"]);
+        assert_eq!(broadcast_card().unwrap(), Some((first, "wire0".to_owned())));
+        // As VPN clients do it.
+        ip(&["route", "add", "128.0.0.0/1", "dev", "wire1"]);
+        assert_eq!(broadcast_card().unwrap(), Some((second, "wire1".to_owned())));
     });
 }

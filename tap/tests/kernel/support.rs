@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -93,6 +93,22 @@ pub(crate) fn ip(arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).expect("ip prints UTF-8")
+}
+
+/// Has the kernel say so when it drops what a socket sends.
+pub(crate) fn tell_losses(socket: &UdpSocket) {
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an integer, which outlives the call, and the kernel only reads it.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_RECVERR,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    assert_eq!(done, 0, "IP_RECVERR: {}", std::io::Error::last_os_error());
 }
 
 pub(crate) fn ip_batch(commands: &str) {

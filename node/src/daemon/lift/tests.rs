@@ -137,5 +137,52 @@ fn ports_and_groups_are_those_of_the_list() {
         "{ports:?}"
     );
     let groups = [[224, 0, 2, 60], [225, 1, 1, 1]].map(Ipv4Addr::from);
-    assert_eq!(state.groups(), groups);
+    assert_eq!(state.groups(), (groups.to_vec(), 0));
+}
+
+#[test]
+fn a_card_that_is_refused_is_asked_for_again_and_counts_when_it_is_heard() {
+    let mut state = state(vec![target(1, 1372)]);
+    let watch = state.to_tell().unwrap();
+    state.set_told(watch);
+    assert_eq!((state.to_tell(), state.heard().count()), (None, 1));
+    assert!(state.hearing_notes().is_empty());
+    state.refuse(3, libc::ENOMEM);
+    for _ in 0..3 {
+        assert_eq!(state.heard().count(), 0);
+        let notes = state.hearing_notes();
+        assert!(
+            notes[0].contains("1 of this machine's cards cannot be listened to"),
+            "{notes:?}"
+        );
+        // Told again, it refuses again.
+        let watch = state.to_tell().unwrap();
+        state.set_told(watch);
+        state.refuse(3, libc::ENOMEM);
+    }
+    let watch = state.to_tell().unwrap();
+    state.set_told(watch);
+    assert_eq!((state.to_tell(), state.heard().count()), (None, 1));
+    assert!(state.hearing_notes().is_empty());
+    // One that is gone is not spoken of.
+    state.refuse(3, libc::ENODEV);
+    state.watched.clear();
+    assert!(state.to_tell().is_some());
+    assert!(state.hearing_notes().is_empty() && state.refused.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_goes_to_a_network_that_was_left() {
+    let lift = Lift::default();
+    *lift.lock() = state(vec![target(1, 1372), target(2, 1372)]);
+    lift.forget(NetworkHandle::from_u8(1)).await;
+    let copies = lift.lock().copies(3, &search(OWN, 6112), Time::ZERO);
+    assert_eq!(copies.iter().map(|copy| copy.0.as_u8()).collect::<Vec<_>>(), [2]);
+    // While copies are on their way, who leaves waits.
+    let sending = lift.sending.lock().await;
+    let forget = lift.forget(NetworkHandle::from_u8(2));
+    assert!(tokio::time::timeout(Duration::from_millis(20), forget).await.is_err());
+    drop(sending);
+    lift.forget(NetworkHandle::from_u8(2)).await;
+    assert!(lift.lock().overlays.is_empty());
 }

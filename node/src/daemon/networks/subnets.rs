@@ -8,7 +8,6 @@ use farlan_netconf::Subnet;
 use crate::{
     daemon::{Book, Daemon},
     failure::Failure,
-    shell::Request,
 };
 
 impl Daemon {
@@ -28,7 +27,7 @@ impl Daemon {
                 continue;
             }
             let network = book.networks.joined[at].handle;
-            self.data_plane.ask(|reply| Request::Leave { network, reply }).await?;
+            self.leave_engine(network).await?;
             let membership = book.networks.joined.remove(at).membership;
             tracing::info!(network = %membership.name(), "joining again, as IPv4 is possible there now");
             self.enter_or_keep(book, membership).await;

@@ -1,6 +1,6 @@
 //! Searches of games on the real LAN.
 
-use farlan_tap::{Watch, pair};
+use farlan_tap::{Report, Watch, pair};
 use rustix::fs::OFlags;
 
 use super::*;
@@ -113,6 +113,144 @@ async fn other_cards_are_watched_while_a_network_lifts() {
     running.stop().await;
 }
 
+/// What the program on the card with the index 70 sends to a group, in Ethernet.
+fn announcement() -> Vec<u8> {
+    let payload = b"[MOTD]world[/MOTD][AD]25565[/AD]";
+    let mut frame = vec![1, 0, 0x5e, 0, 2, 60, 2, 0, 0, 0, 0, 9, 8, 0];
+    frame.extend([0x45, 0, 0, 28 + payload.len() as u8, 0, 0, 0, 0, 1, 17, 0, 0]);
+    frame.extend([192, 0, 2, 9, 224, 0, 2, 60]);
+    frame.extend([0xc3, 0x50, 0x11, 0x5d, 0, 8 + payload.len() as u8, 0, 0]);
+    frame.extend(payload);
+    frame
+}
+
+fn say(listener: &OwnedFd, report: Report<'_>) {
+    rustix::io::write(listener, &report.to_bytes()).unwrap();
+}
+
+async fn counter(client: &Client, name: &str) -> u64 {
+    let status = get(client, "/v1/status").await;
+    status["counters"][name].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_sent_to_groups_is_copied_to_strangers() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client, far) = in_two_networks(directory.path(), &cards).await;
+    give_addresses(&running, &cards);
+    set(&client, "lan", "off").await;
+    until("routes are left", || cards.lock().group_routes.is_empty()).await;
+    let watch = loop {
+        let watch = told(&far).await.unwrap();
+        if watch.cards() == [70] {
+            break watch;
+        }
+    };
+    assert!(
+        watch
+            .ports()
+            .iter()
+            .any(|range| (range.first..=range.last).contains(&4445))
+    );
+    say(
+        &far,
+        Report::Left {
+            card: 70,
+            frame: &announcement(),
+        },
+    );
+    for _ in 0..500 {
+        if counter(&client, "lifted").await > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(counter(&client, "lifted").await, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_card_that_is_refused_is_noted_and_asked_for_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client, far) = in_two_networks(directory.path(), &cards).await;
+    give_addresses(&running, &cards);
+    while told(&far).await.unwrap().cards() != [70] {}
+    let notes_with = async |part: &str| {
+        for _ in 0..500 {
+            let status = get(&client, "/v1/status").await;
+            if status["notes"].to_string().contains(part) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no note of {part}");
+    };
+    let refused = |errno| Report::Refused { card: 70, errno };
+    say(&far, refused(libc::ENOMEM));
+    let status = notes_with("1 of this machine's cards cannot be listened to").await;
+    assert_eq!(status["lan_games"]["cards"], 0);
+    running.daemon.lift.look_again();
+    assert_eq!(told(&far).await.unwrap().cards(), [70], "told again");
+    running.daemon.lift.look_again();
+    for _ in 0..500 {
+        if get(&client, "/v1/status").await["lan_games"]["cards"] == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(get(&client, "/v1/status").await["lan_games"]["cards"], 1);
+
+    // Broadcasts leave by a tunnel.
+    cards.lock().broadcast_card = Some((71, "wg0".to_owned()));
+    running.daemon.lift.look_again();
+    notes_with("they leave by wg0").await;
+    cards.lock().broadcast_card = Some((70, "eth0".to_owned()));
+
+    // An old unit.
+    say(&far, refused(libc::EAFNOSUPPORT));
+    notes_with("RestrictAddressFamilies lacks AF_PACKET").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn routes_that_stay_are_taken_away_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client, _far) = in_two_networks(directory.path(), &cards).await;
+    give_addresses(&running, &cards);
+    until("no routes", || cards.lock().group_routes.contains_key(&2)).await;
+    cards.lock().stubborn.insert(2);
+    set(&client, "lan", "off").await;
+    for _ in 0..500 {
+        let notes = get(&client, "/v1/status").await["notes"].to_string();
+        if notes.contains("groups of games do not all lead") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(cards.lock().group_routes.contains_key(&2));
+    cards.lock().stubborn.clear();
+    running.daemon.lift.look_again();
+    until("routes are left", || cards.lock().group_routes.is_empty()).await;
+
+    // A list without groups leaves no broadcasts behind.
+    set(&client, "lan", "route").await;
+    until("no broadcasts", || {
+        cards.lock().group_routes.get(&2).is_some_and(|set| set.1)
+    })
+    .await;
+    running.daemon.lift.set_list(Arc::new(List::default()));
+    until("groups are left", || {
+        cards.lock().group_routes.get(&2).is_some_and(|set| set.0.is_empty())
+    })
+    .await;
+    set(&client, "lan", "lift").await;
+    until("broadcasts are left", || cards.lock().group_routes.is_empty()).await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn groups_lead_to_friends_first_and_broadcasts_where_that_is_said() {
     let directory = tempfile::tempdir().unwrap();
@@ -136,6 +274,15 @@ async fn groups_lead_to_friends_first_and_broadcasts_where_that_is_said() {
     set(&client, "lan", "off").await;
     until("routes are left", || cards.lock().group_routes.is_empty()).await;
     assert!(cards.lock().memberships.is_empty());
+
+    // To strangers groups lead only where that is said; what comes from there is taken all the same.
+    set(&client, "earth", "lift").await;
+    until("no memberships at the strangers' card", || {
+        cards.lock().memberships == groups.iter().map(|group| (1, *group)).collect()
+    })
+    .await;
+    assert!(cards.lock().group_routes.is_empty());
+    assert_eq!(get(&client, "/v1/status").await["lan_games"]["groups"], Value::Null);
 
     // It is remembered, and told.
     set(&client, "earth", "route").await;
