@@ -36,6 +36,10 @@ fn network(lab: &mut Lab, homes: &[&[&str]]) -> Result<(Supernode, Vec<Member>)>
         let homes = lab.shared_home(names, Nat::Port, Wire::PLAIN)?;
         for (name, home) in names.iter().zip(homes) {
             let mut node = Node::new(lab, name, &home.host, Some(supernode.link()))?;
+            // A list of games beside it is read at each reload.
+            let config = lab.directory().join(format!("{name}.toml"));
+            std::fs::write(&config, "")?;
+            node.set_arguments(&["--config", config.to_str().context("strange path")?]);
             node.start()?;
             node.wait_registered(JOIN_LIMIT)?;
             members.push((node, home));
@@ -125,16 +129,7 @@ fn a_search_of_a_program_on_no_card_is_answered_from_the_network() {
             &list,
             "[[game]]\nname = \"ours\"\ntitle = \"Ours\"\nports = [\"6113/udp\"]\nsearch = [\"6113/udp\"]\n",
         )?;
-        let config = lab.directory().join("farlan.toml");
-        std::fs::write(&config, "")?;
-        let mut members = members;
-        let mut a = members.remove(0);
-        a.node
-            .set_arguments(&["--config", config.to_str().context("strange path")?]);
-        a.node.stop()?;
-        a.node.start()?;
-        a.network = a.node.wait_addressed(JOIN_LIMIT)?;
-        wait_lifting(&a)?;
+        sys::hang_up(a.node.pid()?)?;
         let heard = wait_for("a search of the user's game", PATIENCE, || {
             game.send_to(b"ours", (Ipv4Addr::BROADCAST, UNLISTED))?;
             Ok(receive(&elsewhere, SILENCE))
@@ -232,6 +227,7 @@ fn two_nodes_on_one_lan_lift_what_each_sends_and_nothing_of_the_other() {
         let game = unbound(a.host(), 0)?;
         // Paced below what one port may have a second, and each told apart.
         let mut heard = std::collections::BTreeMap::new();
+        let begun = Instant::now();
         for number in 0..100u32 {
             game.send_to(&number.to_be_bytes(), (Ipv4Addr::BROADCAST, LISTED))?;
             if let Some((what, from)) = receive(&server, Duration::from_millis(50)) {
@@ -239,18 +235,24 @@ fn two_nodes_on_one_lan_lift_what_each_sends_and_nothing_of_the_other() {
                 *heard.entry(what).or_insert(0) += 1;
             }
         }
+        let seconds = begun.elapsed().as_secs();
         while let Some((what, from)) = receive(&server, SILENCE) {
             ensure!(from.ip() == a.ipv4()?, "from {from}");
             *heard.entry(what).or_insert(0) += 1;
         }
         ensure!(heard.values().all(|count| *count == 1), "{heard:?}");
         let (lifted, left) = (a.node.counter("lifted")?, a.node.counter("lift_too_many")?);
+        let heard = heard.len() as u64;
         ensure!(
-            lifted + left == 100 && heard.len() as u64 == lifted,
-            "{lifted} {left} {}",
-            heard.len()
+            lifted + left <= 100 && heard <= lifted,
+            "{lifted} lifted, {left} left, {heard} heard"
         );
-        ensure!(lifted >= 10, "only {lifted}");
+        // One port may have 10 at once and 2 a second; a few frames may be lost on a busy machine.
+        let allowed = (10 + 2 * seconds).min(100);
+        ensure!(
+            lifted * 10 >= allowed * 8,
+            "{lifted} lifted of {allowed} in {seconds} s, {left} left"
+        );
         for other in [b, c] {
             ensure!(other.node.counter("lifted")? == 0, "{} lifted", other.node.name());
         }
