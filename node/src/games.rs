@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Games {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LanGames {
-    /// A copy goes to the network, and groups of listed games lead there.
+    /// A copy goes to the network, and groups of listed games lead there if it is one of friends.
     #[default]
     Lift,
     /// All broadcasts of this machine that name no card go to the network alone, and so do groups of listed games.

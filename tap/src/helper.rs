@@ -3,9 +3,12 @@
 //! It does what [`requests`](crate::requests) names and nothing else, for whoever holds the other end of its socket, and
 //! believes that end as little as it would a stranger: a daemon that was taken over can make farlan's cards, and alter
 //! those that were made here, within the bounds below. It cannot touch another interface, set a route of its own
-//! choice by the helper but such to single groups of games and that of broadcasts, or have it read a file or run a program. It can have names of farlan's, `….farlan.internal`, stand in
+//! choice by the helper but those below, or have it read a file or run a program. It can have names of farlan's, `….farlan.internal`, stand in
 //! `/etc/hosts` for addresses of the cards' subnets, or be asked at a port of the loopback interface: no other name, and no other
 //! address.
+//!
+//! By the routes to groups it can lead any 64 groups of 224.0.1.0 to 239.255.255.255 but SSDP's, and the broadcasts to 255.255.255.255 of
+//! programs that name no card, away from the LAN and into a network, unless somebody else's route leads them elsewhere.
 //!
 //! One way to routes it has without the helper: the frames that it writes to a card come from the network for the kernel.
 //! A card that was made to take router advertisements takes such from the daemon too, and with them a default route and
