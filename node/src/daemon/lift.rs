@@ -299,7 +299,7 @@ impl State {
     }
 
     /// What the listener is to be told now, if something. Who has not refused again since it was told last is listened to.
-    fn to_tell(&mut self) -> Option<Watch> {
+    fn next_watch(&mut self) -> Option<Watch> {
         let watched = &self.watched;
         self.refused
             .retain(|card, refusal| watched.contains_key(card) && !refusal.is_asked_again);
@@ -470,7 +470,7 @@ impl Daemon {
         };
         let is_deaf = |(card, _): &(u32, String)| !state.watched.contains_key(card) && !own.contains(card);
         state.deaf_card = leaves_by.filter(is_deaf).map(|(_, name)| name);
-        if let Some(watch) = state.to_tell()
+        if let Some(watch) = state.next_watch()
             && listener.watch(&watch).is_ok()
         {
             // One that takes nothing at present is told at the next look; of one that has ended `hear` knows.
@@ -538,7 +538,7 @@ impl Daemon {
                 // They went with their card.
                 Err(_) if matches!(self.cards.state(card), Ok(None)) => true,
                 Err(error) => {
-                    trouble.get_or_insert(error.to_string());
+                    trouble.get_or_insert_with(|| error.to_string());
                     false
                 }
             }

@@ -143,9 +143,9 @@ fn ports_and_groups_are_those_of_the_list() {
 #[test]
 fn a_card_that_is_refused_is_asked_for_again_and_counts_when_it_is_heard() {
     let mut state = state(vec![target(1, 1372)]);
-    let watch = state.to_tell().unwrap();
+    let watch = state.next_watch().unwrap();
     state.set_told(watch);
-    assert_eq!((state.to_tell(), state.heard().count()), (None, 1));
+    assert_eq!((state.next_watch(), state.heard().count()), (None, 1));
     assert!(state.hearing_notes().is_empty());
     state.refuse(3, libc::ENOMEM);
     for _ in 0..3 {
@@ -156,18 +156,18 @@ fn a_card_that_is_refused_is_asked_for_again_and_counts_when_it_is_heard() {
             "{notes:?}"
         );
         // Told again, it refuses again.
-        let watch = state.to_tell().unwrap();
+        let watch = state.next_watch().unwrap();
         state.set_told(watch);
         state.refuse(3, libc::ENOMEM);
     }
-    let watch = state.to_tell().unwrap();
+    let watch = state.next_watch().unwrap();
     state.set_told(watch);
-    assert_eq!((state.to_tell(), state.heard().count()), (None, 1));
+    assert_eq!((state.next_watch(), state.heard().count()), (None, 1));
     assert!(state.hearing_notes().is_empty());
     // One that is gone is not spoken of.
     state.refuse(3, libc::ENODEV);
     state.watched.clear();
-    assert!(state.to_tell().is_some());
+    assert!(state.next_watch().is_some());
     assert!(state.hearing_notes().is_empty() && state.refused.is_empty());
 }
 
