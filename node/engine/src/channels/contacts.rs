@@ -22,7 +22,7 @@ use crate::{
 /// Tries until a peer is taken for one of an older version, which does not know the message. It hears of changes still.
 const TRIES: u32 = 8;
 
-/// A supernode that is met anew takes so long to list all: until then nobody need be told what nobody will ask for.
+/// A list that was whole may be short of it for so long before peers are told: a supernode sends it anew in parts.
 const LISTING: Duration = Duration::from_secs(1);
 
 /// What a node wants to hear of what goes to many in a network.

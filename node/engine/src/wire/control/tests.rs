@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Channel;
 
 fn record_for_test() -> NodeRecord {
     NodeRecord {
@@ -132,7 +133,7 @@ pub(crate) fn all() -> Vec<Control> {
             more: true,
             channels: vec![
                 Channel::broadcasts(27_015),
-                Channel::multicast(Mac::from_bytes([0x01, 0, 0x5e, 1, 2, 3])),
+                Channel::multicast(farlan_netconf::Mac::from_bytes([0x01, 0, 0x5e, 1, 2, 3])),
             ],
         }),
         Control::Audience(Audience::Channels {
