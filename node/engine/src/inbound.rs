@@ -666,6 +666,13 @@ impl Engine {
                 count,
                 entries,
             } if node => self.subscribers_told(now, id, *channel_key, (*from, *upto, *count), entries, out),
+            Audience::Channels {
+                number,
+                place,
+                more,
+                channels,
+            } if node => self.channels_told(now, id, local, (*number, *place), (channels, *more), out),
+            Audience::ChannelsAck { number } if node => self.channels_acknowledged(now, id, local, *number),
             _ => self.counters.unknown_messages += 1,
         }
     }

@@ -55,7 +55,7 @@ impl Engine {
     /// Returns the lane of the frames that have the same MACs, where there is one.
     fn handle_frame(&mut self, now: Time, label: &FrameLabel, frame: &[u8], out: &mut Outbox) -> Option<OutLane> {
         let network = label.network;
-        self.source_is_here(network, frame);
+        self.source_is_here(now, network, frame);
         // Where a super-frame goes shows at its front; how long it is says nothing of the frames it stands for.
         let front = match label.offload.segment {
             Some(_) => frame.get(..MAX_FRAME).unwrap_or(frame),
