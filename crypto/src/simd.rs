@@ -1,0 +1,400 @@
+//! Salsa20-Poly1305 in the lanes of SIMD registers, for x86-64: AVX-512, AVX2 or SSE2, whichever the processor has.
+//!
+//! Salsa20 works on blocks of 64 bytes that do not depend on each other. A message of n blocks needs n + 1: block 0 keys Poly1305. The
+//! blocks of all messages of a batch are put in one row, and 16, 8 or 4 of them are made at once, each in its own lane: so the lanes
+//! are full with long messages as with short ones. What is left at the end goes through a form for fewer blocks. Poly1305 works
+//! with words of 64 bits, and for long messages with eight blocks at once where the processor multiplies integers of 52 bits (AVX-512 IFMA).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `group` | what goes into a kernel, and what comes out |
+//! | `rounds` | the rounds of Salsa20, for registers of any width |
+//! | `avx512`, `avx2`, `sse2` | the kernels |
+//! | `poly1305`, `ifma` | the authenticator |
+//!
+//! The crates `salsa20` and `poly1305`, which do the same elsewhere, are what the tests compare this with.
+//!
+//! * **Constant time**: no branch and no address depends on a key, a message or a tag. Lengths, counters and where keys lie are no secrets.
+//! * **Secrets**: keystream, one-time keys and the states of Poly1305 are overwritten before a call returns, as the crates do it. What the
+//!   compiler kept aside on the stack is wiped where keys end, like all of it ([`wipe_stack`](crate::wipe_stack)); registers are not.
+//! * **`unsafe`**: reads and writes of whole arrays by intrinsics, and calls of kernels by those who hold the proof that the processor
+//!   has what they need: an [`Isa`] exists only for what was detected.
+//! * **Limits**: blocks are numbered with 32 bits, which 256 GiB under one nonce would need.
+
+#![allow(unsafe_code)]
+
+use std::hint::black_box;
+use std::sync::OnceLock;
+
+use subtle::ConstantTimeEq;
+
+use crate::defects::planted;
+use crate::job::{Job, KEY, TAG};
+use group::{BLOCK, Group, Keystream};
+
+mod avx2;
+mod avx512;
+mod group;
+mod ifma;
+mod poly1305;
+mod rounds;
+mod sse2;
+#[cfg(test)]
+mod tests;
+
+/// Instructions that this processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Avx512(Avx512),
+    Avx2(Avx2),
+    Sse2(Sse2),
+}
+
+impl Isa {
+    /// All that this processor has, the best first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let kinds = [
+            Avx512::detected().map(Kind::Avx512),
+            Avx2::detected().map(Kind::Avx2),
+            Some(Kind::Sse2(Sse2(()))),
+        ];
+        kinds.into_iter().flatten().map(Self)
+    }
+
+    /// The one that is used: the best, unless the environment variable `FARLAN_SIMD` names another one that the processor has. None
+    /// if it says `off`. It is read once.
+    pub fn chosen() -> Option<Self> {
+        static CHOSEN: OnceLock<Option<Isa>> = OnceLock::new();
+        *CHOSEN.get_or_init(|| Self::named(&std::env::var("FARLAN_SIMD").unwrap_or_default()))
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let named = Self::all().find(|isa| isa.name() == name);
+        named.or_else(|| Self::all().next()).filter(|_| name != "off")
+    }
+
+    /// What `FARLAN_SIMD` calls it.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Avx512(_) => "avx512",
+            Kind::Avx2(_) => "avx2",
+            Kind::Sse2(_) => "sse2",
+        }
+    }
+
+    /// Seals a message.
+    pub fn seal(self, job: &mut Job<'_>) {
+        let jobs = std::slice::from_mut(job);
+        match self.0 {
+            Kind::Avx512(kernels) => seal::<_, 1>(kernels, jobs),
+            Kind::Avx2(kernels) => seal::<_, 1>(kernels, jobs),
+            Kind::Sse2(kernels) => seal::<_, 1>(kernels, jobs),
+        }
+    }
+
+    /// Seals messages, each as [`Isa::seal`] does.
+    pub fn seal_batch(self, jobs: &mut [Job<'_>]) {
+        for jobs in jobs.chunks_mut(TOGETHER) {
+            match (self.0, jobs) {
+                (_, [job]) => self.seal(job),
+                (Kind::Avx512(kernels), jobs) => seal::<_, TOGETHER>(kernels, jobs),
+                (Kind::Avx2(kernels), jobs) => seal::<_, TOGETHER>(kernels, jobs),
+                (Kind::Sse2(kernels), jobs) => seal::<_, TOGETHER>(kernels, jobs),
+            }
+        }
+    }
+
+    /// Checks a tag, and decrypts only if it is right; [`Job::is_authentic`] says so.
+    pub fn open(self, job: &mut Job<'_>) {
+        match self.0 {
+            Kind::Avx512(kernels) => open_one(kernels, job),
+            Kind::Avx2(kernels) => open_one(kernels, job),
+            Kind::Sse2(kernels) => open_one(kernels, job),
+        }
+    }
+
+    /// Opens messages, each as [`Isa::open`] does.
+    pub fn open_batch(self, jobs: &mut [Job<'_>]) {
+        for jobs in jobs.chunks_mut(TOGETHER) {
+            match (self.0, jobs) {
+                (_, [job]) => self.open(job),
+                (Kind::Avx512(kernels), jobs) => open(kernels, jobs),
+                (Kind::Avx2(kernels), jobs) => open(kernels, jobs),
+                (Kind::Sse2(kernels), jobs) => open(kernels, jobs),
+            }
+        }
+    }
+}
+
+/// Messages whose blocks are put in one row: more would not fill the lanes better, and leave the caches.
+const TOGETHER: usize = 32;
+
+/// What an instruction set does for [`seal`] and [`open`]. A value of it proves that the processor has what it needs.
+trait Kernels: Copy {
+    /// The most blocks at once.
+    const LANES: usize;
+
+    /// Makes the first `filled` blocks of `group`, of at most [`Kernels::LANES`]. What the others are has no meaning.
+    fn blocks(self, group: &Group<'_>, filled: usize, keystream: &mut Keystream);
+
+    /// Combines `text` with a stream that is at least as long.
+    fn xor(self, text: &mut [u8], stream: &[u8]);
+
+    /// The tag of a ciphertext.
+    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG];
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Avx512 {
+    /// Whether integers of 52 bits are multiplied, too.
+    ifma: bool,
+}
+
+impl Avx512 {
+    fn detected() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        let ifma = is_x86_feature_detected!("avx512ifma");
+        has.then_some(Self { ifma })
+    }
+}
+
+impl Kernels for Avx512 {
+    const LANES: usize = 16;
+
+    fn blocks(self, group: &Group<'_>, filled: usize, keystream: &mut Keystream) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx512::blocks(group, filled, keystream) }
+    }
+
+    fn xor(self, text: &mut [u8], stream: &[u8]) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx512::xor(text, stream) }
+    }
+
+    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
+        if self.ifma && ifma::pays(aad, text) {
+            // SAFETY: made by `detected` only, and IFMA is there.
+            return unsafe { ifma::tag(one_time_key, aad, text) };
+        }
+        poly1305::tag(one_time_key, aad, text)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Avx2(());
+
+impl Avx2 {
+    fn detected() -> Option<Self> {
+        is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+}
+
+impl Kernels for Avx2 {
+    const LANES: usize = 8;
+
+    fn blocks(self, group: &Group<'_>, filled: usize, keystream: &mut Keystream) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx2::blocks(group, filled, keystream) }
+    }
+
+    fn xor(self, text: &mut [u8], stream: &[u8]) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx2::xor(text, stream) }
+    }
+
+    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
+        poly1305::tag(one_time_key, aad, text)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sse2(());
+
+impl Kernels for Sse2 {
+    const LANES: usize = 4;
+
+    fn blocks(self, group: &Group<'_>, filled: usize, keystream: &mut Keystream) {
+        // SAFETY: part of x86-64.
+        unsafe { sse2::blocks(group, filled, keystream) }
+    }
+
+    fn xor(self, text: &mut [u8], stream: &[u8]) {
+        sse2::xor(text, stream);
+    }
+
+    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
+        poly1305::tag(one_time_key, aad, text)
+    }
+}
+
+/// Seals at most `JOBS` messages.
+fn seal<K: Kernels, const JOBS: usize>(kernels: K, jobs: &mut [Job<'_>]) {
+    let mut keys = [[0; KEY]; JOBS];
+    let mut keystream = Keystream::ZERO;
+    apply(kernels, jobs, Blocks::All, &mut keys, &mut keystream);
+    for (job, key) in jobs.iter_mut().zip(&keys) {
+        *job.tag = kernels.tag(key, job.aad, job.text);
+    }
+    wipe(&mut keys, [[0; KEY]; JOBS]);
+    wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Opens at most [`TOGETHER`] messages: first all blocks 0, by which the tags are checked, then the others of what is authentic.
+fn open<K: Kernels>(kernels: K, jobs: &mut [Job<'_>]) {
+    let mut keys = [[0; KEY]; TOGETHER];
+    let mut keystream = Keystream::ZERO;
+    apply(kernels, jobs, Blocks::OfKeys, &mut keys, &mut keystream);
+    for (job, key) in jobs.iter_mut().zip(&keys) {
+        job.authentic = is_right(job, kernels.tag(key, job.aad, job.text));
+    }
+    apply(
+        kernels,
+        jobs,
+        Blocks::OfAuthentic { from: 1 },
+        &mut keys,
+        &mut keystream,
+    );
+    wipe(&mut keys, [[0; KEY]; TOGETHER]);
+    wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Opens one message, whose block 0 is made together with the ones that follow it.
+fn open_one<K: Kernels>(kernels: K, job: &mut Job<'_>) {
+    let mut keystream = Keystream::ZERO;
+    let count = (1 + job.text.len().div_ceil(BLOCK)).min(K::LANES);
+    let mut group = Group::new(job.key);
+    group.set(0..count, job.key, job.counter, 0);
+    kernels.blocks(&group, count, &mut keystream);
+    let (key, stream) = keystream.0.as_flattened().split_at(BLOCK);
+    let tag = key.first_chunk().map(|key| kernels.tag(key, job.aad, job.text));
+    job.authentic = tag.is_some_and(|tag| is_right(job, tag));
+    if job.authentic {
+        let here = job.text.len().min(BLOCK * (count - 1));
+        kernels.xor(&mut job.text[..here], stream);
+        let rest = Blocks::OfAuthentic { from: count };
+        apply(kernels, std::slice::from_mut(job), rest, &mut [], &mut keystream);
+    }
+    wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Compared in constant time.
+fn is_right(job: &Job<'_>, tag: [u8; TAG]) -> bool {
+    bool::from(tag.ct_eq(job.tag)) || planted("tag-unchecked")
+}
+
+/// Which blocks of each message are made.
+#[derive(Clone, Copy)]
+enum Blocks {
+    All,
+    /// Block 0.
+    OfKeys,
+    /// Those from a number on, of messages that were found authentic.
+    OfAuthentic {
+        from: usize,
+    },
+}
+
+impl Blocks {
+    fn of(self, job: &Job<'_>) -> std::ops::Range<usize> {
+        let end = 1 + job.text.len().div_ceil(BLOCK);
+        match self {
+            Self::All => 0..end,
+            Self::OfKeys => 0..1,
+            Self::OfAuthentic { from } => from..if job.authentic { end } else { from },
+        }
+    }
+}
+
+/// Makes `blocks` of all messages, group by group: block 0 goes into the message's place in `keys`, the others on its text.
+fn apply<K: Kernels>(
+    kernels: K,
+    jobs: &mut [Job<'_>],
+    blocks: Blocks,
+    keys: &mut [[u8; KEY]],
+    keystream: &mut Keystream,
+) {
+    let Some(first) = jobs.first() else { return };
+    let mut group = Group::new(first.key);
+    let mut left: usize = jobs.iter().map(|job| blocks.of(job).len()).sum();
+    let (mut filling, mut using) = (Row::of(blocks), Row::of(blocks));
+    while left > 0 {
+        let lanes = left.min(K::LANES);
+        let mut lane = 0;
+        while let Some(run) = filling.next(jobs, lanes - lane) {
+            let job = &jobs[run.job];
+            group.set(lane..lane + run.count, job.key, job.counter, run.number);
+            lane += run.count;
+        }
+        kernels.blocks(&group, lanes, keystream);
+        let mut stream = &keystream.0[..lanes];
+        while let Some(run) = using.next(jobs, stream.len()) {
+            let (mut here, rest) = stream.split_at(run.count);
+            stream = rest;
+            let mut number = run.number;
+            if let (0, Some((block, others))) = (number, here.split_first()) {
+                keys[run.job].copy_from_slice(&block[..KEY]);
+                (here, number) = (others, 1);
+            }
+            let text = &mut jobs[run.job].text[BLOCK * (number - 1)..];
+            let length = text.len().min(BLOCK * here.len());
+            kernels.xor(&mut text[..length], here.as_flattened());
+        }
+        left -= lanes;
+    }
+}
+
+/// A place in the row of the blocks of all messages.
+struct Row {
+    blocks: Blocks,
+    job: usize,
+    /// How many blocks of that message are behind.
+    done: usize,
+}
+
+/// Blocks of one message that follow each other.
+struct Run {
+    job: usize,
+    number: usize,
+    count: usize,
+}
+
+impl Row {
+    fn of(blocks: Blocks) -> Self {
+        Self {
+            blocks,
+            job: 0,
+            done: 0,
+        }
+    }
+
+    /// The next blocks, at most `room`, and not none. None at the end.
+    fn next(&mut self, jobs: &[Job<'_>], room: usize) -> Option<Run> {
+        while room > 0 {
+            let blocks = self.blocks.of(jobs.get(self.job)?);
+            let count = room.min(blocks.len() - self.done);
+            if count > 0 {
+                let number = blocks.start + self.done;
+                self.done += count;
+                return Some(Run {
+                    job: self.job,
+                    number,
+                    count,
+                });
+            }
+            self.job += 1;
+            self.done = 0;
+        }
+        None
+    }
+}
+
+/// Overwrites a secret, also where nothing reads it afterwards.
+#[inline(always)]
+fn wipe<T: Copy>(secret: &mut T, blank: T) {
+    *secret = blank;
+    // The compiler must take it that somebody reads this.
+    black_box(secret);
+}
