@@ -87,11 +87,10 @@ impl Isa {
 
     /// Seals a message.
     pub fn seal(self, job: &mut Job<'_>) {
-        let jobs = std::slice::from_mut(job);
         match self.0 {
-            Kind::Avx512(kernels) => seal::<_, 1>(kernels, jobs),
-            Kind::Avx2(kernels) => seal::<_, 1>(kernels, jobs),
-            Kind::Sse2(kernels) => seal::<_, 1>(kernels, jobs),
+            Kind::Avx512(kernels) => seal_one(kernels, job),
+            Kind::Avx2(kernels) => seal_one(kernels, job),
+            Kind::Sse2(kernels) => seal_one(kernels, job),
         }
     }
 
@@ -100,9 +99,9 @@ impl Isa {
         for jobs in jobs.chunks_mut(TOGETHER) {
             match (self.0, jobs) {
                 (_, [job]) => self.seal(job),
-                (Kind::Avx512(kernels), jobs) => seal::<_, TOGETHER>(kernels, jobs),
-                (Kind::Avx2(kernels), jobs) => seal::<_, TOGETHER>(kernels, jobs),
-                (Kind::Sse2(kernels), jobs) => seal::<_, TOGETHER>(kernels, jobs),
+                (Kind::Avx512(kernels), jobs) => seal(kernels, jobs),
+                (Kind::Avx2(kernels), jobs) => seal(kernels, jobs),
+                (Kind::Sse2(kernels), jobs) => seal(kernels, jobs),
             }
         }
     }
@@ -230,15 +229,15 @@ impl Kernels for Sse2 {
     }
 }
 
-/// Seals at most `JOBS` messages.
-fn seal<K: Kernels, const JOBS: usize>(kernels: K, jobs: &mut [Job<'_>]) {
-    let mut keys = [[0; KEY]; JOBS];
+/// Seals at most [`TOGETHER`] messages.
+fn seal<K: Kernels>(kernels: K, jobs: &mut [Job<'_>]) {
+    let mut keys = [[0; KEY]; TOGETHER];
     let mut keystream = Keystream::ZERO;
     apply(kernels, jobs, Blocks::All, &mut keys, &mut keystream);
     for (job, key) in jobs.iter_mut().zip(&keys) {
         *job.tag = kernels.tag(key, job.aad, job.text);
     }
-    wipe(&mut keys, [[0; KEY]; JOBS]);
+    wipe(&mut keys, [[0; KEY]; TOGETHER]);
     wipe(&mut keystream, Keystream::ZERO);
 }
 
@@ -250,34 +249,57 @@ fn open<K: Kernels>(kernels: K, jobs: &mut [Job<'_>]) {
     for (job, key) in jobs.iter_mut().zip(&keys) {
         job.authentic = is_right(job, kernels.tag(key, job.aad, job.text));
     }
-    apply(
-        kernels,
-        jobs,
-        Blocks::OfAuthentic { from: 1 },
-        &mut keys,
-        &mut keystream,
-    );
+    apply(kernels, jobs, Blocks::OfAuthentic, &mut keys, &mut keystream);
     wipe(&mut keys, [[0; KEY]; TOGETHER]);
     wipe(&mut keystream, Keystream::ZERO);
 }
 
-/// Opens one message, whose block 0 is made together with the ones that follow it.
+/// Seals one message.
+fn seal_one<K: Kernels>(kernels: K, job: &mut Job<'_>) {
+    let mut keystream = Keystream::ZERO;
+    let count = begin(kernels, job, &mut keystream);
+    let mut key = [0; KEY];
+    key.copy_from_slice(&keystream.0[0][..KEY]);
+    cipher_one(kernels, job, count, &mut keystream);
+    *job.tag = kernels.tag(&key, job.aad, job.text);
+    wipe(&mut key, [0; KEY]);
+    wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Opens one message.
 fn open_one<K: Kernels>(kernels: K, job: &mut Job<'_>) {
     let mut keystream = Keystream::ZERO;
-    let count = (1 + job.text.len().div_ceil(BLOCK)).min(K::LANES);
-    let mut group = Group::new(job.key);
-    group.set(0..count, job.key, job.counter, 0);
-    kernels.blocks(&group, count, &mut keystream);
-    let (key, stream) = keystream.0.as_flattened().split_at(BLOCK);
-    let tag = key.first_chunk().map(|key| kernels.tag(key, job.aad, job.text));
-    job.authentic = tag.is_some_and(|tag| is_right(job, tag));
+    let count = begin(kernels, job, &mut keystream);
+    let key = keystream.0[0].first_chunk().unwrap_or(&[0; KEY]);
+    job.authentic = is_right(job, kernels.tag(key, job.aad, job.text));
     if job.authentic {
-        let here = job.text.len().min(BLOCK * (count - 1));
-        kernels.xor(&mut job.text[..here], stream);
-        let rest = Blocks::OfAuthentic { from: count };
-        apply(kernels, std::slice::from_mut(job), rest, &mut [], &mut keystream);
+        cipher_one(kernels, job, count, &mut keystream);
     }
     wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Makes the first blocks of one message, block 0 among them. Returns how many.
+fn begin<K: Kernels>(kernels: K, job: &Job<'_>, keystream: &mut Keystream) -> usize {
+    let count = Blocks::All.of(job).len().min(K::LANES);
+    let mut group = Group::new(job.key);
+    group.set(0..count, job.key, job.counter, 0);
+    kernels.blocks(&group, count, keystream);
+    count
+}
+
+/// Combines the text with the `count` blocks that were made, and with the rest.
+fn cipher_one<K: Kernels>(kernels: K, job: &mut Job<'_>, count: usize, keystream: &mut Keystream) {
+    let ready = job.text.len().min(BLOCK * (count - 1));
+    kernels.xor(&mut job.text[..ready], keystream.0[1..].as_flattened());
+    if ready < job.text.len() {
+        apply(
+            kernels,
+            std::slice::from_mut(job),
+            Blocks::From(count),
+            &mut [],
+            keystream,
+        );
+    }
 }
 
 /// Compared in constant time.
@@ -291,10 +313,10 @@ enum Blocks {
     All,
     /// Block 0.
     OfKeys,
-    /// Those from a number on, of messages that were found authentic.
-    OfAuthentic {
-        from: usize,
-    },
+    /// Those of the text, of messages that were found authentic.
+    OfAuthentic,
+    /// Those from a number on.
+    From(usize),
 }
 
 impl Blocks {
@@ -303,7 +325,8 @@ impl Blocks {
         match self {
             Self::All => 0..end,
             Self::OfKeys => 0..1,
-            Self::OfAuthentic { from } => from..if job.authentic { end } else { from },
+            Self::OfAuthentic => 1..if job.authentic { end } else { 1 },
+            Self::From(number) => number..end,
         }
     }
 }
@@ -317,18 +340,15 @@ fn apply<K: Kernels>(
     keystream: &mut Keystream,
 ) {
     let Some(first) = jobs.first() else { return };
-    let mut group = Group::new(first.key);
-    let mut left: usize = jobs.iter().map(|job| blocks.of(job).len()).sum();
+    // Lanes are written one by one and read all at once, which waits where the writes are recent. So the next group is
+    // filled before the kernel works on this one.
+    let mut groups = [Group::new(first.key), Group::new(first.key)];
+    let [mut group, mut next] = groups.each_mut();
     let (mut filling, mut using) = (Row::of(blocks), Row::of(blocks));
-    while left > 0 {
-        let lanes = left.min(K::LANES);
-        let mut lane = 0;
-        while let Some(run) = filling.next(jobs, lanes - lane) {
-            let job = &jobs[run.job];
-            group.set(lane..lane + run.count, job.key, job.counter, run.number);
-            lane += run.count;
-        }
-        kernels.blocks(&group, lanes, keystream);
+    let mut lanes = filling.fill(group, jobs, K::LANES);
+    while lanes > 0 {
+        let lanes_next = filling.fill(next, jobs, K::LANES);
+        kernels.blocks(group, lanes, keystream);
         let mut stream = &keystream.0[..lanes];
         while let Some(run) = using.next(jobs, stream.len()) {
             let (mut here, rest) = stream.split_at(run.count);
@@ -342,7 +362,8 @@ fn apply<K: Kernels>(
             let length = text.len().min(BLOCK * here.len());
             kernels.xor(&mut text[..length], here.as_flattened());
         }
-        left -= lanes;
+        std::mem::swap(&mut group, &mut next);
+        lanes = lanes_next;
     }
 }
 
@@ -370,9 +391,23 @@ impl Row {
         }
     }
 
+    /// Puts the next blocks into the lanes of `group`, at most `most`. Returns how many.
+    fn fill<'a>(&mut self, group: &mut Group<'a>, jobs: &[Job<'a>], most: usize) -> usize {
+        let mut lane = 0;
+        while let Some(run) = self.next(jobs, most - lane) {
+            let job = &jobs[run.job];
+            group.set(lane..lane + run.count, job.key, job.counter, run.number);
+            lane += run.count;
+        }
+        lane
+    }
+
     /// The next blocks, at most `room`, and not none. None at the end.
     fn next(&mut self, jobs: &[Job<'_>], room: usize) -> Option<Run> {
-        while room > 0 {
+        if room == 0 {
+            return None;
+        }
+        loop {
             let blocks = self.blocks.of(jobs.get(self.job)?);
             let count = room.min(blocks.len() - self.done);
             if count > 0 {
@@ -387,7 +422,6 @@ impl Row {
             self.job += 1;
             self.done = 0;
         }
-        None
     }
 }
 

@@ -85,20 +85,32 @@ fn eight(group: &Group<'_>, keystream: &mut Keystream) {
 #[target_feature(enable = "avx2")]
 fn four(group: &Group<'_>, keystream: &mut Keystream) {
     let mut diagonals = group.diagonals::<4>();
+    let starts = load_diagonals(&diagonals);
+    wipe(&mut diagonals, [[[0; 4]; 4]; 3]);
+    let [mut x, mut y] = starts;
+    rounds_by_diagonal!([x, y], _mm256_add_epi32, _mm256_xor_si256, turn, _mm256_shuffle_epi32);
+    store_diagonals([x, y], starts, keystream);
+}
+
+/// Two states, each of two blocks.
+#[target_feature(enable = "avx2")]
+pub(super) fn load_diagonals(diagonals: &[[[u32; 4]; 4]; 3]) -> [[__m256i; 4]; 2] {
     let [c0, c1, c2, c3] = CONSTANTS.map(|word| word as i32);
     let constants = _mm256_setr_epi32(c0, c1, c2, c3, c0, c1, c2, c3);
-    let starts = [0, 1].map(|pair| {
+    [0, 1].map(|pair| {
         let [b, c, d] = diagonals.each_ref().map(|lanes| {
             let (pairs, _) = lanes.as_chunks::<2>();
             // SAFETY: 32 bytes are read from an array of that length.
             unsafe { _mm256_loadu_si256(pairs[pair].as_ptr().cast()) }
         });
         [constants, b, c, d]
-    });
-    wipe(&mut diagonals, [[[0; 4]; 4]; 3]);
-    let [mut x, mut y] = starts;
-    rounds_by_diagonal!([x, y], _mm256_add_epi32, _mm256_xor_si256, turn, _mm256_shuffle_epi32);
-    for (pair, (x, start)) in [x, y].into_iter().zip(starts).enumerate() {
+    })
+}
+
+/// The four blocks of two states that began as `starts`.
+#[target_feature(enable = "avx2")]
+pub(super) fn store_diagonals(states: [[__m256i; 4]; 2], starts: [[__m256i; 4]; 2], keystream: &mut Keystream) {
+    for (pair, (x, start)) in states.into_iter().zip(starts).enumerate() {
         let [a, b, c, d] = std::array::from_fn(|n| _mm256_add_epi32(x[n], start[n]));
         let (ac, ca) = (_mm256_blend_epi32::<UPPER>(a, c), _mm256_blend_epi32::<UPPER>(c, a));
         let (bd, db) = (_mm256_blend_epi32::<UPPER>(b, d), _mm256_blend_epi32::<UPPER>(d, b));

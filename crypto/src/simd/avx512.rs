@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{load_eight, store_eight};
-use super::group::{CONSTANTS, Group, Keystream, MOST};
+use super::avx2::{load_diagonals, load_eight, store_diagonals, store_eight};
+use super::group::{BLOCK, CONSTANTS, Group, Keystream, MOST};
 use super::rounds::{rounds_by_diagonal, rounds_by_word, state_by_word, step, transpose_quarters};
 use super::wipe;
 
@@ -43,7 +43,7 @@ fn load(words: &[u32; MOST]) -> __m512i {
 }
 
 #[target_feature(enable = "avx512f,avx512vl")]
-fn store(block: &mut [u8; 64], value: __m512i) {
+fn store(block: &mut [u8; BLOCK], value: __m512i) {
     // SAFETY: 64 bytes are written to an array of that length.
     unsafe { _mm512_storeu_si512(block.as_mut_ptr().cast(), value) }
 }
@@ -100,37 +100,15 @@ fn eight(group: &Group<'_>, keystream: &mut Keystream) {
 #[target_feature(enable = "avx512f,avx512vl")]
 fn four(group: &Group<'_>, keystream: &mut Keystream) {
     let mut diagonals = group.diagonals::<4>();
-    let [b, c, d] = diagonals.each_ref().map(|words| {
-        // SAFETY: 64 bytes are read from an array of that length.
-        unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
-    });
+    let starts = load_diagonals(&diagonals);
     wipe(&mut diagonals, [[[0; 4]; 4]; 3]);
-    let [c0, c1, c2, c3] = CONSTANTS.map(|word| word as i32);
-    let start = [_mm512_setr4_epi32(c0, c1, c2, c3), b, c, d];
-    let mut x = start;
-    rounds_by_diagonal!([x], _mm512_add_epi32, _mm512_xor_si512, turn, _mm512_shuffle_epi32);
-    let [a, b, c, d] = std::array::from_fn(|n| _mm512_add_epi32(x[n], start[n]));
-    let (ac, ca) = (
-        _mm512_mask_blend_epi32(UPPER, a, c),
-        _mm512_mask_blend_epi32(UPPER, c, a),
+    let [mut x, mut y] = starts;
+    rounds_by_diagonal!(
+        [x, y],
+        _mm256_add_epi32,
+        _mm256_xor_si256,
+        turn_eight,
+        _mm256_shuffle_epi32
     );
-    let (bd, db) = (
-        _mm512_mask_blend_epi32(UPPER, b, d),
-        _mm512_mask_blend_epi32(UPPER, d, b),
-    );
-    let blocks = transpose([
-        _mm512_mask_blend_epi32(ODD, ac, db),
-        _mm512_mask_blend_epi32(ODD, bd, ac),
-        _mm512_mask_blend_epi32(ODD, ca, bd),
-        _mm512_mask_blend_epi32(ODD, db, ca),
-    ]);
-    for (block, value) in keystream.0.iter_mut().zip(blocks) {
-        store(block, value);
-    }
+    store_diagonals([x, y], starts, keystream);
 }
-
-/// The third and fourth word of each 128 bits.
-const UPPER: u16 = 0xcccc;
-
-/// The second and fourth word of each 128 bits.
-const ODD: u16 = 0xaaaa;

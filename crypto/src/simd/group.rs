@@ -73,11 +73,13 @@ impl<'a> Group<'a> {
     /// The states of the blocks in the first lanes by diagonal, but for the diagonal that is the constants. To be wiped.
     pub(super) fn diagonals<const LANES: usize>(&self) -> [[[u32; 4]; LANES]; 3] {
         let mut diagonals = [[[0; 4]; LANES]; 3];
-        for lane in 0..LANES {
+        let [first, second, third] = diagonals.each_mut();
+        let lanes = first.iter_mut().zip(second).zip(third);
+        for (lane, ((first, second), third)) in lanes.enumerate() {
             let [k0, k1, k2, k3, k4, k5, k6, k7] = words(self.keys[lane]);
-            diagonals[0][lane] = [k3, 0, k7, k2];
-            diagonals[1][lane] = [self.numbers[lane], k6, k1, self.nonces_high[lane]];
-            diagonals[2][lane] = [k5, k0, self.nonces_low[lane], k4];
+            *first = [k3, 0, k7, k2];
+            *second = [self.numbers[lane], k6, k1, self.nonces_high[lane]];
+            *third = [k5, k0, self.nonces_low[lane], k4];
         }
         diagonals
     }
