@@ -37,6 +37,11 @@ impl<'a> Job<'a> {
         })
     }
 
+    /// The key under which this is sealed or opened.
+    pub fn key(&self) -> &'a [u8; KEY] {
+        self.key
+    }
+
     /// Whether this was opened: its tag was right, and the message stands where the ciphertext was. Else nothing was changed.
     pub fn is_authentic(&self) -> bool {
         self.authentic

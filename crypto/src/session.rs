@@ -325,6 +325,50 @@ mod tests {
         assert_eq!(batch, expected);
     }
 
+    /// Datagrams of one batch may have the same counter, or one that an earlier one puts behind the window.
+    #[test]
+    fn a_batch_is_opened_as_one_datagram_after_the_other() {
+        let (sealer, mut single) = pair(Window::Supernode);
+        let mut batched = Opener::new(Key::from_bytes([7; 32]), Window::Supernode);
+        let mut datagrams = Vec::new();
+        for counter in [5, 5, 300, 6, 60, 60, 61, COUNTER_LIMIT] {
+            datagrams.push((counter, sealed(&sealer, counter, &[counter as u8; 100])));
+        }
+        datagrams[4].1[50] ^= 1;
+        datagrams.push((62, vec![0; TAG - 1]));
+        let open = |(counter, datagram): &(u64, Vec<u8>)| {
+            single
+                .open(*counter, HEADER, &mut datagram.clone())
+                .map(|message| message.to_vec())
+        };
+        let expected: Vec<_> = datagrams.iter().map(open).collect();
+
+        let mut work: Vec<_> = datagrams.clone();
+        let mut jobs = Vec::new();
+        let mut places = Vec::new();
+        let mut results = vec![Err(OpenError::Replayed); work.len()];
+        for (place, (counter, datagram)) in work.iter_mut().enumerate() {
+            match batched.job(*counter, HEADER, datagram) {
+                Ok(job) => {
+                    jobs.push(job);
+                    places.push(place);
+                }
+                Err(error) => results[place] = Err(error),
+            }
+        }
+        open_batch(&mut jobs);
+        let authentic: Vec<bool> = jobs.iter().map(Job::is_authentic).collect();
+        for (place, authentic) in places.into_iter().zip(authentic) {
+            let (counter, datagram) = &work[place];
+            let message = &datagram[..datagram.len() - TAG];
+            results[place] = batched.accept(*counter, authentic).map(|()| message.to_vec());
+        }
+        assert_eq!(results, expected);
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 4);
+        assert_eq!(results[1], Err(OpenError::Replayed));
+        assert_eq!(results[3], Err(OpenError::TooOld));
+    }
+
     #[test]
     fn debug_shows_no_key() {
         let (sealer, opener) = pair(Window::Node);
