@@ -55,8 +55,15 @@ fn every_length_of_header_is_authenticated_as_by_the_crates() {
     }
 }
 
-/// Keys, lengths and headers of a batch: messages of one session stand side by side, and some between others.
-fn batch(seed: usize, count: usize) -> Vec<([u8; KEY], u64, Vec<u8>, Vec<u8>)> {
+struct Message {
+    counter: u64,
+    aad: Vec<u8>,
+    /// With room for the tag.
+    plain: Vec<u8>,
+}
+
+/// Messages of many lengths.
+fn batch(seed: usize, count: usize) -> Vec<Message> {
     let message = |n: usize| {
         let random = number(1000 * seed + n) as usize;
         let length = match random % 4 {
@@ -64,8 +71,12 @@ fn batch(seed: usize, count: usize) -> Vec<([u8; KEY], u64, Vec<u8>, Vec<u8>)> {
             1 => random / 8 % 400,
             _ => random / 8 % 1500,
         };
-        let aad = bytes(n, if random % 7 == 0 { random / 64 % 40 } else { 16 });
-        (array(seed), number(random), aad, bytes(random, length + TAG))
+        let aad = bytes(n, if random.is_multiple_of(7) { random / 64 % 40 } else { 16 });
+        Message {
+            counter: number(random),
+            aad,
+            plain: bytes(random, length + TAG),
+        }
     };
     (0..count).map(message).collect()
 }
@@ -79,13 +90,13 @@ fn batches_are_sealed_and_opened_as_by_the_crates() {
             let keys: Vec<[u8; KEY]> = (0..sessions).map(array).collect();
             let key = |n: usize| &keys[n / 2 % sessions];
             let expected: Vec<_> = (messages.iter().enumerate())
-                .map(|(n, (_, counter, aad, plain))| expected(key(n), *counter, aad, plain))
+                .map(|(n, message)| expected(key(n), message.counter, &message.aad, &message.plain))
                 .collect();
             for isa in Isa::all() {
-                let mut buffers: Vec<_> = messages.iter().map(|(.., plain)| plain.clone()).collect();
+                let mut buffers: Vec<_> = messages.iter().map(|message| message.plain.clone()).collect();
                 let mut jobs = Vec::new();
-                for (n, ((_, counter, aad, _), buffer)) in messages.iter().zip(&mut buffers).enumerate() {
-                    jobs.push(Job::new(key(n), *counter, aad, buffer).unwrap());
+                for (n, (message, buffer)) in messages.iter().zip(&mut buffers).enumerate() {
+                    jobs.push(Job::new(key(n), message.counter, &message.aad, buffer).unwrap());
                 }
                 isa.seal_batch(&mut jobs);
                 assert!(buffers == expected, "{isa:?}: {count}");
@@ -97,13 +108,13 @@ fn batches_are_sealed_and_opened_as_by_the_crates() {
                 }
                 let forged = buffers.clone();
                 let mut jobs = Vec::new();
-                for (n, ((_, counter, aad, _), buffer)) in messages.iter().zip(&mut buffers).enumerate() {
-                    jobs.push(Job::new(key(n), *counter, aad, buffer).unwrap());
+                for (n, (message, buffer)) in messages.iter().zip(&mut buffers).enumerate() {
+                    jobs.push(Job::new(key(n), message.counter, &message.aad, buffer).unwrap());
                 }
                 isa.open_batch(&mut jobs);
                 for (n, job) in jobs.iter().enumerate() {
                     let length = job.text.len();
-                    let right = if n % 5 == 0 { &forged[n] } else { &messages[n].3 };
+                    let right = if n % 5 == 0 { &forged[n] } else { &messages[n].plain };
                     assert_eq!(job.is_authentic(), n % 5 != 0, "{isa:?}: {n} of {count}");
                     assert!(*job.text == right[..length], "{isa:?}: {n} of {count}");
                 }
