@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Programs of the system administrator are not on everybody's path, and rustup's may not be on root's.
-PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/games"
 # Nor are Debian's programs of PostgreSQL (15 in Debian 12, 17 in 13).
 PATH="$PATH:/usr/lib/postgresql/15/bin:/usr/lib/postgresql/17/bin"
 if ! command -v cargo >/dev/null && [ -x "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo" ]; then
@@ -20,6 +20,11 @@ fail() {
     exit 1
 }
 
+# Tells whether there is a program, or, where it begins with a slash, a file.
+there_is() {
+    command -v "$1" >/dev/null || [[ "$1" == /* && -e "$1" ]]
+}
+
 # Checks for programs, given as PROGRAM:DEBIAN-PACKAGE. Root on a Debian system gets what is missing installed;
 # everybody else is told what to install.
 need() {
@@ -27,7 +32,7 @@ need() {
     local -a missing=() packages=()
     for pair in "$@"; do
         program=${pair%%:*} package=${pair#*:}
-        if ! command -v "$program" >/dev/null; then
+        if ! there_is "$program"; then
             missing+=("$program (Debian package $package)")
             [[ " ${packages[*]-} " == *" $package "* ]] || packages+=("$package")
         fi
@@ -41,7 +46,7 @@ need() {
     install_packages "${packages[@]}"
     hash -r
     for pair in "$@"; do
-        command -v "${pair%%:*}" >/dev/null || fail "${pair#*:} is installed, but there is no ${pair%%:*}"
+        there_is "${pair%%:*}" || fail "${pair#*:} is installed, but there is no ${pair%%:*}"
     done
 }
 
@@ -99,7 +104,14 @@ LAB_PROGRAMS=(ip:iproute2 ss:iproute2 nft:nftables ping:iputils-ping nsenter:uti
 TEST_PROGRAMS=("${LAB_PROGRAMS[@]}" unshare:util-linux mount:mount rsync:rsync arping:arping faketime:faketime
     dbus-daemon:dbus-daemon avahi-daemon:avahi-daemon avahi-browse:avahi-utils avahi-publish:avahi-utils
     keepalived:keepalived dnsmasq:dnsmasq-base udhcpc:udhcpc radvd:radvd busybox:busybox iperf3:iperf3
-    strace:strace ethtool:ethtool miniupnpd:miniupnpd-nftables initdb:postgresql postgres:postgresql)
+    strace:strace ethtool:ethtool miniupnpd:miniupnpd-nftables initdb:postgresql postgres:postgresql
+    teeworlds-server:teeworlds-server openttd:openttd /usr/share/games/openttd/baseset/opengfx:openttd-opengfx
+    /usr/lib/ioquake3/ioq3ded:ioquake3-server freeciv-server:freeciv-server minidlnad:minidlna nmbd:samba
+    nmblookup:samba-common-bin)
+# What scripts/games runs besides: the games' own programs, on a screen that nobody sees.
+# shellcheck disable=SC2034  # used by scripts that source this file
+PLAY_PROGRAMS=(Xvfb:xvfb xdotool:xdotool import:imagemagick /usr/lib/x86_64-linux-gnu/dri/swrast_dri.so:libgl1-mesa-dri
+    teeworlds:teeworlds openarena:openarena)
 # Finds systemd-resolved, or unpacks it, and sets FARLAN_RESOLVED_DIR to where. It is not installed: the package makes it the
 # resolver of this machine.
 need_resolved() {

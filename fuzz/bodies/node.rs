@@ -4,18 +4,25 @@
 use std::{path::Path, str::FromStr as _};
 
 use farlan::{
-    api::{self, AddRequest, HostRequest, JoinRequest, LeaveRequest, OpenRequest, PingRequest, RemoveRequest},
+    api::{
+        self, AddRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, OpenRequest, PingRequest,
+        RemoveRequest,
+    },
     cli,
     config::{self, Config, SupernodeLink},
     daemon::fuzzing,
+    games,
+    local_programs::{ListeningCard, LocalPrograms, Table},
     logs::LogFilter,
     names::{self, Directory, Pins, answer},
     ports::PortSet,
     privileges,
 };
+use farlan_engine::Transport;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Input: a text in the place of the configuration, of the files of the state directory, of a token's and of accounts.
+/// Input: a text in the place of the configuration, of the files of the state directory, of a token's, of accounts, and of the
+/// kernel's tables of sockets and groups.
 pub(crate) fn files(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Err(failure) = config::parse::<Config>(Path::new("farlan.toml"), text) {
@@ -24,6 +31,21 @@ pub(crate) fn files(input: &[u8]) {
     fuzzing::state_files(text);
     api::fuzzing::access(text);
     text.lines().for_each(privileges::account_line);
+    let mut programs = LocalPrograms::default();
+    for table in [Table::Udp, Table::Tcp, Table::Groups] {
+        programs.parse(table, text);
+    }
+    let card = ListeningCard {
+        index: 7,
+        addresses: vec![[10, 64, 0, 1].into()],
+    };
+    let all = PortSet::from_str("1-65535").expect("it is a range");
+    let reached = programs.reached(&card, &all);
+    assert!(reached.without(&all).is_empty());
+    for channel in programs.channels(&card, &games::List::shipped()) {
+        let is_reached = |port| reached.contains(Transport::Udp, port);
+        assert!(channel.is_specific() && channel.port.is_none_or(is_reached));
+    }
 }
 
 /// Input: a text in the place of the values of options.
@@ -92,6 +114,7 @@ pub(crate) fn requests(input: &[u8]) {
     json::<HostRequest>(input);
     json::<LeaveRequest>(input);
     json::<OpenRequest>(input);
+    json::<LanGamesRequest>(input);
     json::<PingRequest>(input);
     json::<AddRequest>(input);
     json::<RemoveRequest>(input);

@@ -7,10 +7,12 @@ use farlan_crypto::{Key, Secret, hash};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::Mac;
+
 /// What all members of a network know and nobody else: 64 bytes.
 ///
 /// Everything made from it is the first 16 bytes of HMAC-SHA-512(secret, label ‖ input), for a beacon the whole, for keys
-/// that seal the last 32 bytes. The labels are `"member"`, `"ipv4"`, `"recognition"` and `"beacon"`, on private networks
+/// that seal the last 32 bytes. The labels are `"member"`, `"ipv4"`, `"channel"`, `"recognition"` and `"beacon"`, on private networks
 /// also `"credentials"`, `"application"`, `"admission"` and `"document"`; none begins another, so no two purposes share an
 /// output.
 /// Erased when dropped.
@@ -73,6 +75,14 @@ impl NetworkSecret {
     #[must_use]
     pub fn address_key(&self, address: Ipv4Addr) -> DirectoryKey {
         DirectoryKey(self.derive(&[b"ipv4", &address.octets()]))
+    }
+
+    /// The key under which the subscribers to a channel of the network are listed: label `"channel"`, input the 6 bytes of
+    /// the group's MAC and the UDP port as 2 bytes, 0 for a channel that is a group alone.
+    #[must_use]
+    pub fn channel_key(&self, group: Mac, port: Option<u16>) -> DirectoryKey {
+        let port = port.unwrap_or(0).to_be_bytes();
+        DirectoryKey(self.derive(&[b"channel", group.as_bytes(), &port]))
     }
 
     /// The tag by which the side with `role` shows that it knows the secret: label `"recognition"`, input the handshake
@@ -165,12 +175,20 @@ mod tests {
             for host in 0..3 {
                 seen.insert(*secret.address_key(Ipv4Addr::new(10, 64, 0, host)).as_bytes());
             }
+            let group = Mac::from_bytes([0x01, 0, 0x5e, 1, 2, 3]);
+            for (group, port) in [
+                (Mac::BROADCAST, Some(27_015)),
+                (Mac::BROADCAST, Some(27_016)),
+                (group, None),
+            ] {
+                seen.insert(*secret.channel_key(group, port).as_bytes());
+            }
             for hash in [[3; 64], [4; 64]] {
                 seen.insert(secret.recognition_tag(&hash, Role::Initiator));
                 seen.insert(secret.recognition_tag(&hash, Role::Responder));
             }
         }
-        assert_eq!(seen.len(), 2 * (1 + 3 + 4));
+        assert_eq!(seen.len(), 2 * (1 + 3 + 3 + 4));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use farlan_netconf::private::{
     Seconds, document_key,
 };
 use farlan_netconf::{
-    AddressPlan, Label, Link, Mtu, NetworkLink, NetworkName, NetworkSecret, Parameters, PrivateLink, Reader, Role,
+    AddressPlan, Label, Link, Mac, Mtu, NetworkLink, NetworkName, NetworkSecret, Parameters, PrivateLink, Reader, Role,
     Subnet, Supernode, World,
 };
 use page::Block;
@@ -311,6 +311,16 @@ fn check(parameters: &Parameters, number: usize) {
     let hash = std::array::from_fn(|i| i as u8);
     assert_eq!(secret.member_key().as_bytes(), &page.array("member key"));
     assert_eq!(secret.address_key(third).as_bytes(), &page.array("address key"));
+    let group = Mac::from_bytes([0x01, 0x00, 0x5e, 0x01, 0x02, 0x03]);
+    let [port, alone] = page.lines("channel keys")[..] else {
+        panic!("two channels")
+    };
+    for (key, text) in [
+        (secret.channel_key(Mac::BROADCAST, Some(27_015)), port),
+        (secret.channel_key(group, None), alone),
+    ] {
+        assert_eq!(HEXLOWER.encode(key.as_bytes()), text);
+    }
     for (role, tag) in [
         (Role::Initiator, "initiator's tag"),
         (Role::Responder, "responder's tag"),

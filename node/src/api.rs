@@ -9,9 +9,11 @@
 //! | `POST /v1/join` with [`JoinRequest`] | [`JoinReply`] |
 //! | `POST /v1/host` with [`HostRequest`] | [`HostReply`] |
 //! | `POST /v1/leave` with [`LeaveRequest`] | [`LeaveReply`] |
+//! | `GET /v1/games` | [`GamesReply`]; it is searched for 15 s more |
 //! | `GET /v1/opened` | a list of [`OpenedNetwork`] |
 //! | `POST /v1/open` with [`OpenRequest`] | [`OpenedNetwork`] |
 //! | `POST /v1/close` with [`OpenRequest`] | [`OpenedNetwork`] |
+//! | `POST /v1/lan_games` with [`LanGamesRequest`] | [`LanGamesReply`] |
 //! | `GET /metrics` | counters and gauges, in the text format of Prometheus |
 //! | `POST /v1/down` | [`DownReply`]; the daemon ends |
 //! | `POST /v1/ping` with [`PingRequest`] | [`PingReply`] |
@@ -49,6 +51,7 @@ mod callers;
 mod diagnosis;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod games;
 mod metrics;
 mod private;
 mod routes;
@@ -58,6 +61,7 @@ mod sockets;
 mod token;
 
 pub use diagnosis::{CheckedSupernode, Nat, NetcheckReply, Observed, Obstacle, WhyReply, WhyRequest};
+pub use games::{FoundServer, GamesReply, NetworkGames};
 pub use metrics::exposition;
 pub use private::{
     CreateReply, CreateRequest, DelegateRequest, ExportReply, ImportRequest, Invite, InviteReply, InviteRequest,
@@ -67,9 +71,9 @@ pub use private::{
 pub use routes::{Answer, daemon_router, finish};
 pub use schema::{
     AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReach, HostReply, HostRequest, Hosting, JoinReply,
-    JoinRequest, LeaveReply, LeaveRequest, MappedPort, Naming, Network, OpenRequest, OpenedNetwork, Peer, PeerNetwork,
-    PingReply, PingRequest, PortMapping, RemoveRequest, ResolveReply, ResolveRequest, SCHEMA, Status, Supernode, Twin,
-    WorldSupernode, milliseconds,
+    JoinRequest, LanGamesReply, LanGamesRequest, LeaveReply, LeaveRequest, Lifting, MappedPort, Naming, Network,
+    OpenRequest, OpenedNetwork, Peer, PeerNetwork, PingReply, PingRequest, PortMapping, RemoveRequest, ResolveReply,
+    ResolveRequest, SCHEMA, Status, Supernode, Twin, WorldSupernode, milliseconds,
 };
 pub use server::Server;
 pub(crate) use sockets::{GROUP, group_id, is_leftover, is_making_place, refuse_answered};

@@ -5,6 +5,7 @@ mod commands;
 pub mod config_check;
 mod diagnosing;
 mod foreground;
+mod games;
 mod opening;
 pub mod output;
 mod pinging;
@@ -15,7 +16,7 @@ mod show;
 mod waiting;
 mod words;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 use farlan_crypto::PLAINTEXT;
@@ -26,6 +27,7 @@ use crate::{
     config::{Config, SupernodeLink},
     daemon::{Configuration, NameSettings, Settings},
     failure::Failure,
+    games::{LanGames, List},
     logs::{self, LogFilter},
     privileges::{self, Holdings},
     secret_text::SecretText,
@@ -189,10 +191,15 @@ enum Command {
         /// Its name, label, id or interface
         network: String,
     },
+    /// List the game servers, services and devices on the joined networks
+    ///
+    /// The daemon asks and listens for them while this is asked, which takes up to 3 s the first time. The exit code is 1 where
+    /// nothing is found.
+    Games(games::Games),
     /// Let strangers reach ports of this machine, or show what they may reach
     ///
-    /// On open networks (policy strangers) a filter lets in answers to what this machine began, pings, listed games, and
-    /// what is opened here; it stays open over restarts. Networks of friends have no filter.
+    /// On open networks (policy strangers) a filter lets in answers to what this machine began, pings, listed games while
+    /// they run here, and what is opened here; it stays open over restarts. Networks of friends have no filter.
     Open {
         /// PORT, PORT/tcp, PORT/udp, PORT-PORT/…, or the name of a listed game; without it, what is open is shown
         ports: Option<String>,
@@ -209,6 +216,16 @@ enum Command {
         /// In which network [default: the only one of strangers]
         #[arg(long, value_name = "NAME")]
         network: Option<String>,
+    },
+    /// Say whether searches of games on the real LAN reach a network, or show it
+    ///
+    /// A game that looks for servers asks by the machine's other cards, so nobody on the network hears it. It stays so over restarts.
+    LanGames {
+        /// Which network: its name, label, id or interface
+        network: String,
+        /// lift: copy them to the network; route: this machine's broadcasts go there alone; off: nothing
+        #[arg(value_name = "lift|route|off")]
+        way: Option<LanGames>,
     },
     /// Print what the daemon counts, in the text format of Prometheus
     Metrics,
@@ -260,6 +277,9 @@ enum Command {
     /// Be the helper that a daemon without privileges starts for its cards
     #[command(name = privileges::HELPER, hide = true)]
     CardHelper,
+    /// Be the listener that such a daemon starts, to hear searches of games on other cards
+    #[command(name = privileges::LISTENER, hide = true)]
+    LanListener,
 }
 
 /// What can be done with this node's identity.
@@ -378,6 +398,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let (api, token_file) = (global.api, global.token_file.clone());
     match command {
         Command::CardHelper => return farlan_tap::run_helper().map_err(Failure::usage),
+        Command::LanListener => return farlan_tap::run_listener().map_err(Failure::usage),
         Command::Config(ConfigCommand::Check) => return config_check::node(global.config.as_deref(), json),
         _ => {}
     }
@@ -386,9 +407,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         _ => Vec::new(),
     };
     let configuration = Configuration::new(move || {
-        let config = Config::load(global.config.as_deref())?;
+        let list = crate::games::load(global.config.as_deref())?;
+        let config = Config::load(global.config.as_deref(), &list)?;
         let log = global.log.clone().unwrap_or_else(|| config.log.clone());
-        Ok((settings(global.clone(), config, added.clone()), log))
+        Ok((settings(global.clone(), config, list, added.clone()), log))
     })?;
     logs::start(configuration.log());
     let settings = configuration.settings().clone();
@@ -448,12 +470,18 @@ async fn ask(
         Command::Import { file } => private::import(client, output, &file).await,
         Command::Network(private::Network::Set(set)) => private::set(client, output, set).await,
         Command::Leave { network } => commands::leave(client, output, network).await,
-        Command::Open { ports: None, network } => opening::show(client, output, network).await,
+        Command::Games(asked) => games::games(client, output, asked).await,
+        Command::Open { ports: None, network } => {
+            opening::show(client, output, &configuration.settings().list, network).await
+        }
         Command::Open {
             ports: Some(ports),
             network,
-        } => opening::open(client, output, ports, network).await,
-        Command::Close { ports, network } => opening::close(client, output, ports, network).await,
+        } => opening::change(client, output, "open", &configuration.settings().list, ports, network).await,
+        Command::Close { ports, network } => {
+            opening::change(client, output, "close", &configuration.settings().list, ports, network).await
+        }
+        Command::LanGames { network, way } => commands::lan_games(client, output, network, way).await,
         Command::Metrics => commands::metrics(client, output).await,
         Command::Status => commands::status(client, output).await,
         Command::Networks => commands::networks(client, output).await,
@@ -467,7 +495,7 @@ async fn ask(
         Command::Supernode(Supernode::List) => commands::list_supernodes(client, output).await,
         Command::Supernode(Supernode::Remove { id }) => commands::remove_supernode(client, output, id).await,
         // Answered before.
-        Command::Up(_) | Command::CardHelper | Command::Config(ConfigCommand::Check) => Ok(()),
+        Command::Up(_) | Command::CardHelper | Command::LanListener | Command::Config(ConfigCommand::Check) => Ok(()),
     }
 }
 
@@ -490,7 +518,7 @@ pub fn api_url(text: &str) {
 }
 
 /// The configuration, where the command line does not say otherwise; its supernodes come first.
-fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settings {
+fn settings(global: Global, config: Config, list: List, added: Vec<SupernodeLink>) -> Settings {
     Settings {
         state_dir: global.state_dir.unwrap_or(config.state_dir),
         socket: global.socket.unwrap_or(config.socket),
@@ -501,6 +529,8 @@ fn settings(global: Global, config: Config, added: Vec<SupernodeLink>) -> Settin
         hide_address: config.hide_address,
         beacon: config.beacon,
         games: config.strangers.games,
+        list: Arc::new(list),
+        lan_games: config.games.lan_games,
         offloads: config.offloads,
         names: NameSettings {
             name: config.name,
@@ -601,11 +631,16 @@ mod tests {
             "farlan supernode list",
             "farlan supernode remove abcdefghij",
             "farlan down",
+            "farlan games",
+            "farlan games lan --json",
+            "farlan games --watch",
             "farlan open",
             "farlan open 25565/tcp",
             "farlan open 27015-27030/udp --network earth --json",
             "farlan open minecraft",
             "farlan close 25565",
+            "farlan lan-games lan",
+            "farlan lan-games lan off --json",
             "farlan metrics",
             "farlan config check --config F --json",
             "farlan --api http://127.0.0.1:9601 status",
@@ -623,9 +658,12 @@ mod tests {
             "farlan fly",
             "farlan join",
             "farlan close",
+            "farlan lan-games",
+            "farlan lan-games lan up",
             "farlan why",
             "farlan netcheck x",
             "farlan open 1 2",
+            "farlan games a b",
             "farlan resolve",
             "farlan create",
             "farlan invite home --uses 0",
@@ -683,7 +721,7 @@ mod tests {
             state_dir: "/d".into(),
             ..Config::default()
         };
-        let settings = settings(cli.global, config, Vec::new());
+        let settings = settings(cli.global, config, List::shipped(), Vec::new());
         assert_eq!(settings.socket, Path::new("/s"));
         assert_eq!(settings.state_dir, Path::new("/d"));
         assert_eq!(settings.port, 7);

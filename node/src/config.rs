@@ -12,7 +12,13 @@ use serde::{
     de::{DeserializeOwned, Error as _},
 };
 
-use crate::{api::LoopbackAddress, failure::Failure, games::Games, logs::LogFilter, secret_text::SecretText};
+use crate::{
+    api::LoopbackAddress,
+    failure::Failure,
+    games::{Games, LanGames, List},
+    logs::LogFilter,
+    secret_text::SecretText,
+};
 
 /// Where the configuration is looked for when no other place is named.
 pub const DEFAULT_PATH: &str = "/etc/farlan/farlan.toml";
@@ -39,6 +45,8 @@ pub struct Config {
     pub beacon: bool,
     /// What strangers, on open networks, may reach.
     pub strangers: Strangers,
+    /// What becomes of searches of games on the real LAN.
+    pub games: OnLan,
     /// What is logged.
     pub log: LogFilter,
     /// Where the API is served beside its socket.
@@ -138,6 +146,14 @@ pub struct Strangers {
     pub games: Games,
 }
 
+/// What becomes of searches of games on the real LAN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OnLan {
+    /// In networks for which nothing else was said.
+    pub lan_games: LanGames,
+}
+
 /// Where the API is served beside its socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -190,6 +206,7 @@ impl Default for Config {
             hide_address: false,
             beacon: true,
             strangers: Strangers::default(),
+            games: OnLan::default(),
             log: LogFilter::default(),
             api: Api::default(),
             offloads: Offloads::default(),
@@ -201,18 +218,25 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the file at `path`, or at [`DEFAULT_PATH`], where no file means that every key has its default.
+    /// Reads the file at `path`, or at [`DEFAULT_PATH`], where no file means that every key has its default. Games in it are those
+    /// of `list`.
     ///
     /// # Errors
-    /// An unreadable file, and what [`parse`] refuses, as [`crate::failure::FailureKind::Usage`].
-    pub fn load(path: Option<&Path>) -> Result<Self, Failure> {
-        match path {
-            Some(path) => load(path),
-            None => match std::fs::exists(DEFAULT_PATH) {
-                Ok(false) => Ok(Self::default()),
-                _ => load(Path::new(DEFAULT_PATH)),
-            },
-        }
+    /// An unreadable file, what [`parse`] refuses, and games that are not listed, as [`crate::failure::FailureKind::Usage`].
+    pub fn load(path: Option<&Path>, list: &List) -> Result<Self, Failure> {
+        let path = match path {
+            Some(path) => path,
+            None if matches!(std::fs::exists(DEFAULT_PATH), Ok(false)) => return Ok(Self::default()),
+            None => Path::new(DEFAULT_PATH),
+        };
+        Self::read(path, &text(path)?, list)
+    }
+
+    /// Reads the text of the file at `path`.
+    fn read(path: &Path, text: &str, list: &List) -> Result<Self, Failure> {
+        let config: Self = parse(path, text)?;
+        config.strangers.games.check(list, path, text)?;
+        Ok(config)
     }
 }
 
@@ -253,11 +277,15 @@ const SHOWN: usize = 24;
 /// # Errors
 /// An unreadable file, and what [`parse`] refuses, as [`crate::failure::FailureKind::Usage`].
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+    parse(path, &text(path)?)
+}
+
+/// The text of the file at `path`.
+fn text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => Failure::file("read", path, &error),
         _ => Failure::usage(format_args!("cannot read {}: {error}", path.display())),
-    })?;
-    parse(path, &text)
+    })
 }
 
 /// Parses the TOML `text` of the file at `path`.
@@ -270,13 +298,15 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Failure>
 
 /// `FILE:LINE: reason`.
 pub(crate) fn located(path: &Path, text: &str, error: &toml::de::Error) -> String {
-    let line = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .map(|before| before.matches('\n').count() + 1);
-    match line {
-        Some(line) => format!("{}:{line}: {}", path.display(), error.message()),
-        None => format!("{}: {}", path.display(), error.message()),
+    located_at(path, text, error.span().map(|span| span.start), error.message())
+}
+
+/// The same for something that begins at a byte of the text.
+pub(crate) fn located_at(path: &Path, text: &str, start: Option<usize>, message: &str) -> String {
+    let before = start.and_then(|start| text.get(..start));
+    match before.map(|before| before.matches('\n').count() + 1) {
+        Some(line) => format!("{}:{line}: {message}", path.display()),
+        None => format!("{}: {message}", path.display()),
     }
 }
 
@@ -296,7 +326,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect();
-        assert_eq!(keys.len(), 19, "every key stands there once: {keys:?}");
+        assert_eq!(keys.len(), 20, "every key stands there once: {keys:?}");
         assert_eq!(parse::<Config>(path, &keys.join("\n")).unwrap(), Config::default());
     }
 
@@ -326,7 +356,11 @@ mod tests {
             ),
             (
                 "[strangers]\ngames = 7\n",
-                "c.toml:2: true, false or a list of names of games",
+                "c.toml:2: invalid type: integer `7`, expected true, false or a list of names of games",
+            ),
+            (
+                "[games]\nlan_games = \"up\"\n",
+                "c.toml:2: unknown variant `up`, expected one of `lift`, `route`, `off`",
             ),
             (
                 "[offloads]\nsend = false\nsent = true\n",
@@ -344,7 +378,7 @@ mod tests {
             ),
         ];
         for (text, expected) in cases {
-            let failure = parse::<Config>(Path::new("c.toml"), text).unwrap_err();
+            let failure = Config::read(Path::new("c.toml"), text, &List::shipped()).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Usage);
             assert!(failure.message.starts_with(expected), "{text:?}: {failure}");
         }
@@ -389,7 +423,7 @@ mod tests {
     #[test]
     fn a_named_file_must_exist() {
         let directory = tempfile::tempdir().unwrap();
-        let failure = Config::load(Some(&directory.path().join("none.toml"))).unwrap_err();
+        let failure = Config::load(Some(&directory.path().join("none.toml")), &List::shipped()).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Usage);
         assert!(failure.message.contains("none.toml"), "{failure}");
     }

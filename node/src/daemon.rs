@@ -10,6 +10,7 @@ mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod hosting;
+mod lift;
 mod mappings;
 mod names;
 mod networks;
@@ -17,8 +18,10 @@ mod opened;
 mod pending;
 mod ping;
 mod private;
+mod programs;
 mod reload;
 mod resolver;
+mod searching;
 mod troubles;
 mod views;
 mod worlds;
@@ -32,7 +35,7 @@ use std::{
 use farlan_crypto::{NodeId, PublicKey, Work};
 use farlan_engine::{Config as EngineConfig, Event, Limits, Role};
 use farlan_netconf::World;
-use farlan_tap::TapError;
+use farlan_tap::{LanListener, TapError};
 use tokio::{
     net::unix::pipe,
     sync::{Mutex, Notify, mpsc},
@@ -42,6 +45,7 @@ use tokio::{
 pub use crate::diagnosis::speaks_version;
 pub use beside::{Beside, Neighbour};
 pub use cards::{Cards, KernelCards, NewCard};
+pub use lift::LiftCounters;
 pub use names::NameSettings;
 pub use reload::Configuration;
 pub use resolver::{Resolver, hand_over};
@@ -50,7 +54,7 @@ use crate::{
     api::{DownReply, LoopbackAddress, SCHEMA, Server, Sockets, daemon_router},
     config::Offloads,
     failure::Failure,
-    games::Games,
+    games::{Games, LanGames, List},
     notify::Notifier,
     privileges::Holdings,
     secret_text::SecretText,
@@ -61,11 +65,14 @@ use crate::{
 use contacts::Contacts;
 use diagnosis::Examinations;
 use hosting::Hosting;
+use lift::Lift;
 use mappings::Mappings;
 use names::Names;
 use networks::Networks;
 use ping::Pings;
 use private::Office;
+use programs::Programs;
+use searching::Searches;
 use troubles::Troubles;
 use worlds::Worlds;
 
@@ -92,6 +99,10 @@ pub struct Settings {
     pub beacon: bool,
     /// Which listed games strangers may reach.
     pub games: Games,
+    /// The list of games.
+    pub list: Arc<List>,
+    /// What becomes of searches of games on the real LAN, in networks of which nothing else was said.
+    pub lan_games: LanGames,
     /// Which offloads may be used.
     pub offloads: Offloads,
     /// What this machine is called, and who resolves names of members.
@@ -116,6 +127,9 @@ pub struct Daemon {
     mappings: Mappings,
     hosting: Hosting,
     names: Names,
+    programs: Programs,
+    searches: Searches,
+    lift: Lift,
     office: Office,
     /// The supernode in whose process this is, if it is in one.
     neighbour: OnceLock<Neighbour>,
@@ -154,7 +168,9 @@ pub struct Running {
     mappings: JoinHandle<()>,
     hosting: JoinHandle<()>,
     names: JoinHandle<()>,
+    programs: JoinHandle<()>,
     controllers: JoinHandle<()>,
+    lan: JoinHandle<()>,
     watch: JoinHandle<()>,
     /// Ends with the card helper.
     helper: Option<pipe::Receiver>,
@@ -172,6 +188,7 @@ impl Running {
             sockets,
             helper,
             helper_ended,
+            listener,
         } = holdings;
         let (identity, made) = state.identity(Work::REQUIRED)?;
         let key = identity.public();
@@ -191,7 +208,7 @@ impl Running {
         let cards = KernelCards::new(key.node_id(), settings.offloads.card, helper, names)?;
         let (data_plane, events) = DataPlane::start(config, underlay)?;
         let daemon = Daemon::new(key, port, state, book, data_plane, Box::new(cards), settings.offloads);
-        let mut running = Self::take_up(Arc::new(daemon), events, sockets, settings).await?;
+        let mut running = Self::take_up(Arc::new(daemon), events, sockets, settings, listener).await?;
         let helper = pipe::Receiver::from_owned_fd(helper_ended.into());
         running.helper = Some(helper.map_err(Failure::negative)?);
         Ok(running)
@@ -202,10 +219,21 @@ impl Running {
         events: mpsc::Receiver<Event>,
         sockets: Sockets,
         settings: Settings,
+        listener: Result<LanListener, String>,
     ) -> Result<Self, Failure> {
         let hide = settings.hide_address;
         daemon.data_plane.send(Request::SetHideAddress { hide }).await?;
-        daemon.book.lock().await.networks.set_games(&settings.games);
+        daemon
+            .book
+            .lock()
+            .await
+            .networks
+            .set_games(&settings.games, &settings.list);
+        let (listener, trouble) = match listener {
+            Ok(listener) => (Some(listener), None),
+            Err(trouble) => (None, Some(trouble)),
+        };
+        daemon.lift.start(settings.list, settings.lan_games, trouble);
         daemon.names.start(settings.names, &daemon.state).await;
         let (key, work) = (daemon.key, daemon.work);
         daemon.office.start(settings.controller, &daemon.state, key, work).await;
@@ -231,7 +259,9 @@ impl Running {
         let hosting = tokio::spawn(Arc::clone(&daemon).follow_hosting());
         let watch = tokio::spawn(Arc::clone(&daemon).watch_cards());
         let names = tokio::spawn(Arc::clone(&daemon).follow_names());
+        let programs = tokio::spawn(Arc::clone(&daemon).follow_programs());
         let controllers = tokio::spawn(Arc::clone(&daemon).follow_controllers());
+        let lan = tokio::spawn(Arc::clone(&daemon).follow_lan(listener));
         tracing::info!(node = %daemon.node_id(), "farlan is up");
         Ok(Self {
             daemon,
@@ -242,7 +272,9 @@ impl Running {
             mappings,
             hosting,
             names,
+            programs,
             controllers,
+            lan,
             watch,
             helper: None,
         })
@@ -296,7 +328,9 @@ impl Running {
         self.hosting.abort();
         self.watch.abort();
         self.names.abort();
+        self.programs.abort();
         self.controllers.abort();
+        self.lan.abort();
         drop(self.server);
         // Whatever hangs must not keep the program: the kernel removes its cards and sockets with it.
         let stop = async { tokio::join!(self.daemon.stop(), self.daemon.mappings.end()) };
@@ -360,6 +394,9 @@ impl Daemon {
             mappings: Mappings::new(port),
             hosting: Hosting::new(offloads),
             names: Names::default(),
+            programs: Programs::default(),
+            searches: Searches::default(),
+            lift: Lift::default(),
             office: Office::default(),
             neighbour: OnceLock::new(),
             down: Notify::new(),
@@ -524,6 +561,7 @@ impl Daemon {
         // What follows takes the book itself.
         drop(book);
         self.tell_hand_set().await;
+        self.lift.look_again();
         self.tend_hosting().await;
     }
 

@@ -9,6 +9,7 @@
 //! | [`config`] | the TOML configuration and its errors |
 //! | [`state`] | the state directory: lock, secrets, files |
 //! | [`games`], [`ports`] | listed games, and what strangers may reach |
+//! | [`local_programs`] | what programs of this machine listen to |
 //! | [`portmap`] | mappings at the home's router: PCP, NAT-PMP, UPnP |
 //! | [`failure`] | what can go wrong for a user, with its exit code |
 //! | [`logs`] | logging to standard error |
@@ -30,6 +31,7 @@ pub mod daemon;
 pub mod diagnosis;
 pub mod failure;
 pub mod games;
+pub mod local_programs;
 pub mod logs;
 pub mod names;
 pub mod notify;

@@ -16,7 +16,7 @@ use std::{
 };
 
 use farlan_crypto::{defects::planted, private_file};
-use farlan_tap::{CardHelper, Keep, close_memory, give_up_capabilities};
+use farlan_tap::{CardHelper, Keep, LanListener, close_memory, give_up_capabilities};
 use rustix::{
     fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, chownat, fchown, statat},
     process::{Gid, Uid, geteuid},
@@ -30,6 +30,7 @@ use crate::{
     api::{GROUP, Sockets, group_id, is_leftover, is_making_place, refuse_answered},
     daemon::{STATE_FILES, Settings, bind},
     failure::Failure,
+    games::LanGames,
     shell::{Underlay, UnderlayOffloads},
     state::{IDENTITY, StateDir},
 };
@@ -43,11 +44,13 @@ pub struct Holdings {
     pub(crate) helper: CardHelper,
     /// Ends with the helper.
     pub(crate) helper_ended: io::PipeReader,
+    /// Hears searches of games on other cards, or why nothing does.
+    pub(crate) listener: Result<LanListener, String>,
 }
 
 impl Holdings {
     /// Becomes the user of the settings, takes the state directory, the port and the API's sockets, starts the card
-    /// helper, and gives up every capability.
+    /// helper and the listener, and gives up every capability.
     ///
     /// # Errors
     /// The state directory, the port or a socket is in use or not permitted; there is no such user, or it cannot be
@@ -72,6 +75,15 @@ impl Holdings {
             };
             Failure::negative(format_args!("cannot start the card helper: {error}{remedy}"))
         })?;
+        // Without it everything else works.
+        let listener = match settings.lan_games {
+            LanGames::Off => Err(
+                "games.lan_games was \"off\" in the configuration when farlan started; start it again with another"
+                    .to_owned(),
+            ),
+            LanGames::Lift | LanGames::Route => LanListener::start(LISTENER)
+                .map_err(|error| format!("cannot start the process that listens to other cards: {error}")),
+        };
         give_up(&settings.state_dir, Some(REMEDY))?;
         Ok(Self {
             state,
@@ -79,6 +91,7 @@ impl Holdings {
             sockets,
             helper,
             helper_ended,
+            listener,
         })
     }
 }
@@ -178,7 +191,10 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
         let (user, group) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
         set_thread_groups(&groups)?;
         set_thread_res_gid(group, group, group)?;
-        let needed = CapabilitySet::NET_ADMIN | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::SETPCAP;
+        let needed = CapabilitySet::NET_ADMIN
+            | CapabilitySet::NET_RAW
+            | CapabilitySet::NET_BIND_SERVICE
+            | CapabilitySet::SETPCAP;
         let kept = capabilities(None)?.permitted & needed;
         set_keep_capabilities(true)?;
         set_thread_res_uid(user, user, user)?;
@@ -354,6 +370,9 @@ pub fn account_line(line: &str) {
 /// The hidden subcommand by which `farlan` becomes the card helper.
 pub(crate) const HELPER: &str = "card-helper";
 
+/// That by which it becomes the listener.
+pub(crate) const LISTENER: &str = "lan-listener";
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -436,6 +455,8 @@ mod tests {
             hide_address: false,
             beacon: false,
             games: crate::games::Games::default(),
+            list: std::sync::Arc::default(),
+            lan_games: LanGames::Off,
             offloads: crate::config::Offloads::default(),
             names: crate::daemon::NameSettings::default(),
             controller: None,

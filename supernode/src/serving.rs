@@ -55,7 +55,7 @@ pub(crate) struct Status {
     pub(crate) uptime_s: u64,
     /// Registered nodes.
     pub(crate) registrations: usize,
-    /// Groups with at least one member.
+    /// Lists with at least one entry: of the members of a network, or of the subscribers to a channel.
     pub(crate) subscriptions: usize,
     /// IPv4 claims held.
     pub(crate) claims: usize,

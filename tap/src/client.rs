@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut, PipeReader};
 use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -18,7 +19,7 @@ use rustix::net::{
 
 use crate::device::{Address, Card, Create, Restored, check_name};
 use crate::error::TapError;
-use crate::privileges::hand_on_capabilities;
+use crate::privileges::{Keep, hand_on_capabilities};
 use crate::requests::{Answer, HostName, LONGEST, MOST, MOST_NAMES, Made, Request, Wanted};
 
 /// The way to a card helper, which ends when this is dropped.
@@ -42,12 +43,7 @@ impl CardHelper {
     pub fn start(argument: impl AsRef<OsStr>) -> io::Result<(Self, PipeReader)> {
         let (ours, theirs) = pair()?;
         let (ended, end) = io::pipe()?;
-        hand_on_capabilities()?;
-        let mut command = Command::new(THIS_PROGRAM);
-        // Of the environment nothing is needed, and some of it would let others in.
-        command.arg0("farlan").arg(argument).env_clear().current_dir("/");
-        command.stdin(Stdio::from(theirs)).stdout(Stdio::from(end));
-        let process = command.spawn()?;
+        let process = start_again(argument.as_ref(), Keep::Cards, theirs, Stdio::from(end))?;
         let mut helper = Self::at(ours);
         helper.process = Some(process);
         Ok((helper, ended))
@@ -187,6 +183,21 @@ impl CardHelper {
         }
     }
 
+    /// Has this machine's traffic to these groups, and no others, go out by a card that the helper made, and what goes to
+    /// 255.255.255.255 too if `broadcast`. The routes go with the card, and before that by a call with none.
+    ///
+    /// # Errors
+    /// [`TapError::Kernel`] for a group to which another route leads, in which case those of the others are set;
+    /// [`TapError::Refused`] for what [`is_game_group`](crate::is_game_group) denies, and where they would be more than
+    /// [`MOST_GROUPS`](crate::requests::MOST_GROUPS) on all cards; [`TapError::NoHelper`].
+    pub fn set_group_routes(&self, index: u32, groups: &[Ipv4Addr], broadcast: bool) -> Result<(), TapError> {
+        self.done(&Request::GroupRoutes {
+            index,
+            groups: groups.to_vec(),
+            broadcast,
+        })
+    }
+
     fn done(&self, request: &Request) -> Result<(), TapError> {
         match self.ask(request)? {
             (Answer::Done, None) => Ok(()),
@@ -236,7 +247,16 @@ impl Drop for CardHelper {
     }
 }
 
-/// The two ends of a way between a daemon and a helper.
+/// Starts this program again with one argument, a socket as its standard input, and what it is to keep of the caller's capabilities.
+pub(crate) fn start_again(argument: &OsStr, keep: Keep, input: OwnedFd, output: Stdio) -> io::Result<Child> {
+    hand_on_capabilities(keep)?;
+    let mut command = Command::new(THIS_PROGRAM);
+    // Of the environment nothing is needed, and some of it would let others in.
+    command.arg0("farlan").arg(argument).env_clear().current_dir("/");
+    command.stdin(Stdio::from(input)).stdout(output).spawn()
+}
+
+/// The two ends of a way between a daemon and a helper, or a listener.
 ///
 /// # Errors
 /// The system is short of descriptors.

@@ -4,6 +4,7 @@ use crate::{
     addresses,
     dbus::{HEAD, answer_to, length},
     hosts::with_block,
+    listener::{Report, Watch},
     netlink,
     requests::{Answer, HostName, LONGEST, Request},
     routes,
@@ -68,8 +69,8 @@ pub fn hosts(input: &[u8]) {
 
 const OWNER: &str = "wcsghuf2mb";
 
-/// Input: a message between the daemon and the card helper. What is read of it, written anew, is what stood there, so
-/// nothing can be hidden in one; and whatever it says can be shown. Whether it was read as a request or as an answer.
+/// Input: a message between the daemon and the card helper, or the listener. What is read of it, written anew, is what stood there, so
+/// nothing can be hidden in one; and whatever it says can be shown. Whether it was read as a request, an answer or what to watch.
 ///
 /// # Panics
 /// It is not.
@@ -84,7 +85,14 @@ pub fn requests(input: &[u8]) -> bool {
             assert!(!error.to_string().is_empty());
         }
     }
-    let is_read = request.is_ok() || answer.is_ok();
+    let (watch, report) = (Watch::parse(input), Report::parse(input));
+    if let Ok(watch) = &watch {
+        assert_eq!(watch.to_bytes(), input);
+    }
+    if let Ok(report) = &report {
+        assert_eq!(report.to_bytes(), input);
+    }
+    let is_read = request.is_ok() || answer.is_ok() || watch.is_ok();
     assert!(!is_read || input.len() <= LONGEST);
     is_read
 }

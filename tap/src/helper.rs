@@ -3,7 +3,7 @@
 //! It does what [`requests`](crate::requests) names and nothing else, for whoever holds the other end of its socket, and
 //! believes that end as little as it would a stranger: a daemon that was taken over can make farlan's cards, and alter
 //! those that were made here, within the bounds below. It cannot touch another interface, set a route of its own
-//! choice by the helper, or have it read a file or run a program. It can have names of farlan's, `….farlan.internal`, stand in
+//! choice by the helper but such to single groups of games and that of broadcasts, or have it read a file or run a program. It can have names of farlan's, `….farlan.internal`, stand in
 //! `/etc/hosts` for addresses of the cards' subnets, or be asked at a port of the loopback interface: no other name, and no other
 //! address.
 //!
@@ -30,11 +30,12 @@ use crate::device::{
     restore_addresses,
 };
 use crate::error::TapError;
+use crate::groups::{GroupRoutes, is_game_group};
 use crate::hosts;
 use crate::netlink::{Link, Netlink};
 use crate::privileges::{Keep, close_memory, give_up_capabilities};
 use crate::process;
-use crate::requests::{Answer, HostName, LONGEST, MOST, Made, Request, Wanted};
+use crate::requests::{Answer, HostName, LONGEST, MOST, MOST_GROUPS, Made, Request, Wanted};
 use crate::resolved;
 use crate::routes::routes_over;
 
@@ -42,10 +43,10 @@ use crate::routes::routes_over;
 #[derive(Debug, Error)]
 pub enum HelperError {
     /// Standard input is not the socket of a daemon.
-    #[error("this is the card helper, which farlan starts by itself; it is of no use alone")]
+    #[error("this is a helper, which farlan starts by itself; it is of no use alone")]
     Alone,
     /// The system refused something.
-    #[error("the card helper cannot {what}: {error}")]
+    #[error("this helper cannot {what}: {error}")]
     Refused {
         /// What, as a verb phrase.
         what: &'static str,
@@ -150,6 +151,8 @@ struct Helper {
     directed: BTreeSet<u32>,
     /// Names for the hosts file of which more are to come.
     waiting: Vec<HostName>,
+    /// The routes to groups that it set.
+    routed: GroupRoutes,
 }
 
 impl Helper {
@@ -192,6 +195,11 @@ impl Helper {
                 resolved::revert(Path::new(resolved::SYSTEM_BUS), index)
             })),
             Request::Hosts { names, more } => done(self.set_hosts(names, more)),
+            Request::GroupRoutes {
+                index,
+                groups,
+                broadcast,
+            } => done(self.set_group_routes(index, &groups, broadcast)),
         };
         (answer, None)
     }
@@ -414,6 +422,20 @@ impl Helper {
             // Nobody is there any more to be told; the next start tries again.
             let _ = write_hosts(owner, &[]);
         }
+    }
+
+    /// Routes to groups are the only ones of the daemon's choice. They draw in what programs send to games' groups, and, where that
+    /// is asked for, their broadcasts; so nothing that other services of a LAN need.
+    fn set_group_routes(&mut self, index: u32, groups: &[Ipv4Addr], broadcast: bool) -> Result<(), TapError> {
+        self.own(index)?;
+        if let Some(group) = groups.iter().find(|group| !is_game_group(**group)) {
+            return Err(refuse(format!("lead {group} to a card")));
+        }
+        self.routed.retain(|index| matches!(card_state(index), Ok(Some(_))));
+        if groups.len() + self.routed.others(index) > MOST_GROUPS {
+            return Err(refuse(format!("lead more than {MOST_GROUPS} groups to cards")));
+        }
+        self.routed.set(index, groups, broadcast)
     }
 
     /// Whether a card was made here.

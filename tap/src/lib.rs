@@ -20,7 +20,9 @@
 //! * [`CardHelper`] starts the helper and asks it for these; [`run_helper`] is the helper.
 //!   [`requests`] is what they say to each other.
 //! * [`give_up_capabilities`] and [`close_memory`] are for the daemon, once it has started it.
-//! * The helper also directs names: [`CardHelper::direct_names`] and [`CardHelper::set_hosts`].
+//! * [`LanListener`] starts the listener, which hears what leaves the machine's other cards; [`run_listener`] is it.
+//! * [`Memberships`] has the kernel take what comes to groups at a card.
+//! * The helper also sets routes to groups ([`CardHelper::set_group_routes`]) and directs names: [`CardHelper::direct_names`] and [`CardHelper::set_hosts`].
 //! * [`clashing_routes`] finds what a network's subnet would collide with.
 
 mod addresses;
@@ -31,8 +33,10 @@ mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gateways;
+mod groups;
 mod helper;
 mod hosts;
+mod listener;
 mod machine;
 mod monitor;
 mod netlink;
@@ -52,7 +56,12 @@ pub use device::{
 };
 pub use error::TapError;
 pub use gateways::{Gateway, default_gateways};
+pub use groups::{Memberships, is_game_group};
 pub use helper::{HelperError, PREFIX, run_helper, serve};
+pub use listener::{
+    LONGEST_FRAME, LanListener, MOST_CARDS, MOST_RANGES, NoMessage, Ports, Report, Told, Watch, run_listener,
+    serve_listener,
+};
 pub use machine::{UnderlayCard, underlay_addresses, underlay_cards};
 pub use monitor::{ChangeMonitor, Changes};
 pub use offloads::Offloads;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use netlink_packet_core::{Emitable, parse_u32};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkMessage};
+use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType, LinkMessage};
 
 use crate::addresses::Entry;
 use crate::device::{Address, MARK};
@@ -32,6 +32,8 @@ pub struct UnderlayCard {
     pub index: u32,
     /// Whether others hear what it sends to a group: it has a link, and the link has more than one far end.
     pub reaches_groups: bool,
+    /// Its hardware address, if it is one of Ethernet.
+    pub mac: Option<[u8; 6]>,
     /// Its addresses that may be used.
     pub addresses: Vec<Address>,
 }
@@ -70,6 +72,8 @@ pub(crate) fn leading_out(replies: &[Reply]) -> io::Result<Vec<UnderlayCard>> {
         ours: bool,
         usable: bool,
         reaches_groups: bool,
+        is_ethernet: bool,
+        mac: Option<[u8; 6]>,
     }
     let mut cards = Vec::new();
     for reply in replies {
@@ -83,11 +87,14 @@ pub(crate) fn leading_out(replies: &[Reply]) -> io::Result<Vec<UnderlayCard>> {
             usable: header.flags.contains(LinkFlags::Up) && !header.flags.contains(LinkFlags::Loopback),
             reaches_groups: header.flags.contains(LinkFlags::Multicast | LinkFlags::LowerUp)
                 && !header.flags.contains(LinkFlags::Pointopoint),
+            is_ethernet: header.link_layer_type == LinkLayerType::Ether,
+            mac: None,
         };
         reply.attributes(header.buffer_len(), |kind, value| match kind {
             libc::IFLA_LINK => card.below = parse_u32(value).unwrap_or(0),
             libc::IFLA_LINK_NETNSID => card.elsewhere = true,
             libc::IFLA_MASTER => card.master = parse_u32(value).unwrap_or(0),
+            libc::IFLA_ADDRESS if card.is_ethernet => card.mac = value.try_into().ok(),
             libc::IFLA_IFALIAS => card.ours = value.starts_with(MARK.as_bytes()),
             _ => {}
         })?;
@@ -102,6 +109,7 @@ pub(crate) fn leading_out(replies: &[Reply]) -> io::Result<Vec<UnderlayCard>> {
     let as_told = |card: &Card| UnderlayCard {
         index: card.index,
         reaches_groups: card.reaches_groups,
+        mac: card.mac,
         addresses: Vec::new(),
     };
     Ok(cards.iter().filter(leads_out).map(as_told).collect())

@@ -1,4 +1,4 @@
-//! Giving privileges up for good, and handing the one for cards on to the helper.
+//! Giving privileges up for good, and handing on that for cards to the helper, and that for packet sockets to the listener.
 //!
 //! Capabilities belong to threads, so all of this is for a program that has one thread yet.
 
@@ -18,6 +18,8 @@ pub enum Keep {
     Nothing,
     /// CAP_NET_ADMIN, if it has that.
     Cards,
+    /// CAP_NET_RAW, if it has that.
+    Listening,
 }
 
 /// Gives up every capability of the calling thread but those of `keep`, in all sets, and the way to get any by executing
@@ -63,15 +65,16 @@ pub fn give_up_capabilities(keep: Keep) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the programs that the calling thread executes have CAP_NET_ADMIN, if it has that, and CAP_SETPCAP, by which they
-/// can empty their bounding set. [`give_up_capabilities`] takes it back.
+/// Lets the programs that the calling thread executes have the capabilities of `keep`, if it has those, and CAP_SETPCAP, by which they
+/// can empty their bounding set, and no others. [`give_up_capabilities`] takes it back.
 ///
 /// # Errors
 /// The kernel refused.
-pub(crate) fn hand_on_capabilities() -> io::Result<()> {
+pub(crate) fn hand_on_capabilities(keep: Keep) -> io::Result<()> {
+    clear_ambient_capability_set()?;
     let mut sets = capabilities(None)?;
-    let handed_on = sets.permitted & (CapabilitySet::NET_ADMIN | CapabilitySet::SETPCAP);
-    sets.inheritable |= handed_on;
+    let handed_on = sets.permitted & (keep.capabilities() | CapabilitySet::SETPCAP);
+    sets.inheritable = handed_on;
     sets.effective |= handed_on;
     set_capabilities(None, sets)?;
     for capability in handed_on.iter() {
@@ -99,6 +102,7 @@ impl Keep {
         match self {
             Self::Nothing => CapabilitySet::empty(),
             Self::Cards => CapabilitySet::NET_ADMIN,
+            Self::Listening => CapabilitySet::NET_RAW,
         }
     }
 }

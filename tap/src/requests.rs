@@ -17,6 +17,8 @@
 //!   8 revert names      index u32
 //!   9 hosts             flags 1 | count u16 | names …
 //!                       flags: 1 more are to come
+//!  10 group routes      index u32 | flags 1 | count u16, at most MOST_GROUPS | groups 4 …
+//!                       flags: 1 the limited broadcast too
 //!
 //! answer = kind 1 | fields
 //!   0 error             see `TapError`: variant 1 | fields in the order of their declaration
@@ -92,6 +94,15 @@ pub enum Request {
         names: Vec<HostName>,
         /// Whether the file waits for more of them.
         more: bool,
+    },
+    /// Replaces the routes by which groups, and the limited broadcast, lead to a card.
+    GroupRoutes {
+        /// The card's interface index.
+        index: u32,
+        /// The groups; none take the routes away.
+        groups: Vec<Ipv4Addr>,
+        /// Whether 255.255.255.255 leads there, too.
+        broadcast: bool,
     },
 }
 
@@ -169,6 +180,9 @@ pub const MOST: usize = 256;
 /// Host names in one message, at most. They have up to 143 characters, so as many fit.
 pub const MOST_NAMES: usize = 64;
 
+/// Groups that lead to cards, at most.
+pub const MOST_GROUPS: usize = 64;
+
 impl Request {
     /// The message, which is longer than [`LONGEST`] for no request whose lists have at most [`MOST`] entries with names
     /// that interfaces can have.
@@ -220,6 +234,18 @@ impl Request {
                 let names = names.get(..MOST_NAMES).unwrap_or(names);
                 out.u16(u16::try_from(names.len()).unwrap_or(0));
                 names.iter().for_each(|name| out.host_name(name));
+            }
+            Self::GroupRoutes {
+                index,
+                groups,
+                broadcast,
+            } => {
+                out.u8(10);
+                out.u32(*index);
+                out.flags([*broadcast]);
+                let groups = groups.get(..MOST_GROUPS).unwrap_or(groups);
+                out.u16(u16::try_from(groups.len()).unwrap_or(0));
+                groups.iter().for_each(|group| out.bytes(&group.octets()));
             }
         }
         out.0
@@ -278,6 +304,20 @@ impl Request {
                 }
                 let names = (0..count).map(|_| reader.host_name()).collect::<Result<_, _>>()?;
                 Self::Hosts { names, more }
+            }
+            10 => {
+                let index = reader.u32()?;
+                let [broadcast] = reader.flags()?;
+                let count = reader.u16()?;
+                if usize::from(count) > MOST_GROUPS {
+                    return Err(Malformed);
+                }
+                let group = |_| reader.array::<4>().map(Ipv4Addr::from);
+                Self::GroupRoutes {
+                    index,
+                    groups: (0..count).map(group).collect::<Result<_, _>>()?,
+                    broadcast,
+                }
             }
             _ => return Err(Malformed),
         };

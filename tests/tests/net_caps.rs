@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use farlan_tests::ns::capabilities::{ensure_given_up, ensure_none, has_net_admin, helper_of};
+use farlan_tests::ns::capabilities::{ensure_given_up, ensure_none, has_net_admin, helper_of, listener_of};
 use farlan_tests::ns::command::{self, wait_for};
 use farlan_tests::ns::trio::JOIN_LIMIT;
 use farlan_tests::ns::{Lab, Nat, Node, Supernode, Wire, limit, privileges, sys};
@@ -118,13 +118,16 @@ fn a_killed_daemon_takes_its_helper_and_its_cards_with_it() {
         a.host()?;
         let network = a.wait_addressed(JOIN_LIMIT)?;
         let helper = helper_of(a.pid()?)?;
+        let listener = listener_of(a.pid()?)?.context("no listener")?;
         // A terminal or a service manager signals all processes at once; the helper waits for the daemon.
         for signal in [sys::interrupt, sys::terminate, sys::hang_up] {
             signal(helper)?;
         }
         a.join("earth")?;
         a.kill()?;
-        wait_for("the helper to end", SOON, || Ok(is_gone(helper).then_some(())))?;
+        for process in [helper, listener] {
+            wait_for("the helpers to end", SOON, || Ok(is_gone(process).then_some(())))?;
+        }
         let cards = a.namespace().interfaces()?;
         ensure!(!cards.iter().any(|card| card.starts_with("fl-")), "{cards:?}");
 
@@ -134,8 +137,10 @@ fn a_killed_daemon_takes_its_helper_and_its_cards_with_it() {
         })?;
         ensure!(a.networks()?.iter().any(|now| now.interface == network.interface));
         let helper = helper_of(a.pid()?)?;
+        let listener = listener_of(a.pid()?)?.context("no listener")?;
         ensure!(a.stop()? == 0);
         ensure!(is_gone(helper), "the daemon has ended and its helper has not");
+        wait_for("the listener to end", SOON, || Ok(is_gone(listener).then_some(())))?;
         Ok(())
     });
 }
@@ -158,14 +163,16 @@ fn without_its_helper_a_daemon_ends_with_an_error_for_the_service_manager() {
 }
 
 #[test]
-fn the_helper_serves_nobody_who_starts_it_by_hand() {
+fn the_helpers_serve_nobody_who_starts_them_by_hand() {
     limit::test(LIMIT, |lab| {
         let home = lab.home("a", Nat::Port, Wire::PLAIN)?;
         let node = Node::new(lab, "a", &home.host, None)?;
-        let finished = node.cli(&["card-helper"])?.expect_code(2)?;
-        ensure!(finished.stderr.contains("farlan starts by itself"), "{finished}");
         let help = node.cli(&["--help"])?.success()?;
-        ensure!(!help.stdout.contains("card-helper"), "{help}");
+        for command in ["card-helper", "lan-listener"] {
+            let finished = node.cli(&[command])?.expect_code(2)?;
+            ensure!(finished.stderr.contains("farlan starts by itself"), "{finished}");
+            ensure!(!help.stdout.contains(command), "{help}");
+        }
         Ok(())
     });
 }
@@ -220,7 +227,8 @@ fn started_by_root_a_daemon_becomes_the_user_of_its_configuration() {
             Ok((node.networks()?.len() == 1).then_some(()))
         })?;
         ensure!(node.status()?["node_id"] == id, "another identity");
-        for process in [node.pid()?, helper_of(node.pid()?)?] {
+        let listener = listener_of(node.pid()?)?.context("no listener")?;
+        for process in [node.pid()?, helper_of(node.pid()?)?, listener] {
             let status = fs::read_to_string(format!("/proc/{process}/status"))?;
             let user = privileges::NOBODY;
             ensure!(
@@ -264,7 +272,7 @@ fn nobody_else_of_the_user_can_look_into_the_daemons_memory() {
         node.set_places(directory.join("state"), directory.join("s"));
         node.start()?;
         let daemon = node.pid()?;
-        for process in [daemon, helper_of(daemon)?] {
+        for process in [daemon, helper_of(daemon)?, listener_of(daemon)?.context("no listener")?] {
             let limits = fs::read_to_string(format!("/proc/{process}/limits"))?;
             let core = limits.lines().find(|line| line.starts_with("Max core file size"));
             let core: Vec<_> = core.unwrap_or_default().split_whitespace().skip(4).take(2).collect();

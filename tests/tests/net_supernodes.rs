@@ -256,6 +256,8 @@ fn nodes_that_reach_other_supernodes_of_a_world_of_five_find_each_other_and_the_
                 let words = ["ping", "-n", "-c", "3", "-i", "0.3", "-w", "15", &world.ipv4(to)?];
                 let ping = world.nodes[from].namespace().exec(&words, SOON)?;
                 ensure!(ping.code == Some(0), "{from} to {to}: {ping}");
+                let summary = ping.stdout.lines().find(|line| line.contains("transmitted"));
+                println!("{from} to {to}: {}", summary.unwrap_or_default());
             }
         }
         let versions = |node: &Node| -> Result<Value> { node.json(&["supernode", "list"]) };

@@ -13,6 +13,7 @@ use tracing::debug;
 use crate::{
     AnchorStatus, Engine, Leg, Limits, Outbox, Time,
     behaviour::MAX_PACKETS,
+    channels::Subscribed,
     content::Content,
     directory::REFRESH,
     documents::Asked,
@@ -25,7 +26,7 @@ use crate::{
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
     sights::Aside,
     streams::{observed_by, probe_in},
-    subscriptions::Subscriptions,
+    subscriptions::{ListKey, Subscriptions},
     wire::{
         control::{Control, Membership, NodeRecord, PADDING, Place, Query, messages},
         datagram::{
@@ -138,6 +139,8 @@ struct Registration {
     searches: Asking,
     /// What it asked of documents.
     documents: Asked,
+    /// The channels it subscribed to.
+    channels: Subscribed,
 }
 
 /// A new address of a node that has to prove itself.
@@ -243,6 +246,16 @@ impl Anchor {
     pub(crate) fn documents_of(&mut self, id: PeerId) -> Option<(&mut Asked, Option<Prefix>)> {
         let registration = self.registrations.get_mut(&id)?;
         Some((&mut registration.documents, registration.prefix))
+    }
+
+    /// The memberships of a registered node, the channels it subscribed to, and whose places it takes.
+    pub(crate) fn channels_of(&mut self, id: PeerId) -> Option<(&[Membership], &mut Subscribed, Option<Prefix>)> {
+        let registration = self.registrations.get_mut(&id)?;
+        Some((
+            &registration.memberships,
+            &mut registration.channels,
+            registration.prefix,
+        ))
     }
 
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
@@ -441,6 +454,7 @@ impl Engine {
                     way_probes: Meter::default(),
                     searches: Asking::default(),
                     documents: Asked::default(),
+                    channels: Subscribed::default(),
                 };
                 self.anchor.registrations.insert(id, registration);
                 Vec::new()
@@ -492,6 +506,7 @@ impl Engine {
         };
         self.send_control(now, id, None, &[message], out);
         self.subscribe(now, id, &before, &memberships, out);
+        self.review_subscriptions(now, id, out);
         self.arm(id);
     }
 
@@ -558,7 +573,12 @@ impl Engine {
         if let Some(node) = node {
             debug!(node = %node.short(), "gone");
         }
-        self.unsubscribe(now, id, &registration.memberships, out);
+        self.end_subscriptions(now, id, (registration.prefix, &registration.channels), out);
+        let lists = registration.memberships.iter();
+        let lists: Vec<ListKey> = lists
+            .map(|membership| ListKey::Members(membership.member_key))
+            .collect();
+        self.unsubscribe(now, id, &lists, out);
     }
 
     /// Ends a registration that was not heard for too long.

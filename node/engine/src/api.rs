@@ -561,7 +561,7 @@ pub struct PeerNetwork {
 pub struct AnchorStatus {
     /// Registered nodes.
     pub registrations: usize,
-    /// Groups with at least one member.
+    /// Lists with at least one entry: of the members of a network, or of the subscribers to a channel.
     pub subscriptions: usize,
     /// IPv4 claims held.
     pub claims: usize,

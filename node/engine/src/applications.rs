@@ -500,11 +500,14 @@ impl Engine {
                 node,
                 refusal,
             });
-        } else if !self
+        } else if self
             .handshakes
             .queue
             .add_paper(now, id, Paper::Admission(handle, bytes))
         {
+            // Whatever it is worth: to the same request there would be the same answer.
+            asked.sent = None;
+        } else {
             self.counters.credentials_limited += 1;
         }
     }

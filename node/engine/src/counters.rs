@@ -36,8 +36,16 @@ counters! {
     group_copies_resent,
     /// Copies of group frames given up after the last try.
     group_copies_lost,
-    /// Group frames dropped by this node's own rate limit.
+    /// Group frames dropped by this node's own rate limits.
     group_rate_limited,
+    /// Group frames not delivered, because their origin sends too many.
+    group_origin_limited,
+    /// Group frames not delivered, because their origin has long sent far too many.
+    group_origin_ignored,
+    /// Group frames not delivered, because all origins together send too many.
+    group_delivery_limited,
+    /// Subscriptions to channels that a supernode did not take, or not all of them, because there were too many.
+    subscriptions_limited,
     /// Copies of group frames seen before.
     group_duplicates,
     /// ARP requests and neighbour solicitations answered by this node itself.
@@ -214,6 +222,8 @@ counters! {
     filtered_name_service,
     /// Packets of strangers for a port that is not opened, in no flow of this machine's.
     filtered_not_open,
+    /// Packets of this machine's own LAN services (mDNS, LLMNR, NetBIOS, SSDP, WS-Discovery) that were not sent to strangers.
+    kept_from_strangers,
     /// Flows of this machine with strangers that had to make room for others.
     flows_displaced,
 }

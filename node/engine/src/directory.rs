@@ -660,6 +660,16 @@ impl Engine {
             self.tell_claims_everywhere(now, out);
         }
         self.watch_all(now, id, first);
+        for (handle, ..) in &answered.networks {
+            let Some(network) = self.networks.get_mut(*handle) else {
+                continue;
+            };
+            if first {
+                network.channels.announce_again(now, id);
+            } else {
+                network.channels.review(now);
+            }
+        }
         if first {
             if forgot {
                 // It may have forgotten the others, too.

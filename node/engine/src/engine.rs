@@ -270,6 +270,7 @@ impl Engine {
         self.counters.fragments_lost += self.assemblies.expire(now);
         self.early.expire(now);
         self.tend_groups(now, out);
+        self.tend_channels(now, out);
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
@@ -308,6 +309,7 @@ impl Engine {
             self.assemblies.deadline(),
             self.early.deadline(),
             self.groups.deadline(),
+            self.channels_deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
             self.examinations.deadline(),

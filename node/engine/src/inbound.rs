@@ -24,9 +24,10 @@ use crate::{
     lanes::{InLane, InLanes},
     networks::Network,
     peers::{Path, PeerId},
+    subscriptions::ListKey,
     switch::carries_ipv4,
     wire::{
-        control::{Control, PADDING, Papers, messages},
+        control::{Audience, Control, PADDING, Papers, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
         sealed::{FULL, FrameIn, GROUP, MACS, OWN, PARTIAL, Sealed},
     },
@@ -329,7 +330,8 @@ impl Engine {
         let Some(written) = out.frames.slice_mut(range) else {
             return;
         };
-        if self.let_in(now, id, network, written) {
+        // Who sends what goes to many without a number has no more of it let in than others.
+        if self.let_in(now, id, network, written) && (frame.own || self.may_inject(now, id, network, written)) {
             self.counters.frames_received += 1;
         } else {
             out.frames.pop();
@@ -645,9 +647,34 @@ impl Engine {
                 self.register_asked(now, id, local, (*request, memberships), out);
             }
             Control::MembersAck { member_key, version } if !node => {
-                self.members_acknowledged(now, id, *member_key, *version, out);
+                self.members_acknowledged(now, id, ListKey::Members(*member_key), *version, out);
             }
+            Control::Audience(audience) => self.audience(now, id, local, audience, out),
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
+            _ => self.counters.unknown_messages += 1,
+        }
+    }
+
+    /// Something about channels.
+    fn audience(&mut self, now: Time, id: PeerId, local: SessionIndex, audience: &Audience, out: &mut Outbox) {
+        let node = self.role == Role::Node;
+        match audience {
+            Audience::Subscribe {
+                number,
+                member_key,
+                channels,
+            } if !node => self.subscribe_asked(now, id, local, (*number, *member_key, channels), out),
+            Audience::SubscribersAck { channel_key, version } if !node => {
+                self.members_acknowledged(now, id, ListKey::Subscribers(*channel_key), *version, out);
+            }
+            Audience::Subscribed { number } if node => self.subscribed(now, id, *number),
+            Audience::Subscribers {
+                channel_key,
+                from,
+                upto,
+                count,
+                entries,
+            } if node => self.subscribers_told(now, id, *channel_key, (*from, *upto, *count), entries, out),
             _ => self.counters.unknown_messages += 1,
         }
     }

@@ -1,13 +1,13 @@
 //! A node's side of member lists: what the supernodes of a network tell of its members.
 
-use farlan_crypto::PublicKey;
+use farlan_crypto::{NodeId, PublicKey, Work};
 use farlan_netconf::DirectoryKey;
 
 use crate::{
     Engine, Outbox, Time,
-    networks::{Member, Network},
+    networks::{Listing, Member, Network},
     peers::PeerId,
-    wire::control::{Control, MemberEntry, NodeRecord},
+    wire::control::{Control, MemberEntry, NodeRecord, Place},
 };
 
 /// Members of one list that a node keeps, against a supernode that lists without end. An honest one pushes 128.
@@ -39,39 +39,19 @@ impl Engine {
             .and_then(|listings| listings.remove(&id));
         let mut listing = listing.take().unwrap_or_default();
         let whole = from == 0;
-        if from == 0 {
+        if whole {
             let before = listing.members.keys().copied();
             before.for_each(|node| network.note_gone(node));
-            listing.members.clear();
-            listing.kept_out.clear();
-            listing.version = 0;
         }
-        let mut moved = Vec::new();
-        if from == listing.version {
-            listing.version = upto;
-            listing.count = count;
-            for entry in entries {
-                let Ok(key) = PublicKey::from_bytes(&entry.record.key, self.work) else {
-                    continue;
-                };
-                let node = key.node_id();
-                if !entry.present {
-                    listing.members.remove(&node);
-                    listing.kept_out.remove(&node);
-                    network.note_gone(node);
-                } else if network.keeps_out(&node) {
-                    let (place, ipv4) = (entry.record.place(), entry.ipv4);
-                    if listing.kept_out.len() < MAX_LISTED {
-                        listing.kept_out.insert(node, Member { key, place, ipv4 });
-                    }
-                } else if listing.members.len() < MAX_LISTED || listing.members.contains_key(&node) {
-                    let place = entry.record.place();
-                    let ipv4 = entry.ipv4.filter(|address| network.may_hold(&node, *address));
-                    listing.members.insert(node, Member { key, place, ipv4 });
-                    moved.push((key, place));
-                }
-            }
-        }
+        let (moved, gone) = take_in(
+            network,
+            &mut listing,
+            (from, upto, count),
+            (entries, self.work),
+            MAX_LISTED,
+        );
+        gone.into_iter().for_each(|node| network.note_gone(node));
+        network.channels.counted(now, (id, member_key), count);
         let version = listing.version;
         if let Some(listings) = network.listings_under(&member_key) {
             listings.insert(id, listing);
@@ -97,4 +77,45 @@ impl Engine {
             self.place_told(&key, record.place());
         }
     }
+}
+
+/// Takes changes of a list in if they begin where it ends, or are the whole list; up to `most` entries are kept. Returns those
+/// who came, and where they are, and those who left.
+pub(crate) fn take_in(
+    network: &Network,
+    listing: &mut Listing,
+    (from, upto, count): (u64, u64, u32),
+    (entries, work): (&[MemberEntry], Work),
+    most: usize,
+) -> (Vec<(PublicKey, Place)>, Vec<NodeId>) {
+    if from == 0 {
+        *listing = Listing::default();
+    }
+    let (mut moved, mut gone) = (Vec::new(), Vec::new());
+    if from != listing.version {
+        return (moved, gone);
+    }
+    listing.version = upto;
+    listing.count = count;
+    for entry in entries {
+        let Ok(key) = PublicKey::from_bytes(&entry.record.key, work) else {
+            continue;
+        };
+        let (node, place) = (key.node_id(), entry.record.place());
+        if !entry.present {
+            listing.members.remove(&node);
+            listing.kept_out.remove(&node);
+            gone.push(node);
+        } else if network.keeps_out(&node) {
+            if listing.kept_out.len() < most {
+                let ipv4 = entry.ipv4;
+                listing.kept_out.insert(node, Member { key, place, ipv4 });
+            }
+        } else if listing.members.len() < most || listing.members.contains_key(&node) {
+            let ipv4 = entry.ipv4.filter(|address| network.may_hold(&node, *address));
+            listing.members.insert(node, Member { key, place, ipv4 });
+            moved.push((key, place));
+        }
+    }
+    (moved, gone)
 }

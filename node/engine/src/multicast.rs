@@ -2,13 +2,16 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use farlan_crypto::defects::planted;
+use farlan_crypto::{PublicKey, defects::planted};
+use farlan_netconf::Mac;
 
 use crate::{
-    Engine, NetworkHandle, Outbox, Time,
+    Channel, Engine, NetworkHandle, Outbox, Time,
+    channels::Subscribers,
     content::Content,
+    injection::{BASIC, Kind, OF_ONE, OF_ONE_CHANNEL},
     peers::PeerId,
-    rates::{Meter, Rate},
+    rates::{Meter, Meters, Rate},
     retry::{Retry, Schedule},
     wire::control::Control,
 };
@@ -38,6 +41,9 @@ const MAX_UNDER_WAY: usize = 512;
 /// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
 const COPIES: Rate = Rate::per_second(2000, Duration::from_secs(2));
 
+/// Groups and ports for which that is counted.
+const MAX_COUNTED: usize = 1024;
+
 /// Acknowledgements in one message: they fill one padded block.
 const ACKS_AT_ONCE: usize = 7;
 
@@ -50,6 +56,12 @@ pub(crate) struct Groups {
     due: Option<Time>,
     /// What was used of [`COPIES`].
     copies: Meter,
+    /// What was used in each network of the rates that receivers have for an origin ([`crate::injection`]).
+    each: Meters<(NetworkHandle, Mac, Option<u16>)>,
+    all: Meters<NetworkHandle>,
+    basic: Meters<NetworkHandle>,
+    #[cfg(test)]
+    lifted: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +94,11 @@ impl Groups {
             under_way: VecDeque::new(),
             due: None,
             copies: Meter::default(),
+            each: Meters::new(OF_ONE_CHANNEL, MAX_COUNTED),
+            all: Meters::new(OF_ONE, MAX_COUNTED),
+            basic: Meters::new(BASIC, MAX_COUNTED),
+            #[cfg(test)]
+            lifted: false,
         }
     }
 
@@ -115,6 +132,32 @@ impl Groups {
         self.under_way.retain(|frame| !frame.copies.is_empty());
     }
 
+    /// Whether receivers would deliver one more frame of this kind.
+    fn may_send(&mut self, now: Time, handle: NetworkHandle, kind: Kind) -> bool {
+        #[cfg(test)]
+        if self.lifted {
+            return true;
+        }
+        match kind {
+            Kind::Basic => self.basic.take(now, handle),
+            Kind::Of(group, port) => self.each.take(now, (handle, group, port)) && self.all.take(now, handle),
+        }
+    }
+
+    fn may_copy(&mut self, now: Time, count: u64) -> bool {
+        #[cfg(test)]
+        if self.lifted {
+            return true;
+        }
+        self.copies.take(now, &COPIES, count)
+    }
+
+    /// A test's node keeps none of its own limits.
+    #[cfg(test)]
+    pub(crate) fn lift_limits_for_test(&mut self) {
+        self.lifted = true;
+    }
+
     /// 0 stands for "none" in the table of numbers seen.
     fn sequence(&mut self) -> u64 {
         self.next = self.next.wrapping_add(1).max(1);
@@ -125,41 +168,32 @@ impl Groups {
 impl Engine {
     /// Sends a frame to all members of a network.
     pub(crate) fn send_group(&mut self, now: Time, handle: NetworkHandle, frame: &[u8], out: &mut Outbox) {
-        let Some(network) = self.networks.get(handle) else {
+        let kind = Kind::of(frame);
+        let channel = kind.and_then(|_| self.note_channel(now, handle, frame));
+        if kind.is_some_and(|kind| !self.groups.may_send(now, handle, kind)) {
+            self.counters.group_rate_limited += 1;
             return;
-        };
-        let listed: Vec<_> = network.listed().take(ALL).map(|member| member.key).collect();
-        let own = self.public;
-        let mut members: Vec<PeerId> = listed
-            .into_iter()
-            .filter(|key| *key != own)
-            .filter_map(|key| self.pin(now, key))
-            .collect();
-        // Those that no list names (yet, or any more) but that proved to be in.
-        let proved = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.up.contains(&handle))
-            .map(|(id, _)| id);
-        let unlisted: Vec<PeerId> = proved.filter(|id| !members.contains(id)).collect();
-        members.extend(unlisted);
-        // Where nobody tells who is there, also those who were here before: they may be idle.
-        let met = self.networks.get(handle).filter(|network| !network.list_complete());
-        let met: Vec<_> = met
-            .iter()
-            .flat_map(|network| network.met.members().values())
-            .map(|met| met.key)
-            .collect();
-        for key in met {
-            let id = self.pin(now, key).filter(|id| !members.contains(id));
-            members.extend(id);
         }
-        members.truncate(ALL);
+        if !channel.is_some_and(|channel| self.hold_for_subscribers(now, handle, channel, frame)) {
+            self.send_copies(now, handle, channel, frame, out);
+        }
+    }
+
+    /// Sends a frame to those who are to have it.
+    pub(crate) fn send_copies(
+        &mut self,
+        now: Time,
+        handle: NetworkHandle,
+        channel: Option<Channel>,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) {
+        let members = self.receivers(now, handle, channel);
         if members.is_empty() {
             return;
         }
         let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
-        if !self.groups.copies.take(now, &COPIES, count) {
+        if !self.groups.may_copy(now, count) {
             self.counters.group_rate_limited += 1;
             return;
         }
@@ -197,6 +231,70 @@ impl Engine {
             since: now,
             copies,
         });
+    }
+
+    /// Who gets a copy of a frame to a group, or to all.
+    fn receivers(&mut self, now: Time, handle: NetworkHandle, channel: Option<Channel>) -> Vec<PeerId> {
+        let Some(network) = self.networks.get(handle) else {
+            return Vec::new();
+        };
+        let complete = network.list_complete();
+        let listed: Vec<_> = network.listed().take(ALL).map(|member| member.key).collect();
+        // Where nobody tells who is there, also those who were here before: they may be idle.
+        let met = network.met.members().values().filter(|_| !complete);
+        let met: Vec<_> = met.map(|met| met.key).collect();
+        // Those that no list names (yet, or any more) but that proved to be in.
+        let proved = self.peers.iter().filter(|(_, peer)| peer.up.contains(&handle));
+        let contacts: Vec<PeerId> = proved.map(|(id, _)| id).collect();
+        let channel = channel.filter(|_| !complete);
+        let subscribers = channel.and_then(|channel| Some((channel, self.subscribers_of(handle, &channel)?)));
+        let mut chosen = Vec::new();
+        match subscribers {
+            Some((channel, Subscribers { whole: true, keys })) => {
+                let keys = self.any_of(keys, ALL);
+                self.choose(now, &keys, &mut chosen);
+                // Who never broadcast to that port may yet answer what comes there.
+                if channel.group == Mac::BROADCAST {
+                    add(&mut chosen, contacts);
+                    self.choose(now, &listed, &mut chosen);
+                    self.choose(now, &met, &mut chosen);
+                }
+            }
+            None if complete => {
+                self.choose(now, &listed, &mut chosen);
+                add(&mut chosen, contacts);
+            }
+            sample => {
+                let keys = sample.map_or_else(Vec::new, |(_, subscribers)| subscribers.keys);
+                self.choose(now, &keys, &mut chosen);
+                add(&mut chosen, contacts);
+                self.choose(now, &listed, &mut chosen);
+                self.choose(now, &met, &mut chosen);
+            }
+        }
+        chosen.truncate(ALL);
+        chosen
+    }
+
+    /// Adds those nodes, but for this one.
+    fn choose(&mut self, now: Time, keys: &[PublicKey], chosen: &mut Vec<PeerId>) {
+        for key in keys
+            .iter()
+            .filter(|key| **key != self.public)
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            add(chosen, self.pin(now, key));
+        }
+    }
+
+    /// `most` of them, each as likely as any other.
+    fn any_of<T>(&mut self, mut all: Vec<T>, most: usize) -> Vec<T> {
+        while all.len() > most {
+            let random = self.random_u64() % u64::try_from(all.len()).unwrap_or(u64::MAX);
+            all.swap_remove(usize::try_from(random).unwrap_or(0));
+        }
+        all
     }
 
     /// Lays one copy out, if a session stands.
@@ -337,7 +435,7 @@ impl Engine {
         self.acks_due.push(id);
         if !peer.seen.get_or_insert_default().insert(sequence) {
             self.counters.group_duplicates += 1;
-        } else if self.let_in(now, id, handle, frame) {
+        } else if self.let_in(now, id, handle, frame) && self.may_inject(now, id, handle, frame) {
             self.counters.frames_received += 1;
             out.frames.push(handle, frame);
         }
@@ -362,6 +460,15 @@ impl Engine {
                     out,
                 );
             }
+        }
+    }
+}
+
+/// Adds peers that are not among those chosen.
+fn add(chosen: &mut Vec<PeerId>, peers: impl IntoIterator<Item = PeerId>) {
+    for id in peers {
+        if !chosen.contains(&id) {
+            chosen.push(id);
         }
     }
 }

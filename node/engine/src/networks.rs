@@ -15,8 +15,10 @@ use farlan_netconf::{
 use crate::{
     Engine, Event, Join, JoinError, MAX_NETWORKS, NetworkHandle, NetworkStatus, Outbox, Time,
     addresses::ADDRESSES_ACK,
+    channels::Channels,
     claimed::ClaimedAddresses,
     filter::Filter,
+    injection::InjectedByAll,
     islands::{Met, PROVISIONAL},
     learned::LearnedMacs,
     multicast::ALL,
@@ -81,6 +83,10 @@ pub(crate) struct Network {
     pub(crate) filter: Filter,
     /// What makes it a private one.
     pub(crate) private: Option<Box<Private>>,
+    /// What this node and others subscribed to.
+    pub(crate) channels: Channels,
+    /// What others put on its card of what goes to groups.
+    pub(crate) injected: InjectedByAll,
 }
 
 /// This node's IPv4 address in a network.
@@ -189,6 +195,8 @@ impl Network {
             name: join.name,
             filter: Filter::default(),
             private,
+            channels: Channels::default(),
+            injected: InjectedByAll::default(),
         })
     }
 
@@ -249,6 +257,7 @@ impl Network {
     /// Forgets what a supernode lists.
     pub(crate) fn forget_listings(&mut self, supernode: PeerId) {
         self.listings.remove(&supernode);
+        self.channels.forget_supernode(supernode);
         if let Some(private) = &mut self.private {
             private.former_listings.remove(&supernode);
         }
@@ -263,7 +272,8 @@ impl Network {
     pub(crate) fn keep_out(&mut self) {
         let Some(private) = &mut self.private else { return };
         let mut former = std::mem::take(&mut private.former_listings);
-        for listing in self.listings.values_mut().chain(former.values_mut()) {
+        let listings = self.listings.values_mut().chain(former.values_mut());
+        for listing in listings.chain(self.channels.listings_mut()) {
             listing.sort_out(private);
         }
         private.former_listings = former;
@@ -330,7 +340,9 @@ impl Network {
     }
 
     fn lists(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Member>> {
-        let listings = self.listings.values().map(|listing| &listing.members);
+        // What is listed of channels goes before: in a large network that alone is kept up to date. Samples are not.
+        let listings = self.channels.whole_listings().chain(self.listings.values());
+        let listings = listings.map(|listing| &listing.members);
         // Who was away knows a former secret only, as long as nobody tells the one in force.
         let former = self.private.iter().filter(|_| self.met.members().is_empty());
         let former = former.flat_map(|private| private.former_listings.values());

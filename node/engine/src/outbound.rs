@@ -2,7 +2,8 @@
 //!
 //! 1. [`Engine::handle_frames`] takes the frames of the cards in order.
 //! 2. [`Engine::route`] (in `switch`) decides where each goes: answered here, to one peer, to all, held, or nowhere.
-//!    On networks of strangers its flow is noted ([`Engine::note_flow`]), so that answers are let in.
+//!    On networks of strangers its flow is noted ([`Engine::lets_out`]), so that answers are let in, and what is meant for this
+//!    machine's own LAN stays here.
 //! 3. [`Engine::lane_out`] finds the peer's session and path; frames to the same MACs behind it take the lane too.
 //!    Otherwise [`Engine::send_frame`] does it frame by frame, or lets the frame wait.
 //! 4. [`Engine::send_in_lane`] cuts super-frames and writes
@@ -41,8 +42,7 @@ impl Engine {
         for (label, frame) in frames.iter() {
             let known = lane.as_mut().filter(|lane| lane.is_for(label.network, frame));
             if known.is_some_and(|lane| {
-                self.note_flow_in_lane(now, lane, frame);
-                self.send_in_lane(now, lane, label.offload, frame, out)
+                !self.lets_out_in_lane(now, lane, frame) || self.send_in_lane(now, lane, label.offload, frame, out)
             }) {
                 continue;
             }
@@ -62,8 +62,8 @@ impl Engine {
             None => frame,
         };
         let route = self.route(now, network, front);
-        if !matches!(route, Route::Answer(_) | Route::Nowhere) {
-            self.note_flow(now, network, frame);
+        if !matches!(route, Route::Answer(_) | Route::Nowhere) && !self.lets_out(now, network, frame) {
+            return None;
         }
         if let Route::Peer { peer, own } = route
             && let Some(mut lane) = self.lane_out(now, network, peer, own, frame)
@@ -156,16 +156,19 @@ impl Engine {
         true
     }
 
-    /// Takes note of a frame's flow where there is a filter, unless it is that of the frame before: within a batch no time
-    /// passes.
-    fn note_flow_in_lane(&mut self, now: Time, lane: &mut OutLane, frame: &[u8]) {
-        if let Some(flow) = &mut lane.flow {
-            let mark = FlowMark::of(frame);
-            if mark.is_none() || mark != *flow {
-                *flow = mark;
-                self.note_flow(now, lane.network, frame);
-            }
+    /// As [`lets_out`](Self::lets_out), unless the frame is of the flow of the frame before: within a batch no time passes.
+    fn lets_out_in_lane(&mut self, now: Time, lane: &mut OutLane, frame: &[u8]) -> bool {
+        let Some(flow) = &mut lane.flow else {
+            return true;
+        };
+        let mark = FlowMark::of(frame);
+        if mark.is_some() && mark == *flow {
+            return true;
         }
+        let leaves = self.lets_out(now, lane.network, frame);
+        // What stays here is no flow, and is looked at each time.
+        *flow = mark.filter(|_| leaves);
+        leaves
     }
 
     /// Whether a frame of `length` bytes passes on a lane whole.

@@ -16,6 +16,7 @@ use crate::{
     direct::{Direct, Use},
     handshakes::{HalfOpen, Outgoing},
     history::History,
+    injection::Injected,
     mtu::PathMtu,
     paths::{RELAY_SETTLED, Reported},
     retry::Retry,
@@ -142,6 +143,8 @@ pub(crate) struct Peer {
     pub(crate) up: BTreeSet<NetworkHandle>,
     /// Group frames of its own received lately.
     pub(crate) seen: Option<Box<SeenSequences>>,
+    /// How many group frames of it were delivered lately.
+    pub(crate) injected: Option<Box<Injected>>,
     /// Group frames to acknowledge at the end of this turn.
     pub(crate) acks: Vec<u64>,
     /// When its timer is set to go off.
@@ -180,6 +183,7 @@ impl Peer {
             names: BTreeMap::new(),
             up: BTreeSet::new(),
             seen: None,
+            injected: None,
             acks: Vec::new(),
             timer: None,
         }

@@ -12,6 +12,9 @@ use crate::rates::Prefix;
 /// Memberships there is room for, in times of the registrations.
 const MEMBERSHIPS: usize = 2;
 
+/// Subscriptions to channels there is room for, in times of the registrations.
+const SUBSCRIPTIONS: usize = 8;
+
 /// Numbers of registrations, those that rest included, in times of the registrations.
 const NUMBERS: usize = 4;
 
@@ -21,6 +24,7 @@ pub(crate) struct Places {
     most: usize,
     registered: usize,
     memberships: usize,
+    subscriptions: usize,
     resting: usize,
     shares: BTreeMap<Prefix, Share>,
 }
@@ -29,6 +33,7 @@ pub(crate) struct Places {
 struct Share {
     registered: usize,
     memberships: usize,
+    subscriptions: usize,
     resting: usize,
 }
 
@@ -38,6 +43,7 @@ impl Places {
             most,
             registered: 0,
             memberships: 0,
+            subscriptions: 0,
             resting: 0,
             shares: BTreeMap::new(),
         }
@@ -78,14 +84,20 @@ impl Places {
         self.memberships -= held;
         self.change(of, |share| share.memberships -= held);
         let most = self.most * MEMBERSHIPS;
-        let (free, has) = (most.saturating_sub(self.memberships), self.share(of).memberships);
-        let mut taken = 0;
-        // What it had it keeps.
-        while taken < wanted && (taken < held || is_fair(has + taken, free.saturating_sub(taken), most)) {
-            taken += 1;
-        }
+        let taken = fair_part(self.share(of).memberships, self.memberships, most, (held, wanted));
         self.memberships += taken;
         self.change(of, |share| share.memberships += taken);
+        taken
+    }
+
+    /// The same for subscriptions to channels.
+    pub(crate) fn take_subscriptions(&mut self, of: Option<Prefix>, held: usize, wanted: usize) -> usize {
+        self.subscriptions -= held;
+        self.change(of, |share| share.subscriptions -= held);
+        let most = self.most * SUBSCRIPTIONS;
+        let taken = fair_part(self.share(of).subscriptions, self.subscriptions, most, (held, wanted));
+        self.subscriptions += taken;
+        self.change(of, |share| share.subscriptions += taken);
         taken
     }
 
@@ -119,6 +131,16 @@ impl Places {
             self.shares.remove(&of);
         }
     }
+}
+
+/// How many of those `wanted` whoever has `own` may have, where `all` have so many of `most`. What it `held` it keeps.
+fn fair_part(own: usize, all: usize, most: usize, (held, wanted): (usize, usize)) -> usize {
+    let free = most.saturating_sub(all);
+    let mut taken = 0;
+    while taken < wanted && (taken < held || is_fair(own + taken, free.saturating_sub(taken), most)) {
+        taken += 1;
+    }
+    taken
 }
 
 /// Whether whoever has `taken` of `most` may have one more while so many are free.
@@ -195,5 +217,17 @@ mod tests {
         assert_eq!(places.take_memberships(prefix(2), 11, 3), 3);
         places.leave(prefix(2), 3);
         assert_eq!(places.memberships, 100);
+    }
+
+    #[test]
+    fn subscriptions_are_divided_alike_and_kept() {
+        let mut places = Places::new(100);
+        let mut taken = 0;
+        for _ in 0..100 {
+            taken += places.take_subscriptions(prefix(1), 0, 8);
+        }
+        assert_eq!(taken, 400, "half of 800");
+        assert!((1..=50).contains(&places.take_subscriptions(prefix(2), 0, 800)));
+        assert_eq!(places.take_subscriptions(prefix(1), 8, 8), 8, "what was held stays");
     }
 }

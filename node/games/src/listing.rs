@@ -6,6 +6,8 @@
 //! * **An entry is a kind, an address and a port.** What is heard again takes the place of what was there, and its life
 //!   begins anew. Who stops is forgotten with the lifetime of the last sighting, at most
 //!   [`LONGEST_LIFE`](crate::heard::LONGEST_LIFE), or when it takes its leave.
+//! * **Services and devices** (mDNS, SSDP) are those of friends: among strangers nothing of theirs passes, and none are looked for
+//!   ([`Listing::without_services`]).
 //! * **Who asks lists more.** Most servers say something only when asked. Searches go out every [`SEARCH_EVERY`], and an answer
 //!   lives longer than four of them. A listing whose owner sends no searches is passive: it replies to nothing either.
 //! * **Bounds.** One address has [`MOST_OF_ONE`] entries, of which a new one displaces the one heard longest ago. A full
@@ -33,6 +35,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Listing {
     list: List,
+    /// Whether services and devices are looked for, too.
+    services: bool,
     entries: BTreeMap<Key, Entry>,
     /// How many entries each address has.
     shares: BTreeMap<IpAddr, usize>,
@@ -78,6 +82,7 @@ impl Listing {
     pub fn new(list: List, seed: u32) -> Self {
         Self {
             list,
+            services: true,
             entries: BTreeMap::new(),
             shares: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -86,11 +91,21 @@ impl Listing {
         }
     }
 
+    /// The same table for games alone.
+    #[must_use]
+    pub fn without_services(self) -> Self {
+        Self {
+            services: false,
+            ..self
+        }
+    }
+
     /// The groups in which announcements and answers come.
     #[must_use]
     pub fn groups(&self) -> Vec<SocketAddrV4> {
         let listed = self.list.groups().into_iter().map(crate::list::Group::address);
-        listed.chain([searches::MDNS, searches::SSDP]).collect()
+        let services = [searches::MDNS, searches::SSDP].into_iter().filter(|_| self.services);
+        listed.chain(services).collect()
     }
 
     /// When the next round of searches is due.
@@ -115,8 +130,10 @@ impl Listing {
         self.asked.clear();
         let games = self.list.games().iter();
         let mut out: Vec<Search> = games.flat_map(|game| searches_of(game, self.token())).collect();
-        out.push(search(searches::MDNS, searches::questions()));
-        out.push(search(searches::SSDP, searches::SSDP_SEARCH.to_vec()));
+        if self.services {
+            out.push(search(searches::MDNS, searches::questions()));
+            out.push(search(searches::SSDP, searches::SSDP_SEARCH.to_vec()));
+        }
         out
     }
 

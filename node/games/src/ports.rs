@@ -37,16 +37,7 @@ impl PortSet {
     /// These and those.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {
-        let mut all: Vec<OpenPorts> = self.0.iter().chain(&other.0).copied().collect();
-        all.sort_unstable();
-        all.dedup_by(|next, before| {
-            let touches = next.transport == before.transport && next.first <= before.last.saturating_add(1);
-            if touches {
-                before.last = before.last.max(next.last);
-            }
-            touches
-        });
-        Self(all)
+        self.0.iter().chain(&other.0).copied().collect()
     }
 
     /// These but not those.
@@ -81,6 +72,23 @@ impl PortSet {
                 format!("{}-{}/{protocol}", range.first, range.last)
             }
         })
+    }
+}
+
+/// Ranges in any order, which may overlap; those that are none are left out.
+impl FromIterator<OpenPorts> for PortSet {
+    fn from_iter<I: IntoIterator<Item = OpenPorts>>(ranges: I) -> Self {
+        let sound = |range: &OpenPorts| 0 < range.first && range.first <= range.last;
+        let mut all: Vec<OpenPorts> = ranges.into_iter().filter(sound).collect();
+        all.sort_unstable();
+        all.dedup_by(|next, before| {
+            let touches = next.transport == before.transport && next.first <= before.last.saturating_add(1);
+            if touches {
+                before.last = before.last.max(next.last);
+            }
+            touches
+        });
+        Self(all)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use farlan_engine::Counters;
 
 use super::schema::Status;
-use crate::shell::ShellCounters;
+use crate::{daemon::LiftCounters, shell::ShellCounters};
 
 /// The media type of [`exposition`].
 pub(super) const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -43,7 +43,9 @@ pub fn exposition(status: &Status) -> String {
         let _ = writeln!(text, "farlan_{name} {value}");
     }
     for (name, value) in &status.counters {
-        let help = Counters::meaning(name).or_else(|| ShellCounters::meaning(name));
+        let help = Counters::meaning(name)
+            .or_else(|| ShellCounters::meaning(name))
+            .or_else(|| LiftCounters::meaning(name));
         let name = format!("{name}_total");
         metric(&mut text, &name, help.unwrap_or(OTHER).trim(), "counter");
         let _ = writeln!(text, "farlan_{name} {value}");
@@ -69,6 +71,8 @@ mod tests {
         };
         let shell = ShellCounters::default();
         let counters = engine.iter().chain(shell.iter()).chain([("card_dropped", 3)]);
+        let lift = LiftCounters::default();
+        let counters = counters.chain(lift.iter());
         Status {
             schema: 1,
             version: "0.1 \"x\"".into(),
@@ -79,6 +83,7 @@ mod tests {
             supernodes: Vec::new(),
             port_mapping: Default::default(),
             names: Default::default(),
+            lan_games: Default::default(),
             hosting: None,
             networks: 2,
             peers: 3,

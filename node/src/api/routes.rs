@@ -12,6 +12,7 @@ use axum::{
 use serde::Serialize;
 
 use super::diagnosis::{NetcheckReply, WhyReply, WhyRequest};
+use super::games::GamesReply;
 use super::metrics::{EXPOSITION, exposition};
 use super::private::{
     CreateReply, CreateRequest, DelegateRequest, ExportReply, ImportRequest, InviteReply, InviteRequest, InvitesReply,
@@ -19,9 +20,9 @@ use super::private::{
     UninviteReply, UninviteRequest,
 };
 use super::schema::{
-    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-    LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest, RemoveRequest, ResolveReply,
-    ResolveRequest, SCHEMA, Status,
+    AddRequest, ConfiguredWorld, DownReply, ErrorReply, HostReply, HostRequest, JoinReply, JoinRequest, LanGamesReply,
+    LanGamesRequest, LeaveReply, LeaveRequest, Network, OpenRequest, OpenedNetwork, Peer, PingReply, PingRequest,
+    RemoveRequest, ResolveReply, ResolveRequest, SCHEMA, Status,
 };
 use crate::{
     daemon::Daemon,
@@ -73,9 +74,11 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/export", post(export))
         .route("/v1/import", post(import))
         .route("/v1/set", post(set))
+        .route("/v1/games", get(games))
         .route("/v1/opened", get(opened))
         .route("/v1/open", post(open))
         .route("/v1/close", post(close))
+        .route("/v1/lan_games", post(lan_games))
         .route("/metrics", get(metrics))
         .route("/v1/down", post(down))
         .route("/v1/ping", post(ping))
@@ -174,6 +177,10 @@ async fn set(State(daemon): Shared, body: Body<SetRequest>) -> Answer<SetReply> 
     json(daemon.set_network(&content(body)?).await)
 }
 
+async fn games(State(daemon): Shared) -> Answer<GamesReply> {
+    json(daemon.games().await)
+}
+
 async fn opened(State(daemon): Shared) -> Answer<Vec<OpenedNetwork>> {
     Ok(Json(daemon.opened().await))
 }
@@ -184,6 +191,10 @@ async fn open(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNe
 
 async fn close(State(daemon): Shared, body: Body<OpenRequest>) -> Answer<OpenedNetwork> {
     json(daemon.close(&content(body)?).await)
+}
+
+async fn lan_games(State(daemon): Shared, body: Body<LanGamesRequest>) -> Answer<LanGamesReply> {
+    json(daemon.lan_games(&content(body)?).await)
 }
 
 async fn metrics(State(daemon): Shared) -> Result<impl IntoResponse, Failure> {

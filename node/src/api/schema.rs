@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::private::{Invite, Membership};
-use crate::{failure::Failure, ports::PortSet, secret_text::SecretText};
+use crate::{failure::Failure, games::LanGames, ports::PortSet, secret_text::SecretText};
 
 /// The version of the documents.
 pub const SCHEMA: u32 = 1;
@@ -37,6 +37,9 @@ pub struct Status {
     /// Who resolves names of members.
     #[serde(default)]
     pub names: Naming,
+    /// What becomes of searches of games on the real LAN.
+    #[serde(default)]
+    pub lan_games: Lifting,
     /// The supernode in this daemon, while it serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosting: Option<Hosting>,
@@ -63,6 +66,46 @@ pub struct Naming {
     /// Why it is not as the configuration has it, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+}
+
+/// What becomes of searches of games that leave this machine by other cards than farlan's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifting {
+    /// How many cards are listened to.
+    pub cards: usize,
+    /// The networks to which what is heard there is copied.
+    pub networks: Vec<String>,
+    /// The network to which groups of listed games lead, if any.
+    pub groups: Option<String>,
+    /// Why nothing is heard, where something should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Says what becomes of such searches in a network, or asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanGamesRequest {
+    /// Its name, label, id or interface.
+    pub network: String,
+    /// What is to become of them; nothing to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lan_games: Option<LanGames>,
+}
+
+/// What becomes of them there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LanGamesReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The network's name or label.
+    pub name: String,
+    /// The network's id.
+    pub network_id: String,
+    /// `lift`, `route` or `off`.
+    pub lan_games: LanGames,
+    /// What the user should know.
+    pub notes: Vec<String>,
 }
 
 /// Asks whose name something is.
@@ -188,6 +231,9 @@ pub struct Network {
     /// Ports of this machine opened to the members by hand, on a network of strangers: `25565/tcp`, `27015-27030/udp`.
     #[serde(default, skip_serializing_if = "PortSet::is_empty")]
     pub opened: PortSet,
+    /// What becomes of searches of games on the real LAN: `lift`, `route` or `off`.
+    #[serde(default)]
+    pub lan_games: LanGames,
     /// What this node is in a private network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<Membership>,
@@ -403,6 +449,9 @@ pub struct OpenedNetwork {
     pub opened: PortSet,
     /// Ports of listed games, by the configuration.
     pub games: PortSet,
+    /// Those of them that are open now, since a program here listens there.
+    #[serde(default)]
+    pub games_open: PortSet,
 }
 
 /// The daemon ends.
@@ -512,6 +561,7 @@ mod tests {
             members: 1,
             ipv4_pending: true,
             opened: PortSet::default(),
+            lan_games: LanGames::Lift,
             private: None,
             notes: Vec::new(),
         };

@@ -21,11 +21,13 @@ use super::{
 };
 use crate::{
     api::{
-        AddRequest, ConfiguredWorld, DownReply, HostReply, HostRequest, JoinReply, JoinRequest, LeaveReply,
-        LeaveRequest, Network, Peer, RemoveRequest, ResolveReply, ResolveRequest, SCHEMA, Status, exposition,
+        AddRequest, ConfiguredWorld, DownReply, HostReply, HostRequest, JoinReply, JoinRequest, LanGamesReply,
+        LanGamesRequest, LeaveReply, LeaveRequest, Network, Peer, RemoveRequest, ResolveReply, ResolveRequest, SCHEMA,
+        Status, exposition,
     },
     daemon::{Configuration, Settings},
     failure::{Failure, FailureKind},
+    games::LanGames,
     privileges::Holdings,
     secret_text::SecretText,
     state::IDENTITY,
@@ -201,6 +203,20 @@ pub(super) async fn leave(client: &Client, output: &mut Output, network: String)
             .iter()
             .try_for_each(|note| output.line(format_args!("note: {note}")))
     }
+}
+
+pub(super) async fn lan_games(
+    client: &Client,
+    output: &mut Output,
+    network: String,
+    lan_games: Option<LanGames>,
+) -> Result<(), Failure> {
+    let request = LanGamesRequest { network, lan_games };
+    let reply: LanGamesReply = client.post("/v1/lan_games", &request, Duration::ZERO).await?;
+    if output.json() {
+        return output.document(&reply);
+    }
+    show::lan_games(output, &reply)
 }
 
 /// `farlan resolve`: the addresses of a name, or the name of an address.

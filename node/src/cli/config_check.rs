@@ -9,6 +9,7 @@ use crate::{
     api::SCHEMA,
     config::{Config, DEFAULT_PATH},
     failure::Failure,
+    games,
 };
 
 /// What `config check --json` prints of a configuration that is fine.
@@ -24,7 +25,7 @@ struct Checked<'a> {
 /// # Errors
 /// What is wrong with it, with file and line, as [`Usage`](crate::failure::FailureKind::Usage).
 pub(super) fn node(path: Option<&Path>, json: bool) -> Result<(), Failure> {
-    let config = Config::load(path)?;
+    let config = Config::load(path, &games::load(path)?)?;
     let usual = Path::new(DEFAULT_PATH);
     let file = path.or_else(|| usual.exists().then_some(usual));
     check_socket(&config.socket).map_err(|failure| match file {

@@ -28,6 +28,11 @@ impl Output {
         self.json
     }
 
+    /// Whether nobody reads it any more, as far as was found out by printing.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Prints one line, at once.
     ///
     /// # Errors

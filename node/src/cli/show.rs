@@ -2,8 +2,9 @@
 
 use super::output::Output;
 use crate::{
-    api::{ConfiguredWorld, Naming, Network, Peer, PortMapping, Status, Supernode},
+    api::{ConfiguredWorld, LanGamesReply, Lifting, Naming, Network, Peer, PortMapping, Status, Supernode},
     failure::Failure,
+    games::LanGames,
     names::DOMAIN,
 };
 
@@ -25,6 +26,7 @@ pub(super) fn status(output: &mut Output, status: &Status) -> Result<(), Failure
     ))?;
     mapped(output, &status.port_mapping)?;
     named(output, &status.names)?;
+    lifted(output, &status.lan_games)?;
     if let Some(hosting) = &status.hosting {
         output.line(format_args!(
             "a supernode for its own networks at UDP port {} ({}): {}; {} registered",
@@ -56,6 +58,22 @@ fn named(output: &mut Output, names: &Naming) -> Result<(), Failure> {
             "programs do not resolve names of members: {trouble}{port}"
         )),
         _ => Ok(()),
+    }
+}
+
+/// What becomes of searches of games on the real LAN; what is wrong with it stands in the notes.
+fn lifted(output: &mut Output, lifting: &Lifting) -> Result<(), Failure> {
+    if lifting.cards > 0 && !lifting.networks.is_empty() {
+        let cards = if lifting.cards == 1 { "card" } else { "cards" };
+        output.line(format_args!(
+            "searches of games that leave {} other {cards} are copied to {}",
+            lifting.cards,
+            lifting.networks.join(", ")
+        ))?;
+    }
+    match &lifting.groups {
+        Some(network) => output.line(format_args!("groups of games lead to {network}")),
+        None => Ok(()),
     }
 }
 
@@ -146,6 +164,16 @@ pub(super) fn networks(output: &mut Output, networks: &[Network]) -> Result<(), 
     notes(output, &all)
 }
 
+pub(super) fn lan_games(output: &mut Output, reply: &LanGamesReply) -> Result<(), Failure> {
+    let name = &reply.name;
+    output.line(match reply.lan_games {
+        LanGames::Lift => format!("searches of games on the real LAN are copied to {name}"),
+        LanGames::Route => format!("broadcasts of this machine that name no card go to {name} alone"),
+        LanGames::Off => format!("searches of games on the real LAN do not reach {name}"),
+    })?;
+    notes(output, &reply.notes)
+}
+
 pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> {
     if peers.is_empty() {
         return output.line("no peer is known (yet)");
@@ -200,7 +228,7 @@ pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<
 }
 
 /// Prints remarks below a table.
-fn notes(output: &mut Output, notes: &[String]) -> Result<(), Failure> {
+pub(super) fn notes(output: &mut Output, notes: &[String]) -> Result<(), Failure> {
     notes
         .iter()
         .try_for_each(|note| output.line(format_args!("note: {note}")))
@@ -215,7 +243,7 @@ pub(super) fn short(id: &str) -> String {
 }
 
 /// `ann.lan` of `ann.lan.farlan.internal`.
-fn short_name(name: &str) -> String {
+pub(super) fn short_name(name: &str) -> String {
     name.strip_suffix(DOMAIN)
         .map_or(name, |name| name.trim_end_matches('.'))
         .to_owned()

@@ -318,6 +318,7 @@ mod tests {
             supernodes: vec![supernode("w", registered), supernode("other", true)],
             port_mapping: Default::default(),
             names: Default::default(),
+            lan_games: Default::default(),
             hosting: None,
             networks: 1,
             peers: 0,
@@ -342,6 +343,7 @@ mod tests {
             members,
             ipv4_pending: true,
             opened: Default::default(),
+            lan_games: Default::default(),
             private: None,
             notes: Vec::new(),
         }

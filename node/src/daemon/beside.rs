@@ -3,19 +3,27 @@
 //! It is a whole daemon, with an identity, a state directory, a port and an API of its own, but without network cards: it takes
 //! part in its networks to let others in, and answers nothing else. It reaches the supernode inside the machine.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use farlan_crypto::{PublicKey, Work};
 use farlan_engine::{Config as EngineConfig, Limits, Role};
 use farlan_netconf::{Subnet, World};
-use farlan_tap::{Card, CardState, ChangeMonitor, Changes, Restored, Route, TapError, requests::HostName};
+use farlan_tap::{
+    Card, CardState, ChangeMonitor, Changes, Restored, Route, TapError, UnderlayCard, requests::HostName,
+};
 
 use super::{Book, Cards, Daemon, NameSettings, NewCard, Running, Settings, hosting, resolver::Own};
 use crate::{
     api::Sockets,
     config::{Dns, MachineName, Offloads},
     failure::Failure,
-    games::Games,
+    games::{Games, LanGames, List},
+    local_programs::LocalPrograms,
     secret_text::SecretText,
     shell::{DataPlane, Underlay},
     state::StateDir,
@@ -82,6 +90,8 @@ impl Running {
             hide_address: false,
             beacon: false,
             games: Games::default(),
+            list: Arc::new(List::shipped()),
+            lan_games: LanGames::Off,
             offloads: Offloads::default(),
             names: NameSettings {
                 name: beside.name,
@@ -105,7 +115,14 @@ impl Running {
         let daemon = Daemon::new(key, port, beside.state, book, data_plane, Box::new(NoCards), offloads);
         // It was made just now.
         let _ = daemon.neighbour.set(beside.neighbour);
-        Self::take_up(std::sync::Arc::new(daemon), events, beside.sockets, settings).await
+        Self::take_up(
+            Arc::new(daemon),
+            events,
+            beside.sockets,
+            settings,
+            Err("there are no cards here".to_owned()),
+        )
+        .await
     }
 }
 
@@ -116,6 +133,10 @@ struct NoCards;
 impl Cards for NoCards {
     fn are_made(&self) -> bool {
         false
+    }
+
+    fn programs(&self, _: bool) -> LocalPrograms {
+        LocalPrograms::default()
     }
 
     fn create(&self, _: &NewCard) -> Result<Card, TapError> {
@@ -160,6 +181,18 @@ impl Cards for NoCards {
     }
 
     fn remove_stale(&self) {}
+
+    fn underlay(&self) -> Result<Vec<UnderlayCard>, TapError> {
+        Ok(Vec::new())
+    }
+
+    fn set_group_routes(&self, _: u32, _: &[Ipv4Addr], _: bool) -> Result<(), TapError> {
+        Ok(())
+    }
+
+    fn set_memberships(&self, _: &BTreeSet<(u32, Ipv4Addr)>) -> io::Result<()> {
+        Ok(())
+    }
 
     fn direct_names(&self, _: u32, _: u16) -> Result<(), TapError> {
         Ok(())

@@ -2,16 +2,19 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
+    fmt, io,
     net::{IpAddr, Ipv4Addr},
+    sync::{Mutex, PoisonError},
 };
 
 use farlan_crypto::NodeId;
 use farlan_netconf::Subnet;
 use farlan_tap::{
-    Address, Card, CardHelper, CardState, ChangeMonitor, Changes, Create, PREFIX, Restored, Route, TapError,
-    requests::HostName,
+    Address, Card, CardHelper, CardState, ChangeMonitor, Changes, Create, Memberships, PREFIX, Restored, Route,
+    TapError, UnderlayCard, requests::HostName,
 };
+
+use crate::local_programs::{LocalPrograms, Reader};
 
 /// The cards of this machine.
 pub trait Cards: fmt::Debug + Send + Sync {
@@ -68,8 +71,29 @@ pub trait Cards: fmt::Debug + Send + Sync {
     /// Those of [`farlan_tap::clashing_routes`].
     fn clashing_routes(&self, subnet: Subnet) -> Result<Vec<Route>, TapError>;
 
+    /// What programs listen to beside the cards, with who accepts connections if that is wanted.
+    fn programs(&self, with_tcp: bool) -> LocalPrograms;
+
     /// Removes what an earlier run left behind.
     fn remove_stale(&self);
+
+    /// The cards of this machine that lead out of it, which are none of farlan's.
+    ///
+    /// # Errors
+    /// Those of [`farlan_tap::underlay_cards`].
+    fn underlay(&self) -> Result<Vec<UnderlayCard>, TapError>;
+
+    /// Has groups, and the limited broadcast, and no others, lead to a card.
+    ///
+    /// # Errors
+    /// Those of [`CardHelper::set_group_routes`].
+    fn set_group_routes(&self, index: u32, groups: &[Ipv4Addr], broadcast: bool) -> Result<(), TapError>;
+
+    /// Has the kernel take what comes to groups at cards, and what comes to no others.
+    ///
+    /// # Errors
+    /// Those of [`Memberships::set`].
+    fn set_memberships(&self, wanted: &BTreeSet<(u32, Ipv4Addr)>) -> io::Result<()>;
 
     /// Has the system's resolver ask for names of a card's network at this port of 127.0.0.1.
     ///
@@ -111,6 +135,8 @@ pub struct KernelCards {
     owner: String,
     offloads: bool,
     helper: CardHelper,
+    programs: Mutex<Reader>,
+    memberships: Mutex<Memberships>,
 }
 
 impl KernelCards {
@@ -131,11 +157,18 @@ impl KernelCards {
             owner,
             offloads,
             helper,
+            programs: Mutex::default(),
+            memberships: Mutex::default(),
         })
     }
 }
 
 impl Cards for KernelCards {
+    fn programs(&self, with_tcp: bool) -> LocalPrograms {
+        let mut reader = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.read(with_tcp)
+    }
+
     fn create(&self, card: &NewCard) -> Result<Card, TapError> {
         self.helper.create(&Create {
             name: card.name.clone(),
@@ -205,6 +238,19 @@ impl Cards for KernelCards {
             // Whoever lacks the privilege has left nothing behind; with networks to join, making their cards says so.
             Err(error) => tracing::debug!(%error, "cannot look for old network cards"),
         }
+    }
+
+    fn underlay(&self) -> Result<Vec<UnderlayCard>, TapError> {
+        farlan_tap::underlay_cards()
+    }
+
+    fn set_group_routes(&self, index: u32, groups: &[Ipv4Addr], broadcast: bool) -> Result<(), TapError> {
+        self.helper.set_group_routes(index, groups, broadcast)
+    }
+
+    fn set_memberships(&self, wanted: &BTreeSet<(u32, Ipv4Addr)>) -> io::Result<()> {
+        let mut memberships = self.memberships.lock().unwrap_or_else(PoisonError::into_inner);
+        memberships.set(wanted)
     }
 
     fn direct_names(&self, index: u32, port: u16) -> Result<(), TapError> {

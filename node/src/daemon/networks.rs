@@ -13,10 +13,11 @@ use farlan_netconf::{
     AddressPlan, DnsLabel, Kind, Label, Link, NetworkId, NetworkLink, NetworkName, Parameters, Policy, World, WorldId,
 };
 
-use super::{Book, Daemon, private::Kept, worlds::SHORTEST_PREFIX};
+use super::{Book, Daemon, private::Kept, programs::Listening, worlds::SHORTEST_PREFIX};
 use crate::{
     api::{JoinReply, JoinRequest, LeaveReply, LeaveRequest, Network, SCHEMA},
     failure::Failure,
+    games::LanGames,
     ports::PortSet,
     shell::Request,
 };
@@ -48,6 +49,8 @@ pub(super) struct Membership {
     ipv4: Option<Ipv4Addr>,
     /// Ports opened to strangers by hand.
     pub(super) opened: PortSet,
+    /// What becomes of searches of games on the real LAN, if that was said.
+    pub(super) lan_games: Option<LanGames>,
     /// What this machine is called there, if that was said when it joined.
     pub(super) name: Option<DnsLabel>,
     /// The documents of a private network; none of others.
@@ -65,6 +68,8 @@ pub(super) struct Joined {
     on_card: Option<Ipv4Addr>,
     /// What others put on the card, as the engine was told last.
     hand_set: Vec<IpAddr>,
+    /// What local programs listen to there.
+    pub(super) listening: Listening,
     /// Why no IPv4 address is claimed here, if none is.
     ipv4_obstacle: Option<String>,
     /// What could not be mended about the card when it was looked at last.
@@ -95,8 +100,37 @@ impl Networks {
         all.find(|membership| membership.link.parameters.id() == id)
     }
 
+    /// The one network that a user means by `text`.
+    ///
+    /// # Errors
+    /// None or several are called that.
+    pub(super) fn called(&self, text: &str) -> Result<NetworkId, Failure> {
+        let meant: Vec<_> = self
+            .memberships()
+            .filter(|it| it.is_called(text))
+            .map(Membership::id)
+            .collect();
+        match &meant[..] {
+            [only] => Ok(*only),
+            [] => Err(Failure::negative(format_args!(
+                "this node is in no network called {text:?}; `farlan networks` shows those it is in"
+            ))),
+            several => {
+                let ids: Vec<_> = several.iter().map(ToString::to_string).collect();
+                Err(Failure::negative(format_args!(
+                    "several networks are called {text:?}; name one by its id: {}",
+                    ids.join(", ")
+                )))
+            }
+        }
+    }
+
     pub(super) fn joined(&self) -> impl Iterator<Item = &Joined> {
         self.joined.iter()
+    }
+
+    pub(super) fn joined_mut(&mut self) -> impl Iterator<Item = &mut Joined> {
+        self.joined.iter_mut()
     }
 
     /// The networks that could not be joined.
@@ -156,6 +190,7 @@ impl Membership {
             interface: None,
             ipv4: None,
             opened: PortSet::default(),
+            lan_games: None,
             name: None,
             private: None,
         }
@@ -232,10 +267,19 @@ impl Joined {
             none if none.is_empty() => "nothing is opened by hand (farlan open)".to_owned(),
             opened => format!("opened by hand: {opened}"),
         };
+        let games = match &self.listening.games {
+            none if none.is_empty() => "no listed game runs here".to_owned(),
+            games => format!("open for listed games that run here: {games}"),
+        };
         format!(
-            "anybody who knows the name can join; a filter lets answers, pings, listed games and opened ports in, and \
-             {opened}"
+            "anybody who knows the name can join; a filter lets answers, pings, listed games that run here and opened ports \
+             in; {games}, and {opened}"
         )
+    }
+
+    /// Bytes of its longest packet.
+    pub(super) fn mtu(&self) -> u16 {
+        self.parameters().mtu.bytes()
     }
 
     /// The IPv4 address on its card.
@@ -252,6 +296,11 @@ impl Joined {
 
     pub(super) fn card_index(&self) -> u32 {
         self.card.index
+    }
+
+    /// The name of its card; empty where it has none.
+    pub(super) fn interface(&self) -> &str {
+        &self.card.interface
     }
 
     pub(super) fn world(&self) -> WorldId {
@@ -321,6 +370,8 @@ impl Joined {
             members: status.members,
             ipv4_pending: self.claims_ipv4() && (status.ipv4_pending || status.ipv4 != self.on_card),
             opened: self.membership.opened.clone(),
+            // Of one of which nothing was said the daemon knows.
+            lan_games: self.membership.lan_games.unwrap_or_default(),
             private: None,
             notes: self.notes(),
         }
@@ -590,7 +641,8 @@ impl Daemon {
         let status = joined.map_err(|error: JoinError| Failure::negative(error))?;
         let handle = status.handle;
         if parameters.policy() == Policy::Strangers {
-            let ports = book.networks.reached(&membership);
+            // Listed games follow, if one listens.
+            let ports = membership.opened.ranges().to_vec();
             self.data_plane
                 .send(Request::SetOpened { network: handle, ports })
                 .await?;
@@ -627,9 +679,11 @@ impl Daemon {
             card,
             on_card,
             hand_set: Vec::new(),
+            listening: Listening::default(),
             ipv4_obstacle,
             card_trouble: None,
         });
+        self.programs.look_again();
         Ok(())
     }
 

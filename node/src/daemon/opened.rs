@@ -1,6 +1,7 @@
 //! What strangers may reach on this machine: ports opened by hand, and those of listed games.
 
-use farlan_engine::OpenPorts;
+use std::sync::Arc;
+
 use farlan_netconf::{NetworkId, Policy};
 
 use super::{
@@ -10,29 +11,27 @@ use super::{
 use crate::{
     api::{OpenRequest, OpenedNetwork, SCHEMA},
     failure::Failure,
-    games::{self, Games},
+    games::{self, Games, List},
     ports::PortSet,
-    shell::{DataPlaneError, Request},
+    shell::DataPlaneError,
 };
 
 impl Networks {
     /// Sets which listed games strangers may reach.
-    pub(super) fn set_games(&mut self, games: &Games) {
-        self.games = games.ports();
-    }
-
-    /// All that the members of a network may reach.
-    pub(super) fn reached(&self, membership: &Membership) -> Vec<OpenPorts> {
-        self.games.with(&membership.opened).ranges().to_vec()
+    pub(super) fn set_games(&mut self, games: &Games, list: &List) {
+        self.games = games.ports(list);
     }
 
     fn opened_network(&self, membership: &Membership) -> OpenedNetwork {
+        let mut joined = self.joined();
+        let joined = joined.find(|joined| joined.id() == membership.id());
         OpenedNetwork {
             schema: SCHEMA,
             name: membership.name().to_owned(),
             network_id: membership.link.parameters.id().to_string(),
             opened: membership.opened.clone(),
             games: self.games.clone(),
+            games_open: joined.map(|joined| joined.listening.games.clone()).unwrap_or_default(),
         }
     }
 
@@ -94,7 +93,7 @@ impl Daemon {
     /// # Errors
     /// They are neither ports nor a listed game; the network is not known, or one of friends.
     pub async fn open(&self, request: &OpenRequest) -> Result<OpenedNetwork, Failure> {
-        let ports = games::ports(&request.ports)?;
+        let ports = games::ports(&self.lift.list(), &request.ports)?;
         self.change_opened(request.network.as_deref(), |membership, _| {
             membership.opened = membership.opened.with(&ports);
             tracing::info!(network = %membership.name(), ports = %ports, "opened to strangers");
@@ -108,7 +107,7 @@ impl Daemon {
     /// # Errors
     /// As [`open`](Self::open); none of them is opened by hand.
     pub async fn close(&self, request: &OpenRequest) -> Result<OpenedNetwork, Failure> {
-        let ports = games::ports(&request.ports)?;
+        let ports = games::ports(&self.lift.list(), &request.ports)?;
         self.change_opened(request.network.as_deref(), |membership, games| {
             let left = membership.opened.without(&ports);
             if left == membership.opened {
@@ -140,31 +139,20 @@ impl Daemon {
         let games = book.networks.games.clone();
         let gone = || Failure::negative("the network is gone again");
         change(book.networks.membership_mut(id).ok_or_else(gone)?, &games)?;
-        self.apply_opened(&book.networks, Some(id)).await?;
+        if let Some(joined) = book.networks.joined().find(|joined| joined.id() == id) {
+            self.tell_opened(joined).await?;
+        }
         self.write_down(book);
         let membership = book.networks.memberships().find(|it| it.link.parameters.id() == id);
         Ok(book.networks.opened_network(membership.ok_or_else(gone)?))
     }
 
-    /// Takes over which listed games strangers may reach.
-    pub(super) async fn take_games(&self, games: &Games) -> Result<(), DataPlaneError> {
-        let mut book = self.book.lock().await;
-        book.networks.set_games(games);
-        self.apply_opened(&book.networks, None).await
-    }
-
-    /// Tells the engine what is open, in one network or in all.
-    async fn apply_opened(&self, networks: &Networks, only: Option<NetworkId>) -> Result<(), DataPlaneError> {
-        let meant = networks
-            .joined()
-            .filter(|joined| only.is_none_or(|id| id == joined.id()));
-        for joined in meant.filter(|joined| joined.is_of_strangers()) {
-            let request = Request::SetOpened {
-                network: joined.handle(),
-                ports: networks.reached(joined.membership()),
-            };
-            self.data_plane.send(request).await?;
-        }
-        Ok(())
+    /// Takes over the list of games, and which of them strangers may reach.
+    pub(super) async fn take_games(&self, games: &Games, list: &Arc<List>) -> Result<(), DataPlaneError> {
+        self.lift.set_list(Arc::clone(list));
+        // The next search knows the games of the new list.
+        self.searches.keep(&[]);
+        self.book.lock().await.networks.set_games(games, list);
+        self.look_at_programs().await.map(|_| ())
     }
 }

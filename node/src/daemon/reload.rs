@@ -55,7 +55,8 @@ impl Configuration {
 
 impl Daemon {
     /// Reads the configuration again and takes over what can change while the daemon runs: the log filter, supernodes
-    /// that are new, whether the address is hidden, whether the router is asked, and the games that strangers may reach. A configuration that cannot be read changes nothing.
+    /// that are new, whether the address is hidden, whether the router is asked, the list of games, which of
+    /// them strangers may reach, and what becomes of their searches on the real LAN. A configuration that cannot be read changes nothing.
     pub(super) async fn reload(&self, configuration: &mut Configuration) {
         let (mut settings, log) = match (configuration.read)() {
             Ok(read) => read,
@@ -92,8 +93,14 @@ impl Daemon {
             return;
         }
         self.mappings.switch(settings.port_mapping);
-        if settings.games != configuration.settings.games && self.take_games(&settings.games).await.is_err() {
+        let before = &configuration.settings;
+        if (settings.games != before.games || settings.list != before.list)
+            && self.take_games(&settings.games, &settings.list).await.is_err()
+        {
             return;
+        }
+        if settings.lan_games != before.lan_games {
+            self.take_lan_games(settings.lan_games);
         }
         configuration.settings = settings;
         tracing::info!("the configuration is reloaded");
@@ -156,7 +163,12 @@ fn fixed_settings(before: &Settings, settings: &mut Settings) -> Vec<&'static st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Offloads, games::Games};
+    use std::sync::Arc;
+
+    use crate::{
+        config::Offloads,
+        games::{Games, LanGames},
+    };
 
     #[test]
     fn what_cannot_change_is_named_and_stays() {
@@ -171,6 +183,8 @@ mod tests {
             hide_address: false,
             beacon: true,
             games: Games::default(),
+            list: Arc::default(),
+            lan_games: LanGames::Off,
             offloads: Offloads::default(),
             names: super::super::NameSettings::default(),
             controller: None,

@@ -1,7 +1,7 @@
 //! The daemon behind its API, with a real data plane and without network cards.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::Path,
@@ -12,10 +12,14 @@ use std::{
 use farlan_crypto::{Identity, Seed, Work, random::SystemRandom};
 use farlan_engine::{Config, Event, Limits, NetworkHandle, Role};
 use farlan_netconf::{Endpoint, Link, PrivateLink, Subnet, Supernode, World};
-use farlan_tap::{Address, Card, CardState, ChangeMonitor, Restored, Route, TapError, requests::HostName};
+use farlan_tap::{
+    Address, Card, CardState, ChangeMonitor, LanListener, Restored, Route, TapError, UnderlayCard, requests::HostName,
+};
 use serde_json::{Value, json};
 
+mod games;
 mod hand_set;
+mod lan;
 mod names;
 mod opened;
 mod private;
@@ -26,7 +30,8 @@ use crate::{
     cli::client::Client,
     config::Offloads,
     failure::{Failure, FailureKind},
-    games::Games,
+    games::{Games, LanGames, List},
+    local_programs::{LocalPrograms, Table},
     logs::LogFilter,
     notify::Notifier,
     privileges::Holdings,
@@ -54,8 +59,17 @@ struct Fake {
     hosts: Vec<HostName>,
     /// The cards whose names are asked for here, if there is a resolver at all.
     directed: Option<BTreeMap<u32, u16>>,
+    /// What programs listen to.
+    programs: LocalPrograms,
     /// The far ends of the descriptors that tell of changed addresses.
     watchers: Vec<UnixDatagram>,
+    /// The machine's other cards.
+    underlay: Vec<UnderlayCard>,
+    /// The groups that lead to cards, and whether broadcasts do.
+    group_routes: BTreeMap<u32, (Vec<Ipv4Addr>, bool)>,
+    memberships: BTreeSet<(u32, Ipv4Addr)>,
+    /// The cards that are ports of a bridge.
+    ports: BTreeSet<u32>,
 }
 
 impl Fake {
@@ -130,7 +144,7 @@ impl Cards for FakeCards {
         Ok(name.map(|name| CardState {
             name,
             up: true,
-            is_port: false,
+            is_port: self.lock().ports.contains(&index),
             dropped: u64::from(index),
         }))
     }
@@ -173,6 +187,28 @@ impl Cards for FakeCards {
 
     fn set_hosts(&self, names: &[HostName]) -> Result<(), TapError> {
         self.lock().hosts = names.to_vec();
+        Ok(())
+    }
+
+    fn programs(&self, _with_tcp: bool) -> LocalPrograms {
+        self.lock().programs.clone()
+    }
+
+    fn underlay(&self) -> Result<Vec<UnderlayCard>, TapError> {
+        Ok(self.lock().underlay.clone())
+    }
+
+    fn set_group_routes(&self, index: u32, groups: &[Ipv4Addr], broadcast: bool) -> Result<(), TapError> {
+        let mut fake = self.lock();
+        fake.group_routes.remove(&index);
+        if !groups.is_empty() || broadcast {
+            fake.group_routes.insert(index, (groups.to_vec(), broadcast));
+        }
+        Ok(())
+    }
+
+    fn set_memberships(&self, wanted: &BTreeSet<(u32, Ipv4Addr)>) -> std::io::Result<()> {
+        self.lock().memberships.clone_from(wanted);
         Ok(())
     }
 
@@ -250,6 +286,16 @@ async fn start_with(
     cards: &FakeCards,
     supernodes: Vec<World>,
 ) -> (Running, Client) {
+    start_listening(identity, directory, cards, supernodes, Err("this is a test".to_owned())).await
+}
+
+async fn start_listening(
+    identity: &Identity,
+    directory: &Path,
+    cards: &FakeCards,
+    supernodes: Vec<World>,
+    listener: Result<LanListener, String>,
+) -> (Running, Client) {
     let settings = Settings {
         state_dir: directory.join("state"),
         socket: directory.join("farlan.sock"),
@@ -261,6 +307,8 @@ async fn start_with(
         hide_address: false,
         beacon: false,
         games: Games::default(),
+        list: Arc::new(List::shipped()),
+        lan_games: LanGames::Lift,
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,
@@ -288,7 +336,7 @@ async fn start_with(
     let client = Client::new(&settings.socket);
     let sockets = Sockets::open(&settings.socket, settings.api_tcp).unwrap();
     (
-        Running::take_up(Arc::new(daemon), events, sockets, settings)
+        Running::take_up(Arc::new(daemon), events, sockets, settings, listener)
             .await
             .unwrap(),
         client,
@@ -847,6 +895,8 @@ async fn a_second_daemon_finds_the_directory_locked() {
         hide_address: false,
         beacon: false,
         games: Games::default(),
+        list: Arc::new(List::shipped()),
+        lan_games: LanGames::Lift,
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,
@@ -896,6 +946,8 @@ async fn the_end_can_be_asked_for_over_the_api() {
         hide_address: false,
         beacon: false,
         games: Games::default(),
+        list: Arc::new(List::shipped()),
+        lan_games: LanGames::Lift,
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,

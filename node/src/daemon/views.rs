@@ -26,6 +26,7 @@ impl Daemon {
         let counters = engine
             .chain(snapshot.shell.iter())
             .chain([("card_dropped", self.card_dropped(&book))])
+            .chain(self.lift.counters().iter())
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         Ok(Status {
@@ -38,6 +39,7 @@ impl Daemon {
             supernodes: self.supernodes(&book, &snapshot),
             port_mapping: self.mappings.view(),
             names: self.names.view(),
+            lan_games: self.lift.view(),
             hosting,
             networks: book.networks.joined().count(),
             peers: snapshot.peers.iter().filter(|peer| peer.path.is_some()).count(),
@@ -47,6 +49,7 @@ impl Daemon {
                 .notes(&self.state)
                 .into_iter()
                 .chain(self.office.notes())
+                .chain(self.lift.notes())
                 .chain(self.private_notes(&book))
                 .chain(notes(&book))
                 .collect(),
@@ -102,6 +105,7 @@ impl Daemon {
             .iter()
             .find(|status| status.handle == joined.handle())?;
         let mut view = joined.view(status);
+        view.lan_games = self.lift.way(joined.membership().lan_games);
         view.private = self.membership_view(joined.membership());
         view.notes.extend(self.membership_notes(joined.membership()));
         view.notes.extend(self.troubles.unwritten_notes());

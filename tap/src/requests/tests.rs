@@ -54,6 +54,13 @@ fn request() -> impl Strategy<Value = Request> {
         (any::<u32>(), address()).prop_map(|(index, address)| Request::RemoveAddress { index, address }),
         (any::<u32>(), addresses()).prop_map(|(index, addresses)| Request::RestoreAddresses { index, addresses }),
         Just(Request::RemoveStale),
+        (any::<u32>(), vec(any::<Ipv4Addr>(), 0..20), any::<bool>()).prop_map(|(index, groups, broadcast)| {
+            Request::GroupRoutes {
+                index,
+                groups,
+                broadcast,
+            }
+        }),
     ]
 }
 
@@ -108,7 +115,7 @@ proptest! {
 
     /// Whatever is understood is understood in one way, so nothing can be hidden in a message.
     #[test]
-    fn any_bytes_are_a_message_or_none(kind in 0u8..9, bytes in vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_a_message_or_none(kind in 0u8..11, bytes in vec(any::<u8>(), 0..200)) {
         let message = [&[kind], bytes.as_slice()].concat();
         if let Ok(request) = Request::parse(&message) {
             prop_assert_eq!(request.to_bytes(), message.clone());

@@ -372,3 +372,96 @@ fn only_names_of_farlans_are_directed_and_only_for_its_own_subnets_and_cards() {
         assert_eq!(std::fs::read("/etc/hosts").unwrap_or_default(), before);
     });
 }
+
+/// The routes of this namespace that lead somewhere by a card, one a line.
+fn routes_by(card: &str) -> Vec<String> {
+    let shown = ip(&["route", "show", "table", "all", "dev", card]);
+    let lines = shown
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines
+        .filter(|line| line.contains("224.") || line.contains("225.") || line.contains("255.255.255.255"))
+        .collect()
+}
+
+#[test]
+fn routes_to_groups_are_replaced_wholly_and_only_on_its_own_cards() {
+    in_namespace(|| {
+        let helper = begun();
+        let card = helper.create(&wanted("fl-lan")).unwrap();
+        let groups = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        helper
+            .set_group_routes(card.index, &groups(&["224.0.2.60", "225.1.1.1"]), false)
+            .unwrap();
+        assert_eq!(
+            routes_by("fl-lan"),
+            [
+                "224.0.2.60 proto static scope link",
+                "225.1.1.1 proto static scope link"
+            ]
+        );
+        // Once more the same, after somebody took one away.
+        ip(&["route", "delete", "225.1.1.1/32", "dev", "fl-lan"]);
+        helper
+            .set_group_routes(card.index, &groups(&["224.0.2.60", "225.1.1.1"]), false)
+            .unwrap();
+        assert_eq!(routes_by("fl-lan").len(), 2);
+        helper
+            .set_group_routes(card.index, &groups(&["225.1.1.1"]), true)
+            .unwrap();
+        let shown = routes_by("fl-lan");
+        assert_eq!(shown[0], "225.1.1.1 proto static scope link");
+        assert!(
+            shown[1].starts_with("broadcast 255.255.255.255 table local"),
+            "{shown:?}"
+        );
+        helper.set_group_routes(card.index, &[], false).unwrap();
+        assert_eq!(routes_by("fl-lan"), Vec::<String>::new());
+
+        // A route of somebody else's stays, and the others are set all the same.
+        ip(&["link", "add", "wire0", "type", "veth", "peer", "name", "wire1"]);
+        ip(&["link", "set", "dev", "wire0", "up"]);
+        ip(&["route", "add", "224.0.2.60/32", "dev", "wire0"]);
+        let taken = helper.set_group_routes(card.index, &groups(&["224.0.2.60", "225.1.1.1"]), false);
+        assert!(
+            matches!(
+                taken,
+                Err(TapError::Kernel {
+                    errno: libc::EEXIST,
+                    ..
+                })
+            ),
+            "{taken:?}"
+        );
+        assert_eq!(routes_by("fl-lan"), ["225.1.1.1 proto static scope link"]);
+        assert_eq!(routes_by("wire0").len(), 1);
+
+        for (index, bad) in [
+            (index_of("wire0"), "225.1.1.1"),
+            (card.index, "224.0.0.251"),
+            (card.index, "239.255.255.250"),
+            (card.index, "255.255.255.255"),
+            (card.index, "10.0.0.1"),
+        ] {
+            let refused = helper.set_group_routes(index, &groups(&[bad]), false);
+            assert!(matches!(refused, Err(TapError::Refused { .. })), "{bad}: {refused:?}");
+        }
+        // They are bounded over all cards.
+        let other = helper
+            .create(&Create {
+                addresses: vec![address("10.79.0.1", 24)],
+                ..wanted("fl-other")
+            })
+            .unwrap();
+        let many: Vec<_> = (0..40u8).map(|number| [225, 2, 2, number].into()).collect();
+        helper.set_group_routes(other.index, &many, false).unwrap();
+        let too_many = helper.set_group_routes(card.index, &many, false);
+        assert!(matches!(too_many, Err(TapError::Refused { .. })), "{too_many:?}");
+        drop(other);
+        helper.set_group_routes(card.index, &many, false).unwrap();
+        assert_eq!(routes_by("fl-lan").len(), 40);
+        // With the card they go, and nobody else's do.
+        drop(card);
+        assert!(!ip(&["route", "show", "table", "all"]).contains("225."));
+    });
+}

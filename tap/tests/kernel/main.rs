@@ -7,6 +7,7 @@ mod addresses;
 mod device;
 mod frames;
 mod helper;
+mod listener;
 mod machine;
 mod offloads;
 mod refusal;

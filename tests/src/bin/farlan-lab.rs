@@ -11,7 +11,7 @@ use farlan_tests::lab::matrix::Plan;
 use farlan_tests::lab::pair::{Distance, PairLab};
 use farlan_tests::lab::row::{Outcome, Row};
 use farlan_tests::lab::verdict::{Verdict, is_as_expected};
-use farlan_tests::lab::{blocked, islands, narrow, outages, quiet};
+use farlan_tests::lab::{blocked, games, islands, narrow, outages, quiet};
 use farlan_tests::ns::{Access, limit, requirements};
 
 /// How long the building of a lab may take, and each run in it, on a busy machine.
@@ -82,6 +82,10 @@ enum What {
     Blackhole(narrow::Options),
     /// How soon nodes on one switch meet without any supernode, and two such islands when they get a link.
     Islands(islands::Options),
+    /// Whether real games find real servers, and play: see `scripts/games`.
+    Games(games::Options),
+    /// Whether broadcasts of many members reach everybody once: see `scripts/games`.
+    Broadcasts(games::Broadcasts),
     /// Runs of one pair, as lines for `matrix`.
     #[command(hide = true)]
     Rows {
@@ -187,6 +191,8 @@ fn run(what: What) -> Result<bool> {
         What::Block(options) => blocked::block(&options),
         What::Blackhole(options) => narrow::blackhole(&options),
         What::Islands(options) => islands::islands(&options),
+        What::Games(options) => games::games(&options),
+        What::Broadcasts(options) => games::broadcasts(&options),
         What::Rows {
             one,
             other,

@@ -32,6 +32,20 @@ impl<'lab> Avahi<'lab> {
     /// # Errors
     /// A program is missing or does not come up.
     pub fn start(namespace: &'lab Namespace, interface: &str, name: &str, directory: &Path) -> Result<Self> {
+        Self::start_with(namespace, interface, name, "", directory)
+    }
+
+    /// As [`start`](Self::start), with this file of static services, none if it is empty.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        namespace: &'lab Namespace,
+        interface: &str,
+        name: &str,
+        services: &str,
+        directory: &Path,
+    ) -> Result<Self> {
         let socket = directory.join(format!("{name}.bus"));
         let bus_address = format!("unix:path={}", socket.display());
         let bus_configuration = directory.join(format!("{name}-bus.conf"));
@@ -52,15 +66,19 @@ impl<'lab> Avahi<'lab> {
                  [publish]\npublish-workstation=no\n"
             ),
         )?;
+        let service_file = directory.join(format!("{name}.service"));
+        fs::write(&service_file, services)?;
         // avahi-daemon keeps its pid file and socket under /run, so each one gets a /run of its own. In a chroot the
         // root is no mount of its own whose propagation could be set; there /run may be one.
         let script = "mount --make-rprivate / 2>/dev/null || mount --make-rprivate /run 2>/dev/null
                       mount -t tmpfs tmpfs /run && mkdir /run/avahi-daemon &&
+                      if test -s \"$1\"; then mount -t tmpfs tmpfs /etc/avahi/services && cp \"$1\" /etc/avahi/services; fi &&
                       exec avahi-daemon --file \"$0\" --no-drop-root --no-chroot --no-rlimits";
         let mut command = namespace.command("unshare");
         command
             .args(["--mount", "--propagation", "unchanged", "sh", "-c", script])
-            .arg(&avahi_configuration);
+            .arg(&avahi_configuration)
+            .arg(&service_file);
         command.env("DBUS_SYSTEM_BUS_ADDRESS", &bus_address);
         let mut daemon = Process::spawn(command, &format!("{name}-avahi"), directory)?;
         wait_for("avahi-daemon", START_LIMIT, || {

@@ -18,7 +18,7 @@ pub const NOBODY: u32 = 65534;
 /// As the service manager starts a node: another user, and the capabilities of `packaging/systemd/farlan.service`
 /// alone. `/dev/net/tun` is open to all there, as udev makes it.
 pub fn as_the_service() -> Vec<String> {
-    let only = "-all,+net_admin,+setpcap";
+    let only = "-all,+net_admin,+net_raw,+setpcap";
     let user = NOBODY.to_string();
     let mut words = in_own_mounts(PUBLIC_TUN);
     words.extend(

@@ -30,6 +30,14 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    ("teeworlds-server", "teeworlds-server"),
+    ("openttd", "openttd"),
+    ("/usr/share/games/openttd/baseset/opengfx", "openttd-opengfx"),
+    ("/usr/lib/ioquake3/ioq3ded", "ioquake3-server"),
+    ("freeciv-server", "freeciv-server"),
+    ("minidlnad", "minidlna"),
+    ("nmbd", "samba"),
+    ("nmblookup", "samba-common-bin"),
 ];
 
 /// The programs that every lab needs; the others serve single tests.
@@ -97,12 +105,16 @@ fn missing_programs(wanted: &[&str], is_installed: impl Fn(&str) -> bool) -> Vec
         .collect()
 }
 
-/// Tells whether a program is on the search path or in the system administrator's directories.
+/// Tells whether a program is on the search path or in the directories of the system administrator or of games. What begins with
+/// a slash is there or not.
 pub fn installed(program: &str) -> bool {
+    if program.starts_with('/') {
+        return Path::new(program).exists();
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
+    let others = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/games"].map(Into::into);
     std::env::split_paths(&path)
-        .chain(administration)
+        .chain(others)
         .any(|directory| directory.join(program).is_file())
 }
 

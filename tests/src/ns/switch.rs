@@ -35,7 +35,22 @@ pub struct Plugged {
     port: String,
 }
 
+/// The address of the router, where there is one.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 254);
+
 impl Plugged {
+    /// Sends what is for other hosts by the [router](Switches::route). The kernel has one table of neighbours for all namespaces, of 1024
+    /// entries: too few for the pairs of more than 30 hosts.
+    ///
+    /// # Errors
+    /// The kernel or `ip` refuses.
+    pub fn send_by_router(&self) -> Result<()> {
+        self.host.ip(&format!(
+            "route replace 192.168.77.0/24 via {ROUTER} dev {INSIDE} onlink"
+        ))?;
+        Ok(())
+    }
+
     /// The same as a supernode's host.
     pub fn public(&self) -> Option<PublicHost> {
         Some(PublicHost {
@@ -93,6 +108,20 @@ impl Switches {
             .set_sysctl_if_there(&format!("ipv6/conf/{port}/disable_ipv6"), "1")?;
         self.namespace.ip(&format!("link set {port} up"))?;
         Ok(Plugged { host, ipv4, port })
+    }
+
+    /// Puts a router at the first switch, at [`ROUTER`]: see [`Plugged::send_by_router`].
+    ///
+    /// # Errors
+    /// The kernel or `ip` refuses.
+    pub fn route(&self) -> Result<()> {
+        self.namespace.set_sysctl("ipv4/ip_forward", "1")?;
+        for card in ["all", "br0"] {
+            self.namespace
+                .set_sysctl(&format!("ipv4/conf/{card}/send_redirects"), "0")?;
+        }
+        self.namespace.ip(&format!("address add {ROUTER}/24 dev br0"))?;
+        Ok(())
     }
 
     /// Pulls a host's cable out of its switch, or plugs it in again. Its card loses its link meanwhile.

@@ -118,6 +118,20 @@ pub fn datagram_frame(destination: MacAddress, source: MacAddress, number: u64, 
     ethernet(destination, source, ETHERTYPE_IPV6, &packet)
 }
 
+/// A UDP broadcast over IPv4 to a port, with a unique number and `length` bytes of filling.
+pub fn broadcast_to_port(source: MacAddress, port: u16, number: u64, length: usize) -> Vec<u8> {
+    let mut message = [port.to_be_bytes(), port.to_be_bytes()].concat();
+    message.extend_from_slice(&((16 + length) as u16).to_be_bytes());
+    message.extend_from_slice(&[0, 0]);
+    message.extend_from_slice(&number.to_be_bytes());
+    message.extend((0..length).map(|index| (index as u8) ^ (number as u8)));
+    let mut packet = vec![0x45, 0];
+    packet.extend_from_slice(&((20 + message.len()) as u16).to_be_bytes());
+    packet.extend_from_slice(&[0, 0, 0, 0, 64, UDP, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
+    packet.extend_from_slice(&message);
+    ethernet(BROADCAST, source, ETHERTYPE_IPV4, &packet)
+}
+
 /// An ARP packet in a frame: `1 | 0x0800 | 6 | 4 | operation 2 | sender 6 + 4 | target 6 + 4`.
 pub fn arp(destination: MacAddress, source: MacAddress, packet: &Arp) -> Vec<u8> {
     let mut body = vec![0, 1, 8, 0, 6, 4];

@@ -16,8 +16,8 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{
-    AnchorStatus, Counters, Engine, Event, NetworkHandle, NetworkStatus, Outbox, PeerStatus, Role, SupernodeStatus,
-    Target,
+    AnchorStatus, Channel, Counters, Engine, Event, NetworkHandle, NetworkStatus, Outbox, PeerStatus, Role,
+    SupernodeStatus, Target,
 };
 use farlan_netconf::{Mtu, NetworkName, Parameters, Policy, Subnet, WorldId};
 
@@ -436,6 +436,19 @@ impl Lab {
         self.give_frames(host.0, &[(handle, frame)]);
         self.run_timers(host.0);
         id
+    }
+
+    /// Tells the engine of a host what its machine listens to.
+    ///
+    /// # Panics
+    /// If the host is down or not in the network.
+    pub fn set_channels(&mut self, host: HostId, network: NetId, channels: &[Channel]) {
+        let now = self.engine_time(host.0);
+        let this = &mut self.hosts[host.0];
+        let handle = this.cards[&network.0].0;
+        let engine = this.engine.as_mut().expect("a host that is up");
+        engine.set_channels(now, handle, channels);
+        self.run_timers(host.0);
     }
 
     /// Asks the engine of a host to ping a target; the answer is an event with `token`.

@@ -37,8 +37,8 @@ pub use changes::{Change, ChangeReport, Cost};
 pub use faults::{FaultCounts, FaultKind};
 pub(crate) use frames::DATAGRAM_PORT;
 pub use frames::{
-    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, datagram_frame, echo4, echo6,
-    ethernet, neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
+    ARP_REPLY, ARP_REQUEST, Arp, BROADCAST, Echo, MacAddress, Neighbour, Packet, arp, broadcast_to_port,
+    datagram_frame, echo4, echo6, ethernet, neighbour_advertisement, neighbour_solicitation, parse, payload_frame,
 };
 pub use health::{CONVERGENCE, Health, SILENT};
 pub use homes::Home;

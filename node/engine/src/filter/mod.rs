@@ -9,10 +9,11 @@
 //!    or is a ping ([`pings`]), a neighbour message, an error about a flow, or for an opened port ([`open`]); later
 //!    fragments follow their first ([`pieces`]).
 //!
-//! What this machine sends passes freely and makes its flows known ([`Engine::note_flow`]). Networks of friends have no
-//! filter.
+//! What this machine sends passes, but for what is meant for its own LAN ([`leaving`]), and makes its flows known
+//! ([`Engine::lets_out`]). Networks of friends have no filter.
 
 mod flows;
+mod leaving;
 mod open;
 mod packet;
 mod pieces;
@@ -35,6 +36,7 @@ use crate::{
     switch::mac_at,
 };
 use flows::Flows;
+use leaving::Leaving;
 use open::{Opened, Protocol};
 use packet::{ArpMessage, Content, IpPacket, NAME_SERVICES, NeighbourMessage, Packet, Quoted, Refused};
 use pieces::Pieces;
@@ -49,6 +51,7 @@ pub(crate) struct Filter {
     flows: Flows,
     pieces: Pieces,
     pings: PingRates,
+    leaving: Leaving,
 }
 
 /// The addresses of one node in a network.
@@ -119,27 +122,33 @@ impl Engine {
         verdict.is_ok() || planted("filter-off")
     }
 
-    /// Takes note of the flow of a frame that this machine sends into a network of strangers.
-    pub(crate) fn note_flow(&mut self, now: Time, handle: NetworkHandle, frame: &[u8]) {
+    /// Whether a frame of this machine's may leave into a network; in one of strangers its flow is noted.
+    pub(crate) fn lets_out(&mut self, now: Time, handle: NetworkHandle, frame: &[u8]) -> bool {
         let strangers = self.networks.get_mut(handle);
         let Some(network) = strangers.filter(|network| network.policy == Policy::Strangers) else {
-            return;
+            return true;
         };
         let Ok(Packet::Ip(packet)) = Packet::parse(frame) else {
-            return;
+            return true;
         };
         let here = Here::of(network);
+        let Filter {
+            flows,
+            opened,
+            opened_once,
+            leaving,
+            ..
+        } = &mut network.filter;
+        if leaving.keeps_back(now, &packet, opened) {
+            self.counters.kept_from_strangers += 1;
+            return false;
+        }
         // What has a foreign source goes nowhere, and answers to it would not come here.
         if here.addresses.has(packet.source) {
             let to_group = here.is_group(packet.destination);
-            let Filter {
-                flows,
-                opened,
-                opened_once,
-                ..
-            } = &mut network.filter;
             self.counters.flows_displaced += flows.sent(now, &packet, to_group, (opened, opened_once));
         }
+        true
     }
 }
 

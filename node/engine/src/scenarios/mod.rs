@@ -6,6 +6,7 @@ mod bent;
 mod bridge_right;
 mod caps;
 mod change;
+mod channels;
 mod club;
 mod directory;
 mod documents;

@@ -557,6 +557,47 @@ fn a_renewer_extends_no_certificate_that_has_expired_and_says_so() {
 }
 
 #[test]
+fn who_asks_before_it_is_time_by_the_renewers_clock_asks_anew() {
+    let mut town = Town::new(2);
+    let delegation = town.club.delegate(town.key(0), MORNING - DAY, MORNING + YEAR);
+    let key = town.key(0);
+    let renewer = Membership {
+        delegation: Some(delegation),
+        ..town.club.member(key)
+    };
+    town.club.holders = vec![key];
+    town.join(0, renewer);
+    // By its clock half of the certificate's life is over, by the renewer's not for another four seconds.
+    set_clock(&mut town.lab, town.nodes[1], MORNING + 4);
+    let key = town.key(1);
+    let mut fields = town.club.fields(key);
+    (fields.time, fields.expiry) = (Seconds::new(MORNING - 100), Seconds::new(MORNING + 107));
+    let membership = Membership {
+        credential: Some(town.club.sign(fields)),
+        ..town.club.papers()
+    };
+    town.join(1, membership);
+    let (mut asked, mut extended) = (0, false);
+    for _ in 0..12 {
+        town.lab.run_seconds(1);
+        for event in std::mem::take(&mut town.lab.hosts[town.nodes[0]].events) {
+            if let Event::Application {
+                network, node, request, ..
+            } = event
+            {
+                let now = town.lab.now;
+                town.engine(0).answer_as_renewer(now, network, &node.node_id(), request);
+                asked += 1;
+            }
+        }
+        let own = town.lab.status(town.nodes[1], town.networks[1]).membership;
+        extended |= own.is_some_and(|own| own.expiry > Seconds::new(MORNING + 107));
+    }
+    assert!(asked >= 2, "asked {asked} times");
+    assert!(extended);
+}
+
+#[test]
 fn who_was_thrown_out_and_comes_by_an_older_link_is_told_why_it_gets_nothing() {
     let mut town = Town::new(3);
     town.club.holders = vec![town.key(0)];

@@ -296,9 +296,121 @@ fn answers_to_a_call_to_all_are_let_in() {
         street.speak(&call(destination, (port, 27960)));
         assert!(street.passes(&udp(liar, victim, (27961, port))), "{destination}");
     }
-    let group = Ipv4Addr::new(224, 0, 0, 251);
-    street.speak(&call(group, (5353, 5353)));
-    assert!(street.passes(&udp(liar, victim, (5353, 5353))));
+}
+
+/// The victim's own services speak on its card, too: to all, and to whoever asked.
+#[test]
+fn what_this_machine_tells_its_own_lan_does_not_leave() {
+    let mut street = Street::new(&name());
+    let (liar, victim) = (street.liar, street.victim);
+    let mdns = Mac::from_bytes([1, 0, 0x5e, 0, 0, 0xfb]);
+    let says = |to: Mac, destination: IpAddr, from: u16, port: u16| {
+        let payload = udp_datagram(from, port, &[0; 12]);
+        match destination {
+            IpAddr::V4(_) => ethernet(
+                to,
+                victim.mac,
+                0x0800,
+                &ip(17, victim.ipv4.into(), destination, &payload),
+            ),
+            IpAddr::V6(_) => {
+                let packet = ip(17, victim.link_local.into(), destination, &payload);
+                ethernet(to, victim.mac, 0x86dd, &packet)
+            }
+        }
+    };
+    let group = |text: &str| text.parse::<IpAddr>().unwrap();
+    let kept = [
+        says(mdns, group("224.0.0.251"), 5353, 5353),
+        says(
+            Mac::from_bytes([0x33, 0x33, 0, 0, 0, 0xfb]),
+            group("ff02::fb"),
+            5353,
+            5353,
+        ),
+        says(
+            Mac::from_bytes([1, 0, 0x5e, 0x7f, 0xff, 0xfa]),
+            group("239.255.255.250"),
+            40000,
+            1900,
+        ),
+        says(
+            Mac::from_bytes([0x33, 0x33, 0, 0, 0, 0x0c]),
+            group("ff02::c"),
+            1900,
+            1900,
+        ),
+        says(
+            Mac::from_bytes([1, 0, 0x5e, 0, 0, 0xfc]),
+            group("224.0.0.252"),
+            40001,
+            5355,
+        ),
+        says(Mac::BROADCAST, group("10.127.255.255"), 137, 137),
+        says(Mac::BROADCAST, group("255.255.255.255"), 138, 138),
+        says(
+            Mac::from_bytes([1, 0, 0x5e, 0x7f, 0xff, 0xfa]),
+            group("239.255.255.250"),
+            40002,
+            3702,
+        ),
+        udp(victim, liar, (5353, 40003)),
+        udp(victim, liar, (5353, 5353)),
+    ];
+    let seen = |street: &Street| street.lab.hosts[street.liar.place].frames.len() as u64;
+    let counted = |street: &Street| {
+        let there = street.lab.hosts[street.liar.place].engine.counters();
+        (
+            street.counters().kept_from_strangers,
+            there.filtered_name_service + there.filtered_not_open,
+        )
+    };
+    for (sent, frame) in (1..).zip(&kept) {
+        street.speak(frame);
+        assert_eq!(counted(&street), (sent, 0), "{frame:x?}");
+    }
+    assert_eq!(seen(&street), 0);
+    // Nor does what was kept back let answers in.
+    assert!(!street.passes(&udp(liar, victim, (5353, 5353))));
+    assert!(!street.passes(&udp(liar, victim, (1900, 40000))));
+    // In a batch, between frames that leave, and behind one to the same machine.
+    let frames = [
+        udp(victim, liar, (4000, 53)),
+        udp(victim, liar, (5353, 40003)),
+        udp(victim, liar, (5353, 40003)),
+        udp(victim, liar, (4000, 53)),
+        udp(victim, liar, (137, 40003)),
+    ];
+    let label = FrameLabel {
+        network: victim.network,
+        offload: Offload::default(),
+    };
+    let batch: Vec<_> = frames.iter().map(|frame| (label, &frame[..])).collect();
+    street.lab.send_batch(victim.place, &batch);
+    street.lab.run(2 * DELAY);
+    assert_eq!(
+        counted(&street),
+        (13, 2),
+        "the two for port 53 came, and found it closed"
+    );
+    // The user opened that very port.
+    street.open(Transport::Udp, 5353);
+    for (sent, frame) in (1..).zip([&kept[0], &kept[8]]) {
+        street.speak(frame);
+        assert_eq!(counted(&street), (13, 2 + sent), "{frame:x?}");
+    }
+    assert!(street.passes(&udp(liar, victim, (40000, 5353))));
+    street.speak(&kept[2]);
+    assert_eq!(counted(&street), (14, 4));
+}
+
+#[test]
+fn friends_hear_what_this_machine_tells_its_lan() {
+    let mut street = Street::new(&link(1));
+    let (liar, victim) = (street.liar, street.victim);
+    street.speak(&udp(victim, liar, (5353, 5353)));
+    assert_eq!(street.counters().kept_from_strangers, 0);
+    assert_eq!(street.lab.hosts[liar.place].frames.len(), 1);
 }
 
 #[test]

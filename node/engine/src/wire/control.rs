@@ -47,7 +47,7 @@
 //! 43 credentials ack number 4
 //! 44 application  request 4 | network 1 | length 2 | sealed application
 //! 45 admission    request 4 | network 1 | status 1 | length 2 | sealed credential
-//! 46 to 48, 50 to 52, 54, 57 and 58 stand in `documents`.
+//! 46 to 48, 50 to 52, 54, 57 and 58 stand in `documents`, 59 to 62 in `channels`.
 //! 40 reach        nonce 8 | port 2
 //! 41 reached      nonce 8 | endpoint 18
 //! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
@@ -58,6 +58,7 @@
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
 //! IPv4 address in `addresses` stands as `::ffff:a.b.c.d`.
 
+mod channels;
 mod documents;
 mod records;
 mod traversal;
@@ -80,6 +81,7 @@ use records::{
 };
 use traversal::{behaviour_of, candidate, put_candidate, put_step, step, technique_code, technique_of};
 
+pub(crate) use channels::Audience;
 pub(crate) use documents::{Gift, Holding, Papers, Part, TO_BE_ANSWERED, WATCH};
 pub(crate) use records::{MemberEntry, Membership, NodeRecord, Place, Query};
 pub(crate) use traversal::{Candidate, Step, behaviour_code};
@@ -295,6 +297,8 @@ pub(crate) enum Control {
     },
     /// About the documents of private networks.
     Papers(Papers),
+    /// About channels.
+    Audience(Audience),
     Homes {
         places: Vec<Place>,
     },
@@ -381,6 +385,7 @@ impl Control {
             Self::Application { .. } => 44,
             Self::Admission { .. } => 45,
             Self::Papers(papers) => papers.kind(),
+            Self::Audience(audience) => audience.kind(),
             Self::Homes { .. } => 26,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
@@ -563,6 +568,7 @@ impl Control {
                 put_long(bytes, sealed);
             }
             Self::Papers(papers) => papers.encode(bytes),
+            Self::Audience(audience) => audience.encode(bytes),
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
             Self::World { world, version } => {
                 bytes.extend_from_slice(world.as_bytes());
@@ -765,6 +771,7 @@ impl Control {
                 request: reader.u32()?,
                 told: Box::new(observations(reader)?),
             },
+            59..=62 => return Ok(Audience::decode(kind, reader)?.map(Self::Audience)),
             _ => return Ok(Papers::decode(kind, reader)?.map(Self::Papers)),
         }))
     }

@@ -341,3 +341,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn services_are_left_out_where_they_are_not_wanted() {
+    let (mut all, mut games) = (listing(), listing().without_services());
+    assert_eq!(all.groups().len(), games.groups().len() + 2);
+    let mut left: Vec<_> = all.searches(Time::ZERO);
+    left.retain(|search| ![1900, 5353].contains(&search.destination.port()));
+    assert_eq!(games.searches(Time::ZERO), left);
+}

@@ -10,6 +10,7 @@ use super::{Dormant, Membership, Networks};
 use crate::{
     daemon::private::{self, Kept},
     failure::Failure,
+    games::LanGames,
     ports::PortSet,
     secret_text::SecretText,
     state::StateDir,
@@ -38,6 +39,9 @@ struct Entry {
     /// Ports opened to strangers by hand.
     #[serde(default, skip_serializing_if = "PortSet::is_empty")]
     opened: PortSet,
+    /// What becomes of searches of games on the real LAN, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lan_games: Option<LanGames>,
     /// What this machine is called there, if that was said when it joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -80,6 +84,7 @@ impl Networks {
                 interface: entry.interface,
                 ipv4: entry.ipv4,
                 opened: entry.opened,
+                lan_games: entry.lan_games,
                 name: name.map_err(|error| damaged(&error))?,
                 ..kept
             };
@@ -104,6 +109,7 @@ impl Networks {
             interface: membership.interface.clone(),
             ipv4: membership.ipv4,
             opened: membership.opened.clone(),
+            lan_games: membership.lan_games,
             name: membership.name.as_ref().map(ToString::to_string),
             private: membership
                 .private

@@ -102,19 +102,68 @@ async fn the_configuration_says_which_games_are_let_in() {
     post(&client, "/v1/open", json!({ "ports": "80/tcp" })).await.unwrap();
     for (games, ports) in [
         (Games::Usual(false), json!([])),
-        (Games::Named(vec!["minecraft".into()]), json!(["25565/tcp", "4445/udp"])),
+        (
+            Games::Named(vec![toml::Spanned::new(0..0, "minecraft".into())]),
+            json!(["25565/tcp", "4445/udp"]),
+        ),
     ] {
-        running.daemon.take_games(&games).await.unwrap();
+        running
+            .daemon
+            .take_games(&games, &Arc::new(List::shipped()))
+            .await
+            .unwrap();
         let opened = shown(&client).await;
         assert_eq!(
             [&opened[0]["games"], &opened[0]["opened"]],
             [&ports, &json!(["80/tcp"])]
         );
-        let book = running.daemon.book.lock().await;
-        let membership = book.networks.memberships().next().unwrap();
-        let reached = book.networks.reached(membership).len();
-        assert_eq!(reached, 1 + ports.as_array().unwrap().len());
     }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_listed_game_is_open_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let cards = FakeCards::default();
+    let (running, client) = start(directory.path(), &cards).await;
+    add_world(&client).await;
+    post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
+    let open_now = async |udp: &str| {
+        let mut programs = LocalPrograms::default();
+        programs.parse(Table::Udp, udp);
+        cards.lock().programs = programs;
+        running.daemon.look_at_programs().await.unwrap();
+        let book = running.daemon.book.lock().await;
+        let joined = book.networks.joined().next().unwrap();
+        joined.listening.games.to_string()
+    };
+    assert_eq!(open_now("").await, "");
+    let everywhere = "1: 00000000:6D38 00000000:0000 07\n2: 00000000:14E9 00000000:0000 07\n";
+    assert_eq!(
+        open_now(everywhere).await,
+        "27960/udp",
+        "and nothing that is not listed"
+    );
+    let shown_now = shown(&client).await;
+    assert_eq!(shown_now[0]["games_open"], json!(["27960/udp"]), "{shown_now}");
+    let notes = get(&client, "/v1/networks").await[0]["notes"].to_string();
+    assert!(
+        notes.contains("open for listed games that run here: 27960/udp"),
+        "{notes}"
+    );
+    let elsewhere = "1: 0101A8C0:6D38 00000000:0000 07\n2: 0100007F:6D38 00000000:0000 07\n";
+    assert_eq!(open_now(elsewhere).await, "", "no stranger gets there");
+    assert_eq!(open_now(everywhere).await, "27960/udp");
+    running
+        .daemon
+        .take_games(&Games::Usual(false), &Arc::new(List::shipped()))
+        .await
+        .unwrap();
+    assert_eq!(
+        shown(&client).await[0]["games_open"],
+        json!([]),
+        "they are not let in any more"
+    );
     running.stop().await;
 }
 

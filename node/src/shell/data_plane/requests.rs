@@ -7,7 +7,7 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{
-    Anchor, AnchorStatus, Contact, Counters, Handed, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts,
+    Anchor, AnchorStatus, Channel, Contact, Counters, Handed, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts,
     PeerStatus, SupernodeStatus, Surroundings, Target, Time,
 };
 use farlan_netconf::{
@@ -77,6 +77,13 @@ pub enum Request {
         network: NetworkHandle,
         /// The name, if any.
         name: Option<DnsLabel>,
+    },
+    /// Subscribe to channels of a network, and to no others but those to which this machine broadcasts.
+    SetChannels {
+        /// Which network.
+        network: NetworkHandle,
+        /// What its card's kernel and this machine's programs listen to.
+        channels: Vec<Channel>,
     },
     /// Let the members of a network of strangers reach these ports of this machine, and no others.
     SetOpened {
@@ -238,6 +245,13 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<Option<Credential>>,
     },
+    /// Take a frame as if the card of a network had sent it.
+    SendFrame {
+        /// Which network.
+        network: NetworkHandle,
+        /// The frame, Ethernet header first, its checksums complete.
+        frame: Vec<u8>,
+    },
     /// Tell how things stand.
     Snapshot {
         /// Where the answer goes.
@@ -311,6 +325,7 @@ impl Loop {
             }
             Request::SetAddresses { network, addresses } => self.engine.set_addresses(now, network, &addresses),
             Request::SetName { network, name } => self.engine.set_name(now, network, name),
+            Request::SetChannels { network, channels } => self.engine.set_channels(now, network, &channels),
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
@@ -358,6 +373,13 @@ impl Loop {
             } => self.engine.answer_application(network, &node, request, &admission),
             Request::ShownCredential { network, node, reply } => {
                 let _ = reply.send(self.engine.credential_of(network, &node).cloned());
+            }
+            Request::SendFrame { network, frame } => {
+                // Each card's frames are gone by now.
+                self.frames.push(network, &frame);
+                self.engine.handle_frames(now, &mut self.frames, &mut self.outbox);
+                self.frames.clear();
+                self.flush();
             }
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(now));

@@ -109,6 +109,23 @@ pub(crate) fn all() -> Vec<Control> {
             entries: vec![entry; MEMBERS_AT_ONCE],
         },
         Control::MembersAck { member_key, version: 4 },
+        Control::Audience(Audience::Subscribe {
+            number: 6,
+            member_key,
+            channels: vec![(address_key, 0), (member_key, u64::MAX)],
+        }),
+        Control::Audience(Audience::Subscribed { number: 6 }),
+        Control::Audience(Audience::Subscribers {
+            channel_key: address_key,
+            from: 0,
+            upto: 9,
+            count: 1000,
+            entries: vec![entry; MEMBERS_AT_ONCE],
+        }),
+        Control::Audience(Audience::SubscribersAck {
+            channel_key: address_key,
+            version: 9,
+        }),
         Control::Locate {
             request: 5,
             query: Query::Address(address_key),
