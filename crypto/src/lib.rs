@@ -17,8 +17,8 @@
 //! | [`secret`] | secret bytes that stay at one place and are wiped there |
 //! | [`defects`] | faults for the tests to find; nothing in normal builds |
 //!
-//! Apart from [`secret_file`], [`private_file`] and [`random`] nothing here touches the operating system; time never occurs, and
-//! randomness is always an argument.
+//! Apart from [`secret_file`], [`private_file`] and [`random`], and one variable of the environment that `simd` reads, nothing here touches
+//! the operating system; time never occurs, and randomness is always an argument.
 
 // The bodies of the fuzz targets name the crate as their own programs do.
 #[cfg(test)]
