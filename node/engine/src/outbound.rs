@@ -13,7 +13,7 @@
 //!
 //! What the engine has to say for itself takes the short way: [`Engine::send_sealed`] lays out and seals one datagram.
 
-use farlan_crypto::{SealJob, TAG, seal_batch};
+use farlan_crypto::{Job, TAG, seal_batch};
 use farlan_netconf::Policy;
 use farlan_offload::{Offload, Segments, complete};
 
@@ -439,7 +439,7 @@ impl Engine {
         let end = self.pending_seals.last().map_or(0, |seal| seal.range.end);
         let mut arena = out.datagrams.slice_mut(0..end).unwrap_or_default();
         let mut offset = 0;
-        let mut jobs: Vec<SealJob<'_>> = Vec::with_capacity(self.pending_seals.len());
+        let mut jobs: Vec<Job<'_>> = Vec::with_capacity(self.pending_seals.len());
         let mut last: Option<(&PendingSeal, Option<&Session>)> = None;
         for seal in &self.pending_seals {
             let (_, tail) = std::mem::take(&mut arena).split_at_mut(seal.range.start - offset);
