@@ -32,8 +32,8 @@ impl Programs {
 pub(super) struct Listening {
     /// Ports of listed games at which one listens, on a network of strangers.
     pub(super) games: PortSet,
-    /// What they want to hear of what goes to many.
-    channels: Vec<Channel>,
+    /// What they want to hear of what goes to many; none before the first look.
+    channels: Option<Vec<Channel>>,
 }
 
 impl Daemon {
@@ -71,9 +71,9 @@ impl Daemon {
                 }
             }
             let channels = programs.channels(&card, &list);
-            if channels != joined.listening.channels {
+            if joined.listening.channels.as_ref() != Some(&channels) {
                 tracing::debug!(network = %joined.name(), channels = channels.len(), "programs listen to other groups or searches");
-                joined.listening.channels.clone_from(&channels);
+                joined.listening.channels = Some(channels.clone());
                 let network = joined.handle();
                 self.data_plane.send(Request::SetChannels { network, channels }).await?;
             }
