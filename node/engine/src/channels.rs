@@ -15,13 +15,7 @@ use etherparse::{IpNumber, LaxNetSlice, LaxSlicedPacket};
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_netconf::{DirectoryKey, Mac};
 
-use crate::{
-    Engine, NetworkHandle, Outbox, Time,
-    multicast::ALL,
-    networks::Listing,
-    peers::PeerId,
-    switch::{HEADER, mac_at},
-};
+use crate::{Engine, NetworkHandle, Outbox, Time, multicast::ALL, networks::Listing, peers::PeerId, switch::mac_at};
 use announcing::{Announced, is_whole};
 pub(crate) use serving::Subscribed;
 
@@ -90,8 +84,14 @@ fn is_generic(group: Mac) -> bool {
 /// Channels of one network to which a node subscribes: each takes memory at supernodes.
 pub(crate) const MAX_CHANNELS: usize = 8;
 
-/// Broadcasting to a port subscribes to it for so long.
+/// Of these so many are left for those that the machine sends to, if there are some.
+const LEARNED_AT_LEAST: usize = 2;
+
+/// Sending to a channel subscribes to it for so long.
 const LEARNED_KEPT: Duration = Duration::from_secs(600);
+
+/// A channel to which the machine sent within this time is in use.
+const IN_USE: Duration = Duration::from_secs(60);
 
 /// A sample of subscribers that is used is taken anew so often: some of them leave.
 const SAMPLE_KEPT: Duration = Duration::from_secs(60);
@@ -110,8 +110,8 @@ const LONGEST_WHOLE: usize = 144;
 pub(crate) struct Channels {
     /// Those the machine listens to.
     told: Vec<Channel>,
-    /// UDP ports to which the machine broadcasts, and when it last did, the latest last.
-    learned: Vec<(u16, Time)>,
+    /// Groups, and UDP ports of broadcasts, to which the machine sends, and when it last did, the latest last.
+    learned: Vec<(Channel, Time)>,
     /// The own channels by their keys under all secrets in use.
     keys: BTreeMap<DirectoryKey, Channel>,
     /// The subscribers as each supernode lists them.
@@ -148,34 +148,36 @@ impl Channels {
         self.look = Some(self.look.map_or(at, |look| look.min(at)));
     }
 
-    /// The own channels: those the machine listens to, then those it broadcasts to, the latest first.
+    /// The own channels: those the machine listens to, then those it sends to, the latest first; of these at least two.
     fn own(&self) -> Vec<Channel> {
-        let learned = self.learned.iter().rev().map(|(port, _)| Channel::broadcasts(*port));
-        let mut own: Vec<Channel> = Vec::new();
-        for channel in self.told.iter().copied().chain(learned) {
-            if own.len() < MAX_CHANNELS && !own.contains(&channel) {
-                own.push(channel);
-            }
-        }
-        own
+        let learned = self.learned.iter().rev().map(|(channel, _)| *channel);
+        let learned = learned.filter(|channel| !self.told.contains(channel));
+        let learned: Vec<Channel> = learned.take(MAX_CHANNELS).collect();
+        let told = MAX_CHANNELS - learned.len().min(LEARNED_AT_LEAST);
+        let told = self.told.iter().copied().take(told);
+        told.chain(learned).take(MAX_CHANNELS).collect()
     }
 
-    /// The machine broadcasts to a port.
-    fn learn(&mut self, now: Time, port: u16) {
+    /// The machine sends to a channel. One that was used just before is not given up for another: a program that goes through
+    /// many ports would take the place of a game that tells of itself.
+    fn learn(&mut self, now: Time, channel: Channel) {
         let before = self.own();
-        self.learned.retain(|(known, _)| *known != port);
-        if self.learned.len() >= MAX_CHANNELS {
+        if !self.learned.iter().any(|(known, _)| *known == channel) && self.learned.len() >= MAX_CHANNELS {
+            if self.learned.first().is_some_and(|(_, at)| now.since(*at) < IN_USE) {
+                return;
+            }
             self.learned.remove(0);
         }
-        self.learned.push((port, now));
-        if !before.contains(&Channel::broadcasts(port)) {
-            self.look_at(now);
-        } else {
+        self.learned.retain(|(known, _)| *known != channel);
+        self.learned.push((channel, now));
+        if before.contains(&channel) {
             self.look_at(now + LEARNED_KEPT);
+        } else {
+            self.look_at(now);
         }
     }
 
-    /// Forgets ports to which nothing was broadcast for long; when the next is due.
+    /// Forgets channels to which nothing was sent for long; when the next is due.
     fn expire(&mut self, now: Time) -> Option<Time> {
         self.learned.retain(|(_, at)| now.since(*at) < LEARNED_KEPT);
         self.learned.first().map(|(_, at)| *at + LEARNED_KEPT)
@@ -194,22 +196,14 @@ impl Channels {
 
     /// The UDP port to which a frame goes over IPv4.
     fn port_of(&mut self, frame: &[u8]) -> Option<u16> {
-        let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
-        let Some(LaxNetSlice::Ipv4(ip)) = &packet.net else {
-            return None;
-        };
-        let (header, payload) = (ip.header(), ip.payload());
-        if payload.ip_number != IpNumber::UDP {
-            return None;
-        }
-        let id = header.identification();
-        if header.fragments_offset().value() != 0 {
-            let (_, port) = self.fragmented.filter(|(of, _)| *of == id)?;
+        let datagram = Datagram::of(frame)?;
+        if datagram.is_later {
+            let (_, port) = self.fragmented.filter(|(of, _)| *of == datagram.identification)?;
             return Some(port);
         }
-        let port = u16::from_be_bytes(*payload.payload.get(2..)?.first_chunk()?);
-        if header.more_fragments() {
-            self.fragmented = Some((id, port));
+        let port = datagram.port?;
+        if datagram.has_more {
+            self.fragmented = Some((datagram.identification, port));
         }
         Some(port)
     }
@@ -251,6 +245,11 @@ impl Channels {
         let (held, released) = all.into_iter().partition(|(channel, _)| waits(channel));
         self.held = held;
         released
+    }
+
+    /// The lists of subscribers that name them all, whoever tells them.
+    pub(crate) fn whole_listings(&self) -> impl Iterator<Item = &Listing> {
+        self.listings().filter(|listing| is_whole(listing))
     }
 
     /// The lists of subscribers, whoever tells them.
@@ -317,13 +316,12 @@ impl Engine {
         }
     }
 
-    /// The channel of a frame that this machine sends to a group, which it subscribes to if it is one of broadcasts.
+    /// The channel of a frame that this machine sends to a group, which it subscribes to: who tells something to a group seldom
+    /// joins it, and is to know who did.
     pub(crate) fn note_channel(&mut self, now: Time, handle: NetworkHandle, frame: &[u8]) -> Option<Channel> {
         let channels = &mut self.networks.get_mut(handle)?.channels;
         let channel = channels.channel_of(frame)?;
-        if let Some(port) = channel.port {
-            channels.learn(now, port);
-        }
+        channels.learn(now, channel);
         if channels.keys.values().any(|own| *own == channel) {
             let before = channels.used.insert(channel, now);
             if before.is_none_or(|before| now.since(before) >= SAMPLE_KEPT) {
@@ -379,9 +377,36 @@ impl Engine {
     }
 }
 
-/// Whether the destination of a frame is a group.
-pub(crate) fn is_to_group(frame: &[u8]) -> bool {
-    frame.len() >= HEADER && mac_at(frame, 0).is_some_and(|destination| destination.is_group())
+/// What a frame tells of a UDP datagram over IPv4, or of a part of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagram {
+    identification: u16,
+    is_later: bool,
+    has_more: bool,
+    /// The port it goes to; a later part does not tell.
+    pub(crate) port: Option<u16>,
+}
+
+impl Datagram {
+    /// Reads a frame, behind VLAN tags, too.
+    pub(crate) fn of(frame: &[u8]) -> Option<Self> {
+        let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
+        let Some(LaxNetSlice::Ipv4(ip)) = &packet.net else {
+            return None;
+        };
+        let (header, payload) = (ip.header(), ip.payload());
+        if payload.ip_number != IpNumber::UDP {
+            return None;
+        }
+        let is_later = header.fragments_offset().value() != 0;
+        let port = payload.payload.get(2..).and_then(|rest| rest.first_chunk()).copied();
+        Some(Self {
+            identification: header.identification(),
+            is_later,
+            has_more: header.more_fragments(),
+            port: port.filter(|_| !is_later).map(u16::from_be_bytes),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -476,20 +501,45 @@ mod tests {
             ..Channels::default()
         };
         for (number, port) in [10, 11, 12, 13, 3].into_iter().enumerate() {
-            channels.learn(AT + Duration::from_secs(number as u64), port);
+            channels.learn(AT + Duration::from_secs(number as u64), Channel::broadcasts(port));
         }
         let ports = |channels: &Channels| channels.own().iter().filter_map(|own| own.port).collect::<Vec<_>>();
         assert_eq!(ports(&channels), [1, 2, 3, 4, 5, 13, 12, 11]);
-        channels.learn(AT + Duration::from_secs(6), 10);
+        channels.learn(AT + Duration::from_secs(6), Channel::broadcasts(10));
         assert_eq!(ports(&channels), [1, 2, 3, 4, 5, 10, 13, 12]);
         channels.expire(AT + Duration::from_secs(604));
         assert_eq!(ports(&channels), [1, 2, 3, 4, 5, 10], "ten minutes after the last");
         for port in 100..1000 {
-            channels.learn(AT, port);
+            channels.learn(AT, Channel::broadcasts(port));
         }
         assert_eq!(
             (channels.learned.len(), channels.own().len()),
             (MAX_CHANNELS, MAX_CHANNELS)
         );
+        channels.told = (1..=8).map(Channel::broadcasts).collect();
+        assert_eq!(
+            ports(&channels)[..6],
+            [1, 2, 3, 4, 5, 6],
+            "two are left for what is sent"
+        );
+        assert!(ports(&channels)[6..].iter().all(|port| *port > 8));
+    }
+
+    #[test]
+    fn who_goes_through_many_ports_does_not_displace_what_is_in_use() {
+        let mut channels = Channels::default();
+        let game = multicast([0x01, 0, 0x5e, 0, 2, 60]);
+        for second in 0..100 {
+            let now = AT + Duration::from_secs(second);
+            channels.learn(now, game);
+            for port in 1000..1030 {
+                channels.learn(now, Channel::broadcasts(port));
+            }
+            assert!(channels.own().contains(&game));
+        }
+        // When that ends, others have their turn.
+        let later = AT + Duration::from_secs(200);
+        channels.learn(later, Channel::broadcasts(5));
+        assert!(channels.own().contains(&Channel::broadcasts(5)));
     }
 }

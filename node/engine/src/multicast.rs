@@ -7,12 +7,12 @@ use farlan_netconf::Mac;
 
 use crate::{
     Channel, Engine, NetworkHandle, Outbox, Time,
-    channels::{Subscribers, is_to_group},
+    channels::Subscribers,
     content::Content,
+    injection::{BASIC, Kind, OF_ONE, OF_ONE_CHANNEL},
     peers::PeerId,
     rates::{Meter, Meters, Rate},
     retry::{Retry, Schedule},
-    switch::mac_at,
     wire::control::Control,
 };
 
@@ -41,10 +41,6 @@ const MAX_UNDER_WAY: usize = 512;
 /// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
 const COPIES: Rate = Rate::per_second(2000, Duration::from_secs(2));
 
-/// Frames to one group, or of broadcasts to one UDP port, that a card may send in each network, and at once: enough for what a
-/// game tells of its state, thirty times a second.
-const OF_ONE_CHANNEL: Rate = Rate::per_second(50, Duration::from_secs(2));
-
 /// Groups and ports for which that is counted.
 const MAX_COUNTED: usize = 1024;
 
@@ -60,10 +56,10 @@ pub(crate) struct Groups {
     due: Option<Time>,
     /// What was used of [`COPIES`].
     copies: Meter,
-    /// What was used of [`OF_ONE_CHANNEL`].
+    /// What was used in each network of the rates that receivers have for an origin ([`crate::injection`]).
     each: Meters<(NetworkHandle, Mac, Option<u16>)>,
-    /// What was delivered of others'.
-    pub(crate) injected: Meter,
+    all: Meters<NetworkHandle>,
+    basic: Meters<NetworkHandle>,
     #[cfg(test)]
     lifted: bool,
 }
@@ -99,7 +95,8 @@ impl Groups {
             due: None,
             copies: Meter::default(),
             each: Meters::new(OF_ONE_CHANNEL, MAX_COUNTED),
-            injected: Meter::default(),
+            all: Meters::new(OF_ONE, MAX_COUNTED),
+            basic: Meters::new(BASIC, MAX_COUNTED),
             #[cfg(test)]
             lifted: false,
         }
@@ -135,6 +132,18 @@ impl Groups {
         self.under_way.retain(|frame| !frame.copies.is_empty());
     }
 
+    /// Whether receivers would deliver one more frame of this kind.
+    fn may_send(&mut self, now: Time, handle: NetworkHandle, kind: Kind) -> bool {
+        #[cfg(test)]
+        if self.lifted {
+            return true;
+        }
+        match kind {
+            Kind::Basic => self.basic.take(now, handle),
+            Kind::Of(group, port) => self.each.take(now, (handle, group, port)) && self.all.take(now, handle),
+        }
+    }
+
     fn may_copy(&mut self, now: Time, count: u64) -> bool {
         #[cfg(test)]
         if self.lifted {
@@ -146,7 +155,6 @@ impl Groups {
     /// A test's node keeps none of its own limits.
     #[cfg(test)]
     pub(crate) fn lift_limits_for_test(&mut self) {
-        self.each = Meters::new(Rate::each_second(1_000_000), MAX_COUNTED);
         self.lifted = true;
     }
 
@@ -160,13 +168,9 @@ impl Groups {
 impl Engine {
     /// Sends a frame to all members of a network.
     pub(crate) fn send_group(&mut self, now: Time, handle: NetworkHandle, frame: &[u8], out: &mut Outbox) {
-        let destination = mac_at(frame, 0).filter(|destination| destination.is_group());
-        let channel = destination.and_then(|_| self.note_channel(now, handle, frame));
-        let limited = |destination| {
-            let of = (handle, destination, channel.and_then(|channel| channel.port));
-            !self.groups.each.take(now, of)
-        };
-        if destination.is_some_and(limited) {
+        let kind = Kind::of(frame);
+        let channel = kind.and_then(|_| self.note_channel(now, handle, frame));
+        if kind.is_some_and(|kind| !self.groups.may_send(now, handle, kind)) {
             self.counters.group_rate_limited += 1;
             return;
         }
@@ -252,6 +256,8 @@ impl Engine {
                 // Who never broadcast to that port may yet answer what comes there.
                 if channel.group == Mac::BROADCAST {
                     add(&mut chosen, contacts);
+                    self.choose(now, &listed, &mut chosen);
+                    self.choose(now, &met, &mut chosen);
                 }
             }
             None if complete => {
@@ -429,7 +435,7 @@ impl Engine {
         self.acks_due.push(id);
         if !peer.seen.get_or_insert_default().insert(sequence) {
             self.counters.group_duplicates += 1;
-        } else if (!is_to_group(frame) || self.may_inject(now, id)) && self.let_in(now, id, handle, frame) {
+        } else if self.let_in(now, id, handle, frame) && self.may_inject(now, id, handle, frame) {
             self.counters.frames_received += 1;
             out.frames.push(handle, frame);
         }

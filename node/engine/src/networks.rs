@@ -18,6 +18,7 @@ use crate::{
     channels::Channels,
     claimed::ClaimedAddresses,
     filter::Filter,
+    injection::InjectedByAll,
     islands::{Met, PROVISIONAL},
     learned::LearnedMacs,
     multicast::ALL,
@@ -84,6 +85,8 @@ pub(crate) struct Network {
     pub(crate) private: Option<Box<Private>>,
     /// What this node and others subscribed to.
     pub(crate) channels: Channels,
+    /// What others put on its card of what goes to groups.
+    pub(crate) injected: InjectedByAll,
 }
 
 /// This node's IPv4 address in a network.
@@ -193,6 +196,7 @@ impl Network {
             filter: Filter::default(),
             private,
             channels: Channels::default(),
+            injected: InjectedByAll::default(),
         })
     }
 
@@ -336,8 +340,8 @@ impl Network {
     }
 
     fn lists(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Member>> {
-        // What is listed of channels goes before: in a large network that alone is kept up to date.
-        let listings = self.channels.listings().chain(self.listings.values());
+        // What is listed of channels goes before: in a large network that alone is kept up to date. Samples are not.
+        let listings = self.channels.whole_listings().chain(self.listings.values());
         let listings = listings.map(|listing| &listing.members);
         // Who was away knows a former secret only, as long as nobody tells the one in force.
         let former = self.private.iter().filter(|_| self.met.members().is_empty());

@@ -27,6 +27,10 @@ const RESEND: Schedule = Schedule {
     longest: Duration::from_secs(8),
 };
 
+/// A change of a channel's list waits so long for others before it is told: whoever subscribes and leaves all the time wakes the
+/// others four times a second at the most.
+const GATHERED: Duration = Duration::from_millis(250);
+
 /// Entries of members that left are kept until everybody has heard of them, or until there are so many more than members.
 const GONE_KEPT: usize = 64;
 
@@ -122,6 +126,15 @@ impl List {
             sampled: false,
             subscribers: BTreeMap::new(),
         }
+    }
+
+    /// After a change; whether this is a channel's list that is given as samples, as it was before.
+    fn review(&mut self, key: ListKey) -> bool {
+        let sampled = self.sampled;
+        if key.is_channel() {
+            self.review_length();
+        }
+        sampled && self.sampled
     }
 
     /// Begins or ends to give samples, as the length of a channel's list says. At the end it is numbered anew: whoever has a
@@ -287,10 +300,8 @@ impl Engine {
             subscriber.acknowledged = acknowledged;
             subscriber.has_sample &= acknowledged != 0;
         }
-        if key.is_channel() {
-            list.review_length();
-        }
-        self.push_list(now, key, out);
+        let only = list.review(key).then_some(id);
+        self.push_list(now, key, only, out);
     }
 
     /// Takes a node out of lists.
@@ -324,11 +335,11 @@ impl Engine {
             if list.present == 0 {
                 self.anchor.subscriptions.lists.remove(&key);
             } else {
-                if key.is_channel() {
-                    list.review_length();
-                }
+                let only_samples = list.review(key);
                 list.prune();
-                self.push_list(now, key, out);
+                if !only_samples {
+                    self.push_list(now, key, None, out);
+                }
             }
         }
     }
@@ -336,8 +347,9 @@ impl Engine {
     /// Sends every subscriber of a list what it lacks, unless a message to it is under way.
     ///
     /// Longer lists than a node sends copies to are not pushed: their members are found by look-ups. Only once is everyone
-    /// told that there are so many, or it would take what it has for all; of a channel everyone gets a sample then.
-    fn push_list(&mut self, now: Time, key: ListKey, out: &mut Outbox) {
+    /// told that there are so many, or it would take what it has for all; of a channel everyone gets a sample then. Whoever has
+    /// some of a channel's list is told of changes a moment later, of several at once. `only` leaves all others out.
+    fn push_list(&mut self, now: Time, key: ListKey, only: Option<PeerId>, out: &mut Outbox) {
         let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
             return;
         };
@@ -346,22 +358,34 @@ impl Engine {
             ListKey::Members(_) => list.present <= ALL || subscriber.told <= ALL,
             ListKey::Subscribers(_) => !list.sampled || !subscriber.has_sample,
         };
-        let due: Vec<PeerId> = list
-            .subscribers
-            .iter()
-            .filter(|(_, subscriber)| behind(subscriber))
-            .filter(|(_, subscriber)| subscriber.acknowledged == 0 || pushed(subscriber))
-            .map(|(id, _)| *id)
-            .collect();
+        let is_due =
+            |subscriber: &Subscriber| behind(subscriber) && (subscriber.acknowledged == 0 || pushed(subscriber));
+        let due: Vec<PeerId> = match only {
+            Some(id) => list
+                .subscribers
+                .get(&id)
+                .filter(|it| is_due(it))
+                .map(|_| id)
+                .into_iter()
+                .collect(),
+            None => {
+                let due = list.subscribers.iter().filter(|(_, subscriber)| is_due(subscriber));
+                due.map(|(id, _)| *id).collect()
+            }
+        };
         for id in due {
-            let subscriber = self
-                .anchor
-                .subscriptions
-                .lists
-                .get_mut(&key)
-                .and_then(|list| list.subscribers.get_mut(&id));
-            if let Some(subscriber) = subscriber {
-                subscriber.under_way = Some(Retry::due(RESEND, now));
+            let subscriptions = &mut self.anchor.subscriptions;
+            let list = subscriptions.lists.get_mut(&key);
+            let Some(subscriber) = list.and_then(|list| list.subscribers.get_mut(&id)) else {
+                continue;
+            };
+            // Who has to get more of what it began to get need not wait.
+            let waits = key.is_channel() && subscriber.acknowledged > 0 && only.is_none();
+            let at = if waits { now + GATHERED } else { now };
+            subscriber.under_way = Some(Retry::due(RESEND, at));
+            if waits {
+                subscriptions.due.insert((at, key, id));
+            } else {
                 self.push_to(now, key, id, out);
             }
         }
@@ -423,7 +447,11 @@ impl Engine {
             }
         }
         list.prune();
-        self.push_list(now, key, out);
+        let sampled = list.sampled;
+        self.push_list(now, key, Some(id), out);
+        if !sampled {
+            self.push_list(now, key, None, out);
+        }
     }
 
     /// Sends again what was not acknowledged.

@@ -78,12 +78,17 @@ impl Engine {
             return;
         };
         network.channels.look = network.channels.expire(now);
-        let own = network.channels.own();
+        let mut own = network.channels.own();
+        // In which order they are used says nothing.
+        own.sort_unstable();
         network.channels.asked.retain(|channel, _| own.contains(channel));
         let waiting = network.channels.held.iter();
+        let is_lost = network.channels.held.iter().any(|(channel, _)| !own.contains(channel));
         let waiting = waiting.filter_map(|(channel, _)| network.channels.asked.get(channel));
-        if let Some(first) = waiting.min().copied() {
-            network.channels.look_at(first + ANSWER_WAITED);
+        let first = waiting.min().map(|first| *first + ANSWER_WAITED);
+        // What is of no channel any more waits for nothing.
+        if let Some(at) = first.into_iter().chain(is_lost.then_some(now)).min() {
+            network.channels.look_at(at);
         }
         network.channels.used.retain(|channel, _| own.contains(channel));
         // Whom it concerns: who counts too many, and who was told before.

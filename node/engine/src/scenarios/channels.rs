@@ -143,6 +143,8 @@ fn a_multicast_group_reaches_its_subscribers_and_no_contacts() {
     assert_eq!(crowd.reached(0, games, 1), [0, 0, 1, 0, 0]);
     assert_eq!(crowd.reached(0, group, 2), [0, 1, 0, 0, 0]);
     assert_eq!(crowd.reached(0, games, 3), [0, 1, 1, 0, 0], "a contact by now");
+    // Who tells something to a group need not have joined it: its first frame waits for who did.
+    assert_eq!(crowd.reached(4, group, 4), [1, 1, 0, 0, 0]);
 }
 
 #[test]
@@ -398,4 +400,87 @@ fn of_a_flood_fifty_frames_a_second_are_delivered_and_then_none() {
     assert_eq!(crowd.counts(&alone), [0, 1, 0]);
     crowd.lab.run_seconds(60);
     assert_eq!(crowd.reached(0, Channel::broadcasts(PORT), 79), [0, 1, 1]);
+}
+
+#[test]
+fn what_goes_to_many_without_a_number_is_limited_too() {
+    let mut crowd = acquainted();
+    let (from, network) = crowd.members[0];
+    let to = crowd.lab.key(crowd.members[1].0);
+    let peer = crowd.lab.peer_id(from, &to);
+    let before = crowd.lab.hosts[crowd.members[1].0].frames.len();
+    for number in 0..2000_u32 {
+        let mut frame = crowd.call(0, Channel::broadcasts(PORT), 1);
+        frame.extend(number.to_be_bytes());
+        let mut out = Outbox::default();
+        let now = crowd.lab.now;
+        let engine = &mut crowd.lab.hosts[from].engine;
+        engine.send_frame(now, peer, network, &frame, false, &mut out);
+        engine.seal_pending(&mut out);
+        crowd.lab.take(from, &mut out);
+        crowd.lab.run(Duration::from_millis(1));
+    }
+    crowd.lab.run_seconds(2);
+    let heard = crowd.lab.hosts[crowd.members[1].0].frames.len() - before;
+    assert!((190..=210).contains(&heard), "{heard}");
+    assert!(crowd.counters(1).group_origin_limited > 1_700);
+}
+
+#[test]
+fn three_games_of_one_machine_and_what_its_lan_needs_are_heard_whole() {
+    let mut crowd = acquainted();
+    let (place, network) = crowd.members[0];
+    let arp = [
+        &[0xff; 6][..],
+        crowd.lab.mac(place, network).as_bytes(),
+        &[0x08, 0x06, 0, 1],
+    ]
+    .concat();
+    let before = crowd.lab.hosts[crowd.members[1].0].frames.len();
+    for turn in 0..30 * 20_u32 {
+        for game in 0..3 {
+            let mut frame = crowd.call(0, Channel::broadcasts(PORT + game), 1);
+            frame.extend(turn.to_be_bytes());
+            crowd.send(0, &frame);
+        }
+        crowd.send(0, &[&arp[..], &turn.to_be_bytes()].concat());
+        crowd.lab.run(Duration::from_micros(33_333));
+    }
+    crowd.lab.run_seconds(2);
+    let heard = crowd.lab.hosts[crowd.members[1].0].frames.len() - before;
+    assert_eq!(heard, 4 * 30 * 20);
+    assert_eq!(crowd.counters(1).group_origin_limited, 0);
+}
+
+#[test]
+fn a_flood_in_one_network_takes_nothing_from_another() {
+    let mut crowd = acquainted();
+    let others: Vec<(Place, NetworkHandle)> = crowd
+        .members
+        .clone()
+        .into_iter()
+        .map(|(place, _)| (place, crowd.lab.join(place, &link(2))))
+        .collect();
+    crowd.lab.run_seconds(3);
+    let hears = |crowd: &mut Crowd, mark: u8| {
+        let (place, network) = others[2];
+        let mut frame = crowd.call(2, Channel::broadcasts(PORT), mark);
+        frame[6..12].copy_from_slice(crowd.lab.mac(place, network).as_bytes());
+        crowd.lab.send(place, network, &frame);
+        crowd.lab.run_seconds(1);
+        crowd.lab.received(others[1].0, others[1].1, &frame)
+    };
+    assert_eq!(hears(&mut crowd, 1), 1);
+    // As if hundreds had spent all that the first network has.
+    let (place, network) = crowd.members[1];
+    let now = crowd.lab.now;
+    crowd.lab.hosts[place]
+        .engine
+        .networks
+        .get_mut(network)
+        .unwrap()
+        .injected
+        .spend_for_test(now);
+    assert_eq!(crowd.reached(0, Channel::broadcasts(PORT), 90), [0, 0, 1]);
+    assert_eq!(hears(&mut crowd, 2), 1);
 }
