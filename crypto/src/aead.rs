@@ -24,13 +24,10 @@ use thiserror::Error;
 use zeroize::Zeroize;
 
 use crate::defects::planted;
+pub use crate::job::{Job, KEY, TAG};
 use crate::secret::Secret;
-
-/// Bytes of the tag at the end of every sealed message.
-pub const TAG: usize = 16;
-
-/// Bytes of a key.
-pub const KEY: usize = 32;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Isa;
 
 /// A cipher that seals messages in place, identified by a 64-bit counter under its key.
 ///
@@ -91,29 +88,73 @@ impl Aead for SalsaPoly {
     const NAME: &'static str = "SalsaPoly";
 
     fn seal(key: &Key, counter: u64, aad: &[u8], message_and_tag: &mut [u8]) {
-        let (message, tag) = message_and_tag
-            .split_last_chunk_mut::<TAG>()
-            .expect("the caller leaves room for the tag");
-        let (mut cipher, mac) = start(key, counter);
-        cipher.apply_keystream(message);
-        *tag = authenticate(mac, aad, message);
+        let mut job =
+            Job::new(key.as_bytes(), counter, aad, message_and_tag).expect("the caller leaves room for the tag");
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = Isa::chosen() {
+            return isa.seal(&mut job);
+        }
+        seal_portably(&mut job);
     }
 
     fn open<'a>(key: &Key, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
-        let (ciphertext, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(OpenError)?;
-        let (mut cipher, mac) = start(key, counter);
-        let expected = authenticate(mac, aad, ciphertext);
-        if !bool::from(expected.ct_eq(tag)) && !planted("tag-unchecked") {
-            return Err(OpenError);
+        let length = sealed.len().checked_sub(TAG).ok_or(OpenError)?;
+        let mut job = Job::new(key.as_bytes(), counter, aad, sealed).ok_or(OpenError)?;
+        #[cfg(target_arch = "x86_64")]
+        match Isa::chosen() {
+            Some(isa) => isa.open(&mut job),
+            None => open_portably(&mut job),
         }
-        cipher.apply_keystream(ciphertext);
-        Ok(ciphertext)
+        #[cfg(not(target_arch = "x86_64"))]
+        open_portably(&mut job);
+        if job.authentic {
+            Ok(&mut sealed[..length])
+        } else {
+            Err(OpenError)
+        }
+    }
+}
+
+impl SalsaPoly {
+    /// Seals many messages, each exactly as [`Aead::seal`] would.
+    pub fn seal_batch(jobs: &mut [Job<'_>]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = Isa::chosen() {
+            return isa.seal_batch(jobs);
+        }
+        jobs.iter_mut().for_each(seal_portably);
+    }
+
+    /// Opens many messages, each exactly as [`Aead::open`] would; [`Job::is_authentic`] tells with what result.
+    pub fn open_batch(jobs: &mut [Job<'_>]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(isa) = Isa::chosen() {
+            return isa.open_batch(jobs);
+        }
+        jobs.iter_mut().for_each(open_portably);
+    }
+}
+
+/// Seals with the crates that work on every machine, which take one block after the other.
+pub fn seal_portably(job: &mut Job<'_>) {
+    let (mut cipher, mac) = start(job.key, job.counter);
+    cipher.apply_keystream(job.text);
+    *job.tag = authenticate(mac, job.aad, job.text);
+}
+
+/// Opens with the crates that work on every machine.
+pub fn open_portably(job: &mut Job<'_>) {
+    let (mut cipher, mac) = start(job.key, job.counter);
+    let expected = authenticate(mac, job.aad, job.text);
+    job.authentic = bool::from(expected.ct_eq(job.tag)) || planted("tag-unchecked");
+    if job.authentic {
+        cipher.apply_keystream(job.text);
     }
 }
 
 /// The keystream, standing at block 1, and the authenticator keyed with block 0.
-fn start(key: &Key, counter: u64) -> (Salsa20, Poly1305) {
-    let mut cipher = Salsa20::new(key.as_bytes().into(), &counter.to_le_bytes().into());
+fn start(key: &[u8; KEY], counter: u64) -> (Salsa20, Poly1305) {
+    let mut cipher = Salsa20::new(key.into(), &counter.to_le_bytes().into());
     let mut block = [0; 64];
     cipher.apply_keystream(&mut block);
     let mut one_time_key = poly1305::Key::default();

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 #[cfg(not(feature = "plaintext"))]
 use crate::aead::SalsaPoly as Cipher;
-use crate::aead::{Aead, Key};
+use crate::aead::{Aead, Job, Key};
 use crate::defects::planted;
 #[cfg(feature = "plaintext")]
 use crate::plaintext::Plaintext as Cipher;
@@ -63,13 +63,11 @@ impl Sealer {
     }
 
     /// The same as work to be done later by [`seal_batch`].
-    pub fn job<'a>(&'a self, counter: u64, aad: &'a [u8], message_and_tag: &'a mut [u8]) -> SealJob<'a> {
-        SealJob {
-            key: &self.key,
-            counter,
-            aad,
-            message_and_tag,
-        }
+    ///
+    /// # Panics
+    /// If `message_and_tag` is shorter than the tag.
+    pub fn job<'a>(&'a self, counter: u64, aad: &'a [u8], message_and_tag: &'a mut [u8]) -> Job<'a> {
+        Job::new(self.key.as_bytes(), counter, aad, message_and_tag).expect("the caller leaves room for the tag")
     }
 }
 
@@ -81,37 +79,17 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// One message to seal; the fields are the arguments of [`Aead::seal`].
-pub struct SealJob<'a> {
-    /// The session's sending key.
-    pub key: &'a Key,
-    /// A counter not used before under that key.
-    pub counter: u64,
-    /// The header, authenticated but not encrypted.
-    pub aad: &'a [u8],
-    /// The message, followed by 16 bytes that receive the tag.
-    pub message_and_tag: &'a mut [u8],
-}
-
-impl fmt::Debug for SealJob<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealJob")
-            .field("counter", &self.counter)
-            .field("length", &self.message_and_tag.len())
-            .finish_non_exhaustive()
-    }
-}
-
 /// Seals many messages, of any sessions and lengths, each exactly as [`Sealer::seal`] would.
 ///
-/// The data path seals whole batches through this function, so that messages can share SIMD lanes.
-///
-/// # Panics
-/// If the buffer of a job is shorter than the tag.
-pub fn seal_batch(jobs: &mut [SealJob<'_>]) {
-    for job in jobs {
-        Cipher::seal(job.key, job.counter, job.aad, job.message_and_tag);
-    }
+/// The data path seals whole batches through this function, so that messages share SIMD lanes.
+pub fn seal_batch(jobs: &mut [Job<'_>]) {
+    Cipher::seal_batch(jobs);
+}
+
+/// Checks and decrypts many datagrams, of any sessions and lengths, made by [`Opener::job`]. What is authentic is to be
+/// accepted ([`Opener::accept`]) before its message is used.
+pub fn open_batch(jobs: &mut [Job<'_>]) {
+    Cipher::open_batch(jobs);
 }
 
 /// The receiving half of a session.
@@ -134,18 +112,46 @@ impl Opener {
     /// # Errors
     /// [`OpenError`], with the window unchanged; nothing was decrypted.
     pub fn open<'a>(&mut self, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
+        self.check(counter)?;
+        let message = Cipher::open(&self.key, counter, aad, sealed).map_err(|_| OpenError::Forged)?;
+        self.window.mark(counter);
+        Ok(message)
+    }
+
+    /// The first half of [`Opener::open`] as work for [`open_batch`]; [`Opener::accept`] is the second.
+    ///
+    /// # Errors
+    /// [`OpenError`], if nothing has to be computed to tell.
+    pub fn job<'a>(&'a self, counter: u64, aad: &'a [u8], sealed: &'a mut [u8]) -> Result<Job<'a>, OpenError> {
+        self.check(counter)?;
+        Job::new(self.key.as_bytes(), counter, aad, sealed).ok_or(OpenError::Forged)
+    }
+
+    /// Uses up the counter of a datagram that [`open_batch`] has worked on, `authentic` or not: another datagram may have had
+    /// the same one.
+    ///
+    /// # Errors
+    /// [`OpenError`], with the window unchanged: the message must not be used.
+    pub fn accept(&mut self, counter: u64, authentic: bool) -> Result<(), OpenError> {
+        self.check(counter)?;
+        if !authentic {
+            return Err(OpenError::Forged);
+        }
+        self.window.mark(counter);
+        Ok(())
+    }
+
+    /// Whether a datagram with this counter may still come.
+    fn check(&self, counter: u64) -> Result<(), OpenError> {
         if counter >= COUNTER_LIMIT {
             return Err(OpenError::Forged);
         }
         match self.window.check(counter) {
-            Freshness::Fresh => {}
-            Freshness::Replayed if planted("replay-accepted") => {}
-            Freshness::Replayed => return Err(OpenError::Replayed),
-            Freshness::TooOld => return Err(OpenError::TooOld),
+            Freshness::Fresh => Ok(()),
+            Freshness::Replayed if planted("replay-accepted") => Ok(()),
+            Freshness::Replayed => Err(OpenError::Replayed),
+            Freshness::TooOld => Err(OpenError::TooOld),
         }
-        let message = Cipher::open(&self.key, counter, aad, sealed).map_err(|_| OpenError::Forged)?;
-        self.window.mark(counter);
-        Ok(message)
     }
 }
 
@@ -317,6 +323,50 @@ mod tests {
             .collect();
         seal_batch(&mut jobs);
         assert_eq!(batch, expected);
+    }
+
+    /// Datagrams of one batch may have the same counter, or one that an earlier one puts behind the window.
+    #[test]
+    fn a_batch_is_opened_as_one_datagram_after_the_other() {
+        let (sealer, mut single) = pair(Window::Supernode);
+        let mut batched = Opener::new(Key::from_bytes([7; 32]), Window::Supernode);
+        let mut datagrams = Vec::new();
+        for counter in [5, 5, 300, 6, 60, 60, 61, COUNTER_LIMIT] {
+            datagrams.push((counter, sealed(&sealer, counter, &[counter as u8; 100])));
+        }
+        datagrams[4].1[50] ^= 1;
+        datagrams.push((62, vec![0; TAG - 1]));
+        let open = |(counter, datagram): &(u64, Vec<u8>)| {
+            single
+                .open(*counter, HEADER, &mut datagram.clone())
+                .map(|message| message.to_vec())
+        };
+        let expected: Vec<_> = datagrams.iter().map(open).collect();
+
+        let mut work: Vec<_> = datagrams.clone();
+        let mut jobs = Vec::new();
+        let mut places = Vec::new();
+        let mut results = vec![Err(OpenError::Replayed); work.len()];
+        for (place, (counter, datagram)) in work.iter_mut().enumerate() {
+            match batched.job(*counter, HEADER, datagram) {
+                Ok(job) => {
+                    jobs.push(job);
+                    places.push(place);
+                }
+                Err(error) => results[place] = Err(error),
+            }
+        }
+        open_batch(&mut jobs);
+        let authentic: Vec<bool> = jobs.iter().map(Job::is_authentic).collect();
+        for (place, authentic) in places.into_iter().zip(authentic) {
+            let (counter, datagram) = &work[place];
+            let message = &datagram[..datagram.len() - TAG];
+            results[place] = batched.accept(*counter, authentic).map(|()| message.to_vec());
+        }
+        assert_eq!(results, expected);
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 4);
+        assert_eq!(results[1], Err(OpenError::Replayed));
+        assert_eq!(results[3], Err(OpenError::TooOld));
     }
 
     #[test]

@@ -130,6 +130,20 @@ impl<M> Batch<M> {
         Some((&entry.label, self.bytes.get_mut(entry.range.clone())?))
     }
 
+    /// All packets in order, for work in place.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&M, &mut [u8])> {
+        let mut arena = self.bytes.as_mut_slice();
+        let mut offset = 0;
+        self.entries.iter().map_while(move |entry| {
+            let before = entry.range.start.checked_sub(offset)?;
+            let (_, tail) = std::mem::take(&mut arena).split_at_mut_checked(before)?;
+            let (packet, tail) = tail.split_at_mut_checked(entry.range.len())?;
+            arena = tail;
+            offset = entry.range.end;
+            Some((&entry.label, packet))
+        })
+    }
+
     /// Takes the last packet back.
     pub(crate) fn pop(&mut self) {
         if let Some(entry) = self.entries.pop() {

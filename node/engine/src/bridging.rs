@@ -69,11 +69,12 @@ impl Engine {
     }
 
     /// A frame came from the own card: its source is here now.
-    pub(crate) fn source_is_here(&mut self, handle: NetworkHandle, frame: &[u8]) {
+    pub(crate) fn source_is_here(&mut self, now: Time, handle: NetworkHandle, frame: &[u8]) {
         if let (Some(network), Some(source)) = (self.networks.get_mut(handle), mac_at(frame, 6))
             && source != network.mac
         {
             network.learned.forget(source);
+            network.channels.other_behind(now);
         }
     }
 

@@ -4,9 +4,11 @@
 //! A channel is a group to which frames go: a multicast MAC, or, since everything is broadcast to one MAC, the UDP port of
 //! broadcasts. Where each supernode keeps the lists of members ([`crate::members`]) it keeps one of the subscribers to each
 //! channel as well ([`crate::subscriptions`]). A node subscribes ([`announcing`]) to what its machine listens to, as
-//! [`Engine::set_channels`] is told, and to what it broadcasts itself. A supernode takes that in [`serving`].
+//! [`Engine::set_channels`] is told, and to what it broadcasts itself. A supernode takes that in [`serving`]. Where no list of
+//! members is whole, peers tell each other as well ([`contacts`]), so that it works without any directory.
 
 mod announcing;
+mod contacts;
 mod serving;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -17,6 +19,7 @@ use farlan_netconf::{DirectoryKey, Mac};
 
 use crate::{Engine, NetworkHandle, Outbox, Time, multicast::ALL, networks::Listing, peers::PeerId, switch::mac_at};
 use announcing::{Announced, is_whole};
+pub(crate) use contacts::{Exchanged, Wanted};
 pub(crate) use serving::Subscribed;
 
 /// A group of frames that members of a network may subscribe to: those to one multicast MAC, or the UDP broadcasts over
@@ -93,6 +96,11 @@ const LEARNED_KEPT: Duration = Duration::from_secs(600);
 /// A channel to which the machine sent within this time is in use.
 const IN_USE: Duration = Duration::from_secs(60);
 
+/// Whoever was told is told of a change at once, but no more often than this: a program that opens many ports causes two messages,
+/// not one for each, and one that opens and closes them all the time stays far below what supernodes take. It is short enough
+/// for a newcomer, which is told of in two round trips more, to hear what is announced every 1.5 s within 3 s.
+const CHANGES: Duration = Duration::from_secs(1);
+
 /// A sample of subscribers that is used is taken anew so often: some of them leave.
 const SAMPLE_KEPT: Duration = Duration::from_secs(60);
 
@@ -110,6 +118,16 @@ const LONGEST_WHOLE: usize = 144;
 pub(crate) struct Channels {
     /// Those the machine listens to.
     told: Vec<Channel>,
+    /// Whether the machine has said so.
+    heard: bool,
+    /// Whether it listens to more groups than are told.
+    more: bool,
+    /// Whether other machines are behind the card.
+    behind: bool,
+    #[cfg(test)]
+    pub(crate) large_for_test: bool,
+    /// Whether the list of members was whole when it was last looked at.
+    whole: bool,
     /// Groups, and UDP ports of broadcasts, to which the machine sends, and when it last did, the latest last.
     learned: Vec<(Channel, Time)>,
     /// The own channels by their keys under all secrets in use.
@@ -299,20 +317,26 @@ fn is_many(count: u32) -> bool {
 impl Engine {
     /// Tells which channels of a network the machine listens to: the multicast groups that its kernel or programs joined on the
     /// card, and the ports at which programs expect broadcasts. They take the place of those told before; what is no channel is
-    /// left out, and of the others the first eight count.
+    /// left out, and of the others the first eight count. As long as it was not called, peers are told nothing, and send all.
     pub fn set_channels(&mut self, now: Time, network: NetworkHandle, channels: &[Channel]) {
         let Some(network) = self.networks.get_mut(network) else {
             return;
         };
-        let mut told: Vec<Channel> = Vec::new();
+        let (mut told, mut more) = (Vec::<Channel>::new(), false);
         for channel in channels.iter().filter(|channel| channel.is_specific()) {
-            if told.len() < MAX_CHANNELS && !told.contains(channel) {
+            if told.contains(channel) {
+                continue;
+            }
+            if told.len() < MAX_CHANNELS {
                 told.push(*channel);
+            } else {
+                more |= channel.group != Mac::BROADCAST;
             }
         }
-        if network.channels.told != told {
-            network.channels.told = told;
-            network.channels.look_at(now);
+        let channels = &mut network.channels;
+        if !channels.heard || (&channels.told, channels.more) != (&told, more) {
+            (channels.told, channels.more, channels.heard) = (told, more, true);
+            channels.look_at(now);
         }
     }
 

@@ -240,6 +240,7 @@ impl Engine {
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.claims.remove(&network);
                 peer.names.remove(&network);
+                peer.channels.remove(&network);
                 peer.up.remove(&network);
                 peer.waiting.retain(|waiting| waiting.network != network);
                 peer.sessions.withdraw(network);
@@ -377,6 +378,7 @@ impl Engine {
         self.tend_telling(now, id, out);
         self.tend_addresses(now, id, out);
         self.tend_names(now, id, out);
+        self.tend_contacts(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_stream(now, id, out);
         self.tend_anchored(now, id, out);

@@ -1,9 +1,9 @@
 //! From a datagram to a frame. The steps of a batch:
 //!
-//! 1. [`Engine::handle_datagrams`] takes the datagrams in order.
+//! 1. [`Engine::handle_datagrams`] has the data of a batch opened together ([`Engine::open_ahead`]) and takes the datagrams in order.
 //! 2. [`Engine::handle_datagram`] tells them apart: handshake messages go through the `gate` into the queue, a supernode passes
 //!    on what it relays, a node takes the relay header off what was relayed to it.
-//! 3. [`Engine::open`] finds the session and opens the datagram in place.
+//! 3. [`Engine::open`] finds the session and uses up the counter of what was opened, or opens the datagram in place.
 //! 4. [`Engine::opened`] tells frames, group frames and control messages apart and puts fragments together; what comes before the networks of its
 //!    session are matched waits.
 //! 5. [`Engine::let_in`] (in `bridging`) checks the sources and learns foreign ones, and the frame leaves for its card.
@@ -43,10 +43,12 @@ impl Engine {
     /// sent from there.
     pub fn handle_datagrams(&mut self, now: Time, received: &mut Batch<Received>, out: &mut Outbox) {
         let mut lanes = InLanes::default();
+        let ahead = self.open_ahead(now, received);
         for index in 0..received.len() {
             let Some((label, datagram)) = received.packet_mut(index) else {
                 continue;
             };
+            lanes.ahead = ahead.get(index).copied().flatten();
             let source = label.source;
             let onward = match lanes.onward(source, datagram) {
                 Some(onward) => self.readdress(datagram, RELAY_HEADER, onward),
@@ -214,7 +216,14 @@ impl Engine {
         let Some((header, sealed)) = datagram.split_at_mut_checked(DATA_HEADER) else {
             return;
         };
-        let message = match session.opener.open(counter, header, sealed) {
+        let opened = match lanes.ahead.take() {
+            Some(authentic) => session.opener.accept(counter, authentic).map(|()| {
+                let length = sealed.len().saturating_sub(TAG);
+                sealed.get_mut(..length).unwrap_or_default()
+            }),
+            None => session.opener.open(counter, header, sealed),
+        };
+        let message = match opened {
             Ok(message) => message,
             Err(OpenError::Forged) => {
                 self.counters.forged += 1;
@@ -666,6 +675,13 @@ impl Engine {
                 count,
                 entries,
             } if node => self.subscribers_told(now, id, *channel_key, (*from, *upto, *count), entries, out),
+            Audience::Channels {
+                number,
+                place,
+                more,
+                channels,
+            } if node => self.channels_told(now, id, local, (*number, *place), (channels, *more), out),
+            Audience::ChannelsAck { number } if node => self.channels_acknowledged(now, id, local, *number),
             _ => self.counters.unknown_messages += 1,
         }
     }

@@ -53,6 +53,8 @@ impl OutLane {
 /// What was found out about the datagrams before, in one batch.
 #[derive(Debug, Default)]
 pub(crate) struct InLanes {
+    /// Whether the datagram whose turn it is was found authentic ahead of it, and opened then.
+    pub(crate) ahead: Option<bool>,
     frames: Option<InLane>,
     relayed: Option<(Leg, [u8; RELAY_HEADER], Via)>,
     onward: Option<OnwardLane>,

@@ -12,6 +12,7 @@
 
 mod acquaintances;
 mod addresses;
+mod ahead;
 mod aims;
 mod anchor;
 mod api;

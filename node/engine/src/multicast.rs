@@ -10,6 +10,7 @@ use crate::{
     channels::Subscribers,
     content::Content,
     injection::{BASIC, Kind, OF_ONE, OF_ONE_CHANNEL},
+    networks::Network,
     peers::PeerId,
     rates::{Meter, Meters, Rate},
     retry::{Retry, Schedule},
@@ -253,6 +254,7 @@ impl Engine {
             Some((channel, Subscribers { whole: true, keys })) => {
                 let keys = self.any_of(keys, ALL);
                 self.choose(now, &keys, &mut chosen);
+                add(&mut chosen, self.subscribed_contacts(handle, &channel));
                 // Who never broadcast to that port may yet answer what comes there.
                 if channel.group == Mac::BROADCAST {
                     add(&mut chosen, contacts);
@@ -267,9 +269,19 @@ impl Engine {
             sample => {
                 let keys = sample.map_or_else(Vec::new, |(_, subscribers)| subscribers.keys);
                 self.choose(now, &keys, &mut chosen);
+                let said = channel.map(|channel| self.subscribed_contacts(handle, &channel));
+                add(&mut chosen, said.into_iter().flatten());
+                let subscribed = chosen.len();
                 add(&mut chosen, contacts);
                 self.choose(now, &listed, &mut chosen);
                 self.choose(now, &met, &mut chosen);
+                // In a small network that nobody lists a copy for nothing is better than one that is missed.
+                let is_large = self.networks.get(handle).is_some_and(Network::is_large);
+                if let Some(channel) = channel.filter(|_| is_large || chosen.len() > ALL) {
+                    let mut others = chosen.split_off(subscribed);
+                    others.retain(|id| !self.is_declined(*id, handle, &channel));
+                    chosen.append(&mut others);
+                }
             }
         }
         chosen.truncate(ALL);

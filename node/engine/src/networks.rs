@@ -339,6 +339,16 @@ impl Network {
         members.find(|member| member.ipv4 == Some(address) && self.may_hold(&member.key.node_id(), address))
     }
 
+    /// Whether a supernode counts more members than a node sends copies to.
+    pub(crate) fn is_large(&self) -> bool {
+        #[cfg(test)]
+        if self.channels.large_for_test {
+            return true;
+        }
+        let mut counts = self.listings.values().map(|listing| listing.count);
+        counts.any(|count| usize::try_from(count).is_ok_and(|count| count > ALL))
+    }
+
     fn lists(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Member>> {
         // What is listed of channels goes before: in a large network that alone is kept up to date. Samples are not.
         let listings = self.channels.whole_listings().chain(self.listings.values());

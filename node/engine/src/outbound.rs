@@ -13,7 +13,7 @@
 //!
 //! What the engine has to say for itself takes the short way: [`Engine::send_sealed`] lays out and seals one datagram.
 
-use farlan_crypto::{SealJob, TAG, seal_batch};
+use farlan_crypto::{Job, TAG, seal_batch};
 use farlan_netconf::Policy;
 use farlan_offload::{Offload, Segments, complete};
 
@@ -55,7 +55,7 @@ impl Engine {
     /// Returns the lane of the frames that have the same MACs, where there is one.
     fn handle_frame(&mut self, now: Time, label: &FrameLabel, frame: &[u8], out: &mut Outbox) -> Option<OutLane> {
         let network = label.network;
-        self.source_is_here(network, frame);
+        self.source_is_here(now, network, frame);
         // Where a super-frame goes shows at its front; how long it is says nothing of the frames it stands for.
         let front = match label.offload.segment {
             Some(_) => frame.get(..MAX_FRAME).unwrap_or(frame),
@@ -439,7 +439,7 @@ impl Engine {
         let end = self.pending_seals.last().map_or(0, |seal| seal.range.end);
         let mut arena = out.datagrams.slice_mut(0..end).unwrap_or_default();
         let mut offset = 0;
-        let mut jobs: Vec<SealJob<'_>> = Vec::with_capacity(self.pending_seals.len());
+        let mut jobs: Vec<Job<'_>> = Vec::with_capacity(self.pending_seals.len());
         let mut last: Option<(&PendingSeal, Option<&Session>)> = None;
         for seal in &self.pending_seals {
             let (_, tail) = std::mem::take(&mut arena).split_at_mut(seal.range.start - offset);

@@ -13,6 +13,7 @@ use farlan_netconf::{DnsLabel, NodePrefix};
 use crate::{
     Leg, NetworkHandle, PathKind, Time,
     beacons::Near,
+    channels::Wanted,
     direct::{Direct, Use},
     handshakes::{HalfOpen, Outgoing},
     history::History,
@@ -139,6 +140,8 @@ pub(crate) struct Peer {
     pub(crate) claims: BTreeMap<NetworkHandle, Ipv4Addr>,
     /// What it calls itself in common networks.
     pub(crate) names: BTreeMap<NetworkHandle, DnsLabel>,
+    /// What it wants to hear in common networks, where it told.
+    pub(crate) channels: BTreeMap<NetworkHandle, Wanted>,
     /// The networks it was reported up in.
     pub(crate) up: BTreeSet<NetworkHandle>,
     /// Group frames of its own received lately.
@@ -181,6 +184,7 @@ impl Peer {
             waiting: VecDeque::new(),
             claims: BTreeMap::new(),
             names: BTreeMap::new(),
+            channels: BTreeMap::new(),
             up: BTreeSet::new(),
             seen: None,
             injected: None,
@@ -205,6 +209,7 @@ impl Peer {
         self.owed = None;
         self.up.clear();
         self.names.clear();
+        self.channels.clear();
         self.direct.session_ended();
         self.exchange.session_ended();
         self.history.session_ended();
@@ -235,6 +240,7 @@ impl Peer {
                     .flatten()
                     .min(),
                 networks.names_retry.as_ref().map(|retry| retry.at()),
+                networks.channels.deadline(),
             ]
         });
         let silence = if self.outgoing.is_none() && !self.supernode {

@@ -139,6 +139,7 @@ impl Engine {
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
         self.tell_names(now, id, local, out);
+        self.tell_channels(now, id, local, out);
         self.begin_documents(now, id, local, out);
         self.tell_homes(now, id, out);
         self.open_early(now, id, local, early, out);
@@ -215,8 +216,10 @@ impl Engine {
         };
         let mut up = shared.clone();
         up.extend(self.networks.iter().filter(stays).map(|network| network.handle));
+        let mut fresh = Vec::new();
         for network in &shared {
             if peer.up.insert(*network) {
+                fresh.push(*network);
                 self.events.push(Event::PeerUp {
                     network: *network,
                     node,
@@ -241,10 +244,14 @@ impl Engine {
         peer.up.retain(|network| up.contains(network));
         peer.claims.retain(|network, _| up.contains(network));
         peer.names.retain(|network, _| up.contains(network));
+        peer.channels.retain(|network, _| up.contains(network));
         for network in self.networks.iter_mut().filter(|network| !up.contains(&network.handle)) {
             network.claimed.forget_peer(id);
         }
         for network in &shared {
+            if fresh.contains(network) {
+                self.review_contacts(now, *network);
+            }
             self.note_met(now, id, *network);
         }
         self.note_left(&node, &up);

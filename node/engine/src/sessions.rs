@@ -11,6 +11,7 @@ use farlan_netconf::{DirectoryKey, Role};
 
 use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
+    channels::Exchanged,
     documents::Spoken,
     retry::Retry,
     wire::{control::TAG, datagram::SessionIndex},
@@ -104,6 +105,8 @@ pub(crate) struct Networks {
     /// Whether any were told, which an empty list would take back.
     pub(crate) names_told: bool,
     pub(crate) their_names_number: Option<u32>,
+    /// What the two ends told each other of their channels.
+    pub(crate) channels: Exchanged,
     /// What was shown of private networks: one entry for each that has a place.
     pub(crate) shown: Vec<Shown>,
     /// The places of the other end's list that name a private network, and under which secret.
@@ -332,6 +335,7 @@ impl Sessions {
         for session in &mut self.0 {
             session.networks.shown.retain(|shown| shown.network != network);
             session.networks.named.retain(|named| named.network != network);
+            session.networks.channels.withdraw(network);
         }
     }
 

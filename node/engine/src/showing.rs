@@ -375,6 +375,7 @@ impl Engine {
         self.tell_claims(now, id, local, out);
         self.tell_addresses(now, id, local, out);
         self.tell_names(now, id, local, out);
+        self.tell_channels(now, id, local, out);
         self.begin_documents(now, id, local, out);
         self.tell_homes(now, id, out);
         let early = self.early.take((id, local));

@@ -5,7 +5,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use farlan_engine::{Channel, NetworkStatus};
+use farlan_engine::Channel;
 use farlan_netconf::AddressPlan;
 use tokio::sync::Notify;
 
@@ -13,7 +13,7 @@ use super::{Daemon, networks::Joined};
 use crate::{
     local_programs::ListeningCard,
     ports::PortSet,
-    shell::{DataPlaneError, Request},
+    shell::{DataPlaneError, Request, Snapshot},
 };
 
 /// When it is looked.
@@ -34,8 +34,8 @@ impl Programs {
 pub(super) struct Listening {
     /// Ports of listed games at which one listens, on a network of strangers.
     pub(super) games: PortSet,
-    /// What they want to hear of what goes to many.
-    channels: Vec<Channel>,
+    /// What they want to hear of what goes to many; none before the first look.
+    channels: Option<Vec<Channel>>,
     /// Whether the network is so large that they matter.
     is_of_many: bool,
 }
@@ -58,8 +58,7 @@ impl Daemon {
             let book = self.book.lock().await;
             let with_card = || book.networks.joined().filter(|joined| joined.card_index() > 0);
             let of_strangers = with_card().any(Joined::is_of_strangers);
-            let of_many = with_card().any(|joined| joined.listening.is_of_many);
-            let is_wanted = of_strangers || of_many || self.searches.is_any_going_on();
+            let is_wanted = with_card().any(Joined::follows_channels) || self.searches.is_any_going_on();
             // Who accepts connections matters only where ports are to be opened.
             (is_wanted, of_strangers)
         };
@@ -82,10 +81,14 @@ impl Daemon {
                     self.tell_opened(joined).await?;
                 }
             }
+            if !joined.follows_channels() {
+                // What is told there once and not followed would be wrong when the network has grown.
+                continue;
+            }
             let channels = programs.channels(&card, &list);
-            if channels != joined.listening.channels {
+            if joined.listening.channels.as_ref() != Some(&channels) {
                 tracing::debug!(network = %joined.name(), channels = channels.len(), "programs listen to other groups or searches");
-                joined.listening.channels.clone_from(&channels);
+                joined.listening.channels = Some(channels.clone());
                 let network = joined.handle();
                 self.data_plane.send(Request::SetChannels { network, channels }).await?;
             }
@@ -94,12 +97,18 @@ impl Daemon {
     }
 
     /// Takes over how many members the networks have; where one grew beyond copies for all it is looked again.
-    pub(super) async fn note_sizes(&self, networks: &[NetworkStatus]) {
+    pub(super) async fn note_sizes(&self, snapshot: &Snapshot) {
         let mut book = self.book.lock().await;
         for joined in book.networks.joined_mut() {
             let handle = joined.handle();
-            if let Some(status) = networks.iter().find(|status| status.handle == handle) {
-                let before = std::mem::replace(&mut joined.listening.is_of_many, status.members > COPIED_TO_ALL);
+            if let Some(status) = snapshot.networks.iter().find(|status| status.handle == handle) {
+                let in_touch = snapshot.peers.iter();
+                let in_touch = in_touch.filter(|peer| peer.networks.iter().any(|there| there.network == handle));
+                // Without a supernode nobody counts the members.
+                let members = in_touch
+                    .count()
+                    .max(usize::try_from(status.members).unwrap_or(usize::MAX));
+                let before = std::mem::replace(&mut joined.listening.is_of_many, members > COPIED_TO_ALL);
                 if joined.listening.is_of_many && !before {
                     self.programs.look_again();
                 }
@@ -132,8 +141,15 @@ impl Daemon {
     }
 }
 
+impl Joined {
+    /// Whether it is followed what programs want to hear of what goes to many there.
+    fn follows_channels(&self) -> bool {
+        self.is_of_strangers() || self.listening.is_of_many
+    }
+}
+
 /// The most members of a network in which all get copies of what goes to all (PROTOCOL.md §15).
-const COPIED_TO_ALL: u32 = 128;
+const COPIED_TO_ALL: usize = 128;
 
 /// How often it is looked, where it matters: a server that is started is reached after this long at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -1,6 +1,8 @@
 //! The hot functions, each at work on inputs made beforehand.
 
-use farlan_crypto::{Key, Opener, Sealer, TAG, Window};
+#[cfg(target_arch = "x86_64")]
+use farlan_crypto::simd::Isa;
+use farlan_crypto::{Job, Key, Opener, Sealer, TAG, Window, aead::seal_portably};
 use farlan_engine::{Batch, FrameLabel, Outbox, PathKind, Received};
 use farlan_netconf::Mtu;
 use farlan_offload::{Run, Segments, complete};
@@ -16,6 +18,7 @@ pub fn measure_all(mut begun: impl FnMut(&'static str, u32)) {
     for (seal, open, length) in [("seal_64", "open_64", 64), ("seal_1400", "open_1400", 1400)] {
         part.session(seal, open, length);
     }
+    part.ciphers();
     let mut direct = Trio::new(PathKind::Direct);
     for (outbound, inbound, count, length) in [
         ("outbound_64_alone", "inbound_64_alone", 1, 64),
@@ -75,6 +78,37 @@ impl Part<'_> {
         let sealed: Vec<_> = counters.into_iter().zip(sealed).collect();
         self.run(open, 1, sealed, |(counter, message)| {
             opener.open(*counter, &header, message).expect("what was sealed");
+        });
+    }
+
+    /// The cipher by the crates, and by each instruction set that valgrind knows.
+    fn ciphers(&mut self) {
+        let by_crates = |jobs: &mut [Job<'_>]| jobs.iter_mut().for_each(seal_portably);
+        self.cipher("seal_64_crates", 64, by_crates);
+        self.cipher("seal_1400_crates", 1400, by_crates);
+        #[cfg(target_arch = "x86_64")]
+        for isa in Isa::all() {
+            let names = match isa.name() {
+                "avx2" => ["seal_64_of_32_avx2", "seal_1400_of_32_avx2"],
+                "sse2" => ["seal_64_of_32_sse2", "seal_1400_of_32_sse2"],
+                // There is none in valgrind.
+                _ => continue,
+            };
+            for (name, length) in names.into_iter().zip([64, 1400]) {
+                self.cipher(name, length, |jobs| isa.seal_batch(jobs));
+            }
+        }
+    }
+
+    fn cipher(&mut self, name: &'static str, length: usize, seal: impl Fn(&mut [Job<'_>])) {
+        let (key, header) = ([7; 32], [1; 16]);
+        let inputs = vec![vec![vec![5; length + TAG]; TOGETHER]; batches(TOGETHER)];
+        self.run(name, TOGETHER, inputs, |messages| {
+            let jobs = (0..).zip(messages.iter_mut());
+            let mut jobs: Vec<_> = jobs
+                .filter_map(|(counter, message)| Job::new(&key, counter, &header, message))
+                .collect();
+            seal(&mut jobs);
         });
     }
 
@@ -191,6 +225,9 @@ fn datagrams(from: &mut Member, to: &Member, count: usize, length: usize) -> Vec
 fn batches(count: usize) -> usize {
     WARM + (SINGLE - WARM) / count.min(16)
 }
+
+/// Messages that are sealed together.
+const TOGETHER: usize = 32;
 
 /// Operations that grow buffers to the size they keep.
 const WARM: usize = 4;

@@ -3,11 +3,11 @@
 //! Only supernodes that count more members than a node sends copies to are told: in a smaller network a frame to a group
 //! goes to all, whoever wants it. Once told, a supernode is told every change.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use farlan_netconf::DirectoryKey;
 
-use super::{ANSWER_WAITED, Channel, LONGEST_WHOLE, SAMPLE_KEPT, is_many};
+use super::{ANSWER_WAITED, CHANGES, Channel, LONGEST_WHOLE, SAMPLE_KEPT, is_many};
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
     directory::REQUEST,
@@ -17,11 +17,6 @@ use crate::{
     retry::Retry,
     wire::control::{Audience, Control, MemberEntry},
 };
-
-/// A supernode is told of a change at once, but no more often than this: a program that opens many ports causes two messages,
-/// not one for each, and one that opens and closes them all the time stays far below what supernodes take. It is short enough
-/// for a newcomer, which is told of in two round trips more, to hear what is announced every 1.5 s within 3 s.
-const CHANGES: Duration = Duration::from_secs(1);
 
 /// What a supernode was told of the channels in a network.
 #[derive(Debug)]
@@ -60,14 +55,16 @@ impl Engine {
         networks.filter_map(|network| network.channels.deadline()).min()
     }
 
-    /// Tells supernodes what changed, and again what they did not acknowledge.
+    /// Tells supernodes and peers what changed, and supernodes again what they did not acknowledge.
     pub(crate) fn tend_channels(&mut self, now: Time, out: &mut Outbox) {
         for handle in self.networks.handles() {
+            self.review_list(now, handle);
             let network = self.networks.get(handle);
             let due = network.and_then(|network| network.channels.deadline());
             if due.is_some_and(|due| due <= now) {
                 self.release_held(now, handle, out);
                 self.announce_channels(now, handle, out);
+                self.tell_contacts(now, handle, out);
             }
         }
     }

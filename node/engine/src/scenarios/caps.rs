@@ -217,7 +217,7 @@ fn a_member_that_says_all_it_can_fills_nothing() {
         lab.run(2 * DELAY);
         let engine = &lab.hosts[node].engine;
         let peer = lab.peer(node, &lab.key(hostile));
-        assert!(peer.homes.len() <= 4 && peer.claims.len() <= 16 && peer.up.len() <= 16);
+        assert!(peer.homes.len() <= 4 && peer.claims.len() <= 16 && peer.up.len() <= 16 && peer.channels.len() <= 16);
         assert!(peer.sessions.iter().count() <= 4 && peer.direct.known().len() <= 2);
         assert!(
             engine.peers.len() <= 10 && engine.assemblies.len() <= 8,

@@ -1,4 +1,4 @@
-//! Channels: who subscribes at the directory, who gets what in a network too large for copies to all, and how much of it.
+//! Channels: who subscribes at the directory or tells its peers, who gets what in a network too large for copies to all, and how much of it.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -320,20 +320,20 @@ fn who_subscribes_without_end_fills_nothing() {
     assert!(lab.hosts[node].engine.supernodes()[0].registered);
 }
 
-/// Three nodes of a small network, which knows each other.
-fn acquainted() -> Crowd {
+/// Nodes of a small network, who know each other.
+fn acquainted(count: usize) -> Crowd {
     let mut lab = Lab::new();
     let supernode = lab.add(Role::Supernode);
-    let nodes = [lab.add(Role::Node), lab.add(Role::Node), lab.add(Role::Node)];
+    let nodes: Vec<Place> = (0..count).map(|_| lab.add(Role::Node)).collect();
     nodes.iter().for_each(|node| lab.set_world(*node, 1, &[supernode]));
-    let members = nodes.map(|node| (node, lab.join(node, &link(1)))).to_vec();
+    let members = nodes.iter().map(|node| (*node, lab.join(*node, &link(1)))).collect();
     lab.run_seconds(3);
     let mut crowd = Crowd {
         lab,
         supernode,
         members,
     };
-    for from in 0..3 {
+    for from in 0..count {
         crowd.reached(from, Channel::broadcasts(PORT), from as u8);
     }
     crowd
@@ -341,7 +341,7 @@ fn acquainted() -> Crowd {
 
 #[test]
 fn a_card_sends_fifty_broadcasts_a_second_to_one_port() {
-    let mut crowd = acquainted();
+    let mut crowd = acquainted(3);
     for number in 0..3000_u32 {
         let mut frame = crowd.call(0, Channel::broadcasts(PORT), 0);
         frame.extend(number.to_be_bytes());
@@ -358,7 +358,7 @@ fn a_card_sends_fifty_broadcasts_a_second_to_one_port() {
 
 #[test]
 fn of_a_flood_fifty_frames_a_second_are_delivered_and_then_none() {
-    let mut crowd = acquainted();
+    let mut crowd = acquainted(3);
     let origin = crowd.members[0].0;
     crowd.lab.hosts[origin].engine.groups.lift_limits_for_test();
     let heard = |crowd: &Crowd| crowd.lab.hosts[crowd.members[1].0].frames.len();
@@ -404,7 +404,7 @@ fn of_a_flood_fifty_frames_a_second_are_delivered_and_then_none() {
 
 #[test]
 fn what_goes_to_many_without_a_number_is_limited_too() {
-    let mut crowd = acquainted();
+    let mut crowd = acquainted(3);
     let (from, network) = crowd.members[0];
     let to = crowd.lab.key(crowd.members[1].0);
     let peer = crowd.lab.peer_id(from, &to);
@@ -428,7 +428,7 @@ fn what_goes_to_many_without_a_number_is_limited_too() {
 
 #[test]
 fn three_games_of_one_machine_and_what_its_lan_needs_are_heard_whole() {
-    let mut crowd = acquainted();
+    let mut crowd = acquainted(3);
     let (place, network) = crowd.members[0];
     let arp = [
         &[0xff; 6][..],
@@ -454,7 +454,7 @@ fn three_games_of_one_machine_and_what_its_lan_needs_are_heard_whole() {
 
 #[test]
 fn a_flood_in_one_network_takes_nothing_from_another() {
-    let mut crowd = acquainted();
+    let mut crowd = acquainted(3);
     let others: Vec<(Place, NetworkHandle)> = crowd
         .members
         .clone()
@@ -483,4 +483,199 @@ fn a_flood_in_one_network_takes_nothing_from_another() {
         .spend_for_test(now);
     assert_eq!(crowd.reached(0, Channel::broadcasts(PORT), 90), [0, 0, 1]);
     assert_eq!(hears(&mut crowd, 2), 1);
+}
+
+/// The same, but no supernode lists anybody any more, and who knows of whom is what is left.
+fn unlisted(count: usize) -> Crowd {
+    let mut crowd = acquainted(count);
+    for (place, network) in &crowd.members {
+        let network = crowd.lab.hosts[*place].engine.networks.get_mut(*network).unwrap();
+        network.listings.clear();
+        network.channels.large_for_test = true;
+    }
+    crowd.lab.run_seconds(2);
+    crowd
+}
+
+/// A group that is its subscribers' alone.
+fn group(number: u8) -> Channel {
+    Channel::multicast(Mac::from_bytes([0x01, 0, 0x5e, 1, 2, number]))
+}
+
+/// How many lists of channels a member was told by its peers, and how many channels are in them.
+fn told(crowd: &Crowd, member: usize) -> (usize, usize) {
+    let peers = crowd.lab.hosts[crowd.members[member].0].engine.peers.iter();
+    let lists: Vec<_> = peers.flat_map(|(_, peer)| peer.channels.values()).collect();
+    (lists.len(), lists.iter().map(|wanted| wanted.channels.len()).sum())
+}
+
+#[test]
+fn without_a_directory_a_group_reaches_the_peers_that_told_of_it_and_a_broadcast_all() {
+    let mut crowd = unlisted(4);
+    let games = Channel::broadcasts(PORT);
+    assert_eq!(crowd.reached(0, group(1), 1), [0, 1, 1, 1], "nobody has told yet");
+    for member in 0..4 {
+        crowd.subscribe(member, &[]);
+    }
+    crowd.subscribe(1, &[group(1), group(3)]);
+    crowd.lab.run_seconds(2);
+    // Beside it the port to which all broadcast.
+    assert_eq!(told(&crowd, 0), (3, 5));
+    assert_eq!(crowd.reached(0, group(1), 2), [0, 1, 0, 0]);
+    assert_eq!(crowd.reached(3, group(3), 3), [0, 1, 0, 0]);
+    assert_eq!(crowd.reached(0, group(2), 4), [0; 4]);
+    assert_eq!(crowd.reached(0, games, 5), [0, 1, 1, 1]);
+    let to_all = Channel::multicast(Mac::from_bytes([0x01, 0, 0x5e, 0, 0, 0xfb]));
+    assert_eq!(crowd.reached(0, to_all, 6), [0, 1, 1, 1], "what all listen to");
+    crowd.subscribe(1, &[]);
+    crowd.subscribe(2, &[group(1)]);
+    crowd.lab.run(Duration::from_millis(1500));
+    assert_eq!(crowd.reached(0, group(1), 7), [0, 0, 1, 0]);
+    // New keys change nothing.
+    for mark in 10..25 {
+        crowd.lab.run_seconds(10);
+        assert_eq!(crowd.reached(0, group(1), mark), [0, 0, 1, 0]);
+        assert_eq!(crowd.reached(0, games, mark), [0, 1, 1, 1]);
+    }
+}
+
+#[test]
+fn in_a_large_network_the_peers_that_told_are_added_to_those_that_the_directory_names() {
+    let mut crowd = acquainted(4);
+    for member in 0..4 {
+        crowd.subscribe(member, &[]);
+    }
+    crowd.lab.run_seconds(2);
+    assert_eq!(told(&crowd, 0).0, 0, "in a small network nobody is told");
+    crowd.swell();
+    crowd.subscribe(2, &[group(1)]);
+    crowd.lab.run_seconds(3);
+    assert_eq!(
+        crowd.reached(0, group(1), 1),
+        [0, 0, 1, 0],
+        "this node is no subscriber"
+    );
+    crowd.subscribe(0, &[group(1)]);
+    crowd.lab.run_seconds(2);
+    assert_eq!(crowd.known(0, group(1)), Some((2, true)));
+    assert_eq!(crowd.reached(0, group(1), 2), [0, 0, 1, 0]);
+    // This one tells no supernode.
+    let (place, network) = crowd.members[3];
+    let supernode = crowd.lab.peer_id(place, &crowd.lab.key(crowd.supernode));
+    let alone = crowd.lab.hosts[place].engine.networks.get_mut(network).unwrap();
+    alone.forget_listings(supernode);
+    crowd.subscribe(3, &[group(1)]);
+    crowd.lab.run_seconds(2);
+    assert_eq!(crowd.known(0, group(1)), Some((2, true)));
+    assert_eq!(crowd.reached(0, group(1), 3), [0, 0, 1, 1]);
+}
+
+#[test]
+fn who_cannot_name_all_its_groups_gets_all() {
+    let mut crowd = unlisted(5);
+    let groups: Vec<Channel> = (10..19).map(group).collect();
+    crowd.subscribe(1, &groups);
+    crowd.subscribe(2, &groups[..8]);
+    crowd.subscribe(3, &[]);
+    crowd.lab.run_seconds(2);
+    assert_eq!(
+        crowd.reached(0, group(1), 1),
+        [0, 1, 0, 0, 1],
+        "the last one has told nothing"
+    );
+    // Another machine is behind the card of one.
+    let (place, network) = crowd.members[3];
+    let mut frame = crowd.call(3, Channel::broadcasts(PORT), 2);
+    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 9]);
+    crowd.lab.send(place, network, &frame);
+    crowd.lab.run_seconds(2);
+    assert_eq!(crowd.reached(0, group(1), 3), [0, 1, 0, 1, 1]);
+    crowd.subscribe(1, &groups[1..]);
+    crowd.lab.run_seconds(2);
+    assert_eq!(crowd.reached(0, group(1), 4), [0, 0, 0, 1, 1]);
+}
+
+#[test]
+fn a_list_of_channels_that_is_lost_comes_again_and_ends_with_its_acknowledgement() {
+    let mut crowd = unlisted(3);
+    for member in 0..3 {
+        crowd.subscribe(member, &[]);
+    }
+    crowd.lab.run_seconds(2);
+    assert_eq!(crowd.reached(0, group(1), 1), [0; 3]);
+    crowd.lab.wire = Box::new(|_, _, _| false);
+    crowd.subscribe(1, &[group(1)]);
+    crowd.lab.run_seconds(1);
+    crowd.lab.wire = intact();
+    crowd.lab.run_seconds(6);
+    assert_eq!(crowd.reached(0, group(1), 2), [0, 1, 0]);
+    let (key, place) = (crowd.lab.key(crowd.members[0].0), crowd.members[1].0);
+    let waits = |crowd: &Crowd| {
+        let mut sessions = crowd.lab.peer(place, &key).sessions.iter();
+        sessions.any(|session| session.networks.channels.deadline().is_some())
+    };
+    assert!(!waits(&crowd));
+    // The acknowledgement is lost.
+    let other = crowd.members[0].0;
+    crowd.lab.wire = Box::new(move |from, _, _| from != other);
+    crowd.subscribe(1, &[]);
+    crowd.lab.run_seconds(1);
+    assert!(waits(&crowd));
+    crowd.lab.wire = intact();
+    crowd.lab.run_seconds(6);
+    assert!(!waits(&crowd));
+    assert_eq!(crowd.reached(0, group(1), 3), [0; 3]);
+}
+
+#[test]
+fn a_program_that_changes_its_groups_all_the_time_is_told_of_once_a_second() {
+    let mut crowd = unlisted(2);
+    crowd.subscribe(0, &[]);
+    crowd.lab.run_seconds(2);
+    crowd.lab.log = Some(Vec::new());
+    for number in 0..100 {
+        crowd.subscribe(0, &[group(number)]);
+        crowd.lab.run(Duration::from_millis(100));
+    }
+    let from = crowd.members[0].0;
+    let sent = crowd.lab.log.take().unwrap();
+    let sent = sent.iter().filter(|sent| sent.from == from).count();
+    assert!(sent < 40, "{sent}");
+    crowd.lab.run_seconds(2);
+    assert_eq!(crowd.reached(1, group(99), 1), [1, 0]);
+    assert_eq!(crowd.reached(1, group(98), 2), [0, 0]);
+}
+
+#[test]
+fn a_peer_that_tells_without_end_fills_nothing() {
+    let mut crowd = unlisted(2);
+    let key = crowd.lab.key(crowd.members[0].0);
+    let hostile = crowd.members[1].0;
+    for number in 1..50_u32 {
+        let channels = (0..140).map(|port| Channel::broadcasts(port * 100 + u16::try_from(number).unwrap()));
+        let message = Audience::Channels {
+            number: 1000 + number,
+            place: u8::try_from(number % 4).unwrap(),
+            more: false,
+            channels: channels.chain([Channel::broadcasts(137)]).collect(),
+        };
+        crowd.lab.tell(hostile, &key, Control::Audience(message));
+        crowd.lab.run(2 * DELAY);
+        assert!(told(&crowd, 0).0 <= 1 && told(&crowd, 0).1 <= 8);
+    }
+    assert_eq!(told(&crowd, 0), (1, 8));
+    // One that was overtaken changes nothing.
+    let message = Audience::Channels {
+        number: 1000,
+        place: 0,
+        more: false,
+        channels: Vec::new(),
+    };
+    crowd.lab.tell(hostile, &key, Control::Audience(message));
+    crowd.lab.run(2 * DELAY);
+    assert_eq!(told(&crowd, 0), (1, 8));
+    let (place, network) = crowd.members[1];
+    crowd.lab.leave(place, network);
+    crowd.lab.run_seconds(1);
+    assert_eq!(told(&crowd, 0), (0, 0), "with the network");
 }

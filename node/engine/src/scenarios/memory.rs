@@ -23,7 +23,7 @@ fn keys(lab: &mut Lab, place: Place, other: Place) -> (usize, Needles) {
     for session in peer.sessions.iter() {
         let mut nothing = [0; 16];
         let job = session.sealer.job(0, &[], &mut nothing);
-        pieces = needles.add(&format!("{:?} of {place}", session.local), job.key.as_bytes());
+        pieces = needles.add(&format!("{:?} of {place}", session.local), job.key());
     }
     (pieces, needles)
 }
@@ -126,7 +126,7 @@ fn debug_shows_no_key_of_any_type() {
     let mut judged = 0;
     for session in peer.sessions.iter() {
         let mut nothing = [0; 16];
-        let key = *session.sealer.job(0, &[], &mut nothing).key.as_bytes();
+        let key = *session.sealer.job(0, &[], &mut nothing).key();
         shown::assert_hidden("a peer", &format!("{peer:?} {peer:#x?}"), &key);
         judged += 1;
     }

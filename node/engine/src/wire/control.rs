@@ -771,7 +771,7 @@ impl Control {
                 request: reader.u32()?,
                 told: Box::new(observations(reader)?),
             },
-            59..=62 => return Ok(Audience::decode(kind, reader)?.map(Self::Audience)),
+            59..=64 => return Ok(Audience::decode(kind, reader)?.map(Self::Audience)),
             _ => return Ok(Papers::decode(kind, reader)?.map(Self::Papers)),
         }))
     }

