@@ -9,7 +9,7 @@
 //! | `POST /v1/join` with [`JoinRequest`] | [`JoinReply`] |
 //! | `POST /v1/host` with [`HostRequest`] | [`HostReply`] |
 //! | `POST /v1/leave` with [`LeaveRequest`] | [`LeaveReply`] |
-//! | `GET /v1/games` | [`GamesReply`]; it is searched for 15 s more |
+//! | `GET /v1/games`, `POST /v1/games` with [`OfNetwork`] | [`GamesReply`], of all networks or of one; it is searched for 15 s more |
 //! | `GET /v1/opened` | a list of [`OpenedNetwork`] |
 //! | `POST /v1/open` with [`OpenRequest`] | [`OpenedNetwork`] |
 //! | `POST /v1/close` with [`OpenRequest`] | [`OpenedNetwork`] |

@@ -547,6 +547,7 @@ impl Daemon {
         if self.tell_clock().await.is_err() {
             return;
         }
+        self.note_sizes(&snapshot).await;
         self.note_seen(&snapshot).await;
         let mut book = self.book.lock().await;
         if book.worlds.compare(&self.data_plane).await.is_err() {

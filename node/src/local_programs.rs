@@ -18,6 +18,7 @@ use std::{
 };
 
 use farlan_engine::{Channel, OpenPorts, Transport};
+use farlan_games::list::Group;
 use farlan_netconf::Mac;
 
 use crate::{games::List, ports::PortSet};
@@ -141,7 +142,8 @@ impl LocalPrograms {
     }
 
     /// What a card's programs want to hear of what goes to many: broadcasts to those ports of listed searches on which a program
-    /// listens, and the card's groups.
+    /// listens, and the card's groups. Those of listed games this node joins by itself, so they count only where a program listens
+    /// at a port of theirs.
     #[must_use]
     pub fn channels(&self, card: &ListeningCard, list: &List) -> Vec<Channel> {
         let searched = list
@@ -150,12 +152,27 @@ impl LocalPrograms {
             .fold(PortSet::default(), |all, game| all.with(&game.search));
         let listening = self.reached(card, &searched);
         let ports = listening.ranges().iter().flat_map(|range| range.first..=range.last);
+        let mut listed: BTreeMap<Mac, BTreeSet<u16>> = BTreeMap::new();
+        for group in list.groups().into_iter().map(Group::address) {
+            listed.entry(mac_of(*group.ip())).or_default().insert(group.port());
+        }
+        let is_heard = |group: &Mac| {
+            let ports = listed.get(group);
+            ports.is_none_or(|ports| ports.iter().any(|port| self.hears(card, *port)))
+        };
         let groups = self.groups.get(&card.index).into_iter().flatten();
         ports
             .map(Channel::broadcasts)
-            .chain(groups.copied().map(Channel::multicast))
+            .chain(groups.copied().filter(is_heard).map(Channel::multicast))
             .filter(Channel::is_specific)
             .collect()
+    }
+
+    /// Whether a program gets what comes to a UDP port through a card.
+    fn hears(&self, card: &ListeningCard, port: u16) -> bool {
+        let lowest = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let mut there = self.udp.range((port, lowest)..).take_while(|(at, _)| *at == port);
+        there.any(|(_, address)| card.has(*address, Transport::Udp))
     }
 }
 
@@ -166,6 +183,12 @@ impl ListeningCard {
         let of_all = transport == Transport::Udp && (bound.is_multicast() || bound == IpAddr::V4(Ipv4Addr::BROADCAST));
         bound.is_unspecified() || of_all || self.addresses.contains(&bound)
     }
+}
+
+/// The link layer's group of a group of IPv4 (RFC 1112 §6.4), which 31 others share.
+fn mac_of(group: Ipv4Addr) -> Mac {
+    let [_, b, c, d] = group.octets();
+    Mac::from_bytes([0x01, 0x00, 0x5e, b & 0x7f, c, d])
 }
 
 /// Where a socket of the state listens.
@@ -351,6 +374,8 @@ mod tests {
         let groups = "1    lo              1     0     01005e000001\n\
                       7    fl-earth        1     0     01005e000001\n\
                       7    fl-earth        1     0     01005e00023c\n\
+                      7    fl-earth        1     0     01005e010101\n\
+                      7    fl-earth        1     0     01005e010203\n\
                       7    fl-earth        2     0     3333000000fb\n\
                       7    fl-earth        1     0     021122334455\n\
                       7    fl-earth        1     0     01005e00000\n\
@@ -359,7 +384,9 @@ mod tests {
         let udp = [
             line("0.0.0.0", 27961, 7),
             line("0.0.0.0", 5353, 7),
+            line("224.0.2.60", 4445, 7),
             line("127.0.0.1", 8303, 7),
+            line("127.0.0.1", 4555, 7),
         ];
         programs.parse(Table::Udp, &udp.concat());
         assert_eq!(
@@ -367,9 +394,36 @@ mod tests {
             [
                 Channel::broadcasts(27961),
                 Channel::multicast(Mac::from_bytes([1, 0, 0x5e, 0, 2, 60])),
+                Channel::multicast(Mac::from_bytes([1, 0, 0x5e, 1, 2, 3])),
             ],
-            "what all listen to is no channel"
+            "what all listen to is no channel, nor what nobody hears at its port"
         );
+    }
+
+    #[test]
+    fn memberships_in_listed_groups_alone_are_no_channels() {
+        let list = List::shipped();
+        let mut programs = LocalPrograms::default();
+        let groups: String = list
+            .groups()
+            .iter()
+            .map(|group| {
+                let [_, b, c, d] = group.address().ip().octets();
+                format!(
+                    "7    fl-earth        1     0     01005e{:02x}{c:02x}{d:02x}\n",
+                    b & 0x7f
+                )
+            })
+            .collect();
+        programs.parse(Table::Groups, &groups);
+        assert_eq!(programs.channels(&card(), &list), []);
+        // Freeciv's group has two ports, and one of them is enough.
+        for port in [4555, 4556] {
+            let mut programs = programs.clone();
+            programs.parse(Table::Udp, &line("::", port, 7));
+            let group = Channel::multicast(Mac::from_bytes([1, 0, 0x5e, 1, 1, 1]));
+            assert_eq!(programs.channels(&card(), &list), [group]);
+        }
     }
 
     #[test]

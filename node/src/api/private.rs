@@ -70,7 +70,7 @@ pub struct CreateReply {
     pub meeting: String,
 }
 
-/// Names a private network: by its label, domain, id (or the first 10 letters and more) or interface.
+/// Names a network, a private one except where games are asked for: by its label, domain, id (or the first 10 letters and more) or interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfNetwork {

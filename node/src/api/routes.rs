@@ -74,7 +74,7 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/export", post(export))
         .route("/v1/import", post(import))
         .route("/v1/set", post(set))
-        .route("/v1/games", get(games))
+        .route("/v1/games", get(games).post(games_of))
         .route("/v1/opened", get(opened))
         .route("/v1/open", post(open))
         .route("/v1/close", post(close))
@@ -178,7 +178,11 @@ async fn set(State(daemon): Shared, body: Body<SetRequest>) -> Answer<SetReply> 
 }
 
 async fn games(State(daemon): Shared) -> Answer<GamesReply> {
-    json(daemon.games().await)
+    json(daemon.games(None).await)
+}
+
+async fn games_of(State(daemon): Shared, body: Body<OfNetwork>) -> Answer<GamesReply> {
+    json(daemon.games(Some(&content(body)?.network)).await)
 }
 
 async fn opened(State(daemon): Shared) -> Answer<Vec<OpenedNetwork>> {

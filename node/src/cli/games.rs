@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{client::Client, output::Output, show};
 use crate::{
-    api::{FoundServer, GamesReply, NetworkGames},
+    api::{FoundServer, GamesReply, NetworkGames, OfNetwork},
     failure::Failure,
 };
 
@@ -59,26 +59,19 @@ fn was_listened(network: &NetworkGames) -> bool {
 }
 
 async fn ask(client: &Client, network: Option<&str>) -> Result<GamesReply, Failure> {
-    let mut reply: GamesReply = client.get("/v1/games").await?;
+    let reply: GamesReply = match network {
+        Some(name) => {
+            let network = name.to_owned();
+            client.post("/v1/games", &OfNetwork { network }, Duration::ZERO).await?
+        }
+        None => client.get("/v1/games").await?,
+    };
     if reply.networks.is_empty() {
         return Err(Failure::negative(
             "no network is joined; join one with: farlan join LINK, or make one with: farlan host",
         ));
     }
-    if let Some(name) = network {
-        reply.networks.retain(|network| is_called(network, name));
-        if reply.networks.is_empty() {
-            return Err(Failure::negative(format_args!(
-                "this node is in no network called {name:?}; `farlan networks` shows those it is in"
-            )));
-        }
-    }
     Ok(reply)
-}
-
-fn is_called(network: &NetworkGames, name: &str) -> bool {
-    let by_id = name.len() >= SHORTEST_PREFIX && network.network_id.starts_with(&name.to_ascii_lowercase());
-    by_id || network.name == name || network.interface == name
 }
 
 /// Shows what changes, for ever, or until nobody reads it.
@@ -209,9 +202,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How often it is looked for changes.
 const WATCHED_EVERY: Duration = Duration::from_secs(1);
 
-/// Letters of an id that mean a network.
-const SHORTEST_PREFIX: usize = 10;
-
 /// Has a terminal begin anew at its upper left.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -280,21 +270,6 @@ mod tests {
     fn it_is_waited_where_the_search_has_just_begun() {
         for (searching, listened) in [(None, true), (Some(0.0), false), (Some(2.9), false), (Some(3.0), true)] {
             assert_eq!(was_listened(&reply(Vec::new(), searching).networks[0]), listened);
-        }
-    }
-
-    #[test]
-    fn a_network_is_meant_by_name_id_or_card() {
-        let network = &reply(Vec::new(), None).networks[0];
-        for (text, meant) in [
-            ("lan", true),
-            ("fl-lan", true),
-            ("ABCDEFGHIJ", true),
-            ("abcdefghijkl", true),
-            ("abc", false),
-            ("la", false),
-        ] {
-            assert_eq!(is_called(network, text), meant, "{text}");
         }
     }
 

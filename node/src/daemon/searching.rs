@@ -122,6 +122,12 @@ impl Searches {
         (table, begun)
     }
 
+    /// Whether a network is searched now.
+    pub(super) fn is_any_going_on(&self) -> bool {
+        let networks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        networks.values().any(Searched::is_going_on)
+    }
+
     /// Forgets networks that are left.
     pub(super) fn keep(&self, ids: &[NetworkId]) {
         let mut networks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,9 +138,12 @@ impl Searches {
 impl Searched {
     /// Whether its task runs and will; it is told that somebody asks.
     fn goes_on(&self, now: Time) -> bool {
-        let mut table = locked(&self.table);
-        table.asked = now;
-        table.begun.is_some() && !self.task.is_finished()
+        locked(&self.table).asked = now;
+        self.is_going_on()
+    }
+
+    fn is_going_on(&self) -> bool {
+        locked(&self.table).begun.is_some() && !self.task.is_finished()
     }
 }
 
@@ -179,18 +188,28 @@ struct Asked {
 }
 
 impl Daemon {
-    /// What is there on the joined networks; it is searched for while somebody asks.
+    /// What is there on the joined networks, or on the one called so; it is searched for there while somebody asks.
     ///
     /// # Errors
-    /// The data plane has ended.
-    pub async fn games(&self) -> Result<GamesReply, Failure> {
+    /// None or several networks are called that, or it could not be joined; the data plane has ended.
+    pub async fn games(&self, network: Option<&str>) -> Result<GamesReply, Failure> {
         self.renew_names().await?;
         let asked: Vec<Asked> = {
             let book = self.book.lock().await;
-            book.networks.joined().map(|joined| self.asked(joined)).collect()
+            let networks = &book.networks;
+            let only = network.map(|name| networks.called(name)).transpose()?;
+            let joined: Vec<_> = networks.joined().map(Joined::id).collect();
+            self.searches.keep(&joined);
+            if only.is_some_and(|only| !joined.contains(&only)) {
+                return Err(Failure::negative(
+                    "the network could not be joined; `farlan status` says why",
+                ));
+            }
+            let meant = networks
+                .joined()
+                .filter(|joined| only.is_none_or(|only| only == joined.id()));
+            meant.map(|joined| self.asked(joined)).collect()
         };
-        let ids: Vec<_> = asked.iter().map(|asked| asked.id).collect();
-        self.searches.keep(&ids);
         let directory = self.names.directory();
         let networks = asked.into_iter().map(|asked| self.network_games(asked, &directory));
         Ok(GamesReply {
@@ -202,7 +221,7 @@ impl Daemon {
     fn asked(&self, joined: &Joined) -> Asked {
         let (interface, index) = (joined.interface().to_owned(), joined.card_index());
         let state = self.cards.state(index).ok().flatten();
-        let place = match (joined.on_card(), state) {
+        let place = match (self.ipv4_on_card(joined), state) {
             _ if index == 0 => Err("it has no card here"),
             (None, _) => Err("this machine has no IPv4 address there, by which games are searched"),
             (_, None) => Err("its card is gone"),

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, Weak},
     time::Duration,
 };
 
@@ -23,6 +23,7 @@ mod lan;
 mod names;
 mod opened;
 mod private;
+mod programs;
 
 use super::{Book, Cards, Configuration, Daemon, NameSettings, NewCard, Running, Settings, bind};
 use crate::{
@@ -61,6 +62,10 @@ struct Fake {
     directed: Option<BTreeMap<u32, u16>>,
     /// What programs listen to.
     programs: LocalPrograms,
+    /// How often that was read, and how often nobody had the book then, if a daemon is told.
+    reads: usize,
+    reads_without_book: usize,
+    daemon: Weak<Daemon>,
     /// The far ends of the descriptors that tell of changed addresses.
     watchers: Vec<UnixDatagram>,
     /// The machine's other cards.
@@ -195,7 +200,13 @@ impl Cards for FakeCards {
     }
 
     fn programs(&self, _with_tcp: bool) -> LocalPrograms {
-        self.lock().programs.clone()
+        let mut fake = self.lock();
+        fake.reads += 1;
+        let daemon = fake.daemon.upgrade();
+        if daemon.is_some_and(|daemon| daemon.book.try_lock().is_ok()) {
+            fake.reads_without_book += 1;
+        }
+        fake.programs.clone()
     }
 
     fn underlay(&self) -> Result<Vec<UnderlayCard>, TapError> {

@@ -1,6 +1,11 @@
 //! What others put on the cards: addresses set by hand, by DHCP, by router advertisements or by programs like keepalived.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use farlan_netconf::Policy;
 
@@ -27,6 +32,17 @@ impl Daemon {
             changed.next(GATHER).await?;
             self.tell_hand_set().await;
         }
+    }
+
+    /// This machine's IPv4 address in a network: farlan's own, else one that others put on the card.
+    pub(in crate::daemon) fn ipv4_on_card(&self, joined: &Joined) -> Option<Ipv4Addr> {
+        joined.on_card.or_else(|| {
+            let addresses = self.cards.addresses(joined.card.index).ok()?;
+            addresses.into_iter().find_map(|address| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+        })
     }
 
     /// Compares the cards with what the engine knows, and tells it what is new.

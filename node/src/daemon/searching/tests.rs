@@ -97,11 +97,11 @@ async fn what_is_announced_and_what_answers_on_this_machine_is_listed() {
 async fn a_search_ends_when_nobody_asks_any_more() {
     let (clock, searches) = (clock(), Searches::default());
     let id = NetworkId::from_bytes([2; 16]);
-    let (table, begun) = searches.ask(clock, id, place(), || unreachable!("there is a table"));
-    assert!(begun && locked(&table).begun.is_some());
+    let (table, begun) = searches.ask(clock, id, place(), || listing(&List::shipped(), true));
+    assert!(begun && locked(&table).begun.is_some() && searches.is_any_going_on());
     let later = clock.now() + PATIENCE;
     assert!(locked(&table).is_wanted(clock.now()) && !locked(&table).is_wanted(later));
-    assert!(locked(&table).begun.is_none());
+    assert!(locked(&table).begun.is_none() && !searches.is_any_going_on());
     let (again, begun) = searches.ask(clock, id, place(), || unreachable!("there is a table"));
     assert!(
         begun && Arc::ptr_eq(&again, &table),
