@@ -115,7 +115,7 @@ fn a_newcomer_hears_an_announced_game_within_three_seconds() {
                     .iter()
                     .any(|call| model.reached(*call).contains(&newcomer.index()))
                 {
-                    heard.get_or_insert(crowd.lab.now() - joined);
+                    heard.get_or_insert_with(|| crowd.lab.now() - joined);
                 }
             }
         }
