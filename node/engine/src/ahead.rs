@@ -14,8 +14,8 @@ impl Engine {
     /// Opens in place what is data under sessions of this end. Returns by place in the batch whether it was authentic; none where nothing
     /// was done.
     pub(crate) fn open_ahead(&self, now: Time, received: &mut Batch<Received>) -> Vec<Option<bool>> {
-        // A single one fills the lanes at its turn as well.
-        if received.len() < 2 {
+        // A single one fills the lanes at its turn as well. What a supernode passes on it does not open, and is to cost it nothing.
+        if received.len() < 2 || self.role == Role::Supernode {
             return Vec::new();
         }
         let mut opened = vec![None; received.len()];
@@ -23,7 +23,7 @@ impl Engine {
         let mut jobs: Vec<Job<'_>> = Vec::with_capacity(received.len());
         let mut last = None;
         for (place, (_, datagram)) in received.iter_mut().enumerate() {
-            let Some((header_at, local, counter)) = self.data_in(datagram) else {
+            let Some((header_at, local, counter)) = data_in(datagram) else {
                 continue;
             };
             let session = match last {
@@ -53,21 +53,20 @@ impl Engine {
         }
         opened
     }
+}
 
-    /// Where the header of data for this end begins, its session and its counter. Behind a relay header only at a node: a
-    /// supernode passes on what it relays as it is.
-    fn data_in(&self, datagram: &[u8]) -> Option<(usize, SessionIndex, u64)> {
-        let (at, parsed) = match Datagram::parse(datagram).ok()? {
-            Datagram::Relay {
-                destination: RelayTarget::Index(_),
-                inner,
-                ..
-            } if self.role == Role::Node => (RELAY_HEADER, Datagram::parse(inner).ok()?),
-            parsed => (0, parsed),
-        };
-        match parsed {
-            Datagram::Data { receiver, counter } => Some((at, receiver, counter)),
-            _ => None,
-        }
+/// Where the header of data begins, behind a relay header or not, its session and its counter.
+fn data_in(datagram: &[u8]) -> Option<(usize, SessionIndex, u64)> {
+    let (at, parsed) = match Datagram::parse(datagram).ok()? {
+        Datagram::Relay {
+            destination: RelayTarget::Index(_),
+            inner,
+            ..
+        } => (RELAY_HEADER, Datagram::parse(inner).ok()?),
+        parsed => (0, parsed),
+    };
+    match parsed {
+        Datagram::Data { receiver, counter } => Some((at, receiver, counter)),
+        _ => None,
     }
 }
