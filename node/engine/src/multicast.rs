@@ -258,8 +258,6 @@ impl Engine {
                 // Who never broadcast to that port may yet answer what comes there.
                 if channel.group == Mac::BROADCAST {
                     add(&mut chosen, contacts);
-                    self.choose(now, &listed, &mut chosen);
-                    self.choose(now, &met, &mut chosen);
                 }
             }
             None if complete => {
