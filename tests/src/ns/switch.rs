@@ -110,7 +110,7 @@ impl Switches {
         Ok(Plugged { host, ipv4, port })
     }
 
-    /// Puts a router at the first switch, at [`ROUTER`]: see [`Plugged::send_by_router`].
+    /// Puts a router at the first switch: see [`Plugged::send_by_router`].
     ///
     /// # Errors
     /// The kernel or `ip` refuses.
