@@ -491,7 +491,7 @@ impl Daemon {
             if way == LanGames::Off || !state.up || state.is_port {
                 return None;
             }
-            let address = joined.on_card().or_else(|| self.hand_set_ipv4(joined.card_index()))?;
+            let address = self.ipv4_on_card(joined)?;
             Some(Candidate {
                 target: Target {
                     network: joined.handle(),
@@ -513,14 +513,6 @@ impl Daemon {
         // Those that are alike stay in the order in which they were joined.
         candidates.sort_by_key(|candidate| (candidate.way != LanGames::Route, candidate.is_of_strangers));
         Ok(candidates)
-    }
-
-    fn hand_set_ipv4(&self, card: u32) -> Option<Ipv4Addr> {
-        let addresses = self.cards.addresses(card).ok()?;
-        addresses.into_iter().find_map(|address| match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
     }
 
     /// Has groups of listed games lead to the first network, unless that is one of strangers of which it was not said, and all
