@@ -15,6 +15,7 @@
 //! routes to subnets: IPv6 traffic that no narrower route leads elsewhere.
 
 use std::collections::BTreeSet;
+use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -66,18 +67,31 @@ pub enum HelperError {
 /// # Errors
 /// It was started by somebody else, or its privileges cannot be given up.
 pub fn run_helper() -> Result<(), HelperError> {
-    let refused = |what| move |error| HelperError::Refused { what, error };
+    let input = confined(NAME, Keep::Cards)?;
+    serve(input.as_fd()).map_err(refused("speak with farlan"))
+}
+
+/// Makes this process one that serves the daemon at its standard input, and can do nothing else.
+///
+/// # Errors
+/// As those of [`run_helper`].
+pub(crate) fn confined(name: &CStr, keep: Keep) -> Result<io::Stdin, HelperError> {
     let input = io::stdin();
     let is_sequenced = socket_type(&input).is_ok_and(|kind| kind == SocketType::SEQPACKET);
     if !is_sequenced || socket_domain(&input) != Ok(AddressFamily::UNIX) {
         return Err(HelperError::Alone);
     }
-    process::name(NAME).map_err(refused("take its name"))?;
+    process::name(name).map_err(refused("take its name"))?;
     process::ignore_ending_signals().map_err(refused("ignore signals"))?;
     process::close_all_but_standard().map_err(refused("close what it inherited"))?;
-    give_up_capabilities(Keep::Cards).map_err(refused("give up its other privileges"))?;
+    give_up_capabilities(keep).map_err(refused("give up its other privileges"))?;
     close_memory().map_err(refused("close its memory to others"))?;
-    serve(input.as_fd()).map_err(refused("speak with farlan"))
+    Ok(input)
+}
+
+/// What a step of a process's start that fails is said to be.
+pub(crate) fn refused(what: &'static str) -> impl Fn(io::Error) -> HelperError {
+    move |error| HelperError::Refused { what, error }
 }
 
 /// Answers requests at a socket of the kind SOCK_SEQPACKET until the other end is closed. Cards are made in the network
@@ -520,7 +534,7 @@ fn refuse(what: impl Into<String>) -> TapError {
 }
 
 /// What the process is called, so that it can be told from the daemon; the kernel keeps 15 bytes.
-const NAME: &std::ffi::CStr = c"farlan-cards";
+const NAME: &CStr = c"farlan-cards";
 
 /// What the names of farlan's cards begin with. A name that somebody gave one of them counts as well.
 pub const PREFIX: &str = "fl-";

@@ -25,18 +25,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketType, recv,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, recv, recvmsg, sendmsg,
 };
 
 pub use client::{LanListener, Told};
 pub use messages::{LONGEST_FRAME, MOST_CARDS, MOST_RANGES, NoMessage, Ports, Report, Watch};
 
-use crate::helper::HelperError;
-use crate::privileges::{Keep, close_memory, give_up_capabilities};
-use crate::process;
+use crate::helper::{HelperError, confined, refused};
+use crate::privileges::Keep;
 use limit::{Limiter, destination_port};
 use messages::LONGEST_WATCH;
 
@@ -47,17 +44,7 @@ use messages::LONGEST_WATCH;
 /// # Errors
 /// It was started by somebody else, or its privileges cannot be given up.
 pub fn run_listener() -> Result<(), HelperError> {
-    let refused = |what| move |error| HelperError::Refused { what, error };
-    let input = io::stdin();
-    let is_sequenced = socket_type(&input).is_ok_and(|kind| kind == SocketType::SEQPACKET);
-    if !is_sequenced || socket_domain(&input) != Ok(AddressFamily::UNIX) {
-        return Err(HelperError::Alone);
-    }
-    process::name(NAME).map_err(refused("take its name"))?;
-    process::ignore_ending_signals().map_err(refused("ignore signals"))?;
-    process::close_all_but_standard().map_err(refused("close what it inherited"))?;
-    give_up_capabilities(Keep::Listening).map_err(refused("give up its other privileges"))?;
-    close_memory().map_err(refused("close its memory to others"))?;
+    let input = confined(NAME, Keep::Listening)?;
     serve_listener(input.as_fd()).map_err(refused("speak with farlan"))
 }
 
