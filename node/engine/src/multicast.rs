@@ -10,7 +10,6 @@ use crate::{
     channels::Subscribers,
     content::Content,
     injection::{BASIC, Kind, OF_ONE, OF_ONE_CHANNEL},
-    networks::Network,
     peers::PeerId,
     rates::{Meter, Meters, Rate},
     retry::{Retry, Schedule},
@@ -189,7 +188,19 @@ impl Engine {
         frame: &[u8],
         out: &mut Outbox,
     ) {
-        let members = self.receivers(now, handle, channel);
+        let mut members = self.receivers(now, handle, channel);
+        if let Some(network) = self.networks.get(handle).filter(|network| !network.muted.is_empty()) {
+            let mutes = |id: &PeerId| {
+                self.peers
+                    .get(*id)
+                    .is_some_and(|peer| network.mutes(&peer.key.node_id()))
+            };
+            members.retain(|id| !mutes(id));
+        }
+        let to_some = channel.is_some_and(|channel| channel.group != Mac::BROADCAST) && !members.is_empty();
+        if self.spreads_in(handle) && !to_some {
+            self.spread(now, handle, (channel, frame), &members, out);
+        }
         if members.is_empty() {
             return;
         }
@@ -239,8 +250,9 @@ impl Engine {
         let Some(network) = self.networks.get(handle) else {
             return Vec::new();
         };
-        let complete = network.list_complete();
-        let listed: Vec<_> = network.listed().take(ALL).map(|member| member.key).collect();
+        let (complete, is_large) = (network.list_complete(), network.is_large());
+        let full_max = self.threshold.full_max();
+        let listed: Vec<_> = network.listed().take(full_max).map(|member| member.key).collect();
         // Where nobody tells who is there, also those who were here before: they may be idle.
         let met = network.met.members().values().filter(|_| !complete);
         let met: Vec<_> = met.map(|met| met.key).collect();
@@ -251,15 +263,17 @@ impl Engine {
         let subscribers = channel.and_then(|channel| Some((channel, self.subscribers_of(handle, &channel)?)));
         let mut chosen = Vec::new();
         match subscribers {
-            Some((channel, Subscribers { whole: true, keys })) => {
-                let keys = self.any_of(keys, ALL);
+            Some((channel, Subscribers { whole: true, keys, .. })) => {
+                let keys = self.any_of(keys, full_max);
                 self.choose(now, &keys, &mut chosen);
                 add(&mut chosen, self.subscribed_contacts(handle, &channel));
                 // Who never broadcast to that port may yet answer what comes there.
-                if channel.group == Mac::BROADCAST {
+                if channel.group == Mac::BROADCAST && !is_large {
                     add(&mut chosen, contacts);
                 }
             }
+            // The rest spreads.
+            _ if is_large => {}
             None if complete => {
                 self.choose(now, &listed, &mut chosen);
                 add(&mut chosen, contacts);
@@ -274,20 +288,19 @@ impl Engine {
                 self.choose(now, &listed, &mut chosen);
                 self.choose(now, &met, &mut chosen);
                 // In a small network that nobody lists a copy for nothing is better than one that is missed.
-                let is_large = self.networks.get(handle).is_some_and(Network::is_large);
-                if let Some(channel) = channel.filter(|_| is_large || chosen.len() > ALL) {
+                if let Some(channel) = channel.filter(|_| chosen.len() > full_max) {
                     let mut others = chosen.split_off(subscribed);
                     others.retain(|id| !self.is_declined(*id, handle, &channel));
                     chosen.append(&mut others);
                 }
             }
         }
-        chosen.truncate(ALL);
+        chosen.truncate(full_max);
         chosen
     }
 
     /// Adds those nodes, but for this one.
-    fn choose(&mut self, now: Time, keys: &[PublicKey], chosen: &mut Vec<PeerId>) {
+    pub(crate) fn choose(&mut self, now: Time, keys: &[PublicKey], chosen: &mut Vec<PeerId>) {
         for key in keys
             .iter()
             .filter(|key| **key != self.public)
@@ -299,7 +312,7 @@ impl Engine {
     }
 
     /// `most` of them, each as likely as any other.
-    fn any_of<T>(&mut self, mut all: Vec<T>, most: usize) -> Vec<T> {
+    pub(crate) fn any_of<T>(&mut self, mut all: Vec<T>, most: usize) -> Vec<T> {
         while all.len() > most {
             let random = self.random_u64() % u64::try_from(all.len()).unwrap_or(u64::MAX);
             all.swap_remove(usize::try_from(random).unwrap_or(0));
@@ -317,6 +330,24 @@ impl Engine {
         frame: &[u8],
         out: &mut Outbox,
     ) -> bool {
+        let sent = self.send_to_group(now, id, network, out, |place| Content::Group {
+            network: place,
+            sequence,
+            frame,
+        });
+        self.counters.group_copies_sent += u64::from(sent);
+        sent
+    }
+
+    /// Lays a copy out, if a session stands; `content` makes it of the network's place there.
+    pub(crate) fn send_to_group<'a>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        network: NetworkHandle,
+        out: &mut Outbox,
+        content: impl FnOnce(u8) -> Content<'a>,
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(id) else {
             return false;
         };
@@ -331,19 +362,8 @@ impl Engine {
         }
         let local = session.local;
         let rekey = peer.sessions.wants_rekey(now);
-        let sent = self.lay_out(
-            now,
-            id,
-            local,
-            Content::Group {
-                network: place,
-                sequence,
-                frame,
-            },
-            out,
-        );
+        let sent = self.lay_out(now, id, local, content(place), out);
         if sent {
-            self.counters.group_copies_sent += 1;
             self.expect_answer(now, id);
         }
         if rekey {
@@ -418,7 +438,8 @@ impl Engine {
     }
 
     /// A member has received group frames of this node.
-    pub(crate) fn group_acknowledged(&mut self, id: PeerId, sequences: &[u64]) {
+    pub(crate) fn group_acknowledged(&mut self, now: Time, id: PeerId, sequences: &[u64]) {
+        self.spread_acknowledged_directly(now, id, sequences);
         for frame in self
             .groups
             .under_way
@@ -443,9 +464,16 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.acks.push(sequence);
         self.acks_due.push(id);
-        if !peer.seen.get_or_insert_default().insert(sequence) {
+        let node = peer.key.node_id();
+        let is_new = peer.seen.get_or_insert_default().insert(sequence);
+        let network = self.networks.get_mut(handle);
+        let muted = network.as_ref().is_some_and(|network| network.mutes(&node));
+        let social = network.and_then(|network| network.social.as_mut());
+        // It may have come before, by others, if it spreads.
+        let is_new = is_new && social.is_none_or(|social| social.spreading.direct(now, &node, sequence));
+        if !is_new {
             self.counters.group_duplicates += 1;
-        } else if self.let_in(now, id, handle, frame) && self.may_inject(now, id, handle, frame) {
+        } else if !muted && self.let_in(now, id, handle, frame) && self.may_inject(now, id, handle, frame) {
             self.counters.frames_received += 1;
             out.frames.push(handle, frame);
         }
@@ -454,6 +482,7 @@ impl Engine {
     /// Acknowledges the group frames of this turn.
     pub(crate) fn flush_acks(&mut self, now: Time, out: &mut Outbox) {
         for id in std::mem::take(&mut self.acks_due) {
+            self.flush_spread_acks(now, id, out);
             if planted("ack-dropped") {
                 continue;
             }

@@ -150,6 +150,8 @@ pub(crate) struct Peer {
     pub(crate) injected: Option<Box<Injected>>,
     /// Group frames to acknowledge at the end of this turn.
     pub(crate) acks: Vec<u64>,
+    /// Copies of broadcasts that spread, likewise.
+    pub(crate) spread_acks: Vec<(NetworkHandle, u64)>,
     /// When its timer is set to go off.
     pub(crate) timer: Option<Time>,
 }
@@ -189,6 +191,7 @@ impl Peer {
             seen: None,
             injected: None,
             acks: Vec::new(),
+            spread_acks: Vec::new(),
             timer: None,
         }
     }

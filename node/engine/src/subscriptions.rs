@@ -38,6 +38,9 @@ const GONE_KEPT: usize = 64;
 /// [`ALL`] again: one that comes and goes must not cost everybody a sample and a whole list in turn.
 const MANY: usize = 144;
 
+/// Members that are named to who looks for company.
+const COMPANY: usize = 16;
+
 /// Subscribers in the sample of a long list.
 pub(crate) const SAMPLE: usize = 16;
 
@@ -238,6 +241,21 @@ impl List {
 impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
         self.lists.len()
+    }
+
+    /// How many there are on a list, and some of those present: the last who came, then others at random.
+    pub(crate) fn company(&self, key: ListKey, random: impl FnMut() -> u64) -> (u32, Vec<MemberEntry>) {
+        let Some(list) = self.lists.get(&key) else {
+            return (0, Vec::new());
+        };
+        let present = list.changes.values().rev().filter(|entry| entry.present);
+        let mut chosen: Vec<MemberEntry> = present.take(COMPANY / 2).map(|entry| **entry).collect();
+        for entry in list.sample(random) {
+            if chosen.len() < COMPANY && !chosen.iter().any(|known| known.record.key == entry.record.key) {
+                chosen.push(entry);
+            }
+        }
+        (u32::try_from(list.present).unwrap_or(u32::MAX), chosen)
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
