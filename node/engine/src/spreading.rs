@@ -393,6 +393,7 @@ impl Engine {
                 self.send_spread_copies(now, handle, copies, out);
             }
         }
+        self.seal_pending(out);
     }
 
     /// Whether a copy waits for a session with a peer.
