@@ -68,3 +68,6 @@ pub use rates::{Meter, Meters, Rate};
 pub use reach::{Origination, Reach};
 pub use spreading::{MAX_CEILING, Spreading};
 pub use time::Time;
+
+#[cfg(test)]
+mod tests;

@@ -114,6 +114,11 @@ impl Origins {
     }
 
     #[cfg(test)]
+    pub(crate) const fn most_bytes() -> usize {
+        MAX_ORIGINS * size_of::<Origin>()
+    }
+
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.origins.capacity() * size_of::<Origin>()
     }
