@@ -45,7 +45,7 @@ pub struct Limits {
 
 impl Limits {
     /// As many registrations can be numbered, with those whose number rests.
-    pub const MOST_REGISTRATIONS: usize = 1 << 18;
+    pub const MOST_REGISTRATIONS: usize = 1 << 20;
 }
 
 impl Default for Limits {
