@@ -464,6 +464,7 @@ impl Engine {
         for network in self.networks.iter_mut() {
             network.forget_listings(id);
         }
+        self.disarm(id);
         self.peers.forget(id);
     }
 

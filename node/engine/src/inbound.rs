@@ -349,7 +349,7 @@ impl Engine {
             peer.heard = Some(now);
         }
         if peer.sessions.answers_for_use(local) {
-            peer.unanswered = None;
+            peer.answered();
         }
         if role == Role::Supernode {
             self.anchored_heard(now, id, via, message, out);
