@@ -158,7 +158,10 @@ impl Engine {
             members.retain(|id| !mutes(id));
         }
         let to_some = channel.is_some_and(|channel| channel.group != Mac::BROADCAST) && !members.is_empty();
-        if self.spreads_in(handle) && !to_some {
+        if self.spreads_in(handle) && Kind::of(frame) == Some(Kind::Basic) {
+            // What this node answers by itself, or the directory, costs a large network nothing.
+            self.counters.group_kept_back += 1;
+        } else if self.spreads_in(handle) && !to_some {
             self.spread(now, handle, (channel, frame), &members, out);
         }
         if members.is_empty() {

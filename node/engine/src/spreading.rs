@@ -28,6 +28,7 @@ use crate::{
     Channel, Engine, NetworkHandle, Outbox, Time,
     content::Content,
     examinations::lookup_target,
+    injection::Kind,
     networks::Network,
     peers::{Path, PeerId},
     rates::{Meters, Rate},
@@ -124,7 +125,8 @@ impl Neighbours for Around<'_> {
             return false;
         };
         let is_member = network.private.as_ref().is_none_or(|private| private.is_member(origin));
-        let group = mac_at(frame, 0).is_some_and(|destination| destination.is_group());
+        // What is for one, and what a node asks the directory for instead.
+        let group = matches!(Kind::of(frame), Some(Kind::Of(..)));
         let own_mac = mac_at(frame, 6) == Some(network.plan.mac(origin));
         is_member && group && (own_mac || network.policy == Policy::Friends)
     }
@@ -320,7 +322,9 @@ impl Engine {
         out: &mut Outbox,
     ) {
         for copy in copies {
-            let Some(id) = self.peers.by_node(&copy.to) else {
+            let keeps_out = |network: &Network| network.keeps_out(&copy.to);
+            let known = self.peers.by_node(&copy.to);
+            let Some(id) = known.filter(|_| !self.networks.get(handle).is_some_and(keeps_out)) else {
                 self.with_social(handle, |social, _, _| {
                     social.spreading.unsent(&copy.to, copy.id);
                     social.spreading.contacts_mut().dead(&copy.to);

@@ -208,6 +208,37 @@ fn a_long_frame_spreads_in_parts() {
 }
 
 #[test]
+fn what_the_directory_answers_goes_to_nobody() {
+    let mut party = Party::new(5, &link(1));
+    party.speak(0, 1);
+    let (mac, own) = (party.mac(0), party.ipv4(0));
+    let arp = |target: Ipv4Addr| {
+        let head = [&[0xff; 6][..], mac.as_bytes(), &[0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+        [&head[..], mac.as_bytes(), &own.octets(), &[0; 6], &target.octets()].concat()
+    };
+    let mut dhcp = party.said(0, None);
+    let ports = dhcp.len() - 8;
+    dhcp[ports..ports + 4].copy_from_slice(&[0, 68, 0, 67]);
+    let announcement = arp(own);
+    for frame in [&dhcp, &announcement] {
+        party.send(0, frame);
+        party.lab.run_seconds(2);
+        assert_eq!(party.counts(frame), [0; 5]);
+    }
+    assert!(party.counters(0).group_kept_back >= 1);
+    // Nor does anybody take or forward it from a member that sends it all the same.
+    let identity = Identity::from_seed(Seed::from_bytes([2; 32]), Work::NONE).unwrap();
+    let seconds = party.seconds();
+    for frame in [&dhcp, &announcement] {
+        let copy = party.made(&Genuine(&identity), frame, seconds);
+        party.pass(0, 1, &copy);
+        party.lab.run_seconds(1);
+        assert_eq!(party.counts(frame), [0; 5]);
+    }
+    assert_eq!(party.counters(1).spread_refused, 2);
+}
+
+#[test]
 fn whoever_is_muted_neither_hears_nor_is_heard() {
     for (count, all) in [(6, [0, 1, 1, 0, 0, 0].as_slice()), (3, &[0, 1, 1])] {
         let mut party = if count > 3 {
