@@ -102,15 +102,6 @@ impl Pending {
             (most.min(MAX_SHARES[1]), 3)
         }
     }
-
-    /// The level at which it came, as far as that is proved.
-    pub(crate) fn proved_level(&self) -> u8 {
-        match self.grant() {
-            _ if self.from == self.origin => 1,
-            (0, _) => 3,
-            _ => 2,
-        }
-    }
 }
 
 /// What follows from a copy whose signature was checked.
