@@ -82,7 +82,7 @@ impl<'a> Message<'a> {
         if count > most {
             return Err(Malformed);
         }
-        let sealed = Sealed::parse(rest)?;
+        let sealed = Sealed::read(rest)?;
         Ok(Self {
             level,
             budget,
@@ -126,6 +126,18 @@ impl<'a> Message<'a> {
         self.sealed.id()
     }
 
+    /// How the id of the network begins that it is signed for.
+    #[must_use]
+    pub fn network(&self) -> [u8; 8] {
+        *self.sealed.network()
+    }
+
+    /// Its origin's clock, in milliseconds since 1970.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        self.sealed.time()
+    }
+
     /// The origin's key.
     #[must_use]
     pub fn key(&self) -> [u8; 32] {
@@ -167,7 +179,7 @@ pub(crate) struct Header {
 }
 
 impl<'a> Sealed<&'a [u8]> {
-    fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let frame = bytes.len().checked_sub(SIGNED_HEADER + SIGNATURE).ok_or(Malformed)?;
         let sealed = Self(bytes);
         let channel = sealed.channel();
@@ -198,7 +210,7 @@ impl Sealed<Vec<u8>> {
         let id = id_of(&bytes);
         let signature = sign(&bytes);
         bytes.extend_from_slice(&signature);
-        Sealed::parse(&bytes).ok()?;
+        Sealed::read(&bytes).ok()?;
         Some((Self(bytes), id))
     }
 

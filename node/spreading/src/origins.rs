@@ -11,7 +11,7 @@ const MAX_ORIGINS: usize = 1024;
 
 /// How far a broadcast's time may be from what its origin's clock shows, or, as long as that is not known, from the clock of
 /// others.
-const TOLERANCE_MS: i64 = 60_000;
+pub(crate) const TOLERANCE_MS: u64 = 60_000;
 
 /// An origin of whom nothing was taken for so long is a new one: its clock may have been set meanwhile.
 const KEPT: Duration = Duration::from_secs(600);
@@ -55,13 +55,14 @@ impl Origins {
     /// Whether a broadcast with this time may be new. What is taken can be taken again for as long as [`crate::seen`] remembers
     /// it, and no longer.
     pub(crate) fn is_fresh(&self, now: Time, key: &[u8; 32], time: u64, clock: Option<u64>) -> bool {
+        let tolerance = milliseconds(TOLERANCE_MS);
         let near = |expected: i64| milliseconds(time).saturating_sub(expected);
-        let by_clock = || clock.is_some_and(|clock| near(milliseconds(clock)).abs() <= TOLERANCE_MS);
+        let by_clock = || clock.is_some_and(|clock| near(milliseconds(clock)).abs() <= tolerance);
         match self.find(now, key) {
             Some(origin) => {
                 let difference = near(own(now).saturating_add(origin.ahead));
                 // A clock that was set forward is believed if others show that time.
-                difference >= -TOLERANCE_MS && (difference <= TOLERANCE_MS || by_clock())
+                difference >= -tolerance && (difference <= tolerance || by_clock())
             }
             None => by_clock(),
         }
@@ -94,7 +95,7 @@ impl Origins {
             }
         };
         let origin = self.origins.get_mut(place)?;
-        let is_set_back = straight && ahead < origin.ahead.saturating_sub(TOLERANCE_MS);
+        let is_set_back = straight && ahead < origin.ahead.saturating_sub(milliseconds(TOLERANCE_MS));
         if ahead > origin.ahead || is_set_back || now.since(origin.at) >= KEPT {
             origin.ahead = ahead;
         }

@@ -1,7 +1,7 @@
 //! The rules by which broadcasts go on, one by one.
 
 use super::*;
-use crate::{MAX_CEILING, Why};
+use crate::{MAX_CEILING, Message, Why};
 
 fn whys(spreading: &Spreading, now: Time, what: &Reach<'_>) -> Vec<(NodeId, Why)> {
     let plan = spreading.plan(now, what, &Around::default());
@@ -113,13 +113,19 @@ fn equal_frames_are_different_broadcasts_even_if_the_clock_stands_still_or_goes_
     talk(&mut me, at(0), 1, 3);
     let frame = frame("the same");
     let mut ids = BTreeSet::new();
-    for back in [0, 0, 5000, 0] {
+    for back in [0, 0, 5000, 0, 86_400_000] {
         let mut what = origination(at(0), &frame, 192);
         what.unix_ms -= back;
         let copies = me.originate(at(0), &what, &Around::default(), &Keys(key(0))).unwrap();
         ids.insert(copies[0].id);
+        let time = Message::parse(&bytes(&copies[0])).unwrap().time();
+        assert!((what.unix_ms..=clock(at(0)) + 10).contains(&time));
+        assert!(
+            back < 60_000 || time == what.unix_ms,
+            "it follows a clock that was set back"
+        );
     }
-    assert_eq!(ids.len(), 4);
+    assert_eq!(ids.len(), 5);
     // What is for one machine is no broadcast.
     let mut unicast = frame.clone();
     unicast[0] = 2;
