@@ -169,7 +169,7 @@ impl Engine {
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
-            hints: Hints::default(),
+            hints: Hints::new(config.limits.registrations),
             max_peers: config.limits.peers.max(1),
             early: Early::default(),
             siblings: Siblings::default(),
