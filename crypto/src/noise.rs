@@ -174,7 +174,9 @@ impl<C: Aead> Responder<C> {
     pub fn remote_key(&self, bytes: &[u8; 32], work: Work) -> Option<PublicKey> {
         match &self.remote_static.point {
             Some(point) => PublicKey::of_point(bytes, point, work).ok(),
-            None => PublicKey::from_bytes(bytes, work).ok().filter(|key| self.remote_is(key)),
+            None => PublicKey::from_bytes(bytes, work)
+                .ok()
+                .filter(|key| self.remote_is(key)),
         }
     }
 

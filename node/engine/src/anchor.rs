@@ -267,7 +267,10 @@ impl Anchor {
         let Some(registration) = self.registration_mut(id) else {
             return;
         };
-        let before = registration.dealings.made().and_then(|dealings| dealings.through.take());
+        let before = registration
+            .dealings
+            .made()
+            .and_then(|dealings| dealings.through.take());
         if let Some(Path::Passed { sibling, index }) = path {
             registration.dealings.through = Some((sibling, index));
         }
@@ -378,7 +381,10 @@ impl Engine {
         // Claims first: who comes first holds an address.
         let mut refused = Vec::new();
         let mut memberships: Vec<Membership> = memberships.iter().copied().take(MAX_MEMBERSHIPS).collect();
-        let prefix = self.anchor.registration(id).and_then(|registration| registration.prefix);
+        let prefix = self
+            .anchor
+            .registration(id)
+            .and_then(|registration| registration.prefix);
         let room = self
             .anchor
             .places
@@ -420,6 +426,7 @@ impl Engine {
         let window = registration.and_then(|registration| registration.window.renewed(count));
         let messages: Vec<Control> = [message].into_iter().chain(window).collect();
         self.send_control(now, id, None, &messages, out);
+        self.tell_clock(now, id, out);
         self.subscribe(now, id, &before, &memberships, out);
         self.review_subscriptions(now, id, out);
         self.arm(id);
@@ -640,7 +647,10 @@ impl Engine {
             return;
         };
         // As seldom as its answer is waited for, however often somebody says so.
-        let lately = registration.dealings.doubted_at.is_some_and(|at| now.since(at) < DOUBTED_KEPT);
+        let lately = registration
+            .dealings
+            .doubted_at
+            .is_some_and(|at| now.since(at) < DOUBTED_KEPT);
         if registration.dealings.doubted.is_none() && !lately {
             registration.dealings.doubted = Some(now + DOUBTED_KEPT);
             registration.dealings.doubted_at = Some(now);

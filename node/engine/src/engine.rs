@@ -38,8 +38,10 @@ use crate::{
     search::Searches,
     sights::Sights,
     sockets::ExtraSockets,
+    spreading::Spreads,
     streams::Streams,
     switch::HeldFrames,
+    threshold::Threshold,
     traversal::Traversal,
     twins::Twins,
     versions::Versions,
@@ -71,6 +73,7 @@ pub struct Engine {
     pub(crate) worlds: Worlds,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
+    pub(crate) spreads: Spreads,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
     pub(crate) examinations: Examinations,
@@ -95,6 +98,8 @@ pub struct Engine {
     pub(crate) hints: Hints,
     /// Peers a node keeps.
     pub(crate) max_peers: usize,
+    /// Up to how many get a copy each of what goes to all.
+    pub(crate) threshold: Threshold,
     pub(crate) early: Early,
     pub(crate) siblings: Siblings,
     pub(crate) streams: Streams,
@@ -149,6 +154,7 @@ impl Engine {
             worlds: Worlds::default(),
             held: HeldFrames::default(),
             groups,
+            spreads: Spreads::default(),
             contests: Contests::default(),
             pings: Pings::default(),
             examinations: Examinations::default(),
@@ -171,6 +177,7 @@ impl Engine {
             versions: Versions::default(),
             hints: Hints::new(config.limits.registrations),
             max_peers: config.limits.peers.max(1),
+            threshold: Threshold::new(config.limits.full_max),
             early: Early::default(),
             siblings: Siblings::default(),
             streams: Streams::default(),
@@ -213,7 +220,8 @@ impl Engine {
         }
         let (world, mut greet) = (join.world, join.greet.clone());
         let clock = self.clock(now);
-        let handle = self.networks.add(now, join, (&self.public, &clock))?;
+        let threshold = self.threshold;
+        let handle = self.networks.add(now, join, threshold, (&self.public, &clock))?;
         if let Some(private) = self.networks.get(handle).and_then(|network| network.private.as_ref()) {
             greet.extend(private.whom_to_ask());
         }
@@ -269,6 +277,7 @@ impl Engine {
         self.early.expire(now);
         self.tend_groups(now, out);
         self.tend_channels(now, out);
+        self.tend_spreading(now, out);
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
@@ -308,6 +317,7 @@ impl Engine {
             self.early.deadline(),
             self.groups.deadline(),
             self.channels_deadline(),
+            self.spreading_deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
             self.examinations.deadline(),

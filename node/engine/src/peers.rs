@@ -168,6 +168,8 @@ pub(crate) struct Acquaintance {
     pub(crate) injected: Option<Box<Injected>>,
     /// Group frames to acknowledge at the end of this turn.
     pub(crate) acks: Vec<u64>,
+    /// Copies of broadcasts that spread, likewise.
+    pub(crate) spread_acks: Vec<(NetworkHandle, u64)>,
 }
 
 blank!(Acquaintance);

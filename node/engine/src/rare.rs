@@ -70,7 +70,14 @@ mod tests {
     fn looking_makes_nothing() {
         let mut rare: Rare<Thing> = Rare::default();
         assert_eq!((rare.0.is_none(), rare.made().is_none()), (true, true));
-        assert_eq!((rare.0.is_some(), rare.get().is_some(), rare.0.as_ref().map_or(0, |it| it.0)), (false, false, 0));
+        assert_eq!(
+            (
+                rare.0.is_some(),
+                rare.get().is_some(),
+                rare.0.as_ref().map_or(0, |it| it.0)
+            ),
+            (false, false, 0)
+        );
         assert_eq!(Deref::deref(&rare).0, 0);
         assert!(rare.made().is_none());
         DerefMut::deref_mut(&mut rare).0 = 7;

@@ -80,6 +80,8 @@ pub(crate) struct Session {
 /// Which networks the two ends of a session have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Networks {
+    /// Whether the other end was told the time.
+    pub(crate) clock_told: bool,
     /// This end's list: position → network.
     pub(crate) offered: Vec<Option<NetworkHandle>>,
     /// The tags last sent, random ones included.

@@ -44,6 +44,9 @@ const GATHERED: Duration = Duration::from_millis(250);
 /// [`ALL`] again: one that comes and goes must not cost everybody a sample and a whole list in turn.
 const MANY: usize = 144;
 
+/// Members that are named to who looks for company.
+const COMPANY: usize = 16;
+
 /// The list of members, which is pushed up to [`ALL`], is pushed again from here on.
 const FEW: usize = 112;
 
@@ -135,6 +138,20 @@ impl Subscriptions {
         self.by_key.len()
     }
 
+    /// How many there are on a list, and some of those but one: the last who came, then others at random.
+    pub(crate) fn company(&self, key: ListKey, but: PeerId, random: impl FnMut() -> u64) -> (u32, Vec<PeerId>) {
+        let list = self.by_key.get(&key).and_then(|list| self.get(*list));
+        let Some(list) = list else { return (0, Vec::new()) };
+        let last = list.members.iter().rev().map(|member| member.id);
+        let mut chosen: Vec<PeerId> = last.filter(|id| *id != but).take(COMPANY / 2).collect();
+        for id in list.sample(but, random) {
+            if chosen.len() < COMPANY && !chosen.contains(&id) {
+                chosen.push(id);
+            }
+        }
+        (u32::try_from(list.present()).unwrap_or(u32::MAX), chosen)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.due.first().map(|(at, ..)| *at)
     }
@@ -215,7 +232,7 @@ impl Engine {
     }
 
     /// What is told of a node on a list: where it is as a member of the network.
-    fn list_entry(&self, id: PeerId, key: ListKey) -> Option<MemberEntry> {
+    pub(crate) fn list_entry(&self, id: PeerId, key: ListKey) -> Option<MemberEntry> {
         let membership = self.anchor.registration(id)?.membership_on(key)?;
         Some(MemberEntry {
             present: true,
@@ -269,7 +286,11 @@ impl Engine {
 
     /// Takes a node out of all lists that it is on.
     pub(crate) fn leave_lists(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        while let Some((list, _)) = self.anchor.registration(id).and_then(|node| node.listed.last().copied()) {
+        while let Some((list, _)) = self
+            .anchor
+            .registration(id)
+            .and_then(|node| node.listed.last().copied())
+        {
             self.leave_list(now, id, list, out);
         }
     }

@@ -589,7 +589,11 @@ impl Engine {
     fn resend_candidates(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let stands = |local: &SessionIndex| peer.sessions.get(*local).is_some();
-        let stands = peer.exchange.under_way.as_ref().is_some_and(|(local, ..)| stands(local));
+        let stands = peer
+            .exchange
+            .under_way
+            .as_ref()
+            .is_some_and(|(local, ..)| stands(local));
         let exchange = &mut peer.exchange;
         let Some((local, retry, ask)) = &mut exchange.under_way else {
             return;

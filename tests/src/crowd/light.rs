@@ -172,7 +172,11 @@ impl Light {
         let mut datagram = vec![1, 1, 0, 0];
         datagram.extend_from_slice(&self.number.to_be_bytes());
         let payload = [&datagram[..], self.identity.public().as_bytes()].concat();
-        let ephemeral = sha512(&[b"made up", self.identity.node_id().as_bytes(), &[u8::from(self.stands())]]);
+        let ephemeral = sha512(&[
+            b"made up",
+            self.identity.node_id().as_bytes(),
+            &[u8::from(self.stands())],
+        ]);
         let ephemeral = first(&ephemeral);
         let state = Initiator::start(PROLOGUE, &self.identity, &to.key, &ephemeral, &payload, &mut datagram)?;
         ensure!(datagram.len() == AUTHENTIC, "an initiation of {} bytes", datagram.len());
@@ -332,7 +336,7 @@ fn understood(message: &[u8]) -> Vec<Said> {
             },
             23 => Said::Asked(control(24, body)),
             60 => Said::Subscribed,
-            65 if body.len() >= 4 => Said::Window(u32::from_be_bytes(first(body))),
+            70 if body.len() >= 4 => Said::Window(u32::from_be_bytes(first(body))),
             kind => Said::Other(*kind),
         });
     }

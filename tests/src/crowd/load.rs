@@ -1,8 +1,8 @@
 //! What the made-up nodes do: they register, keep alive, look each other up, subscribe, relay, and come back after a restart.
 
 use std::{
-    collections::{BinaryHeap, VecDeque},
     cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
     io::{self, IoSlice, Read as _},
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
@@ -122,10 +122,17 @@ impl Crowd {
         // Without privilege it is what the system allows.
         let _ = socket.set_recv_buffer_size(64 << 20);
         socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
-        ensure!(shape.nodes <= PREFIXES * 250, "there are too few addresses in {PREFIXES} prefixes");
+        ensure!(
+            shape.nodes <= PREFIXES * 250,
+            "there are too few addresses in {PREFIXES} prefixes"
+        );
         let nodes = (0..shape.nodes).map(|number| {
             let light = Light::new(1, number)?;
-            Ok(Node { light, registered: false, waits: false })
+            Ok(Node {
+                light,
+                registered: false,
+                waits: false,
+            })
         });
         Ok(Self {
             shape,
@@ -229,7 +236,14 @@ impl Crowd {
         match self.socket.sendmsg(&message, 0) {
             Ok(_) => Ok(()),
             // As if it was lost.
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error).context("sending"),
         }
     }
@@ -244,7 +258,9 @@ impl Crowd {
         let of = self.shape.of_channels.max(1);
         let first = number / self.shape.networks.max(1);
         let channels = (0..self.shape.channels).map(|at| (first + u32::try_from(at).unwrap_or_default()) % of);
-        channels.map(|channel| key(&[b"channel", &network.to_be_bytes(), &channel.to_be_bytes()])).collect()
+        channels
+            .map(|channel| key(&[b"channel", &network.to_be_bytes(), &channel.to_be_bytes()]))
+            .collect()
     }
 
     /// Everything that is due. Whether anything was.
@@ -252,7 +268,9 @@ impl Crowd {
         let now = self.now();
         let mut worked = false;
         for _ in 0..64 {
-            let Some((at, number)) = self.coming.front().copied().filter(|(at, _)| *at <= now) else { break };
+            let Some((at, number)) = self.coming.front().copied().filter(|(at, _)| *at <= now) else {
+                break;
+            };
             self.seen.late = self.seen.late.max(now - at);
             self.coming.pop_front();
             self.initiate(now, number)?;
@@ -260,7 +278,9 @@ impl Crowd {
         }
         for _ in 0..64 {
             let due = self.again.peek().map(|Reverse(due)| *due);
-            let Some((_, number)) = due.filter(|(at, _)| *at <= now) else { break };
+            let Some((_, number)) = due.filter(|(at, _)| *at <= now) else {
+                break;
+            };
             self.again.pop();
             if self.nodes[number as usize].waits {
                 self.initiate(now, number)?;
@@ -268,7 +288,9 @@ impl Crowd {
             }
         }
         for _ in 0..256 {
-            let Some((at, number)) = self.keepalives.front().copied().filter(|(at, _)| *at <= now) else { break };
+            let Some((at, number)) = self.keepalives.front().copied().filter(|(at, _)| *at <= now) else {
+                break;
+            };
             self.seen.late = self.seen.late.max(now - at);
             self.keepalives.pop_front();
             let node = &mut self.nodes[number as usize];
@@ -319,7 +341,11 @@ impl Crowd {
         let member_key = self.member_key(number);
         let ipv4 = (0x0a00_0000 + number).to_be_bytes();
         let address_key = key(&[b"address", &member_key, &ipv4]);
-        let membership = Membership { member_key, address_key, ipv4 };
+        let membership = Membership {
+            member_key,
+            address_key,
+            ipv4,
+        };
         let node = &mut self.nodes[number as usize];
         let datagram = node.light.tell(&[register(1, &[membership])])?;
         self.send(number, &datagram)
@@ -433,7 +459,13 @@ impl Crowd {
                     }
                 }
             }
-            Said::List { channel, key, upto, entries, .. } => {
+            Said::List {
+                channel,
+                key,
+                upto,
+                entries,
+                ..
+            } => {
                 self.seen.lists.0 += 1;
                 self.seen.lists.1 += u64::from(entries);
                 let datagram = node.light.tell(&[acknowledge(channel, &key, upto)])?;

@@ -69,10 +69,28 @@ impl Part {
             "{:<12} {:>8} registered  {:>6.1} s (window {:.1} s)  {:>6.1} core-s ({share:.0} %, waited {:.1} s)  {:>5} MiB  longest turn {:.1} ms\n\
              {:13}keepalives {}/{} ({:.1} us of core time each)  look-ups {}/{} p50 {:.2} ms p99 {:.2} ms  relayed {}/{}  lists {}  initiations {} \
              cookies {}  load late {:.0} ms",
-            self.name, self.registered, self.seconds, self.window, self.used.0, self.used.1, self.resident >> 20,
-            self.longest_turn, "", self.keepalives.1, self.keepalives.0, self.each(self.keepalives.0 as f64),
-            self.lookups.1, self.lookups.0, self.lookups.2, self.lookups.3, self.relayed.1, self.relayed.0, self.lists,
-            self.initiations.0, self.initiations.1, self.late,
+            self.name,
+            self.registered,
+            self.seconds,
+            self.window,
+            self.used.0,
+            self.used.1,
+            self.resident >> 20,
+            self.longest_turn,
+            "",
+            self.keepalives.1,
+            self.keepalives.0,
+            self.each(self.keepalives.0 as f64),
+            self.lookups.1,
+            self.lookups.0,
+            self.lookups.2,
+            self.lookups.3,
+            self.relayed.1,
+            self.relayed.0,
+            self.lists,
+            self.initiations.0,
+            self.initiations.1,
+            self.late,
         )
     }
 }
@@ -100,7 +118,11 @@ pub fn measure(program: &Path, plan: &Plan, mut told: impl FnMut(&Part)) -> Resu
         parts.push(part);
     };
     add(come(&mut crowd, &mut supernode, "they come", window(nodes))?);
-    ensure!(crowd.registered() == nodes, "{} of {nodes} are registered", crowd.registered());
+    ensure!(
+        crowd.registered() == nodes,
+        "{} of {nodes} are registered",
+        crowd.registered()
+    );
     crowd.run(Duration::from_secs(5), false)?;
     add(part(&mut crowd, &mut supernode, "keepalives", plan.part, false)?);
     crowd.set_rates(plan.rates);
@@ -112,7 +134,11 @@ pub fn measure(program: &Path, plan: &Plan, mut told: impl FnMut(&Part)) -> Resu
     let mut supernode = Process::start(program, port, registrations)?;
     let stated = if stated.is_zero() { window(nodes) } else { stated };
     add(come(&mut crowd, &mut supernode, "come back", stated)?);
-    ensure!(crowd.registered() == nodes, "{} of {nodes} came back", crowd.registered());
+    ensure!(
+        crowd.registered() == nodes,
+        "{} of {nodes} came back",
+        crowd.registered()
+    );
     Ok(parts)
 }
 
@@ -135,12 +161,19 @@ fn part(
     let (begun, used) = (crowd.now(), supernode.used()?);
     crowd.run(time, until_registered)?;
     let (ended, after) = (crowd.now(), supernode.used()?);
-    let Status { registrations, longest_turn, counters, .. } = supernode.status()?;
+    let Status {
+        registrations,
+        longest_turn,
+        counters,
+        ..
+    } = supernode.status()?;
     let mut seen = std::mem::take(&mut crowd.seen);
     seen.lookups.sort_unstable();
     let at = |share: f64| {
         let place = (seen.lookups.len() as f64 * share) as usize;
-        seen.lookups.get(place.min(seen.lookups.len().saturating_sub(1))).map_or(0.0, |micros| f64::from(*micros) / 1000.0)
+        seen.lookups
+            .get(place.min(seen.lookups.len().saturating_sub(1)))
+            .map_or(0.0, |micros| f64::from(*micros) / 1000.0)
     };
     Ok(Part {
         name,

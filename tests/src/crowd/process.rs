@@ -28,7 +28,13 @@ impl Process {
     /// It cannot be started or ends at once.
     pub fn start(program: &std::path::Path, port: u16, registrations: usize) -> Result<Self> {
         let mut child = Command::new(program)
-            .args(["serve", "--port", &port.to_string(), "--registrations", &registrations.to_string()])
+            .args([
+                "serve",
+                "--port",
+                &port.to_string(),
+                "--registrations",
+                &registrations.to_string(),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -36,7 +42,12 @@ impl Process {
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("its output")?);
         let thread = String::new();
-        let mut process = Self { child, input, output, thread };
+        let mut process = Self {
+            child,
+            input,
+            output,
+            thread,
+        };
         process.status().context("the supernode does not serve")?;
         let tasks = format!("/proc/{}/task", process.child.id());
         for task in fs::read_dir(tasks)? {
@@ -67,7 +78,10 @@ impl Process {
     /// It has ended.
     pub fn resident(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 

@@ -41,7 +41,12 @@ impl Indexes {
     }
 
     /// Gives out one of `most`; says also whose it was, if it has rested.
-    pub(super) fn take(&mut self, now: Time, most: usize, holder: PeerId) -> Option<(RelayIndex, Option<Option<Prefix>>)> {
+    pub(super) fn take(
+        &mut self,
+        now: Time,
+        most: usize,
+        holder: PeerId,
+    ) -> Option<(RelayIndex, Option<Option<Prefix>>)> {
         let rested = self
             .resting
             .pop_front_if(|(since, ..)| now.since(*since) >= INDEX_RESTS || planted("index-reused"));

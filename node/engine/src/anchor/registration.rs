@@ -73,7 +73,9 @@ impl Registration {
             ListKey::Members(member_key) => member_key,
             ListKey::Subscribers(channel) => self.channels.network_of(&channel)?,
         };
-        self.memberships.iter().find(|membership| membership.member_key == member_key)
+        self.memberships
+            .iter()
+            .find(|membership| membership.member_key == member_key)
     }
 
     pub(super) fn new(index: RelayIndex, heard: Time, latest: (SessionIndex, u32), prefix: Option<Prefix>) -> Self {

@@ -47,7 +47,10 @@ impl Subscribed {
 
     /// In which network a channel is.
     pub(crate) fn network_of(&self, channel: &DirectoryKey) -> Option<DirectoryKey> {
-        let network = self.networks.iter().find(|network| network.channels.contains(channel))?;
+        let network = self
+            .networks
+            .iter()
+            .find(|network| network.channels.contains(channel))?;
         Some(network.member_key)
     }
 }
@@ -78,7 +81,10 @@ impl Engine {
         }
         let before: Vec<DirectoryKey> = before.map(|before| before.channels.to_vec()).unwrap_or_default();
         // One that is in another network of the node's already stays there: nobody is on a list twice.
-        let others = subscribed.networks.iter().filter(|other| other.member_key != member_key);
+        let others = subscribed
+            .networks
+            .iter()
+            .filter(|other| other.member_key != member_key);
         let elsewhere: Vec<DirectoryKey> = others.flat_map(|other| other.channels.to_vec()).collect();
         let mut channels: Vec<(DirectoryKey, u64)> = Vec::new();
         for (key, version) in wanted.iter().filter(|(key, _)| !elsewhere.contains(key)) {
@@ -141,7 +147,9 @@ impl Engine {
         };
         let held = subscribed.len();
         let is_member = |key: &DirectoryKey| memberships.iter().any(|membership| membership.member_key == *key);
-        let left = subscribed.networks.extract_if(.., |network| !is_member(&network.member_key));
+        let left = subscribed
+            .networks
+            .extract_if(.., |network| !is_member(&network.member_key));
         let left: Vec<ListKey> = left
             .flat_map(|network| network.channels)
             .map(ListKey::Subscribers)

@@ -157,7 +157,9 @@ impl List {
 
     /// What is told of a member may have changed.
     pub(super) fn update(&mut self, place: usize, entry: &MemberEntry) {
-        let Some(member) = self.members.get_mut(place) else { return };
+        let Some(member) = self.members.get_mut(place) else {
+            return;
+        };
         if member.mark != mark(entry) {
             self.version += 1;
             member.mark = mark(entry);
@@ -218,7 +220,10 @@ impl List {
 
     /// What a member of a whole list is told next.
     pub(super) fn next_part(&self, from: u64) -> Part {
-        let there = self.members.iter().map(|member| (member.change, Told::There(member.id)));
+        let there = self
+            .members
+            .iter()
+            .map(|member| (member.change, Told::There(member.id)));
         let gone = self.gone.iter().map(|gone| (gone.change, Told::Gone(gone.entry)));
         let mut changes: Vec<(u64, Told)> = there.chain(gone).filter(|(change, _)| *change > from).collect();
         changes.sort_unstable_by_key(|(change, _)| *change);
@@ -288,7 +293,9 @@ fn mark(entry: &MemberEntry) -> u32 {
     let index = entry.record.index.0.to_be_bytes();
     let ipv4 = entry.ipv4.map_or([0; 4], |ipv4| ipv4.octets());
     let bytes = home.chain(&index).chain(&ipv4);
-    bytes.fold(0x811c_9dc5, |mark, byte| (mark ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.fold(0x811c_9dc5, |mark, byte| {
+        (mark ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
@@ -388,7 +395,10 @@ mod tests {
         let mut list = channel();
         grow(&mut list, 10);
         list.leave(9, entry(9, false));
-        list.members.iter_mut().skip(1).for_each(|member| member.acknowledged = list.version);
+        list.members
+            .iter_mut()
+            .skip(1)
+            .for_each(|member| member.acknowledged = list.version);
         list.prune();
         assert_eq!(list.gone.len(), 1);
         list.members[0].acknowledged = list.version;
@@ -435,7 +445,9 @@ mod tests {
         let at = |seconds: u64| Time::ZERO + Duration::from_secs(seconds);
         assert!(!member.may_be_introduced(at(5), 30), "it knows nothing yet");
         member.set_knows_crowd(true);
-        let told = (0..100).filter(|second| member.may_be_introduced(at(5 + second), 30)).count();
+        let told = (0..100)
+            .filter(|second| member.may_be_introduced(at(5 + second), 30))
+            .count();
         assert_eq!(told, 4);
     }
 
