@@ -175,7 +175,7 @@ impl Engine {
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
-            hints: Hints::default(),
+            hints: Hints::new(config.limits.registrations),
             max_peers: config.limits.peers.max(1),
             threshold: Threshold::new(config.limits.full_max),
             early: Early::default(),

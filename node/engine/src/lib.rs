@@ -97,6 +97,7 @@ mod traversal;
 mod twins;
 mod versions;
 mod ways;
+mod windows;
 mod wire;
 mod work;
 mod worlds;
