@@ -305,7 +305,10 @@ impl Directory {
             .index
             .map(|_| watched.map_or(keepalive, |watched| watched.min(keepalive)));
         let request = registration.request.as_ref().map(|request| request.retry.at());
-        [keepalive, request, registration.comes_back.at].into_iter().flatten().min()
+        [keepalive, request, registration.comes_back.at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn status(&self, peers: &Peers) -> Vec<SupernodeStatus> {
@@ -800,7 +803,12 @@ impl Engine {
             });
         }
         self.stream_silent(now, id);
-        if self.directory.registrations.get(&id).is_none_or(|registration| registration.comes_back.at.is_none()) {
+        if self
+            .directory
+            .registrations
+            .get(&id)
+            .is_none_or(|registration| registration.comes_back.at.is_none())
+        {
             self.begin_handshake(id, false);
         }
     }

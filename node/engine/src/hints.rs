@@ -39,7 +39,9 @@ impl Hints {
     /// Those of a supernode at which so many nodes may register: after a restart each of them is to learn of it by its next sign of
     /// life.
     pub(crate) fn new(registrations: usize) -> Self {
-        let count = RATE_IN_ALL.count.max(u64::try_from(registrations / KEPT_ALIVE_WITHIN).unwrap_or(u64::MAX));
+        let count = RATE_IN_ALL
+            .count
+            .max(u64::try_from(registrations / KEPT_ALIVE_WITHIN).unwrap_or(u64::MAX));
         Self {
             all: Meter::default(),
             in_all: Rate { count, ..RATE_IN_ALL },

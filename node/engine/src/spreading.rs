@@ -19,21 +19,25 @@ use std::time::Duration;
 use farlan_crypto::{Identity, NodeId, PublicKey, Signature, Work};
 use farlan_netconf::{Mac, NodePrefix, Policy};
 use farlan_spreading::{
-    Allowances, ChannelOf, CopyTo, Form, MAX_CEILING, Neighbours, Origination, SIGNING_DOMAIN, Signer, Spreading,
-    Verifier,
+    Allowances, ChannelOf, CopyTo, Form, MAX_CEILING, Neighbours, Origination, SIGNING_DOMAIN, Signer,
+    Spread as Copied, Spreading, Verifier,
 };
 use rand_core::Rng as _;
 
 use crate::{
     Channel, Engine, NetworkHandle, Outbox, Time,
-    content::Content,
+    content::{Content, FRAME_HEADER},
     examinations::lookup_target,
     injection::Kind,
     networks::Network,
-    peers::{Path, PeerId},
+    peers::{Path, Peer, PeerId},
     rates::{Meters, Rate},
     switch::mac_at,
-    wire::{control::Query, datagram::RelayIndex, sealed::MACS},
+    wire::{
+        control::Query,
+        datagram::RelayIndex,
+        sealed::{FRAGMENT_HEADER, MACS},
+    },
 };
 pub(crate) use arriving::Unchecked;
 pub use circle::CircleStatus;
@@ -368,14 +372,37 @@ impl Engine {
                 frame: spread.frame(),
             }),
             Form::Spread(spread) => {
-                let mut bytes = Vec::with_capacity(spread.length());
-                spread.write(&mut bytes);
+                let bytes = self.written(now, id, spread);
                 self.send_to_group(now, id, network, out, |place| Content::Spread {
                     network: place,
                     copy: &bytes,
                 })
             }
         }
+    }
+
+    /// The bytes of a copy, without tags where it would be cut for them: they only save copies to those who have it already.
+    fn written(&mut self, now: Time, id: PeerId, spread: &Copied) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(spread.length());
+        spread.write(&mut bytes);
+        let way = self.peers.get(id).and_then(Peer::way);
+        let Some(envelope) = way.and_then(|way| self.envelope(way)) else {
+            return bytes;
+        };
+        let content = Content::Spread {
+            network: 0,
+            copy: &bytes,
+        };
+        if let Some(room) = self.room(now, id, &envelope, &content) {
+            // What a part leaves room for has the header of parts beside it.
+            let room = (room + FRAGMENT_HEADER).saturating_sub(FRAME_HEADER);
+            let mut shorter = Vec::with_capacity(room);
+            spread.write_within(&mut shorter, room);
+            if shorter.len() <= room {
+                return shorter;
+            }
+        }
+        bytes
     }
 
     /// Sends the copies that waited for a session with a peer.

@@ -6,12 +6,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    Engine, Time,
-    peers::PeerId,
-    retry::Schedule,
-    wire::control::Control,
-};
+use crate::{Engine, Time, peers::PeerId, retry::Schedule, wire::control::Control};
 
 /// Nodes that a supernode takes back in a second.
 const BACK_IN_A_SECOND: u64 = 6000;
@@ -161,7 +156,11 @@ mod tests {
         many.told(5000);
         assert!(many.begin(now, u64::MAX / 3) && many.begin(now + Duration::from_secs(1), 7));
         assert!(many.at.is_some_and(|at| at >= now && at < now + Duration::from_secs(5)));
-        assert_eq!(many.schedule(Duration::from_secs(60), 3), None, "the usual pauses are as long");
+        assert_eq!(
+            many.schedule(Duration::from_secs(60), 3),
+            None,
+            "the usual pauses are as long"
+        );
         many.told(60_000);
         assert_eq!(many.schedule(Duration::from_secs(1), 3), None);
         let schedule = many.schedule(Duration::from_secs(4), 3).unwrap();

@@ -208,6 +208,47 @@ fn a_long_frame_spreads_in_parts() {
 }
 
 #[test]
+fn tags_give_way_before_a_copy_is_cut() {
+    // Without tags: kind and place, level, budget and count, token, signed part, signature; header and tag of a datagram, UDP, IPv4.
+    let around = 2 + 3 + 16 + 67 + 64 + 16 + 16 + 8 + 20;
+    for (beyond, cut) in [(0, false), (1, true)] {
+        let mut party = Party::new(12, &link(1));
+        party.lab.open = true;
+        for other in 1..10 {
+            party.speak(0, other);
+            party.speak(other, (other % 9) + 1);
+        }
+        party.lab.run_seconds(3);
+        for other in 1..10 {
+            party.speak(0, other);
+        }
+        let limits: Vec<usize> = (1..10).map(|other| party.limit(0, other)).collect();
+        let (shortest, longest) = (limits.iter().min().unwrap(), limits.iter().max().unwrap());
+        assert_eq!(shortest, longest);
+        let mut frame = party.said(0, None);
+        frame.resize(shortest - around + beyond, 7);
+        party.send(0, &frame);
+        party.lab.run_seconds(1);
+        assert_eq!(party.counts(&frame)[1..10], [1; 9]);
+        assert_eq!(party.counters(0).messages_cut > 0, cut, "{}", frame.len());
+    }
+}
+
+impl Party {
+    /// What the direct path from one to another carries.
+    fn limit(&mut self, from: usize, to: usize) -> usize {
+        let to = self.lab.key(self.members[to].0);
+        let place = self.members[from].0;
+        let id = self.lab.peer_id(place, &to);
+        let peer = self.lab.hosts[place].engine.peers.get_mut(id).unwrap();
+        let Some(crate::peers::Path::Direct(leg)) = peer.way() else {
+            panic!("a direct path");
+        };
+        peer.direct.mtu(leg).unwrap().limit()
+    }
+}
+
+#[test]
 fn what_the_directory_answers_goes_to_nobody() {
     let mut party = Party::new(5, &link(1));
     party.speak(0, 1);
