@@ -395,7 +395,7 @@ impl Engine {
         self.tend_telling(now, id, out);
         self.tend_addresses(now, id, out);
         self.tend_names(now, id, out);
-        self.tend_contacts(now, id, out);
+        self.tend_peer_channels(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_stream(now, id, out);
     }
