@@ -167,9 +167,10 @@ impl Verifier for Keys {
 }
 
 impl Network {
-    /// Begins to count who speaks with whom, once a supernode counts more members than get a copy each.
+    /// Begins to count who speaks with whom: once a supernode counts more members than get a copy each, or a peer spreads a frame, so
+    /// that others count so many already.
     pub(crate) fn begin_spreading(&mut self, own: NodeId) {
-        if self.social.is_none() && self.is_large() {
+        if self.social.is_none() {
             let id = *self.id.as_bytes().first_chunk().unwrap_or(&[0; 8]);
             let mut spreading = Spreading::new(id, own);
             let contacts = spreading.contacts_mut();

@@ -155,6 +155,21 @@ fn among_strangers_an_unknown_origin_is_heard_and_can_be_answered() {
 }
 
 #[test]
+fn whoever_counts_fewer_members_hears_what_spreads() {
+    let mut party = Party::new(5, &link(1));
+    for (one, other) in [(0, 1), (1, 2)] {
+        party.speak(one, other);
+    }
+    let (place, network) = party.members[2];
+    let network = party.lab.hosts[place].engine.networks.get_mut(network).unwrap();
+    network.social = None;
+    network.listings.clear();
+    assert_eq!(party.heard(0), [0, 1, 1, 0, 0]);
+    // And sends to all whom it knows.
+    assert_eq!(party.heard(2)[1], 1);
+}
+
+#[test]
 fn copies_wait_for_sessions_and_are_sent_again() {
     let mut party = Party::new(5, &link(1));
     for (one, other) in [(0, 1), (1, 2)] {
