@@ -127,10 +127,6 @@ pub(crate) struct Subscriptions {
 #[derive(Debug)]
 struct UnderWay {
     retry: Retry,
-    /// Up to which change the member knows the list once it acknowledges.
-    upto: u64,
-    /// Whether it tells that the list is a crowd.
-    tells_crowd: bool,
     /// The newcomer whom it tells of.
     newcomer: Option<PeerId>,
 }
@@ -371,8 +367,6 @@ impl Engine {
             let at = if waits { now + GATHERED } else { now };
             let under_way = UnderWay {
                 retry: Retry::due(RESEND, at),
-                upto: 0,
-                tells_crowd: false,
                 newcomer: None,
             };
             self.anchor.subscriptions.wait(on, id, under_way);
@@ -416,8 +410,6 @@ impl Engine {
             Told::Gone(entry) => Some(*entry),
         });
         let message = list.message((part.from, part.upto), entries.collect());
-        under_way.upto = part.upto;
-        under_way.tells_crowd = crowd;
         under_way.retry.again(now);
         self.anchor.subscriptions.wait(on, id, under_way);
         self.send_control(now, id, None, &[message], out);
@@ -445,8 +437,6 @@ impl Engine {
             member.set_under_way(true);
             let under_way = UnderWay {
                 retry: Retry::due(RESEND, now),
-                upto: 0,
-                tells_crowd: false,
                 newcomer: Some(newcomer),
             };
             subscriptions.wait(on, *id, under_way);
@@ -461,21 +451,14 @@ impl Engine {
         };
         let Some(place) = self.place_on(id, on) else { return };
         // An acknowledgement that nothing waits for is an old one.
-        let Some(under_way) = self.anchor.subscriptions.settle(on, id) else {
+        if self.anchor.subscriptions.settle(on, id).is_none() {
             return;
-        };
+        }
         let Some(list) = self.anchor.subscriptions.get_mut(on) else {
             return;
         };
-        let acknowledged = list.known(version);
+        list.acknowledged(place, version);
         let crowd = list.crowd;
-        if let Some(member) = list.members.get_mut(place) {
-            member.set_under_way(false);
-            member.acknowledged = acknowledged;
-            // It took the message sent last only if it is where that leads: not if it had taken an earlier copy.
-            let told = under_way.tells_crowd && version == under_way.upto;
-            member.set_knows_crowd(crowd && acknowledged != 0 && told);
-        }
         list.prune();
         self.push_list(now, on, Some(id), out);
         if !crowd {

@@ -3,18 +3,18 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    io::{self, IoSlice, Read as _},
-    net::{Ipv4Addr, SocketAddr},
+    io::{self, IoSlice},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use farlan_crypto::sha512;
 use rand_core::Rng as _;
-use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
+use socket2::{MsgHdr, SockAddr, SockRef};
 
 use super::light::{Came, Light, Membership, Said, Supernode, acknowledge, locate, register, subscribe};
-use crate::sim::ReproducibleRandom;
+use crate::{ns::sys::set_receive_buffer, sim::ReproducibleRandom};
 
 /// What a crowd is.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,9 @@ const PREFIXES: u32 = 4096;
 /// Datagrams received at one time.
 const AT_ONCE: usize = 256;
 
+/// What may wait for the crowd, in bytes.
+const BUFFER: usize = 64 << 20;
+
 /// A node and its plan.
 struct Node {
     light: Light,
@@ -85,7 +88,7 @@ pub struct Crowd {
     shape: Shape,
     supernode: Supernode,
     to: SocketAddr,
-    socket: Socket,
+    socket: UdpSocket,
     nodes: Vec<Node>,
     random: ReproducibleRandom,
     start: Instant,
@@ -117,11 +120,10 @@ impl Crowd {
     /// # Errors
     /// No socket can be had.
     pub fn new(shape: Shape, supernode: Supernode, port: u16) -> Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.set_nonblocking(true)?;
         // Without privilege it is what the system allows.
-        let _ = socket.set_recv_buffer_size(64 << 20);
-        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
+        let _ = set_receive_buffer(&socket, BUFFER);
         ensure!(
             shape.nodes <= PREFIXES * 250,
             "there are too few addresses in {PREFIXES} prefixes"
@@ -233,7 +235,7 @@ impl Crowd {
         let to = SockAddr::from(self.to);
         let data = [IoSlice::new(datagram)];
         let message = MsgHdr::new().with_addr(&to).with_buffers(&data).with_control(&control);
-        match self.socket.sendmsg(&message, 0) {
+        match SockRef::from(&self.socket).sendmsg(&message, 0) {
             Ok(_) => Ok(()),
             // As if it was lost.
             Err(error)
@@ -393,7 +395,7 @@ impl Crowd {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut any = false;
         for _ in 0..AT_ONCE {
-            match (&self.socket).read(&mut buffer) {
+            match self.socket.recv(&mut buffer) {
                 Ok(length) => {
                     any = true;
                     self.take(&mut buffer[..length])?;

@@ -28,6 +28,8 @@ pub(super) struct List {
     gone: Vec<Gone>,
     /// It is too long to be pushed.
     pub(super) crowd: bool,
+    /// The number of the change by which it became so: whoever acknowledges a later one was told that it is.
+    crowd_since: u64,
 }
 
 /// Who is on a list. There are eight million of these where a million nodes have all the channels they may have.
@@ -129,6 +131,7 @@ impl List {
             members: Vec::new(),
             gone: Vec::new(),
             crowd: false,
+            crowd_since: 0,
         }
     }
 
@@ -191,6 +194,7 @@ impl List {
             (true, true) => return Review::One,
             (false, true) => {
                 self.gone = Vec::new();
+                self.crowd_since = self.version;
                 for member in &mut self.members {
                     member.set_knows_crowd(false);
                 }
@@ -215,6 +219,18 @@ impl List {
             version
         } else {
             0
+        }
+    }
+
+    /// A member has the list up to a change, or none of it. Whichever message it was that told it that this is a crowd: where the
+    /// answers come late, each copy told another change.
+    pub(super) fn acknowledged(&mut self, place: usize, version: u64) {
+        let version = self.known(version);
+        let knows_crowd = self.crowd && version >= self.crowd_since;
+        if let Some(member) = self.members.get_mut(place) {
+            member.set_under_way(false);
+            member.acknowledged = version;
+            member.set_knows_crowd(knows_crowd);
         }
     }
 
@@ -435,6 +451,20 @@ mod tests {
         }
         assert_eq!(seen[159], 0);
         assert!(seen[..159].iter().all(|seen| (60..145).contains(seen)), "{seen:?}");
+    }
+
+    #[test]
+    fn any_copy_of_a_sample_tells_that_there_is_a_crowd_and_what_was_told_before_does_not() {
+        let mut list = channel();
+        grow(&mut list, 144);
+        let whole = list.version;
+        grow(&mut list, 150);
+        let sample = list.version;
+        grow(&mut list, 160);
+        for (version, knows) in [(whole, false), (sample, true), (list.version, true), (list.version + 1, false), (0, false)] {
+            list.acknowledged(3, version);
+            assert_eq!(list.members[3].knows_crowd(), knows, "{version}");
+        }
     }
 
     #[test]
