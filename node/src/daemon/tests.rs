@@ -337,6 +337,7 @@ async fn start_listening(
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,
+        tuning: Tuning::default(),
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = copy(identity);
@@ -925,6 +926,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,
+        tuning: Tuning::default(),
     };
     let failure = Holdings::take(&settings).unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
@@ -976,6 +978,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,
+        tuning: Tuning::default(),
     };
     let state_dir = settings.state_dir.clone();
     let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();
