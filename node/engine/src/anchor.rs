@@ -505,6 +505,7 @@ impl Engine {
             refused,
         };
         self.send_control(now, id, None, &[message], out);
+        self.tell_clock(now, id, out);
         self.subscribe(now, id, &before, &memberships, out);
         self.review_subscriptions(now, id, out);
         self.arm(id);

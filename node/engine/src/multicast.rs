@@ -1,9 +1,10 @@
 //! Broadcast and multicast to all members: every copy is acknowledged hop by hop and sent again until it is, or given up.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use farlan_crypto::{PublicKey, defects::planted};
 use farlan_netconf::Mac;
+use farlan_spreading::{Copies, Outgoing, Tries};
 
 use crate::{
     Channel, Engine, NetworkHandle, Outbox, Time,
@@ -12,31 +13,21 @@ use crate::{
     injection::{BASIC, Kind, OF_ONE, OF_ONE_CHANNEL},
     peers::PeerId,
     rates::{Meter, Meters, Rate},
-    retry::{Retry, Schedule},
+    switch::MAX_FRAME,
     wire::control::Control,
 };
 
 /// Members that get a copy each. A larger network reaches those its supernodes list.
 pub(crate) const ALL: usize = 128;
 
-/// Tries of one copy. A relayed copy crosses two links, either of which may lose it: six tries over two links at 20 % loss
-/// each fail as rarely (0.2 %) as four over one.
-const TRIES: u32 = 6;
-
-/// The first pause before a copy is sent again is twice the round trip and this much, but not below [`PAUSE_MIN`].
-const PAUSE_BASE: Duration = Duration::from_millis(50);
-
-/// The shortest first pause.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-
-/// The first pause where the round trip is not known yet.
-const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
-
-/// A copy waits for a session, or is sent again, no longer than this: later it would surprise.
-const KEPT: Duration = Duration::from_secs(5);
-
-/// Group frames under way; the oldest gives way.
-const MAX_UNDER_WAY: usize = 512;
+/// How often a copy is sent, and how much may be under way. A relayed copy crosses two links, either of which may lose it: six
+/// tries over two links at 20 % loss each fail as rarely (0.2 %) as four over one.
+const TRIES: Tries = Tries {
+    tries: 6,
+    messages: 512,
+    copies: 512 * ALL,
+    bytes: 512 * MAX_FRAME,
+};
 
 /// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
 const COPIES: Rate = Rate::per_second(2000, Duration::from_secs(2));
@@ -51,11 +42,9 @@ const ACKS_AT_ONCE: usize = 7;
 #[derive(Debug)]
 pub(crate) struct Groups {
     next: u64,
-    under_way: VecDeque<UnderWay>,
-    /// When a copy is due, or earlier: kept, since every turn asks for it.
-    due: Option<Time>,
+    copies: Copies<PeerId, GroupFrame, ()>,
     /// What was used of [`COPIES`].
-    copies: Meter,
+    caused: Meter,
     /// What was used in each network of the rates that receivers have for an origin ([`crate::injection`]).
     each: Meters<(NetworkHandle, Mac, Option<u16>)>,
     all: Meters<NetworkHandle>,
@@ -64,26 +53,11 @@ pub(crate) struct Groups {
     lifted: bool,
 }
 
-#[derive(Debug)]
-struct UnderWay {
-    sequence: u64,
+/// A frame of which copies are under way.
+#[derive(Clone, Debug)]
+struct GroupFrame {
     network: NetworkHandle,
     frame: Vec<u8>,
-    since: Time,
-    copies: Vec<CopyState>,
-}
-
-#[derive(Debug)]
-struct CopyState {
-    peer: PeerId,
-    /// Unset as long as no session stands.
-    retry: Option<Retry>,
-}
-
-impl CopyState {
-    fn due(&self, since: Time) -> Time {
-        self.retry.map_or(since + KEPT, |retry| retry.at())
-    }
 }
 
 impl Groups {
@@ -91,9 +65,8 @@ impl Groups {
     pub(crate) fn new(start: u64) -> Self {
         Self {
             next: start,
-            under_way: VecDeque::new(),
-            due: None,
-            copies: Meter::default(),
+            copies: Copies::new(TRIES),
+            caused: Meter::default(),
             each: Meters::new(OF_ONE_CHANNEL, MAX_COUNTED),
             all: Meters::new(OF_ONE, MAX_COUNTED),
             basic: Meters::new(BASIC, MAX_COUNTED),
@@ -103,33 +76,21 @@ impl Groups {
     }
 
     pub(crate) fn drop_network(&mut self, network: NetworkHandle) {
-        self.under_way.retain(|frame| frame.network != network);
+        self.copies.retain(|frame| frame.network != network);
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.due
+        self.copies.deadline()
     }
 
     /// Whether a copy waits for a session with `peer`.
     pub(crate) fn wait_for(&self, peer: PeerId) -> bool {
-        let mut copies = self.under_way.iter().flat_map(|frame| &frame.copies);
-        copies.any(|copy| copy.peer == peer && copy.retry.is_none())
-    }
-
-    fn find_due(&mut self) {
-        let copies = self
-            .under_way
-            .iter()
-            .flat_map(|frame| frame.copies.iter().map(move |copy| (frame, copy)));
-        self.due = copies.map(|(frame, copy)| copy.due(frame.since)).min();
+        self.copies.waits_for(&peer)
     }
 
     /// Nothing that is under way in a network goes to a peer any more.
     pub(crate) fn drop_copies(&mut self, id: PeerId, network: NetworkHandle) {
-        for frame in self.under_way.iter_mut().filter(|frame| frame.network == network) {
-            frame.copies.retain(|copy| copy.peer != id);
-        }
-        self.under_way.retain(|frame| !frame.copies.is_empty());
+        self.copies.drop_copies(&id, |frame| frame.network == network);
     }
 
     /// Whether receivers would deliver one more frame of this kind.
@@ -149,7 +110,7 @@ impl Groups {
         if self.lifted {
             return true;
         }
-        self.copies.take(now, &COPIES, count)
+        self.caused.take(now, &COPIES, count)
     }
 
     /// A test's node keeps none of its own limits.
@@ -212,37 +173,23 @@ impl Engine {
         let sequence = self.groups.sequence();
         let mut copies = Vec::with_capacity(members.len());
         for peer in members {
-            let retry = self.send_copy(now, peer, handle, sequence, frame, out).then(|| {
-                let first = self.peers.get(peer).and_then(|peer| peer.rtt);
-                let first = first.map_or(PAUSE_UNKNOWN, |rtt| (rtt * 2 + PAUSE_BASE).max(PAUSE_MIN));
-                Retry::begin(
-                    Schedule {
-                        first,
-                        steady: 1,
-                        longest: first * 4,
-                    },
-                    now,
-                )
-            });
-            if retry.is_none() {
+            let sent = self.send_copy(now, peer, handle, sequence, frame, out);
+            if !sent {
                 self.want(now, peer);
             }
-            copies.push(CopyState { peer, retry });
+            copies.push(Outgoing {
+                node: peer,
+                own: (),
+                sent,
+                rtt: self.peers.get(peer).and_then(|peer| peer.rtt),
+            });
         }
-        if self.groups.under_way.len() >= MAX_UNDER_WAY
-            && let Some(oldest) = self.groups.under_way.pop_front()
-        {
-            self.counters.group_copies_lost += u64::try_from(oldest.copies.len()).unwrap_or_default();
-        }
-        let due = copies.iter().map(|copy| copy.due(now)).chain(self.groups.due).min();
-        self.groups.due = due;
-        self.groups.under_way.push_back(UnderWay {
-            sequence,
+        let shared = GroupFrame {
             network: handle,
             frame: frame.to_vec(),
-            since: now,
-            copies,
-        });
+        };
+        let lost = self.groups.copies.add(now, sequence, shared, frame.len(), copies);
+        self.counters.group_copies_lost += u64::try_from(lost).unwrap_or_default();
     }
 
     /// Who gets a copy of a frame to a group, or to all.
@@ -374,25 +321,15 @@ impl Engine {
 
     /// Sends the copies that waited for a session with `id`.
     pub(crate) fn release_groups(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let mut under_way = std::mem::take(&mut self.groups.under_way);
-        for frame in &mut under_way {
-            for copy in frame
-                .copies
-                .iter_mut()
-                .filter(|copy| copy.peer == id && copy.retry.is_none())
-            {
-                if self.send_copy(now, id, frame.network, frame.sequence, &frame.frame, out) {
-                    let schedule = Schedule {
-                        first: PAUSE_UNKNOWN,
-                        steady: 1,
-                        longest: PAUSE_UNKNOWN * 4,
-                    };
-                    copy.retry = Some(Retry::begin(schedule, now));
-                }
-            }
+        if !self.groups.wait_for(id) {
+            return;
         }
-        self.groups.under_way = under_way;
-        self.groups.find_due();
+        let rtt = self.peers.get(id).and_then(|peer| peer.rtt);
+        let mut copies = std::mem::replace(&mut self.groups.copies, Copies::new(TRIES));
+        copies.release(now, &id, rtt, |sequence, shared, ()| {
+            self.send_copy(now, id, shared.network, sequence, &shared.frame, out)
+        });
+        self.groups.copies = copies;
         self.seal_pending(out);
     }
 
@@ -401,54 +338,26 @@ impl Engine {
         if self.groups.deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
-        let mut under_way = std::mem::take(&mut self.groups.under_way);
-        for frame in &mut under_way {
-            let expired = now.since(frame.since) >= KEPT;
-            let mut lost = 0;
-            let (network, sequence) = (frame.network, frame.sequence);
-            let bytes = &frame.frame;
-            frame.copies.retain_mut(|copy| {
-                let Some(retry) = &mut copy.retry else {
-                    lost += u64::from(expired);
-                    return !expired;
-                };
-                if retry.at() > now {
-                    return true;
-                }
-                if expired || retry.sent() >= TRIES {
-                    lost += 1;
-                    return false;
-                }
-                retry.again(now);
-                if self.send_copy(now, copy.peer, network, sequence, bytes, out) {
-                    self.counters.group_copies_resent += 1;
-                } else {
-                    // The session ended meanwhile.
-                    copy.retry = None;
-                    self.want(now, copy.peer);
-                }
-                true
-            });
-            self.counters.group_copies_lost += lost;
-        }
-        under_way.retain(|frame| !frame.copies.is_empty());
-        self.groups.under_way = under_way;
-        self.groups.find_due();
+        let mut copies = std::mem::replace(&mut self.groups.copies, Copies::new(TRIES));
+        let tended = copies.due(now, |peer, sequence, shared, ()| {
+            let sent = self.send_copy(now, *peer, shared.network, sequence, &shared.frame, out);
+            if !sent {
+                // The session ended meanwhile.
+                self.want(now, *peer);
+            }
+            sent
+        });
+        self.groups.copies = copies;
+        self.counters.group_copies_resent += u64::try_from(tended.resent).unwrap_or_default();
+        let lost = tended.missed.len() + tended.unmet.len();
+        self.counters.group_copies_lost += u64::try_from(lost).unwrap_or_default();
         self.seal_pending(out);
     }
 
     /// A member has received group frames of this node.
     pub(crate) fn group_acknowledged(&mut self, now: Time, id: PeerId, sequences: &[u64]) {
         self.spread_acknowledged_directly(now, id, sequences);
-        for frame in self
-            .groups
-            .under_way
-            .iter_mut()
-            .filter(|frame| sequences.contains(&frame.sequence))
-        {
-            frame.copies.retain(|copy| copy.peer != id);
-        }
-        self.groups.under_way.retain(|frame| !frame.copies.is_empty());
+        self.groups.copies.acknowledged(&id, sequences);
     }
 
     /// A copy of a group frame came from its origin: it is acknowledged in any case, and delivered once.

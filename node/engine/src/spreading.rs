@@ -92,8 +92,6 @@ impl Default for Spreads {
 pub(crate) struct Social {
     pub(crate) spreading: Spreading,
     company: Company,
-    /// The time in the latest message of this node's.
-    latest: u64,
 }
 
 /// What the spreading asks of the engine.
@@ -178,7 +176,6 @@ impl Network {
             self.social = Some(Box::new(Social {
                 spreading,
                 company: Company::default(),
-                latest: 0,
             }));
         }
     }
@@ -268,10 +265,8 @@ impl Engine {
         self.random.fill_bytes(&mut token);
         let unix_ms = self.own_clock(now).unwrap_or_else(|| now.as_nanos() / 1_000_000);
         let copies = self.with_social(handle, |social, _, around| {
-            // Two in one millisecond have a time each.
-            social.latest = unix_ms.max(social.latest + 1);
             let what = Origination {
-                unix_ms: social.latest,
+                unix_ms,
                 token,
                 frame,
                 port: of.port,
@@ -328,7 +323,7 @@ impl Engine {
         for copy in copies {
             let Some(id) = self.peers.by_node(&copy.to) else {
                 self.with_social(handle, |social, _, _| {
-                    social.spreading.unsent(now, &copy.to, copy.id);
+                    social.spreading.unsent(&copy.to, copy.id);
                     social.spreading.contacts_mut().dead(&copy.to);
                 });
                 continue;
@@ -336,7 +331,7 @@ impl Engine {
             if self.send_spread_copy(now, id, handle, &copy, out) {
                 continue;
             }
-            self.with_social(handle, |social, _, _| social.spreading.unsent(now, &copy.to, copy.id));
+            self.with_social(handle, |social, _, _| social.spreading.unsent(&copy.to, copy.id));
             self.want(now, id);
             self.locate_peer(now, handle, id);
         }
@@ -394,6 +389,7 @@ impl Engine {
                 self.send_spread_copies(now, handle, copies, out);
             }
         }
+        self.seal_pending(out);
     }
 
     /// Whether a copy waits for a session with a peer.
@@ -423,7 +419,7 @@ impl Engine {
             };
             let Some(social) = &network.social else { continue };
             if social.spreading.deadline().is_some_and(|due| due <= now) {
-                let copies = self.with_social(handle, |social, _, around| social.spreading.due(now, around));
+                let copies = self.with_social(handle, |social, _, _| social.spreading.due(now));
                 self.send_spread_copies(now, handle, copies.unwrap_or_default(), out);
                 sent = true;
             }
