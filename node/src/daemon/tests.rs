@@ -17,6 +17,7 @@ use farlan_tap::{
 };
 use serde_json::{Value, json};
 
+mod circle;
 mod games;
 mod hand_set;
 mod lan;
@@ -25,7 +26,7 @@ mod opened;
 mod private;
 mod programs;
 
-use super::{Book, Cards, Configuration, Daemon, NameSettings, NewCard, Running, Settings, bind};
+use super::{Book, Cards, Configuration, Daemon, NameSettings, NewCard, Running, Settings, Tuning, bind};
 use crate::{
     api::Sockets,
     cli::client::Client,

@@ -91,8 +91,8 @@ impl Networks {
                 ipv4: entry.ipv4,
                 opened: entry.opened,
                 lan_games: entry.lan_games,
-                muted: Marked::of(&entry.muted).map_err(|error| damaged(&error))?,
-                pinned: Marked::of(&entry.pinned).map_err(|error| damaged(&error))?,
+                muted: Marked::parse(&entry.muted).map_err(|error| damaged(&error))?,
+                pinned: Marked::parse(&entry.pinned).map_err(|error| damaged(&error))?,
                 name: name.map_err(|error| damaged(&error))?,
                 ..kept
             };

@@ -59,7 +59,7 @@ impl Marked {
     pub(in crate::daemon) const MOST: usize = 256;
 
     /// Reads what [`texts`](Self::texts) wrote.
-    pub(super) fn of(texts: &[String]) -> Result<Self, String> {
+    pub(super) fn parse(texts: &[String]) -> Result<Self, String> {
         let nodes = texts.iter().map(|text| {
             let node = text.parse::<NodeId>();
             node.map_err(|error| format!("{text:?} is no node id: {error}"))
@@ -110,10 +110,10 @@ mod tests {
             };
             (0..count).map(id).collect()
         };
-        let most = Marked::of(&ids(256)).unwrap();
+        let most = Marked::parse(&ids(256)).unwrap();
         assert!(most.is_full());
-        assert_eq!(Marked::of(&most.texts()), Ok(most));
-        assert!(Marked::of(&ids(257)).unwrap_err().contains("more than 256"));
-        assert!(Marked::of(&["abc".to_owned()]).unwrap_err().contains("no node id"));
+        assert_eq!(Marked::parse(&most.texts()), Ok(most));
+        assert!(Marked::parse(&ids(257)).unwrap_err().contains("more than 256"));
+        assert!(Marked::parse(&["abc".to_owned()]).unwrap_err().contains("no node id"));
     }
 }
