@@ -126,7 +126,7 @@ pub(crate) struct Channels {
     /// Whether other machines are behind the card.
     behind: bool,
     #[cfg(test)]
-    pub(crate) large_for_test: bool,
+    pub(crate) many_for_test: bool,
     /// Whether the list of members was whole when it was last looked at.
     whole: bool,
     /// Groups, and UDP ports of broadcasts, to which the machine sends, and when it last did, the latest last.

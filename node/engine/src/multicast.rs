@@ -25,7 +25,6 @@ pub(crate) const ALL: usize = 128;
 const TRIES: Tries = Tries {
     tries: 6,
     messages: 512,
-    copies: 512 * ALL,
     bytes: 512 * MAX_FRAME,
 };
 
@@ -235,7 +234,10 @@ impl Engine {
                 self.choose(now, &listed, &mut chosen);
                 self.choose(now, &met, &mut chosen);
                 // In a small network that nobody lists a copy for nothing is better than one that is missed.
-                if let Some(channel) = channel.filter(|_| chosen.len() > full_max) {
+                let too_many = chosen.len() > full_max;
+                #[cfg(test)]
+                let too_many = too_many || self.networks.get(handle).is_some_and(|of| of.channels.many_for_test);
+                if let Some(channel) = channel.filter(|_| too_many) {
                     let mut others = chosen.split_off(subscribed);
                     others.retain(|id| !self.is_declined(*id, handle, &channel));
                     chosen.append(&mut others);

@@ -350,10 +350,6 @@ impl Network {
 
     /// Whether a supernode counts more members than a node sends copies to.
     pub(crate) fn is_large(&self) -> bool {
-        #[cfg(test)]
-        if self.channels.large_for_test {
-            return true;
-        }
         let mut counts = self.listings.values().map(|listing| listing.count);
         counts.any(|count| self.channels.threshold.is_passed(count))
     }

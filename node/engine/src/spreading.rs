@@ -91,7 +91,7 @@ impl Default for Spreads {
 #[derive(Debug)]
 pub(crate) struct Social {
     pub(crate) spreading: Spreading,
-    company: Company,
+    pub(crate) company: Company,
 }
 
 /// What the spreading asks of the engine.
