@@ -5,8 +5,8 @@ use std::{path::Path, str::FromStr as _};
 
 use farlan::{
     api::{
-        self, AddRequest, CircleRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, MarkRequest, OpenRequest,
-        PingRequest, RemoveRequest,
+        self, AddRequest, CircleRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, MarkRequest,
+        OpenRequest, PingRequest, RemoveRequest,
     },
     cli,
     config::{self, Config, SupernodeLink},

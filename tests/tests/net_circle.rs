@@ -11,10 +11,10 @@ use anyhow::{Context, Result, ensure};
 use farlan_tests::ns::command::wait_for;
 use farlan_tests::ns::crowd::Crowd;
 use farlan_tests::ns::ears::Ears;
+use farlan_tests::ns::limit;
 use farlan_tests::ns::members::{answers, reaches};
 use farlan_tests::ns::ping::PingReport;
 use farlan_tests::ns::program::{Node, helper, released};
-use farlan_tests::ns::limit;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -67,7 +67,9 @@ fn circle_says_who_hears_broadcasts_and_they_do() {
         // Who has it passes it on, and says so.
         let mut passed_on = 0;
         for member in &crowd.members {
-            passed_on += circle(&member.node)?["counts"]["forwarded"].as_u64().unwrap_or_default();
+            passed_on += circle(&member.node)?["counts"]["forwarded"]
+                .as_u64()
+                .unwrap_or_default();
         }
         println!("{passed_on} copies were passed on in all");
         ensure!(passed_on > 0, "nobody passed anything on");
@@ -153,7 +155,10 @@ fn a_muted_member_of_a_small_network_neither_hears_nor_is_heard() {
         ensure!(view["copies"].as_array().map(Vec::len) == Some(3), "{view:#}");
 
         let node = &crowd.members[0].node;
-        ensure!(node.cli(&["circle", "unmute", &ids[1]])?.code == Some(1), "it is not muted");
+        ensure!(
+            node.cli(&["circle", "unmute", &ids[1]])?.code == Some(1),
+            "it is not muted"
+        );
         ensure!(node.cli(&["circle", "mute", &ids[0]])?.code == Some(1), "one's own");
         mark(node, "mute", &ids[1][..10])?;
         for restart in [false, true] {
@@ -305,9 +310,19 @@ fn fits(view: &Value, ids: &[String]) -> Result<()> {
     ensure!(whys[..HOSTS] == ["active"; HOSTS], "{whys:?}");
     // Then those it heard: kernels broadcast a little by themselves. Then two at random. With so many contacts no others are needed.
     let order = |why: &&str| ["active", "heard", "long_link"].iter().position(|known| known == why);
-    let ranks: Vec<usize> = whys.iter().map(order).collect::<Option<_>>().with_context(|| format!("{whys:?}"))?;
-    ensure!(ranks.is_sorted() && ranks.iter().filter(|rank| **rank == 2).count() <= 2, "{whys:?}");
-    ensure!(members.iter().collect::<BTreeSet<_>>().len() == members.len(), "{members:?}");
+    let ranks: Vec<usize> = whys
+        .iter()
+        .map(order)
+        .collect::<Option<_>>()
+        .with_context(|| format!("{whys:?}"))?;
+    ensure!(
+        ranks.is_sorted() && ranks.iter().filter(|rank| **rank == 2).count() <= 2,
+        "{whys:?}"
+    );
+    ensure!(
+        members.iter().collect::<BTreeSet<_>>().len() == members.len(),
+        "{members:?}"
+    );
 
     let mut shares = Vec::new();
     let mut those = Vec::new();
@@ -329,7 +344,10 @@ fn fits(view: &Value, ids: &[String]) -> Result<()> {
     let expected = divide(192.0 - those.len() as f64, &those);
     println!("members {members:?}, shares {shares:?}, by the model {expected:.1?}");
     for (share, expected) in shares.iter().zip(&expected) {
-        ensure!((share - expected).abs() <= OFF, "{shares:?} and by the model {expected:.1?}");
+        ensure!(
+            (share - expected).abs() <= OFF,
+            "{shares:?} and by the model {expected:.1?}"
+        );
     }
     let sum = shares.iter().sum::<f64>() + shares.len() as f64;
     ensure!(view["deliveries"].as_f64() == Some(sum) && view["ceiling"] == 192);
@@ -341,7 +359,8 @@ fn fits(view: &Value, ids: &[String]) -> Result<()> {
 /// The shares by the rules of PROTOCOL.md 15: first what active contacts need, the rest by weight up to what others need, then by weight
 /// alone.
 fn divide(mut left: f64, those: &[(bool, Option<f64>, f64)]) -> Vec<f64> {
-    let need = |(active, need, _): &(bool, Option<f64>, f64)| need.unwrap_or(if *active { 8.0 } else { 64.0 }).min(64.0);
+    let need =
+        |(active, need, _): &(bool, Option<f64>, f64)| need.unwrap_or(if *active { 8.0 } else { 64.0 }).min(64.0);
     let mut shares = vec![0.0; those.len()];
     for (one, share) in those.iter().zip(&mut shares) {
         if one.0 {
@@ -351,8 +370,17 @@ fn divide(mut left: f64, those: &[(bool, Option<f64>, f64)]) -> Vec<f64> {
     }
     for round in 0..6 {
         let most = |one: &(bool, Option<f64>, f64)| if round < 3 { need(one) } else { 64.0 };
-        let open: Vec<bool> = those.iter().zip(&shares).map(|(one, share)| *share < most(one)).collect();
-        let all: f64 = those.iter().zip(&open).filter(|(_, open)| **open).map(|(one, _)| one.2).sum();
+        let open: Vec<bool> = those
+            .iter()
+            .zip(&shares)
+            .map(|(one, share)| *share < most(one))
+            .collect();
+        let all: f64 = those
+            .iter()
+            .zip(&open)
+            .filter(|(_, open)| **open)
+            .map(|(one, _)| one.2)
+            .sum();
         let before = left;
         for ((one, share), _) in those.iter().zip(&mut shares).zip(&open).filter(|(_, open)| **open) {
             let part = (before * one.2 / all).min(most(one) - *share).min(left);

@@ -290,7 +290,10 @@ impl Engine {
         let known = self.subscribers_of(handle, channel);
         let Some(subscribers) = known else { return Vec::new() };
         let others = subscribers.keys.iter().filter(|key| **key != self.public);
-        others.map(PublicKey::node_id).take(self.sampled(subscribers.count)).collect()
+        others
+            .map(PublicKey::node_id)
+            .take(self.sampled(subscribers.count))
+            .collect()
     }
 
     /// How many of so many subscribers of a channel are used as a sample.

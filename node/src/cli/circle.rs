@@ -14,9 +14,7 @@ use super::{
     show::{self, nothing, short, short_name},
 };
 use crate::{
-    api::{
-        CircleCounts, CircleMember, CircleReply, CircleRequest, MarkReply, MarkRequest, NetworkCircle,
-    },
+    api::{CircleCounts, CircleMember, CircleReply, CircleRequest, MarkReply, MarkRequest, NetworkCircle},
     failure::Failure,
 };
 
@@ -362,7 +360,13 @@ mod tests {
             ..member("long_link", 0)
         };
         assert_eq!(row(&bare), ["abcdefghij", "-", "at random", "-", "0", "-", "-"]);
-        assert_eq!(row(&CircleMember { age_s: Some(0.4), ..bare })[3], "now");
+        assert_eq!(
+            row(&CircleMember {
+                age_s: Some(0.4),
+                ..bare
+            })[3],
+            "now"
+        );
     }
 
     #[test]
@@ -393,7 +397,10 @@ mod tests {
                 known: 16,
                 served,
             });
-            head(&NetworkCircle { channel, ..large.clone() })
+            head(&NetworkCircle {
+                channel,
+                ..large.clone()
+            })
         };
         assert!(channel(Some(20), true).ends_with("the 20 subscribers of 27015/udp get a copy each"));
         assert!(channel(Some(300), false).contains("300 subscribed, of whom 16 are known here"));
@@ -406,7 +413,10 @@ mod tests {
         members[0].pinned = true;
         members[1].silent = true;
         let text = list(&members);
-        assert!(text.starts_with("ann.lan (pinned), ann.lan (does not answer), ann.lan, "), "{text}");
+        assert!(
+            text.starts_with("ann.lan (pinned), ann.lan (does not answer), ann.lan, "),
+            "{text}"
+        );
         assert!(text.ends_with("and 2 more"), "{text}");
     }
 
@@ -420,7 +430,14 @@ mod tests {
                     sent: u64::from(share),
                     ..CircleCounts::default()
                 }),
-                ..network(500, true, vec![CircleMember { age_s, ..member("active", share) }])
+                ..network(
+                    500,
+                    true,
+                    vec![CircleMember {
+                        age_s,
+                        ..member("active", share)
+                    }],
+                )
             }],
         };
         assert_eq!(reply(Some(1.0), 4).lasting(), reply(Some(2.0), 5).lasting());

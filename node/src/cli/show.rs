@@ -2,7 +2,9 @@
 
 use super::output::Output;
 use crate::{
-    api::{ConfiguredWorld, LanGamesReply, Lifting, Naming, Network, Peer, PeerNetwork, PortMapping, Status, Supernode},
+    api::{
+        ConfiguredWorld, LanGamesReply, Lifting, Naming, Network, Peer, PeerNetwork, PortMapping, Status, Supernode,
+    },
     failure::Failure,
     games::LanGames,
     names::DOMAIN,

@@ -162,7 +162,10 @@ impl Daemon {
         }
         let mut notes = self.troubles.unwritten_notes();
         if muted && pinned {
-            notes.insert(0, "it is muted and pinned: as long as it is muted, it gets no broadcasts".to_owned());
+            notes.insert(
+                0,
+                "it is muted and pinned: as long as it is muted, it gets no broadcasts".to_owned(),
+            );
         }
         Ok(MarkReply {
             schema: SCHEMA,
@@ -209,7 +212,9 @@ impl Daemon {
                 "no member is known whose id begins with {text:?}; `farlan peers` shows those that are, and a whole id is taken as \
                  it is"
             ))),
-            _ => Err(Failure::negative(format_args!("several members' ids begin with {text:?}"))),
+            _ => Err(Failure::negative(format_args!(
+                "several members' ids begin with {text:?}"
+            ))),
         }
     }
 }
@@ -269,13 +274,20 @@ fn network_of(book: &Book, snapshot: &Snapshot, network: Option<&str>, node: &No
                 joined.is_some_and(|joined| joined.id() == membership.id())
             })
         });
-        shared || [Mark::Muted, Mark::Pinned].iter().any(|mark| membership.marked(*mark).contains(node))
+        shared
+            || [Mark::Muted, Mark::Pinned]
+                .iter()
+                .any(|mark| membership.marked(*mark).contains(node))
     };
     let known: Vec<_> = all.iter().filter(is_known).collect();
     match &known[..] {
         [only] => Ok(only.id()),
         several => {
-            let meant = if several.is_empty() { all.iter().collect() } else { known };
+            let meant = if several.is_empty() {
+                all.iter().collect()
+            } else {
+                known
+            };
             let names: Vec<_> = meant.iter().map(|membership| membership.name()).collect();
             Err(Failure::negative(format_args!(
                 "several networks can be meant; name one of them after the node: {}",
@@ -381,9 +393,7 @@ impl View<'_> {
         CircleMember {
             node_id: node.to_string(),
             host: host(self.directory, &self.joined.id(), node),
-            path: status
-                .and_then(|status| status.path.as_ref())
-                .map(PathKind::to_string),
+            path: status.and_then(|status| status.path.as_ref()).map(PathKind::to_string),
             pinned: marked(Mark::Pinned),
             muted: marked(Mark::Muted),
             ..CircleMember::default()

@@ -102,7 +102,9 @@ impl Ears {
 
 fn open(member: &CrowdMember) -> Result<PacketSocket> {
     let interface = &member.network.interface;
-    Ok(member.host().inside(|| PacketSocket::open(interface, Offloads::Bare))??)
+    Ok(member
+        .host()
+        .inside(|| PacketSocket::open(interface, Offloads::Bare))??)
 }
 
 /// The number in a frame, if it is such a broadcast.

@@ -17,7 +17,9 @@ async fn mark(client: &Client, verb: &str, node: &str, network: Option<&str>) ->
 async fn muted(client: &Client) -> Vec<String> {
     let reply = get(client, "/v1/circle").await;
     let muted = reply["networks"][0]["muted"].as_array().unwrap().iter();
-    muted.map(|member| member["node_id"].as_str().unwrap().to_owned()).collect()
+    muted
+        .map(|member| member["node_id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -38,7 +40,10 @@ async fn whoever_is_muted_or_pinned_stays_so_over_a_restart() {
     // Twice is once, and both at a time are possible.
     mark(&client, "mute", &node(1), Some("fl-earth")).await.unwrap();
     let reply = mark(&client, "pin", &node(1)[..10], None).await.unwrap();
-    assert!(reply["notes"][0].as_str().unwrap().contains("muted and pinned"), "{reply}");
+    assert!(
+        reply["notes"][0].as_str().unwrap().contains("muted and pinned"),
+        "{reply}"
+    );
     mark(&client, "mute", &node(2), None).await.unwrap();
     assert_eq!(muted(&client).await, [node(1), node(2)]);
     running.stop().await;
@@ -53,7 +58,10 @@ async fn whoever_is_muted_or_pinned_stays_so_over_a_restart() {
         let whom = if verb == "unmute" { node(1) } else { node(2) };
         let failure = mark(&client, verb, &whom, None).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Negative);
-        assert!(failure.message.contains("is not ") && failure.message.contains(" in earth"), "{failure}");
+        assert!(
+            failure.message.contains("is not ") && failure.message.contains(" in earth"),
+            "{failure}"
+        );
     }
     let reply = mark(&client, "unpin", &node(1), None).await.unwrap();
     assert_eq!(reply["pinned"], false);
@@ -120,12 +128,21 @@ async fn the_circle_of_a_channel_is_asked_for_by_game_or_port() {
     add_world(&client).await;
     post(&client, "/v1/join", json!({ "target": "earth" })).await.unwrap();
     let ask = async |request: Value| post(&client, "/v1/circle", request).await;
-    for request in [json!({}), json!({ "network": "earth", "port": 27015 }), json!({ "game": "minecraft" })] {
+    for request in [
+        json!({}),
+        json!({ "network": "earth", "port": 27015 }),
+        json!({ "game": "minecraft" }),
+    ] {
         let reply = ask(request).await.unwrap();
         let network = &reply["networks"][0];
         // The supernode never answers, so nobody says how many there are.
         assert_eq!(
-            [&network["spreads"], &network["members"], &network["full_max"], &network["copies"]],
+            [
+                &network["spreads"],
+                &network["members"],
+                &network["full_max"],
+                &network["copies"]
+            ],
             [&json!(false), &json!(0), &json!(128), &json!([])]
         );
     }

@@ -7,8 +7,8 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{
-    Anchor, AnchorStatus, Channel, CircleStatus, Contact, Counters, Handed, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts,
-    PeerStatus, SupernodeStatus, Surroundings, Target, Time,
+    Anchor, AnchorStatus, Channel, CircleStatus, Contact, Counters, Handed, Join, JoinError, NetworkHandle,
+    NetworkStatus, OpenPorts, PeerStatus, SupernodeStatus, Surroundings, Target, Time,
 };
 use farlan_netconf::{
     DnsLabel, Seconds, World, WorldId,
@@ -365,7 +365,11 @@ impl Loop {
                     self.engine.set_pinned(network, node, pinned);
                 }
             }
-            Request::Circle { network, channel, reply } => {
+            Request::Circle {
+                network,
+                channel,
+                reply,
+            } => {
                 let _ = reply.send(self.engine.circle(now, network, channel));
                 return;
             }
