@@ -144,7 +144,7 @@ pub fn measure(program: &Path, plan: &Plan, mut told: impl FnMut(&Part)) -> Resu
 
 fn come(crowd: &mut Crowd, supernode: &mut Process, name: &'static str, window: Duration) -> Result<Part> {
     crowd.come_within(window);
-    let mut part = part(crowd, supernode, name, window * 3 + Duration::from_secs(30), true)?;
+    let mut part = part(crowd, supernode, name, window * 3 + Duration::from_secs(120), true)?;
     part.window = window.as_secs_f64();
     Ok(part)
 }

@@ -461,7 +461,13 @@ mod tests {
         grow(&mut list, 150);
         let sample = list.version;
         grow(&mut list, 160);
-        for (version, knows) in [(whole, false), (sample, true), (list.version, true), (list.version + 1, false), (0, false)] {
+        for (version, knows) in [
+            (whole, false),
+            (sample, true),
+            (list.version, true),
+            (list.version + 1, false),
+            (0, false),
+        ] {
             list.acknowledged(3, version);
             assert_eq!(list.members[3].knows_crowd(), knows, "{version}");
         }
