@@ -6,9 +6,9 @@
 
 use std::arch::x86_64::*;
 
-use super::poly1305::finish;
+use super::poly1305::{Input, finish, parts};
 use super::wipe;
-use crate::job::{KEY, TAG};
+use crate::job::TAG;
 
 /// From how many bytes of text on this is faster than block by block.
 const FROM: usize = 288;
@@ -20,13 +20,14 @@ const LOW: u64 = (1 << 44) - 1;
 const TOP: u64 = (1 << 42) - 1;
 
 /// Whether `tag` can be used, and is the faster way.
-pub(super) fn pays(aad: &[u8], text: &[u8]) -> bool {
-    aad.len() <= 16 && text.len() >= FROM
+pub(super) fn pays(input: Input<'_>) -> bool {
+    input.aad.len() <= 16 && input.text.len() >= FROM
 }
 
-/// The tag of an `aad` of at most 16 bytes and a `text` of at least 128, as the AEAD composes them.
+/// The tag of a header of at most 16 bytes and a `text` of at least 128, as the AEAD composes them.
 #[target_feature(enable = "avx512f,avx512vl,avx512ifma")]
-pub(super) fn tag(one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
+pub(super) fn tag(input: Input<'_>) -> [u8; TAG] {
+    let Input { aad, text, .. } = input;
     // What is copied is read in larger pieces, which waits for recent writes: so it comes first.
     let of_aad = usize::from(!aad.is_empty());
     let blocks = of_aad + text.len().div_ceil(16) + 1;
@@ -44,9 +45,8 @@ pub(super) fn tag(one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG
     last[EIGHT - 16..EIGHT - 8].copy_from_slice(&(aad.len() as u64).to_le_bytes());
     last[EIGHT - 8..].copy_from_slice(&(text.len() as u64).to_le_bytes());
 
-    let (words, _) = one_time_key.as_chunks();
-    let [r0, r1, pad0, pad1] = std::array::from_fn(|n| u64::from_le_bytes(words[n]));
-    let mut powers = powers(limbs(r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc));
+    let ([r0, r1], pad) = parts(input.one_time_key);
+    let mut powers = powers(limbs(r0, r1));
     let eighth = powers.map(|limb| limb[0]);
     let in_all = |limbs: Limbs| Multiplier::new(limbs.map(|limb| _mm512_set1_epi64(limb as i64)));
     let (eighth, sixteenth) = (in_all(eighth), in_all(product(eighth, eighth)));
@@ -77,7 +77,7 @@ pub(super) fn tag(one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG
     sum = lasting.times(add(sum, load(&last, mark)));
     finish(
         words_of(sum.map(|limb| _mm512_reduce_add_epi64(limb) as u64)),
-        [pad0, pad1],
+        pad,
     )
 }
 
