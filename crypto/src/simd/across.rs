@@ -1,132 +1,134 @@
-//! Poly1305 of four messages at once, with AVX2.
+//! Poly1305 of four messages at once, with AVX2: messages of one length, which have the same steps.
 //!
-//! Numbers are five limbs of 26 bits, each message in a lane of its own. Messages end together: those of fewer blocks begin with
-//! blocks of zeros, without the 2^128 that belongs to a block, which leave a sum of zero as it is.
+//! Numbers are five limbs of 26 bits, each message in a lane of its own.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
-use super::poly1305::{Input, filled, finish, parts, words};
+use super::poly1305::{Input, filled, finish, parts};
 use super::wipe;
 use crate::job::TAG;
 
-/// The four messages of `inputs`, or three and the last one again, if this is faster for them than in words of 64 bits.
-pub(super) fn pays<'a>(inputs: &[Input<'a>]) -> Option<[Input<'a>; 4]> {
-    let four = match *inputs {
-        [a, b, c] => [a, b, c, c],
-        [a, b, c, d] => [a, b, c, d],
-        _ => return None,
-    };
-    let blocks = inputs.iter().map(|input| input.text.len().div_ceil(16) + 2);
-    let most = blocks.clone().max().unwrap_or(0);
-    // A step of four takes about as long as two blocks in words.
-    let is_filled = blocks.sum::<usize>() >= 2 * most && most > 20;
-    (is_filled && inputs.iter().all(|input| input.aad.len() <= 16)).then_some(four)
+/// Bytes of the header.
+const HEADER: usize = 16;
+
+/// From how many bytes of text on this is faster than in words of 64 bits.
+const FROM: usize = 96;
+
+/// Four messages of one length, each with a header of 16 bytes.
+pub(super) struct Four<'a> {
+    inputs: &'a [Input<'a>; 4],
+    headers: [&'a [u8; HEADER]; 4],
 }
 
-/// The tags of messages with headers of at most 16 bytes, as the AEAD composes them.
-#[target_feature(enable = "avx2")]
-pub(super) fn tags(inputs: [Input<'_>; 4]) -> [[u8; TAG]; 4] {
-    let lanes = inputs.map(Lane::of);
-    let steps = lanes.iter().map(Lane::blocks).max().unwrap_or(0);
-    let blank = lanes.each_ref().map(|lane| steps - lane.blocks());
-    // Where all lanes have full blocks of text, these are read at once.
-    let begin = (0..4).map(|n| blank[n] + lanes[n].before).max().unwrap_or(0);
-    let end = (0..4).map(|n| blank[n] + lanes[n].before + lanes[n].full.len()).min();
-    let end = end.unwrap_or(0).max(begin);
+impl<'a> Four<'a> {
+    /// None if these are others, or so short that this does not pay.
+    #[inline(always)]
+    pub(super) fn of(inputs: &'a [Input<'a>]) -> Option<Self> {
+        let length = inputs.first()?.text.len();
+        if length < FROM {
+            return None;
+        }
+        let inputs: &[_; 4] = inputs.try_into().ok()?;
+        let is_one = |input: &Input<'_>| input.text.len() == length && input.aad.len() == HEADER;
+        let [Some(a), Some(b), Some(c), Some(d)] = inputs.each_ref().map(|input| input.aad.first_chunk()) else {
+            return None;
+        };
+        inputs.iter().all(is_one).then_some(Self {
+            inputs,
+            headers: [a, b, c, d],
+        })
+    }
+}
 
-    let keys = inputs.map(|input| parts(input.one_time_key));
-    let r = keys.map(|(r, _)| r);
-    let multiplier = Multiplier::new(limbs(lane_words(&r, 0), lane_words(&r, 1)));
-    let mut sum = [_mm256_setzero_si256(); 5];
-    let step = |sum, step: usize| {
-        let blocks: [_; 4] = std::array::from_fn(|n| match step.checked_sub(blank[n]) {
-            Some(number) => lanes[n].block(number),
-            None => [0; 3],
+/// Adds four numbers with limbs below 2^27, and multiplies, modulo 2^130 − 5 but for a little: the limbs of `$sum` are below
+/// 2^27 before and after. `$r` is the multiplier, `$s` five times all its limbs but the first, which is how often counts what stands above 2^130.
+macro_rules! absorb {
+    ($sum:ident, $r:ident, $s:ident, $number:expr) => {{
+        let number = $number;
+        let h: [__m256i; 5] = std::array::from_fn(|n| _mm256_add_epi64($sum[n], number[n]));
+        let h = unseen(h);
+        let ([r0, r1, r2, r3, r4], [s1, s2, s3, s4]) = ($r, $s);
+        // Of each weight five products below 2^57.
+        let by_weight = [
+            [r0, s4, s3, s2, s1],
+            [r1, r0, s4, s3, s2],
+            [r2, r1, r0, s4, s3],
+            [r3, r2, r1, r0, s4],
+            [r4, r3, r2, r1, r0],
+        ];
+        let [d0, d1, d2, d3, d4] = by_weight.map(|[a, b, c, d, e]| {
+            let first = _mm256_add_epi64(_mm256_mul_epu32(h[1], b), _mm256_mul_epu32(h[2], c));
+            let second = _mm256_add_epi64(_mm256_mul_epu32(h[3], d), _mm256_mul_epu32(h[0], a));
+            _mm256_add_epi64(_mm256_add_epi64(first, second), _mm256_mul_epu32(h[4], e))
         });
-        let marks = lane_words(&blocks, 2);
-        let mut number = limbs(lane_words(&blocks, 0), lane_words(&blocks, 1));
-        number[4] = _mm256_or_si256(number[4], marks);
-        multiplier.times(add(sum, number))
+        let mask = _mm256_set1_epi64x(LIMB);
+        let over = |limb| _mm256_srli_epi64::<26>(limb);
+        let keep = |limb| _mm256_and_si256(limb, mask);
+        // Two chains of carries at once.
+        let (d1, d4) = (_mm256_add_epi64(d1, over(d0)), _mm256_add_epi64(d4, over(d3)));
+        let (d0, d3) = (keep(d0), keep(d3));
+        let above = over(d4);
+        let five = _mm256_add_epi64(above, _mm256_slli_epi64::<2>(above));
+        let (d2, d0) = (_mm256_add_epi64(d2, over(d1)), _mm256_add_epi64(d0, five));
+        let (d1, d4) = (keep(d1), keep(d4));
+        let (d3, d1) = (_mm256_add_epi64(d3, over(d2)), _mm256_add_epi64(d1, over(d0)));
+        let (d2, d0) = (keep(d2), keep(d0));
+        $sum = [d0, d1, d2, keep(d3), _mm256_add_epi64(d4, over(d3))];
+    }};
+}
+/// The tags, as the AEAD composes them.
+#[target_feature(enable = "avx2")]
+pub(super) fn tags(four: &Four<'_>) -> [[u8; TAG]; 4] {
+    let [a, b, c, d] = four.inputs.each_ref().map(|input| input.text.as_chunks());
+    let keys = four.inputs.each_ref().map(|input| parts(input.one_time_key));
+    let of_lanes = |word: usize| {
+        let [a, b, c, d] = keys.each_ref().map(|(r, _)| r[word] as i64);
+        _mm256_setr_epi64x(a, b, c, d)
     };
-    for number in 0..begin {
-        sum = step(sum, number);
+    let five = |limb| _mm256_add_epi64(limb, _mm256_slli_epi64::<2>(limb));
+    let r = limbs(of_lanes(0), of_lanes(1));
+    let s = [five(r[1]), five(r[2]), five(r[3]), five(r[4])];
+    // The compiler must not see that limbs have no more than 32 bits: it would take the masks of products away as useless, forget why,
+    // and multiply words of 64 bits in three steps.
+    let (r, s) = black_box((r, s));
+    let mut sum = black_box([_mm256_setzero_si256(); 5]);
+    absorb!(sum, r, s, marked(load(four.headers)));
+    for (((a, b), c), d) in a.0.iter().zip(b.0).zip(c.0).zip(d.0) {
+        absorb!(sum, r, s, marked(load([a, b, c, d])));
     }
-    let mark = _mm256_set1_epi64x(MARK);
-    let [a, b, c, d]: [_; 4] = std::array::from_fn(|n| {
-        let first = begin - blank[n] - lanes[n].before;
-        lanes[n].full.get(first..first + (end - begin)).unwrap_or(&[])
-    });
-    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
-        let mut number = load([a, b, c, d]);
-        number[4] = _mm256_or_si256(number[4], mark);
-        sum = multiplier.times(add(sum, number));
+    if !a.1.is_empty() {
+        let last = [a.1, b.1, c.1, d.1].map(filled);
+        absorb!(sum, r, s, marked(load(last.each_ref())));
     }
-    for number in end..steps {
-        sum = step(sum, number);
-    }
+    let lengths = [HEADER, four.inputs[0].text.len()].map(|length| _mm256_set1_epi64x(length as i64));
+    absorb!(sum, r, s, marked(limbs(lengths[0], lengths[1])));
 
     let mut sums = [[0_u64; 4]; 5];
     for (limbs, limb) in sums.iter_mut().zip(sum) {
         // SAFETY: 32 bytes are written to an array of that length.
         unsafe { _mm256_storeu_si256(limbs.as_mut_ptr().cast(), limb) }
     }
-    let tags = std::array::from_fn(|n| finish(words_of(sums.each_ref().map(|limbs| limbs[n])), keys[n].1));
+    let mut tags = [[0; TAG]; 4];
+    for (n, (tag, (_, pad))) in tags.iter_mut().zip(keys).enumerate() {
+        *tag = finish(words_of(sums.each_ref().map(|limbs| limbs[n])), pad);
+    }
     wipe(&mut sums, [[0; 4]; 5]);
     tags
 }
 
-/// A message as blocks.
-#[derive(Clone, Copy)]
-struct Lane<'a> {
-    input: Input<'a>,
-    /// Blocks of the header.
-    before: usize,
-    /// Blocks of the text that are full.
-    full: &'a [[u8; 16]],
-    rest: &'a [u8],
+#[target_feature(enable = "avx2")]
+#[inline]
+fn unseen([mut h0, mut h1, mut h2, mut h3, mut h4]: [__m256i; 5]) -> [__m256i; 5] {
+    // SAFETY: nothing is done.
+    unsafe {
+        std::arch::asm!("# {} {} {} {} {}", inout(ymm_reg) h0, inout(ymm_reg) h1, inout(ymm_reg) h2, inout(ymm_reg) h3, inout(ymm_reg) h4,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    [h0, h1, h2, h3, h4]
 }
-
-impl<'a> Lane<'a> {
-    fn of(input: Input<'a>) -> Self {
-        let (full, rest) = input.text.as_chunks();
-        Self {
-            input,
-            before: usize::from(!input.aad.is_empty()),
-            full,
-            rest,
-        }
-    }
-
-    fn blocks(&self) -> usize {
-        self.before + self.full.len() + usize::from(!self.rest.is_empty()) + 1
-    }
-
-    /// A block as words, and what stands above them in the fifth limb.
-    #[inline(always)]
-    fn block(&self, number: usize) -> [u64; 3] {
-        let [low, high] = match number.checked_sub(self.before) {
-            None => words(&filled(self.input.aad)),
-            Some(number) => match self.full.get(number) {
-                Some(block) => words(block),
-                None if number == self.full.len() && !self.rest.is_empty() => words(&filled(self.rest)),
-                None => [self.input.aad.len() as u64, self.input.text.len() as u64],
-            },
-        };
-        [low, high, MARK as u64]
-    }
-}
-
-/// 2^128, in the fifth limb.
-const MARK: i64 = 1 << 24;
 
 const LIMB: i64 = (1 << 26) - 1;
-
-/// Word `number` of each lane.
-#[target_feature(enable = "avx2")]
-fn lane_words<const N: usize>(lanes: &[[u64; N]; 4], number: usize) -> __m256i {
-    let [a, b, c, d] = lanes.each_ref().map(|words| words[number] as i64);
-    _mm256_setr_epi64x(a, b, c, d)
-}
 
 /// A block of each lane.
 #[target_feature(enable = "avx2")]
@@ -151,66 +153,10 @@ fn limbs(low: __m256i, high: __m256i) -> [__m256i; 5] {
     ]
 }
 
+/// Adds the 2^128 that belongs to a block.
 #[target_feature(enable = "avx2")]
-fn add(a: [__m256i; 5], b: [__m256i; 5]) -> [__m256i; 5] {
-    [
-        _mm256_add_epi64(a[0], b[0]),
-        _mm256_add_epi64(a[1], b[1]),
-        _mm256_add_epi64(a[2], b[2]),
-        _mm256_add_epi64(a[3], b[3]),
-        _mm256_add_epi64(a[4], b[4]),
-    ]
-}
-
-/// Four numbers to multiply by.
-struct Multiplier {
-    r: [__m256i; 5],
-    /// Five times all limbs but the first: what stands above 2^130 counts so often.
-    s: [__m256i; 4],
-}
-
-impl Multiplier {
-    #[target_feature(enable = "avx2")]
-    fn new(r: [__m256i; 5]) -> Self {
-        let five = |limb| _mm256_add_epi64(limb, _mm256_slli_epi64::<2>(limb));
-        Self {
-            r,
-            s: [five(r[1]), five(r[2]), five(r[3]), five(r[4])],
-        }
-    }
-
-    /// Products with numbers of limbs below 2^28, modulo 2^130 − 5 but for a little: limbs below 2^27.
-    #[target_feature(enable = "avx2")]
-    fn times(&self, h: [__m256i; 5]) -> [__m256i; 5] {
-        let ([r0, r1, r2, r3, r4], [s1, s2, s3, s4]) = (self.r, self.s);
-        // Of each weight five products below 2^57.
-        let by_weight = [
-            [r0, s4, s3, s2, s1],
-            [r1, r0, s4, s3, s2],
-            [r2, r1, r0, s4, s3],
-            [r3, r2, r1, r0, s4],
-            [r4, r3, r2, r1, r0],
-        ];
-        let [d0, d1, d2, d3, d4] = by_weight.map(|[a, b, c, d, e]| {
-            let first = _mm256_add_epi64(_mm256_mul_epu32(h[1], b), _mm256_mul_epu32(h[2], c));
-            let second = _mm256_add_epi64(_mm256_mul_epu32(h[3], d), _mm256_mul_epu32(h[0], a));
-            _mm256_add_epi64(_mm256_add_epi64(first, second), _mm256_mul_epu32(h[4], e))
-        });
-
-        let mask = _mm256_set1_epi64x(LIMB);
-        let over = |limb| _mm256_srli_epi64::<26>(limb);
-        let keep = |limb| _mm256_and_si256(limb, mask);
-        // Two chains of carries at once.
-        let (d1, d4) = (_mm256_add_epi64(d1, over(d0)), _mm256_add_epi64(d4, over(d3)));
-        let (d0, d3) = (keep(d0), keep(d3));
-        let above = over(d4);
-        let five = _mm256_add_epi64(above, _mm256_slli_epi64::<2>(above));
-        let (d2, d0) = (_mm256_add_epi64(d2, over(d1)), _mm256_add_epi64(d0, five));
-        let (d1, d4) = (keep(d1), keep(d4));
-        let (d3, d1) = (_mm256_add_epi64(d3, over(d2)), _mm256_add_epi64(d1, over(d0)));
-        let (d2, d0) = (keep(d2), keep(d0));
-        [d0, d1, d2, keep(d3), _mm256_add_epi64(d4, over(d3))]
-    }
+fn marked([l0, l1, l2, l3, l4]: [__m256i; 5]) -> [__m256i; 5] {
+    [l0, l1, l2, l3, _mm256_or_si256(l4, _mm256_set1_epi64x(1 << 24))]
 }
 
 /// The number of five limbs of at most 32 bits as words of 64 bits: modulo 2^130 − 5, and less than twice that.
@@ -221,16 +167,11 @@ fn words_of([l0, l1, l2, l3, l4]: [u64; 5]) -> [u64; 3] {
     let l2 = l2 + (l1 >> 26);
     let l3 = l3 + (l2 >> 26);
     let l4 = l4 + (l3 >> 26);
-    let low = u128::from(l0 & MASK)
-        | u128::from(l1 & MASK) << 26
-        | u128::from(l2 & MASK) << 52
-        | u128::from(l3 & MASK) << 78
-        | u128::from(l4 & ((1 << 24) - 1)) << 104;
-    // What is above 2^130 counts five times; the sum of both stays below 2^131.
-    let (low, carry) = low.overflowing_add(u128::from(5 * (l4 >> 26)));
-    [
-        low as u64,
-        (low >> 64) as u64,
-        (l4 >> 24 & 3) + u64::from(carry),
-    ]
+    let (l0, l1, l2, l3) = (l0 & MASK, l1 & MASK, l2 & MASK, l3 & MASK);
+    let low = l0 | l1 << 26 | l2 << 52;
+    let high = l2 >> 12 | l3 << 14 | l4 << 40;
+    // What is above 2^130 counts five times.
+    let (low, carry) = low.carrying_add(5 * (l4 >> 26), false);
+    let (high, carry) = high.carrying_add(0, carry);
+    [low, high, (l4 >> 24 & 3) + u64::from(carry)]
 }

@@ -79,7 +79,7 @@ fn store_two(keystream: &mut Keystream, [first, second]: [usize; 2], [a, b, c, d
 fn eight(group: &Group<'_>, keystream: &mut Keystream) {
     let start = state_by_word!(group, _mm256_set1_epi32, load_eight);
     let mut x = start;
-    rounds_by_word!(x, _mm256_add_epi32, _mm256_xor_si256, turn);
+    rounds_by_word!(two: x, _mm256_add_epi32, _mm256_xor_si256, turn);
     for (word, start) in x.iter_mut().zip(start) {
         *word = _mm256_add_epi32(*word, start);
     }

@@ -35,10 +35,11 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Blocks `number`, `number + 1` and so on under one nonce in the `lanes`.
-    pub(super) fn set(&mut self, lanes: std::ops::Range<usize>, key: &'a [u8; KEY], nonce: u64, number: usize) {
+    /// Blocks `number`, `number + 1` and so on under one nonce in `count` lanes from `first` on.
+    #[inline(always)]
+    pub(super) fn set(&mut self, first: usize, count: usize, key: &'a [u8; KEY], nonce: u64, number: usize) {
         // Whether keys are at the same place in memory tells nothing of their bytes.
-        if lanes.start == 0 {
+        if first == 0 {
             if !self.is_common || !std::ptr::eq(self.keys[0], key) {
                 self.keys = [key; MOST];
             }
@@ -46,11 +47,12 @@ impl<'a> Group<'a> {
         } else {
             self.is_common &= std::ptr::eq(self.keys[0], key);
         }
-        for (number, lane) in (number..).zip(lanes) {
+        for n in 0..count {
+            let lane = (first + n) % MOST;
             self.keys[lane] = key;
             self.nonces_low[lane] = nonce as u32;
             self.nonces_high[lane] = (nonce >> 32) as u32;
-            self.numbers[lane] = number as u32;
+            self.numbers[lane] = (number + n) as u32;
         }
     }
 

@@ -22,13 +22,12 @@ pub(super) fn tag(input: Input<'_>) -> [u8; TAG] {
 }
 
 /// The tags of two messages, in less time than one after the other: what a block needs of the one before it is ready late.
-pub(super) fn two(inputs: [Input<'_>; 2]) -> [[u8; TAG]; 2] {
-    let [one, other] = inputs;
-    let mut polys = inputs.map(|input| Poly1305::new(input.one_time_key));
-    let [mut first, mut second] = polys;
+pub(super) fn two([one, other]: &[Input<'_>; 2]) -> [[u8; TAG]; 2] {
+    // The states stay in registers, so there is nothing to wipe.
+    let [mut first, mut second] = [one, other].map(|input| Poly1305::new(input.one_time_key));
     first.padded(one.aad);
     second.padded(other.aad);
-    let [blocks, other_blocks] = inputs.map(|input| input.text.as_chunks::<16>().0);
+    let [blocks, other_blocks] = [one, other].map(|input| input.text.as_chunks::<16>().0);
     for (block, other_block) in blocks.iter().zip(other_blocks) {
         first.full(block);
         second.full(other_block);
@@ -38,10 +37,7 @@ pub(super) fn two(inputs: [Input<'_>; 2]) -> [[u8; TAG]; 2] {
     second.padded(&other.text[both..]);
     first.block(one.aad.len() as u64, one.text.len() as u64);
     second.block(other.aad.len() as u64, other.text.len() as u64);
-    polys = [first, second];
-    let tags = polys.each_ref().map(Poly1305::finish);
-    super::wipe(&mut polys, [Poly1305::ZERO; 2]);
-    tags
+    [first.finish(), second.finish()]
 }
 
 /// The state between two blocks.
@@ -132,9 +128,18 @@ pub(super) fn parts(one_time_key: &[u8; KEY]) -> ([u64; 2], [u64; 2]) {
 /// A block that begins with `rest`, of at most 16 bytes, filled with zeros.
 #[inline(always)]
 pub(super) fn filled(rest: &[u8]) -> [u8; 16] {
-    let mut block = [0; 16];
-    block[..rest.len()].copy_from_slice(rest);
-    block
+    // In pieces that overlap: a copy of any length calls a function.
+    let length = rest.len();
+    let bits = 8 * length as u32;
+    let number = if let (Some(low), Some(high)) = (rest.first_chunk(), rest.last_chunk()) {
+        u128::from(u64::from_le_bytes(*low)) | u128::from(u64::from_le_bytes(*high)) << (bits - 64)
+    } else if let (Some(low), Some(high)) = (rest.first_chunk(), rest.last_chunk()) {
+        u128::from(u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << (bits - 32))
+    } else {
+        let bytes = rest.iter().rev();
+        u128::from(bytes.fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    };
+    number.to_le_bytes()
 }
 
 /// A block as a number.
