@@ -32,7 +32,7 @@ use subtle::ConstantTimeEq;
 
 use crate::defects::planted;
 use crate::job::{Job, KEY, TAG};
-use across::Four;
+use across::Alike;
 use group::{BLOCK, Group, Keystream, MOST};
 use poly1305::Input;
 
@@ -153,7 +153,7 @@ trait Kernels: Copy {
     /// The tag of a message.
     fn tag(self, input: Input<'_>) -> [u8; TAG];
 
-    /// The tags of several messages, at most four.
+    /// The tags of at most eight messages.
     fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]);
 }
 
@@ -198,15 +198,16 @@ impl Kernels for Avx512 {
     }
 
     fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
-        if self.ifma && inputs.iter().any(|input| ifma::pays(*input)) {
-            for (input, tag) in inputs.iter().zip(tags) {
-                *tag = self.tag(*input);
+        match Alike::of(inputs, 0) {
+            // SAFETY: made by `detected` only, and IFMA is there.
+            Some(alike) if self.ifma => tags.copy_from_slice(&unsafe { ifma::eight(&alike) }),
+            _ if self.ifma && inputs.iter().any(|input| ifma::pays(*input)) => {
+                for (input, tag) in inputs.iter().zip(tags) {
+                    *tag = self.tag(*input);
+                }
             }
-        } else if let Some(four) = Four::of(inputs) {
-            // SAFETY: made by `detected` only; AVX2 is part of AVX-512.
-            tags.copy_from_slice(&unsafe { across::tags(&four) });
-        } else {
-            by_pairs(inputs, tags);
+            // SAFETY: made by `detected` only, and AVX2 is part of AVX-512.
+            _ => unsafe { by_fours(inputs, tags) },
         }
     }
 }
@@ -243,12 +244,8 @@ impl Kernels for Avx2 {
     }
 
     fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
-        if let Some(four) = Four::of(inputs) {
-            // SAFETY: made by `detected` only.
-            tags.copy_from_slice(&unsafe { across::tags(&four) });
-        } else {
-            by_pairs(inputs, tags);
-        }
+        // SAFETY: made by `detected` only.
+        unsafe { by_fours(inputs, tags) }
     }
 }
 
@@ -277,6 +274,17 @@ impl Kernels for Sse2 {
 
     fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
         by_pairs(inputs, tags);
+    }
+}
+
+/// Tags of four messages at once, where they are alike.
+#[target_feature(enable = "avx2")]
+fn by_fours(inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
+    for (inputs, tags) in inputs.chunks(4).zip(tags.chunks_mut(4)) {
+        match Alike::of(inputs, across::FROM) {
+            Some(alike) => tags.copy_from_slice(&across::tags(&alike)),
+            None => by_pairs(inputs, tags),
+        }
     }
 }
 
@@ -322,14 +330,14 @@ fn open<K: Kernels>(kernels: K, jobs: &mut [Job<'_>]) {
 /// The tags of at most [`TOGETHER`] messages.
 fn tags<K: Kernels>(kernels: K, jobs: &[Job<'_>], keys: &[[u8; KEY]; TOGETHER]) -> [[u8; TAG]; TOGETHER] {
     let mut tags = [[0; TAG]; TOGETHER];
-    let fours = jobs.chunks(4).zip(keys.chunks(4)).zip(tags.chunks_mut(4));
-    for ((jobs, keys), tags) in fours {
+    let eights = jobs.chunks(8).zip(keys.chunks(8)).zip(tags.chunks_mut(8));
+    for ((jobs, keys), tags) in eights {
         let count = jobs.len();
-        let inputs = std::array::from_fn::<_, 4, _>(|n| {
+        let inputs = std::array::from_fn::<_, 8, _>(|n| {
             let n = n.min(count - 1);
             input(&jobs[n], &keys[n])
         });
-        kernels.tags(&inputs[..count], &mut tags[..count]);
+        kernels.tags(&inputs[..count], tags);
     }
     tags
 }

@@ -9,35 +9,35 @@ use super::poly1305::{Input, filled, finish, parts};
 use super::wipe;
 use crate::job::TAG;
 
-/// Bytes of the header.
-const HEADER: usize = 16;
-
 /// From how many bytes of text on this is faster than in words of 64 bits.
-const FROM: usize = 96;
+pub(super) const FROM: usize = 96;
 
-/// Four messages of one length, each with a header of 16 bytes.
-pub(super) struct Four<'a> {
-    inputs: &'a [Input<'a>; 4],
-    headers: [&'a [u8; HEADER]; 4],
+/// Bytes of the header.
+pub(super) const HEADER: usize = 16;
+
+/// Messages of one length, each with a header of 16 bytes.
+pub(super) struct Alike<'a, const N: usize> {
+    pub(super) inputs: &'a [Input<'a>; N],
 }
 
-impl<'a> Four<'a> {
-    /// None if these are others, or so short that this does not pay.
+impl<'a, const N: usize> Alike<'a, N> {
+    /// None if these are others, or shorter than `from`.
     #[inline(always)]
-    pub(super) fn of(inputs: &'a [Input<'a>]) -> Option<Self> {
+    pub(super) fn of(inputs: &'a [Input<'a>], from: usize) -> Option<Self> {
         let length = inputs.first()?.text.len();
-        if length < FROM {
+        if length < from {
             return None;
         }
-        let inputs: &[_; 4] = inputs.try_into().ok()?;
+        let inputs: &[_; N] = inputs.try_into().ok()?;
         let is_one = |input: &Input<'_>| input.text.len() == length && input.aad.len() == HEADER;
-        let [Some(a), Some(b), Some(c), Some(d)] = inputs.each_ref().map(|input| input.aad.first_chunk()) else {
-            return None;
-        };
-        inputs.iter().all(is_one).then_some(Self {
-            inputs,
-            headers: [a, b, c, d],
-        })
+        inputs.iter().all(is_one).then_some(Self { inputs })
+    }
+
+    /// The headers.
+    #[inline(always)]
+    pub(super) fn headers(&self) -> [&'a [u8; HEADER]; N] {
+        let blank = &[0; HEADER];
+        self.inputs.each_ref().map(|input| input.aad.first_chunk().unwrap_or(blank))
     }
 }
 
@@ -79,7 +79,7 @@ macro_rules! absorb {
 }
 /// The tags, as the AEAD composes them.
 #[target_feature(enable = "avx2")]
-pub(super) fn tags(four: &Four<'_>) -> [[u8; TAG]; 4] {
+pub(super) fn tags(four: &Alike<'_, 4>) -> [[u8; TAG]; 4] {
     let [a, b, c, d] = four.inputs.each_ref().map(|input| input.text.as_chunks());
     let keys = four.inputs.each_ref().map(|input| parts(input.one_time_key));
     let of_lanes = |word: usize| {
@@ -93,7 +93,7 @@ pub(super) fn tags(four: &Four<'_>) -> [[u8; TAG]; 4] {
     // and multiply words of 64 bits in three steps.
     let (r, s) = black_box((r, s));
     let mut sum = black_box([_mm256_setzero_si256(); 5]);
-    absorb!(sum, r, s, marked(load(four.headers)));
+    absorb!(sum, r, s, marked(load(four.headers())));
     for (((a, b), c), d) in a.0.iter().zip(b.0).zip(c.0).zip(d.0) {
         absorb!(sum, r, s, marked(load([a, b, c, d])));
     }

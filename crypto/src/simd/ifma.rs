@@ -1,12 +1,13 @@
 //! Poly1305 of eight blocks at once, with AVX-512 IFMA, which multiplies integers of 52 bits.
 //!
-//! Numbers are three limbs of 44, 44 and 42 bits. The sum of a message's blocks is taken in eight lanes, each of which gets every eighth block and
+//! Numbers are three limbs of 44, 44 and 42 bits. Eight messages of one length have a lane each. Of a message by itself the sum of a message's blocks is taken in eight lanes, each of which gets every eighth block and
 //! is multiplied by r^8; at the end each is multiplied by the power of r that it still lacks, and the lanes are added. Zero blocks
 //! in front, without the 2^128 that belongs to a block, make the number of blocks a multiple of eight and do not count.
 
 use std::arch::x86_64::*;
 
-use super::poly1305::{Input, finish, parts};
+use super::across::{Alike, HEADER};
+use super::poly1305::{Input, filled, finish, parts};
 use super::wipe;
 use crate::job::TAG;
 
@@ -81,10 +82,50 @@ pub(super) fn tag(input: Input<'_>) -> [u8; TAG] {
     )
 }
 
+/// The tags of eight messages at once, each in a lane of its own. It needs no powers, so it pays from the first byte on.
+#[target_feature(enable = "avx512f,avx512vl,avx512ifma")]
+pub(super) fn eight(alike: &Alike<'_, 8>) -> [[u8; TAG]; 8] {
+    let keys = alike.inputs.each_ref().map(|input| parts(input.one_time_key));
+    let of_lanes = |word: usize| {
+        let [a, b, c, d, e, f, g, h] = IN_LANES.map(|n| keys[n].0[word] as i64);
+        _mm512_setr_epi64(a, b, c, d, e, f, g, h)
+    };
+    let multiplier = Multiplier::new(split(of_lanes(0), of_lanes(1)));
+    let mark = _mm512_set1_epi64(MARK);
+    let mut sum = multiplier.times(gather(alike.headers(), mark));
+    let texts = alike.inputs.each_ref().map(|input| input.text.as_chunks::<16>());
+    let [a, b, c, d, e, f, g, h] = texts.map(|(blocks, _)| blocks.iter());
+    for (((a, b), (c, d)), ((e, f), (g, h))) in a.zip(b).zip(c.zip(d)).zip(e.zip(f).zip(g.zip(h))) {
+        sum = multiplier.times(add(sum, gather([a, b, c, d, e, f, g, h], mark)));
+    }
+    if !texts[0].1.is_empty() {
+        let last = texts.map(|(_, rest)| filled(rest));
+        sum = multiplier.times(add(sum, gather(last.each_ref(), mark)));
+    }
+    let lengths = [HEADER, alike.inputs[0].text.len()].map(|length| _mm512_set1_epi64(length as i64));
+    let [l0, l1, l2] = split(lengths[0], lengths[1]);
+    sum = multiplier.times(add(sum, [l0, l1, _mm512_or_si512(l2, mark)]));
+
+    let mut sums = [[0_u64; 8]; 3];
+    for (limbs, limb) in sums.iter_mut().zip(sum) {
+        // SAFETY: 64 bytes are written to an array of that length.
+        unsafe { _mm512_storeu_si512(limbs.as_mut_ptr().cast(), limb) }
+    }
+    let mut tags = [[0; TAG]; 8];
+    for (lane, n) in IN_LANES.into_iter().enumerate() {
+        tags[n] = finish(words_of(sums.each_ref().map(|limbs| limbs[lane])), keys[n].1);
+    }
+    wipe(&mut sums, [[0; 8]; 3]);
+    tags
+}
+
+/// Which of eight blocks, or messages, stands in which lane.
+const IN_LANES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+
 /// 2^128, in the third limb.
 const MARK: i64 = 1 << 40;
 
-/// Eight blocks as numbers: in the lanes stand blocks 0, 4, 1, 5, 2, 6, 3 and 7. `mark` goes on top.
+/// Eight blocks as numbers, with `mark` on top.
 #[target_feature(enable = "avx512f,avx512vl,avx512ifma")]
 fn load(blocks: &[u8; EIGHT], mark: __m512i) -> [__m512i; 3] {
     let (halves, _) = blocks.as_chunks::<{ EIGHT / 2 }>();
@@ -92,14 +133,40 @@ fn load(blocks: &[u8; EIGHT], mark: __m512i) -> [__m512i; 3] {
         // SAFETY: 64 bytes are read from an array of that length.
         unsafe { _mm512_loadu_si512(halves[n].as_ptr().cast()) }
     };
-    let (a, b) = (half(0), half(1));
-    let (low, high) = (_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    numbers(half(0), half(1), mark)
+}
+
+/// The same of blocks that lie apart.
+#[target_feature(enable = "avx512f,avx512vl,avx512ifma")]
+fn gather([a, b, c, d, e, f, g, h]: [&[u8; 16]; 8], mark: __m512i) -> [__m512i; 3] {
+    // SAFETY: 16 bytes are read from an array of that length.
+    let block = |block: &[u8; 16]| unsafe { _mm_loadu_si128(block.as_ptr().cast()) };
+    // In all lanes at once, of which some are taken: reading does that, no step of its own.
+    let half = |a, b, c, d| {
+        let x = _mm512_broadcast_i32x4(block(a));
+        let x = _mm512_mask_broadcast_i32x4(x, 0x00f0, block(b));
+        let x = _mm512_mask_broadcast_i32x4(x, 0x0f00, block(c));
+        _mm512_mask_broadcast_i32x4(x, 0xf000, block(d))
+    };
+    numbers(half(a, b, c, d), half(e, f, g, h), mark)
+}
+
+/// Two registers of four blocks as numbers in [`IN_LANES`]' order, with `mark` on top.
+#[target_feature(enable = "avx512f,avx512vl,avx512ifma")]
+fn numbers(a: __m512i, b: __m512i, mark: __m512i) -> [__m512i; 3] {
+    let [l0, l1, l2] = split(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    [l0, l1, _mm512_or_si512(l2, mark)]
+}
+
+/// Numbers below 2^128.
+#[target_feature(enable = "avx512f,avx512vl,avx512ifma")]
+fn split(low: __m512i, high: __m512i) -> [__m512i; 3] {
     let mask = _mm512_set1_epi64(LOW as i64);
     let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
     [
         _mm512_and_si512(low, mask),
         _mm512_and_si512(middle, mask),
-        _mm512_or_si512(_mm512_srli_epi64::<24>(high), mark),
+        _mm512_srli_epi64::<24>(high),
     ]
 }
 
