@@ -198,7 +198,7 @@ impl Kernels for Avx512 {
     }
 
     fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
-        match Alike::of(inputs, 0) {
+        match Alike::of(inputs, ifma::EIGHT_FROM) {
             // SAFETY: made by `detected` only, and IFMA is there.
             Some(alike) if self.ifma => tags.copy_from_slice(&unsafe { ifma::eight(&alike) }),
             _ if self.ifma && inputs.iter().any(|input| ifma::pays(*input)) => {
@@ -337,7 +337,7 @@ fn tags<K: Kernels>(kernels: K, jobs: &[Job<'_>], keys: &[[u8; KEY]; TOGETHER]) 
             let n = n.min(count - 1);
             input(&jobs[n], &keys[n])
         });
-        kernels.tags(&inputs[..count], tags);
+        kernels.tags(&inputs[..count], &mut tags[..count]);
     }
     tags
 }

@@ -37,7 +37,9 @@ impl<'a, const N: usize> Alike<'a, N> {
     #[inline(always)]
     pub(super) fn headers(&self) -> [&'a [u8; HEADER]; N] {
         let blank = &[0; HEADER];
-        self.inputs.each_ref().map(|input| input.aad.first_chunk().unwrap_or(blank))
+        self.inputs
+            .each_ref()
+            .map(|input| input.aad.first_chunk().unwrap_or(blank))
     }
 }
 

@@ -15,6 +15,9 @@ use crate::job::TAG;
 /// From how many bytes of text on this is faster than block by block.
 const FROM: usize = 288;
 
+/// From how many bytes of text on eight messages at once are faster than in words of 64 bits.
+pub(super) const EIGHT_FROM: usize = 48;
+
 /// Bytes of eight blocks.
 const EIGHT: usize = 128;
 
@@ -77,13 +80,10 @@ pub(super) fn tag(input: Input<'_>) -> [u8; TAG] {
         sum = reduce(sixteenth.on(ahead, add(sum, load(one, mark))));
     }
     sum = lasting.times(add(sum, load(&last, mark)));
-    finish(
-        words_of(sum.map(|limb| _mm512_reduce_add_epi64(limb) as u64)),
-        pad,
-    )
+    finish(words_of(sum.map(|limb| _mm512_reduce_add_epi64(limb) as u64)), pad)
 }
 
-/// The tags of eight messages at once, each in a lane of its own. It needs no powers, so it pays from the first byte on.
+/// The tags of eight messages at once, each in a lane of its own.
 #[target_feature(enable = "avx512f,avx512vl,avx512ifma")]
 pub(super) fn eight(alike: &Alike<'_, 8>) -> [[u8; TAG]; 8] {
     let keys = alike.inputs.each_ref().map(|input| parts(input.one_time_key));
@@ -106,7 +106,9 @@ pub(super) fn eight(alike: &Alike<'_, 8>) -> [[u8; TAG]; 8] {
     }
     let rests = texts.map(|(_, rest)| rest.chunks(16));
     for number in 0..rests[0].len() {
-        let last = rests.clone().map(|mut blocks| filled(blocks.nth(number).unwrap_or_default()));
+        let last = rests
+            .clone()
+            .map(|mut blocks| filled(blocks.nth(number).unwrap_or_default()));
         sum = multiplier.times(add(sum, gather(last.each_ref(), mark)));
     }
     let lengths = [HEADER, alike.inputs[0].text.len()].map(|length| _mm512_set1_epi64(length as i64));

@@ -119,10 +119,7 @@ impl Poly1305 {
 pub(super) fn parts(one_time_key: &[u8; KEY]) -> ([u64; 2], [u64; 2]) {
     let (words, _) = one_time_key.as_chunks();
     let [r0, r1, pad0, pad1] = std::array::from_fn(|n| u64::from_le_bytes(words[n]));
-    (
-        [r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc],
-        [pad0, pad1],
-    )
+    ([r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc], [pad0, pad1])
 }
 
 /// A block that begins with `rest`, of at most 16 bytes, filled with zeros.

@@ -81,8 +81,7 @@ macro_rules! state_by_word {
         };
         let [c0, c1, c2, c3] = CONSTANTS.map(word);
         let [k0, k1, k2, k3, k4, k5, k6, k7] = key;
-        let (low, high) = ($load(&$group.nonces_low), $load(&$group.nonces_high));
-        let number = $load(&$group.numbers);
+        let [low, high, number] = $group.words().map(|words| $load(words));
         [
             c0,
             k0,
