@@ -3,7 +3,8 @@
 //! Salsa20 works on blocks of 64 bytes that do not depend on each other. A message of n blocks needs n + 1: block 0 keys Poly1305. The
 //! blocks of all messages of a batch are put in one row, and 16, 8 or 4 of them are made at once, each in its own lane: so the lanes
 //! are full with long messages as with short ones. What is left at the end goes through a form for fewer blocks. Poly1305 works
-//! with words of 64 bits, and for long messages with eight blocks at once where the processor multiplies integers of 52 bits (AVX-512 IFMA).
+//! with words of 64 bits, on two messages by turns; on four (AVX2) or eight messages (AVX-512 IFMA, which multiplies integers of 52 bits)
+//! at once if they have one length; and with IFMA on eight blocks at once of a long message by itself.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -19,8 +20,8 @@
 //!   compiler kept aside on the stack is wiped where keys end, like all of it ([`wipe_stack`](crate::wipe_stack)); registers are not.
 //! * **`unsafe`**: reads and writes of whole arrays by intrinsics, and calls of kernels by those who hold the proof that the processor
 //!   has what they need: an [`Isa`] exists only for what was detected.
-//! * **Checked by**: tests that hold every length and mixed batches against the crates, and Poly1305's edges by Wycheproof's vectors. Miri
-//!   knows none of these instructions; valgrind runs what is for AVX2 and SSE2.
+//! * **Checked by**: tests that hold every length and mixed batches against the crates, and Poly1305's edges by Wycheproof's vectors.
+//!   `scripts/memcheck` runs them in valgrind, which knows AVX2 and SSE2, and where a key or a message must decide nothing.
 //! * **Limits**: blocks are numbered with 32 bits, which 256 GiB under one nonce would need.
 
 #![allow(unsafe_code)]

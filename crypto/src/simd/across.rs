@@ -2,6 +2,7 @@
 //!
 //! Numbers are five limbs of 26 bits, each message in a lane of its own.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
@@ -79,6 +80,7 @@ macro_rules! absorb {
         $sum = [d0, d1, d2, keep(d3), _mm256_add_epi64(d4, over(d3))];
     }};
 }
+
 /// The tags, as the AEAD composes them.
 #[target_feature(enable = "avx2")]
 pub(super) fn tags(four: &Alike<'_, 4>) -> [[u8; TAG]; 4] {
@@ -91,10 +93,11 @@ pub(super) fn tags(four: &Alike<'_, 4>) -> [[u8; TAG]; 4] {
     let five = |limb| _mm256_add_epi64(limb, _mm256_slli_epi64::<2>(limb));
     let r = limbs(of_lanes(0), of_lanes(1));
     let s = [five(r[1]), five(r[2]), five(r[3]), five(r[4])];
-    // The compiler must not see that limbs have no more than 32 bits: it would take the masks of products away as useless, forget why,
-    // and multiply words of 64 bits in three steps.
-    let (r, s) = black_box((r, s));
-    let mut sum = black_box([_mm256_setzero_si256(); 5]);
+    // In memory that anybody may have changed: see `unseen`.
+    let mut multiplier = (r, s);
+    black_box(&mut multiplier);
+    let (r, s) = multiplier;
+    let mut sum = [_mm256_setzero_si256(); 5];
     absorb!(sum, r, s, marked(load(four.headers())));
     for (((a, b), c), d) in a.0.iter().zip(b.0).zip(c.0).zip(d.0) {
         absorb!(sum, r, s, marked(load([a, b, c, d])));
@@ -116,18 +119,21 @@ pub(super) fn tags(four: &Alike<'_, 4>) -> [[u8; TAG]; 4] {
         *tag = finish(words_of(sums.each_ref().map(|limbs| limbs[n])), pad);
     }
     wipe(&mut sums, [[0; 4]; 5]);
+    let zero = _mm256_setzero_si256();
+    wipe(&mut multiplier, ([zero; 5], [zero; 4]));
     tags
 }
 
+/// The same limbs, of which the compiler does not know that they have no more than 32 bits: it would take the masks away that make a
+/// product one of 32 bits, and then multiply words of 64 bits in three steps.
 #[target_feature(enable = "avx2")]
-#[inline]
-fn unseen([mut h0, mut h1, mut h2, mut h3, mut h4]: [__m256i; 5]) -> [__m256i; 5] {
-    // SAFETY: nothing is done.
+fn unseen([mut a, mut b, mut c, mut d, mut e]: [__m256i; 5]) -> [__m256i; 5] {
+    // SAFETY: a comment, no instruction.
     unsafe {
-        std::arch::asm!("# {} {} {} {} {}", inout(ymm_reg) h0, inout(ymm_reg) h1, inout(ymm_reg) h2, inout(ymm_reg) h3, inout(ymm_reg) h4,
-            options(pure, nomem, nostack, preserves_flags));
+        asm!("/* {} {} {} {} {} */", inout(ymm_reg) a, inout(ymm_reg) b, inout(ymm_reg) c, inout(ymm_reg) d,
+            inout(ymm_reg) e, options(pure, nomem, nostack, preserves_flags));
     }
-    [h0, h1, h2, h3, h4]
+    [a, b, c, d, e]
 }
 
 const LIMB: i64 = (1 << 26) - 1;

@@ -321,3 +321,77 @@ fn what_the_crates_seal_they_open() {
     open_portably(&mut job);
     assert!(job.is_authentic() && *job.text == plain[..300]);
 }
+
+/// As `scripts/memcheck` runs this, in valgrind: keys and messages are undefined to it, and whatever branch or address depends on
+/// them is an error.
+#[test]
+fn no_branch_and_no_address_depends_on_a_key_or_a_message() {
+    assert_eq!(memcheck::is_running(), std::env::var_os("FARLAN_MEMCHECK").is_some());
+    let header = bytes(1, 16);
+    for lengths in [
+        [0; 15],
+        [64; 15],
+        [300; 15],
+        [1400; 15],
+        std::array::from_fn(|n| n * n * 7),
+    ] {
+        let keys: Vec<[u8; KEY]> = (0..3).map(array).collect();
+        let plain: Vec<_> = lengths.iter().map(|length| bytes(*length, length + TAG)).collect();
+        let expected: Vec<_> = (plain.iter().enumerate())
+            .map(|(n, plain)| expected(&keys[n % 3], n as u64, &header, plain))
+            .collect();
+        for way in Isa::all().map(Some).chain([None]) {
+            for together in [1, 15] {
+                let mut buffers = plain.clone();
+                keys.iter().for_each(|key| memcheck::forget(key));
+                for buffer in &buffers {
+                    memcheck::forget(&buffer[..buffer.len() - TAG]);
+                }
+                let jobs = buffers.iter_mut().enumerate();
+                let mut jobs: Vec<_> = jobs
+                    .map(|(n, buffer)| Job::new(&keys[n % 3], n as u64, &header, buffer).unwrap())
+                    .collect();
+                for jobs in jobs.chunks_mut(together) {
+                    match (way, jobs) {
+                        (Some(isa), [job]) => isa.seal(job),
+                        (Some(isa), jobs) => isa.seal_batch(jobs),
+                        (None, jobs) => jobs.iter_mut().for_each(seal_portably),
+                    }
+                }
+                // What is sent is no secret.
+                buffers.iter().for_each(|buffer| memcheck::know(buffer));
+                keys.iter().for_each(|key| memcheck::know(key));
+                assert!(buffers == expected, "{way:?}: {lengths:?}, {together} at once");
+            }
+        }
+    }
+}
+
+/// Requests to valgrind, which are nothing elsewhere (valgrind.h, memcheck.h).
+mod memcheck {
+    use std::arch::asm;
+
+    pub(super) fn is_running() -> bool {
+        request(0x1001, &[]) != 0
+    }
+
+    /// From now on it is an error if something is decided by these bytes.
+    pub(super) fn forget(bytes: &[u8]) {
+        request(0x4d43_0001, bytes);
+    }
+
+    pub(super) fn know(bytes: &[u8]) {
+        request(0x4d43_0002, bytes);
+    }
+
+    fn request(code: u64, bytes: &[u8]) -> u64 {
+        let arguments = [code, bytes.as_ptr() as u64, bytes.len() as u64, 0, 0, 0];
+        let answer;
+        // SAFETY: rotations by 128 bits in all, which leave rdi as it is, and an exchange of a register with itself.
+        unsafe {
+            asm!("rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",
+                in("rax") arguments.as_ptr(), inout("rdx") 0_u64 => answer);
+        }
+        answer
+    }
+}
