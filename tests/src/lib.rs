@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cipher;
+pub mod crowd;
 pub mod fakes;
 pub mod instructions;
 pub mod lab;

@@ -53,6 +53,7 @@
 //! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
 //! 53 names ack    number 4
 //! 55 show         nonce 8
+//! 70 window       milliseconds 4
 //! 56 shown        nonce 8
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
@@ -61,6 +62,7 @@
 mod channels;
 mod documents;
 mod records;
+mod spreading;
 mod traversal;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -84,6 +86,7 @@ use traversal::{behaviour_of, candidate, put_candidate, put_step, step, techniqu
 pub(crate) use channels::Audience;
 pub(crate) use documents::{Gift, Holding, Papers, Part, TO_BE_ANSWERED, WATCH};
 pub(crate) use records::{MemberEntry, Membership, NodeRecord, Place, Query};
+pub(crate) use spreading::Spread;
 pub(crate) use traversal::{Candidate, Step, behaviour_code};
 
 /// A sealed control message is filled to a multiple of this, so that its length tells little.
@@ -299,8 +302,14 @@ pub(crate) enum Control {
     Papers(Papers),
     /// About channels.
     Audience(Audience),
+    /// Something about broadcasts that spread.
+    Spread(Spread),
     Homes {
         places: Vec<Place>,
+    },
+    /// Over which time the nodes are to come back, should the supernode forget them.
+    Window {
+        millis: u32,
     },
     World {
         world: WorldId,
@@ -386,7 +395,9 @@ impl Control {
             Self::Admission { .. } => 45,
             Self::Papers(papers) => papers.kind(),
             Self::Audience(audience) => audience.kind(),
+            Self::Spread(spread) => spread.kind(),
             Self::Homes { .. } => 26,
+            Self::Window { .. } => 70,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
             Self::WorldPiece { .. } => 29,
@@ -538,6 +549,7 @@ impl Control {
                 put_u64(bytes, *token);
                 put_endpoint(bytes, *observed);
             }
+            Self::Window { millis } => put_u32(bytes, *millis),
             Self::Reach { nonce, port } => {
                 put_u64(bytes, *nonce);
                 put_u16(bytes, *port);
@@ -569,6 +581,7 @@ impl Control {
             }
             Self::Papers(papers) => papers.encode(bytes),
             Self::Audience(audience) => audience.encode(bytes),
+            Self::Spread(spread) => spread.encode(bytes),
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
             Self::World { world, version } => {
                 bytes.extend_from_slice(world.as_bytes());
@@ -722,6 +735,7 @@ impl Control {
                 token: reader.u64()?,
                 observed: endpoint(reader)?,
             },
+            70 => Self::Window { millis: reader.u32()? },
             40 => Self::Reach {
                 nonce: reader.u64()?,
                 port: reader.u16()?,
@@ -772,6 +786,7 @@ impl Control {
                 told: Box::new(observations(reader)?),
             },
             59..=64 => return Ok(Audience::decode(kind, reader)?.map(Self::Audience)),
+            65..=69 => return Ok(Spread::decode(kind, reader)?.map(Self::Spread)),
             _ => return Ok(Papers::decode(kind, reader)?.map(Self::Papers)),
         }))
     }

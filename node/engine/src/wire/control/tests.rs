@@ -143,6 +143,25 @@ pub(crate) fn all() -> Vec<Control> {
             channels: Vec::new(),
         }),
         Control::Audience(Audience::ChannelsAck { number: 7 }),
+        Control::Spread(Spread::Ack {
+            place: 3,
+            need: 80,
+            ids: vec![1, u64::MAX],
+        }),
+        Control::Spread(Spread::Contact {
+            place: 3,
+            need: 17,
+            bye: true,
+        }),
+        Control::Spread(Spread::Clock {
+            millis: 1_795_000_000_000,
+        }),
+        Control::Spread(Spread::SampleWanted { request: 9, member_key }),
+        Control::Spread(Spread::Sample {
+            request: 9,
+            members: 10_000_000,
+            records: vec![record_for_test(); 16],
+        }),
         Control::Locate {
             request: 5,
             query: Query::Address(address_key),
@@ -210,6 +229,7 @@ pub(crate) fn all() -> Vec<Control> {
             observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
         },
         Control::Reach { nonce: 8, port: 9601 },
+        Control::Window { millis: 5000 },
         Control::Reached {
             nonce: 8,
             endpoint: SocketAddr::from(([192, 0, 2, 3], 9601)),
