@@ -119,7 +119,7 @@ pub use filter::{OpenPorts, Transport};
 pub use leg::{Leg, Socket};
 pub use observations::{Endpoints, Finding, Observations, Openness, PortMapping, Search, Seconds, Way};
 pub use rates::{Meter, Rate};
-pub use spreading::CircleStatus;
+pub use spreading::{ChannelSubscribers, CircleStatus};
 pub use surroundings::{Reached, Surroundings};
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 

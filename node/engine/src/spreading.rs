@@ -40,7 +40,7 @@ use crate::{
     },
 };
 pub(crate) use arriving::Unchecked;
-pub use circle::CircleStatus;
+pub use circle::{ChannelSubscribers, CircleStatus};
 use clocks::Clocks;
 use company::Company;
 use serving::{MAX_COUNTED, SAMPLES};
@@ -167,9 +167,10 @@ impl Verifier for Keys {
 }
 
 impl Network {
-    /// Begins to count who speaks with whom, once a supernode counts more members than get a copy each.
+    /// Begins to count who speaks with whom: once a supernode counts more members than get a copy each, or a peer spreads a frame, so
+    /// that others count so many already.
     pub(crate) fn begin_spreading(&mut self, own: NodeId) {
-        if self.social.is_none() && self.is_large() {
+        if self.social.is_none() {
             let id = *self.id.as_bytes().first_chunk().unwrap_or(&[0; 8]);
             let mut spreading = Spreading::new(id, own);
             let contacts = spreading.contacts_mut();
@@ -294,9 +295,18 @@ impl Engine {
     /// The subscribers of a channel that are known.
     fn sample_known(&self, handle: NetworkHandle, channel: &Channel) -> Vec<NodeId> {
         let known = self.subscribers_of(handle, channel);
-        let keys = known.map(|subscribers| subscribers.keys).unwrap_or_default();
-        let others = keys.iter().filter(|key| **key != self.public);
-        others.map(PublicKey::node_id).take(SAMPLED).collect()
+        let Some(subscribers) = known else { return Vec::new() };
+        let others = subscribers.keys.iter().filter(|key| **key != self.public);
+        others
+            .map(PublicKey::node_id)
+            .take(self.sampled(subscribers.count))
+            .collect()
+    }
+
+    /// How many of so many subscribers of a channel are used as a sample.
+    fn sampled(&self, subscribers: usize) -> usize {
+        let few = 2 * self.threshold.full_max();
+        if subscribers <= few { SAMPLED_OF_FEW } else { SAMPLED }
     }
 
     /// Some subscribers of a channel, as supernodes tell them.
@@ -304,12 +314,7 @@ impl Engine {
         let Some(subscribers) = self.subscribers_of(handle, channel) else {
             return Vec::new();
         };
-        let few = 2 * self.threshold.full_max();
-        let most = if subscribers.count <= few {
-            SAMPLED_OF_FEW
-        } else {
-            SAMPLED
-        };
+        let most = self.sampled(subscribers.count);
         let keys = self.any_of(subscribers.keys, most);
         let mut chosen = Vec::new();
         self.choose(now, &keys, &mut chosen);
