@@ -59,6 +59,8 @@ pub struct Light {
 struct Begun {
     state: Initiator<SalsaPoly>,
     datagram: Vec<u8>,
+    /// The second MAC, once there was a cookie; zeros before.
+    second_mac: [u8; 16],
 }
 
 struct Session {
@@ -182,7 +184,11 @@ impl Light {
         ensure!(datagram.len() == AUTHENTIC, "an initiation of {} bytes", datagram.len());
         let mac = to.first_mac.mac(&[&datagram]);
         datagram.extend_from_slice(&mac[..16]);
-        self.begun = Some(Box::new(Begun { state, datagram }));
+        self.begun = Some(Box::new(Begun {
+            state,
+            datagram,
+            second_mac: [0; 16],
+        }));
         Ok(())
     }
 
@@ -191,10 +197,10 @@ impl Light {
         self.begun.is_some()
     }
 
-    /// The initiation without a cookie.
+    /// The initiation, with the cookie that came last.
     pub fn initiation(&self) -> Option<Vec<u8>> {
         let begun = self.begun.as_ref()?;
-        Some([&begun.datagram[..], &[0; 16]].concat())
+        Some([&begun.datagram[..], &begun.second_mac].concat())
     }
 
     /// Takes a datagram that is for it.
@@ -229,8 +235,8 @@ impl Light {
         Ok(Came::Session)
     }
 
-    fn cookie(&self, from: &Supernode, datagram: &[u8]) -> Result<Came> {
-        let begun = self.begun.as_ref().context("nothing was begun")?;
+    fn cookie(&mut self, from: &Supernode, datagram: &[u8]) -> Result<Came> {
+        let begun = self.begun.as_mut().context("nothing was begun")?;
         let (head, rest) = datagram.split_at(8);
         let (nonce, sealed) = rest.split_at(16);
         let key = Key::from_bytes(first(&from.cookie.mac(&[nonce])));
@@ -238,7 +244,8 @@ impl Light {
         let mut sealed = sealed.to_vec();
         let cookie = SalsaPoly::open(&key, 0, &aad, &mut sealed).context("the cookie")?;
         let mac = HmacKey::new(cookie).mac(&[&begun.datagram]);
-        Ok(Came::Cookie([&begun.datagram[..], &mac[..16]].concat()))
+        begun.second_mac = first(&mac);
+        Ok(Came::Cookie([&begun.datagram[..], &begun.second_mac].concat()))
     }
 
     /// Seals a message: empty ones are signs of life.
