@@ -48,7 +48,7 @@ pub struct Limits {
 
 impl Limits {
     /// As many registrations can be numbered, with those whose number rests.
-    pub const MOST_REGISTRATIONS: usize = 1 << 18;
+    pub const MOST_REGISTRATIONS: usize = 1 << 20;
 
     /// Up to so many, copies to all cost less than spreading, and reach more.
     pub const FULL_MAX: usize = 128;

@@ -36,6 +36,8 @@ counters! {
     group_copies_resent,
     /// Copies of group frames given up after the last try.
     group_copies_lost,
+    /// ARP, ICMPv6 and DHCP to all that were not sent into a network too large for copies to all.
+    group_kept_back,
     /// Copies of others' broadcasts sent on.
     spread_forwarded,
     /// Broadcasts delivered that came signed.

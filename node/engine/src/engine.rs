@@ -1,8 +1,7 @@
 //! The engine: what it owns, how it is entered, and its timers.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -108,7 +107,8 @@ pub struct Engine {
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
     pub(crate) events: Vec<Event>,
-    timers: BinaryHeap<Reverse<(Time, PeerId)>>,
+    /// When each peer is looked at next: as [`Peer::timer`] says, and no entry more.
+    timers: BTreeSet<(Time, PeerId)>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -123,8 +123,8 @@ impl std::fmt::Debug for Engine {
 /// A peer without session, not heard for so long, is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
-/// Timers that may go off for nothing before they are sorted out.
-const IDLE_TIMERS: usize = 1024;
+/// Timers that go off in one turn, each of which may end a registration.
+const TIMERS_AT_ONCE: usize = 64;
 
 /// Blocks of fresh randomness the engine keeps in store, one a handshake.
 const ENTROPY_KEPT: usize = 64;
@@ -175,7 +175,7 @@ impl Engine {
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
-            hints: Hints::default(),
+            hints: Hints::new(config.limits.registrations),
             max_peers: config.limits.peers.max(1),
             threshold: Threshold::new(config.limits.full_max),
             early: Early::default(),
@@ -184,7 +184,7 @@ impl Engine {
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
         }
     }
 
@@ -261,19 +261,16 @@ impl Engine {
     /// Does what is due, and one queued public-key operation. Call it when [`Self::next_timeout`] has come, after the
     /// data that waits.
     pub fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
-        // Each timer once: one that is set to a moment that has come goes off in the next call.
-        let mut due = Vec::new();
-        while let Some(Reverse(timer)) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
-            self.timers.pop();
-            due.push(timer);
-        }
-        for (at, id) in due {
-            let Some(peer) = self.peers.get_mut(id) else { continue };
-            if peer.timer != Some(at) {
-                continue;
+        // Each timer once: one that is set to a moment that has come goes off in the next call. So do those that are too many,
+        // as when all nodes of a supernode fall silent at once.
+        let due = self.timers.iter().take_while(|(at, _)| *at <= now).take(TIMERS_AT_ONCE);
+        for (at, id) in due.copied().collect::<Vec<_>>() {
+            let timer = self.peers.get_mut(id).map(|peer| &mut peer.timer);
+            if let Some(timer) = timer.filter(|timer| **timer == Some(at)) {
+                *timer = None;
+                self.timers.remove(&(at, id));
+                self.tend_peer(now, id, out);
             }
-            peer.timer = None;
-            self.tend_peer(now, id, out);
         }
         self.tend_held(now);
         self.counters.fragments_lost += self.assemblies.expire(now);
@@ -314,7 +311,7 @@ impl Engine {
             return Some(Time::ZERO);
         }
         [
-            self.timers.peek().map(|Reverse((at, _))| *at),
+            self.timers.first().map(|(at, _)| *at),
             self.held.deadline(),
             self.assemblies.deadline(),
             self.early.deadline(),
@@ -378,6 +375,16 @@ impl Engine {
     fn tend_peer(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         self.expire_sessions(now, id, out);
         self.tend_handshake(now, id, out);
+        if self.role == Role::Node {
+            self.tend_acquaintance(now, id, out);
+        }
+        self.tend_anchored(now, id, out);
+        self.forget_if_idle(now, id);
+        self.arm(id);
+    }
+
+    /// What a supernode has with nobody.
+    fn tend_acquaintance(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         self.tend_silence(now, id, out);
         self.tend_report(now, id);
         self.tend_direct(now, id, out);
@@ -388,12 +395,9 @@ impl Engine {
         self.tend_telling(now, id, out);
         self.tend_addresses(now, id, out);
         self.tend_names(now, id, out);
-        self.tend_contacts(now, id, out);
+        self.tend_peer_channels(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_stream(now, id, out);
-        self.tend_anchored(now, id, out);
-        self.forget_if_idle(now, id);
-        self.arm(id);
     }
 
     /// Sets the timer of a peer to its next deadline.
@@ -420,14 +424,17 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         // An earlier timer stays: it looks again.
         if peer.timer.is_none_or(|timer| deadline < timer) {
-            peer.timer = Some(deadline);
-            self.timers.push(Reverse((deadline, id)));
-            // Those of peers that are gone, and those that an earlier one took the place of, go off for nothing.
-            if self.timers.len() > 4 * self.peers.len() + IDLE_TIMERS {
-                let peers = &self.peers;
-                let set = |(at, id): (Time, PeerId)| peers.get(id).is_some_and(|peer| peer.timer == Some(at));
-                self.timers.retain(|Reverse(timer)| set(*timer));
+            if let Some(before) = peer.timer.replace(deadline) {
+                self.timers.remove(&(before, id));
             }
+            self.timers.insert((deadline, id));
+        }
+    }
+
+    /// A peer is about to be forgotten.
+    pub(crate) fn disarm(&mut self, id: PeerId) {
+        if let Some(timer) = self.peers.get_mut(id).and_then(|peer| peer.timer.take()) {
+            self.timers.remove(&(timer, id));
         }
     }
 
@@ -517,8 +524,12 @@ impl Engine {
         self.networks.iter().map(|network| network.status()).collect()
     }
 
-    /// The members of the joined networks that the supernodes list, and everybody with whom a session stands.
+    /// The members of the joined networks that the supernodes list, and everybody with whom a session stands. A supernode
+    /// names nobody: [`Self::anchor`] counts a million in no time.
     pub fn peers(&self, now: Time) -> Vec<PeerStatus> {
+        if self.role == Role::Supernode {
+            return Vec::new();
+        }
         let mut found = std::collections::BTreeMap::new();
         for network in self.networks.iter() {
             for member in network.listed() {

@@ -343,13 +343,13 @@ impl Engine {
             None => self.lay_out_in(now, id, local, envelope, content, out),
         };
         if laid_out && let Some(peer) = self.peers.get_mut(id) {
-            peer.owed = None;
+            peer.signed();
         }
         laid_out
     }
 
     /// How much of a message fits one datagram, if all of it does not.
-    fn room(&mut self, now: Time, id: PeerId, envelope: &Envelope, content: &Content<'_>) -> Option<usize> {
+    pub(crate) fn room(&mut self, now: Time, id: PeerId, envelope: &Envelope, content: &Content<'_>) -> Option<usize> {
         let around = envelope.overhead() + DATA_HEADER + TAG;
         let packet = around + content.length()?;
         if packet <= mtu::FLOOR {
@@ -363,8 +363,9 @@ impl Engine {
     fn note_size(&mut self, now: Time, id: PeerId, envelope: &Envelope, size: usize) -> Option<usize> {
         let peer = self.peers.get_mut(id)?;
         let path = if envelope.is_relayed() {
-            peer.relay_mtu.lead_to(envelope.destination());
-            &mut peer.relay_mtu
+            let met = &mut **peer;
+            met.relay_mtu.lead_to(envelope.destination());
+            &mut met.relay_mtu
         } else {
             peer.direct.mtu(envelope.destination())?
         };

@@ -19,20 +19,25 @@ use std::time::Duration;
 use farlan_crypto::{Identity, NodeId, PublicKey, Signature, Work};
 use farlan_netconf::{Mac, NodePrefix, Policy};
 use farlan_spreading::{
-    Allowances, ChannelOf, CopyTo, Form, MAX_CEILING, Neighbours, Origination, SIGNING_DOMAIN, Signer, Spreading,
-    Verifier,
+    Allowances, ChannelOf, CopyTo, Form, MAX_CEILING, Neighbours, Origination, SIGNING_DOMAIN, Signer,
+    Spread as Copied, Spreading, Verifier,
 };
 use rand_core::Rng as _;
 
 use crate::{
     Channel, Engine, NetworkHandle, Outbox, Time,
-    content::Content,
+    content::{Content, FRAME_HEADER},
     examinations::lookup_target,
+    injection::Kind,
     networks::Network,
-    peers::{Path, PeerId},
+    peers::{Path, Peer, PeerId},
     rates::{Meters, Rate},
     switch::mac_at,
-    wire::{control::Query, datagram::RelayIndex, sealed::MACS},
+    wire::{
+        control::Query,
+        datagram::RelayIndex,
+        sealed::{FRAGMENT_HEADER, MACS},
+    },
 };
 pub(crate) use arriving::Unchecked;
 pub use circle::{ChannelSubscribers, CircleStatus};
@@ -124,7 +129,8 @@ impl Neighbours for Around<'_> {
             return false;
         };
         let is_member = network.private.as_ref().is_none_or(|private| private.is_member(origin));
-        let group = mac_at(frame, 0).is_some_and(|destination| destination.is_group());
+        // What is for one, and what a node asks the directory for instead.
+        let group = matches!(Kind::of(frame), Some(Kind::Of(..)));
         let own_mac = mac_at(frame, 6) == Some(network.plan.mac(origin));
         is_member && group && (own_mac || network.policy == Policy::Friends)
     }
@@ -161,9 +167,10 @@ impl Verifier for Keys {
 }
 
 impl Network {
-    /// Begins to count who speaks with whom, once a supernode counts more members than get a copy each.
+    /// Begins to count who speaks with whom: once a supernode counts more members than get a copy each, or a peer spreads a frame, so
+    /// that others count so many already.
     pub(crate) fn begin_spreading(&mut self, own: NodeId) {
-        if self.social.is_none() && self.is_large() {
+        if self.social.is_none() {
             let id = *self.id.as_bytes().first_chunk().unwrap_or(&[0; 8]);
             let mut spreading = Spreading::new(id, own);
             let contacts = spreading.contacts_mut();
@@ -324,7 +331,9 @@ impl Engine {
         out: &mut Outbox,
     ) {
         for copy in copies {
-            let Some(id) = self.peers.by_node(&copy.to) else {
+            let keeps_out = |network: &Network| network.keeps_out(&copy.to);
+            let known = self.peers.by_node(&copy.to);
+            let Some(id) = known.filter(|_| !self.networks.get(handle).is_some_and(keeps_out)) else {
                 self.with_social(handle, |social, _, _| {
                     social.spreading.unsent(&copy.to, copy.id);
                     social.spreading.contacts_mut().dead(&copy.to);
@@ -368,14 +377,37 @@ impl Engine {
                 frame: spread.frame(),
             }),
             Form::Spread(spread) => {
-                let mut bytes = Vec::with_capacity(spread.length());
-                spread.write(&mut bytes);
+                let bytes = self.written(now, id, spread);
                 self.send_to_group(now, id, network, out, |place| Content::Spread {
                     network: place,
                     copy: &bytes,
                 })
             }
         }
+    }
+
+    /// The bytes of a copy, without tags where it would be cut for them: they only save copies to those who have it already.
+    fn written(&mut self, now: Time, id: PeerId, spread: &Copied) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(spread.length());
+        spread.write(&mut bytes);
+        let way = self.peers.get(id).and_then(Peer::way);
+        let Some(envelope) = way.and_then(|way| self.envelope(way)) else {
+            return bytes;
+        };
+        let content = Content::Spread {
+            network: 0,
+            copy: &bytes,
+        };
+        if let Some(room) = self.room(now, id, &envelope, &content) {
+            // What a part leaves room for has the header of parts beside it.
+            let room = (room + FRAGMENT_HEADER).saturating_sub(FRAME_HEADER);
+            let mut shorter = Vec::with_capacity(room);
+            spread.write_within(&mut shorter, room);
+            if shorter.len() <= room {
+                return shorter;
+            }
+        }
+        bytes
     }
 
     /// Sends the copies that waited for a session with a peer.

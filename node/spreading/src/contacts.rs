@@ -135,7 +135,7 @@ impl Contacts {
 
     /// A unicast IP frame came from a node, and was let in. Telling that more often than ten times a second changes nothing.
     pub fn received(&mut self, now: Time, node: &NodeId) {
-        self.revive(node);
+        self.revive_pinned(node);
         self.note(now, node, false);
     }
 
@@ -303,8 +303,9 @@ impl Contacts {
 
     /// A node acknowledged something.
     pub(crate) fn answered(&mut self, now: Time, node: &NodeId) {
-        self.revive(node);
+        self.revive_pinned(node);
         if let Some(contact) = self.find_mut(node) {
+            contact.dead = false;
             contact.answered = now;
         }
     }
@@ -316,11 +317,7 @@ impl Contacts {
         }
     }
 
-    /// Something came from a node.
-    fn revive(&mut self, node: &NodeId) {
-        if let Some(contact) = self.find_mut(node) {
-            contact.dead = false;
-        }
+    fn revive_pinned(&mut self, node: &NodeId) {
         for pinned in self.pinned.iter_mut().filter(|pinned| pinned.node == *node) {
             pinned.dead = false;
         }

@@ -13,7 +13,7 @@ use crate::{
     limits::{Limits, Onward, Own},
     message::{Header, Sealed},
     nearest::{MAX_ACTIVE, sampled},
-    origins::Origins,
+    origins::{Origins, TOLERANCE_MS},
     plan::{Candidate, MAX_SHARES, divide},
     seen::Seen,
     tag_of,
@@ -137,7 +137,12 @@ impl Spreading {
             }
             self.counts.thinned += 1;
         }
-        self.latest = what.unix_ms.max(self.latest.saturating_add(1));
+        // Never the same twice, but it follows a clock that was set back.
+        self.latest = if self.latest.saturating_sub(what.unix_ms) > TOLERANCE_MS {
+            what.unix_ms
+        } else {
+            what.unix_ms.max(self.latest.saturating_add(1))
+        };
         let header = Header {
             network: self.network,
             key: signer.key(),
@@ -299,7 +304,8 @@ impl Spreading {
         let straight = pending.from == pending.origin;
         let (key, time) = (pending.sealed.key(), pending.sealed.time());
         self.origins.note(now, key, pending.origin, time, straight);
-        if pending.proved_level() <= 2 {
+        // The level is only claimed, but the origin is genuine: nobody gains by a lie.
+        if pending.level <= 2 {
             self.contacts.heard.note(now, pending.origin);
         }
         let deliver = Some(Delivery {

@@ -1,6 +1,7 @@
 //! Nodes that are joined by a wire in memory.
 
 mod bounds;
+mod company;
 mod hostile;
 mod mesh;
 mod rules;

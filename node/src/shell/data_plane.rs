@@ -151,6 +151,8 @@ struct Loop {
     counters: ShellCounters,
     /// A request was carried out; its outputs come with the next timeout.
     requested: bool,
+    /// The longest turn since a snapshot was taken, its chores included and its wait not.
+    longest_turn: Duration,
 }
 
 /// What there is to do in a turn.
@@ -194,6 +196,7 @@ impl Loop {
             outbox: Outbox::default(),
             counters: ShellCounters::default(),
             requested: false,
+            longest_turn: Duration::ZERO,
         }
     }
 
@@ -205,14 +208,16 @@ impl Loop {
                 tracing::error!(%error, "cannot wait for packets");
                 return self.shutdown();
             }
+            let begun = self.now();
             if let Some(reply) = self.turn() {
                 self.shutdown();
                 // Nobody waiting is no reason not to end.
                 let _ = reply.map(|reply| reply.send(()));
                 return;
             }
+            self.chores(self.now());
             now = self.now();
-            self.chores(now);
+            self.longest_turn = self.longest_turn.max(now.since(begun));
         }
     }
 

@@ -155,6 +155,21 @@ fn among_strangers_an_unknown_origin_is_heard_and_can_be_answered() {
 }
 
 #[test]
+fn whoever_counts_fewer_members_hears_what_spreads() {
+    let mut party = Party::new(5, &link(1));
+    for (one, other) in [(0, 1), (1, 2)] {
+        party.speak(one, other);
+    }
+    let (place, network) = party.members[2];
+    let network = party.lab.hosts[place].engine.networks.get_mut(network).unwrap();
+    network.social = None;
+    network.listings.clear();
+    assert_eq!(party.heard(0), [0, 1, 1, 0, 0]);
+    // And sends to all whom it knows.
+    assert_eq!(party.heard(2)[1], 1);
+}
+
+#[test]
 fn copies_wait_for_sessions_and_are_sent_again() {
     let mut party = Party::new(5, &link(1));
     for (one, other) in [(0, 1), (1, 2)] {
@@ -205,6 +220,78 @@ fn a_long_frame_spreads_in_parts() {
     party.send(0, &frame);
     party.lab.run_seconds(2);
     assert_eq!(party.counts(&frame), [0, 1, 1, 0, 0]);
+}
+
+#[test]
+fn tags_give_way_before_a_copy_is_cut() {
+    // Without tags: kind and place, level, budget and count, token, signed part, signature; header and tag of a datagram, UDP, IPv4.
+    let around = 2 + 3 + 16 + 67 + 64 + 16 + 16 + 8 + 20;
+    for (beyond, cut) in [(0, false), (1, true)] {
+        let mut party = Party::new(12, &link(1));
+        party.lab.open = true;
+        for other in 1..10 {
+            party.speak(0, other);
+            party.speak(other, (other % 9) + 1);
+        }
+        party.lab.run_seconds(3);
+        for other in 1..10 {
+            party.speak(0, other);
+        }
+        let limits: Vec<usize> = (1..10).map(|other| party.limit(0, other)).collect();
+        let (shortest, longest) = (limits.iter().min().unwrap(), limits.iter().max().unwrap());
+        assert_eq!(shortest, longest);
+        let mut frame = party.said(0, None);
+        frame.resize(shortest - around + beyond, 7);
+        party.send(0, &frame);
+        party.lab.run_seconds(1);
+        assert_eq!(party.counts(&frame)[1..10], [1; 9]);
+        assert_eq!(party.counters(0).messages_cut > 0, cut, "{}", frame.len());
+    }
+}
+
+impl Party {
+    /// What the direct path from one to another carries.
+    fn limit(&mut self, from: usize, to: usize) -> usize {
+        let to = self.lab.key(self.members[to].0);
+        let place = self.members[from].0;
+        let id = self.lab.peer_id(place, &to);
+        let peer = self.lab.hosts[place].engine.peers.get_mut(id).unwrap();
+        let Some(crate::peers::Path::Direct(leg)) = peer.way() else {
+            panic!("a direct path");
+        };
+        peer.direct.mtu(leg).unwrap().limit()
+    }
+}
+
+#[test]
+fn what_the_directory_answers_goes_to_nobody() {
+    let mut party = Party::new(5, &link(1));
+    party.speak(0, 1);
+    let (mac, own) = (party.mac(0), party.ipv4(0));
+    let arp = |target: Ipv4Addr| {
+        let head = [&[0xff; 6][..], mac.as_bytes(), &[0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+        [&head[..], mac.as_bytes(), &own.octets(), &[0; 6], &target.octets()].concat()
+    };
+    let mut dhcp = party.said(0, None);
+    let ports = dhcp.len() - 8;
+    dhcp[ports..ports + 4].copy_from_slice(&[0, 68, 0, 67]);
+    let announcement = arp(own);
+    for frame in [&dhcp, &announcement] {
+        party.send(0, frame);
+        party.lab.run_seconds(2);
+        assert_eq!(party.counts(frame), [0; 5]);
+    }
+    assert!(party.counters(0).group_kept_back >= 1);
+    // Nor does anybody take or forward it from a member that sends it all the same.
+    let identity = Identity::from_seed(Seed::from_bytes([2; 32]), Work::NONE).unwrap();
+    let seconds = party.seconds();
+    for frame in [&dhcp, &announcement] {
+        let copy = party.made(&Genuine(&identity), frame, seconds);
+        party.pass(0, 1, &copy);
+        party.lab.run_seconds(1);
+        assert_eq!(party.counts(frame), [0; 5]);
+    }
+    assert_eq!(party.counters(1).spread_refused, 2);
 }
 
 #[test]

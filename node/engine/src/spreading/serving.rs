@@ -38,14 +38,14 @@ impl Engine {
             return;
         }
         let random = &mut self.random;
-        let subscriptions = &self.anchor.subscriptions;
-        let (members, mut entries) = subscriptions.company(ListKey::Members(member_key), || random.next_u64());
-        let own = self.peers.get(id).map(|peer| *peer.key.as_bytes());
-        entries.retain(|entry| Some(entry.record.key) != own);
+        let list = ListKey::Members(member_key);
+        let (members, met) = self.anchor.subscriptions.company(list, id, || random.next_u64());
+        let records = met.into_iter().filter_map(|id| self.list_entry(id, list));
+        let records = records.map(|entry| entry.record).collect();
         let answer = Spread::Sample {
             request,
             members,
-            records: entries.into_iter().map(|entry| entry.record).collect(),
+            records,
         };
         self.send_control(now, id, None, &[Control::Spread(answer)], out);
     }

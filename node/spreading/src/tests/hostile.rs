@@ -85,6 +85,14 @@ fn nothing_that_is_signed_can_be_altered() {
             assert!(taken.delivered.is_none() && taken.copies.is_empty(), "{place}");
         }
     }
+    for length in 0..genuine.len() {
+        let mut allowances = Allowances::new();
+        let taken = take(&mut me, &mut allowances, at(0), LIAR, &genuine[..length]);
+        assert!(
+            taken.ack.is_none() && taken.delivered.is_none() && taken.copies.is_empty(),
+            "{length}"
+        );
+    }
 }
 
 #[test]
