@@ -30,7 +30,7 @@ pub(super) struct Circle {
     #[arg(long, value_name = "NAME", conflicts_with = "udp")]
     game: Option<String>,
     /// Broadcasts to this UDP port
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     udp: Option<u16>,
     /// Go on, and show what changes, until Ctrl-C
     #[arg(long)]
