@@ -89,7 +89,6 @@ mod subscriptions;
 mod supernodes;
 mod surroundings;
 mod switch;
-mod time;
 mod traversal;
 mod twins;
 mod versions;
@@ -110,12 +109,12 @@ pub use channels::Channel;
 pub use counters::Counters;
 pub use engine::Engine;
 pub use examinations::{Examination, Standing, Theirs};
+pub use farlan_spreading::Time;
 pub use filter::{OpenPorts, Transport};
 pub use leg::{Leg, Socket};
 pub use observations::{Endpoints, Finding, Observations, Openness, PortMapping, Search, Seconds, Way};
 pub use rates::{Meter, Rate};
 pub use surroundings::{Reached, Surroundings};
-pub use time::Time;
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 
 // The bodies of the fuzz targets name the crate as their own programs do.

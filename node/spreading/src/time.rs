@@ -1,4 +1,4 @@
-//! The engine's own clock value.
+//! The clock value of the protocol, and of whatever simulates it.
 
 use std::{
     fmt,
@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-/// A moment, in nanoseconds since an origin that the caller fixes once per engine.
+/// A moment, in nanoseconds since an origin that the caller fixes once.
 ///
-/// It never goes back. The engine only compares moments and adds durations; it never reads a clock.
+/// It never goes back. The protocol only compares moments and adds durations; it never reads a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 

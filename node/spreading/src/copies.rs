@@ -1,0 +1,321 @@
+//! Copies under way: each is sent again until it is acknowledged, or given up.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::Time;
+
+/// The first pause before a copy is sent again is twice the round trip and this much, but not below [`PAUSE_MIN`].
+const PAUSE_BASE: Duration = Duration::from_millis(50);
+
+/// The shortest first pause.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// The first pause where the round trip is not known yet.
+const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
+
+/// The longest first pause that is kept exactly: nothing is under way for longer than [`KEPT`].
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Pauses double up to this many times the first one.
+const LONGEST: u32 = 4;
+
+/// A copy waits for a session, or is sent again, no longer than this: later it would surprise.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// How often copies are sent, and how much may be under way. What was under way the longest gives way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tries {
+    /// Tries of one copy.
+    pub tries: u8,
+    /// Messages under way.
+    pub messages: usize,
+    /// Copies of all of them.
+    pub copies: usize,
+    /// Bytes of all of them, as [`Copies::add`] is told.
+    pub bytes: usize,
+}
+
+/// A copy of a message, as it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing<N, C> {
+    /// To whom.
+    pub node: N,
+    /// What is particular about it.
+    pub own: C,
+    /// Whether it is sent now; otherwise it waits for a session.
+    pub sent: bool,
+    /// The round trip, if it is known.
+    pub rtt: Option<Duration>,
+}
+
+/// What [`Copies::due`] came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tended<N> {
+    /// Copies sent again.
+    pub resent: usize,
+    /// Those who acknowledged a copy in none of its tries, once for each copy.
+    pub missed: Vec<N>,
+    /// Those with whom no session came about in time, once for each copy.
+    pub unmet: Vec<N>,
+}
+
+/// The messages of which copies are under way. `N` names a node; the copies of a message share an `M`; a `C` belongs to one copy.
+///
+/// It sends nothing itself: whoever holds it hands in how. It keeps the moment when something is due, since that is asked for at
+/// every turn.
+#[derive(Clone, Debug)]
+pub struct Copies<N, M, C> {
+    tries: Tries,
+    under_way: VecDeque<UnderWay<N, M, C>>,
+    copies: usize,
+    bytes: usize,
+    due: Option<Time>,
+}
+
+#[derive(Clone, Debug)]
+struct UnderWay<N, M, C> {
+    number: u64,
+    shared: M,
+    bytes: usize,
+    since: Time,
+    copies: Vec<State<N, C>>,
+}
+
+#[derive(Clone, Debug)]
+struct State<N, C> {
+    node: N,
+    /// When it is sent again.
+    at: Time,
+    /// The first pause, in milliseconds.
+    first: u16,
+    /// How often it was sent; 0 as long as no session stands.
+    sent: u8,
+    own: C,
+}
+
+impl<N, C> State<N, C> {
+    fn begin(&mut self, now: Time, first: Duration) {
+        self.first = u16::try_from(first.min(PAUSE_MAX).as_millis()).unwrap_or(u16::MAX);
+        self.sent = 1;
+        self.at = now + first;
+    }
+
+    fn again(&mut self, now: Time) {
+        let times = (1 << u32::from(self.sent).min(8)).min(LONGEST);
+        self.at = now + Duration::from_millis(u64::from(self.first)) * times;
+        self.sent = self.sent.saturating_add(1);
+    }
+}
+
+/// The pause after which a copy is sent again for the first time.
+fn first_pause(rtt: Option<Duration>) -> Duration {
+    rtt.map_or(PAUSE_UNKNOWN, |rtt| {
+        rtt.saturating_mul(2).saturating_add(PAUSE_BASE).max(PAUSE_MIN)
+    })
+}
+
+impl<N: Ord + Copy, M, C> Copies<N, M, C> {
+    /// Nothing is under way.
+    #[must_use]
+    pub const fn new(tries: Tries) -> Self {
+        Self {
+            tries,
+            under_way: VecDeque::new(),
+            copies: 0,
+            bytes: 0,
+            due: None,
+        }
+    }
+
+    /// Notes a message, `number`, of so many bytes, and its copies. Returns how many others were given up for it.
+    pub fn add(
+        &mut self,
+        now: Time,
+        number: u64,
+        shared: M,
+        bytes: usize,
+        copies: impl IntoIterator<Item = Outgoing<N, C>>,
+    ) -> usize {
+        let copies: Vec<_> = copies
+            .into_iter()
+            .map(|copy| {
+                let mut state = State {
+                    node: copy.node,
+                    at: now + KEPT,
+                    first: 0,
+                    sent: 0,
+                    own: copy.own,
+                };
+                if copy.sent {
+                    state.begin(now, first_pause(copy.rtt));
+                }
+                state
+            })
+            .collect();
+        if copies.is_empty() {
+            return 0;
+        }
+        self.due = copies.iter().map(|copy| copy.at).chain(self.due).min();
+        self.copies += copies.len();
+        self.bytes += bytes;
+        self.under_way.push_back(UnderWay {
+            number,
+            shared,
+            bytes,
+            since: now,
+            copies,
+        });
+        let mut lost = 0;
+        while self.under_way.len() > self.tries.messages
+            || self.copies > self.tries.copies
+            || self.bytes > self.tries.bytes
+        {
+            let Some(oldest) = self.under_way.pop_front() else {
+                break;
+            };
+            lost += oldest.copies.len();
+            self.copies -= oldest.copies.len();
+            self.bytes -= oldest.bytes;
+        }
+        lost
+    }
+
+    /// A copy could not be sent: it waits for a session, and all its tries are before it.
+    pub fn unsent(&mut self, node: &N, number: u64) {
+        for message in self.under_way.iter_mut().filter(|message| message.number == number) {
+            let since = message.since;
+            for copy in message.copies.iter_mut().filter(|copy| copy.node == *node) {
+                copy.sent = 0;
+                copy.at = since + KEPT;
+            }
+        }
+    }
+
+    /// Whether a copy waits for a session with a node.
+    #[must_use]
+    pub fn waits_for(&self, node: &N) -> bool {
+        let mut copies = self.under_way.iter().flat_map(|message| &message.copies);
+        copies.any(|copy| copy.sent == 0 && copy.node == *node)
+    }
+
+    /// A session with a node stands: hands each copy that waited for it to `send`, which says whether it is sent.
+    pub fn release(
+        &mut self,
+        now: Time,
+        node: &N,
+        rtt: Option<Duration>,
+        mut send: impl FnMut(u64, &M, &C) -> bool,
+    ) -> usize {
+        let mut sent = 0;
+        for message in &mut self.under_way {
+            let waiting = message.copies.iter_mut();
+            for copy in waiting.filter(|copy| copy.sent == 0 && copy.node == *node) {
+                if send(message.number, &message.shared, &copy.own) {
+                    copy.begin(now, first_pause(rtt));
+                    sent += 1;
+                }
+            }
+        }
+        if sent > 0 {
+            self.find_due();
+        }
+        sent
+    }
+
+    /// Hands each copy that is to be sent again to `send`, which says whether it is sent; otherwise it waits for a session. Gives
+    /// up those that were sent often enough or are too old.
+    pub fn due(&mut self, now: Time, mut send: impl FnMut(&N, u64, &M, &C) -> bool) -> Tended<N> {
+        let mut tended = Tended {
+            resent: 0,
+            missed: Vec::new(),
+            unmet: Vec::new(),
+        };
+        if self.due.is_none_or(|due| due > now) {
+            return tended;
+        }
+        let tries = self.tries.tries;
+        for message in &mut self.under_way {
+            let end = message.since + KEPT;
+            let (number, shared) = (message.number, &message.shared);
+            message.copies.retain_mut(|copy| {
+                if copy.at > now {
+                    return true;
+                }
+                if copy.sent == 0 {
+                    tended.unmet.push(copy.node);
+                    return false;
+                }
+                if now >= end || copy.sent >= tries {
+                    tended.missed.push(copy.node);
+                    return false;
+                }
+                if send(&copy.node, number, shared, &copy.own) {
+                    copy.again(now);
+                    tended.resent += 1;
+                } else {
+                    copy.sent = 0;
+                    copy.at = end;
+                }
+                true
+            });
+        }
+        self.clean();
+        tended
+    }
+
+    /// A node has received messages.
+    pub fn acknowledged(&mut self, node: &N, numbers: &[u64]) {
+        let mut ended = false;
+        for message in self
+            .under_way
+            .iter_mut()
+            .filter(|message| numbers.contains(&message.number))
+        {
+            message.copies.retain(|copy| copy.node != *node);
+            ended |= message.copies.is_empty();
+        }
+        // What is due is looked for anew only when it is: too early does no harm.
+        if ended {
+            self.clean();
+        }
+    }
+
+    /// Drops the copies for a node of those messages for which `of` holds.
+    pub fn drop_copies(&mut self, node: &N, of: impl Fn(&M) -> bool) {
+        for message in self.under_way.iter_mut().filter(|message| of(&message.shared)) {
+            message.copies.retain(|copy| copy.node != *node);
+        }
+        self.clean();
+    }
+
+    /// Drops the messages for which `keep` does not hold.
+    pub fn retain(&mut self, keep: impl Fn(&M) -> bool) {
+        self.under_way.retain(|message| keep(&message.shared));
+        self.clean();
+    }
+
+    /// When something is due, or earlier.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// How many messages are under way, and how many copies of them.
+    #[must_use]
+    pub fn under_way(&self) -> (usize, usize) {
+        let copies = self.under_way.iter().map(|message| message.copies.len());
+        (self.under_way.len(), copies.sum())
+    }
+
+    fn clean(&mut self) {
+        self.under_way.retain(|message| !message.copies.is_empty());
+        self.copies = self.under_way.iter().map(|message| message.copies.len()).sum();
+        self.bytes = self.under_way.iter().map(|message| message.bytes).sum();
+        self.find_due();
+    }
+
+    fn find_due(&mut self) {
+        let copies = self.under_way.iter().flat_map(|message| &message.copies);
+        self.due = copies.map(|copy| copy.at).min();
+    }
+}
