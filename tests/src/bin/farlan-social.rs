@@ -1,12 +1,108 @@
 //! Broadcasts in large networks: `scripts/social`.
 
-use farlan_tests::social::{Graph, Proportions, World};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-fn main() {
-    for nodes in [1000, 10_000, 100_000, 1_000_000, 10_000_000] {
-        let begun = std::time::Instant::now();
-        let world = World::new(1, nodes, &Proportions::social());
-        print!("{}", Graph::of(&world));
-        println!("  {:?}", begun.elapsed());
+use clap::Parser;
+use farlan_tests::social::{Effort, Judged, Proportions, Study, judge, study, tables, write_csv};
+
+#[derive(Parser)]
+#[command(about = "Let broadcasts spread among up to ten million nodes that run the shipped code")]
+struct Arguments {
+    /// Everything is drawn from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Nodes of each world; several may be named.
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 10_000, 100_000])]
+    nodes: Vec<u32>,
+    /// All sizes to ten million nodes, with as many broadcasts as figures take: an hour on 2 cores, 20 GiB.
+    #[arg(long)]
+    full: bool,
+    /// Only the world whose proportions are worse, which nothing is asked of.
+    #[arg(long)]
+    adverse: bool,
+    /// Write the figures into this directory, as comma-separated values.
+    #[arg(long)]
+    csv: Option<PathBuf>,
+}
+
+/// The sizes of a full run.
+const ALL: [u32; 5] = [1000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// Worlds in which everybody broadcasts, and in which there are storms.
+const MOST_LOADED: u32 = 1_000_000;
+
+/// The world in which losses and hostile nodes are tried.
+const TRIED: u32 = 100_000;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::parse();
+    if arguments.full {
+        arguments.nodes = ALL.to_vec();
+    }
+    arguments.nodes.retain(|nodes| *nodes >= 300);
+    let begun = Instant::now();
+    let progress = |nodes: u32, step: &str| {
+        eprintln!("{:>6.0} s  {nodes} nodes: {step}", begun.elapsed().as_secs_f64());
+    };
+    let mut studies: Vec<Study> = Vec::new();
+    if !arguments.adverse {
+        print!("{}", Proportions::social());
+        for nodes in arguments.nodes.iter().copied() {
+            let effort = effort(nodes, arguments.full);
+            let one = study(arguments.seed, nodes, &Proportions::social(), &effort, &|step| progress(nodes, step));
+            print!("{}", tables(&one));
+            studies.push(one);
+        }
+    }
+    let judged = judge(&studies);
+    let mut shown = studies;
+    if arguments.full || arguments.adverse {
+        print!("\n{}", Proportions::adverse());
+        for nodes in [1000, TRIED] {
+            let effort = Effort {
+                cold: 2000,
+                warm: 1000,
+                ..Effort::default()
+            };
+            let one = study(arguments.seed, nodes, &Proportions::adverse(), &effort, &|step| progress(nodes, step));
+            print!("{}", tables(&one));
+            shown.push(one);
+        }
+    }
+    println!();
+    for row in &judged {
+        println!("{row}");
+    }
+    let failed = judged.iter().filter(|row| !row.passed).count();
+    println!("{} goals, {failed} missed, after {:.0} s", judged.len(), begun.elapsed().as_secs_f64());
+    if let Some(directory) = &arguments.csv {
+        if let Err(error) = write_csv(directory, &shown, &judged) {
+            eprintln!("could not write to {}: {error}", directory.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    if judged.iter().all(|row: &Judged| row.passed) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn effort(nodes: u32, full: bool) -> Effort {
+    let part = if full { 1 } else { 4 };
+    let tried = nodes == TRIED;
+    Effort {
+        cold: 4000 / part,
+        warm: 2000 / part,
+        load: match (nodes, full) {
+            (0..=TRIED, true) => 10.0,
+            (0..=MOST_LOADED, true) => 4.0,
+            (0..=TRIED, false) => 2.0,
+            _ => 0.0,
+        },
+        storms: full && nodes >= 10_000 && nodes <= MOST_LOADED,
+        newcomers: if nodes >= 10_000 { 1000 / part } else { 0 },
+        losses: if tried { 2000 / part } else { 0 },
+        hostile: if tried { 400 / part } else { 0 },
     }
 }

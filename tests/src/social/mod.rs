@@ -3,12 +3,30 @@
 
 pub mod chats;
 pub mod draw;
+pub mod figures;
+pub mod frames;
+pub mod goals;
 pub mod graph;
+pub mod hostile;
 pub mod hubs;
+pub mod keys;
 pub mod lobbies;
+pub mod newcomers;
+pub mod node;
 pub mod places;
 pub mod proportions;
+pub mod report;
+pub mod run;
+pub mod storm;
+pub mod study;
+pub mod trials;
+pub mod workload;
 pub mod world;
 pub mod zipf;
 
-pub use self::{graph::Graph, proportions::Proportions, world::World};
+pub use self::{
+    goals::{Judged, judge},
+    proportions::Proportions,
+    report::{tables, write_csv},
+    study::{Effort, Study, study},
+};

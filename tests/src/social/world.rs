@@ -26,7 +26,10 @@ pub struct Contact {
 pub const CONTACTS: usize = 256;
 
 /// Seconds in a row that players have talked: more would weigh no more.
-const PLAYED: u32 = 120;
+const PLAYED: u32 = 30;
+
+/// Clocks are off by up to so many milliseconds.
+const SKEW: u64 = 2000;
 
 /// Nodes that the supernode names to one who has few contacts: half of them come a moment ago.
 const BOOTSTRAP: u64 = 8;
@@ -56,6 +59,7 @@ pub struct World {
     newcomers: u32,
     gone: Draw,
     named: Draw,
+    clocks: Draw,
 }
 
 impl World {
@@ -76,12 +80,18 @@ impl World {
             newcomers,
             gone: Draw::new(seed, "gone"),
             named: Draw::new(seed, "named"),
+            clocks: Draw::new(seed, "clocks"),
         }
     }
 
     /// Whether a node has gone without a word.
     pub fn is_gone(&self, node: u32) -> bool {
         self.gone.of(node.into()).chance(self.proportions.gone)
+    }
+
+    /// How far a node's clock is off, in milliseconds.
+    pub fn skew(&self, node: u32) -> i64 {
+        self.clocks.of(node.into()).below(2 * SKEW + 1) as i64 - SKEW as i64
     }
 
     /// Whether a node knows nobody yet.
