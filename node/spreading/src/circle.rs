@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use farlan_crypto::NodeId;
 
-use crate::Why;
+use crate::{Neighbours, Reach, Spreading, Time, Why};
 
 /// Whom a node has to do with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,4 +34,42 @@ pub struct Neighbour {
     pub muted: bool,
     /// It does not answer.
     pub dead: bool,
+}
+
+impl Spreading {
+    /// Whom the node has to do with, and who of them a broadcast would go to, to be shown.
+    #[must_use]
+    pub fn circle(&self, now: Time, what: &Reach<'_>, neighbours: &dyn Neighbours) -> Circle {
+        let contacts = self.contacts();
+        let plan = self.plan(now, what, neighbours);
+        let mut all: Vec<_> = plan
+            .copies
+            .iter()
+            .map(|copy| (copy.node, Some((copy.why, copy.share))))
+            .collect();
+        let mut planned: Vec<_> = plan.copies.iter().map(|copy| copy.node).collect();
+        planned.sort_unstable();
+        let others = contacts
+            .all(now)
+            .into_iter()
+            .filter(|node| planned.binary_search(node).is_err());
+        all.extend(others.map(|node| (node, None)));
+        let neighbours = all.into_iter().map(|(node, copy)| {
+            let contact = contacts.find(&node);
+            Neighbour {
+                node,
+                copy,
+                age: contact.map(|contact| contact.age(now)),
+                score: contact.map_or(0, |contact| contact.seconds(now)),
+                need: contact.and_then(|contact| contact.need),
+                pinned: contacts.is_pinned(&node),
+                muted: contacts.is_muted(&node),
+                dead: contacts.is_dead(&node),
+            }
+        });
+        Circle {
+            neighbours: neighbours.collect(),
+            need: contacts.need(now),
+        }
+    }
 }

@@ -53,8 +53,8 @@ pub struct Outgoing<N, C> {
 pub struct Tended<N> {
     /// Copies sent again.
     pub resent: usize,
-    /// Those who acknowledged a copy in none of its tries, once for each copy.
-    pub missed: Vec<N>,
+    /// Those who did not acknowledge a copy in any of its tries, and when its first one was at the earliest; once for each copy.
+    pub missed: Vec<(N, Time)>,
     /// Those with whom no session came about in time, once for each copy.
     pub unmet: Vec<N>,
 }
@@ -246,7 +246,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                     return false;
                 }
                 if now >= end || copy.sent >= tries {
-                    tended.missed.push(copy.node);
+                    tended.missed.push((copy.node, message.since));
                     return false;
                 }
                 if send(&copy.node, number, shared, &copy.own) {

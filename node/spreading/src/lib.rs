@@ -32,28 +32,39 @@
 
 #![forbid(unsafe_code)]
 
+mod arrival;
+mod choices;
 mod circle;
 mod contacts;
 mod copies;
+mod copy;
+mod counts;
 mod heard;
 mod limits;
+mod links;
 mod message;
+mod nearest;
+mod neighbours;
 mod origins;
 mod plan;
 mod rates;
+mod reach;
+mod score;
 mod seen;
 mod spreading;
 mod time;
 
+pub use arrival::{Accepted, Arrival, Delivery, Pending, Refusal};
 pub use circle::{Circle, Neighbour};
 pub use contacts::Contacts;
 pub use copies::{Copies, Outgoing, Tended, Tries};
+pub use copy::{CopyTo, Form, Spread};
+pub use counts::Counts;
 pub use limits::Allowances;
 pub use message::{ANCHOR_DOMAIN, ID_DOMAIN, MAX_TAGS, Malformed, Message, SIGNING_DOMAIN, anchor_of, tag_of};
+pub use neighbours::{ChannelOf, Neighbours, Signer, Verifier};
 pub use plan::{Plan, Planned, Why};
 pub use rates::{Meter, Meters, Rate};
-pub use spreading::{
-    Accepted, Arrival, ChannelOf, CopyTo, Counts, Delivery, Form, MAX_CEILING, Neighbours, Origination, Pending, Reach,
-    Refusal, Signer, Spread, Spreading, Verifier,
-};
+pub use reach::{Origination, Reach};
+pub use spreading::{MAX_CEILING, Spreading};
 pub use time::Time;

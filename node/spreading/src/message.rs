@@ -1,36 +1,311 @@
 //! What stands in a copy with a signature.
+//!
+//! ```text
+//! mutable    level 1 | budget 1 | tags n 1 | tag 2 × n | token 16, if the budget is not 0
+//! signed     network 8 | origin key 32 | time 8 | anchor 16 | ceiling 1 | port 2 | frame …
+//! signature  64
+//! ```
+//! *level* is 1 to 3. With a budget of 0 there are no tags; a copy of level 3 has a budget of 0. *time* is the origin's clock, in
+//! milliseconds since 1970, and never the same twice. *ceiling* is 1 to 192. *port* is that of a UDP broadcast, and 0 for anything
+//! else. The frame goes to a group and is the rest before the signature, without padding. So a copy that goes no further has 148
+//! bytes beside what the frame has behind its Ethernet header, and none has more than 292.
+//!
+//! The *id* of a broadcast is the first 8 bytes of SHA-512([`ID_DOMAIN`] ‖ signed), as a big-endian number. It never stands in such
+//! a copy: nobody can name another's broadcast before it came.
 
-use farlan_crypto::NodeId;
+use farlan_crypto::{NodeId, hash::sha512};
+use farlan_netconf::{Mac, Reader};
 use thiserror::Error;
 
-/// Separates signatures of broadcasts from all others.
+use crate::{ChannelOf, MAX_CEILING};
+
+/// Separates the signatures of broadcasts from all others.
 pub const SIGNING_DOMAIN: &[u8] = b"farlan broadcast 1";
-/// Separates ids of broadcasts from all other hashes.
+
+/// Separates the ids of broadcasts from all other hashes.
 pub const ID_DOMAIN: &[u8] = b"farlan broadcast id 1";
-/// Separates anchors from all other hashes.
+
+/// Separates the anchors of tokens from all other hashes.
 pub const ANCHOR_DOMAIN: &[u8] = b"farlan broadcast anchor 1";
-/// The most tags in a copy.
+
+/// The most tags in a copy: without them a third of the copies would go to members that have the broadcast already.
 pub const MAX_TAGS: usize = 64;
 
-/// The bytes are no message.
+/// The signed part before the frame.
+pub(crate) const SIGNED_HEADER: usize = 67;
+
+/// The signature.
+pub(crate) const SIGNATURE: usize = 64;
+
+/// An Ethernet header, and the largest MTU with two VLAN tags.
+const FRAME_LENGTHS: std::ops::RangeInclusive<usize> = 14..=9022;
+
+/// The bytes are no broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the bytes are no broadcast")]
 pub struct Malformed;
 
-/// A parsed copy.
+/// A copy, as it stands in the bytes. Nothing of it is authentic before the signature is checked, and the mutable part never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    signed: &'a [u8],
+    level: u8,
+    budget: u8,
+    tags: &'a [[u8; 2]],
+    token: Option<[u8; 16]>,
+    sealed: Sealed<&'a [u8]>,
 }
 
-/// The anchor of a token.
+impl<'a> Message<'a> {
+    /// Reads a copy.
+    ///
+    /// # Errors
+    /// [`Malformed`], if anything is not as it is written.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let [level, budget, count] = reader.array().map_err(|_| Malformed)?;
+        let count = usize::from(count);
+        let most = match (level, budget) {
+            (1..=3, 0) => 0,
+            (1..=2, _) => MAX_TAGS,
+            _ => return Err(Malformed),
+        };
+        let (tags, rest) = bytes[3..].split_at_checked(2 * count).ok_or(Malformed)?;
+        let (tags, []) = tags.as_chunks() else {
+            return Err(Malformed);
+        };
+        let (token, rest) = if budget > 0 {
+            let (token, rest) = rest.split_first_chunk().ok_or(Malformed)?;
+            (Some(*token), rest)
+        } else {
+            (None, rest)
+        };
+        if count > most {
+            return Err(Malformed);
+        }
+        let sealed = Sealed::parse(rest)?;
+        Ok(Self {
+            level,
+            budget,
+            tags,
+            token,
+            sealed,
+        })
+    }
+
+    /// The level that the copy claims.
+    #[must_use]
+    pub const fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// The deliveries that the copy says it may cause.
+    #[must_use]
+    pub const fn budget(&self) -> u8 {
+        self.budget
+    }
+
+    /// Members that have it already, or are sent it.
+    pub fn tags(&self) -> impl Iterator<Item = u16> {
+        self.tags.iter().map(|tag| u16::from_be_bytes(*tag))
+    }
+
+    /// What makes the copy one of level 2.
+    #[must_use]
+    pub const fn token(&self) -> Option<[u8; 16]> {
+        self.token
+    }
+
+    /// The signed part and the signature.
+    pub(crate) const fn sealed(&self) -> Sealed<&'a [u8]> {
+        self.sealed
+    }
+
+    /// The broadcast's id.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.sealed.id()
+    }
+
+    /// The origin's key.
+    #[must_use]
+    pub fn key(&self) -> [u8; 32] {
+        *self.sealed.key()
+    }
+
+    /// The most deliveries that its origin let the broadcast cause.
+    #[must_use]
+    pub fn ceiling(&self) -> u8 {
+        self.sealed.ceiling()
+    }
+
+    /// The channel.
+    #[must_use]
+    pub fn channel(&self) -> ChannelOf {
+        self.sealed.channel()
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn frame(&self) -> &[u8] {
+        self.sealed.frame()
+    }
+}
+
+/// The signed part and the signature, which do not change on the way. What made one has looked at all fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed<B>(B);
+
+/// What an origin signs, but for the frame.
+pub(crate) struct Header {
+    pub(crate) network: [u8; 8],
+    pub(crate) key: [u8; 32],
+    pub(crate) time: u64,
+    pub(crate) anchor: [u8; 16],
+    pub(crate) ceiling: u8,
+    pub(crate) port: u16,
+}
+
+impl<'a> Sealed<&'a [u8]> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let frame = bytes.len().checked_sub(SIGNED_HEADER + SIGNATURE).ok_or(Malformed)?;
+        let sealed = Self(bytes);
+        let channel = sealed.channel();
+        let holds = FRAME_LENGTHS.contains(&frame)
+            && (1..=MAX_CEILING).contains(&sealed.ceiling())
+            && channel.group.is_group()
+            && (channel.port == 0 || channel.group == Mac::BROADCAST);
+        holds.then_some(sealed).ok_or(Malformed)
+    }
+
+    /// The bytes, to be kept.
+    pub(crate) fn keep<B: From<&'a [u8]>>(self) -> Sealed<B> {
+        Sealed(B::from(self.0))
+    }
+}
+
+impl Sealed<Vec<u8>> {
+    /// What an origin sends, with `sign` over the signed part; none if the frame cannot be broadcast.
+    pub(crate) fn make(header: &Header, frame: &[u8], sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Option<(Self, u64)> {
+        let mut bytes = Vec::with_capacity(SIGNED_HEADER + frame.len() + SIGNATURE);
+        bytes.extend_from_slice(&header.network);
+        bytes.extend_from_slice(&header.key);
+        bytes.extend_from_slice(&header.time.to_be_bytes());
+        bytes.extend_from_slice(&header.anchor);
+        bytes.push(header.ceiling);
+        bytes.extend_from_slice(&header.port.to_be_bytes());
+        bytes.extend_from_slice(frame);
+        let id = id_of(&bytes);
+        let signature = sign(&bytes);
+        bytes.extend_from_slice(&signature);
+        Sealed::parse(&bytes).ok()?;
+        Some((Self(bytes), id))
+    }
+
+    pub(crate) fn share<B: From<Vec<u8>>>(self) -> Sealed<B> {
+        Sealed(B::from(self.0))
+    }
+}
+
+impl<B: AsRef<[u8]>> Sealed<B> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+
+    fn array<const N: usize>(&self, from: usize) -> &[u8; N] {
+        const { assert!(N <= SIGNED_HEADER + SIGNATURE) };
+        self.bytes()[from..].first_chunk().unwrap_or(&[0; N])
+    }
+
+    pub(crate) fn network(&self) -> &[u8; 8] {
+        self.array(0)
+    }
+
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        self.array(8)
+    }
+
+    pub(crate) fn time(&self) -> u64 {
+        u64::from_be_bytes(*self.array(40))
+    }
+
+    pub(crate) fn anchor(&self) -> &[u8; 16] {
+        self.array(48)
+    }
+
+    pub(crate) fn ceiling(&self) -> u8 {
+        self.bytes()[64]
+    }
+
+    pub(crate) fn channel(&self) -> ChannelOf {
+        ChannelOf {
+            group: Mac::from_bytes(*self.array(SIGNED_HEADER)),
+            port: u16::from_be_bytes(*self.array(65)),
+        }
+    }
+
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.signed()[SIGNED_HEADER..]
+    }
+
+    pub(crate) fn signed(&self) -> &[u8] {
+        &self.bytes()[..self.bytes().len() - SIGNATURE]
+    }
+
+    pub(crate) fn signature(&self) -> &[u8; 64] {
+        self.array(self.bytes().len() - SIGNATURE)
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        id_of(self.signed())
+    }
+}
+
+/// Appends what may change on the way. Without a budget there are neither tags nor a token.
+pub(crate) fn put_mutable(out: &mut Vec<u8>, level: u8, budget: u8, tags: &[u16], token: &[u8; 16]) {
+    let tags = if budget > 0 { tags } else { &[] };
+    let count = u8::try_from(tags.len()).unwrap_or(u8::MAX);
+    out.extend_from_slice(&[level, budget, count]);
+    for tag in tags {
+        out.extend_from_slice(&tag.to_be_bytes());
+    }
+    if budget > 0 {
+        out.extend_from_slice(token);
+    }
+}
+
+fn id_of(signed: &[u8]) -> u64 {
+    first_u64(&sha512(&[ID_DOMAIN, signed]))
+}
+
+/// The anchor of a token: what an origin signs, so that the token makes a copy one of level 2.
 #[must_use]
 pub fn anchor_of(token: &[u8; 16]) -> [u8; 16] {
-    todo!()
+    let digest = sha512(&[ANCHOR_DOMAIN, token]);
+    let mut anchor = [0; 16];
+    anchor.copy_from_slice(&digest[..16]);
+    anchor
 }
 
-/// The tag of a node in a message.
+/// The tag of a node in a broadcast: the first 16 bits of `mix(mix(id ^ first half) ^ second half)` of its node id, as big-endian
+/// numbers. Where two have the same one of them may miss the broadcast by this way; with another id they will not.
 #[must_use]
 pub fn tag_of(id: u64, node: &NodeId) -> u16 {
-    todo!()
+    let ([first, second], _) = node.as_bytes().as_chunks::<8>() else {
+        return 0;
+    };
+    let mixed = mix(mix(id ^ u64::from_be_bytes(*first)) ^ u64::from_be_bytes(*second));
+    u16::try_from(mixed >> 48).unwrap_or(0)
+}
+
+/// The finishing step of the generator SplitMix64, by Steele, Lea and Flood. Tags are no secret: they need only be spread.
+const fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+fn first_u64(digest: &[u8; 64]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(first)
 }

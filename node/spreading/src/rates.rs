@@ -49,6 +49,9 @@ impl Rate {
 pub struct Meter(Time);
 
 impl Meter {
+    /// Nothing of it was used yet.
+    pub const UNUSED: Self = Self(Time::ZERO);
+
     /// Takes `count`, if so many are left.
     pub fn take(&mut self, now: Time, rate: &Rate, count: u64) -> bool {
         let until = self.0.max(now) + rate.time_of(count);
@@ -75,8 +78,13 @@ impl Meter {
 
     /// Takes one whether it is left or not, and owes at most as much as comes in a second.
     pub fn owe(&mut self, now: Time, rate: &Rate) {
+        self.owe_many(now, rate, 1);
+    }
+
+    /// Takes so many whether they are left or not, and owes at most as much as comes in a second.
+    pub fn owe_many(&mut self, now: Time, rate: &Rate, count: u64) {
         let most = now + rate.burst + Duration::from_secs(1);
-        self.0 = (self.0.max(now) + rate.time_of(1)).min(most);
+        self.0 = (self.0.max(now) + rate.time_of(count)).min(most);
     }
 
     /// Whether there is none left.
@@ -102,7 +110,8 @@ pub struct Meters<K> {
 
 impl<K: Ord + Copy> Meters<K> {
     /// `most` of them at a time, each with `rate`.
-    pub fn new(rate: Rate, most: usize) -> Self {
+    #[must_use]
+    pub const fn new(rate: Rate, most: usize) -> Self {
         Self {
             meters: BTreeMap::new(),
             rate,
@@ -112,18 +121,50 @@ impl<K: Ord + Copy> Meters<K> {
 
     /// Takes one for `key`, if it has one left.
     pub fn take(&mut self, now: Time, key: K) -> bool {
+        let rate = self.rate;
+        self.meter(now, key).is_some_and(|meter| meter.take(now, &rate, 1))
+    }
+
+    /// Takes for `key` as many as it has left, `most` at the most; returns how many.
+    pub fn draw(&mut self, now: Time, key: K, most: u64) -> u64 {
+        let rate = self.rate;
+        self.meter(now, key).map_or(0, |meter| meter.draw(now, &rate, most))
+    }
+
+    /// Gives back what was drawn for `key` and not used.
+    pub fn give_back(&mut self, key: K, count: u64) {
+        if let Some(meter) = self.meters.get_mut(&key) {
+            meter.give_back(&self.rate, count);
+        }
+    }
+
+    /// The meter of `key`, if there is room for it.
+    pub(crate) fn meter(&mut self, now: Time, key: K) -> Option<&mut Meter> {
         if !self.meters.contains_key(&key) && self.meters.len() >= self.most {
             self.meters.retain(|_, meter| !meter.is_idle(now));
             if self.meters.len() >= self.most {
-                return false;
+                return None;
             }
         }
-        self.meters.entry(key).or_default().take(now, &self.rate, 1)
+        Some(self.meters.entry(key).or_default())
+    }
+
+    /// How many of them used something lately.
+    pub(crate) fn busy(&self, now: Time) -> usize {
+        self.meters.values().filter(|meter| !meter.is_idle(now)).count()
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.meters.len()
+    }
+
+    /// The bytes of as many as there may be, in a tree whose leaves are as empty as they may be.
+    #[cfg(test)]
+    pub(crate) fn most_bytes(&self) -> usize {
+        let leaf = 16 + 11 * (size_of::<K>() + size_of::<Meter>());
+        let leaves = self.most.div_ceil(5);
+        leaves * leaf + leaves.div_ceil(5) * (leaf + 12 * 8)
     }
 }
 

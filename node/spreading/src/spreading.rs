@@ -1,276 +1,58 @@
 //! Ties it together: a broadcast leaves, arrives, is found genuine, goes on.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use farlan_crypto::NodeId;
 use farlan_netconf::Mac;
 
-use crate::{Allowances, Circle, Contacts, Plan, Time};
+use crate::{
+    Accepted, Allowances, Arrival, ChannelOf, Contacts, Copies, CopyTo, Counts, Delivery, MAX_TAGS, Message,
+    Neighbours, Origination, Outgoing, Pending, Plan, Planned, Reach, Refusal, Signer, Time, Tries, Verifier, Why,
+    anchor_of,
+    copy::Body,
+    limits::{Limits, Onward, Own},
+    message::{Header, Sealed},
+    nearest::{MAX_ACTIVE, sampled},
+    origins::Origins,
+    plan::{Candidate, MAX_SHARES, divide},
+    seen::Seen,
+    tag_of,
+};
 
 /// The most deliveries that one broadcast may cause.
 pub const MAX_CEILING: u8 = 192;
 
-/// Makes the signatures of the own broadcasts.
-pub trait Signer {
-    /// The own public key.
-    fn key(&self) -> [u8; 32];
-    /// Signs the signed part of a message, in [`SIGNING_DOMAIN`](crate::SIGNING_DOMAIN).
-    fn sign(&self, message: &[u8]) -> [u8; 64];
-}
+/// Active contacts to which a broadcast is sent on that came by none of them.
+const MAX_ACTIVE_OF_OTHERS: usize = 16;
 
-/// Knows the keys of others. Ed25519 in the engine; a keyed hash may stand behind it in a simulation.
-///
-/// The signature itself is checked by whoever drives the [`Spreading`], between [`Spreading::arrive`] and
-/// [`Spreading::verified`].
-pub trait Verifier {
-    /// The node id of a key that is a valid identity.
-    fn node_id(&self, key: &[u8; 32]) -> Option<NodeId>;
-    /// Whether it is this key's signature, in [`SIGNING_DOMAIN`](crate::SIGNING_DOMAIN).
-    fn verify(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
-}
+/// Broadcasts that are remembered; and direct copies.
+const MAX_SEEN: usize = 12_288;
+const MAX_SEEN_DIRECT: usize = 4096;
 
-/// What the spreading asks its node about others.
-pub trait Neighbours {
-    /// The round trip to a node, if it is known.
-    fn rtt(&self, node: &NodeId) -> Option<Duration>;
-    /// Whether a node is reached through a supernode only, or not at all yet.
-    fn is_relayed(&self, node: &NodeId) -> bool;
-    /// Whether a node wants the frames of this channel: all want broadcasts; a specific multicast group only those that said
-    /// so.
-    fn wants(&self, node: &NodeId, channel: &ChannelOf) -> bool;
-    /// Whether an origin may send this frame here: it is a member, the source MAC its own, the destination a group. Asked before
-    /// the signature is checked.
-    fn admits(&self, origin: &NodeId, key: &[u8; 32], frame: &[u8]) -> bool;
-}
-
-/// The channel of a broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChannelOf {
-    /// The destination of its frames.
-    pub group: Mac,
-    /// The UDP destination port of broadcasts; 0 for those that are no UDP, and for multicast groups.
-    pub port: u16,
-}
-
-/// Whom a broadcast is for.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach<'a> {
-    /// Its channel.
-    pub channel: ChannelOf,
-    /// The most deliveries it may cause, up to [`MAX_CEILING`].
-    pub ceiling: u8,
-    /// Subscribers of the channel that a supernode told, as many as are to be used.
-    pub sample: &'a [NodeId],
-    /// Those that get it anyhow: they get no copy, and nobody sends them one as far as tags tell.
-    pub already: &'a [NodeId],
-}
-
-/// A broadcast of this node.
-#[derive(Clone, Copy, Debug)]
-pub struct Origination<'a> {
-    /// The own clock, in milliseconds since 1970. It need not be right.
-    pub unix_ms: u64,
-    /// 16 random bytes, anew for each.
-    pub token: [u8; 16],
-    /// The frame.
-    pub frame: &'a [u8],
-    /// The UDP destination port of a broadcast, or 0.
-    pub port: u16,
-    /// As in [`Reach`].
-    pub ceiling: u8,
-    /// As in [`Reach`].
-    pub sample: &'a [NodeId],
-    /// As in [`Reach`].
-    pub already: &'a [NodeId],
-}
-
-/// A copy to be sent now. It is kept until it is acknowledged: see [`Spreading::due`] and [`Spreading::unsent`].
-#[derive(Clone, Debug)]
-pub struct CopyTo {
-    /// To whom.
-    pub to: NodeId,
-    /// The broadcast's id: what it is acknowledged with.
-    pub id: u64,
-    /// What is sent.
-    pub form: Form,
-}
-
-/// How a copy is sent.
-#[derive(Clone, Debug)]
-pub enum Form {
-    /// By its origin, and to go no further: an ordinary group frame with the id as its number.
-    Direct(Spread),
-    /// With the signature: [`Spread::write`].
-    Spread(Spread),
-}
-
-/// What all copies of a broadcast share, and the budget of one.
-#[derive(Clone, Debug)]
-pub struct Spread {
-    body: Arc<[u8]>,
-    budget: u8,
-}
-
-impl Spread {
-    /// The frame.
-    #[must_use]
-    pub fn frame(&self) -> &[u8] {
-        todo!()
-    }
-
-    /// The deliveries that whoever gets it may cause.
-    #[must_use]
-    pub fn budget(&self) -> u8 {
-        self.budget
-    }
-
-    /// The bytes that [`write`](Self::write) appends.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        todo!()
-    }
-
-    /// Appends the message.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        todo!()
-    }
-
-    /// Appends the message with no more tags than fit into `room` bytes. Tags only save copies to those that have it already.
-    pub fn write_within(&self, out: &mut Vec<u8>, room: usize) {
-        todo!()
-    }
-}
-
-/// What becomes of a copy that arrived.
-#[derive(Debug)]
-pub enum Arrival {
-    /// It is here already: acknowledge it.
-    Known {
-        /// Its id.
-        id: u64,
-    },
-    /// It is not taken.
-    Refused {
-        /// Why.
-        why: Refusal,
-        /// Its id, if it is to be acknowledged all the same, so that it does not come again.
-        ack: Option<u64>,
-    },
-    /// Whether its signature is genuine is to be found out, then [`Spreading::verified`].
-    Check(Pending),
-}
-
-/// Why a copy is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
-    /// It is no message.
-    Malformed,
-    /// It was signed for another network.
-    OtherNetwork,
-    /// Its origin's key is none.
-    BadKey,
-    /// Its origin is muted.
-    Muted,
-    /// It is too old, or from the future, or nothing tells what time it is.
-    Stale,
-    /// Its origin may not send such a frame here.
-    NotAdmitted,
-    /// Signatures of this neighbour, or of all, took too long lately.
-    Overload,
-}
-
-/// A copy whose signature is to be checked.
-#[derive(Debug)]
-pub struct Pending {
-    bytes: Arc<[u8]>,
-}
-
-impl Pending {
-    /// The origin's key.
-    #[must_use]
-    pub fn key(&self) -> &[u8; 32] {
-        todo!()
-    }
-
-    /// What is signed.
-    #[must_use]
-    pub fn message(&self) -> &[u8] {
-        todo!()
-    }
-
-    /// The signature.
-    #[must_use]
-    pub fn signature(&self) -> &[u8; 64] {
-        todo!()
-    }
-
-    /// Whether it is genuine.
-    #[must_use]
-    pub fn is_genuine(&self, verifier: &dyn Verifier) -> bool {
-        verifier.verify(self.key(), self.message(), self.signature())
-    }
-}
-
-/// What follows from a copy whose signature was checked.
-#[derive(Debug, Default)]
-pub struct Accepted {
-    /// The id to be acknowledged to whom it came from, together with the own [`Contacts::need`].
-    pub ack: Option<u64>,
-    /// A frame for the own card, if this machine wants its channel.
-    pub deliver: Option<Delivery>,
-    /// Copies for others.
-    pub copies: Vec<CopyTo>,
-}
-
-/// A frame for the own card.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Whose it is.
-    pub origin: NodeId,
-    /// Its channel.
-    pub channel: ChannelOf,
-    body: Arc<[u8]>,
-}
-
-impl Delivery {
-    /// The frame.
-    #[must_use]
-    pub fn frame(&self) -> &[u8] {
-        todo!()
-    }
-}
-
-/// How often what happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Own broadcasts.
-    pub originated: u64,
-    /// Of them those above the rate, that went to active contacts only.
-    pub thinned: u64,
-    /// Own broadcasts above that rate, that went nowhere.
-    pub suppressed: u64,
-    /// Broadcasts taken from others, direct copies among them.
-    pub taken: u64,
-    /// Copies of what was here already.
-    pub duplicates: u64,
-    /// Copies refused.
-    pub refused: u64,
-    /// Bad signatures.
-    pub forged: u64,
-    /// Copies sent on.
-    pub forwarded: u64,
-    /// Copies not sent on since a limit was reached.
-    pub limited: u64,
-    /// Copies sent again.
-    pub resent: u64,
-    /// Copies given up.
-    pub lost: u64,
-}
+/// Three tries: with two of them one lobby in 200 would miss somebody at 1 % loss, with one of them one in five. The rest bounds
+/// the memory; it is more than the rates let be under way as long as those who get copies answer.
+const TRIES: Tries = Tries {
+    tries: 3,
+    messages: 512,
+    copies: 2048,
+    bytes: 96 * 1024,
+};
 
 /// The broadcasts of one node in one network.
 #[derive(Debug)]
 pub struct Spreading {
+    network: [u8; 8],
+    own: NodeId,
     contacts: Contacts,
+    limits: Limits,
+    origins: Origins,
+    /// The ids of broadcasts whose signatures were good, and of the own ones.
+    seen: Seen<u64>,
+    /// Direct copies. Their numbers are what their senders like, so that they count as those senders' only.
+    seen_direct: Seen<(u64, NodeId)>,
+    under_way: Copies<NodeId, Arc<Body>, u8>,
+    /// The time of the latest own broadcast.
+    latest: u64,
     counts: Counts,
 }
 
@@ -278,7 +60,18 @@ impl Spreading {
     /// Of the node `own` in the network whose id begins with `network`.
     #[must_use]
     pub fn new(network: [u8; 8], own: NodeId) -> Self {
-        todo!()
+        Self {
+            network,
+            own,
+            contacts: Contacts::new(own),
+            limits: Limits::new(),
+            origins: Origins::default(),
+            seen: Seen::new(MAX_SEEN),
+            seen_direct: Seen::new(MAX_SEEN_DIRECT),
+            under_way: Copies::new(TRIES),
+            latest: 0,
+            counts: Counts::default(),
+        }
     }
 
     /// Whom the node has to do with.
@@ -301,16 +94,26 @@ impl Spreading {
     /// Who would get a copy of a broadcast now, why, and with which share. [`originate`](Self::originate) goes by the same plan.
     #[must_use]
     pub fn plan(&self, now: Time, what: &Reach<'_>, neighbours: &dyn Neighbours) -> Plan {
-        todo!()
+        let ceiling = what.ceiling.min(MAX_CEILING);
+        let (active, recent) = self.contacts.nearest(now, MAX_ACTIVE);
+        let mut chosen = Chosen::new(usize::from(ceiling), what.channel, neighbours);
+        chosen.leave_out(&[self.own]);
+        chosen.leave_out(what.already);
+        let candidates = active
+            .into_iter()
+            .chain(self.contacts.heard(now))
+            .chain(what.sample.iter().copied().map(sampled))
+            .chain(recent)
+            .chain(self.contacts.links(now));
+        for candidate in candidates {
+            if !self.contacts.is_muted(&candidate.node) && !self.contacts.is_dead(&candidate.node) {
+                chosen.add(candidate);
+            }
+        }
+        divide(ceiling, MAX_SHARES[0], chosen.candidates)
     }
 
-    /// Whom the node has to do with, and who of them a broadcast would go to, to be shown.
-    #[must_use]
-    pub fn circle(&self, now: Time, what: &Reach<'_>, neighbours: &dyn Neighbours) -> Circle {
-        todo!()
-    }
-
-    /// Sends a broadcast. None above the rates of the own broadcasts; no copies if there is nobody.
+    /// Sends a broadcast. None above the rates of the own broadcasts, and if the frame goes to no group.
     ///
     /// Up to 10 a second (60 at once) are sent by the [`plan`](Self::plan), beyond that up to 50 in all (100 at once) to active
     /// contacts only, with no share.
@@ -321,11 +124,67 @@ impl Spreading {
         neighbours: &dyn Neighbours,
         signer: &dyn Signer,
     ) -> Option<Vec<CopyTo>> {
-        todo!()
+        let reach = what.reach()?;
+        let own = self.limits.own(now);
+        if own == Own::Nowhere {
+            self.counts.suppressed += 1;
+            return None;
+        }
+        let mut plan = self.plan(now, &reach, neighbours);
+        if own == Own::Thin {
+            plan.copies.retain(|copy| matches!(copy.why, Why::Active | Why::Pinned));
+            for copy in &mut plan.copies {
+                copy.share = 0;
+            }
+            self.counts.thinned += 1;
+        }
+        self.latest = what.unix_ms.max(self.latest.saturating_add(1));
+        let header = Header {
+            network: self.network,
+            key: signer.key(),
+            time: self.latest,
+            anchor: anchor_of(&what.token),
+            ceiling: reach.ceiling.clamp(1, MAX_CEILING),
+            port: what.port,
+        };
+        let goes_on = plan.copies.iter().any(|copy| copy.share > 0);
+        // Direct copies do without.
+        let sign = |signed: &[u8]| if goes_on { signer.sign(signed) } else { [0; 64] };
+        let (sealed, id) = Sealed::make(&header, what.frame, sign)?;
+        let mut tags = Vec::new();
+        if goes_on {
+            let told = plan.copies.iter().map(|copy| &copy.node).chain(what.already);
+            tags.extend(told.take(MAX_TAGS).map(|node| tag_of(id, node)));
+        }
+        self.seen.insert(now, id);
+        self.counts.originated += 1;
+        let body = Body {
+            id,
+            level: 1,
+            tags,
+            token: what.token,
+            sealed: sealed.share(),
+        };
+        Some(self.send(now, body, &plan.copies, neighbours))
+    }
+
+    fn send(&mut self, now: Time, body: Body, plan: &[Planned], neighbours: &dyn Neighbours) -> Vec<CopyTo> {
+        let (id, bytes, body) = (body.id, body.bytes(), Arc::new(body));
+        let copies = plan.iter().map(|copy| body.copy(copy.node, copy.share)).collect();
+        let outgoing = plan.iter().map(|copy| Outgoing {
+            node: copy.node,
+            own: copy.share,
+            sent: true,
+            rtt: neighbours.rtt(&copy.node),
+        });
+        let lost = self.under_way.add(now, id, Arc::clone(&body), bytes, outgoing);
+        self.counts.lost += number(lost);
+        copies
     }
 
     /// Takes a copy with a signature that came from `from` in a session; `clock` is the median time of others in milliseconds since
     /// 1970, if there is one. Everything but the signature is looked at.
+    #[expect(clippy::too_many_arguments, reason = "each is another's")]
     pub fn arrive(
         &mut self,
         now: Time,
@@ -336,7 +195,81 @@ impl Spreading {
         verifier: &dyn Verifier,
         allowances: &mut Allowances,
     ) -> Arrival {
-        todo!()
+        let refused = |why, ack| Arrival::Refused { why, ack };
+        let Ok(message) = Message::parse(bytes) else {
+            self.counts.refused += 1;
+            return refused(Refusal::Malformed, None);
+        };
+        let sealed = message.sealed();
+        if *sealed.network() != self.network {
+            self.counts.refused += 1;
+            return refused(Refusal::OtherNetwork, None);
+        }
+        let id = sealed.id();
+        if self.seen.contains(&id) {
+            self.counts.duplicates += 1;
+            return Arrival::Known { id };
+        }
+        match self.look(now, from, id, sealed, clock, neighbours, verifier, allowances) {
+            Ok(origin) => Arrival::Check(Pending {
+                id,
+                from: *from,
+                origin,
+                level: message.level(),
+                budget: message.budget(),
+                tags: message.tags().collect(),
+                token: message.token().unwrap_or_default(),
+                sealed: sealed.keep(),
+            }),
+            Err(None) => {
+                self.counts.duplicates += 1;
+                Arrival::Known { id }
+            }
+            Err(Some(why)) => {
+                self.counts.refused += 1;
+                let ack = Some(id).filter(|_| why.is_final());
+                refused(why, ack)
+            }
+        }
+    }
+
+    /// The origin of a copy whose signature is worth a check; otherwise why not, or nothing if it is here already.
+    #[expect(clippy::too_many_arguments, reason = "each is another's")]
+    fn look(
+        &self,
+        now: Time,
+        from: &NodeId,
+        id: u64,
+        sealed: Sealed<&[u8]>,
+        clock: Option<u64>,
+        neighbours: &dyn Neighbours,
+        verifier: &dyn Verifier,
+        allowances: &mut Allowances,
+    ) -> Result<NodeId, Option<Refusal>> {
+        let key = sealed.key();
+        let known = self.origins.node(key);
+        // Looking at a key takes a while itself.
+        if known.is_none() && !allowances.may_check(now, from) {
+            return Err(Some(Refusal::Overload));
+        }
+        let origin = known.or_else(|| verifier.node_id(key)).ok_or(Some(Refusal::BadKey))?;
+        if origin == self.own || self.seen_direct.contains(&(id, origin)) {
+            return Err(None);
+        }
+        if self.contacts.is_muted(&origin) {
+            return Err(Some(Refusal::Muted));
+        }
+        // What comes from its origin is as new as the session.
+        if origin != *from && !self.origins.is_fresh(now, key, sealed.time(), clock) {
+            return Err(Some(Refusal::Stale));
+        }
+        if !neighbours.admits(&origin, key, sealed.frame()) {
+            return Err(Some(Refusal::NotAdmitted));
+        }
+        if known.is_some() && !allowances.may_check(now, from) {
+            return Err(Some(Refusal::Overload));
+        }
+        Ok(origin)
     }
 
     /// Goes on with a copy whose signature is `genuine` or not.
@@ -348,44 +281,227 @@ impl Spreading {
         neighbours: &dyn Neighbours,
         allowances: &mut Allowances,
     ) -> Accepted {
-        todo!()
+        if !genuine {
+            self.counts.forged += 1;
+            allowances.forged(now, &pending.from);
+            return Accepted::default();
+        }
+        let ack = Some(pending.id);
+        // Another copy of it may have been checked meanwhile.
+        let is_known = self.seen_direct.contains(&(pending.id, pending.origin));
+        if is_known || !self.seen.insert(now, pending.id) {
+            self.counts.duplicates += 1;
+            return Accepted {
+                ack,
+                ..Accepted::default()
+            };
+        }
+        self.counts.taken += 1;
+        let straight = pending.from == pending.origin;
+        let (key, time) = (pending.sealed.key(), pending.sealed.time());
+        self.origins.note(now, key, pending.origin, time, straight);
+        if pending.proved_level() <= 2 {
+            self.contacts.heard.note(now, pending.origin);
+        }
+        let deliver = Some(Delivery {
+            origin: pending.origin,
+            channel: pending.sealed.channel(),
+            sealed: pending.sealed.clone(),
+        });
+        let copies = self.pass_on(now, pending, neighbours, allowances);
+        Accepted { ack, deliver, copies }
+    }
+
+    /// Sends a broadcast on, as far as it may go and the limits let it.
+    fn pass_on(
+        &mut self,
+        now: Time,
+        pending: Pending,
+        neighbours: &dyn Neighbours,
+        allowances: &mut Allowances,
+    ) -> Vec<CopyTo> {
+        let (budget, level) = pending.grant();
+        if budget == 0 {
+            return Vec::new();
+        }
+        let mut plan = self.onward(now, budget, level, &pending, neighbours);
+        let wanted = number(plan.copies.len());
+        let onward = Onward {
+            from: pending.from,
+            channel: (level == 3).then(|| pending.sealed.channel()),
+            near: self.contacts.is_active(now, &pending.origin),
+            origin: self.origins.find_mut(pending.key()),
+        };
+        let sent = self.limits.onward(now, onward, allowances, wanted);
+        plan.copies.truncate(usize::try_from(sent).unwrap_or(0));
+        self.counts.limited += wanted - sent;
+        self.counts.forwarded += sent;
+        if plan.copies.is_empty() {
+            return Vec::new();
+        }
+        let mut tags = Vec::new();
+        if plan.copies.iter().any(|copy| copy.share > 0) {
+            tags.extend(plan.copies.iter().map(|copy| tag_of(pending.id, &copy.node)));
+            tags.extend(&pending.tags);
+            tags.truncate(MAX_TAGS);
+        }
+        let body = Body {
+            id: pending.id,
+            level,
+            tags,
+            token: pending.token,
+            sealed: pending.sealed,
+        };
+        self.send(now, body, &plan.copies, neighbours)
+    }
+
+    /// Who gets a copy of another's broadcast.
+    fn onward(&self, now: Time, budget: u8, level: u8, pending: &Pending, neighbours: &dyn Neighbours) -> Plan {
+        let is_near = self.contacts.is_active(now, &pending.from);
+        let (active, recent) = self
+            .contacts
+            .nearest(now, if is_near { MAX_ACTIVE } else { MAX_ACTIVE_OF_OTHERS });
+        let mut chosen = Chosen::new(usize::from(budget), pending.sealed.channel(), neighbours);
+        chosen.leave_out(&[self.own, pending.origin, pending.from]);
+        let mut tags = pending.tags.clone();
+        tags.sort_unstable();
+        let others = recent.into_iter().chain(self.contacts.links(now));
+        let others = others.filter(|candidate| !neighbours.is_relayed(&candidate.node));
+        for candidate in active.into_iter().chain(others) {
+            let node = &candidate.node;
+            if tags.binary_search(&tag_of(pending.id, node)).is_err()
+                && !self.contacts.is_muted(node)
+                && !self.contacts.is_dead(node)
+            {
+                chosen.add(candidate);
+            }
+        }
+        let most = if level == 2 { MAX_SHARES[1] } else { 0 };
+        if most == 0 {
+            chosen.candidates.retain(|candidate| candidate.wants);
+        }
+        divide(budget, most, chosen.candidates)
     }
 
     /// Takes a direct copy: its origin is whom the session is with. Returns whether it is new and to be delivered. It is acknowledged
     /// in any case.
     pub fn direct(&mut self, now: Time, origin: &NodeId, number: u64) -> bool {
-        todo!()
+        if self.seen.contains(&number) || self.seen_direct.contains(&(number, *origin)) {
+            self.counts.duplicates += 1;
+            return false;
+        }
+        if self.contacts.is_muted(origin) || !self.limits.direct(now, origin) {
+            self.counts.refused += 1;
+            return false;
+        }
+        self.seen_direct.insert(now, (number, *origin));
+        self.contacts.heard.note(now, *origin);
+        self.counts.taken += 1;
+        true
     }
 
     /// A node has received copies; `need` is what it said of itself, if it did.
     pub fn acknowledged(&mut self, now: Time, from: &NodeId, ids: &[u64], need: Option<u8>) {
-        todo!()
+        self.under_way.acknowledged(from, ids);
+        self.contacts.answered(now, from);
+        if let Some(need) = need {
+            self.contacts.set_need(from, need);
+        }
     }
 
-    /// The copies to be sent again now. Whoever did not acknowledge one in three tries is no longer counted on.
-    pub fn due(&mut self, now: Time, neighbours: &dyn Neighbours) -> Vec<CopyTo> {
-        todo!()
+    /// The copies to be sent again now. Whoever acknowledged none in three tries of one is no longer
+    /// counted on.
+    pub fn due(&mut self, now: Time) -> Vec<CopyTo> {
+        let mut copies = Vec::new();
+        let tended = self.under_way.due(now, |to, _, body, budget| {
+            copies.push(body.copy(*to, *budget));
+            true
+        });
+        self.counts.resent += number(tended.resent);
+        self.counts.lost += number(tended.missed.len() + tended.unmet.len());
+        for (node, since) in tended.missed {
+            self.contacts.missed(&node, since);
+        }
+        for node in tended.unmet {
+            self.contacts.dead(&node);
+        }
+        copies
     }
 
     /// When [`due`](Self::due) is to be called, or earlier.
     #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
-        todo!()
+    pub const fn deadline(&self) -> Option<Time> {
+        self.under_way.deadline()
     }
 
     /// A copy could not be sent, since no session stands: it waits up to 5 s.
-    pub fn unsent(&mut self, now: Time, to: &NodeId, id: u64) {
-        todo!()
+    pub fn unsent(&mut self, to: &NodeId, id: u64) {
+        self.under_way.unsent(to, id);
     }
 
     /// Whether a copy waits for a session with a node.
     #[must_use]
     pub fn waiting_for(&self, node: &NodeId) -> bool {
-        todo!()
+        self.under_way.waits_for(node)
     }
 
     /// The copies that waited for a session with a node, to be sent now.
     pub fn release(&mut self, now: Time, node: &NodeId, neighbours: &dyn Neighbours) -> Vec<CopyTo> {
-        todo!()
+        let mut copies = Vec::new();
+        self.under_way
+            .release(now, node, neighbours.rtt(node), |_, body, budget| {
+                copies.push(body.copy(*node, *budget));
+                true
+            });
+        copies
     }
+
+    /// A node is no member any more: nothing that is under way goes to it.
+    pub fn forget(&mut self, node: &NodeId) {
+        self.contacts.forget(node);
+        self.under_way.drop_copies(node, |_| true);
+    }
+}
+
+/// Those who were chosen to get a copy, each once.
+struct Chosen<'a> {
+    candidates: Vec<Candidate>,
+    /// They, and those left out, in order.
+    known: Vec<NodeId>,
+    most: usize,
+    channel: ChannelOf,
+    neighbours: &'a dyn Neighbours,
+}
+
+impl<'a> Chosen<'a> {
+    fn new(most: usize, channel: ChannelOf, neighbours: &'a dyn Neighbours) -> Self {
+        Self {
+            candidates: Vec::new(),
+            known: Vec::new(),
+            most,
+            channel,
+            neighbours,
+        }
+    }
+
+    fn leave_out(&mut self, nodes: &[NodeId]) {
+        self.known.extend_from_slice(nodes);
+        self.known.sort_unstable();
+    }
+
+    fn add(&mut self, mut candidate: Candidate) {
+        if self.candidates.len() >= self.most {
+            return;
+        }
+        if let Err(place) = self.known.binary_search(&candidate.node) {
+            self.known.insert(place, candidate.node);
+            candidate.wants =
+                self.channel.group == Mac::BROADCAST || self.neighbours.wants(&candidate.node, &self.channel);
+            self.candidates.push(candidate);
+        }
+    }
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
