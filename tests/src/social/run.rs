@@ -430,7 +430,7 @@ impl<'w> Run<'w> {
             node,
             sessions: &state.sessions,
         };
-        let copies = state.spreading.due(now, &view);
+        let copies = state.spreading.due(now);
         self.send_copies(node, copies);
         self.set_alarm(node);
     }
@@ -458,7 +458,7 @@ impl<'w> Run<'w> {
             let Some(to) = self.keys.number(&copy.to) else { continue };
             if self.manner.handshakes && !self.touch(from).knows(to) {
                 let now = self.time();
-                self.touch(from).spreading.unsent(now, &copy.to, copy.id);
+                self.touch(from).spreading.unsent(&copy.to, copy.id);
                 let way = self.world.places.relay(from, to);
                 self.shake(from, to, way);
                 continue;
