@@ -17,6 +17,9 @@ struct Arguments {
     /// All sizes to ten million nodes, with as many broadcasts as figures take: an hour on 2 cores, 20 GiB.
     #[arg(long)]
     full: bool,
+    /// So many cold broadcasts in each world, and of everything else in proportion.
+    #[arg(long)]
+    casts: Option<u64>,
     /// Only the world whose proportions are worse, which nothing is asked of.
     #[arg(long)]
     adverse: bool,
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
     if !arguments.adverse {
         print!("{}", Proportions::social());
         for nodes in arguments.nodes.iter().copied() {
-            let effort = effort(nodes, arguments.full);
+            let effort = effort(nodes, &arguments);
             let one = study(arguments.seed, nodes, &Proportions::social(), &effort, &|step| progress(nodes, step));
             print!("{}", tables(&one));
             studies.push(one);
@@ -60,8 +63,8 @@ fn main() -> ExitCode {
         print!("\n{}", Proportions::adverse());
         for nodes in [1000, TRIED] {
             let effort = Effort {
-                cold: 2000,
-                warm: 1000,
+                cold: arguments.casts.unwrap_or(2000),
+                warm: arguments.casts.unwrap_or(2000) / 2,
                 ..Effort::default()
             };
             let one = study(arguments.seed, nodes, &Proportions::adverse(), &effort, &|step| progress(nodes, step));
@@ -88,21 +91,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn effort(nodes: u32, full: bool) -> Effort {
-    let part = if full { 1 } else { 4 };
+fn effort(nodes: u32, arguments: &Arguments) -> Effort {
+    let full = arguments.full;
+    let cold = arguments.casts.unwrap_or(if full { 4000 } else { 1000 });
     let tried = nodes == TRIED;
     Effort {
-        cold: 4000 / part,
-        warm: 2000 / part,
+        cold,
+        warm: cold / 2,
         load: match (nodes, full) {
             (0..=TRIED, true) => 10.0,
             (0..=MOST_LOADED, true) => 4.0,
             (0..=TRIED, false) => 2.0,
             _ => 0.0,
         },
-        storms: full && nodes >= 10_000 && nodes <= MOST_LOADED,
-        newcomers: if nodes >= 10_000 { 1000 / part } else { 0 },
-        losses: if tried { 2000 / part } else { 0 },
-        hostile: if tried { 400 / part } else { 0 },
+        storms: (10_000..=MOST_LOADED).contains(&nodes),
+        newcomers: if nodes >= 10_000 { cold / 4 } else { 0 },
+        losses: if tried { cold / 2 } else { 0 },
+        hostile: if tried { cold / 10 } else { 0 },
     }
 }

@@ -386,7 +386,7 @@ impl<'w> Run<'w> {
             Behaviour::Honest => self.send_copies(to, accepted.copies),
             Behaviour::Drops => {}
             Behaviour::Inflates => {
-                if known == 0 {
+                if accepted.deliver.is_some() {
                     self.inflate(to, from, bytes);
                 }
             }
