@@ -8,12 +8,13 @@ use std::{
 const PAGES: [&str; 2] = ["docs/THREATS.md", "SECURITY.md"];
 
 /// Packages and their directories.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("farlan-crypto", "crypto"),
     ("farlan-netconf", "netconf"),
     ("farlan-controller", "netconf/controller"),
     ("farlan-engine", "node/engine"),
     ("farlan-games", "node/games"),
+    ("farlan-spreading", "node/spreading"),
     ("farlan-tap", "tap"),
     ("farlan-offload", "tap/offload"),
     ("farlan", "node"),

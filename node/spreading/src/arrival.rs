@@ -21,7 +21,7 @@ pub enum Arrival {
         /// Its id, if it is to be acknowledged all the same, so that it does not come again.
         ack: Option<u64>,
     },
-    /// Whether its signature is genuine is to be found out, then [`Spreading::verified`].
+    /// Whether its signature is genuine is to be found out, then [`Spreading::verified`](crate::Spreading::verified).
     Check(Pending),
 }
 
@@ -102,21 +102,12 @@ impl Pending {
             (most.min(MAX_SHARES[1]), 3)
         }
     }
-
-    /// The level at which it came, as far as that is proved.
-    pub(crate) fn proved_level(&self) -> u8 {
-        match self.grant() {
-            _ if self.from == self.origin => 1,
-            (0, _) => 3,
-            _ => 2,
-        }
-    }
 }
 
 /// What follows from a copy whose signature was checked.
 #[derive(Debug, Default)]
 pub struct Accepted {
-    /// The id to be acknowledged to whom it came from, together with the own [`Contacts::need`].
+    /// The id to be acknowledged to whom it came from, together with the own [`Contacts::need`](crate::Contacts::need).
     pub ack: Option<u64>,
     /// A frame for the own card, if this machine wants its channel.
     pub deliver: Option<Delivery>,

@@ -75,7 +75,7 @@ pub(crate) struct Contact {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct OneWay {
+pub(crate) struct OneWay {
     node: NodeId,
     at: Time,
     sent: bool,
@@ -135,7 +135,7 @@ impl Contacts {
 
     /// A unicast IP frame came from a node, and was let in. Telling that more often than ten times a second changes nothing.
     pub fn received(&mut self, now: Time, node: &NodeId) {
-        self.revive(node);
+        self.revive_pinned(node);
         self.note(now, node, false);
     }
 
@@ -247,6 +247,7 @@ impl Contacts {
         if let Some(contact) = self.find_mut(node) {
             contact.need = Some(need);
         }
+        self.heard.set_need(node, need);
         for links in [&mut self.bootstrap, &mut self.long_links] {
             for link in links.nodes.iter_mut().filter(|(link, _)| link == node) {
                 link.1 = Some(need);
@@ -302,8 +303,9 @@ impl Contacts {
 
     /// A node acknowledged something.
     pub(crate) fn answered(&mut self, now: Time, node: &NodeId) {
-        self.revive(node);
+        self.revive_pinned(node);
         if let Some(contact) = self.find_mut(node) {
+            contact.dead = false;
             contact.answered = now;
         }
     }
@@ -315,11 +317,7 @@ impl Contacts {
         }
     }
 
-    /// Something came from a node.
-    fn revive(&mut self, node: &NodeId) {
-        if let Some(contact) = self.find_mut(node) {
-            contact.dead = false;
-        }
+    fn revive_pinned(&mut self, node: &NodeId) {
         for pinned in self.pinned.iter_mut().filter(|pinned| pinned.node == *node) {
             pinned.dead = false;
         }
@@ -363,12 +361,23 @@ impl Contacts {
     }
 
     #[cfg(test)]
-    pub(crate) fn most_bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
+        self.contacts.capacity() * size_of::<Contact>()
+            + self.one_way.capacity() * size_of::<OneWay>()
+            + self.pinned.capacity() * size_of::<Pinned>()
+            + (self.muted.capacity() + self.farewells.capacity()) * size_of::<NodeId>()
+            + self.bootstrap.bytes()
+            + self.long_links.bytes()
+            + self.heard.bytes()
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn most_bytes() -> usize {
         MAX_CONTACTS * size_of::<Contact>()
             + MAX_ONE_WAY * size_of::<OneWay>()
             + crate::choices::MAX_CHOSEN * (size_of::<Pinned>() + size_of::<NodeId>())
             + MAX_FAREWELLS * size_of::<NodeId>()
-            + (crate::links::MAX_BOOTSTRAP + crate::links::MAX_LONG_LINKS) * size_of::<(NodeId, Option<u8>)>()
-            + 64 * size_of::<(NodeId, Time)>()
+            + 2 * Links::MOST_BYTES
+            + Heard::MOST_BYTES
     }
 }

@@ -29,9 +29,7 @@ pub struct Tries {
     pub tries: u8,
     /// Messages under way.
     pub messages: usize,
-    /// Copies of all of them.
-    pub copies: usize,
-    /// Bytes of all of them, as [`Copies::add`] is told.
+    /// Bytes of memory of all of them: what [`Copies::add`] is told, and what is kept of each copy.
     pub bytes: usize,
 }
 
@@ -67,7 +65,6 @@ pub struct Tended<N> {
 pub struct Copies<N, M, C> {
     tries: Tries,
     under_way: VecDeque<UnderWay<N, M, C>>,
-    copies: usize,
     bytes: usize,
     due: Option<Time>,
 }
@@ -91,6 +88,20 @@ struct State<N, C> {
     /// How often it was sent; 0 as long as no session stands.
     sent: u8,
     own: C,
+}
+
+impl<N, M, C> UnderWay<N, M, C> {
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.bytes + self.copies.capacity() * size_of::<State<N, C>>()
+    }
+
+    /// Drops copies, and the memory of many.
+    fn keep(&mut self, keep: impl FnMut(&mut State<N, C>) -> bool) {
+        self.copies.retain_mut(keep);
+        if self.copies.len() * 2 <= self.copies.capacity() {
+            self.copies.shrink_to_fit();
+        }
+    }
 }
 
 impl<N, C> State<N, C> {
@@ -121,7 +132,6 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         Self {
             tries,
             under_way: VecDeque::new(),
-            copies: 0,
             bytes: 0,
             due: None,
         }
@@ -156,26 +166,22 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
             return 0;
         }
         self.due = copies.iter().map(|copy| copy.at).chain(self.due).min();
-        self.copies += copies.len();
-        self.bytes += bytes;
-        self.under_way.push_back(UnderWay {
+        let message = UnderWay {
             number,
             shared,
             bytes,
             since: now,
             copies,
-        });
+        };
+        self.bytes += message.memory();
+        self.under_way.push_back(message);
         let mut lost = 0;
-        while self.under_way.len() > self.tries.messages
-            || self.copies > self.tries.copies
-            || self.bytes > self.tries.bytes
-        {
+        while self.under_way.len() > self.tries.messages || self.bytes > self.tries.bytes {
             let Some(oldest) = self.under_way.pop_front() else {
                 break;
             };
             lost += oldest.copies.len();
-            self.copies -= oldest.copies.len();
-            self.bytes -= oldest.bytes;
+            self.bytes -= oldest.memory();
         }
         lost
     }
@@ -236,8 +242,10 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         let tries = self.tries.tries;
         for message in &mut self.under_way {
             let end = message.since + KEPT;
-            let (number, shared) = (message.number, &message.shared);
-            message.copies.retain_mut(|copy| {
+            let (number, since) = (message.number, message.since);
+            let mut copies = std::mem::take(&mut message.copies);
+            let shared = &message.shared;
+            copies.retain_mut(|copy| {
                 if copy.at > now {
                     return true;
                 }
@@ -246,7 +254,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                     return false;
                 }
                 if now >= end || copy.sent >= tries {
-                    tended.missed.push((copy.node, message.since));
+                    tended.missed.push((copy.node, since));
                     return false;
                 }
                 if send(&copy.node, number, shared, &copy.own) {
@@ -258,6 +266,8 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                 }
                 true
             });
+            message.copies = copies;
+            message.keep(|_| true);
         }
         self.clean();
         tended
@@ -266,12 +276,11 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
     /// A node has received messages.
     pub fn acknowledged(&mut self, node: &N, numbers: &[u64]) {
         let mut ended = false;
-        for message in self
-            .under_way
-            .iter_mut()
-            .filter(|message| numbers.contains(&message.number))
-        {
-            message.copies.retain(|copy| copy.node != *node);
+        let messages = self.under_way.iter_mut();
+        for message in messages.filter(|message| numbers.contains(&message.number)) {
+            let before = message.memory();
+            message.keep(|copy| copy.node != *node);
+            self.bytes = self.bytes + message.memory() - before;
             ended |= message.copies.is_empty();
         }
         // What is due is looked for anew only when it is: too early does no harm.
@@ -283,7 +292,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
     /// Drops the copies for a node of those messages for which `of` holds.
     pub fn drop_copies(&mut self, node: &N, of: impl Fn(&M) -> bool) {
         for message in self.under_way.iter_mut().filter(|message| of(&message.shared)) {
-            message.copies.retain(|copy| copy.node != *node);
+            message.keep(|copy| copy.node != *node);
         }
         self.clean();
     }
@@ -307,15 +316,156 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         (self.under_way.len(), copies.sum())
     }
 
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        let memory: usize = self.under_way.iter().map(UnderWay::memory).sum();
+        assert_eq!(memory, self.bytes);
+        memory
+    }
+
     fn clean(&mut self) {
         self.under_way.retain(|message| !message.copies.is_empty());
-        self.copies = self.under_way.iter().map(|message| message.copies.len()).sum();
-        self.bytes = self.under_way.iter().map(|message| message.bytes).sum();
+        self.bytes = self.under_way.iter().map(UnderWay::memory).sum();
         self.find_due();
     }
 
     fn find_due(&mut self) {
         let copies = self.under_way.iter().flat_map(|message| &message.copies);
         self.due = copies.map(|copy| copy.at).min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRIES: Tries = Tries {
+        tries: 6,
+        messages: 3,
+        bytes: usize::MAX,
+    };
+
+    fn at(milliseconds: u64) -> Time {
+        Time::ZERO + Duration::from_millis(milliseconds)
+    }
+
+    fn copy(node: u8, sent: bool, rtt: Option<u64>) -> Outgoing<u8, ()> {
+        Outgoing {
+            node,
+            own: (),
+            sent,
+            rtt: rtt.map(Duration::from_millis),
+        }
+    }
+
+    /// When which copies were sent again, until nothing is due, and who missed all.
+    fn times(copies: &mut Copies<u8, (), ()>) -> (Vec<(u64, u8)>, Vec<u8>, Vec<u8>) {
+        let (mut sent, mut missed, mut unmet) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(now) = copies.deadline() {
+            let tended = copies.due(now, |node, _, (), ()| {
+                sent.push((now.as_nanos() / 1_000_000, *node));
+                true
+            });
+            missed.extend(tended.missed.into_iter().map(|(node, _)| node));
+            unmet.extend(tended.unmet);
+        }
+        (sent, missed, unmet)
+    }
+
+    #[test]
+    fn pauses_follow_the_round_trip_and_double_and_end() {
+        let mut copies = Copies::new(TRIES);
+        copies.add(at(0), 1, (), 0, [copy(1, true, Some(100))]);
+        let (sent, missed, _) = times(&mut copies);
+        assert_eq!(sent, [(250, 1), (750, 1), (1750, 1), (2750, 1), (3750, 1)]);
+        assert_eq!(missed, [1]);
+        let mut copies = Copies::new(Tries { tries: 3, ..TRIES });
+        copies.add(
+            at(0),
+            1,
+            (),
+            0,
+            [copy(1, true, Some(1)), copy(2, true, None), copy(3, false, None)],
+        );
+        let (sent, missed, unmet) = times(&mut copies);
+        assert_eq!(sent, [(100, 1), (300, 1), (500, 2), (1500, 2)]);
+        assert_eq!((missed, unmet), (vec![1, 2], vec![3]));
+        assert_eq!(copies.under_way(), (0, 0));
+    }
+
+    #[test]
+    fn nothing_is_sent_again_that_is_older_than_five_seconds() {
+        let mut copies = Copies::new(TRIES);
+        copies.add(at(0), 1, (), 0, [copy(1, true, Some(1000))]);
+        let (sent, missed, _) = times(&mut copies);
+        assert_eq!(sent, [(2050, 1)]);
+        assert_eq!(missed, [1]);
+    }
+
+    #[test]
+    fn an_acknowledgement_ends_a_copy_and_no_other() {
+        let mut copies = Copies::new(TRIES);
+        for number in [1, 2] {
+            copies.add(at(0), number, (), 0, [copy(1, true, None), copy(2, true, None)]);
+        }
+        copies.acknowledged(&1, &[1, 7]);
+        copies.acknowledged(&2, &[2]);
+        assert_eq!(copies.under_way(), (2, 2));
+        let mut again = Vec::new();
+        copies.due(at(500), |node, number, (), ()| {
+            again.push((*node, number));
+            true
+        });
+        assert_eq!(again, [(2, 1), (1, 2)]);
+        copies.acknowledged(&2, &[1]);
+        copies.acknowledged(&1, &[2]);
+        assert_eq!((copies.under_way(), copies.deadline()), ((0, 0), None));
+    }
+
+    #[test]
+    fn what_cannot_be_sent_waits_for_a_session_and_begins_anew() {
+        let mut copies = Copies::new(TRIES);
+        copies.add(at(0), 1, (), 0, [copy(1, false, None), copy(2, true, Some(10))]);
+        assert!(copies.waits_for(&1) && !copies.waits_for(&2));
+        copies.unsent(&2, 1);
+        assert!(copies.waits_for(&2));
+        assert_eq!(
+            copies.release(at(1000), &1, Some(Duration::from_millis(10)), |_, (), ()| false),
+            0
+        );
+        assert!(copies.waits_for(&1));
+        assert_eq!(
+            copies.release(at(1000), &1, Some(Duration::from_millis(10)), |_, (), ()| true),
+            1
+        );
+        assert_eq!(copies.deadline(), Some(at(1100)));
+        // The session ends.
+        let tended = copies.due(at(1100), |_, _, (), ()| false);
+        assert_eq!(tended.resent, 0);
+        assert!(copies.waits_for(&1));
+        let (sent, missed, unmet) = times(&mut copies);
+        assert!(sent.is_empty() && missed.is_empty());
+        assert_eq!(unmet, [1, 2]);
+    }
+
+    #[test]
+    fn the_oldest_give_way() {
+        let mut copies = Copies::new(TRIES);
+        let lost: Vec<_> = (0..5)
+            .map(|number| copies.add(at(number), number, (), 0, [copy(1, true, None), copy(2, true, None)]))
+            .collect();
+        assert_eq!(lost, [0, 0, 0, 2, 2]);
+        assert_eq!(copies.under_way(), (3, 6));
+        copies.drop_copies(&1, |()| true);
+        assert_eq!(copies.under_way(), (3, 3));
+        copies.retain(|()| false);
+        assert_eq!(copies.under_way(), (0, 0));
+        let mut copies = Copies::new(Tries { bytes: 1000, ..TRIES });
+        assert_eq!(copies.add(at(0), 1, (), 400, [copy(1, true, None)]), 0);
+        assert_eq!(copies.add(at(0), 2, (), 400, [copy(1, true, None)]), 0);
+        assert_eq!(copies.add(at(0), 3, (), 400, [copy(1, true, None)]), 1);
+        // One that is too large by itself is not kept.
+        assert_eq!(copies.add(at(0), 4, (), 4000, [copy(1, true, None)]), 3);
+        assert_eq!(copies.add(at(0), 5, (), 400, [copy(1, true, None)]), 0);
     }
 }

@@ -6,7 +6,8 @@ use farlan_crypto::NodeId;
 
 use crate::message::{Sealed, put_mutable};
 
-/// A copy to be sent now. It is kept until it is acknowledged: see [`Spreading::due`] and [`Spreading::unsent`].
+/// A copy to be sent now. It is kept until it is acknowledged: see [`Spreading::due`](crate::Spreading::due) and
+/// [`Spreading::unsent`](crate::Spreading::unsent).
 #[derive(Clone, Debug)]
 pub struct CopyTo {
     /// To whom.

@@ -17,31 +17,51 @@ const KEPT: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     /// The latest last.
-    heard: Vec<(NodeId, Time)>,
+    heard: Vec<Origin>,
+}
+
+/// One of them, and what it said it could make use of.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    node: NodeId,
+    at: Time,
+    need: Option<u8>,
 }
 
 impl Heard {
     pub(crate) fn note(&mut self, now: Time, node: NodeId) {
-        self.forget(&node);
+        let known = self.heard.iter().position(|origin| origin.node == node);
+        let known = known.map(|place| self.heard.remove(place));
         if self.heard.len() >= MAX_HEARD {
             self.heard.remove(0);
         }
-        self.heard.push((node, now));
+        let need = known.and_then(|origin| origin.need);
+        self.heard.push(Origin { node, at: now, need });
+    }
+
+    pub(crate) fn set_need(&mut self, node: &NodeId, need: u8) {
+        for origin in self.heard.iter_mut().filter(|origin| origin.node == *node) {
+            origin.need = Some(need);
+        }
     }
 
     pub(crate) fn forget(&mut self, node: &NodeId) {
-        self.heard.retain(|(heard, _)| heard != node);
+        self.heard.retain(|origin| origin.node != *node);
     }
 
-    /// The latest first.
-    pub(crate) fn lately(&self, now: Time) -> impl Iterator<Item = NodeId> {
-        let lately = move |(_, at): &&(NodeId, Time)| now.since(*at) < KEPT;
-        self.heard.iter().rev().take_while(lately).map(|(node, _)| *node)
+    /// The latest first, and what they said they could make use of.
+    pub(crate) fn lately(&self, now: Time) -> impl Iterator<Item = (NodeId, Option<u8>)> {
+        let lately = move |origin: &&Origin| now.since(origin.at) < KEPT;
+        let heard = self.heard.iter().rev().take_while(lately);
+        heard.map(|origin| (origin.node, origin.need))
     }
 
     #[cfg(test)]
+    pub(crate) const MOST_BYTES: usize = MAX_HEARD * size_of::<Origin>();
+
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        self.heard.capacity() * size_of::<(NodeId, Time)>()
+        self.heard.capacity() * size_of::<Origin>()
     }
 }
 
@@ -60,12 +80,13 @@ mod tests {
         for number in 0..100 {
             heard.note(at(u64::from(number)), node(number));
         }
+        heard.set_need(&node(50), 9);
         heard.note(at(100), node(50));
         let lately: Vec<_> = heard.lately(at(100)).collect();
         assert_eq!(lately.len(), MAX_HEARD);
-        assert_eq!(&lately[..3], [node(50), node(99), node(98)]);
-        assert_eq!(heard.lately(at(698)).collect::<Vec<_>>(), [node(50), node(99)]);
+        assert_eq!(lately[..3], [(node(50), Some(9)), (node(99), None), (node(98), None)]);
+        assert_eq!(heard.lately(at(698)).count(), 2);
         heard.forget(&node(50));
-        assert_eq!(heard.lately(at(100)).next(), Some(node(99)));
+        assert_eq!(heard.lately(at(100)).next(), Some((node(99), None)));
     }
 }

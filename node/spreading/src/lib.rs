@@ -68,3 +68,12 @@ pub use rates::{Meter, Meters, Rate};
 pub use reach::{Origination, Reach};
 pub use spreading::{MAX_CEILING, Spreading};
 pub use time::Time;
+
+// The body of the fuzz target names the crate as its own program does.
+#[cfg(test)]
+extern crate self as farlan_spreading;
+
+#[cfg(test)]
+mod fuzzing;
+#[cfg(test)]
+mod tests;

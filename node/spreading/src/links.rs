@@ -22,7 +22,7 @@ const ENOUGH: usize = 4;
 pub(crate) const MAX_BOOTSTRAP: usize = 8;
 
 /// Long links.
-pub(crate) const MAX_LONG_LINKS: usize = 2;
+const MAX_LONG_LINKS: usize = 2;
 
 /// Members at random, and what they said they could make use of.
 #[derive(Debug, Default)]
@@ -40,6 +40,15 @@ impl Links {
     pub(crate) fn set(&mut self, now: Time, nodes: &[NodeId], most: usize) {
         self.nodes = nodes.iter().take(most).map(|node| (*node, None)).collect();
         self.set = Some(now);
+    }
+}
+
+#[cfg(test)]
+impl Links {
+    pub(crate) const MOST_BYTES: usize = MAX_BOOTSTRAP * size_of::<(NodeId, Option<u8>)>();
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<(NodeId, Option<u8>)>()
     }
 }
 

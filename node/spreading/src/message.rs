@@ -82,7 +82,7 @@ impl<'a> Message<'a> {
         if count > most {
             return Err(Malformed);
         }
-        let sealed = Sealed::parse(rest)?;
+        let sealed = Sealed::read(rest)?;
         Ok(Self {
             level,
             budget,
@@ -126,6 +126,18 @@ impl<'a> Message<'a> {
         self.sealed.id()
     }
 
+    /// How the id of the network begins that it is signed for.
+    #[must_use]
+    pub fn network(&self) -> [u8; 8] {
+        *self.sealed.network()
+    }
+
+    /// Its origin's clock, in milliseconds since 1970.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        self.sealed.time()
+    }
+
     /// The origin's key.
     #[must_use]
     pub fn key(&self) -> [u8; 32] {
@@ -156,6 +168,7 @@ impl<'a> Message<'a> {
 pub(crate) struct Sealed<B>(B);
 
 /// What an origin signs, but for the frame.
+#[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) network: [u8; 8],
     pub(crate) key: [u8; 32],
@@ -166,7 +179,7 @@ pub(crate) struct Header {
 }
 
 impl<'a> Sealed<&'a [u8]> {
-    fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let frame = bytes.len().checked_sub(SIGNED_HEADER + SIGNATURE).ok_or(Malformed)?;
         let sealed = Self(bytes);
         let channel = sealed.channel();
@@ -197,7 +210,7 @@ impl Sealed<Vec<u8>> {
         let id = id_of(&bytes);
         let signature = sign(&bytes);
         bytes.extend_from_slice(&signature);
-        Sealed::parse(&bytes).ok()?;
+        Sealed::read(&bytes).ok()?;
         Some((Self(bytes), id))
     }
 
@@ -308,4 +321,123 @@ fn first_u64(digest: &[u8; 64]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);
     u64::from_be_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(group: [u8; 6], payload: &[u8]) -> Vec<u8> {
+        [&group[..], &[2, 0, 0, 0, 0, 1, 8, 0], payload].concat()
+    }
+
+    #[test]
+    fn a_message_is_what_the_description_says() {
+        let header = Header {
+            network: [1; 8],
+            key: [2; 32],
+            time: 0x0102_0304_0506_0708,
+            anchor: anchor_of(&[4; 16]),
+            ceiling: 192,
+            port: 0x1234,
+        };
+        let frame = frame([0xff; 6], b"payload");
+        let (sealed, id) = Sealed::make(&header, &frame, |signed| [u8::try_from(signed.len()).unwrap(); 64]).unwrap();
+        let mut bytes = Vec::new();
+        put_mutable(&mut bytes, 2, 5, &[0xaabb, 0xccdd], &[4; 16]);
+        bytes.extend_from_slice(sealed.bytes());
+        let mut expected = vec![2, 5, 2, 0xaa, 0xbb, 0xcc, 0xdd];
+        expected.extend_from_slice(&[4; 16]);
+        expected.extend_from_slice(&[1; 8]);
+        expected.extend_from_slice(&[2; 32]);
+        expected.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        expected.extend_from_slice(&sha512(&[b"farlan broadcast anchor 1", &[4; 16]])[..16]);
+        expected.extend_from_slice(&[192, 0x12, 0x34]);
+        expected.extend_from_slice(&frame);
+        let signed = expected[23..].to_vec();
+        expected.extend_from_slice(&[88; 64]);
+        assert_eq!(bytes, expected);
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!(message.id(), id);
+        assert_eq!(id.to_be_bytes(), sha512(&[b"farlan broadcast id 1", &signed])[..8]);
+        assert_eq!(message.channel().port, 0x1234);
+    }
+
+    #[test]
+    fn tags_are_spread_and_differ_from_one_message_to_the_next() {
+        let nodes = (0..=255_u8).map(|number| NodeId::of_key(&[number; 32]));
+        let tags: std::collections::BTreeSet<_> = nodes.clone().map(|node| tag_of(1, &node)).collect();
+        assert!(tags.len() >= 253);
+        assert!(nodes.filter(|node| tag_of(1, node) == tag_of(2, node)).count() <= 2);
+        let fixed = NodeId::from_bytes(*b"0123456789abcdef");
+        assert_eq!(tag_of(0x0011_2233_4455_6677, &fixed), TAG);
+    }
+
+    /// Computed by another program.
+    const TAG: u16 = 0x661a;
+
+    prop_compose! {
+        fn any_message()(
+            level in 1_u8..=3,
+            budget: u8,
+            tags in proptest::collection::vec(any::<u16>(), 0..=MAX_TAGS),
+            (token, network, key, time) in any::<([u8; 16], [u8; 8], [u8; 32], u64)>(),
+            ceiling in 1_u8..=MAX_CEILING,
+            port: u16,
+            group in prop_oneof![Just([0xff; 6]), Just([1, 0, 0x5e, 1, 2, 3])],
+            payload in proptest::collection::vec(any::<u8>(), 0..300),
+        ) -> (u8, u8, Vec<u16>, [u8; 16], Header, Vec<u8>) {
+            let budget = if level == 3 { 0 } else { budget };
+            let tags = if budget == 0 { Vec::new() } else { tags };
+            let port = if group == [0xff; 6] { port } else { 0 };
+            let header = Header { network, key, time, anchor: anchor_of(&token), ceiling, port };
+            (level, budget, tags, token, header, frame(group, &payload))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_and_nothing_that_is_cut(
+            (level, budget, tags, token, header, frame) in any_message(),
+        ) {
+            let (sealed, id) = Sealed::make(&header, &frame, |_| [9; 64]).unwrap();
+            let mut bytes = Vec::new();
+            put_mutable(&mut bytes, level, budget, &tags, &token);
+            bytes.extend_from_slice(sealed.bytes());
+            let message = Message::parse(&bytes).unwrap();
+            prop_assert_eq!((message.level(), message.budget()), (level, budget));
+            prop_assert_eq!(message.tags().collect::<Vec<_>>(), tags);
+            prop_assert_eq!(message.token(), Some(token).filter(|_| budget > 0));
+            prop_assert_eq!((message.id(), message.key(), message.ceiling()), (id, header.key, header.ceiling));
+            prop_assert_eq!(message.frame(), &frame);
+            prop_assert_eq!(message.channel().port, header.port);
+            let inner = message.sealed();
+            prop_assert_eq!(inner.time(), header.time);
+            prop_assert_eq!(inner.network(), &header.network);
+            prop_assert_eq!(inner.anchor(), &header.anchor);
+            prop_assert_eq!(inner.signature(), &[9; 64]);
+            // The frame is the rest: what is cut of it only shows by the signature. Whatever is left must have a whole header.
+            let least = bytes.len() - frame.len() + 14;
+            for length in 0..least {
+                prop_assert_eq!(Message::parse(&bytes[..length]), Err(Malformed));
+            }
+        }
+
+        #[test]
+        fn anything_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400), level in 0_u8..5) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.first_mut() {
+                *first = level;
+            }
+            if let Ok(message) = Message::parse(&bytes) {
+                let mut written = Vec::new();
+                let tags: Vec<_> = message.tags().collect();
+                put_mutable(&mut written, message.level(), message.budget(), &tags, &message.token().unwrap_or_default());
+                written.extend_from_slice(message.sealed().bytes());
+                prop_assert_eq!(written, bytes);
+            }
+        }
+    }
 }

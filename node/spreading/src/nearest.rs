@@ -32,10 +32,16 @@ impl Contact {
 }
 
 impl Contacts {
-    /// The pinned and the active contacts by score, `most` of them, and the recent ones.
-    pub(crate) fn nearest(&self, now: Time, most: usize) -> (Vec<Candidate>, Vec<Candidate>) {
+    /// The pinned and the active contacts by score, `most` of them, and the recent ones; of those for whom `may` holds.
+    pub(crate) fn nearest(
+        &self,
+        now: Time,
+        most: usize,
+        may: impl Fn(&NodeId) -> bool,
+    ) -> (Vec<Candidate>, Vec<Candidate>) {
         let (mut active, mut recent) = (Vec::new(), Vec::new());
-        for contact in self.contacts.iter().filter(|contact| !contact.dead) {
+        let alive = self.contacts.iter().filter(|contact| !contact.dead);
+        for contact in alive.filter(|contact| may(&contact.node)) {
             let ranked = (contact.score(now), contact.both, contact);
             match contact.age(now) {
                 age if age < ACTIVE => active.push(ranked),
@@ -50,10 +56,14 @@ impl Contacts {
         };
         active.sort_unstable_by(by_score);
         recent.sort_unstable_by(by_score);
-        let pinned = self.pinned.iter().filter(|pinned| !pinned.dead).map(|pinned| {
-            let need = self.find(&pinned.node).and_then(|contact| contact.need);
-            at_random(pinned.node, Why::Pinned, need)
-        });
+        let pinned = self
+            .pinned
+            .iter()
+            .filter(|pinned| !pinned.dead && may(&pinned.node))
+            .map(|pinned| {
+                let need = self.find(&pinned.node).and_then(|contact| contact.need);
+                at_random(pinned.node, Why::Pinned, need)
+            });
         let active = active.iter().filter(|(.., contact)| !self.is_pinned(&contact.node));
         let active = pinned.chain(active.map(|(.., contact)| contact.candidate(now, Why::Active)));
         let recent = recent.iter().map(|(.., contact)| contact.candidate(now, Why::Recent));
@@ -63,7 +73,7 @@ impl Contacts {
     /// Origins heard lately.
     pub(crate) fn heard(&self, now: Time) -> impl Iterator<Item = Candidate> {
         let heard = self.heard.lately(now).take(MAX_HEARD);
-        heard.map(|node| at_random(node, Why::Heard, None))
+        heard.map(|(node, need)| at_random(node, Why::Heard, need))
     }
 
     /// Members at random.

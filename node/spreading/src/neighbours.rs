@@ -15,8 +15,9 @@ pub trait Signer {
 
 /// Knows the keys of others. Ed25519 in the engine; a keyed hash may stand behind it in a simulation.
 ///
-/// The signature itself is checked by whoever drives the [`Spreading`], between [`Spreading::arrive`] and
-/// [`Spreading::verified`].
+/// The signature itself is checked by whoever drives the [`Spreading`](crate::Spreading), between
+/// [`Spreading::arrive`](crate::Spreading::arrive) and
+/// [`Spreading::verified`](crate::Spreading::verified).
 pub trait Verifier {
     /// The node id of a key that is a valid identity.
     fn node_id(&self, key: &[u8; 32]) -> Option<NodeId>;

@@ -60,7 +60,7 @@ impl Plan {
 /// What a share may be at most, at the origin and at the next level. Beyond that nobody sends anything on.
 pub(crate) const MAX_SHARES: [u8; 2] = [64, 8];
 
-/// What an active contact can make use of, as long as it has not said it.
+/// What somebody can make use of, as long as it has not said it.
 const NEED_UNKNOWN: u8 = 8;
 
 /// The weight of a contact that frames go to and come from at this moment.
@@ -86,10 +86,7 @@ pub(crate) fn divide(budget: u8, most: u8, mut candidates: Vec<Candidate>) -> Pl
     let mut left = budget.saturating_sub(u8::try_from(candidates.len()).unwrap_or(u8::MAX));
     let mut shares = vec![0_u8; candidates.len()];
     if most > 0 {
-        let need = |candidate: &Candidate| {
-            let unknown = if candidate.why.is_first() { NEED_UNKNOWN } else { most };
-            candidate.need.unwrap_or(unknown).min(most)
-        };
+        let need = |candidate: &Candidate| candidate.need.unwrap_or(NEED_UNKNOWN).min(most);
         for (candidate, share) in candidates.iter().zip(&mut shares) {
             if candidate.why.is_first() {
                 *share = need(candidate).min(left);
@@ -172,7 +169,7 @@ mod tests {
             candidate(4, Why::Recent, Some(60), WEIGHT / 2),
             candidate(5, Why::LongLink, None, WEIGHT / 25),
         ];
-        assert_eq!(shares(&divide(192, 64, candidates.clone())), [40, 3, 64, 60, 20]);
+        assert_eq!(shares(&divide(192, 64, candidates.clone())), [45, 8, 64, 62, 8]);
         assert_eq!(shares(&divide(60, 64, candidates.clone())), [40, 3, 12, 0, 0]);
         assert_eq!(shares(&divide(3, 64, candidates.clone())), [0, 0, 0]);
         assert_eq!(shares(&divide(64, 8, candidates.clone())), [8, 8, 8, 8, 8]);

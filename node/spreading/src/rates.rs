@@ -159,13 +159,23 @@ impl<K: Ord + Copy> Meters<K> {
         self.meters.len()
     }
 
-    /// The bytes of as many as there may be, in a tree whose leaves are as empty as they may be.
+    /// The bytes of those there are, and of as many as there may be, in a tree whose leaves are as empty as they may be.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        tree_bytes::<K>(self.meters.len())
+    }
+
     #[cfg(test)]
     pub(crate) fn most_bytes(&self) -> usize {
-        let leaf = 16 + 11 * (size_of::<K>() + size_of::<Meter>());
-        let leaves = self.most.div_ceil(5);
-        leaves * leaf + leaves.div_ceil(5) * (leaf + 12 * 8)
+        tree_bytes::<K>(self.most)
     }
+}
+
+#[cfg(test)]
+fn tree_bytes<K>(count: usize) -> usize {
+    let leaf = 16 + 11 * (size_of::<K>() + size_of::<Meter>());
+    let leaves = count.div_ceil(5);
+    leaves * leaf + leaves.div_ceil(5) * (leaf + 12 * 8)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::ChannelOf;
 pub struct Reach<'a> {
     /// Its channel.
     pub channel: ChannelOf,
-    /// The most deliveries it may cause, up to [`MAX_CEILING`].
+    /// The most deliveries it may cause, up to [`MAX_CEILING`](crate::MAX_CEILING).
     pub ceiling: u8,
     /// Subscribers of the channel that a supernode told, as many as are to be used.
     pub sample: &'a [NodeId],

@@ -78,3 +78,50 @@ impl<K: Ord + Copy> Seen<K> {
         (self.latest.capacity() + self.current.capacity() + self.previous.capacity()) * size_of::<K>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(1000 + seconds)
+    }
+
+    #[test]
+    fn what_came_is_remembered_for_two_minutes_and_not_for_ever() {
+        let mut seen = Seen::new(1000);
+        for second in 0..600 {
+            assert!(seen.insert(at(second), second));
+            assert!(!seen.insert(at(second), second));
+            for before in 0..120.min(second) {
+                assert!(seen.contains(&(second - before)), "{second} {before}");
+            }
+            assert!(second < 300 || !seen.contains(&(second - 300)));
+        }
+        // After a pause nothing of before is left.
+        seen.insert(at(5000), 5000);
+        seen.insert(at(5121), 5121);
+        assert!(!seen.contains(&599) && seen.contains(&5000));
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_at_least_half_as_many_as_it_may_and_no_more_than_that(
+            keys in proptest::collection::vec(0_u64..5000, 1..3000), most in 200_usize..2000
+        ) {
+            let mut seen = Seen::new(most);
+            let mut order = Vec::new();
+            for key in keys {
+                let known = order.iter().rev().take(most / 2).any(|one| *one == key);
+                let is_new = seen.insert(at(0), key);
+                prop_assert!(!(known && is_new));
+                if is_new {
+                    order.push(key);
+                }
+                prop_assert!(seen.bytes() <= (most + 2 * UNSORTED) * size_of::<u64>());
+            }
+        }
+    }
+}

@@ -13,7 +13,7 @@ use crate::{
     limits::{Limits, Onward, Own},
     message::{Header, Sealed},
     nearest::{MAX_ACTIVE, sampled},
-    origins::Origins,
+    origins::{Origins, TOLERANCE_MS},
     plan::{Candidate, MAX_SHARES, divide},
     seen::Seen,
     tag_of,
@@ -29,13 +29,15 @@ const MAX_ACTIVE_OF_OTHERS: usize = 16;
 const MAX_SEEN: usize = 12_288;
 const MAX_SEEN_DIRECT: usize = 4096;
 
+/// Bytes of what is under way.
+pub(crate) const MAX_UNDER_WAY: usize = 144 * 1024;
+
 /// Three tries: with two of them one lobby in 200 would miss somebody at 1 % loss, with one of them one in five. The rest bounds
 /// the memory; it is more than the rates let be under way as long as those who get copies answer.
 const TRIES: Tries = Tries {
     tries: 3,
     messages: 512,
-    copies: 2048,
-    bytes: 96 * 1024,
+    bytes: MAX_UNDER_WAY,
 };
 
 /// The broadcasts of one node in one network.
@@ -95,20 +97,17 @@ impl Spreading {
     #[must_use]
     pub fn plan(&self, now: Time, what: &Reach<'_>, neighbours: &dyn Neighbours) -> Plan {
         let ceiling = what.ceiling.min(MAX_CEILING);
-        let (active, recent) = self.contacts.nearest(now, MAX_ACTIVE);
+        let may = |node: &NodeId| self.may_go_to(node) && !what.already.contains(node);
+        let (active, recent) = self.contacts.nearest(now, MAX_ACTIVE, may);
         let mut chosen = Chosen::new(usize::from(ceiling), what.channel, neighbours);
-        chosen.leave_out(&[self.own]);
-        chosen.leave_out(what.already);
         let candidates = active
             .into_iter()
             .chain(self.contacts.heard(now))
             .chain(what.sample.iter().copied().map(sampled))
             .chain(recent)
             .chain(self.contacts.links(now));
-        for candidate in candidates {
-            if !self.contacts.is_muted(&candidate.node) && !self.contacts.is_dead(&candidate.node) {
-                chosen.add(candidate);
-            }
+        for candidate in candidates.filter(|candidate| may(&candidate.node)) {
+            chosen.add(candidate);
         }
         divide(ceiling, MAX_SHARES[0], chosen.candidates)
     }
@@ -138,7 +137,12 @@ impl Spreading {
             }
             self.counts.thinned += 1;
         }
-        self.latest = what.unix_ms.max(self.latest.saturating_add(1));
+        // Never the same twice, but it follows a clock that was set back.
+        self.latest = if self.latest.saturating_sub(what.unix_ms) > TOLERANCE_MS {
+            what.unix_ms
+        } else {
+            what.unix_ms.max(self.latest.saturating_add(1))
+        };
         let header = Header {
             network: self.network,
             key: signer.key(),
@@ -300,7 +304,8 @@ impl Spreading {
         let straight = pending.from == pending.origin;
         let (key, time) = (pending.sealed.key(), pending.sealed.time());
         self.origins.note(now, key, pending.origin, time, straight);
-        if pending.proved_level() <= 2 {
+        // The level is only claimed, but the origin is genuine: nobody gains by a lie.
+        if pending.level <= 2 {
             self.contacts.heard.note(now, pending.origin);
         }
         let deliver = Some(Delivery {
@@ -357,30 +362,30 @@ impl Spreading {
 
     /// Who gets a copy of another's broadcast.
     fn onward(&self, now: Time, budget: u8, level: u8, pending: &Pending, neighbours: &dyn Neighbours) -> Plan {
-        let is_near = self.contacts.is_active(now, &pending.from);
-        let (active, recent) = self
-            .contacts
-            .nearest(now, if is_near { MAX_ACTIVE } else { MAX_ACTIVE_OF_OTHERS });
-        let mut chosen = Chosen::new(usize::from(budget), pending.sealed.channel(), neighbours);
-        chosen.leave_out(&[self.own, pending.origin, pending.from]);
         let mut tags = pending.tags.clone();
         tags.sort_unstable();
+        let may = |node: &NodeId| {
+            let is_new = *node != pending.origin && *node != pending.from;
+            is_new && self.may_go_to(node) && tags.binary_search(&tag_of(pending.id, node)).is_err()
+        };
+        let is_near = self.contacts.is_active(now, &pending.from);
+        let active = if is_near { MAX_ACTIVE } else { MAX_ACTIVE_OF_OTHERS };
+        let (active, recent) = self.contacts.nearest(now, active, may);
+        let mut chosen = Chosen::new(usize::from(budget), pending.sealed.channel(), neighbours);
         let others = recent.into_iter().chain(self.contacts.links(now));
-        let others = others.filter(|candidate| !neighbours.is_relayed(&candidate.node));
+        let others = others.filter(|candidate| may(&candidate.node) && !neighbours.is_relayed(&candidate.node));
         for candidate in active.into_iter().chain(others) {
-            let node = &candidate.node;
-            if tags.binary_search(&tag_of(pending.id, node)).is_err()
-                && !self.contacts.is_muted(node)
-                && !self.contacts.is_dead(node)
-            {
-                chosen.add(candidate);
-            }
+            chosen.add(candidate);
         }
         let most = if level == 2 { MAX_SHARES[1] } else { 0 };
         if most == 0 {
             chosen.candidates.retain(|candidate| candidate.wants);
         }
         divide(budget, most, chosen.candidates)
+    }
+
+    fn may_go_to(&self, node: &NodeId) -> bool {
+        *node != self.own && !self.contacts.is_muted(node) && !self.contacts.is_dead(node)
     }
 
     /// Takes a direct copy: its origin is whom the session is with. Returns whether it is new and to be delivered. It is acknowledged
@@ -463,10 +468,37 @@ impl Spreading {
     }
 }
 
+#[cfg(test)]
+impl Spreading {
+    /// The memory behind it, by its parts.
+    pub(crate) fn parts(&self) -> [usize; 6] {
+        [
+            self.contacts.bytes(),
+            self.limits.bytes(),
+            self.origins.bytes(),
+            self.seen.bytes(),
+            self.seen_direct.bytes(),
+            self.under_way.bytes(),
+        ]
+    }
+
+    /// The most that it may be, with itself.
+    pub(crate) fn most_bytes(&self) -> usize {
+        let seen = (MAX_SEEN + 64) * size_of::<u64>() + (MAX_SEEN_DIRECT + 64) * size_of::<(u64, NodeId)>();
+        size_of::<Self>()
+            + Contacts::most_bytes()
+            + self.limits.most_bytes()
+            + Origins::most_bytes()
+            + seen
+            + MAX_UNDER_WAY
+            + 512 * 8
+    }
+}
+
 /// Those who were chosen to get a copy, each once.
 struct Chosen<'a> {
     candidates: Vec<Candidate>,
-    /// They, and those left out, in order.
+    /// They, in the order of their ids.
     known: Vec<NodeId>,
     most: usize,
     channel: ChannelOf,
@@ -482,11 +514,6 @@ impl<'a> Chosen<'a> {
             channel,
             neighbours,
         }
-    }
-
-    fn leave_out(&mut self, nodes: &[NodeId]) {
-        self.known.extend_from_slice(nodes);
-        self.known.sort_unstable();
     }
 
     fn add(&mut self, mut candidate: Candidate) {

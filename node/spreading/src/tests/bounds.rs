@@ -1,0 +1,148 @@
+//! What it takes: memory, bytes on the wire, time.
+
+use super::*;
+use crate::{Message, spreading::MAX_UNDER_WAY};
+
+#[test]
+fn one_network_takes_no_more_than_512_kib() {
+    let (mut me, mut allowances) = (spreading(0), Allowances::new());
+    for number in 1..2000 {
+        talk(&mut me, at(u64::from(number)), number, 1);
+        me.contacts_mut().pin(&node(number));
+        me.contacts_mut().mute(&node(number + 10_000));
+    }
+    let now = at(5000);
+    let mut largest = 0;
+    for number in 0..30_000_u64 {
+        // Ten minutes, so that everything is renewed now and then.
+        let now = now + Duration::from_millis(20 * number);
+        let from = u16::try_from(2000 + number % 3000).unwrap();
+        me.direct(now, &node(from), number);
+        let text = number.to_string().repeat(200);
+        let frame = frame(&text[..1400.min(text.len())]);
+        let what = origination(now, &frame, 192);
+        if number % 5 == 0 {
+            me.originate(now, &what, &Around::default(), &Keys(key(0)));
+        }
+        let mut origin = spreading(from);
+        talk(&mut origin, now, 0, 1);
+        let copies = origin
+            .originate(now, &what, &Around::default(), &Keys(key(from)))
+            .unwrap();
+        take(&mut me, &mut allowances, now, from, &bytes(&copies[0]));
+        me.due(now);
+        if number % 100 == 0 {
+            largest = largest.max(me.bytes());
+        }
+    }
+    println!("{largest} bytes, at most {}", me.most_bytes());
+    assert!(largest <= me.most_bytes());
+    assert!(largest > MAX_UNDER_WAY, "{largest}");
+    assert!(me.most_bytes() <= 512 * 1024, "{}", me.most_bytes());
+}
+
+#[test]
+fn one_that_was_never_used_takes_next_to_nothing() {
+    let me = spreading(0);
+    assert!(
+        size_of::<Spreading>() + me.bytes() < 2048,
+        "{}",
+        size_of::<Spreading>() + me.bytes()
+    );
+}
+
+#[test]
+fn headers_are_as_short_as_is_said() {
+    let mut me = spreading(0);
+    for number in 1..=150 {
+        talk(&mut me, at(0), number, 1);
+    }
+    for number in 200..250 {
+        me.direct(at(0), &node(number), 1);
+    }
+    let frame = frame("payload");
+    let what = origination(at(0), &frame, 192);
+    let copies = me.originate(at(0), &what, &Around::default(), &Keys(key(0))).unwrap();
+    assert!(copies.iter().any(|copy| matches!(copy.form, Form::Direct(_))));
+    let payload = frame.len() - 14;
+    let longest = copies.iter().filter(|copy| matches!(copy.form, Form::Spread(_)));
+    let longest = longest.max_by_key(|copy| bytes(copy).len()).unwrap();
+    assert_eq!(bytes(longest).len(), 292 + payload);
+    let (mut next, mut allowances) = (spreading(1), Allowances::new());
+    for number in 300..340 {
+        talk(&mut next, at(0), number, 1);
+    }
+    let taken = take(&mut next, &mut allowances, at(0), 0, &bytes(longest));
+    let lengths: BTreeSet<_> = taken.copies.iter().map(|copy| bytes(copy).len() - payload).collect();
+    assert_eq!(lengths.first(), Some(&148));
+    assert!(lengths.last().unwrap() <= &292);
+    // Tags give way where there is no room.
+    let Form::Spread(spread) = &longest.form else {
+        unreachable!("it was asked for");
+    };
+    for room in 0..400 {
+        let mut written = Vec::new();
+        spread.write_within(&mut written, room);
+        assert!(written.len() <= room.max(164 + payload) && written.len() + 1 >= room.min(292 + payload));
+        assert_eq!(Message::parse(&written).unwrap().frame(), frame);
+    }
+}
+
+/// Prints how long it takes to take a broadcast, but for its signature.
+#[test]
+#[ignore = "a measurement"]
+fn measure_a_receive() {
+    use std::hint::black_box;
+    for (contacts, text) in [(8, "x".repeat(100)), (64, "x".repeat(100)), (8, "x".repeat(1400))] {
+        let mut all = Vec::new();
+        let mut origin = spreading(1);
+        talk(&mut origin, at(0), 0, 3);
+        origin.contacts_mut().set_need(&node(0), 64);
+        for number in 0..5000_u64 {
+            let now = at(10 * number);
+            talk(&mut origin, now, 0, 1);
+            let frame = frame(&format!("{number} {text}"));
+            let what = origination(now, &frame, 192);
+            let copies = origin.originate(now, &what, &Around::default(), &Keys(key(1)));
+            if let Some(copy) = copies
+                .unwrap_or_default()
+                .first()
+                .filter(|copy| matches!(copy.form, Form::Spread(_)))
+            {
+                all.push((now, bytes(copy)));
+            }
+        }
+        let (mut me, mut allowances) = (spreading(0), Allowances::new());
+        for number in 1..=contacts {
+            talk(&mut me, at(50_000), number, 30);
+        }
+        let (around, keys) = (Around::default(), Keys(key(0)));
+        let (mut copies, mut taken) = (0, 0);
+        #[expect(clippy::disallowed_methods, reason = "a measurement")]
+        let begun = std::time::Instant::now();
+        for (now, bytes) in &all {
+            let arrival = me.arrive(*now, &node(1), bytes, None, &around, &keys, &mut allowances);
+            if let Arrival::Check(pending) = arrival {
+                let accepted = me.verified(*now, pending, true, &around, &mut allowances);
+                taken += usize::from(accepted.deliver.is_some());
+                copies += black_box(accepted).copies.len();
+            }
+            for other in 0..=contacts {
+                me.acknowledged(*now, &node(other), &[], None);
+            }
+        }
+        println!(
+            "{contacts} contacts, {} bytes: {:?} each; {taken} of {} taken, {copies} copies",
+            all[0].1.len(),
+            begun.elapsed() / u32::try_from(all.len()).unwrap(),
+            all.len()
+        );
+    }
+}
+
+impl Spreading {
+    /// The memory in use behind it.
+    fn bytes(&self) -> usize {
+        self.parts().iter().sum()
+    }
+}
