@@ -20,6 +20,9 @@ struct Arguments {
     /// So many cold broadcasts in each world, and of everything else in proportion.
     #[arg(long)]
     casts: Option<u64>,
+    /// For so many seconds everybody broadcasts, at most.
+    #[arg(long)]
+    load: Option<f64>,
     /// Only the world whose proportions are worse, which nothing is asked of.
     #[arg(long)]
     adverse: bool,
@@ -95,15 +98,16 @@ fn effort(nodes: u32, arguments: &Arguments) -> Effort {
     let full = arguments.full;
     let cold = arguments.casts.unwrap_or(if full { 4000 } else { 1000 });
     let tried = nodes == TRIED;
+    let load = match (nodes, full) {
+        (0..=TRIED, true) => 10.0,
+        (0..=MOST_LOADED, true) => 4.0,
+        (0..=TRIED, false) => 2.0,
+        _ => 0.0,
+    };
     Effort {
         cold,
         warm: cold / 2,
-        load: match (nodes, full) {
-            (0..=TRIED, true) => 10.0,
-            (0..=MOST_LOADED, true) => 4.0,
-            (0..=TRIED, false) => 2.0,
-            _ => 0.0,
-        },
+        load: arguments.load.map_or(load, |most| load.min(most)),
         storms: (10_000..=MOST_LOADED).contains(&nodes),
         newcomers: if nodes >= 10_000 { cold / 4 } else { 0 },
         losses: if tried { cold / 2 } else { 0 },
