@@ -14,7 +14,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
@@ -173,6 +173,27 @@ impl PublicKey {
         if point.compress().as_bytes() != bytes && !planted("other-encoding-taken") {
             return Err(KeyError::NotCanonical);
         }
+        if point.is_small_order() {
+            return Err(KeyError::Weak);
+        }
+        Ok(key)
+    }
+
+    /// The same for bytes that are to be `point`, or its negative: their Montgomery image is the same. Saves computing the point.
+    ///
+    /// # Errors
+    /// [`KeyError`]; [`KeyError::NotAPoint`] also where they are another point.
+    pub(crate) fn of_point(bytes: &[u8; 32], point: &EdwardsPoint, work: Work) -> Result<Self, KeyError> {
+        const SIGN: u8 = 0x80;
+        let key = Self::stamped(*bytes, work)?;
+        let mut plain = *bytes;
+        plain[31] &= !SIGN;
+        let mut expected = point.compress().to_bytes();
+        expected[31] &= !SIGN;
+        if plain != expected {
+            return Err(KeyError::NotAPoint);
+        }
+        // Where x is 0 there is one sign only; those points are of small order.
         if point.is_small_order() {
             return Err(KeyError::Weak);
         }

@@ -11,6 +11,7 @@ const LIMITS: Limits = Limits {
     relay_source: 12_500_000,
     relay_pair: 0,
     documents: 64 << 20,
+    full_max: Limits::FULL_MAX,
 };
 
 fn unharmed(doing: Doing, fakes: u64, limits: Limits) -> Seen {

@@ -1,7 +1,10 @@
 //! A supernode's side: registrations, relaying, look-ups. The lists of members are in `subscriptions`.
 
+mod indexes;
+mod registration;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     time::Duration,
 };
@@ -10,6 +13,8 @@ use farlan_crypto::{NodeId, defects::planted};
 use farlan_netconf::{DirectoryKey, WorldId};
 use tracing::debug;
 
+use self::indexes::Indexes;
+pub(crate) use self::registration::Registration;
 use crate::{
     AnchorStatus, Engine, Leg, Limits, Outbox, Time,
     behaviour::MAX_PACKETS,
@@ -18,15 +23,15 @@ use crate::{
     directory::REFRESH,
     documents::Asked,
     forwarding::Onward,
-    grants::{ASKED, Asking, Grants},
+    grants::{ASKED, Grants},
     handshakes::Via,
     peers::{Path, PeerId},
     places::Places,
-    rates::{Meter, Prefix, Rate},
+    rates::{Prefix, Rate},
     relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
-    sights::Aside,
     streams::{observed_by, probe_in},
-    subscriptions::{ListKey, Subscriptions},
+    subscriptions::Subscriptions,
+    table::Table,
     wire::{
         control::{Control, Membership, NodeRecord, PADDING, Place, Query, messages},
         datagram::{
@@ -48,17 +53,11 @@ const RECORDS_KEPT: Duration = Duration::from_secs(3 * REFRESH.as_secs() + 25);
 /// shows itself: it may be on its way to another home.
 const DOUBTED_KEPT: Duration = Duration::from_secs(20);
 
-/// A relay index is not given to another node for so long, so that late datagrams meet nobody.
-const INDEX_RESTS: Duration = Duration::from_secs(600);
-
 /// An IPv4 claim outlives its registration for so long, so that a node that comes back finds its address free.
 const CLAIM_KEPT: Duration = Duration::from_secs(600);
 
 /// IPv4 claims there is room for, in times of the registrations: twice as many as there are memberships.
 const CLAIMS: usize = 4;
-
-/// Low bits of a relay index: the slot. The others count its uses.
-const SLOT_BITS: u32 = 20;
 
 /// Memberships of one node; more are ignored.
 const MAX_MEMBERSHIPS: usize = 16;
@@ -92,8 +91,7 @@ const WAY_PROBES: Rate = Rate {
 /// What a supernode keeps.
 #[derive(Debug)]
 pub(crate) struct Anchor {
-    registrations: BTreeMap<PeerId, Registration>,
-    by_index: BTreeMap<RelayIndex, PeerId>,
+    registrations: Table<Registration>,
     /// Who is registered through another supernode, by its index there.
     passed: BTreeMap<(SupernodeTag, RelayIndex), PeerId>,
     indexes: Indexes,
@@ -108,39 +106,6 @@ pub(crate) struct Anchor {
     /// The port of the second socket, if there is one.
     pub(crate) second_port: Option<u16>,
     pub(crate) grants: Grants,
-}
-
-/// A registered node.
-#[derive(Debug)]
-struct Registration {
-    index: RelayIndex,
-    heard: Time,
-    /// The session and the number of the latest request.
-    latest: (SessionIndex, u32),
-    memberships: Vec<Membership>,
-    /// The version it last said to hold of the world it last spoke of.
-    version: Option<(WorldId, u32)>,
-    /// Whose places it takes.
-    prefix: Option<Prefix>,
-    /// With whom it has to do, and what it used of its limits.
-    relations: Relations,
-    /// The other supernode through which it is reached, and its index there.
-    through: Option<(SupernodeTag, RelayIndex)>,
-    /// When it ends unless the node shows itself, because that supernode does not know it.
-    doubted: Option<Time>,
-    /// When that was last so.
-    doubted_at: Option<Time>,
-    /// What it asked of where it is seen.
-    looks: Meter,
-    /// Where it is by the other family.
-    aside: Aside,
-    way_probes: Meter,
-    /// What it asked of searches.
-    searches: Asking,
-    /// What it asked of documents.
-    documents: Asked,
-    /// The channels it subscribed to.
-    channels: Subscribed,
 }
 
 /// A new address of a node that has to prove itself.
@@ -159,27 +124,12 @@ struct Claim {
     ends: Option<Time>,
 }
 
-/// Gives out relay indexes.
-#[derive(Debug)]
-struct Indexes {
-    /// How often each slot was used, starting at random so that the indexes of an earlier run mean nothing.
-    uses: Vec<u32>,
-    first_use: u64,
-    /// Since when which rests, and whose place it was.
-    resting: VecDeque<(Time, u32, Option<Prefix>)>,
-}
-
 impl Anchor {
     pub(crate) fn new(random: u64, limits: Limits) -> Self {
         Self {
-            registrations: BTreeMap::new(),
-            by_index: BTreeMap::new(),
+            registrations: Table::default(),
             passed: BTreeMap::new(),
-            indexes: Indexes {
-                uses: Vec::new(),
-                first_use: random,
-                resting: VecDeque::new(),
-            },
+            indexes: Indexes::new(random),
             claims: BTreeMap::new(),
             claim_ends: BTreeSet::new(),
             subscriptions: Subscriptions::default(),
@@ -201,83 +151,97 @@ impl Anchor {
         }
     }
 
+    pub(crate) fn registration(&self, id: PeerId) -> Option<&Registration> {
+        self.registrations.get(id.number())
+    }
+
+    pub(crate) fn registration_mut(&mut self, id: PeerId) -> Option<&mut Registration> {
+        self.registrations.get_mut(id.number())
+    }
+
     pub(crate) fn has_registration(&self, id: PeerId) -> bool {
-        self.registrations.contains_key(&id)
+        self.registration(id).is_some()
     }
 
     /// Whether a node may ask once more where it is seen.
     pub(crate) fn may_look(&mut self, now: Time, id: PeerId) -> bool {
-        let registration = self.registrations.get_mut(&id);
-        registration.is_some_and(|registration| registration.looks.take(now, &LOOKS, 1))
+        let registration = self.registration_mut(id);
+        registration.is_some_and(|registration| registration.dealings.looks.take(now, &LOOKS, 1))
     }
 
     /// A node is asked to show that it is where a look of it came from.
     pub(crate) fn ask_aside(&mut self, now: Time, id: PeerId, leg: Leg, nonce: u64) {
-        if let Some(registration) = self.registrations.get_mut(&id) {
-            registration.aside.ask(now, leg, nonce);
+        if let Some(registration) = self.registration_mut(id) {
+            registration.dealings.aside.ask(now, leg, nonce);
         }
     }
 
     /// A node answers that from `leg`.
     pub(crate) fn shown_aside(&mut self, now: Time, id: PeerId, leg: Leg, nonce: u64) {
-        if let Some(registration) = self.registrations.get_mut(&id) {
-            registration.aside.answered(now, leg, nonce);
+        if let Some(registration) = self.registration_mut(id) {
+            registration.dealings.aside.answered(now, leg, nonce);
         }
     }
 
     /// The address at which a node has shown to be beside the one that it is registered from.
     pub(crate) fn address_aside(&self, now: Time, id: PeerId) -> Option<IpAddr> {
-        self.registrations.get(&id)?.aside.shown(now)
+        self.registration(id)?.dealings.aside.shown(now)
     }
 
     /// Whether one more way probe of a node is answered.
     pub(crate) fn may_probe(&mut self, now: Time, id: PeerId) -> bool {
-        let registration = self.registrations.get_mut(&id);
-        registration.is_some_and(|registration| registration.way_probes.take(now, &WAY_PROBES, 1))
+        let registration = self.registration_mut(id);
+        registration.is_some_and(|registration| registration.dealings.way_probes.take(now, &WAY_PROBES, 1))
     }
 
     /// Whether a node may ask once more for a search.
     pub(crate) fn may_ask_for_search(&mut self, now: Time, id: PeerId) -> bool {
-        let registration = self.registrations.get_mut(&id);
-        registration.is_some_and(|registration| registration.searches.take(now, &ASKED, 1))
+        let registration = self.registration_mut(id);
+        registration.is_some_and(|registration| registration.dealings.searches.take(now, &ASKED, 1))
     }
 
     /// What a registered node asked of documents, and whose places it takes.
     pub(crate) fn documents_of(&mut self, id: PeerId) -> Option<(&mut Asked, Option<Prefix>)> {
-        let registration = self.registrations.get_mut(&id)?;
-        Some((&mut registration.documents, registration.prefix))
+        let registration = self.registration_mut(id)?;
+        Some((&mut registration.dealings.documents, registration.prefix))
     }
 
     /// The memberships of a registered node, the channels it subscribed to, and whose places it takes.
     pub(crate) fn channels_of(&mut self, id: PeerId) -> Option<(&[Membership], &mut Subscribed, Option<Prefix>)> {
-        let registration = self.registrations.get_mut(&id)?;
+        let registration = self.registration_mut(id)?;
         Some((
             &registration.memberships,
-            &mut registration.channels,
+            &mut *registration.channels,
             registration.prefix,
         ))
     }
 
+    /// How many subscriptions to channels a node has, and whose places they take, if it ever had any.
+    pub(crate) fn subscriptions_held(&self, id: PeerId) -> Option<(usize, Option<Prefix>)> {
+        let registration = self.registration(id)?;
+        Some((registration.channels.get()?.len(), registration.prefix))
+    }
+
     pub(crate) fn registration_deadline(&self, id: PeerId) -> Option<Time> {
-        let registration = self.registrations.get(&id)?;
-        let kept = if registration.through.is_some() {
+        let registration = self.registration(id)?;
+        let kept = if registration.dealings.through.is_some() {
             RECORDS_KEPT
         } else {
             REGISTRATION_KEPT
         };
         let end = registration.heard + kept;
-        Some(registration.doubted.map_or(end, |doubted| doubted.min(end)))
+        Some(registration.dealings.doubted.map_or(end, |doubted| doubted.min(end)))
     }
 
     /// What a registered node has to do with others, and the limits of what is relayed for it.
     pub(crate) fn relations(&mut self, id: PeerId) -> Option<(&mut Relations, &mut RelayLimits)> {
-        let registration = self.registrations.get_mut(&id)?;
+        let registration = self.registrations.get_mut(id.number())?;
         Some((&mut registration.relations, &mut self.relaying))
     }
 
     /// Whether a node has relayed something there.
     fn has_sent(&self, from: PeerId, to: &Far) -> bool {
-        let registration = self.registrations.get(&from);
+        let registration = self.registration(from);
         registration.is_some_and(|registration| registration.relations.has_sent(to))
     }
 
@@ -289,27 +253,31 @@ impl Anchor {
     }
 
     pub(crate) fn by_index(&self, index: RelayIndex) -> Option<PeerId> {
-        self.by_index.get(&index).copied()
+        self.indexes.holder(index)
     }
 
     /// Where a registered node is reached, as seen from the supernode `own`.
     fn far(&self, id: PeerId, own: SupernodeTag) -> Option<Far> {
-        let registration = self.registrations.get(&id)?;
-        Some(registration.through.unwrap_or((own, registration.index)))
+        let registration = self.registration(id)?;
+        Some(registration.dealings.through.unwrap_or((own, registration.index)))
     }
 
     /// Takes note of the way to a registered node.
     fn note_way(&mut self, id: PeerId, path: Option<Path>) {
-        let Some(registration) = self.registrations.get_mut(&id) else {
+        let Some(registration) = self.registration_mut(id) else {
             return;
         };
-        if let Some(before) = registration.through.take()
-            && self.passed.get(&before) == Some(&id)
-        {
+        let before = registration
+            .dealings
+            .made()
+            .and_then(|dealings| dealings.through.take());
+        if let Some(Path::Passed { sibling, index }) = path {
+            registration.dealings.through = Some((sibling, index));
+        }
+        if let Some(before) = before.filter(|before| self.passed.get(before) == Some(&id)) {
             self.passed.remove(&before);
         }
         if let Some(Path::Passed { sibling, index }) = path {
-            registration.through = Some((sibling, index));
             self.passed.insert((sibling, index), id);
         }
     }
@@ -320,11 +288,11 @@ impl Anchor {
     }
 
     /// A relay index for a node whose place is of a prefix, if there is one for it.
-    fn take_index(&mut self, now: Time, prefix: Option<Prefix>) -> Option<RelayIndex> {
+    fn take_index(&mut self, now: Time, id: PeerId, prefix: Option<Prefix>) -> Option<RelayIndex> {
         if !self.places.take(prefix) {
             return None;
         }
-        let Some((index, rested)) = self.indexes.take(now, self.places.numbers()) else {
+        let Some((index, rested)) = self.indexes.take(now, self.places.numbers(), id) else {
             self.places.untake(prefix);
             return None;
         };
@@ -349,12 +317,12 @@ impl Anchor {
     }
 
     pub(crate) fn index_of(&self, id: PeerId) -> Option<RelayIndex> {
-        self.registrations.get(&id).map(|registration| registration.index)
+        self.registration(id).map(|registration| registration.index)
     }
 
     /// Notes which version of a world a node holds.
     pub(crate) fn world_told(&mut self, id: PeerId, world: WorldId, version: u32) {
-        if let Some(registration) = self.registrations.get_mut(&id) {
+        if let Some(registration) = self.registration_mut(id) {
             registration.version = Some((world, version));
         }
     }
@@ -362,44 +330,12 @@ impl Anchor {
     /// Whether two nodes are members of one network. What a list of members named before it grew too long stays known to them,
     /// and a broadcast to all of these must not use up what first contacts may cost.
     fn share_a_network(&self, one: PeerId, other: PeerId) -> bool {
-        let (Some(one), Some(other)) = (self.registrations.get(&one), self.registrations.get(&other)) else {
+        let (Some(one), Some(other)) = (self.registration(one), self.registration(other)) else {
             return false;
         };
         let both = |key: &DirectoryKey| other.memberships.iter().any(|membership| membership.member_key == *key);
         let mut keys = one.memberships.iter().map(|membership| membership.member_key);
         keys.any(|key| both(&key))
-    }
-}
-
-impl Indexes {
-    /// Gives out one of `most`; says also whose it was, if it has rested.
-    fn take(&mut self, now: Time, most: usize) -> Option<(RelayIndex, Option<Option<Prefix>>)> {
-        let rested = self
-            .resting
-            .pop_front_if(|(since, ..)| now.since(*since) >= INDEX_RESTS || planted("index-reused"));
-        let slot = match rested {
-            Some((_, slot, _)) => slot,
-            None => {
-                let slot = u32::try_from(self.uses.len())
-                    .ok()
-                    .filter(|_| self.uses.len() < most.min(1 << SLOT_BITS))?;
-                // Slots of an earlier run began elsewhere.
-                let first = self.first_use.wrapping_mul(u64::from(slot) | 1) >> 40;
-                self.uses.push(u32::try_from(first).unwrap_or_default());
-                slot
-            }
-        };
-        let uses = self.uses.get_mut(usize::try_from(slot).ok()?)?;
-        *uses = uses.wrapping_add(1);
-        let index = (*uses << SLOT_BITS) | slot;
-        if index == 0 {
-            *uses = uses.wrapping_add(1);
-        }
-        Some((RelayIndex((*uses << SLOT_BITS) | slot), rested.map(|(.., of)| of)))
-    }
-
-    fn give_back(&mut self, now: Time, index: RelayIndex, of: Option<Prefix>) {
-        self.resting.push_back((now, index.0 & ((1 << SLOT_BITS) - 1), of));
     }
 }
 
@@ -420,7 +356,7 @@ impl Engine {
             Some(path @ (Path::Direct(_) | Path::Passed { .. })) => observed_by(path),
             Some(Path::Relay { .. }) | None => return,
         };
-        let before = match self.anchor.registrations.get_mut(&id) {
+        let before = match self.anchor.registration_mut(id) {
             // An older request that was overtaken must not undo a newer one.
             Some(registration) if registration.latest.0 == local && request < registration.latest.1 => return,
             Some(registration) => {
@@ -432,32 +368,14 @@ impl Engine {
                     Some(Path::Direct(leg)) => Some(Prefix::of(leg)),
                     _ => None,
                 };
-                let Some(index) = self.anchor.take_index(now, prefix) else {
+                let Some(index) = self.anchor.take_index(now, id, prefix) else {
                     self.counters.registrations_refused += 1;
                     return;
                 };
-                self.anchor.by_index.insert(index, id);
                 debug!(node = %node.short(), "registered");
-                let registration = Registration {
-                    index,
-                    heard: now,
-                    latest: (local, request),
-                    memberships: Vec::new(),
-                    prefix,
-                    version: None,
-                    relations: Relations::default(),
-                    through: None,
-                    doubted: None,
-                    doubted_at: None,
-                    looks: Meter::default(),
-                    aside: Aside::default(),
-                    way_probes: Meter::default(),
-                    searches: Asking::default(),
-                    documents: Asked::default(),
-                    channels: Subscribed::default(),
-                };
-                self.anchor.registrations.insert(id, registration);
-                Vec::new()
+                let registration = Registration::new(index, now, (local, request), prefix);
+                self.anchor.registrations.insert(id.number(), registration);
+                Box::default()
             }
         };
         // Claims first: who comes first holds an address.
@@ -465,8 +383,7 @@ impl Engine {
         let mut memberships: Vec<Membership> = memberships.iter().copied().take(MAX_MEMBERSHIPS).collect();
         let prefix = self
             .anchor
-            .registrations
-            .get(&id)
+            .registration(id)
             .and_then(|registration| registration.prefix);
         let room = self
             .anchor
@@ -491,11 +408,11 @@ impl Engine {
                 self.release(old.address_key, &node);
             }
         }
-        let Some(registration) = self.anchor.registrations.get_mut(&id) else {
+        let Some(registration) = self.anchor.registration_mut(id) else {
             return;
         };
         registration.heard = now;
-        registration.memberships = memberships.clone();
+        registration.memberships = memberships.clone().into_boxed_slice();
         let index = registration.index;
         self.anchor.note_way(id, path);
         let message = Control::Registered {
@@ -505,6 +422,7 @@ impl Engine {
             refused,
         };
         self.send_control(now, id, None, &[message], out);
+        self.tell_clock(now, id, out);
         self.subscribe(now, id, &before, &memberships, out);
         self.review_subscriptions(now, id, out);
         self.arm(id);
@@ -534,7 +452,12 @@ impl Engine {
     /// Ends a registration; its addresses stay reserved for a while, or are free at once if the node said goodbye.
     pub(crate) fn end_registration(&mut self, now: Time, id: PeerId, goodbye: bool, out: &mut Outbox) {
         self.anchor.note_way(id, None);
-        let Some(registration) = self.anchor.registrations.remove(&id) else {
+        if !self.anchor.has_registration(id) {
+            return;
+        }
+        self.end_subscriptions(id);
+        self.leave_lists(now, id, out);
+        let Some(registration) = self.anchor.registrations.remove(id.number()) else {
             return;
         };
         self.documents.kept.forget(id);
@@ -544,7 +467,6 @@ impl Engine {
             .leave(registration.prefix, registration.memberships.len());
         let records_at: Vec<_> = registration.relations.records_at().collect();
         self.tell_gone(registration.index, &records_at, out);
-        self.anchor.by_index.remove(&registration.index);
         self.anchor
             .indexes
             .give_back(now, registration.index, registration.prefix);
@@ -573,12 +495,6 @@ impl Engine {
         if let Some(node) = node {
             debug!(node = %node.short(), "gone");
         }
-        self.end_subscriptions(now, id, (registration.prefix, &registration.channels), out);
-        let lists = registration.memberships.iter();
-        let lists: Vec<ListKey> = lists
-            .map(|membership| ListKey::Members(membership.member_key))
-            .collect();
-        self.unsubscribe(now, id, &lists, out);
     }
 
     /// Ends a registration that was not heard for too long.
@@ -605,10 +521,12 @@ impl Engine {
     /// Something sealed came from a node: its registration lives on, and a sign of life is answered alike. From a new
     /// address it is challenged first.
     pub(crate) fn anchored_heard(&mut self, now: Time, id: PeerId, via: Via, message: &[u8], out: &mut Outbox) {
-        let registration = self.anchor.registrations.get_mut(&id);
+        let registration = self.anchor.registration_mut(id);
         if let Some(registration) = registration {
             registration.heard = now;
-            registration.doubted = None;
+            if let Some(dealings) = registration.dealings.made() {
+                dealings.doubted = None;
+            }
         }
         if !self.is_proved(id, via) {
             // Nothing that is larger than what came.
@@ -617,7 +535,7 @@ impl Engine {
             if (message.len() >= PADDING && !probe) || planted("amplified-challenge") {
                 self.challenge_way(now, id, via.path(), out);
             }
-        } else if let Some(registration) = self.anchor.registrations.get(&id)
+        } else if let Some(registration) = self.anchor.registration(id)
             && message.is_empty()
         {
             // Whoever holds an old list is told so with the answer.
@@ -717,14 +635,17 @@ impl Engine {
         let sibling = self.siblings.at(leg);
         let id = sibling.and_then(|sibling| self.anchor.passed.get(&(sibling, index)).copied());
         let nonce = self.random_u64();
-        let Some((id, registration)) = id.and_then(|id| Some((id, self.anchor.registrations.get_mut(&id)?))) else {
+        let Some((id, registration)) = id.and_then(|id| Some((id, self.anchor.registration_mut(id)?))) else {
             return;
         };
         // As seldom as its answer is waited for, however often somebody says so.
-        let lately = registration.doubted_at.is_some_and(|at| now.since(at) < DOUBTED_KEPT);
-        if registration.doubted.is_none() && !lately {
-            registration.doubted = Some(now + DOUBTED_KEPT);
-            registration.doubted_at = Some(now);
+        let lately = registration
+            .dealings
+            .doubted_at
+            .is_some_and(|at| now.since(at) < DOUBTED_KEPT);
+        if registration.dealings.doubted.is_none() && !lately {
+            registration.dealings.doubted = Some(now + DOUBTED_KEPT);
+            registration.dealings.doubted_at = Some(now);
             // Whatever it answers shows that it lives.
             self.send_control(now, id, None, &[Control::Ping { token: nonce }], out);
             self.arm(id);
@@ -748,10 +669,10 @@ impl Engine {
         let own = SupernodeTag::of(&self.node_id);
         let to = match destination {
             RelayTarget::Remote { .. } => None,
-            RelayTarget::Index(index) => self.anchor.by_index.get(&index).copied(),
+            RelayTarget::Index(index) => self.anchor.by_index(index),
             RelayTarget::Node(node) => self.peers.by_node(&node),
         };
-        let registration = to.and_then(|to| Some((to, self.anchor.registrations.get(&to)?)));
+        let registration = to.and_then(|to| Some((to, self.anchor.registration(to)?)));
         let Some((to, registration)) = registration else {
             self.counters.relay_unknown_destination += 1;
             if let RelayTarget::Index(index) = destination {
@@ -760,7 +681,7 @@ impl Engine {
             return None;
         };
         // A node that is registered through another supernode is reached there.
-        let (sibling, index) = registration.through.unwrap_or((own, registration.index));
+        let (sibling, index) = registration.dealings.through.unwrap_or((own, registration.index));
         let far = (sibling, index);
         let asked_for = self.anchor.has_sent(to, &(own, source)) || self.anchor.share_a_network(from, to);
         if !asked_for && !self.may_begin(now, (from, leg), (Some(to), far), inner) {
@@ -892,9 +813,9 @@ impl Engine {
 
     /// How a registered node is reached, for a reader who may have a network in common with it.
     fn node_record(&self, id: PeerId, reader: Option<PeerId>) -> Option<NodeRecord> {
-        let registration = self.anchor.registrations.get(&id)?;
-        let reader = reader.and_then(|reader| self.anchor.registrations.get(&reader));
-        let theirs = reader.map(|reader| reader.memberships.as_slice()).unwrap_or_default();
+        let registration = self.anchor.registration(id)?;
+        let reader = reader.and_then(|reader| self.anchor.registration(reader));
+        let theirs = reader.map(|reader| &*reader.memberships).unwrap_or_default();
         let shared = |one: &&Membership| theirs.iter().any(|other| other.member_key == one.member_key);
         self.member_record(id, registration.memberships.iter().find(shared))
     }
@@ -911,36 +832,5 @@ impl Engine {
             home: place.home,
             index: place.index,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_index_rests_before_it_is_given_out_again() {
-        let mut indexes = Indexes {
-            uses: Vec::new(),
-            first_use: 0x1234_5678_9abc_def0,
-            resting: VecDeque::new(),
-        };
-        let first = indexes.take(Time::ZERO, 100).unwrap().0;
-        indexes.give_back(Time::ZERO, first, None);
-        let second = indexes.take(Time::ZERO, 100).unwrap().0;
-        assert_ne!(first.0 & 0xf_ffff, second.0 & 0xf_ffff);
-        let third = indexes.take(Time::ZERO + INDEX_RESTS, 100).unwrap().0;
-        assert_eq!(third.0 & 0xf_ffff, first.0 & 0xf_ffff);
-        assert_ne!(third, first);
-    }
-
-    #[test]
-    fn no_index_is_zero() {
-        let mut indexes = Indexes {
-            uses: vec![u32::MAX],
-            first_use: 0,
-            resting: VecDeque::from([(Time::ZERO, 0, None)]),
-        };
-        assert_ne!(indexes.take(Time::ZERO + INDEX_RESTS, 100).unwrap().0, RelayIndex(0));
     }
 }

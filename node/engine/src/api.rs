@@ -41,11 +41,17 @@ pub struct Limits {
     pub relay_pair: u64,
     /// Bytes of private networks' documents that a supernode keeps.
     pub documents: usize,
+    /// Members of a network, and subscribers of a channel, up to which each gets a copy of a frame to a group:
+    /// [`Self::FULL_MAX`], fewer in tests of what happens beyond. Nodes and supernodes of a world must agree.
+    pub full_max: usize,
 }
 
 impl Limits {
     /// As many registrations can be numbered, with those whose number rests.
-    pub const MOST_REGISTRATIONS: usize = 1 << 18;
+    pub const MOST_REGISTRATIONS: usize = 1 << 20;
+
+    /// Up to so many, copies to all cost less than spreading, and reach more.
+    pub const FULL_MAX: usize = 128;
 }
 
 impl Default for Limits {
@@ -58,6 +64,7 @@ impl Default for Limits {
             relay_source: 12_500_000,
             relay_pair: 0,
             documents: 64 << 20,
+            full_max: Self::FULL_MAX,
         }
     }
 }

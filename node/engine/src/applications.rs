@@ -269,7 +269,7 @@ impl Engine {
     /// An application for a session.
     fn application(&mut self, now: Time, handle: NetworkHandle, id: PeerId, local: SessionIndex) -> Option<Sent> {
         let session = self.peers.get(id)?.sessions.get(local)?;
-        let (hash, role) = (session.handshake_hash, session.role);
+        let (hash, role) = (session.handshake_hash(), session.role);
         let place = session.networks.place(handle)?;
         let network = self.networks.get(handle)?;
         let private = network.private.as_ref()?;
@@ -311,7 +311,7 @@ impl Engine {
             self.counters.credentials_limited += 1;
             return;
         }
-        let (hash, side) = (session.handshake_hash, other_side(session.role));
+        let (hash, side) = (session.handshake_hash(), other_side(session.role));
         let mut found = None;
         for network in self.networks.iter().filter(holds) {
             let mut secrets = network.secrets();
@@ -354,7 +354,7 @@ impl Engine {
         let (Some(peer), Some(session)) = (peer, session) else {
             return;
         };
-        let (key, hash) = (peer.key, session.handshake_hash);
+        let (key, hash) = (peer.key, session.handshake_hash());
         let node = key.node_id();
         let network = self.networks.get(applied.network);
         let Some(private) = network.and_then(|network| network.private.as_ref()) else {
@@ -427,7 +427,7 @@ impl Engine {
             .get(handle)
             .and_then(|network| network.secret_under(&open.under));
         let Some(secret) = secret else { return };
-        let (hash, role) = (session.handshake_hash, session.role);
+        let (hash, role) = (session.handshake_hash(), session.role);
         let (status, body) = admission.encode();
         let sealed = secret.seal_in_session(Purpose::Admission, &hash, role, request, place, &body);
         if let Some(open) = self.applications.open.get_mut(&of) {
@@ -456,7 +456,7 @@ impl Engine {
         let Some(session) = peer.sessions.get(local) else {
             return;
         };
-        let (hash, side) = (session.handshake_hash, other_side(session.role));
+        let (hash, side) = (session.handshake_hash(), other_side(session.role));
         let answers = |asked: &Asked| {
             let sent = asked
                 .sent

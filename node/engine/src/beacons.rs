@@ -468,10 +468,11 @@ impl Engine {
     fn call(&mut self, now: Time, id: PeerId, session: bool, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.wanted = Some(now);
+        let begins = peer.outgoing.is_none();
         let Some(near) = &mut peer.near else { return };
         near.called = Some(now);
         let leg = near.leg;
-        if peer.outgoing.is_none() {
+        if begins {
             return self.begin_handshake(id, session);
         }
         if near.spend(now) {

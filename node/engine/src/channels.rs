@@ -17,8 +17,10 @@ use etherparse::{IpNumber, LaxNetSlice, LaxSlicedPacket};
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_netconf::{DirectoryKey, Mac};
 
-use crate::{Engine, NetworkHandle, Outbox, Time, multicast::ALL, networks::Listing, peers::PeerId, switch::mac_at};
-use announcing::{Announced, is_whole};
+use crate::{
+    Engine, NetworkHandle, Outbox, Time, networks::Listing, peers::PeerId, switch::mac_at, threshold::Threshold,
+};
+use announcing::Announced;
 pub(crate) use contacts::{Exchanged, Wanted};
 pub(crate) use serving::Subscribed;
 
@@ -110,12 +112,11 @@ const ANSWER_WAITED: Duration = Duration::from_secs(1);
 /// Frames of one network that wait for that.
 const MAX_HELD: usize = 8;
 
-/// A list of subscribers of which so many are known may be whole: longer ones are given as samples.
-const LONGEST_WHOLE: usize = 144;
-
 /// A node's channels in one network, and who else subscribed to them.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
+    /// Up to how many get a copy each.
+    pub(crate) threshold: Threshold,
     /// Those the machine listens to.
     told: Vec<Channel>,
     /// Whether the machine has said so.
@@ -125,7 +126,7 @@ pub(crate) struct Channels {
     /// Whether other machines are behind the card.
     behind: bool,
     #[cfg(test)]
-    pub(crate) large_for_test: bool,
+    pub(crate) many_for_test: bool,
     /// Whether the list of members was whole when it was last looked at.
     whole: bool,
     /// Groups, and UDP ports of broadcasts, to which the machine sends, and when it last did, the latest last.
@@ -153,6 +154,8 @@ pub(crate) struct Channels {
 pub(crate) struct Subscribers {
     /// Whether these are all.
     pub(crate) whole: bool,
+    /// How many there are.
+    pub(crate) count: usize,
     pub(crate) keys: Vec<PublicKey>,
 }
 
@@ -232,14 +235,17 @@ impl Channels {
         let lists = keys
             .filter_map(|(key, _)| self.lists.get(key))
             .flat_map(BTreeMap::values);
-        let (mut told, mut whole, mut all) = (false, false, BTreeMap::<NodeId, PublicKey>::new());
+        let (mut told, mut whole, mut count) = (false, false, 0);
+        let mut all = BTreeMap::<NodeId, PublicKey>::new();
         for list in lists.filter(|list| list.version > 0) {
             told = true;
-            whole |= is_whole(list);
+            count = count.max(usize::try_from(list.count).unwrap_or(usize::MAX));
+            whole |= self.threshold.names_all(list);
             all.extend(list.members.iter().map(|(node, member)| (*node, member.key)));
         }
         told.then(|| Subscribers {
             whole,
+            count,
             keys: all.into_values().collect(),
         })
     }
@@ -250,7 +256,11 @@ impl Channels {
         let mut lists = keys
             .filter_map(|(key, _)| self.lists.get(key))
             .flat_map(BTreeMap::values);
-        lists.any(|list| is_whole(list) || usize::try_from(list.count).is_ok_and(|count| count > LONGEST_WHOLE))
+        let longest = self.threshold.longest_whole();
+        lists.any(|list| {
+            let too_many = usize::try_from(list.count).is_ok_and(|count| count > longest);
+            self.threshold.names_all(list) || too_many
+        })
     }
 
     /// The frames that need not wait any more.
@@ -267,7 +277,7 @@ impl Channels {
 
     /// The lists of subscribers that name them all, whoever tells them.
     pub(crate) fn whole_listings(&self) -> impl Iterator<Item = &Listing> {
-        self.listings().filter(|listing| is_whole(listing))
+        self.listings().filter(|listing| self.threshold.names_all(listing))
     }
 
     /// The lists of subscribers, whoever tells them.
@@ -297,7 +307,7 @@ impl Channels {
 
     /// A supernode counts so many members under a member key.
     pub(crate) fn counted(&mut self, now: Time, by: (PeerId, DirectoryKey), count: u32) {
-        if is_many(count) && !self.announced.contains_key(&by) {
+        if self.threshold.is_passed(count) && !self.announced.contains_key(&by) {
             self.review(now);
         }
     }
@@ -307,11 +317,6 @@ impl Channels {
         self.announced.retain(|(told, _), _| *told != supernode);
         self.review(now);
     }
-}
-
-/// Whether a network has more members than a node sends copies to.
-fn is_many(count: u32) -> bool {
-    usize::try_from(count).is_ok_and(|count| count > ALL)
 }
 
 impl Engine {
@@ -368,7 +373,9 @@ impl Engine {
             return false;
         };
         let mut listings = network.listings.iter();
-        let is_asked = listings.any(|(id, listing)| is_many(listing.count) && directory.relay_index(*id).is_some());
+        let threshold = network.channels.threshold;
+        let is_asked =
+            listings.any(|(id, listing)| threshold.is_passed(listing.count) && directory.relay_index(*id).is_some());
         let complete = network.list_complete();
         let channels = &mut network.channels;
         if complete || !is_asked || channels.is_told(&channel) || !channels.own().contains(&channel) {

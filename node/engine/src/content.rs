@@ -8,7 +8,7 @@ use crate::{
     wire::{
         control::{Control, PADDING},
         datagram::SessionIndex,
-        sealed::{CONTROL, FRAGMENT, FULL, GROUP, GROUP_HEADER, MACS, OWN},
+        sealed::{CONTROL, FRAGMENT, FULL, GROUP, GROUP_HEADER, MACS, OWN, SPREAD},
     },
 };
 
@@ -39,6 +39,11 @@ pub(crate) enum Content<'a> {
         sequence: u64,
         frame: &'a [u8],
     },
+    /// A copy of a frame that spreads.
+    Spread {
+        network: u8,
+        copy: &'a [u8],
+    },
     Control(&'a [Control]),
     /// A message that is filled up to a length of its own.
     Padded {
@@ -58,6 +63,7 @@ impl Content<'_> {
         match self {
             Self::Frame { frame, own, .. } => Some(FRAME_HEADER + frame.len() - if *own { MACS } else { 0 }),
             Self::Group { frame, .. } => Some(GROUP_HEADER + frame.len()),
+            Self::Spread { copy, .. } => Some(FRAME_HEADER + copy.len()),
             Self::Empty | Self::Control(_) | Self::Padded { .. } | Self::Part(_) => None,
             #[cfg(any(test, feature = "fuzzing"))]
             Self::Raw(_) => None,
@@ -80,6 +86,10 @@ impl Content<'_> {
                 bytes.extend_from_slice(&[GROUP, *network]);
                 bytes.extend_from_slice(&sequence.to_be_bytes());
                 bytes.extend_from_slice(frame);
+            }
+            Self::Spread { network, copy } => {
+                bytes.extend_from_slice(&[SPREAD, *network]);
+                bytes.extend_from_slice(copy);
             }
             Self::Control(messages) => {
                 let start = bytes.len();

@@ -36,6 +36,22 @@ counters! {
     group_copies_resent,
     /// Copies of group frames given up after the last try.
     group_copies_lost,
+    /// ARP, ICMPv6 and DHCP to all that were not sent into a network too large for copies to all.
+    group_kept_back,
+    /// Copies of others' broadcasts sent on.
+    spread_forwarded,
+    /// Broadcasts delivered that came signed.
+    spread_delivered,
+    /// Copies of broadcasts that were here already.
+    spread_duplicates,
+    /// Copies of broadcasts whose signature was wrong.
+    spread_forged,
+    /// Copies of broadcasts that were too old or not of this time, or came when nobody told the time.
+    spread_stale,
+    /// Copies of broadcasts of those who may not send them, for another network, or muted.
+    spread_refused,
+    /// Copies of broadcasts whose signatures were not checked: too many came.
+    spread_limited,
     /// Group frames dropped by this node's own rate limits.
     group_rate_limited,
     /// Group frames not delivered, because their origin sends too many.

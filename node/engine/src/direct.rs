@@ -138,9 +138,10 @@ const MAX_CACHED: usize = 2;
 const NOTICED_FOR: Duration = Duration::from_secs(2);
 
 /// How much a peer is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Use {
     /// Not in the last minutes: paths are left alone.
+    #[default]
     Idle,
     /// In the last minutes: paths are kept open.
     Lately,

@@ -464,6 +464,7 @@ impl Engine {
         for network in self.networks.iter_mut() {
             network.forget_listings(id);
         }
+        self.disarm(id);
         self.peers.forget(id);
     }
 
@@ -696,7 +697,11 @@ impl Engine {
     fn want_again(&mut self, now: Time) {
         for id in self.peers.ids() {
             let waits = |peer: &Peer| !peer.waiting.is_empty() && peer.outgoing.is_none();
-            if self.peers.get(id).is_some_and(waits) || self.groups.wait_for(id) || self.pings.wait_for(id) {
+            if self.peers.get(id).is_some_and(waits)
+                || self.groups.wait_for(id)
+                || self.spread_waits_for(id)
+                || self.pings.wait_for(id)
+            {
                 self.want(now, id);
             }
         }

@@ -9,8 +9,7 @@ use crate::{
     Time,
     handshakes::Via,
     peers::PeerId,
-    switch::MAX_FRAME,
-    wire::{datagram::SessionIndex, sealed::GROUP_HEADER},
+    wire::{datagram::SessionIndex, sealed::LONGEST},
 };
 
 /// Messages of one session that wait; more are dropped.
@@ -46,7 +45,7 @@ impl Early {
         let waiting = self.sessions.get(&of);
         let (count, bytes) = waiting.map_or((0, 0), |waiting| (waiting.len(), bytes_of(waiting)));
         let free = MAX_BYTES - self.bytes;
-        let fits = message.len() <= MAX_FRAME + GROUP_HEADER
+        let fits = message.len() <= LONGEST
             && count < MAX_EARLY
             && bytes + cost(message) <= (free / SHARE).max(cost(message))
             && cost(message) <= free;

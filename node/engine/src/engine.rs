@@ -1,8 +1,7 @@
 //! The engine: what it owns, how it is entered, and its timers.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -39,8 +38,10 @@ use crate::{
     search::Searches,
     sights::Sights,
     sockets::ExtraSockets,
+    spreading::Spreads,
     streams::Streams,
     switch::HeldFrames,
+    threshold::Threshold,
     traversal::Traversal,
     twins::Twins,
     versions::Versions,
@@ -72,6 +73,7 @@ pub struct Engine {
     pub(crate) worlds: Worlds,
     pub(crate) held: HeldFrames,
     pub(crate) groups: Groups,
+    pub(crate) spreads: Spreads,
     pub(crate) contests: Contests,
     pub(crate) pings: Pings,
     pub(crate) examinations: Examinations,
@@ -96,6 +98,8 @@ pub struct Engine {
     pub(crate) hints: Hints,
     /// Peers a node keeps.
     pub(crate) max_peers: usize,
+    /// Up to how many get a copy each of what goes to all.
+    pub(crate) threshold: Threshold,
     pub(crate) early: Early,
     pub(crate) siblings: Siblings,
     pub(crate) streams: Streams,
@@ -103,7 +107,8 @@ pub struct Engine {
     /// Peers with group frames to acknowledge at the end of this turn.
     pub(crate) acks_due: Vec<PeerId>,
     pub(crate) events: Vec<Event>,
-    timers: BinaryHeap<Reverse<(Time, PeerId)>>,
+    /// When each peer is looked at next: as [`Peer::timer`] says, and no entry more.
+    timers: BTreeSet<(Time, PeerId)>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -118,8 +123,8 @@ impl std::fmt::Debug for Engine {
 /// A peer without session, not heard for so long, is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
-/// Timers that may go off for nothing before they are sorted out.
-const IDLE_TIMERS: usize = 1024;
+/// Timers that go off in one turn, each of which may end a registration.
+const TIMERS_AT_ONCE: usize = 64;
 
 /// Blocks of fresh randomness the engine keeps in store, one a handshake.
 const ENTROPY_KEPT: usize = 64;
@@ -149,6 +154,7 @@ impl Engine {
             worlds: Worlds::default(),
             held: HeldFrames::default(),
             groups,
+            spreads: Spreads::default(),
             contests: Contests::default(),
             pings: Pings::default(),
             examinations: Examinations::default(),
@@ -171,13 +177,14 @@ impl Engine {
             versions: Versions::default(),
             hints: Hints::default(),
             max_peers: config.limits.peers.max(1),
+            threshold: Threshold::new(config.limits.full_max),
             early: Early::default(),
             siblings: Siblings::default(),
             streams: Streams::default(),
             pending_seals: Vec::new(),
             acks_due: Vec::new(),
             events: Vec::new(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
         }
     }
 
@@ -213,7 +220,8 @@ impl Engine {
         }
         let (world, mut greet) = (join.world, join.greet.clone());
         let clock = self.clock(now);
-        let handle = self.networks.add(now, join, (&self.public, &clock))?;
+        let threshold = self.threshold;
+        let handle = self.networks.add(now, join, threshold, (&self.public, &clock))?;
         if let Some(private) = self.networks.get(handle).and_then(|network| network.private.as_ref()) {
             greet.extend(private.whom_to_ask());
         }
@@ -253,25 +261,23 @@ impl Engine {
     /// Does what is due, and one queued public-key operation. Call it when [`Self::next_timeout`] has come, after the
     /// data that waits.
     pub fn handle_timeout(&mut self, now: Time, out: &mut Outbox) {
-        // Each timer once: one that is set to a moment that has come goes off in the next call.
-        let mut due = Vec::new();
-        while let Some(Reverse(timer)) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
-            self.timers.pop();
-            due.push(timer);
-        }
-        for (at, id) in due {
-            let Some(peer) = self.peers.get_mut(id) else { continue };
-            if peer.timer != Some(at) {
-                continue;
+        // Each timer once: one that is set to a moment that has come goes off in the next call. So do those that are too many,
+        // as when all nodes of a supernode fall silent at once.
+        let due = self.timers.iter().take_while(|(at, _)| *at <= now).take(TIMERS_AT_ONCE);
+        for (at, id) in due.copied().collect::<Vec<_>>() {
+            let timer = self.peers.get_mut(id).map(|peer| &mut peer.timer);
+            if let Some(timer) = timer.filter(|timer| **timer == Some(at)) {
+                *timer = None;
+                self.timers.remove(&(at, id));
+                self.tend_peer(now, id, out);
             }
-            peer.timer = None;
-            self.tend_peer(now, id, out);
         }
         self.tend_held(now);
         self.counters.fragments_lost += self.assemblies.expire(now);
         self.early.expire(now);
         self.tend_groups(now, out);
         self.tend_channels(now, out);
+        self.tend_spreading(now, out);
         self.tend_lookups(now, out);
         self.tend_worlds(now, out);
         self.tend_pings(now, out);
@@ -305,12 +311,13 @@ impl Engine {
             return Some(Time::ZERO);
         }
         [
-            self.timers.peek().map(|Reverse((at, _))| *at),
+            self.timers.first().map(|(at, _)| *at),
             self.held.deadline(),
             self.assemblies.deadline(),
             self.early.deadline(),
             self.groups.deadline(),
             self.channels_deadline(),
+            self.spreading_deadline(),
             self.lookups.deadline(),
             self.worlds.deadline(),
             self.examinations.deadline(),
@@ -368,6 +375,16 @@ impl Engine {
     fn tend_peer(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         self.expire_sessions(now, id, out);
         self.tend_handshake(now, id, out);
+        if self.role == Role::Node {
+            self.tend_acquaintance(now, id, out);
+        }
+        self.tend_anchored(now, id, out);
+        self.forget_if_idle(now, id);
+        self.arm(id);
+    }
+
+    /// What a supernode has with nobody.
+    fn tend_acquaintance(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         self.tend_silence(now, id, out);
         self.tend_report(now, id);
         self.tend_direct(now, id, out);
@@ -381,9 +398,6 @@ impl Engine {
         self.tend_contacts(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_stream(now, id, out);
-        self.tend_anchored(now, id, out);
-        self.forget_if_idle(now, id);
-        self.arm(id);
     }
 
     /// Sets the timer of a peer to its next deadline.
@@ -410,14 +424,17 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         // An earlier timer stays: it looks again.
         if peer.timer.is_none_or(|timer| deadline < timer) {
-            peer.timer = Some(deadline);
-            self.timers.push(Reverse((deadline, id)));
-            // Those of peers that are gone, and those that an earlier one took the place of, go off for nothing.
-            if self.timers.len() > 4 * self.peers.len() + IDLE_TIMERS {
-                let peers = &self.peers;
-                let set = |(at, id): (Time, PeerId)| peers.get(id).is_some_and(|peer| peer.timer == Some(at));
-                self.timers.retain(|Reverse(timer)| set(*timer));
+            if let Some(before) = peer.timer.replace(deadline) {
+                self.timers.remove(&(before, id));
             }
+            self.timers.insert((deadline, id));
+        }
+    }
+
+    /// A peer is about to be forgotten.
+    pub(crate) fn disarm(&mut self, id: PeerId) {
+        if let Some(timer) = self.peers.get_mut(id).and_then(|peer| peer.timer.take()) {
+            self.timers.remove(&(timer, id));
         }
     }
 
@@ -507,8 +524,12 @@ impl Engine {
         self.networks.iter().map(|network| network.status()).collect()
     }
 
-    /// The members of the joined networks that the supernodes list, and everybody with whom a session stands.
+    /// The members of the joined networks that the supernodes list, and everybody with whom a session stands. A supernode
+    /// names nobody: [`Self::anchor`] counts a million in no time.
     pub fn peers(&self, now: Time) -> Vec<PeerStatus> {
+        if self.role == Role::Supernode {
+            return Vec::new();
+        }
         let mut found = std::collections::BTreeMap::new();
         for network in self.networks.iter() {
             for member in network.listed() {

@@ -460,7 +460,8 @@ fn count(number: u32) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }
 
-fn lookup_target(node: &NodeId) -> LookupTarget {
+/// Whom the directory is asked for, to find a node.
+pub(crate) fn lookup_target(node: &NodeId) -> LookupTarget {
     let prefix = NodePrefix::of(node);
     LookupTarget::Node {
         low: prefix.bounds().0,

@@ -10,10 +10,9 @@ use std::{
 use crate::{
     Time,
     peers::PeerId,
-    switch::MAX_FRAME,
     wire::{
         datagram::SessionIndex,
-        sealed::{GROUP_HEADER, MAX_PARTS},
+        sealed::{LONGEST, MAX_PARTS},
     },
 };
 
@@ -84,7 +83,7 @@ impl Assemblies {
         let Some(message) = self.messages.get_mut(&key) else {
             return (None, lost);
         };
-        let fits = message.parts.len() == count && message.length + part.bytes.len() <= MAX_FRAME + GROUP_HEADER;
+        let fits = message.parts.len() == count && message.length + part.bytes.len() <= LONGEST;
         let place = message
             .parts
             .get_mut(usize::from(part.position))
@@ -235,7 +234,7 @@ mod tests {
             for (message, position, count, length) in parts {
                 let bytes = vec![1; length];
                 let (whole, _) = assemblies.take(Time::ZERO, peer, SESSION, part(message, position, count, &bytes));
-                prop_assert!(whole.is_none_or(|whole| whole.len() <= MAX_FRAME + GROUP_HEADER));
+                prop_assert!(whole.is_none_or(|whole| whole.len() <= LONGEST));
                 prop_assert!(assemblies.messages.len() <= MAX_OF_PEER);
             }
         }

@@ -22,7 +22,7 @@ use crate::{
     neighbours::{Asked, announcement, answer, is_membership_report, question, spoken_for},
     peers::{MAX_WAITING, PeerId},
     sessions::MAX_SESSIONS,
-    switch::{MAX_FRAME, carries_ipv4, mac_at},
+    switch::{carries_ipv4, mac_at},
     wire::{
         beacon::{self, Beacon},
         control::messages,
@@ -30,7 +30,7 @@ use crate::{
             Datagram, RELAY_FIRST_HEADER, RELAY_HEADER, RelayIndex, RelayTarget, SessionIndex, VERSION, passed_header,
             put_cookie, put_data, put_hint, put_initiation, put_other_version, put_relay, put_response,
         },
-        sealed::{FRAGMENT_HEADER, FrameIn, GROUP_HEADER, MAX_PARTS, Sealed},
+        sealed::{FRAGMENT_HEADER, FrameIn, GROUP_HEADER, LONGEST, MAX_PARTS, Sealed},
     },
 };
 
@@ -214,6 +214,7 @@ pub fn sealed(input: &[u8]) {
             assert!(frame.is_none());
             match other {
                 Sealed::Group { frame, .. } => GROUP_HEADER + frame.len(),
+                Sealed::Spread { copy, .. } => 2 + copy.len(),
                 Sealed::Control(body) => 1 + body.len(),
                 Sealed::Fragment { part, .. } => FRAGMENT_HEADER + part.len(),
                 _ => input.len(),
@@ -364,7 +365,7 @@ pub fn fragments(input: &[u8]) {
         let [what, message, position, count, high, low] = *row;
         now += Duration::from_millis(u64::from(what >> 4) * 20);
         let (peer, session) = (u64::from(what & 3), u32::from(what >> 2 & 3));
-        let length = usize::from(u16::from_be_bytes([high, low])) % (MAX_FRAME + GROUP_HEADER + 2);
+        let length = usize::from(u16::from_be_bytes([high, low])) % (LONGEST + 2);
         let bytes = vec![number as u8; length];
         let part = Part {
             message: message.into(),
@@ -380,7 +381,7 @@ pub fn fragments(input: &[u8]) {
             parts.insert(position, bytes);
         }
         if let Some(whole) = whole {
-            assert!((2..=MAX_PARTS).contains(&usize::from(count)) && whole.len() <= MAX_FRAME + GROUP_HEADER);
+            assert!((2..=MAX_PARTS).contains(&usize::from(count)) && whole.len() <= LONGEST);
             // Newer parts replace older ones in the model; in the table they would have ended the message.
             let expected: Vec<u8> = (0..count).flat_map(|position| parts[&position].clone()).collect();
             assert_eq!(whole, expected);

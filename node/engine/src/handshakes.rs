@@ -296,7 +296,7 @@ impl Engine {
             retry.again(now);
             routes = known;
         }
-        peer.outgoing = Some(Outgoing {
+        peer.outgoing = Some(Box::new(Outgoing {
             state,
             datagram,
             local,
@@ -305,7 +305,7 @@ impl Engine {
             rekey,
             routes,
             responses: Meter::default(),
-        });
+        }));
         self.peers.bind(local, id);
         self.counters.handshakes_begun += 1;
         self.send_initiation(now, id, out);
@@ -410,9 +410,8 @@ impl Engine {
             self.counters.handshakes_refused += 1;
             return;
         };
-        let key =
-            proved(authentic, INITIATION_HEADER, &payload).and_then(|key| PublicKey::from_bytes(key, self.work).ok());
-        let Some(key) = key.filter(|key| responder.remote_is(key) && *key != self.public) else {
+        let key = proved(authentic, INITIATION_HEADER, &payload).and_then(|key| responder.remote_key(key, self.work));
+        let Some(key) = key.filter(|key| *key != self.public) else {
             self.counters.handshakes_refused += 1;
             return;
         };
@@ -515,6 +514,7 @@ impl Engine {
             return;
         };
         let half_open = peer.half_open.remove(position);
+        peer.half_open.shrink_to_fit();
         self.handshakes.answered.remove(&half_open.digest);
         if peer.sessions.by_index(local).is_some_and(|session| !session.confirmed) {
             peer.sessions.remove(local);
@@ -605,6 +605,7 @@ impl Engine {
         let room = peer.sessions.make_room();
         let position = peer.half_open.iter().position(|half_open| half_open.local == local);
         let half_open = position.map(|position| peer.half_open.remove(position));
+        peer.half_open.shrink_to_fit();
         if let Some(ended) = room {
             self.peers.unbind(ended);
         }
@@ -653,7 +654,9 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let had = !peer.sessions.is_empty();
         let node = peer.key.node_id();
-        peer.waiting.clear();
+        if !peer.waiting.is_empty() {
+            peer.waiting.clear();
+        }
         peer.session_ended();
         let ended = peer.sessions.clear();
         for index in ended {
@@ -664,7 +667,7 @@ impl Engine {
         }
     }
 
-    fn lifetime(&self, id: PeerId) -> Lifetime {
+    fn lifetime(&self, id: PeerId) -> &'static Lifetime {
         let supernode = self.role == Role::Supernode || self.peers.get(id).is_some_and(|peer| peer.supernode);
         if supernode { Lifetime::SUPERNODE } else { Lifetime::PEER }
     }

@@ -24,12 +24,13 @@ use crate::{
     lanes::{InLane, InLanes},
     networks::Network,
     peers::{Path, PeerId},
+    spreading::Exchange,
     subscriptions::ListKey,
     switch::carries_ipv4,
     wire::{
         control::{Audience, Control, PADDING, Papers, messages},
         datagram::{DATA_HEADER, Datagram, RELAY_HEADER, RelayTarget, SessionIndex, Unknown},
-        sealed::{FULL, FrameIn, GROUP, MACS, OWN, PARTIAL, Sealed},
+        sealed::{FULL, FrameIn, GROUP, MACS, OWN, PARTIAL, SPREAD, Sealed},
     },
 };
 
@@ -305,7 +306,7 @@ impl Engine {
         self.deliver(now, lane.peer, (lane.network, &lane.macs), frame, out);
     }
 
-    /// Hands a frame to its card, if the network's policy lets it in.
+    /// Hands a frame to its card, if the network's policy lets it in. Returns whether it did.
     fn deliver(
         &mut self,
         now: Time,
@@ -313,7 +314,7 @@ impl Engine {
         (network, macs): (NetworkHandle, &[u8; MACS]),
         frame: FrameIn<'_>,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let label = FrameLabel {
             network,
             offload: Offload {
@@ -328,14 +329,15 @@ impl Engine {
             bytes.extend_from_slice(frame.bytes);
         });
         let Some(written) = out.frames.slice_mut(range) else {
-            return;
+            return false;
         };
         // Who sends what goes to many without a number has no more of it let in than others.
         if self.let_in(now, id, network, written) && (frame.own || self.may_inject(now, id, network, written)) {
             self.counters.frames_received += 1;
-        } else {
-            out.frames.pop();
+            return true;
         }
+        out.frames.pop();
+        false
     }
 
     /// Something sealed came from a peer: it is alive, and that is a way to it.
@@ -347,7 +349,7 @@ impl Engine {
             peer.heard = Some(now);
         }
         if peer.sessions.answers_for_use(local) {
-            peer.unanswered = None;
+            peer.answered();
         }
         if role == Role::Supernode {
             self.anchored_heard(now, id, via, message, out);
@@ -409,7 +411,9 @@ impl Engine {
         };
         match parsed {
             Sealed::Empty => {}
-            Sealed::Own { .. } | Sealed::Full { .. } | Sealed::Group { .. } if self.role == Role::Supernode => {
+            Sealed::Own { .. } | Sealed::Full { .. } | Sealed::Group { .. } | Sealed::Spread { .. }
+                if self.role == Role::Supernode =>
+            {
                 self.counters.unknown_messages += 1;
             }
             Sealed::Own { network: place, .. } | Sealed::Full { network: place, .. } => {
@@ -417,7 +421,10 @@ impl Engine {
                 let network = handle.and_then(|handle| self.networks.get(handle));
                 if let (Some(network), Some(peer), Some(frame)) = (network, self.peers.get(id), FrameIn::of(message)) {
                     let macs = macs_between(network, &peer.key.node_id());
-                    self.deliver(now, id, (network.handle, &macs), frame, out);
+                    let handle = network.handle;
+                    if self.deliver(now, id, (handle, &macs), frame, out) {
+                        self.note_exchange(now, handle, id, Exchange::Received, frame.ether());
+                    }
                     self.note_use(now, id, out);
                 }
             }
@@ -428,6 +435,11 @@ impl Engine {
             } => {
                 if let Some(handle) = self.matched(now, id, (local, via), network, message) {
                     self.group_received(now, id, handle, sequence, frame, out);
+                }
+            }
+            Sealed::Spread { network, copy } => {
+                if let Some(handle) = self.matched(now, id, (local, via), network, message) {
+                    self.spread_received(now, id, handle, copy);
                 }
             }
             Sealed::Fragment { .. } if self.role == Role::Supernode => self.counters.unknown_messages += 1,
@@ -450,7 +462,7 @@ impl Engine {
                     Some(whole)
                         if whole
                             .first()
-                            .is_some_and(|kind| [OWN, FULL, GROUP].contains(&(kind & !PARTIAL))) =>
+                            .is_some_and(|kind| [OWN, FULL, GROUP, SPREAD].contains(&(kind & !PARTIAL))) =>
                     {
                         self.opened(now, id, (local, via), &whole, out);
                     }
@@ -560,7 +572,7 @@ impl Engine {
                 self.send_control(now, id, None, &[Control::Pong { token: *token }], out);
             }
             Control::Pong { token } => self.ponged(now, id, via, *token, out),
-            Control::GroupAck { sequences } => self.group_acknowledged(id, sequences),
+            Control::GroupAck { sequences } => self.group_acknowledged(now, id, sequences),
             Control::Bye => self.bye(now, id, local, out),
             Control::Candidates {
                 number,
@@ -649,6 +661,7 @@ impl Engine {
             Control::MembersAck { member_key, version } if !node => {
                 self.members_acknowledged(now, id, ListKey::Members(*member_key), *version, out);
             }
+            Control::Spread(told) => self.spread_told(now, id, local, told, out),
             Control::Audience(audience) => self.audience(now, id, local, audience, out),
             Control::Locate { request, query } if !node => self.locate_asked(now, id, *request, query, out),
             _ => self.counters.unknown_messages += 1,

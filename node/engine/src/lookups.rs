@@ -222,8 +222,11 @@ impl Engine {
             place: record.place(),
             ipv4,
         });
-        self.pin(now, key);
+        let found = self.pin(now, key);
         self.place_told(&key, record.place());
+        if let Some(id) = found.filter(|id| self.spread_waits_for(*id)) {
+            self.want(now, id);
+        }
         self.try_held_again(now, handle, out);
     }
 }

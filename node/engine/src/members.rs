@@ -24,7 +24,7 @@ impl Engine {
         entries: &[MemberEntry],
         out: &mut Outbox,
     ) {
-        let directory = &self.directory;
+        let (directory, own) = (&self.directory, self.node_id);
         let latest_former = |network: &Network| network.private.as_ref()?.latest_former();
         let ours = |network: &&mut Network| {
             let key = network.member_key == member_key || latest_former(network) == Some(member_key);
@@ -56,6 +56,7 @@ impl Engine {
         if let Some(listings) = network.listings_under(&member_key) {
             listings.insert(id, listing);
         }
+        network.begin_spreading(own);
         self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);
         // A member that came back has another index.
         for (key, place) in &moved {

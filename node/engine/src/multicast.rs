@@ -1,43 +1,32 @@
 //! Broadcast and multicast to all members: every copy is acknowledged hop by hop and sent again until it is, or given up.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use farlan_crypto::{PublicKey, defects::planted};
 use farlan_netconf::Mac;
+use farlan_spreading::{Copies, Outgoing, Tries};
 
 use crate::{
     Channel, Engine, NetworkHandle, Outbox, Time,
     channels::Subscribers,
     content::Content,
     injection::{BASIC, Kind, OF_ONE, OF_ONE_CHANNEL},
-    networks::Network,
     peers::PeerId,
     rates::{Meter, Meters, Rate},
-    retry::{Retry, Schedule},
+    switch::MAX_FRAME,
     wire::control::Control,
 };
 
 /// Members that get a copy each. A larger network reaches those its supernodes list.
 pub(crate) const ALL: usize = 128;
 
-/// Tries of one copy. A relayed copy crosses two links, either of which may lose it: six tries over two links at 20 % loss
-/// each fail as rarely (0.2 %) as four over one.
-const TRIES: u32 = 6;
-
-/// The first pause before a copy is sent again is twice the round trip and this much, but not below [`PAUSE_MIN`].
-const PAUSE_BASE: Duration = Duration::from_millis(50);
-
-/// The shortest first pause.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-
-/// The first pause where the round trip is not known yet.
-const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
-
-/// A copy waits for a session, or is sent again, no longer than this: later it would surprise.
-const KEPT: Duration = Duration::from_secs(5);
-
-/// Group frames under way; the oldest gives way.
-const MAX_UNDER_WAY: usize = 512;
+/// How often a copy is sent, and how much may be under way. A relayed copy crosses two links, either of which may lose it: six
+/// tries over two links at 20 % loss each fail as rarely (0.2 %) as four over one.
+const TRIES: Tries = Tries {
+    tries: 6,
+    messages: 512,
+    bytes: 512 * MAX_FRAME,
+};
 
 /// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
 const COPIES: Rate = Rate::per_second(2000, Duration::from_secs(2));
@@ -52,11 +41,9 @@ const ACKS_AT_ONCE: usize = 7;
 #[derive(Debug)]
 pub(crate) struct Groups {
     next: u64,
-    under_way: VecDeque<UnderWay>,
-    /// When a copy is due, or earlier: kept, since every turn asks for it.
-    due: Option<Time>,
+    copies: Copies<PeerId, GroupFrame, ()>,
     /// What was used of [`COPIES`].
-    copies: Meter,
+    caused: Meter,
     /// What was used in each network of the rates that receivers have for an origin ([`crate::injection`]).
     each: Meters<(NetworkHandle, Mac, Option<u16>)>,
     all: Meters<NetworkHandle>,
@@ -65,26 +52,11 @@ pub(crate) struct Groups {
     lifted: bool,
 }
 
-#[derive(Debug)]
-struct UnderWay {
-    sequence: u64,
+/// A frame of which copies are under way.
+#[derive(Clone, Debug)]
+struct GroupFrame {
     network: NetworkHandle,
     frame: Vec<u8>,
-    since: Time,
-    copies: Vec<CopyState>,
-}
-
-#[derive(Debug)]
-struct CopyState {
-    peer: PeerId,
-    /// Unset as long as no session stands.
-    retry: Option<Retry>,
-}
-
-impl CopyState {
-    fn due(&self, since: Time) -> Time {
-        self.retry.map_or(since + KEPT, |retry| retry.at())
-    }
 }
 
 impl Groups {
@@ -92,9 +64,8 @@ impl Groups {
     pub(crate) fn new(start: u64) -> Self {
         Self {
             next: start,
-            under_way: VecDeque::new(),
-            due: None,
-            copies: Meter::default(),
+            copies: Copies::new(TRIES),
+            caused: Meter::default(),
             each: Meters::new(OF_ONE_CHANNEL, MAX_COUNTED),
             all: Meters::new(OF_ONE, MAX_COUNTED),
             basic: Meters::new(BASIC, MAX_COUNTED),
@@ -104,33 +75,21 @@ impl Groups {
     }
 
     pub(crate) fn drop_network(&mut self, network: NetworkHandle) {
-        self.under_way.retain(|frame| frame.network != network);
+        self.copies.retain(|frame| frame.network != network);
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.due
+        self.copies.deadline()
     }
 
     /// Whether a copy waits for a session with `peer`.
     pub(crate) fn wait_for(&self, peer: PeerId) -> bool {
-        let mut copies = self.under_way.iter().flat_map(|frame| &frame.copies);
-        copies.any(|copy| copy.peer == peer && copy.retry.is_none())
-    }
-
-    fn find_due(&mut self) {
-        let copies = self
-            .under_way
-            .iter()
-            .flat_map(|frame| frame.copies.iter().map(move |copy| (frame, copy)));
-        self.due = copies.map(|(frame, copy)| copy.due(frame.since)).min();
+        self.copies.waits_for(&peer)
     }
 
     /// Nothing that is under way in a network goes to a peer any more.
     pub(crate) fn drop_copies(&mut self, id: PeerId, network: NetworkHandle) {
-        for frame in self.under_way.iter_mut().filter(|frame| frame.network == network) {
-            frame.copies.retain(|copy| copy.peer != id);
-        }
-        self.under_way.retain(|frame| !frame.copies.is_empty());
+        self.copies.drop_copies(&id, |frame| frame.network == network);
     }
 
     /// Whether receivers would deliver one more frame of this kind.
@@ -150,7 +109,7 @@ impl Groups {
         if self.lifted {
             return true;
         }
-        self.copies.take(now, &COPIES, count)
+        self.caused.take(now, &COPIES, count)
     }
 
     /// A test's node keeps none of its own limits.
@@ -189,7 +148,22 @@ impl Engine {
         frame: &[u8],
         out: &mut Outbox,
     ) {
-        let members = self.receivers(now, handle, channel);
+        let mut members = self.receivers(now, handle, channel);
+        if let Some(network) = self.networks.get(handle).filter(|network| !network.muted.is_empty()) {
+            let mutes = |id: &PeerId| {
+                self.peers
+                    .get(*id)
+                    .is_some_and(|peer| network.mutes(&peer.key.node_id()))
+            };
+            members.retain(|id| !mutes(id));
+        }
+        let to_some = channel.is_some_and(|channel| channel.group != Mac::BROADCAST) && !members.is_empty();
+        if self.spreads_in(handle) && Kind::of(frame) == Some(Kind::Basic) {
+            // What this node answers by itself, or the directory, costs a large network nothing.
+            self.counters.group_kept_back += 1;
+        } else if self.spreads_in(handle) && !to_some {
+            self.spread(now, handle, (channel, frame), &members, out);
+        }
         if members.is_empty() {
             return;
         }
@@ -201,37 +175,23 @@ impl Engine {
         let sequence = self.groups.sequence();
         let mut copies = Vec::with_capacity(members.len());
         for peer in members {
-            let retry = self.send_copy(now, peer, handle, sequence, frame, out).then(|| {
-                let first = self.peers.get(peer).and_then(|peer| peer.rtt);
-                let first = first.map_or(PAUSE_UNKNOWN, |rtt| (rtt * 2 + PAUSE_BASE).max(PAUSE_MIN));
-                Retry::begin(
-                    Schedule {
-                        first,
-                        steady: 1,
-                        longest: first * 4,
-                    },
-                    now,
-                )
-            });
-            if retry.is_none() {
+            let sent = self.send_copy(now, peer, handle, sequence, frame, out);
+            if !sent {
                 self.want(now, peer);
             }
-            copies.push(CopyState { peer, retry });
+            copies.push(Outgoing {
+                node: peer,
+                own: (),
+                sent,
+                rtt: self.peers.get(peer).and_then(|peer| peer.rtt),
+            });
         }
-        if self.groups.under_way.len() >= MAX_UNDER_WAY
-            && let Some(oldest) = self.groups.under_way.pop_front()
-        {
-            self.counters.group_copies_lost += u64::try_from(oldest.copies.len()).unwrap_or_default();
-        }
-        let due = copies.iter().map(|copy| copy.due(now)).chain(self.groups.due).min();
-        self.groups.due = due;
-        self.groups.under_way.push_back(UnderWay {
-            sequence,
+        let shared = GroupFrame {
             network: handle,
             frame: frame.to_vec(),
-            since: now,
-            copies,
-        });
+        };
+        let lost = self.groups.copies.add(now, sequence, shared, frame.len(), copies);
+        self.counters.group_copies_lost += u64::try_from(lost).unwrap_or_default();
     }
 
     /// Who gets a copy of a frame to a group, or to all.
@@ -239,8 +199,9 @@ impl Engine {
         let Some(network) = self.networks.get(handle) else {
             return Vec::new();
         };
-        let complete = network.list_complete();
-        let listed: Vec<_> = network.listed().take(ALL).map(|member| member.key).collect();
+        let (complete, is_large) = (network.list_complete(), network.is_large());
+        let full_max = self.threshold.full_max();
+        let listed: Vec<_> = network.listed().take(full_max).map(|member| member.key).collect();
         // Where nobody tells who is there, also those who were here before: they may be idle.
         let met = network.met.members().values().filter(|_| !complete);
         let met: Vec<_> = met.map(|met| met.key).collect();
@@ -251,15 +212,17 @@ impl Engine {
         let subscribers = channel.and_then(|channel| Some((channel, self.subscribers_of(handle, &channel)?)));
         let mut chosen = Vec::new();
         match subscribers {
-            Some((channel, Subscribers { whole: true, keys })) => {
-                let keys = self.any_of(keys, ALL);
+            Some((channel, Subscribers { whole: true, keys, .. })) => {
+                let keys = self.any_of(keys, full_max);
                 self.choose(now, &keys, &mut chosen);
                 add(&mut chosen, self.subscribed_contacts(handle, &channel));
                 // Who never broadcast to that port may yet answer what comes there.
-                if channel.group == Mac::BROADCAST {
+                if channel.group == Mac::BROADCAST && !is_large {
                     add(&mut chosen, contacts);
                 }
             }
+            // The rest spreads.
+            _ if is_large => {}
             None if complete => {
                 self.choose(now, &listed, &mut chosen);
                 add(&mut chosen, contacts);
@@ -274,20 +237,22 @@ impl Engine {
                 self.choose(now, &listed, &mut chosen);
                 self.choose(now, &met, &mut chosen);
                 // In a small network that nobody lists a copy for nothing is better than one that is missed.
-                let is_large = self.networks.get(handle).is_some_and(Network::is_large);
-                if let Some(channel) = channel.filter(|_| is_large || chosen.len() > ALL) {
+                let too_many = chosen.len() > full_max;
+                #[cfg(test)]
+                let too_many = too_many || self.networks.get(handle).is_some_and(|of| of.channels.many_for_test);
+                if let Some(channel) = channel.filter(|_| too_many) {
                     let mut others = chosen.split_off(subscribed);
                     others.retain(|id| !self.is_declined(*id, handle, &channel));
                     chosen.append(&mut others);
                 }
             }
         }
-        chosen.truncate(ALL);
+        chosen.truncate(full_max);
         chosen
     }
 
     /// Adds those nodes, but for this one.
-    fn choose(&mut self, now: Time, keys: &[PublicKey], chosen: &mut Vec<PeerId>) {
+    pub(crate) fn choose(&mut self, now: Time, keys: &[PublicKey], chosen: &mut Vec<PeerId>) {
         for key in keys
             .iter()
             .filter(|key| **key != self.public)
@@ -299,7 +264,7 @@ impl Engine {
     }
 
     /// `most` of them, each as likely as any other.
-    fn any_of<T>(&mut self, mut all: Vec<T>, most: usize) -> Vec<T> {
+    pub(crate) fn any_of<T>(&mut self, mut all: Vec<T>, most: usize) -> Vec<T> {
         while all.len() > most {
             let random = self.random_u64() % u64::try_from(all.len()).unwrap_or(u64::MAX);
             all.swap_remove(usize::try_from(random).unwrap_or(0));
@@ -317,6 +282,24 @@ impl Engine {
         frame: &[u8],
         out: &mut Outbox,
     ) -> bool {
+        let sent = self.send_to_group(now, id, network, out, |place| Content::Group {
+            network: place,
+            sequence,
+            frame,
+        });
+        self.counters.group_copies_sent += u64::from(sent);
+        sent
+    }
+
+    /// Lays a copy out, if a session stands; `content` makes it of the network's place there.
+    pub(crate) fn send_to_group<'a>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        network: NetworkHandle,
+        out: &mut Outbox,
+        content: impl FnOnce(u8) -> Content<'a>,
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(id) else {
             return false;
         };
@@ -331,19 +314,8 @@ impl Engine {
         }
         let local = session.local;
         let rekey = peer.sessions.wants_rekey(now);
-        let sent = self.lay_out(
-            now,
-            id,
-            local,
-            Content::Group {
-                network: place,
-                sequence,
-                frame,
-            },
-            out,
-        );
+        let sent = self.lay_out(now, id, local, content(place), out);
         if sent {
-            self.counters.group_copies_sent += 1;
             self.expect_answer(now, id);
         }
         if rekey {
@@ -354,25 +326,15 @@ impl Engine {
 
     /// Sends the copies that waited for a session with `id`.
     pub(crate) fn release_groups(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let mut under_way = std::mem::take(&mut self.groups.under_way);
-        for frame in &mut under_way {
-            for copy in frame
-                .copies
-                .iter_mut()
-                .filter(|copy| copy.peer == id && copy.retry.is_none())
-            {
-                if self.send_copy(now, id, frame.network, frame.sequence, &frame.frame, out) {
-                    let schedule = Schedule {
-                        first: PAUSE_UNKNOWN,
-                        steady: 1,
-                        longest: PAUSE_UNKNOWN * 4,
-                    };
-                    copy.retry = Some(Retry::begin(schedule, now));
-                }
-            }
+        if !self.groups.wait_for(id) {
+            return;
         }
-        self.groups.under_way = under_way;
-        self.groups.find_due();
+        let rtt = self.peers.get(id).and_then(|peer| peer.rtt);
+        let mut copies = std::mem::replace(&mut self.groups.copies, Copies::new(TRIES));
+        copies.release(now, &id, rtt, |sequence, shared, ()| {
+            self.send_copy(now, id, shared.network, sequence, &shared.frame, out)
+        });
+        self.groups.copies = copies;
         self.seal_pending(out);
     }
 
@@ -381,53 +343,26 @@ impl Engine {
         if self.groups.deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
-        let mut under_way = std::mem::take(&mut self.groups.under_way);
-        for frame in &mut under_way {
-            let expired = now.since(frame.since) >= KEPT;
-            let mut lost = 0;
-            let (network, sequence) = (frame.network, frame.sequence);
-            let bytes = &frame.frame;
-            frame.copies.retain_mut(|copy| {
-                let Some(retry) = &mut copy.retry else {
-                    lost += u64::from(expired);
-                    return !expired;
-                };
-                if retry.at() > now {
-                    return true;
-                }
-                if expired || retry.sent() >= TRIES {
-                    lost += 1;
-                    return false;
-                }
-                retry.again(now);
-                if self.send_copy(now, copy.peer, network, sequence, bytes, out) {
-                    self.counters.group_copies_resent += 1;
-                } else {
-                    // The session ended meanwhile.
-                    copy.retry = None;
-                    self.want(now, copy.peer);
-                }
-                true
-            });
-            self.counters.group_copies_lost += lost;
-        }
-        under_way.retain(|frame| !frame.copies.is_empty());
-        self.groups.under_way = under_way;
-        self.groups.find_due();
+        let mut copies = std::mem::replace(&mut self.groups.copies, Copies::new(TRIES));
+        let tended = copies.due(now, |peer, sequence, shared, ()| {
+            let sent = self.send_copy(now, *peer, shared.network, sequence, &shared.frame, out);
+            if !sent {
+                // The session ended meanwhile.
+                self.want(now, *peer);
+            }
+            sent
+        });
+        self.groups.copies = copies;
+        self.counters.group_copies_resent += u64::try_from(tended.resent).unwrap_or_default();
+        let lost = tended.missed.len() + tended.unmet.len();
+        self.counters.group_copies_lost += u64::try_from(lost).unwrap_or_default();
         self.seal_pending(out);
     }
 
     /// A member has received group frames of this node.
-    pub(crate) fn group_acknowledged(&mut self, id: PeerId, sequences: &[u64]) {
-        for frame in self
-            .groups
-            .under_way
-            .iter_mut()
-            .filter(|frame| sequences.contains(&frame.sequence))
-        {
-            frame.copies.retain(|copy| copy.peer != id);
-        }
-        self.groups.under_way.retain(|frame| !frame.copies.is_empty());
+    pub(crate) fn group_acknowledged(&mut self, now: Time, id: PeerId, sequences: &[u64]) {
+        self.spread_acknowledged_directly(now, id, sequences);
+        self.groups.copies.acknowledged(&id, sequences);
     }
 
     /// A copy of a group frame came from its origin: it is acknowledged in any case, and delivered once.
@@ -443,9 +378,16 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.acks.push(sequence);
         self.acks_due.push(id);
-        if !peer.seen.get_or_insert_default().insert(sequence) {
+        let node = peer.key.node_id();
+        let is_new = peer.seen.get_or_insert_default().insert(sequence);
+        let network = self.networks.get_mut(handle);
+        let muted = network.as_ref().is_some_and(|network| network.mutes(&node));
+        let social = network.and_then(|network| network.social.as_mut());
+        // It may have come before, by others, if it spreads.
+        let is_new = is_new && social.is_none_or(|social| social.spreading.direct(now, &node, sequence));
+        if !is_new {
             self.counters.group_duplicates += 1;
-        } else if self.let_in(now, id, handle, frame) && self.may_inject(now, id, handle, frame) {
+        } else if !muted && self.let_in(now, id, handle, frame) && self.may_inject(now, id, handle, frame) {
             self.counters.frames_received += 1;
             out.frames.push(handle, frame);
         }
@@ -454,6 +396,7 @@ impl Engine {
     /// Acknowledges the group frames of this turn.
     pub(crate) fn flush_acks(&mut self, now: Time, out: &mut Outbox) {
         for id in std::mem::take(&mut self.acks_due) {
+            self.flush_spread_acks(now, id, out);
             if planted("ack-dropped") {
                 continue;
             }

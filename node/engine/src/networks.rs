@@ -1,7 +1,7 @@
 //! The joined networks, and the IPv4 addresses of this node and of others in them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -21,10 +21,11 @@ use crate::{
     injection::InjectedByAll,
     islands::{Met, PROVISIONAL},
     learned::LearnedMacs,
-    multicast::ALL,
     peers::PeerId,
     private::{Clock, Private},
     retry::{Retry, Schedule},
+    spreading::Social,
+    threshold::Threshold,
     traversal::CANDIDATES_ACK,
     wire::{
         control::{Control, Place},
@@ -85,6 +86,11 @@ pub(crate) struct Network {
     pub(crate) private: Option<Box<Private>>,
     /// What this node and others subscribed to.
     pub(crate) channels: Channels,
+    /// Broadcasts, once it is too large for copies to all.
+    pub(crate) social: Option<Box<Social>>,
+    /// Members whom the user mutes, and whom the user pins.
+    pub(crate) muted: BTreeSet<NodeId>,
+    pub(crate) pinned: BTreeSet<NodeId>,
     /// What others put on its card of what goes to groups.
     pub(crate) injected: InjectedByAll,
 }
@@ -196,6 +202,9 @@ impl Network {
             filter: Filter::default(),
             private,
             channels: Channels::default(),
+            social: None,
+            muted: BTreeSet::new(),
+            pinned: BTreeSet::new(),
             injected: InjectedByAll::default(),
         })
     }
@@ -341,12 +350,8 @@ impl Network {
 
     /// Whether a supernode counts more members than a node sends copies to.
     pub(crate) fn is_large(&self) -> bool {
-        #[cfg(test)]
-        if self.channels.large_for_test {
-            return true;
-        }
         let mut counts = self.listings.values().map(|listing| listing.count);
-        counts.any(|count| usize::try_from(count).is_ok_and(|count| count > ALL))
+        counts.any(|count| self.channels.threshold.is_passed(count))
     }
 
     fn lists(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Member>> {
@@ -390,6 +395,11 @@ impl Network {
         self.gone.iter().any(|node| prefix.matches(node))
     }
 
+    /// Whether the user mutes a member.
+    pub(crate) fn mutes(&self, node: &NodeId) -> bool {
+        self.muted.contains(node)
+    }
+
     /// All listed members, each once, in order of their ids.
     pub(crate) fn listed(&self) -> impl Iterator<Item = &Member> {
         let mut members = BTreeMap::new();
@@ -406,7 +416,9 @@ impl Network {
     pub(crate) fn list_complete(&self) -> bool {
         self.listings.values().any(|listing| {
             let count = usize::try_from(listing.count).unwrap_or(usize::MAX);
-            listing.version > 0 && count <= ALL && listing.members.len() + listing.kept_out.len() >= count
+            listing.version > 0
+                && count <= self.channels.threshold.full_max()
+                && listing.members.len() + listing.kept_out.len() >= count
         })
     }
 
@@ -496,6 +508,7 @@ impl Networks {
         &mut self,
         now: Time,
         join: Join,
+        threshold: Threshold,
         (own, clock): (&PublicKey, &Clock),
     ) -> Result<NetworkHandle, JoinError> {
         let id = join.parameters.id();
@@ -508,7 +521,8 @@ impl Networks {
             .filter(|_| free < MAX_NETWORKS)
             .map(NetworkHandle);
         let handle = handle.ok_or(JoinError::TooMany)?;
-        let network = Network::new(now, handle, join, (own, clock)).ok_or(JoinError::NoMembership)?;
+        let mut network = Network::new(now, handle, join, (own, clock)).ok_or(JoinError::NoMembership)?;
+        network.channels.threshold = threshold;
         if free == self.0.len() {
             self.0.push(None);
         }

@@ -27,11 +27,12 @@ use crate::{
     mtu,
     peers::{MAX_WAITING, Path, Peer, PeerId, SIGN_OF_LIFE, SILENCE, WAITING_KEPT, Waiting},
     sessions::Session,
+    spreading::Exchange,
     switch::{HEADER, MAX_FRAME, Route},
     wire::{
         control::Control,
         datagram::{DATA_HEADER, SessionIndex, put_data},
-        sealed::{FRAGMENT_HEADER, FULL, GROUP_HEADER, MACS, OWN, PARTIAL},
+        sealed::{FRAGMENT_HEADER, FULL, LONGEST, MACS, OWN, PARTIAL},
     },
 };
 
@@ -69,6 +70,13 @@ impl Engine {
             && let Some(mut lane) = self.lane_out(now, network, peer, own, frame)
             && self.send_in_lane(now, &mut lane, label.offload, frame, out)
         {
+            self.note_exchange(
+                now,
+                network,
+                peer,
+                Exchange::Sent,
+                frame.get(MACS..).unwrap_or_default(),
+            );
             self.frames_left(now, peer, out);
             return Some(lane);
         }
@@ -273,6 +281,7 @@ impl Engine {
             out,
         ) {
             self.counters.frames_sent += 1;
+            self.note_exchange(now, network, id, Exchange::Sent, frame.get(MACS..).unwrap_or_default());
             self.frames_left(now, id, out);
         } else {
             self.let_wait(now, id, network, frame);
@@ -306,6 +315,7 @@ impl Engine {
         }
         self.seal_pending(out);
         self.release_groups(now, id, out);
+        self.release_spread(now, id, out);
         self.send_pings(now, id, out);
     }
 
@@ -333,7 +343,7 @@ impl Engine {
             None => self.lay_out_in(now, id, local, envelope, content, out),
         };
         if laid_out && let Some(peer) = self.peers.get_mut(id) {
-            peer.owed = None;
+            peer.signed();
         }
         laid_out
     }
@@ -353,8 +363,9 @@ impl Engine {
     fn note_size(&mut self, now: Time, id: PeerId, envelope: &Envelope, size: usize) -> Option<usize> {
         let peer = self.peers.get_mut(id)?;
         let path = if envelope.is_relayed() {
-            peer.relay_mtu.lead_to(envelope.destination());
-            &mut peer.relay_mtu
+            let met = &mut **peer;
+            met.relay_mtu.lead_to(envelope.destination());
+            &mut met.relay_mtu
         } else {
             peer.direct.mtu(envelope.destination())?
         };
@@ -380,7 +391,7 @@ impl Engine {
         };
         peer.cut = peer.cut.wrapping_add(1);
         let message = peer.cut;
-        let mut whole = Vec::with_capacity(MAX_FRAME + GROUP_HEADER);
+        let mut whole = Vec::with_capacity(LONGEST);
         content.write(&mut whole);
         let Ok(count) = u8::try_from(whole.len().div_ceil(room)) else {
             return false;

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     net::Ipv4Addr,
+    ops::{Deref, DerefMut},
     time::Duration,
 };
 
@@ -20,8 +21,10 @@ use crate::{
     injection::Injected,
     mtu::PathMtu,
     paths::{RELAY_SETTLED, Reported},
+    rare::{Rare, blank},
     retry::Retry,
     sessions::Sessions,
+    table::Table,
     traversal::Exchange,
     wire::{
         control::Place,
@@ -32,6 +35,13 @@ use crate::{
 /// Names a peer as long as it is known. A number is not used twice for different peers within a table's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PeerId(u64);
+
+impl PeerId {
+    /// Its place in a [`Table`].
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+}
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl PeerId {
@@ -87,7 +97,7 @@ pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 const PATIENCE_MIN: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
 
-/// A node this node knows.
+/// A node this node knows. What a supernode knows of nobody is in [`Acquaintance`], and read as if it were here.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) key: PublicKey,
@@ -95,11 +105,21 @@ pub(crate) struct Peer {
     pub(crate) supernode: bool,
     pub(crate) sessions: Sessions,
     /// The handshake this node has begun with it.
-    pub(crate) outgoing: Option<Outgoing>,
+    pub(crate) outgoing: Option<Box<Outgoing>>,
     /// The handshakes it began and this node answered, one per way they came, oldest first.
     pub(crate) half_open: Vec<HalfOpen>,
     /// The relay to it; for a supernode the way to it. Where data goes is [`Peer::way`].
     pub(crate) path: Option<Path>,
+    /// When something sealed last came from it.
+    pub(crate) heard: Option<Time>,
+    /// When its timer is set to go off.
+    pub(crate) timer: Option<Time>,
+    met: Rare<Acquaintance>,
+}
+
+/// What a node knows of another besides that there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Acquaintance {
     /// The way of data that was last reported.
     pub(crate) reported: Option<Reported>,
     /// When the peer last took another supernode than the one before.
@@ -124,8 +144,6 @@ pub(crate) struct Peer {
     pub(crate) homes: Vec<Place>,
     /// When something sealed last came from it over one supernode.
     pub(crate) one_hop: Option<Time>,
-    /// When something sealed last came from it.
-    pub(crate) heard: Option<Time>,
     /// Since when things were sent to it without hearing anything.
     pub(crate) unanswered: Option<Time>,
     /// Since when something it sent has waited for a sign of life.
@@ -150,8 +168,24 @@ pub(crate) struct Peer {
     pub(crate) injected: Option<Box<Injected>>,
     /// Group frames to acknowledge at the end of this turn.
     pub(crate) acks: Vec<u64>,
-    /// When its timer is set to go off.
-    pub(crate) timer: Option<Time>,
+    /// Copies of broadcasts that spread, likewise.
+    pub(crate) spread_acks: Vec<(NetworkHandle, u64)>,
+}
+
+blank!(Acquaintance);
+
+impl Deref for Peer {
+    type Target = Acquaintance;
+
+    fn deref(&self) -> &Acquaintance {
+        &self.met
+    }
+}
+
+impl DerefMut for Peer {
+    fn deref_mut(&mut self) -> &mut Acquaintance {
+        &mut self.met
+    }
 }
 
 impl Peer {
@@ -163,33 +197,9 @@ impl Peer {
             outgoing: None,
             half_open: Vec::new(),
             path: None,
-            reported: None,
-            moved: None,
-            direct: Direct::default(),
-            near: None,
-            relay_mtu: PathMtu::default(),
-            cut: 0,
-            exchange: Exchange::default(),
-            history: History::default(),
-            used: None,
-            usage: Use::Idle,
-            homes: Vec::new(),
-            one_hop: None,
             heard: None,
-            unanswered: None,
-            owed: None,
-            wanted: None,
-            served: None,
-            rtt: None,
-            waiting: VecDeque::new(),
-            claims: BTreeMap::new(),
-            names: BTreeMap::new(),
-            channels: BTreeMap::new(),
-            up: BTreeSet::new(),
-            seen: None,
-            injected: None,
-            acks: Vec::new(),
             timer: None,
+            met: Rare::default(),
         }
     }
 
@@ -205,17 +215,32 @@ impl Peer {
 
     /// The last session ended: what was true in it is forgotten, but for where the peer was reached.
     pub(crate) fn session_ended(&mut self) {
-        self.unanswered = None;
-        self.owed = None;
-        self.up.clear();
-        self.names.clear();
-        self.channels.clear();
-        self.direct.session_ended();
-        self.exchange.session_ended();
-        self.history.session_ended();
-        self.reported = None;
-        self.moved = None;
-        self.relay_mtu.session_ended();
+        let Some(met) = self.met.made() else { return };
+        met.unanswered = None;
+        met.owed = None;
+        met.up.clear();
+        met.names.clear();
+        met.channels.clear();
+        met.direct.session_ended();
+        met.exchange.session_ended();
+        met.history.session_ended();
+        met.reported = None;
+        met.moved = None;
+        met.relay_mtu.session_ended();
+    }
+
+    /// It was heard: what was sent to it has an answer.
+    pub(crate) fn answered(&mut self) {
+        if let Some(met) = self.met.made() {
+            met.unanswered = None;
+        }
+    }
+
+    /// Something was sent to it, which is a sign of life.
+    pub(crate) fn signed(&mut self) {
+        if let Some(met) = self.met.made() {
+            met.owed = None;
+        }
     }
 
     /// The way data takes: a direct path if one works, else the relay.
@@ -249,7 +274,7 @@ impl Peer {
             None
         };
         [
-            self.outgoing.as_ref().map(Outgoing::deadline),
+            self.outgoing.as_deref().map(Outgoing::deadline),
             self.half_open.first().map(HalfOpen::deadline),
             self.owed.map(|since| since + SIGN_OF_LIFE),
             self.moved.map(|moved| moved + RELAY_SETTLED),
@@ -312,8 +337,7 @@ impl SeenSequences {
 /// All peers, by number, id and session index.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    /// In boxes, so that a table of many is no larger than they are.
-    peers: BTreeMap<PeerId, Box<Peer>>,
+    peers: Table<Peer>,
     by_node: BTreeMap<NodeId, PeerId>,
     by_session: BTreeMap<SessionIndex, PeerId>,
     next: u64,
@@ -329,11 +353,11 @@ const MAX_PARTED: usize = 32;
 
 impl Peers {
     pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
-        self.peers.get(&id).map(|peer| &**peer)
+        self.peers.get(id.0)
     }
 
     pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
-        self.peers.get_mut(&id).map(|peer| &mut **peer)
+        self.peers.get_mut(id.0)
     }
 
     pub(crate) fn by_node(&self, node: &NodeId) -> Option<PeerId> {
@@ -360,8 +384,10 @@ impl Peers {
         let id = PeerId(self.next);
         let mut peer = Peer::new(key);
         let parted = self.parted.iter().position(|(parted, _)| *parted == node);
-        peer.seen = parted.and_then(|at| self.parted.remove(at)).map(|(_, seen)| seen);
-        self.peers.insert(id, Box::new(peer));
+        if let Some((_, seen)) = parted.and_then(|at| self.parted.remove(at)) {
+            peer.seen = Some(seen);
+        }
+        self.peers.insert(id.0, peer);
         self.by_node.insert(node, id);
         Some(id)
     }
@@ -384,9 +410,9 @@ impl Peers {
     }
 
     pub(crate) fn forget(&mut self, id: PeerId) {
-        if let Some(mut peer) = self.peers.remove(&id) {
+        if let Some(mut peer) = self.peers.remove(id.0) {
             self.by_node.remove(&peer.key.node_id());
-            if let Some(seen) = peer.seen.take() {
+            if let Some(seen) = peer.met.made().and_then(|met| met.seen.take()) {
                 if self.parted.len() >= MAX_PARTED {
                     self.parted.pop_front();
                 }
@@ -409,11 +435,11 @@ impl Peers {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
-        self.peers.iter().map(|(id, peer)| (*id, &**peer))
+        self.peers.iter().map(|(id, peer)| (PeerId(id), peer))
     }
 
     pub(crate) fn ids(&self) -> Vec<PeerId> {
-        self.peers.keys().copied().collect()
+        self.peers.iter().map(|(id, _)| PeerId(id)).collect()
     }
 }
 

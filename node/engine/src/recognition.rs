@@ -44,7 +44,7 @@ impl Engine {
             .iter()
             .map(|shown| (shown.network, shown.under))
             .collect();
-        let (hash, role) = (session.handshake_hash, session.role);
+        let (hash, role) = (session.handshake_hash(), session.role);
         let mut tags: Vec<[u8; TAG]> = Vec::with_capacity(offered.len().next_multiple_of(TAG_PADDING));
         for place in &offered {
             let network = place.and_then(|handle| self.networks.get(handle));
@@ -174,7 +174,7 @@ impl Engine {
             Side::Initiator => Side::Responder,
             Side::Responder => Side::Initiator,
         };
-        let hash = session.handshake_hash;
+        let hash = session.handshake_hash();
         let mut expected: Vec<Expected<'_>> = Vec::new();
         for network in self.networks.iter() {
             let one = |(under, secret): (DirectoryKey, &NetworkSecret)| Expected {

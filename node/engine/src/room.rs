@@ -88,6 +88,7 @@ impl Engine {
         self.pings.forget(id);
         self.forget_foreign(id);
         self.anchor.forget_challenge(id);
+        self.disarm(id);
         self.peers.forget(id);
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     MAX_NETWORKS, NetworkHandle, Time,
     channels::Exchanged,
     documents::Spoken,
+    rare::{Rare, blank},
     retry::Retry,
     wire::{control::TAG, datagram::SessionIndex},
 };
@@ -30,14 +31,14 @@ pub(crate) struct Lifetime {
 
 impl Lifetime {
     /// Between nodes: the times of WireGuard (whitepaper §6.1), which bound what a stolen session key reveals.
-    pub(crate) const PEER: Self = Self {
+    pub(crate) const PEER: &Self = &Self {
         rekey: Duration::from_secs(120),
         takeover: Duration::from_secs(135),
         end: Duration::from_secs(180),
     };
 
     /// Towards a supernode, which carries no frames for itself: fewer handshakes for the many.
-    pub(crate) const SUPERNODE: Self = Self {
+    pub(crate) const SUPERNODE: &Self = &Self {
         rekey: Duration::from_secs(3600),
         takeover: Duration::from_secs(3660),
         end: Duration::from_secs(3660),
@@ -56,10 +57,11 @@ pub(crate) struct Session {
     pub(crate) remote: SessionIndex,
     pub(crate) sealer: Sealer,
     pub(crate) opener: Opener,
-    pub(crate) handshake_hash: [u8; 64],
+    /// See [`Session::handshake_hash`].
+    handshake_hash: Option<Box<[u8; 64]>>,
     /// This end's part in the handshake.
     pub(crate) role: Role,
-    pub(crate) lifetime: Lifetime,
+    pub(crate) lifetime: &'static Lifetime,
     pub(crate) established: Time,
     /// Whether the other end has shown that it holds the keys: the responder sends nothing before.
     pub(crate) confirmed: bool,
@@ -72,12 +74,14 @@ pub(crate) struct Session {
     pub(crate) superseded: Option<Time>,
     /// When the other end used it last.
     pub(crate) heard: Time,
-    pub(crate) networks: Networks,
+    pub(crate) networks: Rare<Networks>,
 }
 
 /// Which networks the two ends of a session have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Networks {
+    /// Whether the other end was told the time.
+    pub(crate) clock_told: bool,
     /// This end's list: position → network.
     pub(crate) offered: Vec<Option<NetworkHandle>>,
     /// The tags last sent, random ones included.
@@ -118,6 +122,8 @@ pub(crate) struct Networks {
     /// Until when this session may wait for credentials before it takes over from one in which private networks are shared.
     pub(crate) settling: Option<Time>,
 }
+
+blank!(Networks);
 
 /// What the two ends of a session showed of one private network. A secret is named by the member key made of it.
 #[derive(Debug)]
@@ -244,7 +250,7 @@ impl Session {
         keys: SessionKeys,
         (local, remote): (SessionIndex, SessionIndex),
         role: Role,
-        lifetime: Lifetime,
+        lifetime: &'static Lifetime,
         window: Window,
         now: Time,
     ) -> Self {
@@ -253,7 +259,7 @@ impl Session {
             remote,
             sealer: Sealer::new(keys.send),
             opener: Opener::new(keys.receive, window),
-            handshake_hash: keys.handshake_hash,
+            handshake_hash: (window == Window::Node).then(|| Box::new(keys.handshake_hash)),
             role,
             lifetime,
             established: now,
@@ -262,8 +268,13 @@ impl Session {
             answered: false,
             superseded: None,
             heard: now,
-            networks: Networks::default(),
+            networks: Rare::default(),
         }
+    }
+
+    /// What proofs inside the session are bound to. A supernode makes none, asks for none, and keeps nothing for them.
+    pub(crate) fn handshake_hash(&self) -> [u8; 64] {
+        self.handshake_hash.as_deref().copied().unwrap_or([0; 64])
     }
 
     /// When the keys are wiped. After handshakes that crossed each end may send under the session that it began itself:
@@ -328,14 +339,13 @@ impl Sessions {
 
     /// Gives up the places of a network that was left, before its handle can name another.
     pub(crate) fn withdraw(&mut self, network: NetworkHandle) {
-        let places = self.0.iter_mut().flat_map(|session| &mut session.networks.offered);
-        for place in places.filter(|place| **place == Some(network)) {
-            *place = None;
-        }
-        for session in &mut self.0 {
-            session.networks.shown.retain(|shown| shown.network != network);
-            session.networks.named.retain(|named| named.network != network);
-            session.networks.channels.withdraw(network);
+        for networks in self.0.iter_mut().filter_map(|session| session.networks.made()) {
+            for place in networks.offered.iter_mut().filter(|place| **place == Some(network)) {
+                *place = None;
+            }
+            networks.shown.retain(|shown| shown.network != network);
+            networks.named.retain(|named| named.network != network);
+            networks.channels.withdraw(network);
         }
     }
 
@@ -352,6 +362,7 @@ impl Sessions {
 
     pub(crate) fn remove(&mut self, local: SessionIndex) {
         self.0.retain(|session| session.local != local);
+        self.0.shrink_to_fit();
     }
 
     pub(crate) fn clear(&mut self) -> Vec<SessionIndex> {
@@ -407,13 +418,16 @@ impl Sessions {
 
     /// Wipes keys that are too old; returns their indexes.
     pub(crate) fn expire(&mut self, now: Time) -> Vec<SessionIndex> {
-        let ended = self
+        let ended: Vec<SessionIndex> = self
             .0
             .iter()
             .filter(|session| session.ends() <= now)
             .map(|session| session.local)
             .collect();
-        self.0.retain(|session| session.ends() > now);
+        if !ended.is_empty() {
+            self.0.retain(|session| session.ends() > now);
+            self.0.shrink_to_fit();
+        }
         ended
     }
 }

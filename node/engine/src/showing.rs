@@ -194,7 +194,7 @@ impl Engine {
         if session.networks.tags.is_empty() {
             return;
         }
-        let (hash, role) = (session.handshake_hash, session.role);
+        let (hash, role) = (session.handshake_hash(), session.role);
         let place = session.networks.place(handle);
         let Some(shown) = session.networks.shown_of(handle) else {
             return;
@@ -241,7 +241,7 @@ impl Engine {
             .iter()
             .find(|named| named.place == place)
             .copied();
-        let (hash, side) = (session.handshake_hash, other_side(session.role));
+        let (hash, side) = (session.handshake_hash(), other_side(session.role));
         let known = session.networks.known();
         let Some(named) = named else {
             if !known {
@@ -401,8 +401,8 @@ impl Engine {
 
     /// Lets a session take over as soon as nothing is lost by that.
     pub(crate) fn settle_session(&mut self, now: Time, id: PeerId, local: SessionIndex) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        let Some(session) = peer.sessions.by_index(local).filter(|session| session.networks.known()) else {
+        let Some(peer) = self.peers.get(id) else { return };
+        let Some(session) = peer.sessions.get(local).filter(|session| session.networks.known()) else {
             return;
         };
         let until = session.networks.settling;
@@ -413,8 +413,12 @@ impl Engine {
         if until.is_some_and(|until| now < until) && peer.up.iter().any(waits) {
             return self.arm(id);
         }
-        session.networks.settling = None;
-        peer.sessions.prefer(local, now);
+        if let Some(peer) = self.peers.get_mut(id) {
+            if let Some(session) = peer.sessions.by_index(local) {
+                session.networks.settling = None;
+            }
+            peer.sessions.prefer(local, now);
+        }
         if until.is_some() {
             self.match_networks(now, id, local);
         }

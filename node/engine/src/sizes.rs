@@ -16,8 +16,8 @@ impl Engine {
             return;
         };
         let direct = peer.direct.sizes_due(now);
-        let patience = peer.patience();
-        let relayed = peer.relay_mtu.due(now, patience, peer.heard);
+        let (patience, heard) = (peer.patience(), peer.heard);
+        let relayed = peer.relay_mtu.due(now, patience, heard);
         let relay = peer.path;
         let direct = direct.into_iter().map(|(leg, size)| (Path::Direct(leg), size));
         let relayed = relayed.into_iter().filter_map(|size| Some((relay?, size)));

@@ -2,23 +2,32 @@
 //!
 //! Each list counts its changes. A member that is behind gets all changes since the last one it acknowledged, oldest
 //! first, as many as fit one datagram, until it is up to date; an unacknowledged message is sent again. A member that
-//! begins at 0 gets the whole list. Of the subscribers to a channel that has many everybody gets a sample instead.
+//! begins at 0 gets the whole list. Of a list that is long everybody gets a sample instead, and now and then a newcomer.
+//!
+//! A list keeps 32 bytes of whoever is on it, and the node's registration where on it that is. What is told of a member is made of
+//! its registration when it is told.
+
+mod list;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use farlan_crypto::NodeId;
 use farlan_netconf::DirectoryKey;
 use rand_core::Rng as _;
 
+use self::list::{List, Part, Review, Told};
 use crate::{
     Engine, Outbox, Time,
     multicast::ALL,
     peers::PeerId,
+    rates::{Meter, Rate},
     retry::{Retry, Schedule},
-    wire::control::{Audience, Control, MEMBERS_AT_ONCE, MemberEntry, Membership},
+    wire::{
+        control::{Audience, Control, MemberEntry, Membership, NodeRecord},
+        datagram::RelayIndex,
+    },
 };
 
 const RESEND: Schedule = Schedule {
@@ -31,18 +40,31 @@ const RESEND: Schedule = Schedule {
 /// others four times a second at the most.
 const GATHERED: Duration = Duration::from_millis(250);
 
-/// Entries of members that left are kept until everybody has heard of them, or until there are so many more than members.
-const GONE_KEPT: usize = 64;
-
 /// The list of a channel that has grown beyond [`ALL`] is pushed up to this length, and then not before it has shrunk to
 /// [`ALL`] again: one that comes and goes must not cost everybody a sample and a whole list in turn.
 const MANY: usize = 144;
 
-/// Subscribers in the sample of a long list.
+/// Members that are named to who looks for company.
+const COMPANY: usize = 16;
+
+/// The list of members, which is pushed up to [`ALL`], is pushed again from here on.
+const FEW: usize = 112;
+
+/// Members in the sample of a long list.
 pub(crate) const SAMPLE: usize = 16;
 
-/// Places of a list that are tried for a sample: some are empty, and some come up twice.
+/// Places of a list that are tried for a sample: some come up twice.
 const SAMPLE_TRIES: usize = 4 * SAMPLE;
+
+/// Who is on a long list is told of a newcomer once in so many seconds.
+const INTRODUCTION_PAUSE: u16 = 30;
+
+/// Introductions of all long lists together: a twentieth of a processor. When all nodes come back after a restart there would be
+/// sixteen for each.
+const INTRODUCTIONS: Rate = Rate::per_second(2000, Duration::from_millis(500));
+
+/// Messages that are sent again or late in one turn.
+const MESSAGES_AT_ONCE: usize = 64;
 
 /// What a list is of, and the key under which it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,173 +97,108 @@ impl ListKey {
     fn is_channel(self) -> bool {
         matches!(self, Self::Subscribers(_))
     }
+
+    /// The most that a whole list has, and that with which a crowd becomes whole again.
+    fn lengths(self) -> (usize, usize) {
+        match self {
+            Self::Members(_) => (ALL, FEW),
+            Self::Subscribers(_) => (MANY, ALL),
+        }
+    }
 }
+
+/// Names a list as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ListId(u32);
 
 /// All lists of a supernode.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    lists: BTreeMap<ListKey, List>,
+    by_key: BTreeMap<ListKey, ListId>,
+    lists: Vec<Option<Box<List>>>,
+    free: Vec<ListId>,
+    under_way: BTreeMap<(ListId, PeerId), UnderWay>,
     /// When messages are sent again.
-    due: BTreeSet<(Time, ListKey, PeerId)>,
+    due: BTreeSet<(Time, ListId, PeerId)>,
+    introductions: Meter,
 }
 
+/// A message to a member that was not acknowledged yet, or waits for others.
 #[derive(Debug)]
-struct List {
-    /// The number of the latest change. The first of a list is random, so that a number of another time, as before this
-    /// supernode restarted, is not taken for one of this list.
-    version: u64,
-    /// Who knows the list up to a change before this one needs it whole.
-    floor: u64,
-    /// The latest change of each member, by number.
-    changes: BTreeMap<u64, Box<MemberEntry>>,
-    /// Where each member's latest change stands.
-    members: BTreeMap<NodeId, u64>,
-    present: usize,
-    /// It is a channel's, and too long to be pushed.
-    sampled: bool,
-    subscribers: BTreeMap<PeerId, Box<Subscriber>>,
-}
-
-#[derive(Debug, Default)]
-struct Subscriber {
-    acknowledged: u64,
-    /// How many members it knows that there are.
-    told: usize,
-    /// What it will know once it acknowledges the message under way: up to which change, and how many members.
-    telling: (u64, usize),
-    under_way: Option<Retry>,
-    /// Whether it has a sample, not the list, and whether such a one is under way.
-    has_sample: bool,
-    telling_sample: bool,
-}
-
-impl List {
-    fn new(start: u64) -> Self {
-        Self {
-            version: start,
-            floor: start + 1,
-            changes: BTreeMap::new(),
-            members: BTreeMap::new(),
-            present: 0,
-            sampled: false,
-            subscribers: BTreeMap::new(),
-        }
-    }
-
-    /// After a change; whether this is a channel's list that is given as samples, as it was before.
-    fn review(&mut self, key: ListKey) -> bool {
-        let sampled = self.sampled;
-        if key.is_channel() {
-            self.review_length();
-        }
-        sampled && self.sampled
-    }
-
-    /// Begins or ends to give samples, as the length of a channel's list says. At the end it is numbered anew: whoever has a
-    /// sample, or is about to say so, knows nothing of the list, and gets the whole.
-    fn review_length(&mut self) {
-        let sampled = self.present > if self.sampled { ALL } else { MANY };
-        if !std::mem::replace(&mut self.sampled, sampled) || sampled {
-            return;
-        }
-        self.floor = self.version + 1;
-        let changes = std::mem::take(&mut self.changes);
-        let there: BTreeMap<u64, _> = self.members.iter().map(|(node, version)| (*version, *node)).collect();
-        self.members.clear();
-        for (version, entry) in changes.into_iter().filter(|(_, entry)| entry.present) {
-            if let Some(node) = there.get(&version) {
-                self.version += 1;
-                self.members.insert(*node, self.version);
-                self.changes.insert(self.version, entry);
-            }
-        }
-        for subscriber in self.subscribers.values_mut() {
-            subscriber.acknowledged = 0;
-            subscriber.has_sample = false;
-        }
-    }
-
-    /// Up to [`SAMPLE`] of those present, each about as likely as any other.
-    fn sample(&self, mut random: impl FnMut() -> u64) -> Vec<MemberEntry> {
-        let (Some(first), Some(last)) = (self.changes.first_key_value(), self.changes.last_key_value()) else {
-            return Vec::new();
-        };
-        let (first, places) = (*first.0, last.0 - first.0 + 1);
-        let mut chosen = BTreeMap::new();
-        for _ in 0..SAMPLE_TRIES {
-            let from = first + random() % places;
-            let mut behind = self.changes.range(from..).take(SAMPLE_TRIES);
-            if let Some((version, entry)) = behind.find(|(_, entry)| entry.present) {
-                chosen.insert(*version, **entry);
-            }
-            if chosen.len() >= SAMPLE {
-                break;
-            }
-        }
-        chosen.into_values().collect()
-    }
-
-    /// Where a node that knows the list up to `version` goes on: there, or at the beginning.
-    fn known(&self, version: u64) -> u64 {
-        if (self.floor..=self.version).contains(&version) {
-            version
-        } else {
-            0
-        }
-    }
-
-    fn change(&mut self, node: NodeId, entry: MemberEntry) {
-        let old = self.members.get(&node).and_then(|version| self.changes.remove(version));
-        let was = old.is_some_and(|old| old.present);
-        self.version += 1;
-        self.members.insert(node, self.version);
-        self.changes.insert(self.version, Box::new(entry));
-        match (was, entry.present) {
-            (false, true) => self.present += 1,
-            (true, false) => self.present -= 1,
-            _ => {}
-        }
-    }
-
-    /// Forgets members that left and that everybody knows to have left; if there are too many others, those who have not
-    /// heard of them get the whole list again.
-    fn prune(&mut self) {
-        let gone = self.changes.len() - self.present;
-        if gone == 0 {
-            return;
-        }
-        let subscribers = self.subscribers.values();
-        let heard = subscribers.map(|subscriber| subscriber.acknowledged).min();
-        let heard = heard.unwrap_or(self.version);
-        let too_many = gone > self.present + GONE_KEPT;
-        let forgotten: Vec<u64> = self
-            .changes
-            .iter()
-            .filter(|(version, entry)| !entry.present && (**version <= heard || too_many))
-            .map(|(version, _)| *version)
-            .collect();
-        let Some(last) = forgotten.last().copied() else { return };
-        for version in &forgotten {
-            self.changes.remove(version);
-        }
-        self.members
-            .retain(|_, version| forgotten.binary_search(version).is_err());
-        self.floor = self.floor.max(last);
-        for subscriber in self.subscribers.values_mut() {
-            if subscriber.acknowledged < last {
-                subscriber.acknowledged = 0;
-            }
-        }
-    }
+struct UnderWay {
+    retry: Retry,
+    /// Up to which change the member knows the list once it acknowledges.
+    upto: u64,
+    /// The newcomer whom it tells of.
+    newcomer: Option<PeerId>,
 }
 
 impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
-        self.lists.len()
+        self.by_key.len()
+    }
+
+    /// How many there are on a list, and some of those but one: the last who came, then others at random.
+    pub(crate) fn company(&self, key: ListKey, but: PeerId, random: impl FnMut() -> u64) -> (u32, Vec<PeerId>) {
+        let list = self.by_key.get(&key).and_then(|list| self.get(*list));
+        let Some(list) = list else { return (0, Vec::new()) };
+        let last = list.members.iter().rev().map(|member| member.id);
+        let mut chosen: Vec<PeerId> = last.filter(|id| *id != but).take(COMPANY / 2).collect();
+        for id in list.sample(but, random) {
+            if chosen.len() < COMPANY && !chosen.contains(&id) {
+                chosen.push(id);
+            }
+        }
+        (u32::try_from(list.present()).unwrap_or(u32::MAX), chosen)
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.due.first().map(|(at, ..)| *at)
+    }
+
+    fn get(&self, list: ListId) -> Option<&List> {
+        self.lists.get(usize::try_from(list.0).ok()?)?.as_deref()
+    }
+
+    fn get_mut(&mut self, list: ListId) -> Option<&mut List> {
+        self.lists.get_mut(usize::try_from(list.0).ok()?)?.as_deref_mut()
+    }
+
+    /// The list with a key, made if there is none.
+    fn open(&mut self, key: ListKey, start: u64) -> ListId {
+        if let Some(id) = self.by_key.get(&key) {
+            return *id;
+        }
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.lists.push(None);
+            ListId(u32::try_from(self.lists.len() - 1).unwrap_or(u32::MAX))
+        });
+        if let Some(place) = usize::try_from(id.0).ok().and_then(|place| self.lists.get_mut(place)) {
+            *place = Some(Box::new(List::new(key, start)));
+        }
+        self.by_key.insert(key, id);
+        id
+    }
+
+    /// Forgets a list that nobody is on.
+    fn close(&mut self, id: ListId) {
+        let place = usize::try_from(id.0).ok().and_then(|place| self.lists.get_mut(place));
+        if let Some(list) = place.and_then(Option::take) {
+            self.by_key.remove(&list.key);
+            self.free.push(id);
+        }
+    }
+
+    /// Waits for no acknowledgement any more.
+    fn settle(&mut self, list: ListId, id: PeerId) -> Option<UnderWay> {
+        let under_way = self.under_way.remove(&(list, id))?;
+        self.due.remove(&(under_way.retry.at(), list, id));
+        Some(under_way)
+    }
+
+    fn wait(&mut self, list: ListId, id: PeerId, under_way: UnderWay) {
+        self.due.insert((under_way.retry.at(), list, id));
+        self.under_way.insert((list, id), under_way);
     }
 }
 
@@ -263,297 +220,271 @@ impl Engine {
         self.unsubscribe(now, id, &left, out);
         for membership in memberships {
             let key = ListKey::Members(membership.member_key);
-            self.list(now, id, key, membership, Some(membership.version), out);
+            self.list(now, id, key, Some(membership.version), out);
         }
+    }
+
+    /// Where a node stands on a list.
+    fn place_on(&self, id: PeerId, list: ListId) -> Option<usize> {
+        let listed = &self.anchor.registration(id)?.listed;
+        let (_, place) = listed.iter().find(|(on, _)| *on == list)?;
+        usize::try_from(*place).ok()
+    }
+
+    /// What is told of a node on a list: where it is as a member of the network.
+    pub(crate) fn list_entry(&self, id: PeerId, key: ListKey) -> Option<MemberEntry> {
+        let membership = self.anchor.registration(id)?.membership_on(key)?;
+        Some(MemberEntry {
+            present: true,
+            record: self.member_record(id, Some(membership))?,
+            ipv4: membership.ipv4,
+        })
     }
 
     /// Puts a node on a list, as its membership says where it is, or brings its entry up to date. It has the list up to
     /// `version`; up to where it acknowledged it, if that is not told.
-    pub(crate) fn list(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        key: ListKey,
-        membership: &Membership,
-        version: Option<u64>,
-        out: &mut Outbox,
-    ) {
-        let node = self.peers.get(id).map(|peer| peer.key.node_id());
-        let (Some(node), Some(record)) = (node, self.member_record(id, Some(membership))) else {
+    pub(crate) fn list(&mut self, now: Time, id: PeerId, key: ListKey, version: Option<u64>, out: &mut Outbox) {
+        let Some(entry) = self.list_entry(id, key) else { return };
+        let start = self.random_u64() >> 1;
+        let on = self.anchor.subscriptions.open(key, start);
+        let known = self.place_on(id, on);
+        let Some(list) = self.anchor.subscriptions.get_mut(on) else {
             return;
         };
-        let start = self.random_u64() >> 1;
-        let list = self.anchor.subscriptions.lists.entry(key);
-        let list = list.or_insert_with(|| List::new(start));
-        let entry = MemberEntry {
-            present: true,
-            record,
-            ipv4: membership.ipv4,
+        let place = match known {
+            Some(place) => {
+                list.update(place, &entry);
+                place
+            }
+            None => list.come(id, &entry),
         };
-        let known = list.members.get(&node).and_then(|version| list.changes.get(version));
-        if known.is_none_or(|known| **known != entry) {
-            list.change(node, entry);
+        if let Some(acknowledged) = version.map(|version| list.known(version))
+            && let Some(member) = list.members.get_mut(place)
+        {
+            member.acknowledged = acknowledged;
+            member.set_knows_crowd(member.knows_crowd() && acknowledged != 0);
         }
-        let acknowledged = version.map(|version| list.known(version));
-        let subscriber = list.subscribers.entry(id).or_default();
-        if let Some(acknowledged) = acknowledged {
-            subscriber.acknowledged = acknowledged;
-            subscriber.has_sample &= acknowledged != 0;
+        let review = list.review();
+        if known.is_none()
+            && let Some(registration) = self.anchor.registration_mut(id)
+        {
+            registration.listed.reserve_exact(1);
+            registration.listed.push((on, u32::try_from(place).unwrap_or(u32::MAX)));
         }
-        let only = list.review(key).then_some(id);
-        self.push_list(now, key, only, out);
+        let only = (review == Review::One).then_some(id);
+        self.push_list(now, on, only, out);
     }
 
     /// Takes a node out of lists.
     pub(crate) fn unsubscribe(&mut self, now: Time, id: PeerId, keys: &[ListKey], out: &mut Outbox) {
-        let Some(node) = self.peers.get(id).map(|peer| peer.key.node_id()) else {
-            return;
-        };
-        for key in keys.iter().copied() {
-            let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
-                continue;
-            };
-            if let Some(subscriber) = list.subscribers.remove(&id)
-                && let Some(retry) = subscriber.under_way
-            {
-                self.anchor.subscriptions.due.remove(&(retry.at(), key, id));
-            }
-            let latest = list
-                .members
-                .get(&node)
-                .and_then(|version| list.changes.get(version))
-                .map(|entry| **entry);
-            if let Some(entry) = latest.filter(|entry| entry.present) {
-                list.change(
-                    node,
-                    MemberEntry {
-                        present: false,
-                        ..entry
-                    },
-                );
-            }
-            if list.present == 0 {
-                self.anchor.subscriptions.lists.remove(&key);
-            } else {
-                let only_samples = list.review(key);
-                list.prune();
-                if !only_samples {
-                    self.push_list(now, key, None, out);
-                }
+        for key in keys {
+            if let Some(list) = self.anchor.subscriptions.by_key.get(key).copied() {
+                self.leave_list(now, id, list, out);
             }
         }
     }
 
-    /// Sends every subscriber of a list what it lacks, unless a message to it is under way.
+    /// Takes a node out of all lists that it is on.
+    pub(crate) fn leave_lists(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        while let Some((list, _)) = self
+            .anchor
+            .registration(id)
+            .and_then(|node| node.listed.last().copied())
+        {
+            self.leave_list(now, id, list, out);
+        }
+    }
+
+    fn leave_list(&mut self, now: Time, id: PeerId, on: ListId, out: &mut Outbox) {
+        let key = self.peers.get(id).map(|peer| *peer.key.as_bytes());
+        let (Some(key), Some(place)) = (key, self.place_on(id, on)) else {
+            return;
+        };
+        // Where it was is of no use any more.
+        let record = NodeRecord {
+            key,
+            home: self.node_id,
+            index: RelayIndex(0),
+        };
+        let anchor = &mut self.anchor;
+        if let Some(registration) = anchor.registration_mut(id) {
+            registration.listed.retain(|(list, _)| *list != on);
+            registration.listed.shrink_to_fit();
+        }
+        anchor.subscriptions.settle(on, id);
+        let Some(list) = anchor.subscriptions.get_mut(on) else {
+            return;
+        };
+        let entry = MemberEntry {
+            present: false,
+            record,
+            ipv4: None,
+        };
+        let moved = list.leave(place, entry);
+        if list.present() == 0 {
+            return anchor.subscriptions.close(on);
+        }
+        let review = list.review();
+        list.prune();
+        let moved = moved.and_then(|moved| anchor.registration_mut(moved));
+        if let Some((_, at)) = moved.and_then(|moved| moved.listed.iter_mut().find(|(list, _)| *list == on)) {
+            *at = u32::try_from(place).unwrap_or(u32::MAX);
+        }
+        if review == Review::All {
+            self.push_list(now, on, None, out);
+        }
+    }
+
+    /// Sends everybody on a list what he lacks, unless a message to him is under way.
     ///
     /// Longer lists than a node sends copies to are not pushed: their members are found by look-ups. Only once is everyone
-    /// told that there are so many, or it would take what it has for all; of a channel everyone gets a sample then. Whoever has
+    /// told that there are so many, or it would take what it has for all. Whoever has
     /// some of a channel's list is told of changes a moment later, of several at once. `only` leaves all others out.
-    fn push_list(&mut self, now: Time, key: ListKey, only: Option<PeerId>, out: &mut Outbox) {
-        let Some(list) = self.anchor.subscriptions.lists.get_mut(&key) else {
+    fn push_list(&mut self, now: Time, on: ListId, only: Option<PeerId>, out: &mut Outbox) {
+        let place = only.and_then(|id| self.place_on(id, on));
+        let Some(list) = self.anchor.subscriptions.get_mut(on) else {
             return;
         };
-        let behind = |subscriber: &Subscriber| subscriber.under_way.is_none() && subscriber.acknowledged < list.version;
-        let pushed = |subscriber: &Subscriber| match key {
-            ListKey::Members(_) => list.present <= ALL || subscriber.told <= ALL,
-            ListKey::Subscribers(_) => !list.sampled || !subscriber.has_sample,
+        let (key, crowd, version) = (list.key, list.crowd, list.version);
+        let range = match (only, place) {
+            (None, _) => 0..list.members.len(),
+            (Some(_), Some(place)) => place..place + 1,
+            (Some(_), None) => return,
         };
-        let is_due =
-            |subscriber: &Subscriber| behind(subscriber) && (subscriber.acknowledged == 0 || pushed(subscriber));
-        let due: Vec<PeerId> = match only {
-            Some(id) => list
-                .subscribers
-                .get(&id)
-                .filter(|it| is_due(it))
-                .map(|_| id)
-                .into_iter()
-                .collect(),
-            None => {
-                let due = list.subscribers.iter().filter(|(_, subscriber)| is_due(subscriber));
-                due.map(|(id, _)| *id).collect()
-            }
-        };
-        for id in due {
-            let subscriptions = &mut self.anchor.subscriptions;
-            let list = subscriptions.lists.get_mut(&key);
-            let Some(subscriber) = list.and_then(|list| list.subscribers.get_mut(&id)) else {
-                continue;
-            };
-            // Who has to get more of what it began to get need not wait.
-            let waits = key.is_channel() && subscriber.acknowledged > 0 && only.is_none();
-            let at = if waits { now + GATHERED } else { now };
-            subscriber.under_way = Some(Retry::due(RESEND, at));
-            if waits {
-                subscriptions.due.insert((at, key, id));
+        let mut due = Vec::new();
+        for member in list.members.get_mut(range).unwrap_or_default() {
+            let is_behind = if crowd {
+                !member.knows_crowd()
             } else {
-                self.push_to(now, key, id, out);
+                member.acknowledged < version
+            };
+            if is_behind && !member.is_under_way() {
+                member.set_under_way(true);
+                due.push((member.id, member.acknowledged));
+            }
+        }
+        for (id, acknowledged) in due {
+            // Who has to get more of what it began to get need not wait.
+            let waits = key.is_channel() && acknowledged > 0 && only.is_none();
+            let at = if waits { now + GATHERED } else { now };
+            let under_way = UnderWay {
+                retry: Retry::due(RESEND, at),
+                upto: 0,
+                newcomer: None,
+            };
+            self.anchor.subscriptions.wait(on, id, under_way);
+            if !waits {
+                self.push_to(now, on, id, out);
             }
         }
     }
 
-    fn push_to(&mut self, now: Time, key: ListKey, id: PeerId, out: &mut Outbox) {
-        let subscriptions = &mut self.anchor.subscriptions;
-        let Some(list) = subscriptions.lists.get_mut(&key) else {
+    /// Sends the message to a member that is due.
+    fn push_to(&mut self, now: Time, on: ListId, id: PeerId, out: &mut Outbox) {
+        let place = self.place_on(id, on);
+        let Some(mut under_way) = self.anchor.subscriptions.settle(on, id) else {
             return;
         };
-        let sample = list.sampled.then(|| list.sample(|| self.random.next_u64()));
-        let Some(subscriber) = list.subscribers.get_mut(&id) else {
+        let list = self.anchor.subscriptions.get(on);
+        let Some((list, member)) = list.and_then(|list| Some((list, list.members.get(place?)?))) else {
             return;
         };
-        let Some(retry) = &mut subscriber.under_way else { return };
-        subscriptions.due.remove(&(retry.at(), key, id));
-        retry.again(now);
-        subscriptions.due.insert((retry.at(), key, id));
-        subscriber.telling_sample = sample.is_some();
-        let (from, upto, entries) = match sample {
-            Some(entries) => (0, list.version, entries),
-            None => {
-                let from = subscriber.acknowledged;
-                let changes = list.changes.range(from + 1..).take(MEMBERS_AT_ONCE);
-                let changes: Vec<(u64, MemberEntry)> = changes.map(|(version, entry)| (*version, **entry)).collect();
-                let last = changes.last().map_or(list.version, |(version, _)| *version);
-                let more = list.changes.range(last + 1..).next().is_some();
-                let upto = if more { last } else { list.version };
-                (from, upto, changes.into_iter().map(|(_, entry)| entry).collect())
+        let is_first = under_way.retry.sent() == 0;
+        let (mut met, crowd, is_channel) = (Vec::new(), list.crowd, list.key.is_channel());
+        let part = if !list.crowd {
+            list.next_part(member.acknowledged)
+        } else {
+            // Who had the list of members keeps what it has of it, and is told how many there are now.
+            let goes_on = member.knows_crowd() || (!is_channel && member.acknowledged > 0);
+            let (from, entries) = if goes_on {
+                (member.acknowledged, under_way.newcomer.into_iter().collect())
+            } else {
+                met = list.sample(id, || self.random.next_u64());
+                (0, met.clone())
+            };
+            Part {
+                from,
+                upto: list.version,
+                entries: entries.into_iter().map(Told::There).collect(),
             }
         };
-        subscriber.telling = (upto, list.present);
-        let count = u32::try_from(list.present).unwrap_or(u32::MAX);
-        let message = key.message(from, upto, count, entries);
+        let entries = part.entries.iter().filter_map(|told| match told {
+            Told::There(id) => self.list_entry(*id, list.key),
+            Told::Gone(entry) => Some(*entry),
+        });
+        let message = list.message((part.from, part.upto), entries.collect());
+        under_way.upto = part.upto;
+        under_way.retry.again(now);
+        self.anchor.subscriptions.wait(on, id, under_way);
         self.send_control(now, id, None, &[message], out);
+        if crowd && is_first && is_channel {
+            self.introduce(now, on, (id, &met), out);
+        }
+    }
+
+    /// Tells those whom a newcomer was told of that it is there, if they were not told of somebody lately.
+    fn introduce(&mut self, now: Time, on: ListId, (newcomer, met): (PeerId, &[PeerId]), out: &mut Outbox) {
+        for id in met {
+            let place = self.place_on(*id, on);
+            let subscriptions = &mut self.anchor.subscriptions;
+            let list = subscriptions.lists.get_mut(usize::try_from(on.0).unwrap_or(usize::MAX));
+            let list = list.and_then(|list| list.as_deref_mut());
+            let Some(member) = list.and_then(|list| list.members.get_mut(place?)) else {
+                continue;
+            };
+            if !member.may_be_introduced(now, INTRODUCTION_PAUSE) {
+                continue;
+            }
+            if !subscriptions.introductions.take(now, &INTRODUCTIONS, 1) {
+                return;
+            }
+            member.set_under_way(true);
+            let under_way = UnderWay {
+                retry: Retry::due(RESEND, now),
+                upto: 0,
+                newcomer: Some(newcomer),
+            };
+            subscriptions.wait(on, *id, under_way);
+            self.push_to(now, on, *id, out);
+        }
     }
 
     /// A node has a list up to `version`.
     pub(crate) fn members_acknowledged(&mut self, now: Time, id: PeerId, key: ListKey, version: u64, out: &mut Outbox) {
-        let subscriptions = &mut self.anchor.subscriptions;
-        let Some(list) = subscriptions.lists.get_mut(&key) else {
+        let Some(on) = self.anchor.subscriptions.by_key.get(&key).copied() else {
             return;
         };
-        let Some(subscriber) = list.subscribers.get_mut(&id) else {
-            return;
-        };
+        let Some(place) = self.place_on(id, on) else { return };
         // An acknowledgement that nothing waits for is an old one.
-        let Some(retry) = subscriber.under_way.take() else {
+        let Some(under_way) = self.anchor.subscriptions.settle(on, id) else {
             return;
         };
-        subscriptions.due.remove(&(retry.at(), key, id));
+        let Some(list) = self.anchor.subscriptions.get_mut(on) else {
+            return;
+        };
         let acknowledged = list.known(version);
-        if let Some(subscriber) = list.subscribers.get_mut(&id) {
-            subscriber.acknowledged = acknowledged;
+        let crowd = list.crowd;
+        if let Some(member) = list.members.get_mut(place) {
+            member.set_under_way(false);
+            member.acknowledged = acknowledged;
             // It took the message sent last only if it is where that leads: not if it had taken an earlier copy.
-            if version == subscriber.telling.0 {
-                subscriber.told = subscriber.telling.1;
-                subscriber.has_sample = subscriber.telling_sample;
-            }
+            member.set_knows_crowd(crowd && acknowledged != 0 && version == under_way.upto);
         }
         list.prune();
-        let sampled = list.sampled;
-        self.push_list(now, key, Some(id), out);
-        if !sampled {
-            self.push_list(now, key, None, out);
+        self.push_list(now, on, Some(id), out);
+        if !crowd {
+            self.push_list(now, on, None, out);
         }
     }
 
     /// Sends again what was not acknowledged.
     pub(crate) fn tend_subscriptions(&mut self, now: Time, out: &mut Outbox) {
-        while let Some((_, key, id)) = self
-            .anchor
-            .subscriptions
-            .due
-            .first()
-            .copied()
-            .filter(|(at, ..)| *at <= now)
-        {
-            self.push_to(now, key, id, out);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use farlan_crypto::NodeId;
-
-    use super::*;
-    use crate::wire::{control::NodeRecord, datagram::RelayIndex};
-
-    fn entry(number: u8, present: bool) -> (NodeId, MemberEntry) {
-        let node = NodeId::from_bytes([number; 16]);
-        let record = NodeRecord {
-            key: [number; 32],
-            home: node,
-            index: RelayIndex(1),
-        };
-        let ipv4 = None;
-        (node, MemberEntry { present, record, ipv4 })
-    }
-
-    /// Brings a list of a channel to a length.
-    fn grow(list: &mut List, length: u8) {
-        for number in 0..200 {
-            let (node, entry) = entry(number, number < length);
-            let known = list.members.get(&node).and_then(|version| list.changes.get(version));
-            if entry.present != known.is_some_and(|known| known.present) {
-                list.change(node, entry);
-                list.review_length();
-            }
-        }
-    }
-
-    #[test]
-    fn a_channel_gives_samples_from_145_on_and_its_list_again_from_128_on() {
-        let mut list = List::new(7);
-        let subscriber = |list: &mut List| {
-            let known = Subscriber {
-                acknowledged: list.version,
-                has_sample: true,
-                ..Subscriber::default()
+        for _ in 0..MESSAGES_AT_ONCE {
+            let due = self.anchor.subscriptions.due.first().copied();
+            let Some((_, list, id)) = due.filter(|(at, ..)| *at <= now) else {
+                return;
             };
-            list.subscribers.insert(PeerId::for_test(1), Box::new(known));
-        };
-        for (length, sampled) in [(144, false), (145, true), (129, true), (128, false), (144, false)] {
-            subscriber(&mut list);
-            let before = list.version;
-            grow(&mut list, length);
-            assert_eq!((list.present, list.sampled), (usize::from(length), sampled));
-            if length == 128 {
-                let had_sample = &list.subscribers[&PeerId::for_test(1)];
-                assert!(!had_sample.has_sample && had_sample.acknowledged == 0);
-                assert_eq!(list.known(before), 0, "what was told of a sample leads nowhere");
-            }
+            self.push_to(now, list, id, out);
         }
-    }
-
-    #[test]
-    fn a_sample_names_sixteen_who_are_there_and_each_about_as_often() {
-        let mut list = List::new(7);
-        grow(&mut list, 190);
-        // Every third left.
-        for number in (0..190).step_by(3) {
-            let (node, entry) = entry(number, false);
-            list.change(node, entry);
-        }
-        let mut random = 1_u64;
-        let mut seen = [0_u32; 256];
-        for _ in 0..500 {
-            let sample = list.sample(|| {
-                // The constants of Knuth's MMIX.
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                random >> 20
-            });
-            assert_eq!(sample.len(), SAMPLE);
-            for entry in sample {
-                assert!(entry.present);
-                seen[usize::from(entry.record.key[0])] += 1;
-            }
-        }
-        // 63 each are expected of those whose neighbours are there, and more of who stands behind those that left.
-        let seen = (0..190).filter(|number| number % 3 != 0).map(|number| seen[number]);
-        assert!(
-            seen.clone().all(|seen| (20..250).contains(&seen)),
-            "{:?}",
-            seen.collect::<Vec<_>>()
-        );
     }
 }

@@ -588,6 +588,12 @@ impl Engine {
 
     fn resend_candidates(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(id) else { return };
+        let stands = |local: &SessionIndex| peer.sessions.get(*local).is_some();
+        let stands = peer
+            .exchange
+            .under_way
+            .as_ref()
+            .is_some_and(|(local, ..)| stands(local));
         let exchange = &mut peer.exchange;
         let Some((local, retry, ask)) = &mut exchange.under_way else {
             return;
@@ -600,7 +606,7 @@ impl Engine {
             behaviour: exchange.told_behaviour,
         };
         let local = *local;
-        if peer.sessions.get(local).is_none() {
+        if !stands {
             exchange.under_way = None;
             return;
         }
@@ -695,9 +701,10 @@ impl Engine {
         let opening = peer.rtt.map_or(OPENING, |rtt| (rtt / 2).clamp(OPENING, OPENING_MAX));
         debug!(peer = %self.name(id), candidates = targets.len(), "trying direct paths");
         if let Some(peer) = self.peers.get_mut(id) {
-            let (direct, named) = (&mut peer.direct, &mut peer.exchange.named);
+            let met = &mut **peer;
+            let fresh = met.exchange.fresh.seen();
+            let (direct, named) = (&mut met.direct, &mut met.exchange.named);
             let new = |leg: &Leg| !direct.has(*leg);
-            let fresh = peer.exchange.fresh.seen();
             let by_fresh = targets.iter().filter_map(|endpoint| {
                 let (socket, seen) = fresh?;
                 let alike = !is_private(endpoint.ip()) && endpoint.is_ipv4() == seen.is_ipv4();

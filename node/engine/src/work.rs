@@ -20,6 +20,7 @@ use crate::{
     peers::PeerId,
     rates::{Meters, Rate},
     showing::Proof,
+    spreading::Unchecked,
     wire::{control::Gift, datagram::SessionIndex},
 };
 
@@ -36,6 +37,10 @@ const MAX_TO_ONE: usize = 2;
 /// Documents of private networks that wait, and those of one peer; each costs up to three signatures.
 const MAX_PAPERS: usize = 64;
 const MAX_PAPERS_OF_ONE: usize = 8;
+
+/// Copies of broadcasts that wait, and those of one peer.
+const MAX_COPIES: usize = 512;
+const MAX_COPIES_OF_ONE: usize = 64;
 
 /// Those that one peer may bring, so many networks can it be in; peers of which that is counted.
 const PAPERS: Rate = Rate::per_second(2, Duration::from_secs(8));
@@ -91,6 +96,8 @@ pub(crate) enum Job {
     Paper(Paper),
     /// Check a few of a set of revocations.
     Check(Check),
+    /// Check the signature of a copy of a broadcast.
+    Copy(Unchecked),
 }
 
 /// All public-key work that waits.
@@ -102,6 +109,7 @@ pub(crate) struct WorkQueue {
     lists: VecDeque<FetchedList>,
     checks: VecDeque<Check>,
     papers: Turns<PeerId, Paper>,
+    copies: Turns<PeerId, Unchecked>,
     paper_rates: Meters<PeerId>,
     proved: Turns<Source, Message>,
     unproved: Turns<Source, Message>,
@@ -118,6 +126,7 @@ impl Default for WorkQueue {
             lists: VecDeque::new(),
             checks: VecDeque::new(),
             papers: Turns::default(),
+            copies: Turns::default(),
             paper_rates: Meters::new(PAPERS, MAX_RATED),
             proved: Turns::default(),
             unproved: Turns::default(),
@@ -134,6 +143,7 @@ impl WorkQueue {
             && self.lists.is_empty()
             && self.checks.is_empty()
             && self.papers.is_empty()
+            && self.copies.is_empty()
             && self.initiations() == 0
     }
 
@@ -199,6 +209,11 @@ impl WorkQueue {
         self.paper_rates.take(now, from) && self.papers.add(from, paper, MAX_PAPERS_OF_ONE, MAX_PAPERS) == 0
     }
 
+    /// Adds a copy of a broadcast; returns how many had to be dropped for want of room, this one or another.
+    pub(crate) fn add_copy(&mut self, from: PeerId, copy: Unchecked) -> u64 {
+        self.copies.add(from, copy, MAX_COPIES_OF_ONE, MAX_COPIES)
+    }
+
     fn take(&mut self) -> Option<Job> {
         self.taken = self.taken.wrapping_add(1);
         if self.taken.is_multiple_of(LESSER_FIRST) {
@@ -209,7 +224,7 @@ impl WorkQueue {
     }
 
     fn take_own(&mut self) -> Option<Job> {
-        const KINDS: u32 = 5;
+        const KINDS: u32 = 6;
         (0..KINDS).find_map(|step| match (self.taken.wrapping_add(step)) % KINDS {
             0 => self.begins.pop_front().map(|(peer, rekey)| {
                 self.begin_queued.remove(&peer);
@@ -218,6 +233,7 @@ impl WorkQueue {
             1 => self.responses.take().map(Job::Response),
             2 => self.lists.pop_front().map(Job::List),
             3 => self.checks.pop_front().map(Job::Check),
+            4 => self.copies.take().map(Job::Copy),
             _ => self.papers.take().map(Job::Paper),
         })
     }
@@ -319,6 +335,7 @@ impl Engine {
             Job::Paper(Paper::Sealed(fetched)) => self.check_sealed(now, fetched, out),
             Job::Paper(Paper::Put(put)) => self.check_put(now, put, out),
             Job::Check(check) => self.check_revocations(now, check, out),
+            Job::Copy(copy) => self.check_copy(now, copy, out),
         }
     }
 }

@@ -3,9 +3,10 @@
 //! `CLOCK_BOOTTIME`, not `CLOCK_MONOTONIC`: while the machine sleeps, the keys that others hold grow old, and they, supernodes
 //! and NATs forget it. A clock that stands still meanwhile would believe for minutes what was true before.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farlan_engine::Time;
+use farlan_netconf::Seconds;
 use rustix::time::{ClockId, clock_gettime};
 
 /// A clock that began at zero.
@@ -24,6 +25,12 @@ impl Clock {
     pub(super) fn now(self) -> Time {
         Time::ZERO + since_boot().saturating_sub(self.origin)
     }
+}
+
+/// The time of day, as this machine has it.
+pub(super) fn time_of_day() -> Seconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Seconds::new(since.map_or(0, |since| since.as_secs()))
 }
 
 fn since_boot() -> Duration {

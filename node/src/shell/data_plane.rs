@@ -19,15 +19,16 @@ use std::{io, os::fd::AsFd, sync::Arc, thread, time::Duration};
 
 use farlan_crypto::random::{self, SystemRandom};
 use farlan_engine::{
-    Batch, Config, Engine, Event, FrameLabel, NetworkHandle, Outbox, Received, Socket, Time, Transmit,
+    Batch, Config, Engine, Event, FrameLabel, NetworkHandle, Outbox, Received, Role, Socket, Time, Transmit,
 };
+use farlan_netconf::Seconds;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     beacon::BeaconSockets,
     cards::{CUT_PER_READ, Cards, FRAMES_PER_READ},
-    clock::Clock,
+    clock::{Clock, time_of_day},
     poller::{Poller, Ready, Waker},
     scheduling::ask_for_short_turns,
     streams::{Source, Streams},
@@ -78,7 +79,12 @@ impl DataPlane {
         let (events, received) = mpsc::channel(EVENTS);
         thread::Builder::new().name("data-plane".into()).spawn(move || {
             ask_for_short_turns();
+            let is_supernode = config.role == Role::Supernode;
             let mut engine = Engine::new(config, Box::new(random));
+            if is_supernode {
+                // It tells its nodes; a node's daemon sees to the time itself.
+                engine.set_wall_clock(Time::ZERO, time_of_day(), Seconds::default());
+            }
             engine.set_second_port(second);
             Loop::new(engine, poller, (underlay, streams), requests, events).run();
         })?;
@@ -145,6 +151,8 @@ struct Loop {
     counters: ShellCounters,
     /// A request was carried out; its outputs come with the next timeout.
     requested: bool,
+    /// The longest turn since a snapshot was taken, its chores included and its wait not.
+    longest_turn: Duration,
 }
 
 /// What there is to do in a turn.
@@ -188,6 +196,7 @@ impl Loop {
             outbox: Outbox::default(),
             counters: ShellCounters::default(),
             requested: false,
+            longest_turn: Duration::ZERO,
         }
     }
 
@@ -199,14 +208,16 @@ impl Loop {
                 tracing::error!(%error, "cannot wait for packets");
                 return self.shutdown();
             }
+            let begun = self.now();
             if let Some(reply) = self.turn() {
                 self.shutdown();
                 // Nobody waiting is no reason not to end.
                 let _ = reply.map(|reply| reply.send(()));
                 return;
             }
+            self.chores(self.now());
             now = self.now();
-            self.chores(now);
+            self.longest_turn = self.longest_turn.max(now.since(begun));
         }
     }
 

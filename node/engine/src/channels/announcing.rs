@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use farlan_netconf::DirectoryKey;
 
-use super::{ANSWER_WAITED, CHANGES, Channel, LONGEST_WHOLE, SAMPLE_KEPT, is_many};
+use super::{ANSWER_WAITED, CHANGES, Channel, SAMPLE_KEPT};
 use crate::{
     Engine, NetworkHandle, Outbox, Time,
     directory::REQUEST,
     members::take_in,
-    networks::{Listing, Network},
+    networks::Network,
     peers::PeerId,
     retry::Retry,
     wire::control::{Audience, Control, MemberEntry},
@@ -43,7 +43,8 @@ impl Network {
             let listing = self.channels.lists.get(key).and_then(|lists| lists.get(&supernode));
             let channel = self.channels.keys.get(key);
             let used = channel.and_then(|channel| self.channels.used.get(channel));
-            listing.is_some_and(|listing| !is_whole(listing)) && used.is_some_and(|used| now.since(*used) < SAMPLE_KEPT)
+            listing.is_some_and(|listing| !self.channels.threshold.names_all(listing))
+                && used.is_some_and(|used| now.since(*used) < SAMPLE_KEPT)
         });
         wanted.then_some(announced.since + SAMPLE_KEPT)
     }
@@ -96,7 +97,7 @@ impl Engine {
             let holders = directory.holders(&network.world, &member_key);
             for supernode in holders.iter().copied() {
                 let listing = network.listed_under(&member_key, supernode);
-                let many = listing.is_some_and(|listing| is_many(listing.count));
+                let many = listing.is_some_and(|listing| network.channels.threshold.is_passed(listing.count));
                 let before = network.channels.announced.contains_key(&(supernode, member_key));
                 if (many || before) && directory.relay_index(supernode).is_some() {
                     told.push((supernode, member_key, of_secret.clone()));
@@ -157,11 +158,11 @@ impl Engine {
             retry.again(now);
         }
         let (at, number) = (retry.at(), announced.number);
-        let lists = &network.channels.lists;
+        let (lists, threshold) = (&network.channels.lists, network.channels.threshold);
         let version = |key: &DirectoryKey| {
             let listing = lists.get(key).and_then(|lists| lists.get(&supernode));
             listing
-                .filter(|listing| is_whole(listing))
+                .filter(|listing| threshold.names_all(listing))
                 .map_or(0, |listing| listing.version)
         };
         let channels = announced.keys.iter().map(|key| (*key, version(key))).collect();
@@ -209,7 +210,8 @@ impl Engine {
         let handle = network.handle;
         let lists = network.channels.lists.entry(channel_key).or_default();
         let mut listing = lists.remove(&id).unwrap_or_default();
-        let (moved, _) = take_in(network, &mut listing, part, (entries, self.work), LONGEST_WHOLE);
+        let longest = network.channels.threshold.longest_whole();
+        let (moved, _) = take_in(network, &mut listing, part, (entries, self.work), longest);
         let version = listing.version;
         if let Some(lists) = network.channels.lists.get_mut(&channel_key) {
             lists.insert(id, listing);
@@ -221,10 +223,4 @@ impl Engine {
         }
         self.release_held(now, handle, out);
     }
-}
-
-/// Whether a list of subscribers names them all.
-pub(super) fn is_whole(listing: &Listing) -> bool {
-    let count = usize::try_from(listing.count).unwrap_or(usize::MAX);
-    listing.version > 0 && count <= LONGEST_WHOLE && listing.members.len() + listing.kept_out.len() >= count
 }

@@ -1,6 +1,6 @@
 //! A supernode's side: what registered nodes subscribe to.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use farlan_netconf::DirectoryKey;
 
@@ -8,7 +8,7 @@ use super::MAX_CHANNELS;
 use crate::{
     Engine, Outbox, Time,
     peers::PeerId,
-    rates::{Meter, Prefix, Rate},
+    rates::{Meter, Rate},
     subscriptions::ListKey,
     wire::{
         control::{Audience, Control},
@@ -23,26 +23,35 @@ const CHANGES: Rate = Rate::per_second(5, Duration::from_secs(10));
 #[derive(Debug, Default)]
 pub(crate) struct Subscribed {
     /// Its channels in each network, by the member key.
-    networks: BTreeMap<DirectoryKey, InNetwork>,
+    networks: Vec<InNetwork>,
     /// What it used of [`CHANGES`].
     changes: Meter,
 }
 
 #[derive(Debug)]
 struct InNetwork {
+    member_key: DirectoryKey,
     /// The session and the number of the latest message.
     latest: (SessionIndex, u32),
-    channels: Vec<DirectoryKey>,
+    channels: Box<[DirectoryKey]>,
 }
 
 impl Subscribed {
-    fn len(&self) -> usize {
-        self.networks.values().map(|network| network.channels.len()).sum()
+    pub(crate) fn len(&self) -> usize {
+        self.networks.iter().map(|network| network.channels.len()).sum()
     }
 
-    fn keys(&self) -> Vec<ListKey> {
-        let channels = self.networks.values().flat_map(|network| &network.channels);
-        channels.map(|key| ListKey::Subscribers(*key)).collect()
+    fn of(&self, member_key: &DirectoryKey) -> Option<&InNetwork> {
+        self.networks.iter().find(|network| network.member_key == *member_key)
+    }
+
+    /// In which network a channel is.
+    pub(crate) fn network_of(&self, channel: &DirectoryKey) -> Option<DirectoryKey> {
+        let network = self
+            .networks
+            .iter()
+            .find(|network| network.channels.contains(channel))?;
+        Some(network.member_key)
     }
 }
 
@@ -60,23 +69,23 @@ impl Engine {
             return;
         };
         // Who is not registered for the network, or not yet, is not answered, and tries again.
-        let membership = memberships
-            .iter()
-            .find(|membership| membership.member_key == member_key);
-        let Some(membership) = membership.copied() else {
+        if !memberships.iter().any(|membership| membership.member_key == member_key) {
             return;
-        };
-        let before = subscribed.networks.get(&member_key);
+        }
+        let before = subscribed.of(&member_key);
         let latest = before.map(|before| before.latest).filter(|(under, _)| *under == local);
         let latest = latest.map(|(_, number)| number);
         // One that was overtaken must not undo a newer one.
         if latest.is_some_and(|latest| number < latest) {
             return;
         }
-        let before: Vec<DirectoryKey> = before.map(|before| before.channels.clone()).unwrap_or_default();
+        let before: Vec<DirectoryKey> = before.map(|before| before.channels.to_vec()).unwrap_or_default();
         // One that is in another network of the node's already stays there: nobody is on a list twice.
-        let others = subscribed.networks.iter().filter(|(key, _)| **key != member_key);
-        let elsewhere: Vec<DirectoryKey> = others.flat_map(|(_, other)| other.channels.clone()).collect();
+        let others = subscribed
+            .networks
+            .iter()
+            .filter(|other| other.member_key != member_key);
+        let elsewhere: Vec<DirectoryKey> = others.flat_map(|other| other.channels.to_vec()).collect();
         let mut channels: Vec<(DirectoryKey, u64)> = Vec::new();
         for (key, version) in wanted.iter().filter(|(key, _)| !elsewhere.contains(key)) {
             if channels.len() < MAX_CHANNELS && !channels.iter().any(|(known, _)| known == key) {
@@ -108,14 +117,18 @@ impl Engine {
         if let Some((_, subscribed, _)) = self.anchor.channels_of(id) {
             let latest = (local, number);
             let keys = channels.iter().map(|(key, _)| *key).collect();
-            subscribed
-                .networks
-                .insert(member_key, InNetwork { latest, channels: keys });
+            subscribed.networks.retain(|network| network.member_key != member_key);
+            subscribed.networks.reserve_exact(1);
+            subscribed.networks.push(InNetwork {
+                member_key,
+                latest,
+                channels: keys,
+            });
         }
         self.say_subscribed(now, id, number, out);
         self.unsubscribe(now, id, &lost, out);
         for (key, version) in channels {
-            self.list(now, id, ListKey::Subscribers(key), &membership, Some(version), out);
+            self.list(now, id, ListKey::Subscribers(key), Some(version), out);
         }
     }
 
@@ -126,41 +139,34 @@ impl Engine {
 
     /// A node's memberships changed: it is no subscriber in networks that it left, and listed elsewhere where it moved.
     pub(crate) fn review_subscriptions(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        if self.anchor.subscriptions_held(id).is_none() {
+            return;
+        }
         let Some((memberships, subscribed, prefix)) = self.anchor.channels_of(id) else {
             return;
         };
-        if subscribed.networks.is_empty() {
-            return;
-        }
         let held = subscribed.len();
         let is_member = |key: &DirectoryKey| memberships.iter().any(|membership| membership.member_key == *key);
-        let left = subscribed.networks.extract_if(.., |key, _| !is_member(key));
+        let left = subscribed
+            .networks
+            .extract_if(.., |network| !is_member(&network.member_key));
         let left: Vec<ListKey> = left
-            .flat_map(|(_, network)| network.channels)
+            .flat_map(|network| network.channels)
             .map(ListKey::Subscribers)
             .collect();
-        let mut stays = Vec::new();
-        for membership in memberships {
-            if let Some(network) = subscribed.networks.get(&membership.member_key) {
-                stays.extend(network.channels.iter().map(|key| (*key, *membership)));
-            }
-        }
+        let stays = subscribed.networks.iter().flat_map(|network| network.channels.to_vec());
+        let stays: Vec<DirectoryKey> = stays.collect();
         self.anchor.places.take_subscriptions(prefix, held, stays.len());
         self.unsubscribe(now, id, &left, out);
-        for (key, membership) in stays {
-            self.list(now, id, ListKey::Subscribers(key), &membership, None, out);
+        for key in stays {
+            self.list(now, id, ListKey::Subscribers(key), None, out);
         }
     }
 
-    /// A registration ends, and its subscriptions with it.
-    pub(crate) fn end_subscriptions(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        (prefix, subscribed): (Option<Prefix>, &Subscribed),
-        out: &mut Outbox,
-    ) {
-        self.anchor.places.take_subscriptions(prefix, subscribed.len(), 0);
-        self.unsubscribe(now, id, &subscribed.keys(), out);
+    /// A registration ends, and its places for subscriptions are free; it leaves the lists with all others.
+    pub(crate) fn end_subscriptions(&mut self, id: PeerId) {
+        if let Some((held, prefix)) = self.anchor.subscriptions_held(id) {
+            self.anchor.places.take_subscriptions(prefix, held, 0);
+        }
     }
 }

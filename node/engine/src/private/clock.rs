@@ -18,6 +18,20 @@ pub(crate) struct WallClock {
     at: Time,
 }
 
+impl WallClock {
+    /// Milliseconds since 1970, if the time of day was handed in.
+    pub(crate) fn millis(&self, now: Time) -> Option<u64> {
+        let since = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
+        let handed_in = self.seconds != Seconds::default();
+        handed_in.then(|| {
+            self.seconds
+                .since(Seconds::default())
+                .saturating_mul(1000)
+                .saturating_add(since)
+        })
+    }
+}
+
 /// The time of day at one moment, as this machine has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {

@@ -25,7 +25,7 @@ const VICTIM: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(19
 const KINDS: [u8; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// The kinds of sealed messages; control messages have kinds of their own.
-const SEALED: [u8; 5] = [1, 2, 3, 4, 5];
+const SEALED: [u8; 6] = [1, 2, 3, 4, 5, 6];
 
 /// Puts something before a datagram.
 type Envelope = Box<dyn Fn(&mut Vec<u8>)>;

@@ -255,7 +255,7 @@ fn chance(datagram: &[u8], what: impl Hash) -> u64 {
 fn a_batch_is_handled_as_its_packets_would_be_one_by_one() {
     // Of the first 24 seeds 4 and 16 are left out: there a datagram that a supernode says itself and one that it passes on reach a
     // node in the other order, so that it answers the one by a sign of life and the other by what it had to say anyway.
-    for seed in [0, 1, 2, 3, 10, 5] {
+    for seed in [0, 1, 2, 3, 7, 5, 13] {
         let networks = match seed % 3 {
             0 => [link(1), name()],
             1 => [link(1), Club::new(CLUB).parameters],

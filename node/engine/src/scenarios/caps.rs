@@ -105,7 +105,8 @@ fn a_supernode_that_lists_and_locates_without_end_fills_nothing_and_parts_nobody
             let network = lab.hosts[node].engine.networks.get(networks[0]).unwrap();
             network.plan.mac(&made_up(number).node_id())
         };
-        for number in (first..).take(3) {
+        // Those that it listed first are known.
+        for number in (3 * message..).take(3).map(|number| number % 400) {
             let to = plan(&lab, number);
             lab.send(node, networks[0], &frame(to, own, 1));
         }

@@ -32,6 +32,7 @@ mod reach;
 mod renewing;
 mod replays;
 mod searches;
+mod spreading;
 mod stranger;
 mod strangers;
 mod streams;

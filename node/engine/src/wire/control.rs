@@ -61,6 +61,7 @@
 mod channels;
 mod documents;
 mod records;
+mod spreading;
 mod traversal;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -84,6 +85,7 @@ use traversal::{behaviour_of, candidate, put_candidate, put_step, step, techniqu
 pub(crate) use channels::Audience;
 pub(crate) use documents::{Gift, Holding, Papers, Part, TO_BE_ANSWERED, WATCH};
 pub(crate) use records::{MemberEntry, Membership, NodeRecord, Place, Query};
+pub(crate) use spreading::Spread;
 pub(crate) use traversal::{Candidate, Step, behaviour_code};
 
 /// A sealed control message is filled to a multiple of this, so that its length tells little.
@@ -299,6 +301,8 @@ pub(crate) enum Control {
     Papers(Papers),
     /// About channels.
     Audience(Audience),
+    /// Something about broadcasts that spread.
+    Spread(Spread),
     Homes {
         places: Vec<Place>,
     },
@@ -386,6 +390,7 @@ impl Control {
             Self::Admission { .. } => 45,
             Self::Papers(papers) => papers.kind(),
             Self::Audience(audience) => audience.kind(),
+            Self::Spread(spread) => spread.kind(),
             Self::Homes { .. } => 26,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
@@ -569,6 +574,7 @@ impl Control {
             }
             Self::Papers(papers) => papers.encode(bytes),
             Self::Audience(audience) => audience.encode(bytes),
+            Self::Spread(spread) => spread.encode(bytes),
             Self::Homes { places } => put_list(bytes, places, |bytes, place| put_place(bytes, Some(place))),
             Self::World { world, version } => {
                 bytes.extend_from_slice(world.as_bytes());
@@ -772,6 +778,7 @@ impl Control {
                 told: Box::new(observations(reader)?),
             },
             59..=64 => return Ok(Audience::decode(kind, reader)?.map(Self::Audience)),
+            65..=69 => return Ok(Spread::decode(kind, reader)?.map(Self::Spread)),
             _ => return Ok(Papers::decode(kind, reader)?.map(Self::Papers)),
         }))
     }

@@ -6,22 +6,25 @@
 //! full     2 | network | frame …                          any other frame for one node
 //! group    3 | network | sequence 8 | frame …             a broadcast or multicast frame, sent by its origin
 //! control  4 | control messages …
-//! fragment 5 | message 2 | position 1 | count 1 | part …  a part of a message of kind 1, 2 or 3
+//! fragment 5 | message 2 | position 1 | count 1 | part …  a part of a message of kind 1, 2, 3 or 6
+//! spread   6 | network | copy …                           a broadcast or multicast frame that is or was forwarded
 //! ```
 //! With the high bit of *own* or *full* set the frame's TCP or UDP checksum is open
 //! ([`Offload::partial`](farlan_offload::Offload)). *network* is the position of the network in the sender's own list
 //! of this session. *sequence* is unique among the group frames of one origin; it starts at random when the origin
-//! starts.
+//! starts. What a *copy* is says [`farlan_spreading`].
 
 use farlan_netconf::Reader;
 
 use super::endpoint::Malformed;
+use crate::{content::FRAME_HEADER, switch::MAX_FRAME};
 
 pub(crate) const OWN: u8 = 1;
 pub(crate) const FULL: u8 = 2;
 pub(crate) const GROUP: u8 = 3;
 pub(crate) const CONTROL: u8 = 4;
 pub(crate) const FRAGMENT: u8 = 5;
+pub(crate) const SPREAD: u8 = 6;
 
 /// Set in [`OWN`] and [`FULL`]: the frame's TCP or UDP checksum is open.
 pub(crate) const PARTIAL: u8 = 0x80;
@@ -34,8 +37,14 @@ pub(crate) const FRAGMENT_HEADER: usize = 5;
 /// Most parts of one message: the longest one on the narrowest path.
 pub(crate) const MAX_PARTS: usize = 32;
 
-/// The longest header before a frame: that of a group frame.
+/// The header before a group frame.
 pub(crate) const GROUP_HEADER: usize = 10;
+
+/// The longest that stands around a frame that spreads.
+const MAX_SPREAD: usize = 3 + 2 * 64 + 16 + 67 + 64;
+
+/// The longest message that holds a frame: one that spreads.
+pub(crate) const LONGEST: usize = FRAME_HEADER + MAX_SPREAD + MAX_FRAME;
 
 /// The two MACs at the front of a frame, which [`OWN`] leaves out.
 pub(crate) const MACS: usize = 12;
@@ -56,6 +65,10 @@ pub(crate) enum Sealed<'a> {
         network: u8,
         sequence: u64,
         frame: &'a [u8],
+    },
+    Spread {
+        network: u8,
+        copy: &'a [u8],
     },
     Control(&'a [u8]),
     Fragment {
@@ -78,6 +91,12 @@ pub(crate) struct FrameIn<'a> {
 }
 
 impl<'a> FrameIn<'a> {
+    /// It from its EtherType on.
+    pub(crate) fn ether(&self) -> &'a [u8] {
+        let skipped = if self.own { 0 } else { MACS };
+        self.bytes.get(skipped..).unwrap_or_default()
+    }
+
     /// The frame in a message, if it is of one of these kinds.
     pub(crate) fn of(message: &'a [u8]) -> Option<Self> {
         let (&[kind, place], bytes) = message.split_first_chunk()?;
@@ -115,6 +134,10 @@ impl<'a> Sealed<'a> {
                 network: reader.u8()?,
                 sequence: reader.u64()?,
                 frame: reader.rest(),
+            },
+            SPREAD => Self::Spread {
+                network: reader.u8()?,
+                copy: reader.rest(),
             },
             CONTROL => Self::Control(reader.rest()),
             FRAGMENT => Self::Fragment {

@@ -88,54 +88,87 @@ fn headers_are_as_short_as_is_said() {
     }
 }
 
-/// Prints how long it takes to take a broadcast, but for its signature.
+/// All are let in, without looking.
+struct Open;
+
+impl Neighbours for Open {
+    fn rtt(&self, _: &NodeId) -> Option<Duration> {
+        Some(Duration::from_millis(50))
+    }
+
+    fn is_relayed(&self, _: &NodeId) -> bool {
+        false
+    }
+
+    fn wants(&self, _: &NodeId, _: &ChannelOf) -> bool {
+        true
+    }
+
+    fn admits(&self, _: &NodeId, _: &[u8; 32], _: &[u8]) -> bool {
+        true
+    }
+}
+
+/// Prints how long it takes to take a broadcast, but for its signature: the shortest of several runs, since others use the machine.
 #[test]
 #[ignore = "a measurement"]
 fn measure_a_receive() {
-    use std::hint::black_box;
-    for (contacts, text) in [(8, "x".repeat(100)), (64, "x".repeat(100)), (8, "x".repeat(1400))] {
-        let mut all = Vec::new();
-        let mut origin = spreading(1);
-        talk(&mut origin, at(0), 0, 3);
-        origin.contacts_mut().set_need(&node(0), 64);
-        for number in 0..5000_u64 {
-            let now = at(10 * number);
-            talk(&mut origin, now, 0, 1);
-            let frame = frame(&format!("{number} {text}"));
-            let what = origination(now, &frame, 192);
-            let copies = origin.originate(now, &what, &Around::default(), &Keys(key(1)));
-            if let Some(copy) = copies
-                .unwrap_or_default()
-                .first()
-                .filter(|copy| matches!(copy.form, Form::Spread(_)))
-            {
-                all.push((now, bytes(copy)));
+    let nodes: Vec<_> = (0..100).map(node).collect();
+    for (contacts, length, goes_on) in [
+        (8, 100, false),
+        (8, 1400, false),
+        (8, 100, true),
+        (64, 100, true),
+        (64, 1400, true),
+    ] {
+        let all: Vec<_> = (0..500_u64)
+            .map(|number| {
+                let mut origin = spreading(1);
+                talk(&mut origin, at(0), 0, 3);
+                origin.contacts_mut().set_need(&node(0), 64);
+                let frame = frame(&format!("{number:>length$}"));
+                let what = origination(at(100 * number), &frame, 192);
+                let copies = origin.originate(at(0), &what, &Open, &Keys(key(1))).unwrap();
+                let mut bytes = bytes(&copies[0]);
+                if !goes_on {
+                    let signed = 3 + 2 * usize::from(bytes[2]) + 16;
+                    bytes.splice(..signed, [3, 0, 0]);
+                }
+                bytes
+            })
+            .collect();
+        let mut best = Duration::MAX;
+        let mut sent = 0;
+        for _ in 0..30 {
+            let (mut me, mut allowances) = (spreading(0), Allowances::new());
+            for number in 1..=contacts {
+                talk(&mut me, at(0), number, 30);
             }
-        }
-        let (mut me, mut allowances) = (spreading(0), Allowances::new());
-        for number in 1..=contacts {
-            talk(&mut me, at(50_000), number, 30);
-        }
-        let (around, keys) = (Around::default(), Keys(key(0)));
-        let (mut copies, mut taken) = (0, 0);
-        #[expect(clippy::disallowed_methods, reason = "a measurement")]
-        let begun = std::time::Instant::now();
-        for (now, bytes) in &all {
-            let arrival = me.arrive(*now, &node(1), bytes, None, &around, &keys, &mut allowances);
-            if let Arrival::Check(pending) = arrival {
-                let accepted = me.verified(*now, pending, true, &around, &mut allowances);
-                taken += usize::from(accepted.deliver.is_some());
-                copies += black_box(accepted).copies.len();
+            let keys = Keys(key(0));
+            sent = 0;
+            let mut spent = Duration::ZERO;
+            // As many as come within the limits.
+            for (number, bytes) in (0..).zip(&all).take(200) {
+                let now = at(10 * number);
+                #[expect(clippy::disallowed_methods, reason = "a measurement")]
+                let begun = std::time::Instant::now();
+                let arrival = me.arrive(now, &nodes[1], bytes, None, &Open, &keys, &mut allowances);
+                let Arrival::Check(pending) = arrival else {
+                    panic!("{arrival:?}");
+                };
+                let accepted = me.verified(now, pending, true, &Open, &mut allowances);
+                spent += begun.elapsed();
+                sent += accepted.copies.len();
+                assert!(accepted.deliver.is_some());
+                for copy in &accepted.copies {
+                    me.acknowledged(now, &copy.to, &[copy.id], None);
+                }
             }
-            for other in 0..=contacts {
-                me.acknowledged(*now, &node(other), &[], None);
-            }
+            best = best.min(spent / 200);
         }
         println!(
-            "{contacts} contacts, {} bytes: {:?} each; {taken} of {} taken, {copies} copies",
-            all[0].1.len(),
-            begun.elapsed() / u32::try_from(all.len()).unwrap(),
-            all.len()
+            "{contacts} contacts, frames of {length} bytes: {best:?} each, {} copies each",
+            sent / 200
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use farlan_crypto::{NodeId, PublicKey};
@@ -281,6 +282,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// The shell's counters.
     pub shell: ShellCounters,
+    /// The longest turn of the data plane since the last snapshot: so long did packets wait for it at the most.
+    pub longest_turn: Duration,
 }
 
 impl Loop {
@@ -410,7 +413,7 @@ impl Loop {
         joined.ok_or(JoinError::UnknownWorld(world))
     }
 
-    fn snapshot(&self, now: Time) -> Snapshot {
+    fn snapshot(&mut self, now: Time) -> Snapshot {
         Snapshot {
             supernodes: self.engine.supernodes(),
             networks: self.engine.networks(),
@@ -423,6 +426,7 @@ impl Loop {
                 stream_full: self.streams.full(),
                 ..self.counters
             },
+            longest_turn: std::mem::take(&mut self.longest_turn),
         }
     }
 

@@ -7,7 +7,7 @@ use farlan_engine::{
     Anchor, Batch, Config, Engine, Event, Join, Leg, Limits, NetworkHandle, OpenPorts, Outbox, Received, Role, Socket,
     Time, Transport,
 };
-use farlan_netconf::Policy;
+use farlan_netconf::{Policy, Seconds};
 
 use super::{
     super::{
@@ -25,6 +25,9 @@ const MAX_TURNS: u32 = 10_000;
 
 /// Datagrams of one moment that go into an engine together.
 const BATCH: usize = 64;
+
+/// The time of day when a lab begins, in seconds since 1970: in November 2026.
+const BEGUN: u64 = 1_795_000_000;
 
 impl Lab {
     pub(super) fn add_host(&mut self, role: Role, nat: Option<NatId>) -> HostId {
@@ -99,6 +102,8 @@ impl Lab {
         this.jumped = Duration::ZERO;
         engine.set_world(Time::ZERO, self.world, anchors);
         if this.role == Role::Node {
+            let passed = this.started.as_secs();
+            engine.set_wall_clock(Time::ZERO, Seconds::new(BEGUN + passed), Seconds::default());
             engine.set_local_endpoints(Time::ZERO, self.underlay.endpoints(host));
         }
         if this.role == Role::Supernode {

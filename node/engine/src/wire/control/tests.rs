@@ -143,6 +143,25 @@ pub(crate) fn all() -> Vec<Control> {
             channels: Vec::new(),
         }),
         Control::Audience(Audience::ChannelsAck { number: 7 }),
+        Control::Spread(Spread::Ack {
+            place: 3,
+            need: 80,
+            ids: vec![1, u64::MAX],
+        }),
+        Control::Spread(Spread::Contact {
+            place: 3,
+            need: 17,
+            bye: true,
+        }),
+        Control::Spread(Spread::Clock {
+            millis: 1_795_000_000_000,
+        }),
+        Control::Spread(Spread::SampleWanted { request: 9, member_key }),
+        Control::Spread(Spread::Sample {
+            request: 9,
+            members: 10_000_000,
+            records: vec![record_for_test(); 16],
+        }),
         Control::Locate {
             request: 5,
             query: Query::Address(address_key),
