@@ -20,7 +20,7 @@ struct Arguments {
     /// So many cold broadcasts in each world, and of everything else in proportion.
     #[arg(long)]
     casts: Option<u64>,
-    /// For so many seconds everybody broadcasts, at most.
+    /// For so many seconds everybody broadcasts, in worlds of up to a million nodes.
     #[arg(long)]
     load: Option<f64>,
     /// Only the world whose proportions are worse, which nothing is asked of.
@@ -107,7 +107,7 @@ fn effort(nodes: u32, arguments: &Arguments) -> Effort {
     Effort {
         cold,
         warm: cold / 2,
-        load: arguments.load.map_or(load, |most| load.min(most)),
+        load: arguments.load.filter(|_| nodes <= MOST_LOADED).unwrap_or(load),
         storms: (10_000..=MOST_LOADED).contains(&nodes),
         newcomers: if nodes >= 10_000 { cold / 4 } else { 0 },
         losses: if tried { cold / 2 } else { 0 },

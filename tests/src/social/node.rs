@@ -150,10 +150,11 @@ pub struct View<'a> {
 impl Neighbours for View<'_> {
     fn rtt(&self, node: &NodeId) -> Option<Duration> {
         let other = self.keys.number(node)?;
+        // Who is reached with a handshake only is known from then on.
         let way = if self.sessions.binary_search(&other).is_ok() {
             self.world.places.way(self.node, other)
         } else {
-            return None;
+            self.world.places.relay(self.node, other)
         };
         Some(Duration::from_secs_f64(2.0 * way.delay / 1e3))
     }
