@@ -5,8 +5,8 @@ use std::{path::Path, str::FromStr as _};
 
 use farlan::{
     api::{
-        self, AddRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, OpenRequest, PingRequest,
-        RemoveRequest,
+        self, AddRequest, CircleRequest, HostRequest, JoinRequest, LanGamesRequest, LeaveRequest, MarkRequest,
+        OpenRequest, PingRequest, RemoveRequest,
     },
     cli,
     config::{self, Config, SupernodeLink},
@@ -116,6 +116,8 @@ pub(crate) fn requests(input: &[u8]) {
     json::<OpenRequest>(input);
     json::<LanGamesRequest>(input);
     json::<PingRequest>(input);
+    json::<CircleRequest>(input);
+    json::<MarkRequest>(input);
     json::<AddRequest>(input);
     json::<RemoveRequest>(input);
 }

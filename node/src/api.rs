@@ -10,6 +10,8 @@
 //! | `POST /v1/host` with [`HostRequest`] | [`HostReply`] |
 //! | `POST /v1/leave` with [`LeaveRequest`] | [`LeaveReply`] |
 //! | `GET /v1/games`, `POST /v1/games` with [`OfNetwork`] | [`GamesReply`], of all networks or of one; it is searched for 15 s more |
+//! | `GET /v1/circle`, `POST /v1/circle` with [`CircleRequest`] | [`CircleReply`], of all networks or of one, of all broadcasts or of a channel's |
+//! | `POST /v1/mute`, `/v1/unmute`, `/v1/pin`, `/v1/unpin` with [`MarkRequest`] | [`MarkReply`] |
 //! | `GET /v1/opened` | a list of [`OpenedNetwork`] |
 //! | `POST /v1/open` with [`OpenRequest`] | [`OpenedNetwork`] |
 //! | `POST /v1/close` with [`OpenRequest`] | [`OpenedNetwork`] |
@@ -48,6 +50,7 @@
 
 mod admission;
 mod callers;
+mod circle;
 mod diagnosis;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -60,6 +63,9 @@ mod server;
 mod sockets;
 mod token;
 
+pub use circle::{
+    CircleChannel, CircleCounts, CircleMember, CircleReply, CircleRequest, MarkReply, MarkRequest, NetworkCircle,
+};
 pub use diagnosis::{CheckedSupernode, Nat, NetcheckReply, Observed, Obstacle, WhyReply, WhyRequest};
 pub use games::{FoundServer, GamesReply, NetworkGames};
 pub use metrics::exposition;

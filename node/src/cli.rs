@@ -1,5 +1,6 @@
 //! The command line.
 
+mod circle;
 pub mod client;
 mod commands;
 pub mod config_check;
@@ -25,7 +26,7 @@ use farlan_netconf::{DnsLabel, Endpoint, Label};
 use crate::{
     api::{self, LoopbackAddress},
     config::{Config, SupernodeLink},
-    daemon::{Configuration, NameSettings, Settings},
+    daemon::{Configuration, NameSettings, Settings, Tuning},
     failure::Failure,
     games::{LanGames, List},
     logs::{self, LogFilter},
@@ -196,6 +197,11 @@ enum Command {
     /// The daemon asks and listens for them while this is asked, which takes up to 3 s the first time. The exit code is 1 where
     /// nothing is found.
     Games(games::Games),
+    /// Show who hears this machine's broadcasts, why, and how far they go; mute or pin members
+    ///
+    /// In a network of up to 128 members each gets a copy. In a larger one a broadcast goes to those whom this machine deals with, to
+    /// those they deal with, and a few beyond: 192 deliveries at the most.
+    Circle(circle::Circle),
     /// Let strangers reach ports of this machine, or show what they may reach
     ///
     /// On open networks (policy strangers) a filter lets in answers to what this machine began, pings, listed games while
@@ -364,8 +370,13 @@ enum Supernode {
 
 /// Runs the program with the arguments it was called with.
 pub fn main() -> ExitCode {
+    main_with(Tuning::default())
+}
+
+/// As [`main`], for a program of the tests that has something otherwise than the released one.
+pub fn main_with(tuning: Tuning) -> ExitCode {
     match Cli::try_parse() {
-        Ok(cli) => output::finish("farlan", run(cli)),
+        Ok(cli) => output::finish("farlan", run(cli, tuning)),
         Err(error) => usage(&error),
     }
 }
@@ -392,7 +403,7 @@ pub fn complete<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
     result
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli, tuning: Tuning) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     let json = global.json;
     let (api, token_file) = (global.api, global.token_file.clone());
@@ -410,7 +421,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
         let list = crate::games::load(global.config.as_deref())?;
         let config = Config::load(global.config.as_deref(), &list)?;
         let log = global.log.clone().unwrap_or_else(|| config.log.clone());
-        Ok((settings(global.clone(), config, list, added.clone()), log))
+        let settings = Settings {
+            tuning,
+            ..settings(global.clone(), config, list, added.clone())
+        };
+        Ok((settings, log))
     })?;
     logs::start(configuration.log());
     let settings = configuration.settings().clone();
@@ -471,6 +486,7 @@ async fn ask(
         Command::Network(private::Network::Set(set)) => private::set(client, output, set).await,
         Command::Leave { network } => commands::leave(client, output, network).await,
         Command::Games(asked) => games::games(client, output, asked).await,
+        Command::Circle(asked) => circle::circle(client, output, asked).await,
         Command::Open { ports: None, network } => {
             opening::show(client, output, &configuration.settings().list, network).await
         }
@@ -537,6 +553,7 @@ fn settings(global: Global, config: Config, list: List, added: Vec<SupernodeLink
             dns: config.dns,
         },
         controller: config.controller.store,
+        tuning: Tuning::default(),
         supernodes: added.into_iter().chain(config.supernodes).map(|link| link.0).collect(),
     }
 }
@@ -634,6 +651,15 @@ mod tests {
             "farlan games",
             "farlan games lan --json",
             "farlan games --watch",
+            "farlan circle",
+            "farlan circle lan --json",
+            "farlan circle --watch",
+            "farlan circle lan --game minecraft",
+            "farlan circle --port 27015",
+            "farlan circle mute ann",
+            "farlan circle unmute abcdefghij lan --json",
+            "farlan circle pin 10.64.0.1 earth",
+            "farlan circle unpin ann lan",
             "farlan open",
             "farlan open 25565/tcp",
             "farlan open 27015-27030/udp --network earth --json",
@@ -664,6 +690,11 @@ mod tests {
             "farlan netcheck x",
             "farlan open 1 2",
             "farlan games a b",
+            "farlan circle a b",
+            "farlan circle lan mute ann",
+            "farlan circle mute",
+            "farlan circle --port 0",
+            "farlan circle --game doom --port 27015",
             "farlan resolve",
             "farlan create",
             "farlan invite home --uses 0",

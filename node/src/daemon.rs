@@ -4,6 +4,7 @@
 mod beside;
 mod cards;
 mod changes;
+mod circle;
 mod contacts;
 mod diagnosis;
 mod endpoints;
@@ -109,6 +110,32 @@ pub struct Settings {
     pub names: NameSettings,
     /// Where the controller of private networks keeps them, unless it is a file in the state directory.
     pub controller: Option<SecretText>,
+    /// What the program that runs has otherwise than the released one.
+    pub tuning: Tuning,
+}
+
+/// What a program of the tests may have otherwise than the released one, of which no option and no key of the configuration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Up to how many members of a network each gets a copy of a broadcast, as in [`Limits::full_max`].
+    pub full_max: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            full_max: Limits::FULL_MAX,
+        }
+    }
+}
+
+impl Tuning {
+    fn limits(self) -> Limits {
+        Limits {
+            full_max: self.full_max,
+            ..Limits::default()
+        }
+    }
 }
 
 /// A node's control side.
@@ -200,7 +227,7 @@ impl Running {
             identity,
             work: Work::REQUIRED,
             role: Role::Node,
-            limits: Limits::default(),
+            limits: settings.tuning.limits(),
         };
         let book = Book::load(&state, Work::REQUIRED)?;
         // The helper knows whose cards it makes before anything of the network is read.

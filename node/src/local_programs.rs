@@ -186,7 +186,7 @@ impl ListeningCard {
 }
 
 /// The link layer's group of a group of IPv4 (RFC 1112 §6.4), which 31 others share.
-fn mac_of(group: Ipv4Addr) -> Mac {
+pub(crate) fn mac_of(group: Ipv4Addr) -> Mac {
     let [_, b, c, d] = group.octets();
     Mac::from_bytes([0x01, 0x00, 0x5e, b & 0x7f, c, d])
 }

@@ -460,6 +460,7 @@ mod tests {
             offloads: crate::config::Offloads::default(),
             names: crate::daemon::NameSettings::default(),
             controller: None,
+            tuning: crate::daemon::Tuning::default(),
         };
         let failure = Holdings::take(&settings).unwrap_err();
         assert!(failure.message.contains("say `user = \"nobody\"`"), "{failure}");

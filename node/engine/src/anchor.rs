@@ -421,7 +421,11 @@ impl Engine {
             observed,
             refused,
         };
-        self.send_control(now, id, None, &[message], out);
+        let count = self.anchor.registrations.len();
+        let registration = self.anchor.registration_mut(id);
+        let window = registration.and_then(|registration| registration.window.renewed(count));
+        let messages: Vec<Control> = [message].into_iter().chain(window).collect();
+        self.send_control(now, id, None, &messages, out);
         self.tell_clock(now, id, out);
         self.subscribe(now, id, &before, &memberships, out);
         self.review_subscriptions(now, id, out);
@@ -535,18 +539,22 @@ impl Engine {
             if (message.len() >= PADDING && !probe) || planted("amplified-challenge") {
                 self.challenge_way(now, id, via.path(), out);
             }
-        } else if let Some(registration) = self.anchor.registration(id)
-            && message.is_empty()
-        {
+        } else if message.is_empty() {
             // Whoever holds an old list is told so with the answer.
+            let count = self.anchor.registrations.len();
+            let Some(registration) = self.anchor.registration_mut(id) else {
+                return self.arm(id);
+            };
+            let window = registration.window.renewed(count);
             let older = registration
                 .version
                 .filter(|(world, version)| self.worlds.version(world) > Some(*version));
-            match older.and_then(|(world, _)| self.worlds.told(&world)) {
-                Some(newer) => {
-                    self.send_control(now, id, None, &[newer], out);
-                }
-                None => self.send_empty(now, id, out),
+            let newer = older.and_then(|(world, _)| self.worlds.told(&world));
+            let told: Vec<Control> = newer.into_iter().chain(window).collect();
+            if told.is_empty() {
+                self.send_empty(now, id, out);
+            } else {
+                self.send_control(now, id, None, &told, out);
             }
         }
         self.arm(id);

@@ -5,10 +5,10 @@
 //! broadcasts. Where each supernode keeps the lists of members ([`crate::members`]) it keeps one of the subscribers to each
 //! channel as well ([`crate::subscriptions`]). A node subscribes ([`announcing`]) to what its machine listens to, as
 //! [`Engine::set_channels`] is told, and to what it broadcasts itself. A supernode takes that in [`serving`]. Where no list of
-//! members is whole, peers tell each other as well ([`contacts`]), so that it works without any directory.
+//! members is whole, peers tell each other as well ([`peers`]), so that it works without any directory.
 
 mod announcing;
-mod contacts;
+mod peers;
 mod serving;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -21,7 +21,7 @@ use crate::{
     Engine, NetworkHandle, Outbox, Time, networks::Listing, peers::PeerId, switch::mac_at, threshold::Threshold,
 };
 use announcing::Announced;
-pub(crate) use contacts::{Exchanged, Wanted};
+pub(crate) use peers::{Exchanged, Wanted};
 pub(crate) use serving::Subscribed;
 
 /// A group of frames that members of a network may subscribe to: those to one multicast MAC, or the UDP broadcasts over

@@ -30,6 +30,7 @@ use crate::{
     streams::Stream,
     supernodes::LEFT_KEPT,
     ways::Way,
+    windows::Return,
     wire::{
         control::{Control, Membership, Place},
         datagram::RelayIndex,
@@ -136,6 +137,8 @@ pub(crate) struct Registration {
     hinted: Option<Time>,
     /// Whether it registered this node before.
     known: bool,
+    /// When this node comes back to it after it forgot it.
+    pub(crate) comes_back: Return,
 }
 
 impl Registration {
@@ -302,7 +305,10 @@ impl Directory {
             .index
             .map(|_| watched.map_or(keepalive, |watched| watched.min(keepalive)));
         let request = registration.request.as_ref().map(|request| request.retry.at());
-        [keepalive, request].into_iter().flatten().min()
+        [keepalive, request, registration.comes_back.at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn status(&self, peers: &Peers) -> Vec<SupernodeStatus> {
@@ -383,6 +389,7 @@ impl Engine {
                 watched: None,
                 hinted: None,
                 known: false,
+                comes_back: Return::default(),
             });
             let in_use = registration.addresses.get(registration.address).copied();
             registration.address = in_use
@@ -634,6 +641,7 @@ impl Engine {
         let first = registration.index.replace(index) != Some(index);
         let forgot = first && std::mem::replace(&mut registration.known, true);
         registration.missed = None;
+        registration.comes_back.at = None;
         self.directory.changed |= first;
         registration.keepalive = now + registration.keepalive(now);
         registration.unanswered = None;
@@ -709,6 +717,7 @@ impl Engine {
 
     /// Keeps a registration alive, or takes it for lost.
     pub(crate) fn tend_registration(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+        self.tend_return(now, id);
         let Some(registration) = self.directory.registrations.get_mut(&id) else {
             return;
         };
@@ -794,6 +803,13 @@ impl Engine {
             });
         }
         self.stream_silent(now, id);
-        self.begin_handshake(id, false);
+        if self
+            .directory
+            .registrations
+            .get(&id)
+            .is_none_or(|registration| registration.comes_back.at.is_none())
+        {
+            self.begin_handshake(id, false);
+        }
     }
 }

@@ -175,7 +175,7 @@ impl Engine {
             assemblies: Assemblies::default(),
             twins: Twins::default(),
             versions: Versions::default(),
-            hints: Hints::default(),
+            hints: Hints::new(config.limits.registrations),
             max_peers: config.limits.peers.max(1),
             threshold: Threshold::new(config.limits.full_max),
             early: Early::default(),
@@ -395,7 +395,7 @@ impl Engine {
         self.tend_telling(now, id, out);
         self.tend_addresses(now, id, out);
         self.tend_names(now, id, out);
-        self.tend_contacts(now, id, out);
+        self.tend_peer_channels(now, id, out);
         self.tend_registration(now, id, out);
         self.tend_stream(now, id, out);
     }

@@ -263,13 +263,18 @@ impl Engine {
         self.find_path(now, id);
         let local = self.fresh_session_index();
         let ephemeral = self.fresh_secret();
+        let spread = if self.peers.get(id).is_some_and(|peer| peer.supernode) {
+            self.random_u64()
+        } else {
+            0
+        };
         let Some(peer) = self.peers.get_mut(id) else { return };
         let near = peer.near.is_some_and(|near| near.is_open());
         if peer.outgoing.is_some() || (peer.way().is_none() && peer.direct.known().is_empty() && !near) {
             return;
         }
         let schedule = if peer.supernode {
-            self.directory.schedule(now, id)
+            self.directory.schedule(now, id, spread)
         } else {
             RESEND
         };

@@ -12,7 +12,10 @@ use crate::{
 /// Hints to one /24 or /56, or over one other supernode.
 const RATE: Rate = Rate::per_second(20, Duration::from_secs(2));
 
-/// Hints in all.
+/// Seconds within which each node shows itself once.
+const KEPT_ALIVE_WITHIN: usize = 20;
+
+/// Hints in all, where no more nodes than usual may register.
 const RATE_IN_ALL: Rate = Rate::per_second(1000, Duration::from_secs(1));
 
 /// Of those asking, so many are counted at one time.
@@ -28,19 +31,24 @@ enum Asker {
 #[derive(Debug)]
 pub(crate) struct Hints {
     all: Meter,
+    in_all: Rate,
     askers: Meters<Asker>,
 }
 
-impl Default for Hints {
-    fn default() -> Self {
+impl Hints {
+    /// Those of a supernode at which so many nodes may register: after a restart each of them is to learn of it by its next sign of
+    /// life.
+    pub(crate) fn new(registrations: usize) -> Self {
+        let count = RATE_IN_ALL
+            .count
+            .max(u64::try_from(registrations / KEPT_ALIVE_WITHIN).unwrap_or(u64::MAX));
         Self {
             all: Meter::default(),
+            in_all: Rate { count, ..RATE_IN_ALL },
             askers: Meters::new(RATE, MAX_COUNTED),
         }
     }
-}
 
-impl Hints {
     pub(crate) fn allow(&mut self, now: Time, to: Via) -> bool {
         let asker = match to {
             Via::Direct(leg) => Asker::Near(Prefix::of(leg)),
@@ -48,6 +56,6 @@ impl Hints {
             // Only supernodes give hints, and nothing is relayed to them.
             Via::Relay { .. } => return false,
         };
-        self.askers.take(now, asker) && self.all.take(now, &RATE_IN_ALL, 1)
+        self.askers.take(now, asker) && self.all.take(now, &self.in_all, 1)
     }
 }

@@ -598,6 +598,7 @@ impl Engine {
             }
             Control::PathChallenge { token } if node => self.path_challenged(now, id, via, *token, out),
             Control::PathResponse { token, .. } if node => self.path_answered(now, id, via, *token, out),
+            Control::Window { millis } if node => self.window_told(id, *millis),
             Control::Observed { endpoint } if node => self.observed_told(now, id, *endpoint),
             Control::Registered {
                 request,
@@ -773,6 +774,7 @@ impl Engine {
         if self.role == Role::Supernode {
             self.end_registration(now, id, true, out);
         } else if self.peers.get(id).is_some_and(|peer| peer.supernode) {
+            self.waits_to_return(now, id);
             self.registration_lost(now, id, out);
         }
     }

@@ -97,6 +97,7 @@ mod traversal;
 mod twins;
 mod versions;
 mod ways;
+mod windows;
 mod wire;
 mod work;
 mod worlds;
@@ -118,7 +119,7 @@ pub use filter::{OpenPorts, Transport};
 pub use leg::{Leg, Socket};
 pub use observations::{Endpoints, Finding, Observations, Openness, PortMapping, Search, Seconds, Way};
 pub use rates::{Meter, Rate};
-pub use spreading::CircleStatus;
+pub use spreading::{ChannelSubscribers, CircleStatus};
 pub use surroundings::{Reached, Surroundings};
 pub use wire::datagram::VERSION as PROTOCOL_VERSION;
 

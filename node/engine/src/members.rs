@@ -56,7 +56,9 @@ impl Engine {
         if let Some(listings) = network.listings_under(&member_key) {
             listings.insert(id, listing);
         }
-        network.begin_spreading(own);
+        if network.is_large() {
+            network.begin_spreading(own);
+        }
         self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);
         // A member that came back has another index.
         for (key, place) in &moved {

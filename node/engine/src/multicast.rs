@@ -207,7 +207,7 @@ impl Engine {
         let met: Vec<_> = met.map(|met| met.key).collect();
         // Those that no list names (yet, or any more) but that proved to be in.
         let proved = self.peers.iter().filter(|(_, peer)| peer.up.contains(&handle));
-        let contacts: Vec<PeerId> = proved.map(|(id, _)| id).collect();
+        let sharing: Vec<PeerId> = proved.map(|(id, _)| id).collect();
         let channel = channel.filter(|_| !complete);
         let subscribers = channel.and_then(|channel| Some((channel, self.subscribers_of(handle, &channel)?)));
         let mut chosen = Vec::new();
@@ -215,25 +215,25 @@ impl Engine {
             Some((channel, Subscribers { whole: true, keys, .. })) => {
                 let keys = self.any_of(keys, full_max);
                 self.choose(now, &keys, &mut chosen);
-                add(&mut chosen, self.subscribed_contacts(handle, &channel));
+                add(&mut chosen, self.subscribed_peers(handle, &channel));
                 // Who never broadcast to that port may yet answer what comes there.
                 if channel.group == Mac::BROADCAST && !is_large {
-                    add(&mut chosen, contacts);
+                    add(&mut chosen, sharing);
                 }
             }
             // The rest spreads.
             _ if is_large => {}
             None if complete => {
                 self.choose(now, &listed, &mut chosen);
-                add(&mut chosen, contacts);
+                add(&mut chosen, sharing);
             }
             sample => {
                 let keys = sample.map_or_else(Vec::new, |(_, subscribers)| subscribers.keys);
                 self.choose(now, &keys, &mut chosen);
-                let said = channel.map(|channel| self.subscribed_contacts(handle, &channel));
+                let said = channel.map(|channel| self.subscribed_peers(handle, &channel));
                 add(&mut chosen, said.into_iter().flatten());
                 let subscribed = chosen.len();
-                add(&mut chosen, contacts);
+                add(&mut chosen, sharing);
                 self.choose(now, &listed, &mut chosen);
                 self.choose(now, &met, &mut chosen);
                 // In a small network that nobody lists a copy for nothing is better than one that is missed.

@@ -349,7 +349,7 @@ impl Engine {
     }
 
     /// How much of a message fits one datagram, if all of it does not.
-    fn room(&mut self, now: Time, id: PeerId, envelope: &Envelope, content: &Content<'_>) -> Option<usize> {
+    pub(crate) fn room(&mut self, now: Time, id: PeerId, envelope: &Envelope, content: &Content<'_>) -> Option<usize> {
         let around = envelope.overhead() + DATA_HEADER + TAG;
         let packet = around + content.length()?;
         if packet <= mtu::FLOOR {

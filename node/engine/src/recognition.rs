@@ -250,7 +250,7 @@ impl Engine {
         }
         for network in &shared {
             if fresh.contains(network) {
-                self.review_contacts(now, *network);
+                self.review_peer_channels(now, *network);
             }
             self.note_met(now, id, *network);
         }

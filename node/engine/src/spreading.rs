@@ -19,24 +19,28 @@ use std::time::Duration;
 use farlan_crypto::{Identity, NodeId, PublicKey, Signature, Work};
 use farlan_netconf::{Mac, NodePrefix, Policy};
 use farlan_spreading::{
-    Allowances, ChannelOf, CopyTo, Form, MAX_CEILING, Neighbours, Origination, SIGNING_DOMAIN, Signer, Spreading,
-    Verifier,
+    Allowances, ChannelOf, CopyTo, Form, MAX_CEILING, Neighbours, Origination, SIGNING_DOMAIN, Signer,
+    Spread as Copied, Spreading, Verifier,
 };
 use rand_core::Rng as _;
 
 use crate::{
     Channel, Engine, NetworkHandle, Outbox, Time,
-    content::Content,
+    content::{Content, FRAME_HEADER},
     examinations::lookup_target,
     injection::Kind,
     networks::Network,
-    peers::{Path, PeerId},
+    peers::{Path, Peer, PeerId},
     rates::{Meters, Rate},
     switch::mac_at,
-    wire::{control::Query, datagram::RelayIndex, sealed::MACS},
+    wire::{
+        control::Query,
+        datagram::RelayIndex,
+        sealed::{FRAGMENT_HEADER, MACS},
+    },
 };
 pub(crate) use arriving::Unchecked;
-pub use circle::CircleStatus;
+pub use circle::{ChannelSubscribers, CircleStatus};
 use clocks::Clocks;
 use company::Company;
 use serving::{MAX_COUNTED, SAMPLES};
@@ -163,9 +167,10 @@ impl Verifier for Keys {
 }
 
 impl Network {
-    /// Begins to count who speaks with whom, once a supernode counts more members than get a copy each.
+    /// Begins to count who speaks with whom: once a supernode counts more members than get a copy each, or a peer spreads a frame, so
+    /// that others count so many already.
     pub(crate) fn begin_spreading(&mut self, own: NodeId) {
-        if self.social.is_none() && self.is_large() {
+        if self.social.is_none() {
             let id = *self.id.as_bytes().first_chunk().unwrap_or(&[0; 8]);
             let mut spreading = Spreading::new(id, own);
             let contacts = spreading.contacts_mut();
@@ -290,9 +295,18 @@ impl Engine {
     /// The subscribers of a channel that are known.
     fn sample_known(&self, handle: NetworkHandle, channel: &Channel) -> Vec<NodeId> {
         let known = self.subscribers_of(handle, channel);
-        let keys = known.map(|subscribers| subscribers.keys).unwrap_or_default();
-        let others = keys.iter().filter(|key| **key != self.public);
-        others.map(PublicKey::node_id).take(SAMPLED).collect()
+        let Some(subscribers) = known else { return Vec::new() };
+        let others = subscribers.keys.iter().filter(|key| **key != self.public);
+        others
+            .map(PublicKey::node_id)
+            .take(self.sampled(subscribers.count))
+            .collect()
+    }
+
+    /// How many of so many subscribers of a channel are used as a sample.
+    fn sampled(&self, subscribers: usize) -> usize {
+        let few = 2 * self.threshold.full_max();
+        if subscribers <= few { SAMPLED_OF_FEW } else { SAMPLED }
     }
 
     /// Some subscribers of a channel, as supernodes tell them.
@@ -300,12 +314,7 @@ impl Engine {
         let Some(subscribers) = self.subscribers_of(handle, channel) else {
             return Vec::new();
         };
-        let few = 2 * self.threshold.full_max();
-        let most = if subscribers.count <= few {
-            SAMPLED_OF_FEW
-        } else {
-            SAMPLED
-        };
+        let most = self.sampled(subscribers.count);
         let keys = self.any_of(subscribers.keys, most);
         let mut chosen = Vec::new();
         self.choose(now, &keys, &mut chosen);
@@ -368,14 +377,37 @@ impl Engine {
                 frame: spread.frame(),
             }),
             Form::Spread(spread) => {
-                let mut bytes = Vec::with_capacity(spread.length());
-                spread.write(&mut bytes);
+                let bytes = self.written(now, id, spread);
                 self.send_to_group(now, id, network, out, |place| Content::Spread {
                     network: place,
                     copy: &bytes,
                 })
             }
         }
+    }
+
+    /// The bytes of a copy, without tags where it would be cut for them: they only save copies to those who have it already.
+    fn written(&mut self, now: Time, id: PeerId, spread: &Copied) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(spread.length());
+        spread.write(&mut bytes);
+        let way = self.peers.get(id).and_then(Peer::way);
+        let Some(envelope) = way.and_then(|way| self.envelope(way)) else {
+            return bytes;
+        };
+        let content = Content::Spread {
+            network: 0,
+            copy: &bytes,
+        };
+        if let Some(room) = self.room(now, id, &envelope, &content) {
+            // What a part leaves room for has the header of parts beside it.
+            let room = (room + FRAGMENT_HEADER).saturating_sub(FRAME_HEADER);
+            let mut shorter = Vec::with_capacity(room);
+            spread.write_within(&mut shorter, room);
+            if shorter.len() <= room {
+                return shorter;
+            }
+        }
+        bytes
     }
 
     /// Sends the copies that waited for a session with a peer.

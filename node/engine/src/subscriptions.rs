@@ -129,6 +129,8 @@ struct UnderWay {
     retry: Retry,
     /// Up to which change the member knows the list once it acknowledges.
     upto: u64,
+    /// Whether it tells that the list is a crowd.
+    tells_crowd: bool,
     /// The newcomer whom it tells of.
     newcomer: Option<PeerId>,
 }
@@ -370,6 +372,7 @@ impl Engine {
             let under_way = UnderWay {
                 retry: Retry::due(RESEND, at),
                 upto: 0,
+                tells_crowd: false,
                 newcomer: None,
             };
             self.anchor.subscriptions.wait(on, id, under_way);
@@ -414,6 +417,7 @@ impl Engine {
         });
         let message = list.message((part.from, part.upto), entries.collect());
         under_way.upto = part.upto;
+        under_way.tells_crowd = crowd;
         under_way.retry.again(now);
         self.anchor.subscriptions.wait(on, id, under_way);
         self.send_control(now, id, None, &[message], out);
@@ -442,6 +446,7 @@ impl Engine {
             let under_way = UnderWay {
                 retry: Retry::due(RESEND, now),
                 upto: 0,
+                tells_crowd: false,
                 newcomer: Some(newcomer),
             };
             subscriptions.wait(on, *id, under_way);
@@ -468,7 +473,8 @@ impl Engine {
             member.set_under_way(false);
             member.acknowledged = acknowledged;
             // It took the message sent last only if it is where that leads: not if it had taken an earlier copy.
-            member.set_knows_crowd(crowd && acknowledged != 0 && version == under_way.upto);
+            let told = under_way.tells_crowd && version == under_way.upto;
+            member.set_knows_crowd(crowd && acknowledged != 0 && told);
         }
         list.prune();
         self.push_list(now, on, Some(id), out);

@@ -71,7 +71,15 @@ impl Directory {
     }
 
     /// How a handshake with a supernode is sent again.
-    pub(crate) fn schedule(&self, now: Time, supernode: PeerId) -> Schedule {
+    pub(crate) fn schedule(&self, now: Time, supernode: PeerId, random: u64) -> Schedule {
+        let registration = self.registrations.get(&supernode);
+        let seldom = registration.and_then(|registration| {
+            let missed = now.since(registration.missed.unwrap_or(now));
+            registration.comes_back.schedule(missed, random)
+        });
+        if let Some(seldom) = seldom {
+            return seldom;
+        }
         let missed = self.registrations.get(&supernode).is_some_and(|registration| {
             let since = registration.missed.unwrap_or(now);
             registration.records && now.since(since) < MISSED_FOR

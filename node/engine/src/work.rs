@@ -12,7 +12,7 @@ use std::{
 use farlan_netconf::WorldId;
 
 use crate::{
-    Engine, NetworkHandle, Outbox, Time,
+    Engine, NetworkHandle, Outbox, Role, Time,
     applications::Applied,
     documents::{Check, ConfigFetched, SealedFetched, SealedPut},
     gate::Source,
@@ -48,6 +48,10 @@ const MAX_RATED: usize = 1024;
 
 /// Every so often the lesser kind goes first.
 const LESSER_FIRST: u32 = 4;
+
+/// Pieces that a supernode does in a turn while more than so many initiations wait: packets wait half a millisecond then.
+const AT_ONCE: usize = 4;
+const CROWDED: usize = 16;
 
 /// A handshake message that waits.
 pub(crate) type Message = (Via, Vec<u8>);
@@ -316,11 +320,18 @@ impl<K: Ord + Copy, T> Turns<K, T> {
 }
 
 impl Engine {
-    /// Does one piece of public-key work from the queue.
+    /// Does one piece of public-key work from the queue; a supernode at which many wait does a few, since a turn has its price, too.
     pub(crate) fn work(&mut self, now: Time, out: &mut Outbox) {
-        let Some(job) = self.handshakes.queue.take() else {
-            return;
-        };
+        let crowded = self.role == Role::Supernode && self.handshakes.queue.initiations() > CROWDED;
+        for _ in 0..if crowded { AT_ONCE } else { 1 } {
+            let Some(job) = self.handshakes.queue.take() else {
+                return;
+            };
+            self.do_piece(now, job, out);
+        }
+    }
+
+    fn do_piece(&mut self, now: Time, job: Job, out: &mut Outbox) {
         self.counters.public_key_work += 1;
         match job {
             Job::Begin { peer, rekey } => self.begin(now, peer, rekey, None, out),

@@ -11,6 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 
+use super::circle::{CircleReply, CircleRequest, MarkReply, MarkRequest};
 use super::diagnosis::{NetcheckReply, WhyReply, WhyRequest};
 use super::games::GamesReply;
 use super::metrics::{EXPOSITION, exposition};
@@ -75,6 +76,11 @@ pub fn daemon_router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/import", post(import))
         .route("/v1/set", post(set))
         .route("/v1/games", get(games).post(games_of))
+        .route("/v1/circle", get(circle).post(circle_of))
+        .route("/v1/mute", post(mute))
+        .route("/v1/unmute", post(unmute))
+        .route("/v1/pin", post(pin))
+        .route("/v1/unpin", post(unpin))
         .route("/v1/opened", get(opened))
         .route("/v1/open", post(open))
         .route("/v1/close", post(close))
@@ -183,6 +189,30 @@ async fn games(State(daemon): Shared) -> Answer<GamesReply> {
 
 async fn games_of(State(daemon): Shared, body: Body<OfNetwork>) -> Answer<GamesReply> {
     json(daemon.games(Some(&content(body)?.network)).await)
+}
+
+async fn circle(State(daemon): Shared) -> Answer<CircleReply> {
+    json(daemon.circle(&CircleRequest::default()).await)
+}
+
+async fn circle_of(State(daemon): Shared, body: Body<CircleRequest>) -> Answer<CircleReply> {
+    json(daemon.circle(&content(body)?).await)
+}
+
+async fn mute(State(daemon): Shared, body: Body<MarkRequest>) -> Answer<MarkReply> {
+    json(daemon.mute(&content(body)?, true).await)
+}
+
+async fn unmute(State(daemon): Shared, body: Body<MarkRequest>) -> Answer<MarkReply> {
+    json(daemon.mute(&content(body)?, false).await)
+}
+
+async fn pin(State(daemon): Shared, body: Body<MarkRequest>) -> Answer<MarkReply> {
+    json(daemon.pin(&content(body)?, true).await)
+}
+
+async fn unpin(State(daemon): Shared, body: Body<MarkRequest>) -> Answer<MarkReply> {
+    json(daemon.pin(&content(body)?, false).await)
 }
 
 async fn opened(State(daemon): Shared) -> Answer<Vec<OpenedNetwork>> {

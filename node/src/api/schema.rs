@@ -288,6 +288,17 @@ pub struct PeerNetwork {
     /// In a private network: whether it has shown that it is a member, as members do to each other alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<bool>,
+    /// Whether the user muted it there: nothing of what it says to all is heard, and it gets nothing of what this machine says to all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub muted: bool,
+    /// Whether the user pinned it there: it is the first to get what this machine says to all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pinned: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A world known to the daemon.

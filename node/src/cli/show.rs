@@ -2,7 +2,9 @@
 
 use super::output::Output;
 use crate::{
-    api::{ConfiguredWorld, LanGamesReply, Lifting, Naming, Network, Peer, PortMapping, Status, Supernode},
+    api::{
+        ConfiguredWorld, LanGamesReply, Lifting, Naming, Network, Peer, PeerNetwork, PortMapping, Status, Supernode,
+    },
     failure::Failure,
     games::LanGames,
     names::DOMAIN,
@@ -181,7 +183,7 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
     let rows: Vec<_> = peers
         .iter()
         .map(|peer| {
-            let networks: Vec<_> = peer.networks.iter().map(|network| network.name.as_str()).collect();
+            let networks: Vec<_> = peer.networks.iter().map(network_of).collect();
             [
                 short(&peer.node_id),
                 peer.name.as_deref().map_or_else(nothing, short_name),
@@ -201,6 +203,16 @@ pub(super) fn peers(output: &mut Output, peers: &[Peer]) -> Result<(), Failure> 
         ["PEER", "NAME", "PATH", "ADDRESS", "RTT", "IPV4", "IPV6", "NETWORKS"],
         &rows,
     )
+}
+
+/// The name of a common network, and what the user made of the peer there.
+fn network_of(network: &PeerNetwork) -> String {
+    let name = &network.name;
+    match (network.muted, network.pinned) {
+        (true, _) => format!("{name} (muted)"),
+        (false, true) => format!("{name} (pinned)"),
+        (false, false) => name.clone(),
+    }
 }
 
 pub(super) fn worlds(output: &mut Output, worlds: &[ConfiguredWorld]) -> Result<(), Failure> {

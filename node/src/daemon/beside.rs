@@ -17,7 +17,7 @@ use farlan_tap::{
     Card, CardState, ChangeMonitor, Changes, Restored, Route, TapError, UnderlayCard, requests::HostName,
 };
 
-use super::{Book, Cards, Daemon, NameSettings, NewCard, Running, Settings, hosting, resolver::Own};
+use super::{Book, Cards, Daemon, NameSettings, NewCard, Running, Settings, Tuning, hosting, resolver::Own};
 use crate::{
     api::Sockets,
     config::{Dns, MachineName, Offloads},
@@ -102,6 +102,7 @@ impl Running {
                 },
             },
             controller: beside.store,
+            tuning: Tuning::default(),
         };
         let config = EngineConfig {
             identity,

@@ -3,6 +3,7 @@
 mod card;
 mod file;
 mod hand_set;
+mod marks;
 mod subnets;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,6 +25,7 @@ use crate::{
 use card::AttachedCard;
 
 pub(super) use file::FILE;
+pub(super) use marks::{Mark, Marked};
 
 /// The networks of this node.
 #[derive(Debug, Default)]
@@ -51,6 +53,10 @@ pub(super) struct Membership {
     pub(super) opened: PortSet,
     /// What becomes of searches of games on the real LAN, if that was said.
     pub(super) lan_games: Option<LanGames>,
+    /// Members whose broadcasts are not heard, and who get none.
+    muted: Marked,
+    /// Members who are the first to get broadcasts.
+    pinned: Marked,
     /// What this machine is called there, if that was said when it joined.
     pub(super) name: Option<DnsLabel>,
     /// The documents of a private network; none of others.
@@ -191,6 +197,8 @@ impl Membership {
             ipv4: None,
             opened: PortSet::default(),
             lan_games: None,
+            muted: Marked::default(),
+            pinned: Marked::default(),
             name: None,
             private: None,
         }
@@ -201,6 +209,21 @@ impl Membership {
         let mut membership = Self::of(kept.link(world));
         membership.private = Some(Box::new(kept));
         membership
+    }
+
+    /// Those whom the user muted, or pinned.
+    pub(super) fn marked(&self, mark: Mark) -> &Marked {
+        match mark {
+            Mark::Muted => &self.muted,
+            Mark::Pinned => &self.pinned,
+        }
+    }
+
+    pub(super) fn marked_mut(&mut self, mark: Mark) -> &mut Marked {
+        match mark {
+            Mark::Muted => &mut self.muted,
+            Mark::Pinned => &mut self.pinned,
+        }
     }
 
     pub(super) fn id(&self) -> NetworkId {
@@ -648,6 +671,12 @@ impl Daemon {
             self.data_plane
                 .send(Request::SetOpened { network: handle, ports })
                 .await?;
+        }
+        for mark in [Mark::Muted, Mark::Pinned] {
+            let nodes: Vec<_> = membership.marked(mark).iter().copied().collect();
+            if !nodes.is_empty() {
+                self.data_plane.send(mark.request(handle, nodes, true)).await?;
+            }
         }
         let card = match self.new_card(&membership, &status).await {
             Ok(card) => card,

@@ -188,6 +188,7 @@ mod tests {
             offloads: Offloads::default(),
             names: super::super::NameSettings::default(),
             controller: None,
+            tuning: crate::daemon::Tuning::default(),
         };
         let mut after = before.clone();
         assert_eq!(fixed_settings(&before, &mut after), Vec::<&str>::new());

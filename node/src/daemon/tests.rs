@@ -17,6 +17,7 @@ use farlan_tap::{
 };
 use serde_json::{Value, json};
 
+mod circle;
 mod games;
 mod hand_set;
 mod lan;
@@ -25,7 +26,7 @@ mod opened;
 mod private;
 mod programs;
 
-use super::{Book, Cards, Configuration, Daemon, NameSettings, NewCard, Running, Settings, bind};
+use super::{Book, Cards, Configuration, Daemon, NameSettings, NewCard, Running, Settings, Tuning, bind};
 use crate::{
     api::Sockets,
     cli::client::Client,
@@ -337,6 +338,7 @@ async fn start_listening(
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,
+        tuning: Tuning::default(),
     };
     let state = StateDir::open(&settings.state_dir).unwrap();
     let identity = copy(identity);
@@ -925,6 +927,7 @@ async fn a_second_daemon_finds_the_directory_locked() {
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,
+        tuning: Tuning::default(),
     };
     let failure = Holdings::take(&settings).unwrap_err();
     assert!(failure.message.contains("in use by another"), "{failure}");
@@ -976,6 +979,7 @@ async fn the_end_can_be_asked_for_over_the_api() {
         offloads: Offloads::default(),
         names: NameSettings::default(),
         controller: None,
+        tuning: Tuning::default(),
     };
     let state_dir = settings.state_dir.clone();
     let configuration = Configuration::new(move || Ok((settings.clone(), LogFilter::default()))).unwrap();

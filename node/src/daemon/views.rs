@@ -1,10 +1,14 @@
 //! What the daemon shows: documents of the API made from a snapshot and the book.
 
 use data_encoding::HEXLOWER;
+use farlan_crypto::NodeId;
 use farlan_engine::{PathKind, PeerStatus};
 use farlan_netconf::{Endpoint, NetworkId};
 
-use super::{Book, Daemon, networks::Joined};
+use super::{
+    Book, Daemon,
+    networks::{Joined, Mark},
+};
 use crate::{
     api::{Network, Peer, PeerNetwork, SCHEMA, Status, Supernode, milliseconds},
     cli::VERSION,
@@ -159,12 +163,14 @@ fn peer(book: &Book, directory: &Directory, status: &PeerStatus) -> Peer {
                 network_id: joined.id().to_string(),
                 ipv4: there.ipv4,
                 ipv6: there.ipv6,
-                host: host(directory, &joined.id(), status),
+                host: host(directory, &joined.id(), &status.node),
                 member: joined
                     .membership()
                     .private
                     .is_some()
                     .then(|| there.membership.is_some()),
+                muted: joined.membership().marked(Mark::Muted).contains(&status.node),
+                pinned: joined.membership().marked(Mark::Pinned).contains(&status.node),
             })
         })
         .collect();
@@ -184,8 +190,8 @@ fn peer(book: &Book, directory: &Directory, status: &PeerStatus) -> Peer {
 }
 
 /// What a peer is called in a network: the whole name.
-fn host(directory: &Directory, network: &NetworkId, status: &PeerStatus) -> Option<String> {
-    let (name, domain) = (directory.name(network, &status.node)?, directory.domain(network)?);
+pub(super) fn host(directory: &Directory, network: &NetworkId, node: &NodeId) -> Option<String> {
+    let (name, domain) = (directory.name(network, node)?, directory.domain(network)?);
     Some(format!("{name}.{domain}"))
 }
 

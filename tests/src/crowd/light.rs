@@ -336,7 +336,7 @@ fn understood(message: &[u8]) -> Vec<Said> {
             },
             23 => Said::Asked(control(24, body)),
             60 => Said::Subscribed,
-            65 if body.len() >= 4 => Said::Window(u32::from_be_bytes(first(body))),
+            70 if body.len() >= 4 => Said::Window(u32::from_be_bytes(first(body))),
             kind => Said::Other(*kind),
         });
     }

@@ -440,7 +440,11 @@ impl Crowd {
         let node = &mut self.nodes[number as usize];
         match said {
             Said::Empty => self.seen.keepalives.1 += 1,
-            Said::Window(window) => self.window = window,
+            Said::Window(window) => {
+                self.window = window;
+                // It takes the place of an empty answer, or comes with the registration.
+                self.seen.keepalives.1 += u64::from(node.registered);
+            }
             Said::Registered(index) => {
                 node.light.index = index;
                 node.waits = false;

@@ -20,6 +20,7 @@ pub mod command;
 pub mod conntrack;
 pub mod crowd;
 pub mod desk;
+pub mod ears;
 pub mod eavesdropper;
 pub mod echo;
 pub mod flood;

@@ -12,6 +12,7 @@ use crate::{
     relay_limits::Relations,
     sights::Aside,
     subscriptions::{ListId, ListKey},
+    windows::Told,
     wire::{
         control::Membership,
         datagram::{RelayIndex, SessionIndex, SupernodeTag},
@@ -30,6 +31,8 @@ pub(crate) struct Registration {
     pub(crate) listed: Vec<(ListId, u32)>,
     /// The version it last said to hold of the world it last spoke of.
     pub(super) version: Option<(WorldId, u32)>,
+    /// Over which time it was told to come back.
+    pub(super) window: Told,
     /// Whose places it takes.
     pub(super) prefix: Option<Prefix>,
     /// With whom it has to do, and what it used of its limits.
@@ -83,6 +86,7 @@ impl Registration {
             memberships: Box::default(),
             listed: Vec::new(),
             version: None,
+            window: Told::default(),
             prefix,
             relations: Rare::default(),
             channels: Rare::default(),

@@ -65,7 +65,7 @@ impl Engine {
             if due.is_some_and(|due| due <= now) {
                 self.release_held(now, handle, out);
                 self.announce_channels(now, handle, out);
-                self.tell_contacts(now, handle, out);
+                self.tell_peers(now, handle, out);
             }
         }
     }

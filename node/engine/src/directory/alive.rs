@@ -320,7 +320,14 @@ impl Engine {
                 if planted("hint-believed") {
                     self.end_sessions(id, out);
                 }
-                self.begin_handshake(id, false);
+                if self.waits_to_return(now, id) {
+                    // It said why it does not answer; the next sign of life shows whether it was that who said so.
+                    if let Some(registration) = self.directory.registrations.get_mut(&id) {
+                        registration.unanswered = None;
+                    }
+                } else {
+                    self.begin_handshake(id, false);
+                }
             }
         }
     }

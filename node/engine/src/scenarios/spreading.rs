@@ -8,7 +8,7 @@ use farlan_netconf::{Mac, Parameters, Seconds};
 use farlan_spreading::{Form, Origination, SIGNING_DOMAIN, Signer, Spreading};
 
 use super::lab::{Lab, Place, link, name, udp};
-use crate::{Limits, NetworkHandle, Outbox, Role, content::Content};
+use crate::{Channel, CircleStatus, Limits, NetworkHandle, Outbox, Role, Why, content::Content};
 
 /// Members who know each other by what they said, in a network in which a frame to a group goes to all up to three members.
 struct Party {
@@ -155,6 +155,21 @@ fn among_strangers_an_unknown_origin_is_heard_and_can_be_answered() {
 }
 
 #[test]
+fn whoever_counts_fewer_members_hears_what_spreads() {
+    let mut party = Party::new(5, &link(1));
+    for (one, other) in [(0, 1), (1, 2)] {
+        party.speak(one, other);
+    }
+    let (place, network) = party.members[2];
+    let network = party.lab.hosts[place].engine.networks.get_mut(network).unwrap();
+    network.social = None;
+    network.listings.clear();
+    assert_eq!(party.heard(0), [0, 1, 1, 0, 0]);
+    // And sends to all whom it knows.
+    assert_eq!(party.heard(2)[1], 1);
+}
+
+#[test]
 fn copies_wait_for_sessions_and_are_sent_again() {
     let mut party = Party::new(5, &link(1));
     for (one, other) in [(0, 1), (1, 2)] {
@@ -205,6 +220,47 @@ fn a_long_frame_spreads_in_parts() {
     party.send(0, &frame);
     party.lab.run_seconds(2);
     assert_eq!(party.counts(&frame), [0, 1, 1, 0, 0]);
+}
+
+#[test]
+fn tags_give_way_before_a_copy_is_cut() {
+    // Without tags: kind and place, level, budget and count, token, signed part, signature; header and tag of a datagram, UDP, IPv4.
+    let around = 2 + 3 + 16 + 67 + 64 + 16 + 16 + 8 + 20;
+    for (beyond, cut) in [(0, false), (1, true)] {
+        let mut party = Party::new(12, &link(1));
+        party.lab.open = true;
+        for other in 1..10 {
+            party.speak(0, other);
+            party.speak(other, (other % 9) + 1);
+        }
+        party.lab.run_seconds(3);
+        for other in 1..10 {
+            party.speak(0, other);
+        }
+        let limits: Vec<usize> = (1..10).map(|other| party.limit(0, other)).collect();
+        let (shortest, longest) = (limits.iter().min().unwrap(), limits.iter().max().unwrap());
+        assert_eq!(shortest, longest);
+        let mut frame = party.said(0, None);
+        frame.resize(shortest - around + beyond, 7);
+        party.send(0, &frame);
+        party.lab.run_seconds(1);
+        assert_eq!(party.counts(&frame)[1..10], [1; 9]);
+        assert_eq!(party.counters(0).messages_cut > 0, cut, "{}", frame.len());
+    }
+}
+
+impl Party {
+    /// What the direct path from one to another carries.
+    fn limit(&mut self, from: usize, to: usize) -> usize {
+        let to = self.lab.key(self.members[to].0);
+        let place = self.members[from].0;
+        let id = self.lab.peer_id(place, &to);
+        let peer = self.lab.hosts[place].engine.peers.get_mut(id).unwrap();
+        let Some(crate::peers::Path::Direct(leg)) = peer.way() else {
+            panic!("a direct path");
+        };
+        peer.direct.mtu(leg).unwrap().limit()
+    }
 }
 
 #[test]
@@ -449,4 +505,57 @@ fn forged_broadcasts_in_a_members_name_do_not_silence_it() {
         party.speak(3, 2);
     }
     assert_eq!(missed, 0);
+}
+
+#[test]
+fn the_circle_says_who_gets_a_copy_and_why() {
+    let mut party = Party::new(8, &link(1));
+    for (one, other) in [(0, 1), (0, 2), (0, 2)] {
+        party.speak(one, other);
+        party.lab.run_seconds(1);
+    }
+    let node = |party: &Party, member: usize| party.lab.hosts[party.members[member].0].engine.node_id();
+    let ask = |party: &Party, channel| {
+        let (place, network) = party.members[0];
+        party.lab.hosts[place]
+            .engine
+            .circle(party.lab.now, network, channel)
+            .unwrap()
+    };
+    let copies = |status: CircleStatus| -> Vec<(NodeId, Why)> {
+        let all = status.circle.unwrap().neighbours.into_iter();
+        all.filter_map(|neighbour| Some((neighbour.node, neighbour.copy?.0)))
+            .collect()
+    };
+    let [one, two] = [1, 2].map(|member| (node(&party, member), Why::Active));
+    let status = ask(&party, None);
+    assert_eq!((status.members, status.full_max, status.ceiling), (8, 3, 192));
+    assert_eq!(status.subscribers, None);
+    assert_eq!(copies(status), [two, one], "the one it spoke with more goes first");
+
+    // Three subscribers can have a copy each, beside which it spreads; of more some are told, who get copies like contacts.
+    let channel = Channel::broadcasts(PORT);
+    for (subscribers, served) in [(vec![0, 3, 4], true), (vec![0, 3, 4, 5, 6], false)] {
+        for member in &subscribers {
+            let (place, network) = party.members[*member];
+            let now = party.lab.now;
+            party.lab.hosts[place].engine.set_channels(now, network, &[channel]);
+        }
+        party.lab.run_seconds(5);
+        let status = ask(&party, Some(channel));
+        let told = status.subscribers.clone().unwrap();
+        assert_eq!((told.count, told.served), (subscribers.len(), served));
+        assert!(!told.known.is_empty() && told.known.len() < told.count);
+        assert_eq!(status.ceiling, if served { 190 } else { 192 });
+        let copies = copies(status);
+        let sampled = copies.iter().filter(|(_, why)| *why == Why::Sample).count();
+        assert_eq!(sampled, if served { 0 } else { told.known.len() });
+        assert_eq!(copies[..2], [two, one]);
+    }
+
+    // Who is muted is in no plan; who is pinned is first.
+    let (place, network) = party.members[0];
+    let engine = &mut party.lab.hosts[place].engine;
+    assert!(engine.set_muted(network, &two.0, true) && engine.set_pinned(network, &one.0, true));
+    assert_eq!(copies(ask(&party, None)), [(one.0, Why::Pinned)]);
 }

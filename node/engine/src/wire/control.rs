@@ -53,6 +53,7 @@
 //! 49 names        number 4 | count 1 | count × (network 1 | length 1 | name)
 //! 53 names ack    number 4
 //! 55 show         nonce 8
+//! 70 window       milliseconds 4
 //! 56 shown        nonce 8
 //! ```
 //! A node record is `Ed25519 key 32 | home's node id 16 | relay index there 4`. An IPv4 address of 0.0.0.0 means none, and an
@@ -306,6 +307,10 @@ pub(crate) enum Control {
     Homes {
         places: Vec<Place>,
     },
+    /// Over which time the nodes are to come back, should the supernode forget them.
+    Window {
+        millis: u32,
+    },
     World {
         world: WorldId,
         version: u32,
@@ -392,6 +397,7 @@ impl Control {
             Self::Audience(audience) => audience.kind(),
             Self::Spread(spread) => spread.kind(),
             Self::Homes { .. } => 26,
+            Self::Window { .. } => 70,
             Self::World { .. } => 27,
             Self::WorldWanted { .. } => 28,
             Self::WorldPiece { .. } => 29,
@@ -543,6 +549,7 @@ impl Control {
                 put_u64(bytes, *token);
                 put_endpoint(bytes, *observed);
             }
+            Self::Window { millis } => put_u32(bytes, *millis),
             Self::Reach { nonce, port } => {
                 put_u64(bytes, *nonce);
                 put_u16(bytes, *port);
@@ -728,6 +735,7 @@ impl Control {
                 token: reader.u64()?,
                 observed: endpoint(reader)?,
             },
+            70 => Self::Window { millis: reader.u32()? },
             40 => Self::Reach {
                 nonce: reader.u64()?,
                 port: reader.u16()?,

@@ -6,7 +6,7 @@ use farlan_crypto::Work;
 use farlan_netconf::{DnsLabel, Link};
 use serde::{Deserialize, Serialize};
 
-use super::{Dormant, Membership, Networks};
+use super::{Dormant, Marked, Membership, Networks};
 use crate::{
     daemon::private::{self, Kept},
     failure::Failure,
@@ -42,6 +42,12 @@ struct Entry {
     /// What becomes of searches of games on the real LAN, if that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lan_games: Option<LanGames>,
+    /// The ids of members whose broadcasts are not heard, and who get none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    muted: Vec<String>,
+    /// The ids of members who are the first to get broadcasts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pinned: Vec<String>,
     /// What this machine is called there, if that was said when it joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -85,6 +91,8 @@ impl Networks {
                 ipv4: entry.ipv4,
                 opened: entry.opened,
                 lan_games: entry.lan_games,
+                muted: Marked::parse(&entry.muted).map_err(|error| damaged(&error))?,
+                pinned: Marked::parse(&entry.pinned).map_err(|error| damaged(&error))?,
                 name: name.map_err(|error| damaged(&error))?,
                 ..kept
             };
@@ -110,6 +118,8 @@ impl Networks {
             ipv4: membership.ipv4,
             opened: membership.opened.clone(),
             lan_games: membership.lan_games,
+            muted: membership.muted.texts(),
+            pinned: membership.pinned.texts(),
             name: membership.name.as_ref().map(ToString::to_string),
             private: membership
                 .private

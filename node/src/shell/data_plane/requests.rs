@@ -8,8 +8,8 @@ use std::{
 
 use farlan_crypto::{NodeId, PublicKey};
 use farlan_engine::{
-    Anchor, AnchorStatus, Channel, Contact, Counters, Handed, Join, JoinError, NetworkHandle, NetworkStatus, OpenPorts,
-    PeerStatus, SupernodeStatus, Surroundings, Target, Time,
+    Anchor, AnchorStatus, Channel, CircleStatus, Contact, Counters, Handed, Join, JoinError, NetworkHandle,
+    NetworkStatus, OpenPorts, PeerStatus, SupernodeStatus, Surroundings, Target, Time,
 };
 use farlan_netconf::{
     DnsLabel, Seconds, World, WorldId,
@@ -92,6 +92,33 @@ pub enum Request {
         network: NetworkHandle,
         /// The ports.
         ports: Vec<OpenPorts>,
+    },
+    /// Mute members of a network, or end that.
+    SetMuted {
+        /// Which network.
+        network: NetworkHandle,
+        /// Whom.
+        nodes: Vec<NodeId>,
+        /// Whether they are muted from now on.
+        muted: bool,
+    },
+    /// Pin members of a network, or end that.
+    SetPinned {
+        /// Which network.
+        network: NetworkHandle,
+        /// Whom.
+        nodes: Vec<NodeId>,
+        /// Whether they are pinned from now on.
+        pinned: bool,
+    },
+    /// Tell who would get a copy of a broadcast of this machine.
+    Circle {
+        /// In which network.
+        network: NetworkHandle,
+        /// One of this channel.
+        channel: Option<Channel>,
+        /// Where the answer goes; none if the network is left.
+        reply: oneshot::Sender<Option<CircleStatus>>,
     },
     /// Begin sessions with these peers once a supernode of their world answers.
     Greet {
@@ -330,6 +357,25 @@ impl Loop {
             Request::SetName { network, name } => self.engine.set_name(now, network, name),
             Request::SetChannels { network, channels } => self.engine.set_channels(now, network, &channels),
             Request::SetOpened { network, ports } => self.engine.set_opened(network, &ports),
+            // Whoever keeps them keeps no more than there is room for.
+            Request::SetMuted { network, nodes, muted } => {
+                for node in &nodes {
+                    self.engine.set_muted(network, node, muted);
+                }
+            }
+            Request::SetPinned { network, nodes, pinned } => {
+                for node in &nodes {
+                    self.engine.set_pinned(network, node, pinned);
+                }
+            }
+            Request::Circle {
+                network,
+                channel,
+                reply,
+            } => {
+                let _ = reply.send(self.engine.circle(now, network, channel));
+                return;
+            }
             Request::Greet { world, peers } => self.engine.greet(now, world, &peers),
             Request::SetLocalEndpoints { endpoints } => self.engine.set_local_endpoints(now, endpoints),
             Request::SetSources { sources } => self.engine.set_sources(now, &sources),

@@ -229,6 +229,7 @@ pub(crate) fn all() -> Vec<Control> {
             observed: SocketAddr::from(([192, 0, 2, 1], 9600)),
         },
         Control::Reach { nonce: 8, port: 9601 },
+        Control::Window { millis: 5000 },
         Control::Reached {
             nonce: 8,
             endpoint: SocketAddr::from(([192, 0, 2, 3], 9601)),

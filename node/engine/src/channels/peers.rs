@@ -132,7 +132,7 @@ impl Channels {
 
 impl Engine {
     /// A peer has come to share a network, and may have to be told.
-    pub(crate) fn review_contacts(&mut self, now: Time, handle: NetworkHandle) {
+    pub(crate) fn review_peer_channels(&mut self, now: Time, handle: NetworkHandle) {
         if let Some(network) = self.networks.get_mut(handle).filter(|network| !network.list_complete()) {
             network.channels.look_at(now);
         }
@@ -151,7 +151,7 @@ impl Engine {
     }
 
     /// Tells those who share a network the own channels, if they have to be told now.
-    pub(super) fn tell_contacts(&mut self, now: Time, handle: NetworkHandle, out: &mut Outbox) {
+    pub(super) fn tell_peers(&mut self, now: Time, handle: NetworkHandle, out: &mut Outbox) {
         let Some(network) = self.networks.get_mut(handle) else {
             return;
         };
@@ -229,7 +229,7 @@ impl Engine {
     }
 
     /// Tells a peer again what it did not acknowledge.
-    pub(crate) fn tend_contacts(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
+    pub(crate) fn tend_peer_channels(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
         let Some(peer) = self.peers.get(id) else { return };
         let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
         let sessions = peer.sessions.iter();
@@ -295,7 +295,7 @@ impl Engine {
     }
 
     /// The peers that said that they subscribed to a channel.
-    pub(crate) fn subscribed_contacts(&self, handle: NetworkHandle, channel: &Channel) -> Vec<PeerId> {
+    pub(crate) fn subscribed_peers(&self, handle: NetworkHandle, channel: &Channel) -> Vec<PeerId> {
         let peers = self.peers.iter().filter(|(_, peer)| {
             let wanted = peer.channels.get(&handle);
             wanted.is_some_and(|wanted| wanted.channels.contains(channel))
