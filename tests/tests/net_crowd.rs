@@ -38,15 +38,31 @@ fn a_crowd_registers_is_kept_alive_and_comes_back() -> Result<()> {
         anyhow::bail!("{} parts", parts.len());
     };
     for part in &parts {
-        ensure!(part.registered == 2000, "{}: {} are registered", part.name, part.registered);
-        ensure!(part.resident < OF_ALL + OF_EACH * 2000, "{}: {} bytes", part.name, part.resident);
+        ensure!(
+            part.registered == 2000,
+            "{}: {} are registered",
+            part.name,
+            part.registered
+        );
+        ensure!(
+            part.resident < OF_ALL + OF_EACH * 2000,
+            "{}: {} bytes",
+            part.name,
+            part.resident
+        );
     }
     ensure!(come.initiations.0 >= 2000 && back.initiations.0 >= 2000);
     let (sent, answered) = keepalives.keepalives;
-    ensure!(sent >= 2000 && answered * 100 >= sent * 99, "{answered} of {sent} keepalives were answered");
+    ensure!(
+        sent >= 2000 && answered * 100 >= sent * 99,
+        "{answered} of {sent} keepalives were answered"
+    );
     let (asked, found, ..) = everything.lookups;
     ensure!(asked > 1000 && found * 10 >= asked * 9, "{found} of {asked} were found");
     let (relayed, arrived) = everything.relayed;
-    ensure!(relayed > 1000 && arrived * 10 >= relayed * 9, "{arrived} of {relayed} arrived");
+    ensure!(
+        relayed > 1000 && arrived * 10 >= relayed * 9,
+        "{arrived} of {relayed} arrived"
+    );
     Ok(())
 }

@@ -67,7 +67,9 @@ impl Group {
             let from = self.nodes[(number + seed) % self.listeners];
             self.sent += 1;
             let mac = self.lab.card(from, self.network).mac();
-            let call = self.lab.send(from, self.network, broadcast_to_port(mac, PORT, self.sent, 100));
+            let call = self
+                .lab
+                .send(from, self.network, broadcast_to_port(mac, PORT, self.sent, 100));
             let (begun, mut known) = (self.lab.now(), 0);
             while known < self.listeners - 1 && self.lab.now() - begun < 6 * SECOND {
                 self.lab.run(STEP);
@@ -83,13 +85,17 @@ impl Group {
     fn reached(&self, from: HostId, call: farlan_tests::sim::SendId) -> usize {
         let reached = self.lab.model().reached(call);
         let listeners = self.nodes[..self.listeners].iter();
-        listeners.filter(|node| **node != from && reached.contains(&node.index())).count()
+        listeners
+            .filter(|node| **node != from && reached.contains(&node.index()))
+            .count()
     }
 }
 
 /// At 1 % loss 99.99 % of all pairs, 99 % of them within 2.5 times the way and 250 ms.
 fn everybody_gets_it(seed: u64, members: usize, listeners: usize) {
-    let rounds = std::env::var("FARLAN_SIM_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    let rounds = std::env::var("FARLAN_SIM_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok());
     let mut group = Group::new(seed, members, listeners);
     let (mut missed, mut times) = (0, Vec::new());
     for round in 0..rounds.unwrap_or(1) {
@@ -100,7 +106,10 @@ fn everybody_gets_it(seed: u64, members: usize, listeners: usize) {
     times.sort_unstable();
     let pairs = times.len() + missed;
     let late = times[times.len() * 99 / 100];
-    println!("{listeners} of {members}: {missed} of {pairs} missed, 99 % after {late:?}, last after {:?}", times[times.len() - 1]);
+    println!(
+        "{listeners} of {members}: {missed} of {pairs} missed, 99 % after {late:?}, last after {:?}",
+        times[times.len() - 1]
+    );
     assert!(missed * 10_000 <= pairs, "{missed} of {pairs}");
     // Two links, each with its delay and its jitter.
     let worst = 2 * (DELAY + JITTER);

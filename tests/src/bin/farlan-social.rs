@@ -55,7 +55,9 @@ fn main() -> ExitCode {
         print!("{}", Proportions::social());
         for nodes in arguments.nodes.iter().copied() {
             let effort = effort(nodes, &arguments);
-            let one = study(arguments.seed, nodes, &Proportions::social(), &effort, &|step| progress(nodes, step));
+            let one = study(arguments.seed, nodes, &Proportions::social(), &effort, &|step| {
+                progress(nodes, step)
+            });
             print!("{}", tables(&one));
             studies.push(one);
         }
@@ -70,7 +72,9 @@ fn main() -> ExitCode {
                 warm: arguments.casts.unwrap_or(2000) / 2,
                 ..Effort::default()
             };
-            let one = study(arguments.seed, nodes, &Proportions::adverse(), &effort, &|step| progress(nodes, step));
+            let one = study(arguments.seed, nodes, &Proportions::adverse(), &effort, &|step| {
+                progress(nodes, step)
+            });
             print!("{}", tables(&one));
             shown.push(one);
         }
@@ -80,7 +84,11 @@ fn main() -> ExitCode {
         println!("{row}");
     }
     let failed = judged.iter().filter(|row| !row.passed).count();
-    println!("{} goals, {failed} missed, after {:.0} s", judged.len(), begun.elapsed().as_secs_f64());
+    println!(
+        "{} goals, {failed} missed, after {:.0} s",
+        judged.len(),
+        begun.elapsed().as_secs_f64()
+    );
     if let Some(directory) = &arguments.csv {
         if let Err(error) = write_csv(directory, &shown, &judged) {
             eprintln!("could not write to {}: {error}", directory.display());

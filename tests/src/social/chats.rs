@@ -33,7 +33,9 @@ const USED: f64 = 0.6;
 impl Chats {
     /// The chats of `nodes` nodes, `people` of whom may chat.
     pub fn new(seed: u64, nodes: u32, people: u32, proportions: &Proportions) -> Self {
-        let chatters = ((f64::from(nodes) * proportions.chatters) as u64).min(people.into()).max(2);
+        let chatters = ((f64::from(nodes) * proportions.chatters) as u64)
+            .min(people.into())
+            .max(2);
         Self {
             people: Shuffle::new(Draw::new(seed, "chatters"), people.into()),
             chatters,

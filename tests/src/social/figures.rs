@@ -105,11 +105,18 @@ impl Figures {
 /// The sum of the first over the sum of the second ones; NaN without any.
 pub fn share(pairs: impl Iterator<Item = (u64, u64)>) -> f64 {
     let (got, wanted) = pairs.fold((0, 0), |(got, wanted), pair| (got + pair.0, wanted + pair.1));
-    if wanted == 0 { f64::NAN } else { got as f64 / wanted as f64 }
+    if wanted == 0 {
+        f64::NAN
+    } else {
+        got as f64 / wanted as f64
+    }
 }
 
 /// That percentile of numbers in order.
 pub fn percentile(sorted: &[u32], share: f64) -> u32 {
     let place = (sorted.len() as f64 * share) as usize;
-    sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)
+    sorted
+        .get(place.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(0)
 }

@@ -44,7 +44,9 @@ impl Graph {
             let node = draw.of(number.into()).below(world.nodes.into()) as u32;
             let contacts = world.contacts(node);
             graph.contacts.push(contacts.len());
-            graph.active.push(contacts.iter().filter(|contact| contact.ago < ACTIVE).count());
+            graph
+                .active
+                .push(contacts.iter().filter(|contact| contact.ago < ACTIVE).count());
             let other = draw.of(number.into()).of(1).below(world.nodes.into()) as u32;
             relayed += u32::from(world.places.relayed(node, other));
             if let Some(lobby) = world.lobbies.of(node) {
@@ -70,7 +72,12 @@ fn row(numbers: impl ExactSizeIterator<Item = f64> + Clone) -> String {
         numbers.clone().nth(place).unwrap_or_default()
     };
     let mean = numbers.clone().sum::<f64>() / count as f64;
-    format!("mean {mean:.1}, median {:.0}, 99 % {:.0}, most {:.0}", at(0.5), at(0.99), at(1.0))
+    format!(
+        "mean {mean:.1}, median {:.0}, 99 % {:.0}, most {:.0}",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    )
 }
 
 impl fmt::Display for Graph {
@@ -85,9 +92,25 @@ impl fmt::Display for Graph {
             self.busiest,
             self.relayed * 100.0
         )?;
-        writeln!(out, "  contacts of a node: {}", row(self.contacts.iter().map(|count| *count as f64)))?;
-        writeln!(out, "  active ones:        {}", row(self.active.iter().map(|count| *count as f64)))?;
-        writeln!(out, "  players of a lobby: {}", row(self.sizes.iter().map(|size| f64::from(*size))))?;
-        writeln!(out, "  a player's lobby:   {}", row(self.of_player.iter().map(|size| f64::from(*size))))
+        writeln!(
+            out,
+            "  contacts of a node: {}",
+            row(self.contacts.iter().map(|count| *count as f64))
+        )?;
+        writeln!(
+            out,
+            "  active ones:        {}",
+            row(self.active.iter().map(|count| *count as f64))
+        )?;
+        writeln!(
+            out,
+            "  players of a lobby: {}",
+            row(self.sizes.iter().map(|size| f64::from(*size)))
+        )?;
+        writeln!(
+            out,
+            "  a player's lobby:   {}",
+            row(self.of_player.iter().map(|size| f64::from(*size)))
+        )
     }
 }

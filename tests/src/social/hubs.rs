@@ -40,7 +40,9 @@ pub struct Hubs {
 impl Hubs {
     /// The hubs of `nodes` nodes, `people` of whom may visit some. A hub remembers `table` visitors.
     pub fn new(seed: u64, nodes: u32, people: u32, table: usize, proportions: &Proportions) -> Self {
-        let visitors = ((f64::from(nodes) * proportions.visitors) as u64).min(people.into()).max(1);
+        let visitors = ((f64::from(nodes) * proportions.visitors) as u64)
+            .min(people.into())
+            .max(1);
         let mut hubs = Self {
             people: Shuffle::new(Draw::new(seed, "visitors"), people.into()),
             visitors,

@@ -32,7 +32,10 @@ impl Keys {
             return Self(Kind::Hashed { nodes, draw });
         }
         let identities: Vec<Identity> = (0..nodes).filter_map(|node| identity(draw.of(node.into()))).collect();
-        let numbers = (0..).zip(&identities).map(|(node, identity)| (identity.node_id(), node)).collect();
+        let numbers = (0..)
+            .zip(&identities)
+            .map(|(node, identity)| (identity.node_id(), node))
+            .collect();
         Self(Kind::Real { identities, numbers })
     }
 
@@ -118,9 +121,7 @@ impl Signer for Own<'_> {
 
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         match &self.keys.0 {
-            Kind::Real { identities, .. } => {
-                *identities[self.node as usize].sign(SIGNING_DOMAIN, message).as_bytes()
-            }
+            Kind::Real { identities, .. } => *identities[self.node as usize].sign(SIGNING_DOMAIN, message).as_bytes(),
             Kind::Hashed { .. } => keyed_hash(&self.key(), message),
         }
     }

@@ -50,10 +50,14 @@ impl Lobbies {
             starts.push(next);
         }
         let lobbies = starts.len() - 1;
-        let count = (u64::from(nodes) * proportions.games_per_thousand).div_ceil(1000).max(1);
+        let count = (u64::from(nodes) * proportions.games_per_thousand)
+            .div_ceil(1000)
+            .max(1);
         let zipf = Zipf::new(count as usize, proportions.game_exponent);
         let wanted = Draw::new(seed, "game");
-        let games: Vec<u32> = (0..lobbies).map(|lobby| zipf.drawn(wanted.of(lobby as u64)) as u32).collect();
+        let games: Vec<u32> = (0..lobbies)
+            .map(|lobby| zipf.drawn(wanted.of(lobby as u64)) as u32)
+            .collect();
         let mut of_game = vec![Vec::new(); count as usize];
         for (lobby, game) in games.iter().enumerate() {
             of_game[*game as usize].push(lobby as u32);
@@ -113,7 +117,11 @@ impl Lobbies {
     pub fn peers(&self, lobby: &Lobby, node: u32) -> Vec<u32> {
         let players = lobby.players();
         if lobby.star {
-            return if node == lobby.host { players.skip(1).collect() } else { vec![lobby.host] };
+            return if node == lobby.host {
+                players.skip(1).collect()
+            } else {
+                vec![lobby.host]
+            };
         }
         match self.neighbours {
             // A ring, and a second one of wider steps: as regular as it is sparse.

@@ -81,20 +81,27 @@ fn one(world: &World, keys: &Keys, game: u32, number: u64) -> (f64, usize, u32) 
     let mut first = f64::INFINITY;
     let (mut lobbies_first, mut copies) = (0, 0);
     for probe in 0..PROBES {
-        let Some(cast) = run.call(newcomer, CEILING, &ids) else { break };
+        let Some(cast) = run.call(newcomer, CEILING, &ids) else {
+            break;
+        };
         run.run_for(1_000_000_000);
         let cast = &run.casts[cast];
         let mut hosts = 0;
         for (node, after) in &cast.delivered {
-            let is_host = world.lobbies.of(*node).is_some_and(|lobby| {
-                lobby.host == *node && lobbies.binary_search(&lobby.number).is_ok()
-            });
+            let is_host = world
+                .lobbies
+                .of(*node)
+                .is_some_and(|lobby| lobby.host == *node && lobbies.binary_search(&lobby.number).is_ok());
             if is_host {
                 hosts += 1;
                 // The host answers by unicast; unless there is a session, it shakes hands first.
                 let relay = world.places.relay(*node, newcomer).delay;
                 let met = run.node(newcomer).is_some_and(|state| state.knows(*node));
-                let back = if met { world.places.way(*node, newcomer).delay } else { 3.0 * relay };
+                let back = if met {
+                    world.places.way(*node, newcomer).delay
+                } else {
+                    3.0 * relay
+                };
                 first = first.min(probe as f64 + asked + (f64::from(*after) + back) / 1e3);
             }
         }
@@ -122,7 +129,9 @@ fn sample(world: &World, game: u32, draw: Draw) -> Vec<u32> {
             break;
         }
         let draw = draw.of(attempt);
-        let lobby = world.lobbies.lobby(lobbies[draw.of(0).below(lobbies.len() as u64) as usize]);
+        let lobby = world
+            .lobbies
+            .lobby(lobbies[draw.of(0).below(lobbies.len() as u64) as usize]);
         // Large lobbies have as many players as they are large.
         let seat = draw.of(1).below(world.proportions.lobby.1 + 4) as u32;
         let player = lobby.host + seat;

@@ -115,7 +115,9 @@ fn remember(own: &mut Contacts, world: &World, keys: &Keys, contacts: &[Contact]
         // Talk that goes on does so until now; what is over is over since the run began.
         let until = if contact.ago == 0.0 { now } else { BEGINNING };
         let last = until.as_nanos().saturating_sub((contact.ago * 1e9) as u64);
-        seconds.extend((0..contact.seconds.into()).map(|back: u64| (last.saturating_sub(back * 1_000_000_000), contact.node)));
+        seconds.extend(
+            (0..contact.seconds.into()).map(|back: u64| (last.saturating_sub(back * 1_000_000_000), contact.node)),
+        );
     }
     seconds.sort_unstable();
     for (at, node) in seconds {

@@ -99,18 +99,27 @@ impl fmt::Display for Proportions {
         writeln!(out, "the world \"{}\":", self.name)?;
         for (what, value) in [
             ("in a game's lobby", percent(self.players)),
-            ("players of a lobby", format!("{} to {}, as many as 1/size²", self.lobby.0, self.lobby.1)),
+            (
+                "players of a lobby",
+                format!("{} to {}, as many as 1/size²", self.lobby.0, self.lobby.1),
+            ),
             ("lobbies that are stars", percent(self.stars)),
             ("in a mesh one talks to", mesh),
             ("visited hubs", percent(self.visitors)),
             ("hubs visited", format!("1 to {}", self.visits)),
             ("nodes for each hub", self.nodes_per_hub.to_string()),
-            ("Zipf's exponent of hubs, of games", format!("{}, {}", self.hub_exponent, self.game_exponent)),
+            (
+                "Zipf's exponent of hubs, of games",
+                format!("{}, {}", self.hub_exponent, self.game_exponent),
+            ),
             ("chat", percent(self.chatters)),
             ("chats", format!("0 to {}", self.chats)),
             ("newcomers, who know nobody", percent(self.newcomers)),
             ("gone without a word", percent(self.gone)),
-            ("open; behind symmetric NATs", format!("{}; {}", percent(self.open), percent(self.symmetric))),
+            (
+                "open; behind symmetric NATs",
+                format!("{}; {}", percent(self.open), percent(self.symmetric)),
+            ),
             ("games for 1,000 nodes", self.games_per_thousand.to_string()),
             ("lost on each link, at each try", percent(self.loss)),
         ] {

@@ -13,12 +13,30 @@ pub fn tables(study: &Study) -> String {
 }
 
 fn write_tables(out: &mut String, study: &Study) -> std::fmt::Result {
-    writeln!(out, "\n{} nodes, world \"{}\", {}", study.nodes, study.world, study.keys)?;
+    writeln!(
+        out,
+        "\n{} nodes, world \"{}\", {}",
+        study.nodes, study.world, study.keys
+    )?;
     write!(out, "{}", study.graph)?;
     writeln!(
         out,
         "  {:<12} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>6} {:>7} {:>8} {:>9} {:>5} {:>16}",
-        "", "casts", "lobby %", "stars", "meshes", ">=32", "complete", "2-hop%", "reach", "max", "copies", "twice %", "relayed %", "most", "50/95/99 % ms"
+        "",
+        "casts",
+        "lobby %",
+        "stars",
+        "meshes",
+        ">=32",
+        "complete",
+        "2-hop%",
+        "reach",
+        "max",
+        "copies",
+        "twice %",
+        "relayed %",
+        "most",
+        "50/95/99 % ms"
     )?;
     let mut rows = vec![("cold".to_owned(), &study.cold), ("warmed up".to_owned(), &study.warm)];
     for (loss, cold, warm) in &study.losses {
@@ -181,13 +199,19 @@ fn named(figures: &Figures) -> Vec<(&'static str, f64)> {
         ("reach most", figures.reach_most.into()),
         ("newcomers' reach", figures.newcomers_reach),
         ("copies", figures.copies),
-        ("acknowledgements", figures.counts.acks as f64 / figures.broadcasts.max(1) as f64),
+        (
+            "acknowledgements",
+            figures.counts.acks as f64 / figures.broadcasts.max(1) as f64,
+        ),
         ("duplicates", figures.duplicates()),
         ("relayed", figures.relayed()),
         ("most sent", figures.most_sent.into()),
         ("t50", figures.times[0]),
         ("t95", figures.times[1]),
         ("t99", figures.times[2]),
-        ("header mean", figures.counts.header_bytes as f64 / figures.counts.copies.max(1) as f64),
+        (
+            "header mean",
+            figures.counts.header_bytes as f64 / figures.counts.copies.max(1) as f64,
+        ),
     ]
 }

@@ -41,13 +41,23 @@ enum Packet {
 
 #[derive(Debug)]
 enum What {
-    Packet { from: u32, to: u32, packet: Packet },
+    Packet {
+        from: u32,
+        to: u32,
+        packet: Packet,
+    },
     /// A node's copies may be due.
     Wake(u32),
     /// Two nodes have a session now.
-    Session { one: u32, other: u32 },
+    Session {
+        one: u32,
+        other: u32,
+    },
     /// A node broadcasts.
-    Call { node: u32, ceiling: u8 },
+    Call {
+        node: u32,
+        ceiling: u8,
+    },
 }
 
 #[derive(Debug)]
@@ -396,7 +406,9 @@ impl<'w> Run<'w> {
     /// A frame comes to a node's card.
     fn deliver(&mut self, node: u32, origin: u32, frame: &[u8]) {
         let number = frames::number(frame).unwrap_or(u64::MAX);
-        let known = usize::try_from(number).ok().and_then(|number| self.casts.get_mut(number));
+        let known = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.casts.get_mut(number));
         let genuine = known.as_ref().is_some_and(|cast| {
             cast.origin == origin && origin != node && frames::frame(&self.keys.id(origin), number) == frame
         });
@@ -508,7 +520,11 @@ impl<'w> Run<'w> {
             cast.copies += 1;
         }
         let bytes = bytes.into_boxed_slice();
-        let packet = if direct { Packet::Direct(bytes) } else { Packet::Signed(bytes) };
+        let packet = if direct {
+            Packet::Direct(bytes)
+        } else {
+            Packet::Signed(bytes)
+        };
         self.send(from, to, packet);
     }
 
@@ -564,12 +580,18 @@ impl<'w> Run<'w> {
         let sent = state.uplink;
         state.sent += u32::from(is_copy);
         // The first packet to whom there is no session with goes over the supernode, with the handshake.
-        let way = if state.meet(to) { world.places.relay(from, to) } else { world.places.way(from, to) };
+        let way = if state.meet(to) {
+            world.places.relay(from, to)
+        } else {
+            world.places.way(from, to)
+        };
         if is_copy {
             self.counts.copies += 1;
             self.counts.relayed += u64::from(way.relayed);
         }
-        let Some(delay) = way.next(&mut self.chance) else { return };
+        let Some(delay) = way.next(&mut self.chance) else {
+            return;
+        };
         if !world.is_gone(to) {
             self.push(sent + nanoseconds(delay), What::Packet { from, to, packet });
         }
@@ -578,7 +600,9 @@ impl<'w> Run<'w> {
     fn set_alarm(&mut self, node: u32) {
         let now = self.now;
         let Some(state) = self.nodes.get_mut(&node) else { return };
-        let Some(deadline) = state.spreading.deadline() else { return };
+        let Some(deadline) = state.spreading.deadline() else {
+            return;
+        };
         let at = deadline.as_nanos().max(now);
         if at < state.wake {
             state.wake = at;

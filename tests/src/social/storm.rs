@@ -60,7 +60,12 @@ pub fn storm(world: &World, keys: &Keys, attacker: Attacker) -> Option<Storm> {
     }
     run.finish();
     let seconds = SECONDS as f64;
-    let states = || run.touched().iter().filter(|other| **other != node).filter_map(|node| run.node(*node));
+    let states = || {
+        run.touched()
+            .iter()
+            .filter(|other| **other != node)
+            .filter_map(|node| run.node(*node))
+    };
     let own = u64::from(run.node(node)?.sent);
     let mut delivered: BTreeMap<u32, u32> = BTreeMap::new();
     for cast in &run.casts {

@@ -73,7 +73,13 @@ const RARE: u32 = 30;
 const POPULAR: u32 = 100;
 
 /// Measures a world. Every step is told to `progress` before it is done.
-pub fn study(seed: u64, nodes: u32, proportions: &Proportions, effort: &Effort, progress: &(dyn Fn(&str) + Sync)) -> Study {
+pub fn study(
+    seed: u64,
+    nodes: u32,
+    proportions: &Proportions,
+    effort: &Effort,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Study {
     progress("the world");
     let mut world = World::new(seed, nodes, proportions);
     let keys = Keys::new(seed, nodes);
@@ -100,7 +106,9 @@ pub fn study(seed: u64, nodes: u32, proportions: &Proportions, effort: &Effort, 
         progress("newcomers");
         for players in [nodes / POPULAR, RARE] {
             if let Some(game) = newcomers::game_of(&world, players) {
-                study.newcomers.push(newcomers::look(&world, &keys, game, effort.newcomers));
+                study
+                    .newcomers
+                    .push(newcomers::look(&world, &keys, game, effort.newcomers));
             }
         }
     }
@@ -130,16 +138,22 @@ pub fn study(seed: u64, nodes: u32, proportions: &Proportions, effort: &Effort, 
             progress(&format!("{:.0} % lost", loss * 100.0));
             world.places.set_loss(loss);
             let cold = self::cold(&world, &keys, effort.losses, Manner::default());
-            study.losses.push((loss, cold, self::warm(&world, &keys, effort.losses / 2)));
+            study
+                .losses
+                .push((loss, cold, self::warm(&world, &keys, effort.losses / 2)));
         }
     }
     study
 }
 
 fn cold(world: &World, keys: &Keys, count: u64, manner: Manner) -> Figures {
-    Figures::of(&on_all_processors(count, |number| trials::cold(world, keys, number, manner)))
+    Figures::of(&on_all_processors(count, |number| {
+        trials::cold(world, keys, number, manner)
+    }))
 }
 
 fn warm(world: &World, keys: &Keys, count: u64) -> Figures {
-    Figures::of(&on_all_processors(count, |number| trials::warm(world, keys, number, Manner::default())))
+    Figures::of(&on_all_processors(count, |number| {
+        trials::warm(world, keys, number, Manner::default())
+    }))
 }

@@ -118,7 +118,11 @@ fn origin(run: &Run<'_>, number: u64, nodes: u32) -> Option<u32> {
 
 fn outcome(run: &Run<'_>, cast: usize, two_hops: bool) -> Outcome {
     let cast = &run.casts[cast];
-    let sent = run.touched().iter().filter_map(|node| run.node(*node)).map(|state| state.sent);
+    let sent = run
+        .touched()
+        .iter()
+        .filter_map(|node| run.node(*node))
+        .map(|state| state.sent);
     Outcome {
         newcomer: run.world().is_newcomer(cast.origin),
         reach: cast.delivered.len() as u32,
@@ -140,7 +144,9 @@ pub fn in_lobby(run: &Run<'_>, cast: &Cast) -> Option<InLobby> {
     if lobby.star && (world.is_gone(lobby.host) || !run.is_honest(lobby.host)) {
         return None;
     }
-    let others = lobby.players().filter(|node| *node != cast.origin && !world.is_gone(*node));
+    let others = lobby
+        .players()
+        .filter(|node| *node != cast.origin && !world.is_gone(*node));
     let within = |node: &u32| lobby.players().contains(node);
     let delivered = cast.delivered.iter().filter(|(node, _)| within(node));
     Some(InLobby {

@@ -191,17 +191,26 @@ impl World {
     }
 
     fn hub_rank(&self, node: u32) -> Option<u32> {
-        node.checked_sub(self.lobbies.players()).filter(|rank| *rank < self.hub_count)
+        node.checked_sub(self.lobbies.players())
+            .filter(|rank| *rank < self.hub_count)
     }
 
     /// A node's number among all but hubs and newcomers.
     fn person(&self, node: u32) -> u32 {
-        if node < self.lobbies.players() { node } else { node - self.hub_count }
+        if node < self.lobbies.players() {
+            node
+        } else {
+            node - self.hub_count
+        }
     }
 
     /// The node with this number among all but hubs and newcomers.
     fn node(&self, person: u32) -> u32 {
-        if person < self.lobbies.players() { person } else { person + self.hub_count }
+        if person < self.lobbies.players() {
+            person
+        } else {
+            person + self.hub_count
+        }
     }
 }
 

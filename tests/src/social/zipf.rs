@@ -50,7 +50,11 @@ mod tests {
     fn the_first_is_wanted_twice_as_much_as_the_second() {
         let zipf = Zipf::new(100, 1.0);
         let draw = Draw::new(1, "zipf");
-        let of = |rank| (0..100_000).filter(|number| zipf.drawn(draw.of(*number)) == rank).count();
+        let of = |rank| {
+            (0..100_000)
+                .filter(|number| zipf.drawn(draw.of(*number)) == rank)
+                .count()
+        };
         let ratio = of(0) as f64 / of(1) as f64;
         assert!((1.9..2.1).contains(&ratio), "{ratio}");
         assert_eq!(zipf.share(99).1, 1.0);
