@@ -1,6 +1,6 @@
 //! Figures of many broadcasts together.
 
-use super::{run::Counts, trials::Outcome};
+use super::{counts::Counts, trials::Outcome};
 
 /// What many single broadcasts came to.
 #[derive(Clone, Debug, Default)]

@@ -2,6 +2,11 @@
 
 use farlan_spreading::Message;
 
+use super::{counts::Cast, events::Packet, run::Run};
+
+/// Contacts to whom a liar sends forgeries.
+const FORGED_TO: usize = 3;
+
 /// The signed part before the frame, and the signature behind it.
 const SIGNED_HEADER: usize = 67;
 const SIGNATURE: usize = 64;
@@ -41,6 +46,47 @@ impl Lies {
         // The last one has a signature of somebody else: part of another place.
         let forgeries = [CEILING, PAYLOAD, 8, 45, sealed.len() - SIGNATURE].map(changed).into();
         Some(Self { inflated, forgeries })
+    }
+}
+
+impl Run<'_> {
+    /// A liar sends what it got to everybody it knows, as if it might go on from there; to some of them forgeries first.
+    pub(super) fn inflate(&mut self, from: u32, sender: u32, bytes: &[u8]) {
+        let Some(lies) = Lies::of(bytes) else { return };
+        let known = self.touch(from).sessions.clone();
+        for (number, to) in known.into_iter().filter(|to| *to != sender).enumerate() {
+            if number < FORGED_TO {
+                for forgery in &lies.forgeries {
+                    self.send(from, to, Packet::Signed(forgery.clone()));
+                }
+            }
+            self.send(from, to, Packet::Signed(lies.inflated.clone()));
+        }
+        self.hoard.push((from, bytes.into()));
+    }
+
+    /// After so long that nobody remembers what was, liars send all they got once more.
+    pub fn replay(&mut self, nanoseconds: u64) {
+        self.run_for(nanoseconds);
+        for (from, bytes) in std::mem::take(&mut self.hoard) {
+            let known = self.touch(from).sessions.clone();
+            for to in known {
+                self.send(from, to, Packet::Signed(bytes.clone()));
+            }
+        }
+        self.finish();
+    }
+
+    /// Deliveries of what nobody sent, or to somebody for the second time. There must be none.
+    pub fn false_deliveries(&self) -> u64 {
+        let again = |cast: &Cast| {
+            let mut nodes: Vec<u32> = cast.delivered.iter().map(|(node, _)| *node).collect();
+            nodes.sort_unstable();
+            let all = nodes.len();
+            nodes.dedup();
+            (all - nodes.len()) as u64
+        };
+        self.counts.false_deliveries + self.casts.iter().map(again).sum::<u64>()
     }
 }
 

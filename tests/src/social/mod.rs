@@ -2,7 +2,9 @@
 //! real bytes from node to node in virtual time and counts.
 
 pub mod chats;
+pub mod counts;
 pub mod draw;
+mod events;
 pub mod figures;
 pub mod frames;
 pub mod goals;

@@ -1,17 +1,15 @@
 //! A run: nodes that send each other real bytes in virtual time, and what is counted.
 
-use std::{
-    cmp::Ordering,
-    collections::{BinaryHeap, HashMap},
-};
+use std::collections::{BinaryHeap, HashMap};
 
 use farlan_crypto::NodeId;
 use farlan_spreading::{Accepted, Arrival, CopyTo, Form, Origination, Time};
 
 use super::{
+    counts::{Cast, Counts},
     draw::{Draw, Stream},
+    events::{Event, Packet, What},
     frames,
-    hostile::Lies,
     keys::Keys,
     node::{BEGINNING, Behaviour, Node, View},
     places::{Milliseconds, Way},
@@ -22,128 +20,8 @@ use super::{
 const COPY_NS: u64 = 2_000_000;
 const ACK_NS: u64 = 250_000;
 
-/// Contacts to whom a liar sends forgeries.
-const FORGED_TO: usize = 3;
-
 /// The clock of the world when a run begins, in milliseconds since 1970.
 const UNIX_MS: u64 = 1_800_000_000_000;
-
-/// What goes from node to node: real bytes.
-#[derive(Clone, Debug)]
-enum Packet {
-    /// A copy with a signature.
-    Signed(Box<[u8]>),
-    /// A direct copy: its number, and the frame.
-    Direct(Box<[u8]>),
-    /// An acknowledgement, with what its sender needs.
-    Ack { id: u64, need: u8 },
-}
-
-#[derive(Debug)]
-enum What {
-    Packet {
-        from: u32,
-        to: u32,
-        packet: Packet,
-    },
-    /// A node's copies may be due.
-    Wake(u32),
-    /// Two nodes have a session now.
-    Session {
-        one: u32,
-        other: u32,
-    },
-    /// A node broadcasts.
-    Call {
-        node: u32,
-        ceiling: u8,
-    },
-}
-
-#[derive(Debug)]
-struct Event {
-    at: u64,
-    order: u64,
-    what: What,
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    /// The earliest is the greatest, which a heap gives first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
-/// One broadcast of a run.
-#[derive(Clone, Debug)]
-pub struct Cast {
-    /// Whose it is.
-    pub origin: u32,
-    /// When it was sent, in nanoseconds.
-    pub at: u64,
-    /// Who has it, in order of time, and after how many milliseconds.
-    pub delivered: Vec<(u32, f32)>,
-    /// Copies that were sent of it, all tries.
-    pub copies: u32,
-}
-
-/// What was counted in a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Copies sent, all tries.
-    pub copies: u64,
-    /// Of them those over a supernode.
-    pub relayed: u64,
-    /// Copies that arrived.
-    pub received: u64,
-    /// Of them those that the receiver had already.
-    pub duplicates: u64,
-    /// Of them those that were refused.
-    pub refused: u64,
-    /// Acknowledgements sent.
-    pub acks: u64,
-    /// Copies with a bad signature.
-    pub forged: u64,
-    /// Deliveries of what nobody had sent, or a second time: there must be none.
-    pub false_deliveries: u64,
-    /// The longest header of a copy that goes nowhere from its receiver, and of any.
-    pub leaf_header: usize,
-    /// See [`Counts::leaf_header`].
-    pub header: usize,
-    /// Sum of the headers of all copies.
-    pub header_bytes: u64,
-}
-
-impl Counts {
-    /// Adds what was counted elsewhere.
-    pub fn add(&mut self, other: &Self) {
-        self.copies += other.copies;
-        self.relayed += other.relayed;
-        self.received += other.received;
-        self.duplicates += other.duplicates;
-        self.refused += other.refused;
-        self.acks += other.acks;
-        self.forged += other.forged;
-        self.false_deliveries += other.false_deliveries;
-        self.leaf_header = self.leaf_header.max(other.leaf_header);
-        self.header = self.header.max(other.header);
-        self.header_bytes += other.header_bytes;
-    }
-}
 
 /// How a run is to go.
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,7 +48,7 @@ pub struct Run<'w> {
     chance: Stream,
     behaviours: Draw,
     /// What liars keep, to send it again much later.
-    hoard: Vec<(u32, Box<[u8]>)>,
+    pub(super) hoard: Vec<(u32, Box<[u8]>)>,
     tokens: Draw,
     /// The node whose uplink has no bounds.
     unleashed: Option<u32>,
@@ -430,18 +308,11 @@ impl<'w> Run<'w> {
 
     fn wake(&mut self, node: u32) {
         let (now, at) = (self.time(), self.now);
-        let (world, keys) = (self.world, self.keys);
         let Some(state) = self.nodes.get_mut(&node) else { return };
         if state.wake != at {
             return;
         }
         state.wake = u64::MAX;
-        let view = View {
-            world,
-            keys,
-            node,
-            sessions: &state.sessions,
-        };
         let copies = state.spreading.due(now);
         self.send_copies(node, copies);
         self.set_alarm(node);
@@ -469,7 +340,6 @@ impl<'w> Run<'w> {
         for copy in copies {
             let Some(to) = self.keys.number(&copy.to) else { continue };
             if self.manner.handshakes && !self.touch(from).knows(to) {
-                let now = self.time();
                 self.touch(from).spreading.unsent(&copy.to, copy.id);
                 let way = self.world.places.relay(from, to);
                 self.shake(from, to, way);
@@ -528,46 +398,7 @@ impl<'w> Run<'w> {
         self.send(from, to, packet);
     }
 
-    /// A liar sends what it got to everybody it knows, as if it might go on from there; to some of them forgeries first.
-    fn inflate(&mut self, from: u32, sender: u32, bytes: &[u8]) {
-        let Some(lies) = Lies::of(bytes) else { return };
-        let known = self.touch(from).sessions.clone();
-        for (number, to) in known.into_iter().filter(|to| *to != sender).enumerate() {
-            if number < FORGED_TO {
-                for forgery in &lies.forgeries {
-                    self.send(from, to, Packet::Signed(forgery.clone()));
-                }
-            }
-            self.send(from, to, Packet::Signed(lies.inflated.clone()));
-        }
-        self.hoard.push((from, bytes.into()));
-    }
-
-    /// After so long that nobody remembers what was, liars send all they got once more.
-    pub fn replay(&mut self, nanoseconds: u64) {
-        self.run_for(nanoseconds);
-        for (from, bytes) in std::mem::take(&mut self.hoard) {
-            let known = self.touch(from).sessions.clone();
-            for to in known {
-                self.send(from, to, Packet::Signed(bytes.clone()));
-            }
-        }
-        self.finish();
-    }
-
-    /// Deliveries of what nobody sent, or to somebody for the second time. There must be none.
-    pub fn false_deliveries(&self) -> u64 {
-        let again = |cast: &Cast| {
-            let mut nodes: Vec<u32> = cast.delivered.iter().map(|(node, _)| *node).collect();
-            nodes.sort_unstable();
-            let all = nodes.len();
-            nodes.dedup();
-            (all - nodes.len()) as u64
-        };
-        self.counts.false_deliveries + self.casts.iter().map(again).sum::<u64>()
-    }
-
-    fn send(&mut self, from: u32, to: u32, packet: Packet) {
+    pub(super) fn send(&mut self, from: u32, to: u32, packet: Packet) {
         let is_copy = !matches!(packet, Packet::Ack { .. });
         let (now, world) = (self.now, self.world);
         let takes = match (self.unleashed == Some(from), is_copy) {
@@ -611,7 +442,7 @@ impl<'w> Run<'w> {
     }
 
     /// The state of a node, which begins to exist here if it has not yet.
-    fn touch(&mut self, node: u32) -> &mut Node {
+    pub(super) fn touch(&mut self, node: u32) -> &mut Node {
         let (world, keys, now) = (self.world, self.keys, Time::from_nanos(self.now));
         let touched = &mut self.touched;
         self.nodes.entry(node).or_insert_with(|| {

@@ -11,10 +11,11 @@ use std::{
 };
 
 use super::{
+    counts::{Cast, Counts},
     draw::Draw,
     keys::Keys,
     node::Behaviour,
-    run::{Cast, Counts, Manner, Run},
+    run::{Manner, Run},
     world::World,
 };
 

@@ -1,10 +1,11 @@
 //! Everybody broadcasts, each once per 20 s: what that costs a node.
 
 use super::{
+    counts::Counts,
     draw::Draw,
     figures::{percentile, share},
     keys::Keys,
-    run::{Counts, Manner, Run},
+    run::{Manner, Run},
     trials::{CEILING, in_lobby},
     world::World,
 };
