@@ -3,14 +3,15 @@
 //! Salsa20 works on blocks of 64 bytes that do not depend on each other. A message of n blocks needs n + 1: block 0 keys Poly1305. The
 //! blocks of all messages of a batch are put in one row, and 16, 8 or 4 of them are made at once, each in its own lane: so the lanes
 //! are full with long messages as with short ones. What is left at the end goes through a form for fewer blocks. Poly1305 works
-//! with words of 64 bits, and for long messages with eight blocks at once where the processor multiplies integers of 52 bits (AVX-512 IFMA).
+//! with words of 64 bits, on two messages by turns; on four (AVX2) or eight messages (AVX-512 IFMA, which multiplies integers of 52 bits)
+//! at once if they have one length; and with IFMA on eight blocks at once of a long message by itself.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `group` | what goes into a kernel, and what comes out |
 //! | `rounds` | the rounds of Salsa20, for registers of any width |
 //! | `avx512`, `avx2`, `sse2` | the kernels |
-//! | `poly1305`, `ifma` | the authenticator |
+//! | `poly1305`, `across`, `ifma` | the authenticator |
 //!
 //! The crates `salsa20` and `poly1305`, which do the same elsewhere, are what the tests compare this with.
 //!
@@ -19,8 +20,8 @@
 //!   compiler kept aside on the stack is wiped where keys end, like all of it ([`wipe_stack`](crate::wipe_stack)); registers are not.
 //! * **`unsafe`**: reads and writes of whole arrays by intrinsics, and calls of kernels by those who hold the proof that the processor
 //!   has what they need: an [`Isa`] exists only for what was detected.
-//! * **Checked by**: tests that hold every length and mixed batches against the crates, and Poly1305's edges by Wycheproof's vectors. Miri
-//!   knows none of these instructions; valgrind runs what is for AVX2 and SSE2.
+//! * **Checked by**: tests that hold every length and mixed batches against the crates, and Poly1305's edges by Wycheproof's vectors.
+//!   `scripts/memcheck` runs them in valgrind, which knows AVX2 and SSE2, and where a key or a message must decide nothing.
 //! * **Limits**: blocks are numbered with 32 bits, which 256 GiB under one nonce would need.
 
 #![allow(unsafe_code)]
@@ -32,8 +33,11 @@ use subtle::ConstantTimeEq;
 
 use crate::defects::planted;
 use crate::job::{Job, KEY, TAG};
-use group::{BLOCK, Group, Keystream};
+use across::Alike;
+use group::{BLOCK, Group, Keystream, MOST};
+use poly1305::Input;
 
+mod across;
 mod avx2;
 mod avx512;
 mod group;
@@ -144,8 +148,14 @@ trait Kernels: Copy {
     /// Combines `text` with a stream that is at least as long.
     fn xor(self, text: &mut [u8], stream: &[u8]);
 
-    /// The tag of a ciphertext.
-    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG];
+    /// [`combine`], with these instructions.
+    fn combine(self, runs: &[Run], jobs: &mut [Job<'_>], keys: &mut [[u8; KEY]], keystream: &Keystream);
+
+    /// The tag of a message.
+    fn tag(self, input: Input<'_>) -> [u8; TAG];
+
+    /// The tags of at most eight messages.
+    fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,12 +185,31 @@ impl Kernels for Avx512 {
         unsafe { avx512::xor(text, stream) }
     }
 
-    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
-        if self.ifma && ifma::pays(aad, text) {
+    fn combine(self, runs: &[Run], jobs: &mut [Job<'_>], keys: &mut [[u8; KEY]], keystream: &Keystream) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx512::combine(runs, jobs, keys, keystream) }
+    }
+
+    fn tag(self, input: Input<'_>) -> [u8; TAG] {
+        if self.ifma && ifma::pays(input) {
             // SAFETY: made by `detected` only, and IFMA is there.
-            return unsafe { ifma::tag(one_time_key, aad, text) };
+            return unsafe { ifma::tag(input) };
         }
-        poly1305::tag(one_time_key, aad, text)
+        poly1305::tag(input)
+    }
+
+    fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
+        match Alike::of(inputs, ifma::EIGHT_FROM) {
+            // SAFETY: made by `detected` only, and IFMA is there.
+            Some(alike) if self.ifma => tags.copy_from_slice(&unsafe { ifma::eight(&alike) }),
+            _ if self.ifma && inputs.iter().any(|input| ifma::pays(*input)) => {
+                for (input, tag) in inputs.iter().zip(tags) {
+                    *tag = self.tag(*input);
+                }
+            }
+            // SAFETY: made by `detected` only, and AVX2 is part of AVX-512.
+            _ => unsafe { by_fours(inputs, tags) },
+        }
     }
 }
 
@@ -206,8 +235,18 @@ impl Kernels for Avx2 {
         unsafe { avx2::xor(text, stream) }
     }
 
-    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
-        poly1305::tag(one_time_key, aad, text)
+    fn combine(self, runs: &[Run], jobs: &mut [Job<'_>], keys: &mut [[u8; KEY]], keystream: &Keystream) {
+        // SAFETY: made by `detected` only.
+        unsafe { avx2::combine(runs, jobs, keys, keystream) }
+    }
+
+    fn tag(self, input: Input<'_>) -> [u8; TAG] {
+        poly1305::tag(input)
+    }
+
+    fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
+        // SAFETY: made by `detected` only.
+        unsafe { by_fours(inputs, tags) }
     }
 }
 
@@ -223,11 +262,42 @@ impl Kernels for Sse2 {
     }
 
     fn xor(self, text: &mut [u8], stream: &[u8]) {
-        sse2::xor(text, stream);
+        xor(text, stream);
     }
 
-    fn tag(self, one_time_key: &[u8; KEY], aad: &[u8], text: &[u8]) -> [u8; TAG] {
-        poly1305::tag(one_time_key, aad, text)
+    fn combine(self, runs: &[Run], jobs: &mut [Job<'_>], keys: &mut [[u8; KEY]], keystream: &Keystream) {
+        combine(runs, jobs, keys, keystream);
+    }
+
+    fn tag(self, input: Input<'_>) -> [u8; TAG] {
+        poly1305::tag(input)
+    }
+
+    fn tags(self, inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
+        by_pairs(inputs, tags);
+    }
+}
+
+/// Tags of four messages at once, where they are alike.
+#[target_feature(enable = "avx2")]
+fn by_fours(inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
+    for (inputs, tags) in inputs.chunks(4).zip(tags.chunks_mut(4)) {
+        match Alike::of(inputs, across::FROM) {
+            Some(alike) => tags.copy_from_slice(&across::tags(&alike)),
+            None => by_pairs(inputs, tags),
+        }
+    }
+}
+
+/// Tags in words of 64 bits.
+fn by_pairs(inputs: &[Input<'_>], tags: &mut [[u8; TAG]]) {
+    let (pairs, left) = inputs.as_chunks::<2>();
+    let (tags_of_pairs, tags_left) = tags.as_chunks_mut::<2>();
+    for (pair, tags) in pairs.iter().zip(tags_of_pairs) {
+        *tags = poly1305::two(pair);
+    }
+    for (input, tag) in left.iter().zip(tags_left) {
+        *tag = poly1305::tag(*input);
     }
 }
 
@@ -236,8 +306,9 @@ fn seal<K: Kernels>(kernels: K, jobs: &mut [Job<'_>]) {
     let mut keys = [[0; KEY]; TOGETHER];
     let mut keystream = Keystream::ZERO;
     apply(kernels, jobs, Blocks::All, &mut keys, &mut keystream);
-    for (job, key) in jobs.iter_mut().zip(&keys) {
-        *job.tag = kernels.tag(key, job.aad, job.text);
+    let tags = tags(kernels, jobs, &keys);
+    for (job, tag) in jobs.iter_mut().zip(tags) {
+        *job.tag = tag;
     }
     wipe(&mut keys, [[0; KEY]; TOGETHER]);
     wipe(&mut keystream, Keystream::ZERO);
@@ -248,12 +319,36 @@ fn open<K: Kernels>(kernels: K, jobs: &mut [Job<'_>]) {
     let mut keys = [[0; KEY]; TOGETHER];
     let mut keystream = Keystream::ZERO;
     apply(kernels, jobs, Blocks::OfKeys, &mut keys, &mut keystream);
-    for (job, key) in jobs.iter_mut().zip(&keys) {
-        job.authentic = is_right(job, kernels.tag(key, job.aad, job.text));
+    let tags = tags(kernels, jobs, &keys);
+    for (job, tag) in jobs.iter_mut().zip(tags) {
+        job.authentic = is_right(job, tag);
     }
     apply(kernels, jobs, Blocks::OfAuthentic, &mut keys, &mut keystream);
     wipe(&mut keys, [[0; KEY]; TOGETHER]);
     wipe(&mut keystream, Keystream::ZERO);
+}
+
+/// The tags of at most [`TOGETHER`] messages.
+fn tags<K: Kernels>(kernels: K, jobs: &[Job<'_>], keys: &[[u8; KEY]; TOGETHER]) -> [[u8; TAG]; TOGETHER] {
+    let mut tags = [[0; TAG]; TOGETHER];
+    let eights = jobs.chunks(8).zip(keys.chunks(8)).zip(tags.chunks_mut(8));
+    for ((jobs, keys), tags) in eights {
+        let count = jobs.len();
+        let inputs = std::array::from_fn::<_, 8, _>(|n| {
+            let n = n.min(count - 1);
+            input(&jobs[n], &keys[n])
+        });
+        kernels.tags(&inputs[..count], &mut tags[..count]);
+    }
+    tags
+}
+
+fn input<'a>(job: &'a Job<'_>, one_time_key: &'a [u8; KEY]) -> Input<'a> {
+    Input {
+        one_time_key,
+        aad: job.aad,
+        text: job.text,
+    }
 }
 
 /// Seals one message.
@@ -263,7 +358,7 @@ fn seal_one<K: Kernels>(kernels: K, job: &mut Job<'_>) {
     let mut key = [0; KEY];
     key.copy_from_slice(&keystream.0[0][..KEY]);
     cipher_one(kernels, job, count, &mut keystream);
-    *job.tag = kernels.tag(&key, job.aad, job.text);
+    *job.tag = kernels.tag(input(job, &key));
     wipe(&mut key, [0; KEY]);
     wipe(&mut keystream, Keystream::ZERO);
 }
@@ -273,7 +368,7 @@ fn open_one<K: Kernels>(kernels: K, job: &mut Job<'_>) {
     let mut keystream = Keystream::ZERO;
     let count = begin(kernels, job, &mut keystream);
     let key = keystream.0[0].first_chunk().unwrap_or(&[0; KEY]);
-    job.authentic = is_right(job, kernels.tag(key, job.aad, job.text));
+    job.authentic = is_right(job, kernels.tag(input(job, key)));
     if job.authentic {
         cipher_one(kernels, job, count, &mut keystream);
     }
@@ -284,7 +379,7 @@ fn open_one<K: Kernels>(kernels: K, job: &mut Job<'_>) {
 fn begin<K: Kernels>(kernels: K, job: &Job<'_>, keystream: &mut Keystream) -> usize {
     let count = Blocks::All.of(job).len().min(K::LANES);
     let mut group = Group::new(job.key);
-    group.set(0..count, job.key, job.counter, 0);
+    group.set(0, count, job.key, job.counter, 0);
     kernels.blocks(&group, count, keystream);
     count
 }
@@ -306,7 +401,10 @@ fn cipher_one<K: Kernels>(kernels: K, job: &mut Job<'_>, count: usize, keystream
 
 /// Compared in constant time.
 fn is_right(job: &Job<'_>, tag: [u8; TAG]) -> bool {
-    bool::from(tag.ct_eq(job.tag)) || planted("tag-unchecked")
+    // As words: byte by byte takes as long as the tag of a short message.
+    let [made, sent] = [&tag, &*job.tag].map(poly1305::words);
+    let difference = (made[0] ^ sent[0]) | (made[1] ^ sent[1]);
+    bool::from(difference.ct_eq(&0)) || planted("tag-unchecked")
 }
 
 /// Which blocks of each message are made.
@@ -344,85 +442,118 @@ fn apply<K: Kernels>(
     let Some(first) = jobs.first() else { return };
     // Lanes are written one by one and read all at once, which waits where the writes are recent. So the next group is
     // filled before the kernel works on this one.
-    let mut groups = [Group::new(first.key), Group::new(first.key)];
-    let [mut group, mut next] = groups.each_mut();
-    let (mut filling, mut using) = (Row::of(blocks), Row::of(blocks));
-    let mut lanes = filling.fill(group, jobs, K::LANES);
-    while lanes > 0 {
-        let lanes_next = filling.fill(next, jobs, K::LANES);
-        kernels.blocks(group, lanes, keystream);
-        let mut stream = &keystream.0[..lanes];
-        while let Some(run) = using.next(jobs, stream.len()) {
-            let (mut here, rest) = stream.split_at(run.count);
-            stream = rest;
-            let mut number = run.number;
-            if let (0, Some((block, others))) = (number, here.split_first()) {
-                keys[run.job].copy_from_slice(&block[..KEY]);
-                (here, number) = (others, 1);
-            }
-            let text = &mut jobs[run.job].text[BLOCK * (number - 1)..];
-            let length = text.len().min(BLOCK * here.len());
-            kernels.xor(&mut text[..length], here.as_flattened());
-        }
-        std::mem::swap(&mut group, &mut next);
-        lanes = lanes_next;
+    let mut rows = [Row::new(first.key), Row::new(first.key)];
+    let [mut row, mut next] = rows.each_mut();
+    let mut place = Place { job: 0, done: 0 };
+    row.fill::<K>(&mut place, blocks, jobs);
+    while row.lanes > 0 {
+        next.fill::<K>(&mut place, blocks, jobs);
+        kernels.blocks(&row.group, row.lanes, keystream);
+        kernels.combine(&row.runs[..row.count], jobs, keys, keystream);
+        std::mem::swap(&mut row, &mut next);
     }
 }
 
-/// A place in the row of the blocks of all messages.
-struct Row {
-    blocks: Blocks,
+/// Puts the blocks of `runs`, which `keystream` holds one behind the other, where they belong: block 0 into the message's place in
+/// `keys`, the others on its text.
+#[inline(always)]
+fn combine(runs: &[Run], jobs: &mut [Job<'_>], keys: &mut [[u8; KEY]], keystream: &Keystream) {
+    let mut stream = &keystream.0[..];
+    for run in runs {
+        let (mut here, rest) = stream.split_at(run.count);
+        stream = rest;
+        let mut number = run.number;
+        if let (0, Some((block, others))) = (number, here.split_first()) {
+            keys[run.job].copy_from_slice(&block[..KEY]);
+            (here, number) = (others, 1);
+        }
+        let text = &mut jobs[run.job].text[BLOCK * (number - 1)..];
+        let length = text.len().min(BLOCK * here.len());
+        xor(&mut text[..length], here.as_flattened());
+    }
+}
+
+/// Combines `text` with a stream that is at least as long.
+#[inline(always)]
+fn xor(text: &mut [u8], stream: &[u8]) {
+    let (blocks, rest) = text.as_chunks_mut::<BLOCK>();
+    let (streams, _) = stream.as_chunks::<BLOCK>();
+    for (block, stream) in blocks.iter_mut().zip(streams) {
+        for (byte, stream) in block.iter_mut().zip(stream) {
+            *byte ^= stream;
+        }
+    }
+    let stream = &stream[BLOCK * blocks.len()..];
+    for (byte, stream) in rest.iter_mut().zip(stream) {
+        *byte ^= stream;
+    }
+}
+
+/// How far the row of the blocks of all messages was walked.
+struct Place {
     job: usize,
     /// How many blocks of that message are behind.
     done: usize,
 }
 
 /// Blocks of one message that follow each other.
+#[derive(Clone, Copy)]
 struct Run {
     job: usize,
     number: usize,
     count: usize,
 }
 
-impl Row {
-    fn of(blocks: Blocks) -> Self {
-        Self {
-            blocks,
+/// Blocks that are made at once.
+struct Row<'a> {
+    group: Group<'a>,
+    /// How many lanes of it are used.
+    lanes: usize,
+    /// Whose blocks these are: the first `count`.
+    runs: [Run; MOST],
+    count: usize,
+}
+
+impl<'a> Row<'a> {
+    /// No blocks, under a key that is used first.
+    fn new(key: &'a [u8; KEY]) -> Self {
+        const NONE: Run = Run {
             job: 0,
-            done: 0,
+            number: 0,
+            count: 0,
+        };
+        Self {
+            group: Group::new(key),
+            lanes: 0,
+            runs: [NONE; MOST],
+            count: 0,
         }
     }
 
-    /// Puts the next blocks into the lanes of `group`, at most `most`. Returns how many.
-    fn fill<'a>(&mut self, group: &mut Group<'a>, jobs: &[Job<'a>], most: usize) -> usize {
-        let mut lane = 0;
-        while let Some(run) = self.next(jobs, most - lane) {
-            let job = &jobs[run.job];
-            group.set(lane..lane + run.count, job.key, job.counter, run.number);
-            lane += run.count;
-        }
-        lane
-    }
-
-    /// The next blocks, at most `room`, and not none. None at the end.
-    fn next(&mut self, jobs: &[Job<'_>], room: usize) -> Option<Run> {
-        if room == 0 {
-            return None;
-        }
-        loop {
-            let blocks = self.blocks.of(jobs.get(self.job)?);
-            let count = room.min(blocks.len() - self.done);
+    /// Takes the next `blocks`, as many as there are lanes, or as are left.
+    fn fill<K: Kernels>(&mut self, place: &mut Place, blocks: Blocks, jobs: &[Job<'a>]) {
+        (self.lanes, self.count) = (0, 0);
+        while let (true, Some(job)) = (self.lanes < K::LANES, jobs.get(place.job)) {
+            let of_job = blocks.of(job);
+            let number = of_job.start + place.done;
+            let count = (K::LANES - self.lanes).min(of_job.end - number);
             if count > 0 {
-                let number = blocks.start + self.done;
-                self.done += count;
-                return Some(Run {
-                    job: self.job,
+                self.group.set(self.lanes, count, job.key, job.counter, number);
+                self.runs[self.count] = Run {
+                    job: place.job,
                     number,
                     count,
-                });
+                };
+                self.lanes += count;
+                self.count += 1;
             }
-            self.job += 1;
-            self.done = 0;
+            place.done += count;
+            if number + count == of_job.end {
+                *place = Place {
+                    job: place.job + 1,
+                    done: 0,
+                };
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The simulator, the end-to-end tests and the measurements of farlan.
 
 pub mod bench;
+pub mod cipher;
 pub mod crowd;
 pub mod fakes;
 pub mod instructions;

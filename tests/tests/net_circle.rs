@@ -331,6 +331,7 @@ fn fits(view: &Value, ids: &[String]) -> Result<()> {
         if rank == 0 || need.is_some() {
             ensure!(need == Some(contacts(*member)), "{member} needs {need:?}");
         }
+        // Of one that is no contact it is not shown; all have acknowledged a copy, and said it with that.
         let age = copy["age_s"].as_f64();
         ensure!(rank > 0 || age.is_some_and(|age| age < 30.0), "{member}: {age:?}");
         let weight = match rank {
@@ -338,7 +339,7 @@ fn fits(view: &Value, ids: &[String]) -> Result<()> {
             1 => 0.3,
             _ => 0.04,
         };
-        those.push((rank == 0, need.map(|need| need as f64), weight));
+        those.push((rank == 0, Some(contacts(*member) as f64), weight));
         shares.push(copy["share"].as_f64().context("no share")?);
     }
     let expected = divide(192.0 - those.len() as f64, &those);

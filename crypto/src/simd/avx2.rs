@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use super::group::{BLOCK, CONSTANTS, Group, Keystream, MOST};
 use super::rounds::{rounds_by_diagonal, rounds_by_word, state_by_word, step, transpose_quarters};
-use super::wipe;
+use super::{Run, wipe};
+use crate::job::{Job, KEY};
 
 /// Eight blocks, of which the first `filled` are wanted.
 #[target_feature(enable = "avx2")]
@@ -17,9 +18,12 @@ pub(super) fn blocks(group: &Group<'_>, filled: usize, keystream: &mut Keystream
 
 #[target_feature(enable = "avx2")]
 pub(super) fn xor(text: &mut [u8], stream: &[u8]) {
-    for (byte, stream) in text.iter_mut().zip(stream) {
-        *byte ^= stream;
-    }
+    super::xor(text, stream);
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn combine(runs: &[Run], jobs: &mut [Job<'_>], keys: &mut [[u8; KEY]], keystream: &Keystream) {
+    super::combine(runs, jobs, keys, keystream);
 }
 
 macro_rules! turn {
@@ -75,7 +79,7 @@ fn store_two(keystream: &mut Keystream, [first, second]: [usize; 2], [a, b, c, d
 fn eight(group: &Group<'_>, keystream: &mut Keystream) {
     let start = state_by_word!(group, _mm256_set1_epi32, load_eight);
     let mut x = start;
-    rounds_by_word!(x, _mm256_add_epi32, _mm256_xor_si256, turn);
+    rounds_by_word!(two: x, _mm256_add_epi32, _mm256_xor_si256, turn);
     for (word, start) in x.iter_mut().zip(start) {
         *word = _mm256_add_epi32(*word, start);
     }

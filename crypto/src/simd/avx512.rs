@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 use super::avx2::{load_diagonals, load_eight, store_diagonals, store_eight};
 use super::group::{BLOCK, CONSTANTS, Group, Keystream, MOST};
 use super::rounds::{rounds_by_diagonal, rounds_by_word, state_by_word, step, transpose_quarters};
-use super::wipe;
+use super::{Run, wipe};
+use crate::job::{Job, KEY};
 
 /// Sixteen blocks, of which the first `filled` are wanted.
 #[target_feature(enable = "avx512f,avx512vl")]
@@ -19,9 +20,12 @@ pub(super) fn blocks(group: &Group<'_>, filled: usize, keystream: &mut Keystream
 
 #[target_feature(enable = "avx512f,avx512vl")]
 pub(super) fn xor(text: &mut [u8], stream: &[u8]) {
-    for (byte, stream) in text.iter_mut().zip(stream) {
-        *byte ^= stream;
-    }
+    super::xor(text, stream);
+}
+
+#[target_feature(enable = "avx512f,avx512vl")]
+pub(super) fn combine(runs: &[Run], jobs: &mut [Job<'_>], keys: &mut [[u8; KEY]], keystream: &Keystream) {
+    super::combine(runs, jobs, keys, keystream);
 }
 
 macro_rules! turn {

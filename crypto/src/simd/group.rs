@@ -15,10 +15,10 @@ pub(super) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0
 #[repr(align(64))]
 pub(super) struct Group<'a> {
     keys: [&'a [u8; KEY]; MOST],
-    pub(super) nonces_low: [u32; MOST],
-    pub(super) nonces_high: [u32; MOST],
+    nonces_low: Lanes,
+    nonces_high: Lanes,
     /// Of the block under its nonce: 32 bits, enough for messages of 256 GiB.
-    pub(super) numbers: [u32; MOST],
+    numbers: Lanes,
     /// Whether all lanes have the key of the first.
     is_common: bool,
 }
@@ -28,30 +28,49 @@ impl<'a> Group<'a> {
     pub(super) fn new(key: &'a [u8; KEY]) -> Self {
         Self {
             keys: [key; MOST],
-            nonces_low: [0; MOST],
-            nonces_high: [0; MOST],
-            numbers: [0; MOST],
+            nonces_low: [0; _],
+            nonces_high: [0; _],
+            numbers: [0; _],
             is_common: true,
         }
     }
 
-    /// Blocks `number`, `number + 1` and so on under one nonce in the `lanes`.
-    pub(super) fn set(&mut self, lanes: std::ops::Range<usize>, key: &'a [u8; KEY], nonce: u64, number: usize) {
+    /// Blocks `number`, `number + 1` and so on under one nonce in `count` lanes from `first` on.
+    #[inline(always)]
+    pub(super) fn set(&mut self, first: usize, count: usize, key: &'a [u8; KEY], nonce: u64, number: usize) {
         // Whether keys are at the same place in memory tells nothing of their bytes.
-        if lanes.start == 0 {
-            if !self.is_common || !std::ptr::eq(self.keys[0], key) {
+        let is_first = std::ptr::eq(self.keys[0], key);
+        if first == 0 {
+            if !self.is_common || !is_first {
                 self.keys = [key; MOST];
             }
             self.is_common = true;
+        } else if !self.is_common || !is_first {
+            self.is_common = false;
+            self.keys
+                .iter_mut()
+                .skip(first)
+                .take(count)
+                .for_each(|lane| *lane = key);
+        }
+        if count < FEW {
+            for n in 0..count {
+                let lane = (first + n) % MOST;
+                self.nonces_low[lane] = nonce as u32;
+                self.nonces_high[lane] = (nonce >> 32) as u32;
+                self.numbers[lane] = (number + n) as u32;
+            }
         } else {
-            self.is_common &= std::ptr::eq(self.keys[0], key);
+            set(&mut self.nonces_low, first, [nonce as u32; MOST]);
+            set(&mut self.nonces_high, first, [(nonce >> 32) as u32; MOST]);
+            set(&mut self.numbers, first, std::array::from_fn(|n| (number + n) as u32));
         }
-        for (number, lane) in (number..).zip(lanes) {
-            self.keys[lane] = key;
-            self.nonces_low[lane] = nonce as u32;
-            self.nonces_high[lane] = (nonce >> 32) as u32;
-            self.numbers[lane] = number as u32;
-        }
+    }
+
+    /// Of each lane the lower and the higher word of the nonce, and the number.
+    #[inline(always)]
+    pub(super) fn words(&self) -> [&[u32; MOST]; 3] {
+        [&self.nonces_low, &self.nonces_high, &self.numbers].map(|lanes| lanes.first_chunk().unwrap_or(&[0; MOST]))
     }
 
     /// The words of the key, if it is one in all lanes.
@@ -82,6 +101,20 @@ impl<'a> Group<'a> {
             *third = [k5, k0, self.nonces_low[lane], k4];
         }
         diagonals
+    }
+}
+
+/// Fewer lanes than these are set one by one.
+const FEW: usize = 4;
+
+/// One word of each lane, and room behind the last one.
+type Lanes = [u32; 2 * MOST];
+
+/// Sets all lanes from `first` on, of which later ones are set again: a write of fixed length takes less time than the right one.
+#[inline(always)]
+fn set(lanes: &mut Lanes, first: usize, words: [u32; MOST]) {
+    if let Some(lanes) = lanes[first % MOST..].first_chunk_mut() {
+        *lanes = words;
     }
 }
 

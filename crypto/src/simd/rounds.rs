@@ -9,6 +9,7 @@ macro_rules! step {
 }
 
 /// The 20 rounds by word: each of the sixteen registers `$x` holds one word of the state, of as many blocks as it has lanes.
+/// All four columns or rows take turns, or `two` and then the others, which needs fewer registers at a time.
 macro_rules! rounds_by_word {
     ($x:ident, $add:ident, $xor:ident, $turn:ident) => {
         for _ in 0..10 {
@@ -20,6 +21,26 @@ macro_rules! rounds_by_word {
             step!($x $add $xor $turn 9: 2 1 0, 7 6 5, 8 11 10, 13 12 15);
             step!($x $add $xor $turn 13: 3 2 1, 4 7 6, 9 8 11, 14 13 12);
             step!($x $add $xor $turn 18: 0 3 2, 5 4 7, 10 9 8, 15 14 13);
+        }
+    };
+    (two: $x:ident, $add:ident, $xor:ident, $turn:ident) => {
+        for _ in 0..10 {
+            step!($x $add $xor $turn 7: 4 0 12, 9 5 1);
+            step!($x $add $xor $turn 9: 8 4 0, 13 9 5);
+            step!($x $add $xor $turn 13: 12 8 4, 1 13 9);
+            step!($x $add $xor $turn 18: 0 12 8, 5 1 13);
+            step!($x $add $xor $turn 7: 14 10 6, 3 15 11);
+            step!($x $add $xor $turn 9: 2 14 10, 7 3 15);
+            step!($x $add $xor $turn 13: 6 2 14, 11 7 3);
+            step!($x $add $xor $turn 18: 10 6 2, 15 11 7);
+            step!($x $add $xor $turn 7: 1 0 3, 6 5 4);
+            step!($x $add $xor $turn 9: 2 1 0, 7 6 5);
+            step!($x $add $xor $turn 13: 3 2 1, 4 7 6);
+            step!($x $add $xor $turn 18: 0 3 2, 5 4 7);
+            step!($x $add $xor $turn 7: 11 10 9, 12 15 14);
+            step!($x $add $xor $turn 9: 8 11 10, 13 12 15);
+            step!($x $add $xor $turn 13: 9 8 11, 14 13 12);
+            step!($x $add $xor $turn 18: 10 9 8, 15 14 13);
         }
     };
 }
@@ -60,8 +81,7 @@ macro_rules! state_by_word {
         };
         let [c0, c1, c2, c3] = CONSTANTS.map(word);
         let [k0, k1, k2, k3, k4, k5, k6, k7] = key;
-        let (low, high) = ($load(&$group.nonces_low), $load(&$group.nonces_high));
-        let number = $load(&$group.numbers);
+        let [low, high, number] = $group.words().map(|words| $load(words));
         [
             c0,
             k0,

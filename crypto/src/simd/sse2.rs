@@ -15,12 +15,6 @@ pub(super) fn blocks(group: &Group<'_>, filled: usize, keystream: &mut Keystream
     }
 }
 
-pub(super) fn xor(text: &mut [u8], stream: &[u8]) {
-    for (byte, stream) in text.iter_mut().zip(stream) {
-        *byte ^= stream;
-    }
-}
-
 macro_rules! turn {
     ($v:expr, $bits:literal) => {{
         let v = $v;

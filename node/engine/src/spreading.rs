@@ -205,6 +205,9 @@ impl Engine {
         let Some(node) = self.peers.get(id).map(|peer| peer.key.node_id()) else {
             return;
         };
+        if is_ip(ether) {
+            social.company.look_soon(now);
+        }
         let contacts = social.spreading.contacts_mut();
         match exchange {
             _ if !is_ip(ether) => {}

@@ -27,11 +27,11 @@ pub(super) struct Circle {
     /// In which network alone: its name, id or interface [default: all joined ones]
     network: Option<String>,
     /// Broadcasts by which this listed game searches
-    #[arg(long, value_name = "NAME", conflicts_with = "port")]
+    #[arg(long, value_name = "NAME", conflicts_with = "udp")]
     game: Option<String>,
     /// Broadcasts to this UDP port
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    port: Option<u16>,
+    udp: Option<u16>,
     /// Go on, and show what changes, until Ctrl-C
     #[arg(long)]
     watch: bool,
@@ -71,7 +71,7 @@ pub(super) async fn circle(client: &Client, output: &mut Output, circle: Circle)
             let request = CircleRequest {
                 network: circle.network,
                 game: circle.game,
-                port: circle.port,
+                port: circle.udp,
             };
             look(client, output, &request, circle.watch).await
         }

@@ -107,7 +107,9 @@ pub struct Crowd {
     lookup_due: Duration,
     relay_due: Duration,
     buffer: Vec<u8>,
+    /// When the first and the last node were registered, since the start.
     pub first_registered: Option<Duration>,
+    /// See [`Self::first_registered`].
     pub last_registered: Duration,
 }
 

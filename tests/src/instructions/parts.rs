@@ -2,7 +2,10 @@
 
 #[cfg(target_arch = "x86_64")]
 use farlan_crypto::simd::Isa;
-use farlan_crypto::{Job, Key, Opener, Sealer, TAG, Window, aead::seal_portably};
+use farlan_crypto::{
+    Job, Key, Opener, Sealer, TAG, Window,
+    aead::{open_portably, seal_portably},
+};
 use farlan_engine::{Batch, FrameLabel, Outbox, PathKind, Received};
 use farlan_netconf::Mtu;
 use farlan_offload::{Run, Segments, complete};
@@ -13,7 +16,7 @@ use super::{
 };
 
 /// Measures everything, one part after the other, and tells `begun` its name and how many operations it does.
-pub fn measure_all(mut begun: impl FnMut(&'static str, u32)) {
+pub fn measure_all(mut begun: impl FnMut(&str, u32)) {
     let mut part = Part { begun: &mut begun };
     for (seal, open, length) in [("seal_64", "open_64", 64), ("seal_1400", "open_1400", 1400)] {
         part.session(seal, open, length);
@@ -37,13 +40,16 @@ pub fn measure_all(mut begun: impl FnMut(&'static str, u32)) {
 }
 
 struct Part<'a> {
-    begun: &'a mut dyn FnMut(&'static str, u32),
+    begun: &'a mut dyn FnMut(&str, u32),
 }
+
+/// What is done with messages that were put together.
+type Work<'a> = &'a dyn Fn(&mut [Job<'_>]);
 
 impl Part<'_> {
     /// Does `operation` on each input: on the first ones to warm up, on the others measured. `packets` is how many
     /// operations one input stands for.
-    fn run<T>(&mut self, name: &'static str, packets: usize, inputs: Vec<T>, mut operation: impl FnMut(&mut T)) {
+    fn run<T>(&mut self, name: &str, packets: usize, inputs: Vec<T>, mut operation: impl FnMut(&mut T)) {
         let mut inputs = inputs.into_iter();
         for mut input in inputs.by_ref().take(WARM) {
             operation(&mut input);
@@ -81,34 +87,50 @@ impl Part<'_> {
         });
     }
 
-    /// The cipher by the crates, and by each instruction set that valgrind knows.
+    /// The cipher by the crates, and by each instruction set that valgrind knows, as if `FARLAN_SIMD` named it.
     fn ciphers(&mut self) {
-        let by_crates = |jobs: &mut [Job<'_>]| jobs.iter_mut().for_each(seal_portably);
-        self.cipher("seal_64_crates", 64, by_crates);
-        self.cipher("seal_1400_crates", 1400, by_crates);
+        let scalar: [Work<'_>; 2] = [&|jobs| jobs.iter_mut().for_each(seal_portably), &|jobs| {
+            jobs.iter_mut().for_each(open_portably)
+        }];
+        self.cipher("64_crates", 64, TOGETHER, scalar);
+        self.cipher("1400_crates", 1400, TOGETHER, scalar);
         #[cfg(target_arch = "x86_64")]
         for isa in Isa::all() {
             let names = match isa.name() {
-                "avx2" => ["seal_64_of_32_avx2", "seal_1400_of_32_avx2"],
-                "sse2" => ["seal_64_of_32_sse2", "seal_1400_of_32_sse2"],
+                "avx2" => ["64_avx2", "64_of_32_avx2", "1400_of_32_avx2"],
+                "sse2" => ["64_sse2", "64_of_32_sse2", "1400_of_32_sse2"],
                 // There is none in valgrind.
                 _ => continue,
             };
-            for (name, length) in names.into_iter().zip([64, 1400]) {
-                self.cipher(name, length, |jobs| isa.seal_batch(jobs));
+            let work: [Work<'_>; 2] = [&|jobs| isa.seal_batch(jobs), &|jobs| isa.open_batch(jobs)];
+            for (name, (length, count)) in names.into_iter().zip([(64, 1), (64, TOGETHER), (1400, TOGETHER)]) {
+                self.cipher(name, length, count, work);
             }
         }
     }
 
-    fn cipher(&mut self, name: &'static str, length: usize, seal: impl Fn(&mut [Job<'_>])) {
+    /// Sealing and opening, `count` messages at once.
+    fn cipher(&mut self, name: &str, length: usize, count: usize, [seal, open]: [Work<'_>; 2]) {
         let (key, header) = ([7; 32], [1; 16]);
-        let inputs = vec![vec![vec![5; length + TAG]; TOGETHER]; batches(TOGETHER)];
-        self.run(name, TOGETHER, inputs, |messages| {
+        let with_jobs = |messages: &mut Vec<Vec<u8>>, work: Work<'_>| {
             let jobs = (0..).zip(messages.iter_mut());
             let mut jobs: Vec<_> = jobs
                 .filter_map(|(counter, message)| Job::new(&key, counter, &header, message))
                 .collect();
-            seal(&mut jobs);
+            work(&mut jobs);
+        };
+        let plain = vec![vec![vec![5; length + TAG]; count]; batches(count)];
+        let mut sealed = plain.clone();
+        sealed
+            .iter_mut()
+            .for_each(|messages| with_jobs(messages, &|jobs| jobs.iter_mut().for_each(seal_portably)));
+        self.run(&format!("seal_{name}"), count, plain.clone(), |messages| {
+            with_jobs(messages, seal)
+        });
+        self.run(&format!("open_{name}"), count, sealed, |messages| {
+            with_jobs(messages, open);
+            let (text, _) = messages[0].split_at(length);
+            assert!(text == &plain[0][0][..length], "open_{name}");
         });
     }
 

@@ -90,7 +90,7 @@ impl Engine {
         let listed = subscribers.keys.iter().filter(|key| **key != self.public);
         let mut known: Vec<NodeId> = listed.map(farlan_crypto::PublicKey::node_id).collect();
         if subscribers.whole {
-            for id in self.subscribed_contacts(network, channel) {
+            for id in self.subscribed_peers(network, channel) {
                 let node = self.peers.get(id).map(|peer| peer.key.node_id());
                 known.extend(node.filter(|node| !known.contains(node)));
             }

@@ -13,8 +13,9 @@ use crate::{
     wire::control::{Control, NodeRecord, Spread},
 };
 
-/// How often the contacts are looked at.
+/// How often the contacts are looked at, as long as there are some, and else.
 const LOOK: Duration = Duration::from_secs(1);
+const LOOK_IDLE: Duration = Duration::from_secs(10);
 
 /// A holder that does not answer is not asked for longer; the next one is then.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +50,11 @@ struct Asked {
 }
 
 impl Company {
+    /// Somebody spoke: whoever is a contact now is to be told soon.
+    pub(crate) fn look_soon(&mut self, now: Time) {
+        self.look = self.look.map(|look| look.min(now + LOOK));
+    }
+
     pub(crate) fn deadline(&self) -> Option<Time> {
         let asked = self.asked.as_ref().map(|asked| asked.retry.at());
         [Some(self.look.unwrap_or(Time::ZERO)), asked]
@@ -67,8 +73,9 @@ impl Engine {
         let is_large = network.is_large();
         let Some(social) = &mut network.social else { return };
         if social.company.look.is_none_or(|look| look <= now) {
-            social.company.look = Some(now + LOOK);
             let contacts = social.spreading.contacts_mut();
+            let is_idle = contacts.need(now) == 0;
+            social.company.look = Some(now + if is_idle { LOOK_IDLE } else { LOOK });
             let farewell = contacts.take_farewell(now);
             let (need, told) = contacts.hints_due(now);
             let wants = contacts.wants_bootstrap(now) || contacts.wants_long_links(now);

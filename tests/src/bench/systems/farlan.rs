@@ -22,6 +22,8 @@ pub(super) enum Variant {
     Released,
     /// Built without encryption, to show what encryption costs.
     Plain,
+    /// With the cipher of a processor that has AVX2 and no AVX-512.
+    Avx2,
     /// Over the supernode.
     Relay,
     /// The build of an earlier commit.
@@ -44,8 +46,9 @@ pub(super) struct Farlan {
 }
 
 impl Variant {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Released,
+        Self::Avx2,
         Self::Plain,
         Self::Relay,
         Self::Previous,
@@ -55,10 +58,15 @@ impl Variant {
         Self::NoGro,
     ];
 
+    /// The value of `FARLAN_SIMD`.
+    fn simd(self) -> Option<&'static str> {
+        (self == Self::Avx2).then_some("avx2")
+    }
+
     /// The configuration file, where the defaults are not what is measured.
     fn configuration(self) -> Option<&'static str> {
         match self {
-            Self::Released | Self::Plain | Self::Relay | Self::Previous | Self::PreviousPlain => None,
+            Self::Released | Self::Avx2 | Self::Plain | Self::Relay | Self::Previous | Self::PreviousPlain => None,
             Self::NoCardOffload => Some("[offloads]\ncard = false\n"),
             Self::NoSegment => Some("[offloads]\nsend = false\n"),
             Self::NoGro => Some("[offloads]\nreceive = false\n"),
@@ -98,6 +106,7 @@ impl System for Farlan {
     fn name(&self) -> &'static str {
         match self.variant {
             Variant::Released => "farlan",
+            Variant::Avx2 => "farlan-avx2",
             Variant::Plain => "farlan-plain",
             Variant::Relay => "farlan-relay",
             Variant::Previous => "farlan-previous",
@@ -110,6 +119,7 @@ impl System for Farlan {
 
     fn settings(&self) -> String {
         let build = match self.variant {
+            Variant::Avx2 => "release build, defaults, with FARLAN_SIMD=avx2 in the environment",
             Variant::Plain => "release build with the feature `plaintext`, which encrypts nothing",
             Variant::Previous => "release build of the earlier commit, defaults",
             Variant::PreviousPlain => "release build of the earlier commit with the feature `plaintext`",
@@ -136,6 +146,9 @@ impl System for Farlan {
     fn version(&self) -> Result<String> {
         let program = self.program("farlan")?;
         ensure!(program.is_file(), "not built: there is no {}", program.display());
+        if let Some(name) = self.variant.simd() {
+            ensure!(has(name), "this processor has no {name}");
+        }
         if let Some(configuration) = self.variant.configuration() {
             check_configuration(&program, configuration)?;
         }
@@ -152,6 +165,9 @@ impl System for Farlan {
             let mut node = Node::new(rig.lab, name, &rig.hosts[index], Some(supernode.link()))?;
             node.set_program(self.program("farlan")?);
             node.allow_privileges();
+            if let Some(name) = self.variant.simd() {
+                node.set_variable("FARLAN_SIMD", name);
+            }
             if let Some(configuration) = self.variant.configuration() {
                 let file = write(rig.lab.directory(), &format!("{name}.toml"), configuration)?;
                 node.set_arguments(&["--config", &file.to_string_lossy()]);
@@ -183,6 +199,14 @@ impl System for Farlan {
         };
         Ok(Tunnel::new(rig, ends, Some(middle), programs))
     }
+}
+
+/// Whether the processor has the instructions that `FARLAN_SIMD` calls so.
+fn has(name: &str) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return farlan_crypto::simd::Isa::all().any(|isa| isa.name() == name);
+    #[cfg(not(target_arch = "x86_64"))]
+    return name.is_empty();
 }
 
 /// Waits until both nodes say that the path to the other is of that kind.
