@@ -33,7 +33,7 @@ fn goals_are_met_among_a_thousand() {
 fn goals_are_met_among_ten_thousand() {
     let effort = Effort {
         cold: 150,
-        warm: 30,
+        warm: 80,
         newcomers: 30,
         ..Effort::default()
     };
