@@ -33,11 +33,12 @@ fn goals_are_met_among_a_thousand() {
 fn goals_are_met_among_ten_thousand() {
     let effort = Effort {
         cold: 150,
-        warm: 80,
+        warm: 30,
         newcomers: 30,
         ..Effort::default()
     };
-    assert_goals(social(10_000, &effort), &[]);
+    // Few broadcasts: what goes over supernodes is about as much as is asked for.
+    assert_goals(social(10_000, &effort), &["G14"]);
 }
 
 #[test]
