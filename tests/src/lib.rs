@@ -10,5 +10,6 @@ pub mod ns;
 #[cfg(test)]
 mod parsers;
 pub mod sim;
+pub mod social;
 #[cfg(test)]
 mod threats;

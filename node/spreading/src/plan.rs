@@ -60,6 +60,10 @@ impl Plan {
 /// What a share may be at most, at the origin and at the next level. Beyond that nobody sends anything on.
 pub(crate) const MAX_SHARES: [u8; 2] = [64, 8];
 
+/// What a share of a member at random may be at most. Without that bound, who has few contacts spends all that those have no use
+/// for on members that have nothing to do with it: half as much again for a broadcast on average.
+const MAX_RANDOM_SHARE: u8 = 6;
+
 /// What somebody can make use of, as long as it has not said it.
 const NEED_UNKNOWN: u8 = 8;
 
@@ -86,7 +90,11 @@ pub(crate) fn divide(budget: u8, most: u8, mut candidates: Vec<Candidate>) -> Pl
     let mut left = budget.saturating_sub(u8::try_from(candidates.len()).unwrap_or(u8::MAX));
     let mut shares = vec![0_u8; candidates.len()];
     if most > 0 {
-        let need = |candidate: &Candidate| candidate.need.unwrap_or(NEED_UNKNOWN).min(most);
+        let most = |candidate: &Candidate| match candidate.why {
+            Why::Bootstrap | Why::LongLink => most.min(MAX_RANDOM_SHARE),
+            Why::Pinned | Why::Active | Why::Heard | Why::Sample | Why::Recent => most,
+        };
+        let need = |candidate: &Candidate| candidate.need.unwrap_or(NEED_UNKNOWN).min(most(candidate));
         for (candidate, share) in candidates.iter().zip(&mut shares) {
             if candidate.why.is_first() {
                 *share = need(candidate).min(left);
@@ -96,10 +104,10 @@ pub(crate) fn divide(budget: u8, most: u8, mut candidates: Vec<Candidate>) -> Pl
         for _ in 0..3 {
             spread(&mut left, &candidates, &mut shares, need);
         }
-        spread(&mut left, &candidates, &mut shares, |_| most);
+        spread(&mut left, &candidates, &mut shares, most);
         // What was too little to be divided.
-        for share in &mut shares {
-            if left > 0 && *share < most {
+        for (candidate, share) in candidates.iter().zip(&mut shares) {
+            if left > 0 && *share < most(candidate) {
                 *share += 1;
                 left -= 1;
             }
@@ -169,21 +177,32 @@ mod tests {
             candidate(4, Why::Recent, Some(60), WEIGHT / 2),
             candidate(5, Why::LongLink, None, WEIGHT / 25),
         ];
-        assert_eq!(shares(&divide(192, 64, candidates.clone())), [45, 8, 64, 62, 8]);
+        assert_eq!(shares(&divide(192, 64, candidates.clone())), [46, 9, 64, 62, 6]);
         assert_eq!(shares(&divide(60, 64, candidates.clone())), [40, 3, 12, 0, 0]);
         assert_eq!(shares(&divide(3, 64, candidates.clone())), [0, 0, 0]);
-        assert_eq!(shares(&divide(64, 8, candidates.clone())), [8, 8, 8, 8, 8]);
+        assert_eq!(shares(&divide(64, 8, candidates.clone())), [8, 8, 8, 8, 6]);
         assert_eq!(shares(&divide(8, 0, candidates)), [0; 5]);
     }
 
     #[test]
     fn the_rest_goes_by_weight_and_is_used_up() {
         let candidates: Vec<_> = (0..10)
-            .map(|number| candidate(number, Why::Bootstrap, None, 100))
+            .map(|number| candidate(number, Why::Recent, None, 100))
             .collect();
         let plan = divide(192, 64, candidates);
         assert_eq!(plan.deliveries(), 192);
         assert!(plan.copies.iter().all(|copy| (18..=19).contains(&copy.share)));
+    }
+
+    #[test]
+    fn members_at_random_do_not_get_what_is_left() {
+        let mut candidates = vec![candidate(0, Why::Active, Some(20), WEIGHT)];
+        candidates.extend((1..9).map(|number| candidate(number, Why::Bootstrap, Some(60), 100)));
+        candidates.extend((9..11).map(|number| candidate(number, Why::LongLink, None, 100)));
+        let plan = shares(&divide(192, 64, candidates.clone()));
+        assert_eq!((plan[0], &plan[1..]), (64, &[6; 10][..]));
+        candidates.remove(0);
+        assert_eq!(shares(&divide(192, 64, candidates)), [6; 10]);
     }
 
     #[test]

@@ -1,0 +1,178 @@
+//! One node of a run: the shipped state machine, filled with what its world says happened before, through the same calls that
+//! traffic makes.
+
+use std::time::Duration;
+
+use farlan_crypto::NodeId;
+use farlan_spreading::{Allowances, ChannelOf, Contacts, Neighbours, Spreading, Time};
+
+use super::{
+    frames,
+    keys::Keys,
+    world::{Contact, World},
+};
+
+/// When runs begin: what happened before has room in front of it.
+pub const BEGINNING: Time = Time::from_nanos(700_000_000_000);
+
+/// The network that all are in.
+pub const NETWORK: [u8; 8] = *b"ten mill";
+
+/// Most contacts for which a need of active, and of recent ones, is told.
+const NEED_ACTIVE: usize = 64;
+const NEED_RECENT: usize = 16;
+
+/// As long contacts are active after they talked.
+const ACTIVE: f64 = 30.0;
+
+/// What a node does with what it gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Behaviour {
+    /// What the shipped code does.
+    #[default]
+    Honest,
+    /// Acknowledges everything and sends nothing on.
+    Drops,
+    /// Sends everything on to everybody it knows, with the highest level and budget it can claim, and tries forgeries.
+    Inflates,
+}
+
+/// One node of a run.
+#[derive(Debug)]
+pub struct Node {
+    /// The shipped state machine.
+    pub spreading: Spreading,
+    /// What it spends on others.
+    pub allowances: Allowances,
+    /// With whom it has a session, in order.
+    pub sessions: Vec<u32>,
+    /// What it does.
+    pub behaviour: Behaviour,
+    /// When its uplink is free again, and when it is to be woken, in nanoseconds.
+    pub uplink: u64,
+    /// See [`Node::uplink`].
+    pub wake: u64,
+    /// Copies sent, tries after the first included.
+    pub sent: u32,
+    /// Copies received.
+    pub received: u32,
+    /// How far its clock is off, in milliseconds.
+    pub skew: i64,
+}
+
+impl Node {
+    /// The state of `node` of this world, as it stands at `now`.
+    pub fn new(world: &World, keys: &Keys, node: u32, now: Time) -> Self {
+        let mut spreading = Spreading::new(NETWORK, keys.id(node));
+        let contacts = world.contacts(node);
+        let bootstrap = world.bootstrap(node, contacts.len());
+        let long_links = world.long_links(node);
+        let mut sessions: Vec<u32> = contacts.iter().map(|contact| contact.node).collect();
+        sessions.extend(&bootstrap);
+        sessions.extend(&long_links);
+        sessions.sort_unstable();
+        sessions.dedup();
+        remember(spreading.contacts_mut(), world, keys, &contacts, now);
+        let ids = |nodes: &[u32]| nodes.iter().map(|node| keys.id(*node)).collect::<Vec<_>>();
+        if spreading.contacts().wants_bootstrap(now) {
+            spreading.contacts_mut().set_bootstrap(now, &ids(&bootstrap));
+        }
+        if spreading.contacts().wants_long_links(now) {
+            spreading.contacts_mut().set_long_links(now, &ids(&long_links));
+        }
+        Self {
+            spreading,
+            allowances: Allowances::new(),
+            sessions,
+            behaviour: Behaviour::Honest,
+            uplink: 0,
+            wake: u64::MAX,
+            sent: 0,
+            received: 0,
+            skew: world.skew(node),
+        }
+    }
+
+    /// Notes a session; false if there was one.
+    pub fn meet(&mut self, other: u32) -> bool {
+        let place = self.sessions.binary_search(&other);
+        if let Err(place) = place {
+            self.sessions.insert(place, other);
+        }
+        place.is_err()
+    }
+
+    /// Whether there is a session.
+    pub fn knows(&self, other: u32) -> bool {
+        self.sessions.binary_search(&other).is_ok()
+    }
+}
+
+/// Lets a node live through its last minutes: one packet each way in each second of a talk, and what the others said they need.
+fn remember(own: &mut Contacts, world: &World, keys: &Keys, contacts: &[Contact], now: Time) {
+    let mut seconds: Vec<(u64, u32)> = Vec::new();
+    for contact in contacts {
+        // Talk that goes on does so until now; what is over is over since the run began.
+        let until = if contact.ago == 0.0 { now } else { BEGINNING };
+        let last = until.as_nanos().saturating_sub((contact.ago * 1e9) as u64);
+        seconds.extend(
+            (0..contact.seconds.into()).map(|back: u64| (last.saturating_sub(back * 1_000_000_000), contact.node)),
+        );
+    }
+    seconds.sort_unstable();
+    for (at, node) in seconds {
+        let (at, id) = (Time::from_nanos(at), keys.id(node));
+        own.sent(at, &id);
+        own.received(at, &id);
+    }
+    for contact in contacts {
+        own.set_need(&keys.id(contact.node), need(world, contact.node));
+    }
+}
+
+/// What a node says it needs.
+fn need(world: &World, node: u32) -> u8 {
+    let contacts = world.contacts(node);
+    let active = contacts.iter().filter(|contact| contact.ago < ACTIVE).count();
+    (active.min(NEED_ACTIVE) + (contacts.len() - active).min(NEED_RECENT)) as u8
+}
+
+/// What a node's state machine asks about others.
+pub struct View<'a> {
+    /// The world.
+    pub world: &'a World,
+    /// Who is who.
+    pub keys: &'a Keys,
+    /// Whose view it is.
+    pub node: u32,
+    /// With whom it has a session, in order.
+    pub sessions: &'a [u32],
+}
+
+impl Neighbours for View<'_> {
+    fn rtt(&self, node: &NodeId) -> Option<Duration> {
+        let other = self.keys.number(node)?;
+        // Who is reached with a handshake only is known from then on.
+        let way = if self.sessions.binary_search(&other).is_ok() {
+            self.world.places.way(self.node, other)
+        } else {
+            self.world.places.relay(self.node, other)
+        };
+        Some(Duration::from_secs_f64(2.0 * way.delay / 1e3))
+    }
+
+    fn is_relayed(&self, node: &NodeId) -> bool {
+        let Some(other) = self.keys.number(node) else {
+            return true;
+        };
+        self.sessions.binary_search(&other).is_err() || self.world.places.relayed(self.node, other)
+    }
+
+    fn wants(&self, _: &NodeId, _: &ChannelOf) -> bool {
+        true
+    }
+
+    fn admits(&self, origin: &NodeId, _: &[u8; 32], frame: &[u8]) -> bool {
+        frames::is_from(frame, origin)
+    }
+}
