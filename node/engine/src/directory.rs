@@ -703,13 +703,13 @@ impl Engine {
 
     /// What waited for a way to somebody is tried again.
     fn want_again(&mut self, now: Time) {
+        let spreading = self.spread_waiting();
         for id in self.peers.ids() {
-            let waits = |peer: &Peer| !peer.waiting.is_empty() && peer.outgoing.is_none();
-            if self.peers.get(id).is_some_and(waits)
-                || self.groups.wait_for(id)
-                || self.spread_waits_for(id)
-                || self.pings.wait_for(id)
-            {
+            let waits = |peer: &Peer| {
+                let frames = !peer.waiting.is_empty() && peer.outgoing.is_none();
+                frames || !spreading.is_empty() && spreading.contains(&peer.key.node_id())
+            };
+            if self.peers.get(id).is_some_and(waits) || self.groups.wait_for(id) || self.pings.wait_for(id) {
                 self.want(now, id);
             }
         }

@@ -202,6 +202,10 @@ impl Engine {
             return false;
         };
         let counters = &mut self.counters;
+        if network.mutes(&peer.key.node_id()) {
+            counters.group_origin_ignored += 1;
+            return false;
+        }
         match peer.injected.get_or_insert_default().judge(now, kind) {
             Verdict::Deliver if network.injected.take(now, kind) => return true,
             Verdict::Deliver => counters.group_delivery_limited += 1,

@@ -56,7 +56,7 @@ impl Engine {
         if let Some(listings) = network.listings_under(&member_key) {
             listings.insert(id, listing);
         }
-        if network.is_large() {
+        if network.is_nearly_large() {
             network.begin_spreading(own);
         }
         self.send_control(now, id, None, &[Control::MembersAck { member_key, version }], out);

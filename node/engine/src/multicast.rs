@@ -158,11 +158,12 @@ impl Engine {
             members.retain(|id| !mutes(id));
         }
         let to_some = channel.is_some_and(|channel| channel.group != Mac::BROADCAST) && !members.is_empty();
+        let mut spread = None;
         if self.spreads_in(handle) && Kind::of(frame) == Some(Kind::Basic) {
             // What this node answers by itself, or the directory, costs a large network nothing.
             self.counters.group_kept_back += 1;
         } else if self.spreads_in(handle) && !to_some {
-            self.spread(now, handle, (channel, frame), &members, out);
+            spread = self.spread(now, handle, (channel, frame), &members, out);
         }
         if members.is_empty() {
             return;
@@ -172,7 +173,7 @@ impl Engine {
             self.counters.group_rate_limited += 1;
             return;
         }
-        let sequence = self.groups.sequence();
+        let sequence = spread.unwrap_or_else(|| self.groups.sequence());
         let mut copies = Vec::with_capacity(members.len());
         for peer in members {
             let sent = self.send_copy(now, peer, handle, sequence, frame, out);

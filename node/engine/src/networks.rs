@@ -348,6 +348,12 @@ impl Network {
         members.find(|member| member.ipv4 == Some(address) && self.may_hold(&member.key.node_id(), address))
     }
 
+    /// Whether it is about to be [large](Self::is_large): whom a node deals with is to be known by then.
+    pub(crate) fn is_nearly_large(&self) -> bool {
+        let mut counts = self.listings.values().map(|listing| listing.count);
+        counts.any(|count| self.channels.threshold.is_near(count))
+    }
+
     /// Whether a supernode counts more members than a node sends copies to.
     pub(crate) fn is_large(&self) -> bool {
         let mut counts = self.listings.values().map(|listing| listing.count);

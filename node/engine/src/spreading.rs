@@ -14,7 +14,7 @@ mod clocks;
 mod company;
 mod serving;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use farlan_crypto::{Identity, NodeId, PublicKey, Signature, Work};
 use farlan_netconf::{Mac, NodePrefix, Policy};
@@ -33,11 +33,7 @@ use crate::{
     peers::{Path, Peer, PeerId},
     rates::{Meters, Rate},
     switch::mac_at,
-    wire::{
-        control::Query,
-        datagram::RelayIndex,
-        sealed::{FRAGMENT_HEADER, MACS},
-    },
+    wire::{control::Query, datagram::RelayIndex, sealed::FRAGMENT_HEADER},
 };
 pub(crate) use arriving::Unchecked;
 pub use circle::{ChannelSubscribers, CircleStatus};
@@ -45,7 +41,7 @@ use clocks::Clocks;
 use company::Company;
 use serving::{MAX_COUNTED, SAMPLES};
 
-/// The ceiling of what nearly every machine says to all the time: mDNS, SSDP, LLMNR, NetBIOS, and what is no IP.
+/// The ceiling of what nearly every machine says to all the time: mDNS, SSDP, LLMNR, NetBIOS.
 const CHATTER: u8 = 32;
 
 /// How often such a frame may leave to one port or group; more are dropped.
@@ -242,7 +238,8 @@ impl Engine {
         Some(done)
     }
 
-    /// Spreads a frame of this machine. Those who got a copy `already` get none.
+    /// Spreads a frame of this machine. Those who get a copy `already` get none by this way; it bears the message id that is returned,
+    /// so that it and one that came round are one.
     pub(crate) fn spread(
         &mut self,
         now: Time,
@@ -250,7 +247,7 @@ impl Engine {
         (channel, frame): (Option<Channel>, &[u8]),
         already: &[PeerId],
         out: &mut Outbox,
-    ) {
+    ) -> Option<u64> {
         let of = channel_of(channel, frame);
         let ceiling = match channel {
             _ if !already.is_empty() => {
@@ -258,12 +255,12 @@ impl Engine {
                 u8::try_from(left).unwrap_or(MAX_CEILING).max(BESIDE)
             }
             Some(_) => MAX_CEILING,
-            None if is_ip(frame.get(MACS..).unwrap_or_default()) && !is_chatter(of) => MAX_CEILING,
+            None if !is_chatter(of) => MAX_CEILING,
             None => CHATTER,
         };
         if ceiling == CHATTER && already.is_empty() && !self.spreads.chatter.take(now, (handle, of.group, of.port)) {
             self.counters.group_rate_limited += 1;
-            return;
+            return None;
         }
         let sample = match channel.filter(|_| already.is_empty()) {
             Some(channel) => self.sample_of(now, handle, &channel),
@@ -273,7 +270,7 @@ impl Engine {
         let already: Vec<NodeId> = already.iter().filter_map(node_of).collect();
         let mut token = [0; 16];
         self.random.fill_bytes(&mut token);
-        let unix_ms = self.own_clock(now).unwrap_or_else(|| now.as_nanos() / 1_000_000);
+        let unix_ms = self.agreed_clock(now).unwrap_or_else(|| now.as_nanos() / 1_000_000);
         let copies = self.with_social(handle, |social, _, around| {
             let what = Origination {
                 unix_ms,
@@ -284,15 +281,16 @@ impl Engine {
                 sample: &sample,
                 already: &already,
             };
-            social
-                .spreading
-                .originate(now, &what, around, &Own(&around.engine.identity))
+            let own = Own(&around.engine.identity);
+            let copies = social.spreading.originate(now, &what, around, &own)?;
+            Some((social.spreading.originated(), copies))
         });
-        match copies {
-            Some(Some(copies)) => self.send_spread_copies(now, handle, copies, out),
-            Some(None) => self.counters.group_rate_limited += 1,
-            None => {}
-        }
+        let Some((id, copies)) = copies? else {
+            self.counters.group_rate_limited += 1;
+            return None;
+        };
+        self.send_spread_copies(now, handle, copies, out);
+        Some(id)
     }
 
     /// The subscribers of a channel that are known.
@@ -428,6 +426,12 @@ impl Engine {
             }
         }
         self.seal_pending(out);
+    }
+
+    /// Those for a session with which copies wait.
+    pub(crate) fn spread_waiting(&self) -> BTreeSet<NodeId> {
+        let social = self.networks.iter().filter_map(|network| network.social.as_ref());
+        social.flat_map(|social| social.spreading.waiting()).collect()
     }
 
     /// Whether a copy waits for a session with a peer.

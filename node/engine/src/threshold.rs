@@ -27,6 +27,11 @@ impl Threshold {
         usize::try_from(count).is_ok_and(|count| count > self.0)
     }
 
+    /// Whether that may be so soon: three quarters of them are there.
+    pub(crate) fn is_near(self, count: u32) -> bool {
+        usize::try_from(count).is_ok_and(|count| count > self.0 * 3 / 4)
+    }
+
     /// A list of subscribers of which so many are known may be whole: longer ones are given as samples, until they are as short
     /// as the threshold again.
     pub(crate) fn longest_whole(self) -> usize {

@@ -317,6 +317,20 @@ impl Contacts {
         }
     }
 
+    /// Something came from a node: it is there.
+    pub(crate) fn revive(&mut self, node: &NodeId) {
+        self.revive_pinned(node);
+        if let Some(contact) = self.find_mut(node) {
+            contact.dead = false;
+        }
+    }
+
+    /// Whether there is an active contact.
+    #[must_use]
+    pub fn has_active(&self, now: Time) -> bool {
+        self.contacts.iter().any(|contact| contact.age(now) < ACTIVE)
+    }
+
     fn revive_pinned(&mut self, node: &NodeId) {
         for pinned in self.pinned.iter_mut().filter(|pinned| pinned.node == *node) {
             pinned.dead = false;

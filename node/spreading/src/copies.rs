@@ -197,6 +197,12 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         }
     }
 
+    /// The nodes for which copies wait, each as often as copies do.
+    pub fn waiting(&self) -> impl Iterator<Item = &N> {
+        let copies = self.under_way.iter().flat_map(|message| &message.copies);
+        copies.filter(|copy| copy.sent == 0).map(|copy| &copy.node)
+    }
+
     /// Whether a copy waits for a session with a node.
     #[must_use]
     pub fn waits_for(&self, node: &N) -> bool {

@@ -1,6 +1,6 @@
 //! Ties it together: a broadcast leaves, arrives, is found genuine, goes on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use farlan_crypto::NodeId;
 use farlan_netconf::Mac;
@@ -40,6 +40,9 @@ const TRIES: Tries = Tries {
     bytes: MAX_UNDER_WAY,
 };
 
+/// Half of what a copy that waits before another in the uplink's queue makes that one later: at 2 Mbit/s a copy takes 2 ms.
+const QUEUED: Duration = Duration::from_millis(1);
+
 /// The broadcasts of one node in one network.
 #[derive(Debug)]
 pub struct Spreading {
@@ -56,6 +59,9 @@ pub struct Spreading {
     /// The time of the latest own broadcast.
     latest: u64,
     counts: Counts,
+    /// The id of the latest own broadcast.
+    originated: u64,
+    forwards: bool,
 }
 
 impl Spreading {
@@ -72,6 +78,8 @@ impl Spreading {
             seen_direct: Seen::new(MAX_SEEN_DIRECT),
             under_way: Copies::new(TRIES),
             latest: 0,
+            originated: 0,
+            forwards: true,
             counts: Counts::default(),
         }
     }
@@ -85,6 +93,17 @@ impl Spreading {
     /// Whom the node has to do with.
     pub fn contacts_mut(&mut self) -> &mut Contacts {
         &mut self.contacts
+    }
+
+    /// The id of the broadcast that was originated last: what copies of it bear that the node sends beside those it is given.
+    #[must_use]
+    pub const fn originated(&self) -> u64 {
+        self.originated
+    }
+
+    /// Whether others' broadcasts are sent on, which a network needs that is too large for copies to all. At first they are.
+    pub const fn set_forwards(&mut self, forwards: bool) {
+        self.forwards = forwards;
     }
 
     /// How often what happened.
@@ -161,6 +180,7 @@ impl Spreading {
             tags.extend(told.take(MAX_TAGS).map(|node| tag_of(id, node)));
         }
         self.seen.insert(now, id);
+        self.originated = id;
         self.counts.originated += 1;
         let body = Body {
             id,
@@ -175,11 +195,14 @@ impl Spreading {
     fn send(&mut self, now: Time, body: Body, plan: &[Planned], neighbours: &dyn Neighbours) -> Vec<CopyTo> {
         let (id, bytes, body) = (body.id, body.bytes(), Arc::new(body));
         let copies = plan.iter().map(|copy| body.copy(copy.node, copy.share)).collect();
-        let outgoing = plan.iter().map(|copy| Outgoing {
+        // What stands before a copy in the uplink's queue takes its time.
+        let queued = self.under_way.under_way().1;
+        let wait = |place: usize| QUEUED.saturating_mul(u32::try_from(queued + place).unwrap_or(u32::MAX));
+        let outgoing = plan.iter().enumerate().map(|(place, copy)| Outgoing {
             node: copy.node,
             own: copy.share,
             sent: true,
-            rtt: neighbours.rtt(&copy.node),
+            rtt: neighbours.rtt(&copy.node).map(|rtt| rtt + wait(place)),
         });
         let lost = self.under_way.add(now, id, Arc::clone(&body), bytes, outgoing);
         self.counts.lost += number(lost);
@@ -304,8 +327,12 @@ impl Spreading {
         let straight = pending.from == pending.origin;
         let (key, time) = (pending.sealed.key(), pending.sealed.time());
         self.origins.note(now, key, pending.origin, time, straight);
-        // The level is only claimed, but the origin is genuine: nobody gains by a lie.
-        if pending.level <= 2 {
+        // The level of a copy that came by another is only claimed. By those whom the node deals with nobody is made the target of
+        // all who were handed a broadcast of his, nor is the list filled with made-up ones.
+        if straight {
+            self.contacts.revive(&pending.origin);
+        }
+        if straight || pending.level <= 2 && self.contacts.is_active(now, &pending.from) {
             self.contacts.heard.note(now, pending.origin);
         }
         let deliver = Some(Delivery {
@@ -326,7 +353,7 @@ impl Spreading {
         allowances: &mut Allowances,
     ) -> Vec<CopyTo> {
         let (budget, level) = pending.grant();
-        if budget == 0 {
+        if budget == 0 || !self.forwards {
             return Vec::new();
         }
         let mut plan = self.onward(now, budget, level, &pending, neighbours);
@@ -400,6 +427,7 @@ impl Spreading {
             return false;
         }
         self.seen_direct.insert(now, (number, *origin));
+        self.contacts.revive(origin);
         self.contacts.heard.note(now, *origin);
         self.counts.taken += 1;
         true
@@ -442,6 +470,11 @@ impl Spreading {
     /// A copy could not be sent, since no session stands: it waits up to 5 s.
     pub fn unsent(&mut self, to: &NodeId, id: u64) {
         self.under_way.unsent(to, id);
+    }
+
+    /// The nodes for a session with which copies wait.
+    pub fn waiting(&self) -> impl Iterator<Item = NodeId> {
+        self.under_way.waiting().copied()
     }
 
     /// Whether a copy waits for a session with a node.

@@ -326,9 +326,9 @@ fn hints_are_small_and_few() {
         lab.now += Duration::from_micros(100);
     }
     assert_eq!(lab.now.since(start), Duration::from_secs(2));
-    assert!(count <= 3000, "{count} hints in 2 s");
+    assert!(count <= 5000, "{count} hints in 2 s: for a twentieth of all nodes each");
     assert!(sent * 2 <= received);
-    assert!(lab.hosts[supernode].engine.counters().hints_limited >= 17_000);
+    assert!(lab.hosts[supernode].engine.counters().hints_limited >= 15_000);
     let of_household = {
         let mut hints = 0;
         lab.now += Duration::from_secs(10);

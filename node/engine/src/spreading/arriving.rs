@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use etherparse::{LaxNetSlice, LaxSlicedPacket};
 use farlan_crypto::PublicKey;
-use farlan_netconf::Policy;
+use farlan_netconf::{NetworkId, Policy};
 use farlan_spreading::{Arrival, Delivery, Pending, Refusal};
 
 use super::Keys;
@@ -21,6 +21,7 @@ const ACKS_AT_ONCE: usize = 7;
 #[derive(Debug)]
 pub(crate) struct Unchecked {
     network: NetworkHandle,
+    id: NetworkId,
     from: PeerId,
     pending: Pending,
 }
@@ -54,8 +55,12 @@ impl Engine {
                 }
             }
             Some(Arrival::Check(pending)) => {
+                let Some(id_of_network) = self.networks.get(handle).map(|network| network.id) else {
+                    return;
+                };
                 let unchecked = Unchecked {
                     network: handle,
+                    id: id_of_network,
                     from: id,
                     pending,
                 };
@@ -80,13 +85,24 @@ impl Engine {
 
     /// Checks the signature of a copy, delivers it and sends it on.
     pub(crate) fn check_copy(&mut self, now: Time, unchecked: Unchecked, out: &mut Outbox) {
-        let Unchecked { network, from, pending } = unchecked;
+        let Unchecked {
+            network,
+            id,
+            from,
+            pending,
+        } = unchecked;
         let key = *pending.key();
         let genuine = pending.is_genuine(&Keys(self.work));
         if !genuine {
             self.counters.spread_forged += 1;
         }
+        // The network may have been left meanwhile, and another have its handle.
+        let Some(of) = self.networks.get(network).filter(|of| of.id == id) else {
+            return;
+        };
+        let forwards = of.is_large();
         let accepted = self.with_social(network, |social, allowances, around| {
+            social.spreading.set_forwards(forwards);
             social.spreading.verified(now, pending, genuine, around, allowances)
         });
         let Some(accepted) = accepted else { return };
@@ -114,29 +130,36 @@ impl Engine {
             return;
         };
         let frame = delivery.frame();
-        self.take_signed_claim(origin, handle, frame);
-        if self.let_in(now, origin, handle, frame) && self.may_inject(now, origin, handle, frame) {
+        let lent = self.lend_claim(origin, handle, frame);
+        let is_let_in = self.let_in(now, origin, handle, frame) && self.may_inject(now, origin, handle, frame);
+        if lent && let Some(peer) = self.peers.get_mut(origin) {
+            peer.claims.remove(&handle);
+        }
+        if is_let_in {
             self.counters.spread_delivered += 1;
             self.counters.frames_received += 1;
             out.frames.push(handle, frame);
         }
     }
 
-    /// Among strangers: whoever this node has no session with tells its IPv4 address by the frames that it signs. That is worth as much
-    /// as if it told it in a session: it is one of those that its id may have, and nobody else is known to hold it.
-    fn take_signed_claim(&mut self, origin: PeerId, handle: NetworkHandle, frame: &[u8]) {
+    /// Among strangers: whoever this node has no session with has, as far as this one frame goes, the IPv4 address that its signed
+    /// frame comes from, if that is one of those that its id may have and nobody else is known to hold it. Returns whether it was lent;
+    /// it is not kept, since nothing would tell that it ended.
+    fn lend_claim(&mut self, origin: PeerId, handle: NetworkHandle, frame: &[u8]) -> bool {
         let network = self.networks.get(handle);
         let peer = self.peers.get(origin);
         let unclaimed = peer.is_some_and(|peer| !peer.claims.contains_key(&handle) && peer.sessions.is_empty());
         if !unclaimed || network.is_none_or(|network| network.policy != Policy::Strangers) {
-            return;
+            return false;
         }
         if let Some(source) = ipv4_source(frame)
             && self.may_claim(origin, handle, source)
             && let Some(peer) = self.peers.get_mut(origin)
         {
             peer.claims.insert(handle, source);
+            return true;
         }
+        false
     }
 
     fn acknowledge_spread(&mut self, id: PeerId, handle: NetworkHandle, number: u64) {
@@ -197,7 +220,10 @@ impl Engine {
                     }
                 });
             }
-            Spread::Clock { millis } if node => self.spreads.clocks.told(now, id, *millis),
+            Spread::Clock { millis } if node => {
+                let is_supernode = self.peers.get(id).is_some_and(|peer| peer.supernode);
+                self.spreads.clocks.told(now, (id, is_supernode), *millis);
+            }
             Spread::SampleWanted { request, member_key } if !node => {
                 self.sample_asked(now, id, (*request, *member_key), out);
             }

@@ -74,7 +74,7 @@ impl Engine {
         let Some(social) = &mut network.social else { return };
         if social.company.look.is_none_or(|look| look <= now) {
             let contacts = social.spreading.contacts_mut();
-            let is_idle = contacts.need(now) == 0;
+            let is_idle = !contacts.has_active(now);
             social.company.look = Some(now + if is_idle { LOOK_IDLE } else { LOOK });
             let farewell = contacts.take_farewell(now);
             let (need, told) = contacts.hints_due(now);
