@@ -173,7 +173,9 @@ impl<C: Aead> Responder<C> {
     /// holder ([`Responder::remote_is`]). It costs a third of the two, since the handshake has the point already.
     pub fn remote_key(&self, bytes: &[u8; 32], work: Work) -> Option<PublicKey> {
         match &self.remote_static.point {
-            Some(point) => PublicKey::of_point(bytes, point, work).ok(),
+            // The map gives the one encoding of a coordinate.
+            Some(point) if is_canonical(&self.remote_static.encoded) => PublicKey::of_point(bytes, point, work).ok(),
+            Some(_) => None,
             None => PublicKey::from_bytes(bytes, work)
                 .ok()
                 .filter(|key| self.remote_is(key)),
@@ -420,11 +422,29 @@ impl Remote {
     }
 }
 
-/// The same by the ladder, for any u coordinate.
-pub(crate) fn diffie_hellman(
+/// The same by either way, which must agree: for the judges.
+#[cfg(test)]
+pub(crate) fn shared_for_test(
     secret: &StaticSecret,
     public: &[u8; POINT],
 ) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
+    let shared = Remote::new(*public).shared_with(secret);
+    assert_eq!(
+        shared.as_deref().ok(),
+        diffie_hellman(secret, public).as_deref().ok(),
+        "the two ways differ at {public:x?}"
+    );
+    shared
+}
+
+/// Whether a u coordinate is less than 2^255 - 19, and nothing else is in its bytes.
+fn is_canonical(encoded: &[u8; POINT]) -> bool {
+    let [first, middle @ .., last] = encoded;
+    *last < 0x7f || *last == 0x7f && (*first < 0xed || middle.iter().any(|byte| *byte != 0xff))
+}
+
+/// The same by the ladder, for any u coordinate.
+fn diffie_hellman(secret: &StaticSecret, public: &[u8; POINT]) -> Result<Zeroizing<[u8; POINT]>, HandshakeError> {
     let shared = secret.diffie_hellman(&x25519_dalek::PublicKey::from(*public));
     if !shared.was_contributory() && !planted("weak-point-accepted") {
         return Err(HandshakeError::WeakKey);

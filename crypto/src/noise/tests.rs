@@ -305,11 +305,11 @@ fn diffie_hellman_matches_rfc_7748() {
         array("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
     );
     assert_eq!(
-        *diffie_hellman(&StaticSecret::from(alice), &static_key(bob).public).unwrap(),
+        *shared_for_test(&StaticSecret::from(alice), &static_key(bob).public).unwrap(),
         shared
     );
     assert_eq!(
-        *diffie_hellman(&StaticSecret::from(bob), &static_key(alice).public).unwrap(),
+        *shared_for_test(&StaticSecret::from(bob), &static_key(alice).public).unwrap(),
         shared
     );
 }
@@ -530,4 +530,28 @@ fn debug_shows_no_secret() {
     assert_eq!(format!("{responder:?}"), "Responder(..)");
     let keys = responder.respond(&[4; 32], b"", &mut Vec::new()).unwrap();
     assert_eq!(format!("{keys:?}"), "SessionKeys(..)");
+}
+
+#[test]
+fn a_coordinate_has_one_encoding() {
+    let p = {
+        let mut p = [0xff; POINT];
+        (p[0], p[31]) = (0xed, 0x7f);
+        p
+    };
+    let mut before = p;
+    before[0] -= 1;
+    assert!(is_canonical(&before) && is_canonical(&[0; POINT]) && !is_canonical(&p));
+    let (mut high, mut beyond) = ([0; POINT], p);
+    high[31] = 0x80;
+    beyond[0] = 0xff;
+    assert!(!is_canonical(&high) && !is_canonical(&beyond));
+}
+
+proptest::proptest! {
+    /// Random coordinates are on the curve or on its twist, half of them each.
+    #[test]
+    fn both_ways_to_multiply_agree(secret: [u8; 32], public: [u8; 32]) {
+        let _ = shared_for_test(&StaticSecret::from(secret), &public);
+    }
 }

@@ -224,8 +224,6 @@ fn a_long_frame_spreads_in_parts() {
 
 #[test]
 fn tags_give_way_before_a_copy_is_cut() {
-    // Without tags: kind and place, level, budget and count, token, signed part, signature; header and tag of a datagram, UDP, IPv4.
-    let around = 2 + 3 + 16 + 67 + 64 + 16 + 16 + 8 + 20;
     for (beyond, cut) in [(0, false), (1, true)] {
         let mut party = Party::new(12, &link(1));
         party.lab.open = true;
@@ -241,7 +239,7 @@ fn tags_give_way_before_a_copy_is_cut() {
         let (shortest, longest) = (limits.iter().min().unwrap(), limits.iter().max().unwrap());
         assert_eq!(shortest, longest);
         let mut frame = party.said(0, None);
-        frame.resize(shortest - around + beyond, 7);
+        frame.resize(shortest - UNTAGGED + beyond, 7);
         party.send(0, &frame);
         party.lab.run_seconds(1);
         assert_eq!(party.counts(&frame)[1..10], [1; 9]);
@@ -262,6 +260,36 @@ impl Party {
         peer.direct.mtu(leg).unwrap().limit()
     }
 }
+
+#[test]
+fn what_subscribers_get_and_what_goes_round_is_one() {
+    let mut party = Party::new(8, &link(1));
+    party.lab.open = true;
+    let games = Channel::broadcasts(PORT);
+    for member in 0..3 {
+        let (place, network) = party.members[member];
+        let now = party.lab.now;
+        party.lab.hosts[place].engine.set_channels(now, network, &[games]);
+    }
+    party.lab.run_seconds(3);
+    let pairs = [(0, 3), (3, 1), (3, 2), (3, 4)];
+    pairs.into_iter().for_each(|(one, other)| party.speak(one, other));
+    party.lab.run_seconds(3);
+    pairs.into_iter().for_each(|(one, other)| party.speak(one, other));
+    // So long that there is no room for tags, which would keep the third from sending it to the subscribers.
+    let mut frame = party.said(0, None);
+    frame.resize(party.limit(0, 3) - UNTAGGED, 7);
+    party.send(0, &frame);
+    party.lab.run_seconds(2);
+    assert_eq!(party.counts(&frame), [0, 1, 1, 1, 1, 0, 0, 0]);
+    assert!(party.counters(3).spread_forwarded >= 3);
+    let twice = party.counters(1).spread_duplicates + party.counters(1).group_duplicates;
+    assert!(twice > 0);
+}
+
+/// What is around a copy without tags: kind and place, level, budget and count, token, signed part, signature; header and tag of a
+/// datagram, UDP, IPv4.
+const UNTAGGED: usize = 2 + 3 + 16 + 67 + 64 + 16 + 16 + 8 + 20;
 
 #[test]
 fn what_the_directory_answers_goes_to_nobody() {
@@ -311,6 +339,17 @@ fn whoever_is_muted_neither_hears_nor_is_heard() {
         assert!(party.lab.hosts[place].engine.set_muted(network, &muted, true));
         assert_eq!(party.heard(0)[..3], [0, 0, 1]);
         assert_eq!(party.heard(1)[0], 0);
+        // Nor if it sends what goes to all as if it were for one.
+        let frame = party.said(1, None);
+        let (from, at) = party.members[1];
+        let peer = party.lab.peer_id(from, &party.lab.key(place));
+        let (mut out, now) = (Outbox::default(), party.lab.now);
+        let engine = &mut party.lab.hosts[from].engine;
+        engine.send_frame(now, peer, at, &frame, false, &mut out);
+        engine.seal_pending(&mut out);
+        party.lab.take(from, &mut out);
+        party.lab.run_seconds(1);
+        assert_eq!(party.counts(&frame)[0], 0);
         assert_eq!(party.heard(2)[0], 1);
         party.speak(0, 1);
         party.lab.hosts[place].engine.set_muted(network, &muted, false);
@@ -492,13 +531,18 @@ fn forged_broadcasts_in_a_members_name_do_not_silence_it() {
     let mut missed = 0;
     for _ in 0..5 {
         let false_frame = party.said(0, None);
-        for _ in 0..64 {
+        let true_frame = party.said(0, None);
+        for number in 0..64 {
             let seconds = party.seconds();
             let forged = party.made(&Pretender(*victim.as_bytes()), &false_frame, seconds);
             party.pass(3, 2, &forged);
+            if number == 40 {
+                party.send(0, &true_frame);
+            }
             party.lab.run(Duration::from_millis(15));
         }
-        missed += 2 - party.heard(0)[1..3].iter().sum::<usize>();
+        party.lab.run_seconds(1);
+        missed += 2 - party.counts(&true_frame)[1..3].iter().sum::<usize>();
         assert_eq!(party.counts(&false_frame), [0; 6]);
         party.speak(0, 1);
         party.speak(1, 2);
