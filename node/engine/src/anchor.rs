@@ -423,10 +423,10 @@ impl Engine {
         };
         let count = self.anchor.registrations.len();
         let registration = self.anchor.registration_mut(id);
-        let window = registration.and_then(|registration| registration.window.renewed(count));
-        let messages: Vec<Control> = [message].into_iter().chain(window).collect();
+        let window = registration.map(|registration| registration.window.anew(count));
+        let clock = self.clock_untold(now, id);
+        let messages: Vec<Control> = [message].into_iter().chain(window).chain(clock).collect();
         self.send_control(now, id, None, &messages, out);
-        self.tell_clock(now, id, out);
         self.subscribe(now, id, &before, &memberships, out);
         self.review_subscriptions(now, id, out);
         self.arm(id);

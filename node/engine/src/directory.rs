@@ -210,7 +210,11 @@ impl Directory {
 
     /// This node's relay index at a supernode; none while not registered.
     pub(crate) fn relay_index(&self, supernode: PeerId) -> Option<RelayIndex> {
-        self.registrations.get(&supernode)?.index
+        // One that forgot this node relays nothing until it is back.
+        let registration = self.registrations.get(&supernode);
+        registration
+            .filter(|registration| registration.comes_back.at.is_none())?
+            .index
     }
 
     /// The stream to a supernode that is open and not in use.
@@ -288,7 +292,10 @@ impl Directory {
     /// Whether this node is registered at a supernode, and waits for no sign of life of it.
     pub(crate) fn may_ask(&self, supernode: PeerId) -> bool {
         let registration = self.registrations.get(&supernode);
-        registration.is_some_and(|registration| registration.index.is_some() && registration.unanswered.is_none())
+        registration.is_some_and(|registration| {
+            let waits = registration.unanswered.is_some() || registration.comes_back.at.is_some();
+            registration.index.is_some() && !waits
+        })
     }
 
     pub(crate) fn is_dirty(&self) -> bool {

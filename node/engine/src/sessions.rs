@@ -70,6 +70,8 @@ pub(crate) struct Session {
     pub(crate) preferred: bool,
     /// Whether anything came under it. Message 2 alone does not show that the other end still holds the keys.
     pub(crate) answered: bool,
+    /// Whether the other end was told the time.
+    pub(crate) clock_told: bool,
     /// When newer keys took over.
     pub(crate) superseded: Option<Time>,
     /// When the other end used it last.
@@ -80,8 +82,6 @@ pub(crate) struct Session {
 /// Which networks the two ends of a session have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Networks {
-    /// Whether the other end was told the time.
-    pub(crate) clock_told: bool,
     /// This end's list: position → network.
     pub(crate) offered: Vec<Option<NetworkHandle>>,
     /// The tags last sent, random ones included.
@@ -266,6 +266,7 @@ impl Session {
             confirmed: role == Role::Initiator,
             preferred: false,
             answered: false,
+            clock_told: false,
             superseded: None,
             heard: now,
             networks: Rare::default(),

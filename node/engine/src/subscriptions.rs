@@ -386,7 +386,6 @@ impl Engine {
         let Some((list, member)) = list.and_then(|list| Some((list, list.members.get(place?)?))) else {
             return;
         };
-        let is_first = under_way.retry.sent() == 0;
         let (mut met, crowd, is_channel) = (Vec::new(), list.crowd, list.key.is_channel());
         let part = if !list.crowd {
             list.next_part(member.acknowledged)
@@ -413,9 +412,17 @@ impl Engine {
         under_way.retry.again(now);
         self.anchor.subscriptions.wait(on, id, under_way);
         self.send_control(now, id, None, &[message], out);
-        if crowd && is_first && is_channel {
+        if crowd && is_channel && !met.is_empty() && self.is_to_be_shown(id, on) {
             self.introduce(now, on, (id, &met), out);
         }
+    }
+
+    /// Whether those of a member's sample are to be told of it.
+    fn is_to_be_shown(&mut self, id: PeerId, on: ListId) -> bool {
+        let place = self.place_on(id, on);
+        let list = self.anchor.subscriptions.get_mut(on);
+        let member = list.and_then(|list| list.members.get_mut(place?));
+        member.is_some_and(list::Member::show)
     }
 
     /// Tells those whom a newcomer was told of that it is there, if they were not told of somebody lately.
@@ -428,12 +435,13 @@ impl Engine {
             let Some(member) = list.and_then(|list| list.members.get_mut(place?)) else {
                 continue;
             };
+            if subscriptions.introductions.is_spent(now, &INTRODUCTIONS) {
+                return;
+            }
             if !member.may_be_introduced(now, INTRODUCTION_PAUSE) {
                 continue;
             }
-            if !subscriptions.introductions.take(now, &INTRODUCTIONS, 1) {
-                return;
-            }
+            subscriptions.introductions.take(now, &INTRODUCTIONS, 1);
             member.set_under_way(true);
             let under_way = UnderWay {
                 retry: Retry::due(RESEND, now),
@@ -451,14 +459,20 @@ impl Engine {
         };
         let Some(place) = self.place_on(id, on) else { return };
         // An acknowledgement that nothing waits for is an old one.
-        if self.anchor.subscriptions.settle(on, id).is_none() {
+        let Some(under_way) = self.anchor.subscriptions.settle(on, id) else {
             return;
-        }
+        };
         let Some(list) = self.anchor.subscriptions.get_mut(on) else {
             return;
         };
         list.acknowledged(place, version);
         let crowd = list.crowd;
+        let member = list.members.get_mut(place);
+        if let Some(member) = member.filter(|member| crowd && !member.knows_crowd()) {
+            // It comes again when it would have without an answer, and no sooner: who answers wrongly gets no more for that.
+            member.set_under_way(true);
+            return self.anchor.subscriptions.wait(on, id, under_way);
+        }
         list.prune();
         self.push_list(now, on, Some(id), out);
         if !crowd {

@@ -21,6 +21,9 @@ const MOST: Duration = Duration::from_secs(600);
 /// the window says.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
+/// It is tried no more seldom than this: its own network may have been at fault for as long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// What a window is counted in where it is kept for each node.
 const UNIT: Duration = Duration::from_millis(100);
 
@@ -38,6 +41,14 @@ impl Told {
     fn of(window: Duration) -> Self {
         let units = window.as_millis() / UNIT.as_millis();
         Self(u16::try_from(units).unwrap_or(u16::MAX))
+    }
+
+    /// What is told at each registration.
+    pub(crate) fn anew(&mut self, registrations: usize) -> Control {
+        let window = window_for(registrations);
+        *self = Self::of(window);
+        let millis = u32::try_from(window.as_millis()).unwrap_or(u32::MAX);
+        Control::Window { millis }
     }
 
     /// What is to be told now in its place: not every change, but what is half as long again, or half as long.
@@ -78,7 +89,7 @@ impl Return {
 
     /// How a supernode that has been missed for so long is tried again, where that is seldomer than otherwise.
     pub(crate) fn schedule(&self, missed: Duration, random: u64) -> Option<Schedule> {
-        let pause = self.window / 2 + part(self.window, random);
+        let pause = (self.window / 2 + part(self.window, random)).min(LONGEST_PAUSE);
         (missed >= AT_ONCE && self.window > 2 * AT_ONCE).then_some(Schedule {
             first: pause,
             steady: u32::MAX,

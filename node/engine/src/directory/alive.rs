@@ -233,6 +233,8 @@ impl Engine {
             return;
         }
         registration.over.answered = Some(now);
+        // Whoever said that it forgot this node was somebody else.
+        registration.comes_back.at = None;
         registration.answered_watch(now);
         if let Some(unanswered) = registration.unanswered.take()
             && unanswered.count == 1

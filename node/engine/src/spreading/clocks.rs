@@ -89,12 +89,17 @@ impl Engine {
 
     /// Tells a peer the time, once a session.
     pub(crate) fn tell_clock(&mut self, now: Time, id: PeerId, out: &mut Outbox) {
-        let Some(millis) = self.own_clock(now) else { return };
-        let peer = self.peers.get_mut(id);
-        let session = peer.and_then(|peer| peer.sessions.sending());
-        if session.is_some_and(|session| !std::mem::replace(&mut session.networks.clock_told, true)) {
-            self.send_control(now, id, None, &[Control::Spread(Spread::Clock { millis })], out);
+        if let Some(message) = self.clock_untold(now, id) {
+            self.send_control(now, id, None, &[message], out);
         }
+    }
+
+    /// What tells a peer the time, unless it was told under this session.
+    pub(crate) fn clock_untold(&mut self, now: Time, id: PeerId) -> Option<Control> {
+        let millis = self.own_clock(now)?;
+        let session = self.peers.get_mut(id)?.sessions.sending()?;
+        let untold = !std::mem::replace(&mut session.clock_told, true);
+        untold.then_some(Control::Spread(Spread::Clock { millis }))
     }
 }
 

@@ -52,6 +52,8 @@ const _: () = assert!(size_of::<Member>() == 32);
 const TOLD_CROWD: u16 = 1;
 /// A message to it is under way.
 const UNDER_WAY: u16 = 2;
+/// Those of its sample were told of it.
+const SHOWN: u16 = 4;
 
 /// Who left.
 #[derive(Debug)]
@@ -99,6 +101,13 @@ impl Member {
 
     pub(super) fn set_knows_crowd(&mut self, knows: bool) {
         self.set(TOLD_CROWD, knows);
+    }
+
+    /// Whether those of its sample are to be told of it, which they are once.
+    pub(super) fn show(&mut self) -> bool {
+        let first = self.flags & SHOWN == 0;
+        self.set(SHOWN, true);
+        first
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -226,8 +235,10 @@ impl List {
     /// answers come late, each copy told another change.
     pub(super) fn acknowledged(&mut self, place: usize, version: u64) {
         let version = self.known(version);
-        let knows_crowd = self.crowd && version >= self.crowd_since;
+        let told = self.crowd && version >= self.crowd_since;
         if let Some(member) = self.members.get_mut(place) {
+            // Nobody is told again and again by saying that he was not.
+            let knows_crowd = told || self.crowd && member.knows_crowd();
             member.set_under_way(false);
             member.acknowledged = version;
             member.set_knows_crowd(knows_crowd);
@@ -463,10 +474,11 @@ mod tests {
         grow(&mut list, 160);
         for (version, knows) in [
             (whole, false),
+            (0, false),
+            (list.version + 1, false),
             (sample, true),
             (list.version, true),
-            (list.version + 1, false),
-            (0, false),
+            (0, true),
         ] {
             list.acknowledged(3, version);
             assert_eq!(list.members[3].knows_crowd(), knows, "{version}");
