@@ -111,8 +111,7 @@ impl Neighbours for Open {
 
 /// Prints how long it takes to take a broadcast, but for its signature: the shortest of several runs, since others use the machine.
 #[test]
-#[ignore = "a measurement"]
-fn measure_a_receive() {
+fn a_receive_takes_little() {
     let nodes: Vec<_> = (0..100).map(node).collect();
     for (contacts, length, goes_on) in [
         (8, 100, false),
@@ -139,7 +138,7 @@ fn measure_a_receive() {
             .collect();
         let mut best = Duration::MAX;
         let mut sent = 0;
-        for _ in 0..30 {
+        for _ in 0..5 {
             let (mut me, mut allowances) = (spreading(0), Allowances::new());
             for number in 1..=contacts {
                 talk(&mut me, at(0), number, 30);
@@ -166,6 +165,8 @@ fn measure_a_receive() {
             }
             best = best.min(spent / 200);
         }
+        // A hundred times what it takes where it is optimised: what does something for each node or message kept shows.
+        assert!(best < Duration::from_millis(1), "{best:?}");
         println!(
             "{contacts} contacts, frames of {length} bytes: {best:?} each, {} copies each",
             sent / 200
