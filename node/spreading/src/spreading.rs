@@ -40,6 +40,9 @@ const TRIES: Tries = Tries {
     bytes: MAX_UNDER_WAY,
 };
 
+/// Of those who were heard, so many that are reached by supernodes, or not yet.
+const MAX_HEARD_FAR: usize = 8;
+
 /// Half of what a copy that waits before another in the uplink's queue makes that one later: at 2 Mbit/s a copy takes 2 ms.
 const QUEUED: Duration = Duration::from_millis(1);
 
@@ -125,8 +128,14 @@ impl Spreading {
             .chain(what.sample.iter().copied().map(sampled))
             .chain(recent)
             .chain(self.contacts.links(now));
+        let mut far = 0;
         for candidate in candidates.filter(|candidate| may(&candidate.node)) {
-            chosen.add(candidate);
+            // Most of those who were heard have no session with this node: what they get goes by supernodes.
+            let is_far = candidate.why == Why::Heard && neighbours.is_relayed(&candidate.node);
+            far += usize::from(is_far);
+            if !is_far || far <= MAX_HEARD_FAR {
+                chosen.add(candidate);
+            }
         }
         divide(ceiling, MAX_SHARES[0], chosen.candidates)
     }

@@ -69,6 +69,22 @@ fn a_plan_begins_with_those_nearest() {
 }
 
 #[test]
+fn of_those_heard_few_are_sent_copies_by_supernodes() {
+    let (mut me, now) = (spreading(0), at(100));
+    for number in 1..=20 {
+        me.direct(now, &node(number), 1);
+    }
+    let planned = |around: &Around| me.plan(now, &reach(MAX_CEILING), around).copies.len();
+    assert_eq!(planned(&Around::default()), 20);
+    let relayed = (1..=15).map(node).collect();
+    let around = Around {
+        relayed,
+        ..Around::default()
+    };
+    assert_eq!(planned(&around), 5 + 8);
+}
+
+#[test]
 fn a_small_ceiling_goes_to_the_first() {
     let mut me = spreading(0);
     for number in 1..100 {
