@@ -83,7 +83,8 @@ impl Return {
         if self.window < LEAST {
             return false;
         }
-        self.at.get_or_insert(now + part(self.window, random));
+        let at = now + part(self.window, random);
+        self.at.get_or_insert(at);
         true
     }
 

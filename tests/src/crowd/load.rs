@@ -66,6 +66,9 @@ pub const KEEPALIVE: Duration = Duration::from_secs(25);
 /// seconds.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// So often a node registers under a session without an answer, before it begins anew.
+const ASKED: u8 = 3;
+
 /// /24 networks in which the nodes are.
 const PREFIXES: u32 = 4096;
 
@@ -79,8 +82,10 @@ const BUFFER: usize = 64 << 20;
 struct Node {
     light: Light,
     registered: bool,
-    /// Since when it waits for a session or registration.
+    /// Whether it waits for a session or registration.
     waits: bool,
+    /// How often it has registered without an answer.
+    asked: u8,
 }
 
 /// All nodes.
@@ -136,6 +141,7 @@ impl Crowd {
                 light,
                 registered: false,
                 waits: false,
+                asked: 0,
             })
         });
         Ok(Self {
@@ -190,6 +196,7 @@ impl Crowd {
             node.light.begin(&self.supernode)?;
             node.registered = false;
             node.waits = false;
+            node.asked = 0;
         }
         self.registered = 0;
         self.keepalives.clear();
@@ -331,7 +338,13 @@ impl Crowd {
         node.waits = true;
         self.again.push(Reverse((now + AGAIN, number)));
         if node.light.stands() && !node.light.has_begun() {
-            return self.register(number);
+            node.asked += 1;
+            if node.asked <= ASKED {
+                return self.register(number);
+            }
+            // The supernode gave the session up before anything came under it, or has lost it.
+            node.light.forget();
+            node.asked = 0;
         }
         if !node.light.has_begun() {
             node.light.begin(&self.supernode)?;

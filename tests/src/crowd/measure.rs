@@ -113,27 +113,28 @@ pub fn measure(program: &Path, plan: &Plan, mut told: impl FnMut(&Part)) -> Resu
     let registrations = usize::try_from(nodes)? + usize::try_from(nodes / 20)?;
     crowd.prepare()?;
     let mut supernode = Process::start(program, port, registrations)?;
-    let mut add = |part: Part| {
-        told(&part);
-        parts.push(part);
-    };
-    add(come(&mut crowd, &mut supernode, "they come", window(nodes))?);
+    parts.push(come(&mut crowd, &mut supernode, "they come", window(nodes))?);
+    parts.last().into_iter().for_each(&mut told);
     ensure!(
         crowd.registered() == nodes,
-        "{} of {nodes} are registered",
-        crowd.registered()
+        "{} of {nodes} are registered; the supernode counted {:?}",
+        crowd.registered(),
+        parts.last().map(|part| &part.counters)
     );
     crowd.run(Duration::from_secs(5), false)?;
-    add(part(&mut crowd, &mut supernode, "keepalives", plan.part, false)?);
+    parts.push(part(&mut crowd, &mut supernode, "keepalives", plan.part, false)?);
+    parts.last().into_iter().for_each(&mut told);
     crowd.set_rates(plan.rates);
-    add(part(&mut crowd, &mut supernode, "everything", plan.part, false)?);
+    parts.push(part(&mut crowd, &mut supernode, "everything", plan.part, false)?);
+    parts.last().into_iter().for_each(&mut told);
     crowd.set_rates(Rates::default());
     let stated = Duration::from_millis(crowd.window.into());
     supernode.kill();
     crowd.prepare()?;
     let mut supernode = Process::start(program, port, registrations)?;
     let stated = if stated.is_zero() { window(nodes) } else { stated };
-    add(come(&mut crowd, &mut supernode, "come back", stated)?);
+    parts.push(come(&mut crowd, &mut supernode, "come back", stated)?);
+    parts.last().into_iter().for_each(&mut told);
     ensure!(
         crowd.registered() == nodes,
         "{} of {nodes} came back",
