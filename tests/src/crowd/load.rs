@@ -62,9 +62,10 @@ pub struct Seen {
 /// Nodes keep alive so often.
 pub const KEEPALIVE: Duration = Duration::from_secs(25);
 
-/// An unanswered initiation or register is sent again after this pause. A node begins with less (PROTOCOL.md 5) and comes to three
-/// seconds.
+/// An unanswered initiation or register is sent again after this pause, then after twice and three times it. A node begins with less
+/// (PROTOCOL.md 5) and comes to three seconds.
 const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST: u8 = 3;
 
 /// So often a node registers under a session without an answer, before it begins anew.
 const ASKED: u8 = 3;
@@ -86,6 +87,8 @@ struct Node {
     waits: bool,
     /// How often it has registered without an answer.
     asked: u8,
+    /// How often it has tried, up to [`LONGEST`].
+    tries: u8,
 }
 
 /// All nodes.
@@ -142,6 +145,7 @@ impl Crowd {
                 registered: false,
                 waits: false,
                 asked: 0,
+                tries: 0,
             })
         });
         Ok(Self {
@@ -197,6 +201,7 @@ impl Crowd {
             node.registered = false;
             node.waits = false;
             node.asked = 0;
+            node.tries = 0;
         }
         self.registered = 0;
         self.keepalives.clear();
@@ -336,7 +341,8 @@ impl Crowd {
     fn initiate(&mut self, now: Duration, number: u32) -> Result<()> {
         let node = &mut self.nodes[number as usize];
         node.waits = true;
-        self.again.push(Reverse((now + AGAIN, number)));
+        node.tries = (node.tries + 1).min(LONGEST);
+        self.again.push(Reverse((now + AGAIN * u32::from(node.tries), number)));
         if node.light.stands() && !node.light.has_begun() {
             node.asked += 1;
             if node.asked <= ASKED {
