@@ -109,7 +109,7 @@ pub enum Said {
 /// What came for a node.
 #[derive(Debug)]
 pub enum Came {
-    /// The session stands: what is to be sent first comes from [`Light::register`].
+    /// The session stands: what is to be sent first comes from [`register`].
     Session,
     /// A cookie: the initiation with it is to be sent.
     Cookie(Vec<u8>),
