@@ -91,7 +91,8 @@ impl Group {
     }
 }
 
-/// At 1 % loss 99.99 % of all pairs, 99 % of them within 2.5 times the way and 250 ms.
+/// At 1 % loss on each link 99.99 % of all pairs; those whose first copy arrives within 2.5 times the way and 250 ms, and 99 % within 250 ms
+/// more.
 fn everybody_gets_it(seed: u64, members: usize, listeners: usize) {
     let rounds = std::env::var("FARLAN_SIM_ROUNDS")
         .ok()
@@ -105,15 +106,20 @@ fn everybody_gets_it(seed: u64, members: usize, listeners: usize) {
     }
     times.sort_unstable();
     let pairs = times.len() + missed;
-    let late = times[times.len() * 99 / 100];
+    let after = |percent: usize| times[times.len() * percent / 100];
     println!(
-        "{listeners} of {members}: {missed} of {pairs} missed, 99 % after {late:?}, last after {:?}",
+        "{listeners} of {members}: {missed} of {pairs} missed, 97, 98, 99 % after {:?}, {:?}, {:?}, last after {:?}",
+        after(97),
+        after(98),
+        after(99),
         times[times.len() - 1]
     );
     assert!(missed * 10_000 <= pairs, "{missed} of {pairs}");
-    // Two links, each with its delay and its jitter.
+    // A way has two links, each with its delay and its jitter; of fifty copies one is lost on it, and comes after a pause.
     let worst = 2 * (DELAY + JITTER);
-    assert!(late <= worst * 5 / 2 + 250 * MILLISECOND, "{late:?}");
+    let first_try = after(97);
+    assert!(first_try <= worst * 5 / 2 + 250 * MILLISECOND, "{first_try:?}");
+    assert!(after(99) <= worst * 5 / 2 + 500 * MILLISECOND, "{:?}", after(99));
 }
 
 #[test]
