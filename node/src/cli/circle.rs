@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     client::Client,
-    output::Output,
+    output::{CLEAR, Output, WATCHED_EVERY},
     show::{self, nothing, short, short_name},
 };
 use crate::{
@@ -305,12 +305,6 @@ fn called(member: &CircleMember) -> String {
 
 /// Members in one line, at the most.
 const LISTED: usize = 12;
-
-/// How often it is looked for changes.
-const WATCHED_EVERY: Duration = Duration::from_secs(1);
-
-/// Has a terminal begin anew at its upper left.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[cfg(test)]
 mod tests {

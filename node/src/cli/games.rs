@@ -8,7 +8,11 @@ use std::{
 
 use clap::Args;
 
-use super::{client::Client, output::Output, show};
+use super::{
+    client::Client,
+    output::{CLEAR, Output, WATCHED_EVERY},
+    show,
+};
 use crate::{
     api::{FoundServer, GamesReply, NetworkGames, OfNetwork},
     failure::Failure,
@@ -198,12 +202,6 @@ const LONGEST: Duration = Duration::from_secs(6);
 
 /// Between two questions until then.
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// How often it is looked for changes.
-const WATCHED_EVERY: Duration = Duration::from_secs(1);
-
-/// Has a terminal begin anew at its upper left.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[cfg(test)]
 mod tests {

@@ -4,11 +4,18 @@ use std::{
     fmt::Display,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use serde::Serialize;
 
 use crate::failure::Failure;
+
+/// How often `--watch` looks for changes.
+pub(super) const WATCHED_EVERY: Duration = Duration::from_secs(1);
+
+/// Has a terminal begin anew at its upper left.
+pub(super) const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Standard output, which may be closed at any time by whoever reads it; the rest is then not printed.
 #[derive(Debug)]
