@@ -105,7 +105,8 @@ impl Bound {
     pub fn describe(&self, rows: &[Row]) -> String {
         let Self { way, length, count, .. } = self;
         let measured = self.find(rows);
-        let seen = |show: &dyn Fn(f64) -> String| measured.map_or("not measured".into(), |(time, _)| show(time));
+        let seen =
+            |show: &dyn Fn(f64) -> String| measured.map_or_else(|| "not measured".into(), |(time, _)| show(time));
         let nanoseconds = |time: f64| format!("{time:.0} ns");
         let (limit, seen) = match self.limit {
             Limit::Rate(least) => {
@@ -213,7 +214,7 @@ impl fmt::Display for Row {
 /// Somebody who seals and opens.
 enum Work {
     Crates,
-    Ring(LessSafeKey),
+    Ring(Box<LessSafeKey>),
     #[cfg(target_arch = "x86_64")]
     Simd(Isa),
 }
@@ -222,9 +223,10 @@ impl Work {
     fn by(way: &str) -> Option<Self> {
         match way {
             "crates" => Some(Self::Crates),
-            "ring" => Some(Self::Ring(LessSafeKey::new(
-                UnboundKey::new(&CHACHA20_POLY1305, &KEY).ok()?,
-            ))),
+            "ring" => {
+                let key = UnboundKey::new(&CHACHA20_POLY1305, &KEY).ok()?;
+                Some(Self::Ring(Box::new(LessSafeKey::new(key))))
+            }
             #[cfg(target_arch = "x86_64")]
             name => Isa::all().find(|isa| isa.name() == name).map(Self::Simd),
             #[cfg(not(target_arch = "x86_64"))]

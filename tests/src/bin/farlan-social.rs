@@ -89,11 +89,11 @@ fn main() -> ExitCode {
         judged.len(),
         begun.elapsed().as_secs_f64()
     );
-    if let Some(directory) = &arguments.csv {
-        if let Err(error) = write_csv(directory, &shown, &judged) {
-            eprintln!("could not write to {}: {error}", directory.display());
-            return ExitCode::FAILURE;
-        }
+    if let Some(directory) = &arguments.csv
+        && let Err(error) = write_csv(directory, &shown, &judged)
+    {
+        eprintln!("could not write to {}: {error}", directory.display());
+        return ExitCode::FAILURE;
     }
     if judged.iter().all(|row: &Judged| row.passed) {
         ExitCode::SUCCESS

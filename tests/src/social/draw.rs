@@ -61,7 +61,7 @@ impl Stream {
     }
 
     /// The next draw.
-    pub fn next(&mut self) -> Draw {
+    pub fn draw(&mut self) -> Draw {
         self.next += 1;
         self.draw.of(self.next)
     }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn units_are_spread_evenly() {
         let mut stream = Stream::new(Draw::new(4, "units"));
-        let sum: f64 = (0..10_000).map(|_| stream.next().unit()).sum();
+        let sum: f64 = (0..10_000).map(|_| stream.draw().unit()).sum();
         assert!((4800.0..5200.0).contains(&sum), "{sum}");
     }
 }

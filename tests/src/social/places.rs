@@ -61,10 +61,10 @@ impl Way {
         let links = if self.relayed { 2 } else { 1 };
         let mut delay = self.delay;
         for _ in 0..links {
-            if chance.next().chance(self.loss) {
+            if chance.draw().chance(self.loss) {
                 return None;
             }
-            delay += chance.next().unit() * JITTER;
+            delay += chance.draw().unit() * JITTER;
         }
         Some(delay)
     }
