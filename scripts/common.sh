@@ -144,11 +144,15 @@ target_directory() {
         sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
 }
 
-# Builds the released programs, for `with-lab` those of the lab too, and sets RELEASE to their directory.
+# Builds the released programs and those programs of the lab that are named, and sets RELEASE to their directory.
 build_release() {
-    local -a packages=(-p farlan -p farlan-supernode)
-    [ "${1-}" != with-lab ] || packages+=(-p farlan-tests)
-    cargo build --release --locked --bins "${packages[@]}"
+    local program
+    local -a packages=(-p farlan -p farlan-supernode) programs=(--bin farlan --bin farlan-supernode)
+    [ $# = 0 ] || packages+=(-p farlan-tests)
+    for program in "$@"; do
+        programs+=(--bin "$program")
+    done
+    cargo build --release --locked "${packages[@]}" "${programs[@]}"
     # shellcheck disable=SC2034  # used by scripts that source this file
     RELEASE=$(target_directory)/release
 }

@@ -141,8 +141,14 @@ const RESPONSE_HEADER: usize = 12;
 /// initiation can forge others.
 const RESPONSES: Rate = Rate::each_second(8);
 
-/// Answered handshakes that wait for their first sealed datagram.
+/// Answered handshakes that wait for their first sealed datagram, each less than a kilobyte: at a node, and at the largest supernodes.
+/// A supernode answers thousands a second while its nodes come back to it, and whoever is around the globe, or busy, says its first word
+/// after most of a second; what gives way before that was answered in vain, and is answered again.
 const MAX_HALF_OPEN: usize = 1024;
+const MAX_HALF_OPEN_OF_MANY: usize = 16_384;
+
+/// At a supernode they are this part of the registrations that it may have.
+const HALF_OPEN_SHARE: usize = 8;
 
 /// Those of one peer: over the relay and straight to two endpoints, or one of a recorded message beside the true one.
 const MAX_HALF_OPEN_OF_ONE: usize = 3;
@@ -490,17 +496,26 @@ impl Engine {
         }
     }
 
+    /// Answered handshakes that may wait for their first sealed datagram.
+    fn max_half_open(&self) -> usize {
+        match self.role {
+            Role::Node => MAX_HALF_OPEN,
+            Role::Supernode => (self.anchor.places.most() / HALF_OPEN_SHARE).clamp(MAX_HALF_OPEN, MAX_HALF_OPEN_OF_MANY),
+        }
+    }
+
     /// Where too many handshakes wait for their first sealed datagram, the oldest gives way: a true one waits for a round trip.
     fn make_room_for_answer(&mut self) {
+        let most = self.max_half_open();
         let Handshakes {
             answered,
             answered_in_order: order,
             ..
         } = &mut self.handshakes;
-        if order.len() >= 2 * MAX_HALF_OPEN {
+        if order.len() >= 2 * most {
             order.retain(|(_, digest)| answered.contains_key(digest));
         }
-        while self.handshakes.answered.len() >= MAX_HALF_OPEN
+        while self.handshakes.answered.len() >= most
             && let Some((id, digest)) = self.handshakes.answered_in_order.pop_front()
         {
             let peer = self.peers.get(id);
