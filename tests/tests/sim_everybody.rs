@@ -91,8 +91,7 @@ impl Group {
     }
 }
 
-/// At 1 % loss on each link 99.99 % of all pairs; those whose first copy arrives within 2.5 times the way and 250 ms, and 99 % within 250 ms
-/// more.
+/// At 1 % loss on each link 99.99 % of all pairs, and 99 % within 2.5 times the way and 250 ms.
 fn everybody_gets_it(seed: u64, members: usize, listeners: usize) {
     let rounds = std::env::var("FARLAN_SIM_ROUNDS")
         .ok()
@@ -117,9 +116,7 @@ fn everybody_gets_it(seed: u64, members: usize, listeners: usize) {
     assert!(missed * 10_000 <= pairs, "{missed} of {pairs}");
     // A way has two links, each with its delay and its jitter; of fifty copies one is lost on it, and comes after a pause.
     let worst = 2 * (DELAY + JITTER);
-    let first_try = after(97);
-    assert!(first_try <= worst * 5 / 2 + 250 * MILLISECOND, "{first_try:?}");
-    assert!(after(99) <= worst * 5 / 2 + 500 * MILLISECOND, "{:?}", after(99));
+    assert!(after(99) <= worst * 5 / 2 + 250 * MILLISECOND, "{:?}", after(99));
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! A supernode's side: registrations, relaying, look-ups. The lists of members are in `subscriptions`.
+//! A supernode's side: registrations, relaying, and below look-ups. The lists of members are in `subscriptions`.
 
 mod indexes;
+mod locating;
 mod registration;
 
 use std::{
@@ -28,12 +29,12 @@ use crate::{
     peers::{Path, PeerId},
     places::Places,
     rates::{Prefix, Rate},
-    relay_limits::{Far, Grant, Origin, Refused, Relations, RelayLimits},
+    relay_limits::{Far, Grant, Refused, Relations, RelayLimits},
     streams::{observed_by, probe_in},
     subscriptions::Subscriptions,
     table::Table,
     wire::{
-        control::{Control, Membership, NodeRecord, PADDING, Place, Query, messages},
+        control::{Control, Membership, PADDING, messages},
         datagram::{
             Datagram, RelayIndex, RelayTarget, SessionIndex, SupernodeTag, Unknown, passed_header, put_hint,
             relay_header,
@@ -92,6 +93,8 @@ const WAY_PROBES: Rate = Rate {
 #[derive(Debug)]
 pub(crate) struct Anchor {
     registrations: Table<Registration>,
+    /// Peers that are not registered, or not any more.
+    pub(crate) unregistered: BTreeSet<PeerId>,
     /// Who is registered through another supernode, by its index there.
     passed: BTreeMap<(SupernodeTag, RelayIndex), PeerId>,
     indexes: Indexes,
@@ -128,6 +131,7 @@ impl Anchor {
     pub(crate) fn new(random: u64, limits: Limits) -> Self {
         Self {
             registrations: Table::default(),
+            unregistered: BTreeSet::new(),
             passed: BTreeMap::new(),
             indexes: Indexes::new(random),
             claims: BTreeMap::new(),
@@ -375,6 +379,7 @@ impl Engine {
                 debug!(node = %node.short(), "registered");
                 let registration = Registration::new(index, now, (local, request), prefix);
                 self.anchor.registrations.insert(id.number(), registration);
+                self.anchor.unregistered.remove(&id);
                 Box::default()
             }
         };
@@ -464,6 +469,7 @@ impl Engine {
         let Some(registration) = self.anchor.registrations.remove(id.number()) else {
             return;
         };
+        self.anchor.unregistered.insert(id);
         self.documents.kept.forget(id);
         self.anchor.relaying.forget(&registration.relations);
         self.anchor
@@ -772,73 +778,5 @@ impl Engine {
         } else {
             self.counters.hints_limited += 1;
         }
-    }
-
-    /// A look-up: who is it, and an introduction to the other side.
-    pub(crate) fn locate_asked(&mut self, now: Time, id: PeerId, request: u32, query: &Query, out: &mut Outbox) {
-        let Some((relations, _)) = self.anchor.relations(id) else {
-            return;
-        };
-        if !relations.may_look_up(now) {
-            self.counters.lookups_limited += 1;
-            return;
-        }
-        let found = match query {
-            Query::Prefix(prefix) => self.peers.by_prefix(prefix),
-            Query::Address(key) => self
-                .anchor
-                .claims
-                .get(key)
-                .and_then(|claim| self.peers.by_node(&claim.holder)),
-        };
-        let found = found.filter(|found| *found != id && self.anchor.has_registration(*found));
-        let record = found.and_then(|found| self.node_record(found, Some(id)));
-        self.send_control(now, id, None, &[Control::Located { request, found: record }], out);
-        let (Some(found), Some(record)) = (found, record) else {
-            return;
-        };
-        // Under its index here, and where it is at home.
-        let here = self.anchor.far(found, SupernodeTag::of(&self.node_id));
-        let home = (SupernodeTag::of(&record.home), record.index);
-        if let Some((relations, limits)) = self.anchor.relations(id) {
-            for far in here.into_iter().chain([home]) {
-                limits.note_introduced(now, relations, far);
-            }
-        }
-        // Who is looked up is told of it as often as somebody may call.
-        let way = self.peers.get(id).and_then(|peer| peer.path);
-        let origin = match way {
-            Some(Path::Direct(leg)) => Origin::Near(Prefix::of(leg)),
-            Some(Path::Passed { sibling, index }) => Origin::Far((sibling, index)),
-            Some(Path::Relay { .. }) | None => return,
-        };
-        if let Err(refused) = self.anchor.relaying.arrive(now, origin, found) {
-            self.count_refused(refused);
-        } else if let Some(record) = self.node_record(id, Some(found)) {
-            self.send_control(now, found, None, &[Control::Introduce { record }], out);
-        }
-    }
-
-    /// How a registered node is reached, for a reader who may have a network in common with it.
-    fn node_record(&self, id: PeerId, reader: Option<PeerId>) -> Option<NodeRecord> {
-        let registration = self.anchor.registration(id)?;
-        let reader = reader.and_then(|reader| self.anchor.registration(reader));
-        let theirs = reader.map(|reader| &*reader.memberships).unwrap_or_default();
-        let shared = |one: &&Membership| theirs.iter().any(|other| other.member_key == one.member_key);
-        self.member_record(id, registration.memberships.iter().find(shared))
-    }
-
-    /// How a registered node is reached as a member, or where it has told nothing.
-    pub(crate) fn member_record(&self, id: PeerId, membership: Option<&Membership>) -> Option<NodeRecord> {
-        let here = Place {
-            home: self.node_id,
-            index: self.anchor.index_of(id)?,
-        };
-        let place = membership.and_then(|membership| membership.home).unwrap_or(here);
-        Some(NodeRecord {
-            key: *self.peers.get(id)?.key.as_bytes(),
-            home: place.home,
-            index: place.index,
-        })
     }
 }

@@ -148,7 +148,7 @@ const MAX_HALF_OPEN: usize = 1024;
 const MAX_HALF_OPEN_OF_MANY: usize = 16_384;
 
 /// At a supernode they are this part of the registrations that it may have.
-const HALF_OPEN_SHARE: usize = 8;
+const HALF_OPEN_SHARE: usize = 16;
 
 /// Those of one peer: over the relay and straight to two endpoints, or one of a recorded message beside the true one.
 const MAX_HALF_OPEN_OF_ONE: usize = 3;
@@ -497,10 +497,12 @@ impl Engine {
     }
 
     /// Answered handshakes that may wait for their first sealed datagram.
-    fn max_half_open(&self) -> usize {
+    pub(crate) fn max_half_open(&self) -> usize {
         match self.role {
             Role::Node => MAX_HALF_OPEN,
-            Role::Supernode => (self.anchor.places.most() / HALF_OPEN_SHARE).clamp(MAX_HALF_OPEN, MAX_HALF_OPEN_OF_MANY),
+            Role::Supernode => {
+                (self.anchor.places.most() / HALF_OPEN_SHARE).clamp(MAX_HALF_OPEN, MAX_HALF_OPEN_OF_MANY)
+            }
         }
     }
 

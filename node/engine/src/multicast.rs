@@ -22,8 +22,11 @@ pub(crate) const ALL: usize = 128;
 
 /// How often a copy is sent, and how much may be under way. A relayed copy crosses two links, either of which may lose it: six
 /// tries over two links at 20 % loss each fail as rarely (0.2 %) as four over one.
+/// Half a round trip and 50 ms beyond the round trip the copy or its acknowledgement is lost: so whoever misses the first copy has the
+/// second two round trips and 50 ms after the first was sent.
 const TRIES: Tries = Tries {
     tries: 6,
+    quarters: 6,
     messages: 512,
     bytes: 512 * MAX_FRAME,
 };

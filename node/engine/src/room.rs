@@ -12,11 +12,14 @@ use crate::{
     peers::{Peer, PeerId},
 };
 
-/// Nodes that have a session with a supernode and are not registered (yet).
+/// Nodes that have a session with a supernode and are not registered (yet): as many, or twice those whose first word it waits for.
 pub(crate) const MAX_UNREGISTERED: usize = 4096;
 
 /// So many of the table make room at once, so that it is not looked through for each newcomer.
 const SHARE: usize = 16;
+
+/// Of the peers of a node no more than so many at once: each may have been of use.
+const MOST_AT_ONCE: usize = 256;
 
 /// A peer with whom this machine has spoken for so long ...
 const LONG: Duration = Duration::from_secs(60);
@@ -33,29 +36,42 @@ impl Engine {
         }
         let is_new = self.peers.by_node(&key.node_id()).is_none();
         let id = self.peers.pin(key)?;
+        if is_new && self.role == Role::Supernode {
+            self.anchor.unregistered.insert(id);
+        }
         if is_new {
             self.recall(id);
         }
         Some(id)
     }
 
-    fn max_peers(&self) -> usize {
-        match self.role {
-            Role::Node => self.max_peers,
-            Role::Supernode => self.anchor.places.most() + MAX_UNREGISTERED,
-        }
+    fn max_unregistered(&self) -> usize {
+        (2 * self.max_half_open()).max(MAX_UNREGISTERED)
     }
 
-    /// Whether there is room for another peer; if not, those of least value make some.
+    /// Whether there is room for another peer; if not, those of least value make some. At a supernode the registered ones have places
+    /// of their own, and are not looked at: there may be a million.
     fn has_room(&mut self, now: Time) -> bool {
-        let most = self.max_peers();
-        if self.peers.len() < most {
-            return true;
-        }
-        let unregistered = |id: &PeerId| !self.anchor.has_registration(*id);
-        let peers = self.peers.iter().filter(|(id, _)| unregistered(id));
-        let mut ranked: Vec<_> = peers.filter_map(|(id, peer)| Some((value(now, peer)?, id))).collect();
-        let share = (most / SHARE).clamp(1, MAX_UNREGISTERED / SHARE).min(ranked.len());
+        let rank = |(id, peer): (PeerId, &Peer)| Some((value(now, peer)?, id));
+        let (share, mut ranked): (usize, Vec<_>) = match self.role {
+            Role::Node => {
+                if self.peers.len() < self.max_peers {
+                    return true;
+                }
+                let share = (self.max_peers / SHARE).clamp(1, MOST_AT_ONCE);
+                (share, self.peers.iter().filter_map(rank).collect())
+            }
+            Role::Supernode => {
+                let most = self.max_unregistered();
+                if self.anchor.unregistered.len() < most {
+                    return true;
+                }
+                let unregistered = self.anchor.unregistered.iter();
+                let unregistered = unregistered.filter_map(|id| Some((*id, self.peers.get(*id)?)));
+                (most / SHARE, unregistered.filter_map(rank).collect())
+            }
+        };
+        let share = share.min(ranked.len());
         if share == 0 {
             return false;
         }
@@ -88,6 +104,7 @@ impl Engine {
         self.pings.forget(id);
         self.forget_foreign(id);
         self.anchor.forget_challenge(id);
+        self.anchor.unregistered.remove(&id);
         self.disarm(id);
         self.peers.forget(id);
     }

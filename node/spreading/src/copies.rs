@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::Time;
 
-/// The first pause before a copy is sent again is twice the round trip and this much, but not below [`PAUSE_MIN`].
+/// The first pause before a copy is sent again is some of the round trip ([`Tries::quarters`]) and this much, but not below [`PAUSE_MIN`].
 const PAUSE_BASE: Duration = Duration::from_millis(50);
 
 /// The shortest first pause.
@@ -27,6 +27,9 @@ const KEPT: Duration = Duration::from_secs(5);
 pub struct Tries {
     /// Tries of one copy.
     pub tries: u8,
+    /// The first pause before a copy is sent again, in quarters of a round trip, to which 50 ms are added. The round trip itself is four;
+    /// what acknowledgements wait for at the other end is more.
+    pub quarters: u32,
     /// Messages under way.
     pub messages: usize,
     /// Bytes of memory of all of them: what [`Copies::add`] is told, and what is kept of each copy.
@@ -118,11 +121,14 @@ impl<N, C> State<N, C> {
     }
 }
 
-/// The pause after which a copy is sent again for the first time.
-fn first_pause(rtt: Option<Duration>) -> Duration {
-    rtt.map_or(PAUSE_UNKNOWN, |rtt| {
-        rtt.saturating_mul(2).saturating_add(PAUSE_BASE).max(PAUSE_MIN)
-    })
+impl Tries {
+    /// The pause after which a copy is sent again for the first time.
+    fn first_pause(&self, rtt: Option<Duration>) -> Duration {
+        rtt.map_or(PAUSE_UNKNOWN, |rtt| {
+            let part = rtt.saturating_mul(self.quarters) / 4;
+            part.saturating_add(PAUSE_BASE).max(PAUSE_MIN)
+        })
+    }
 }
 
 impl<N: Ord + Copy, M, C> Copies<N, M, C> {
@@ -146,6 +152,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         bytes: usize,
         copies: impl IntoIterator<Item = Outgoing<N, C>>,
     ) -> usize {
+        let tries = self.tries;
         let copies: Vec<_> = copies
             .into_iter()
             .map(|copy| {
@@ -157,7 +164,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                     own: copy.own,
                 };
                 if copy.sent {
-                    state.begin(now, first_pause(copy.rtt));
+                    state.begin(now, tries.first_pause(copy.rtt));
                 }
                 state
             })
@@ -223,7 +230,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
             let waiting = message.copies.iter_mut();
             for copy in waiting.filter(|copy| copy.sent == 0 && copy.node == *node) {
                 if send(message.number, &message.shared, &copy.own) {
-                    copy.begin(now, first_pause(rtt));
+                    copy.begin(now, self.tries.first_pause(rtt));
                     sent += 1;
                 }
             }
@@ -347,6 +354,7 @@ mod tests {
 
     const TRIES: Tries = Tries {
         tries: 6,
+        quarters: 8,
         messages: 3,
         bytes: usize::MAX,
     };
@@ -385,6 +393,10 @@ mod tests {
         let (sent, missed, _) = times(&mut copies);
         assert_eq!(sent, [(250, 1), (750, 1), (1750, 1), (2750, 1), (3750, 1)]);
         assert_eq!(missed, [1]);
+        let mut sooner = Copies::new(Tries { quarters: 6, ..TRIES });
+        sooner.add(at(0), 1, (), 0, [copy(1, true, Some(100))]);
+        let sent = times(&mut sooner).0;
+        assert_eq!(sent, [(200, 1), (600, 1), (1400, 1), (2200, 1), (3000, 1)]);
         let mut copies = Copies::new(Tries { tries: 3, ..TRIES });
         copies.add(
             at(0),

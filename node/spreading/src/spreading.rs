@@ -36,6 +36,7 @@ pub(crate) const MAX_UNDER_WAY: usize = 144 * 1024;
 /// the memory; it is more than the rates let be under way as long as those who get copies answer.
 const TRIES: Tries = Tries {
     tries: 3,
+    quarters: 8,
     messages: 512,
     bytes: MAX_UNDER_WAY,
 };

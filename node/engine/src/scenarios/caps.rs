@@ -273,6 +273,31 @@ fn a_node_that_says_all_it_can_to_a_supernode_fills_nothing() {
 }
 
 #[test]
+fn strangers_at_a_supernode_take_places_of_each_other_alone() {
+    let (mut lab, supernode, nodes, _) = acquainted(Limits::default());
+    let now = lab.now;
+    let engine = &mut lab.hosts[supernode].engine;
+    assert!(engine.anchor.unregistered.is_empty());
+    for number in 0..10_000 {
+        assert!(engine.pin(now, made_up(number)).is_some());
+        assert!(engine.anchor.unregistered.len() <= 4096);
+    }
+    assert!(engine.peers.len() > 3500);
+    let unregistered: Vec<_> = engine
+        .peers
+        .ids()
+        .into_iter()
+        .filter(|id| !engine.anchor.has_registration(*id))
+        .collect();
+    assert!(unregistered.iter().eq(&engine.anchor.unregistered));
+    assert_eq!(engine.peers.len(), unregistered.len() + 2);
+    lab.run_seconds(30);
+    for node in nodes {
+        assert!(lab.hosts[node].engine.supernodes()[0].registered);
+    }
+}
+
+#[test]
 fn who_is_registered_keeps_its_place_when_many_more_come() {
     let mut lab = Lab::new();
     lab.limits = Limits {

@@ -254,7 +254,7 @@ fn builds_that_encrypt_and_builds_for_benchmarks_do_not_answer_each_other() {
 #[test]
 fn half_open_handshakes_are_bounded_in_number_and_time() {
     let mut lab = Lab::new();
-    lab.limits.registrations = 8192;
+    lab.limits.registrations = 16_384;
     let supernode = lab.add(Role::Supernode);
     for who in 1..=1024 {
         assert!(answers(&mut lab, supernode, who, 0), "{who}");
