@@ -192,3 +192,43 @@ fn a_nearer_supernode_becomes_home_after_a_minute_and_nothing_is_lost() {
         assert!(moved >= 60 * SECOND, "{moved:?}");
     });
 }
+
+/// So many that the supernode states a window: two fifths of a second.
+const MANY: usize = 600;
+
+#[test]
+fn the_nodes_of_a_supernode_that_forgot_them_come_back_over_the_window_that_it_stated() {
+    let mut lab = Lab::new(1);
+    lab.set_unrecorded();
+    lab.set_links(PLAIN);
+    let supernode = lab.add_supernode();
+    let nodes: Vec<_> = (0..MANY).map(|_| lab.add_node(None)).collect();
+    let all_registered = |lab: &mut Lab| lab.anchor(supernode).registrations == MANY;
+    assert!(lab.run_until(30 * SECOND, all_registered).is_some());
+    // Who came early was told of few nodes, and is told of the many with a sign of life.
+    lab.run(60 * SECOND);
+    lab.crash(supernode);
+    lab.restart(supernode);
+    // All came in one moment, so they would all see in one moment that they were forgotten.
+    let (step, mut done, mut back) = (20 * MILLISECOND, 0, Vec::new());
+    while !all_registered(&mut lab) {
+        lab.run(step);
+        let now = lab.counters(supernode).handshakes_done;
+        back.push(now - done);
+        done = now;
+        assert!(
+            back.len() < 3000,
+            "{} of {MANY} are back",
+            lab.anchor(supernode).registrations
+        );
+    }
+    let first = back.iter().position(|count| *count > 0).expect("they came back");
+    let most = back.iter().max().copied().unwrap_or_default();
+    println!(
+        "back from step {first} to {}, {most} in one of 20 ms at the most",
+        back.len()
+    );
+    // Over 400 ms, 30 come in each step; all at once would be 600.
+    assert!(most <= 90, "{most} came in 20 ms");
+    assert!(nodes.into_iter().all(|node| lab.is_registered(node)));
+}
