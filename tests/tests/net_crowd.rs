@@ -27,6 +27,7 @@ fn a_crowd_registers_is_kept_alive_and_comes_back() -> Result<()> {
             networks: 2,
             channels: 2,
             of_channels: 8,
+            keepalive: Duration::from_secs(25),
         },
         rates: Rates {
             lookups: 100.0,

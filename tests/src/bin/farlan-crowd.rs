@@ -40,6 +40,9 @@ struct Options {
     /// Of how many in each network
     #[arg(long, default_value_t = 8)]
     of_channels: u32,
+    /// Milliseconds after which each keeps alive again
+    #[arg(long, default_value_t = 25_000)]
+    keepalive: u64,
     /// Look-ups a second, in the part with everything
     #[arg(long, default_value_t = 2000.0)]
     lookups: f64,
@@ -61,6 +64,7 @@ fn run(options: &Options) -> Result<()> {
             networks: options.networks,
             channels: options.channels,
             of_channels: options.of_channels,
+            keepalive: Duration::from_millis(options.keepalive),
         },
         rates: Rates {
             lookups: options.lookups,

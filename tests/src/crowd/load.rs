@@ -27,6 +27,8 @@ pub struct Shape {
     pub channels: usize,
     /// Of how many that there are in each network.
     pub of_channels: u32,
+    /// Each keeps alive so often: every 25 s, as nodes do, unless fewer are to be as much work as more would be.
+    pub keepalive: Duration,
 }
 
 /// What the crowd does beside keeping alive, a second.
@@ -58,9 +60,6 @@ pub struct Seen {
     /// How late the load was behind its own plan, at the most.
     pub late: Duration,
 }
-
-/// Nodes keep alive so often.
-pub const KEEPALIVE: Duration = Duration::from_secs(25);
 
 /// An unanswered initiation or register is sent again after this pause, then after twice and three times it. A node begins with less
 /// (PROTOCOL.md 5) and comes to three seconds.
@@ -314,7 +313,7 @@ impl Crowd {
                 let datagram = node.light.seal(&[])?;
                 self.send(number, &datagram)?;
                 self.seen.keepalives.0 += 1;
-                self.keepalives.push_back((at + KEEPALIVE, number));
+                self.keepalives.push_back((at + self.shape.keepalive, number));
             }
             worked = true;
         }
@@ -477,7 +476,7 @@ impl Crowd {
                     self.first_registered.get_or_insert(now);
                     self.last_registered = now;
                     // The queue is in order: they come one after the other.
-                    self.keepalives.push_back((now + KEEPALIVE, number));
+                    self.keepalives.push_back((now + self.shape.keepalive, number));
                     let (member_key, channels) = (self.member_key(number), self.channels(number));
                     if !channels.is_empty() {
                         let node = &mut self.nodes[number as usize];

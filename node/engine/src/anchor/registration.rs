@@ -69,6 +69,10 @@ blank!(Subscribed);
 impl Registration {
     /// The membership by which it is on a list.
     pub(crate) fn membership_on(&self, key: ListKey) -> Option<&Membership> {
+        // Most are in one network, which need not be looked for.
+        if let ([only], ListKey::Subscribers(_)) = (&*self.memberships, key) {
+            return Some(only);
+        }
         let member_key = match key {
             ListKey::Members(member_key) => member_key,
             ListKey::Subscribers(channel) => self.channels.network_of(&channel)?,
