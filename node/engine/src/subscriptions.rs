@@ -231,12 +231,30 @@ impl Engine {
 
     /// What is told of a node on a list: where it is as a member of the network.
     pub(crate) fn list_entry(&self, id: PeerId, key: ListKey) -> Option<MemberEntry> {
-        let membership = self.anchor.registration(id)?.membership_on(key)?;
-        Some(MemberEntry {
-            present: true,
-            record: self.member_record(id, Some(membership))?,
-            ipv4: membership.ipv4,
-        })
+        self.list_entries(&[id], key).pop()
+    }
+
+    /// The same of several. What is kept of each lies elsewhere in memory, and the processor fetches it for some of them at one time
+    /// where each step is made for all before the next.
+    fn list_entries(&self, ids: &[PeerId], key: ListKey) -> Vec<MemberEntry> {
+        let registered = ids.iter().filter_map(|id| Some((*id, self.anchor.registration(*id)?)));
+        let registered: Vec<_> = registered.collect();
+        let members = registered
+            .iter()
+            .filter_map(|(id, registration)| Some((*id, registration.membership_on(key)?)));
+        let members: Vec<_> = members.collect();
+        let known = members
+            .iter()
+            .filter_map(|(id, membership)| Some((*id, self.peers.get(*id)?, *membership)));
+        let known: Vec<_> = known.collect();
+        let entries = known.iter().filter_map(|(id, peer, membership)| {
+            Some(MemberEntry {
+                present: true,
+                record: self.member_record((*id, peer), Some(membership))?,
+                ipv4: membership.ipv4,
+            })
+        });
+        entries.collect()
     }
 
     /// Puts a node on a list, as its membership says where it is, or brings its entry up to date. It has the list up to
@@ -404,10 +422,9 @@ impl Engine {
                 entries: entries.into_iter().map(Told::There).collect(),
             }
         };
-        let entries = part.entries.iter().filter_map(|told| match told {
-            Told::There(id) => self.list_entry(*id, list.key),
-            Told::Gone(entry) => Some(*entry),
-        });
+        let there: Vec<PeerId> = part.entries.iter().filter_map(Told::there).collect();
+        let gone = part.entries.iter().filter_map(Told::gone);
+        let entries = self.list_entries(&there, list.key).into_iter().chain(gone);
         let message = list.message((part.from, part.upto), entries.collect());
         under_way.retry.again(now);
         self.anchor.subscriptions.wait(on, id, under_way);

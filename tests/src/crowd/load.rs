@@ -5,6 +5,7 @@ use std::{
     collections::{BinaryHeap, VecDeque},
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr, UdpSocket},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -194,14 +195,27 @@ impl Crowd {
     /// # Errors
     /// None of these keys.
     pub fn prepare(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
-            node.light.forget();
-            node.light.begin(&self.supernode)?;
-            node.registered = false;
-            node.waits = false;
-            node.asked = 0;
-            node.tries = 0;
-        }
+        let (supernode, half) = (&self.supernode, self.nodes.len().div_ceil(2).max(1));
+        // Nothing is measured yet, so both processors may work.
+        thread::scope(|scope| {
+            let halves = self.nodes.chunks_mut(half).map(|nodes| {
+                scope.spawn(move || {
+                    nodes.iter_mut().try_for_each(|node| {
+                        node.light.forget();
+                        node.registered = false;
+                        node.waits = false;
+                        node.asked = 0;
+                        node.tries = 0;
+                        node.light.begin(supernode)
+                    })
+                })
+            });
+            let halves: Vec<_> = halves.collect();
+            halves.into_iter().try_for_each(|half| match half.join() {
+                Ok(prepared) => prepared,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
         self.registered = 0;
         self.keepalives.clear();
         self.again.clear();

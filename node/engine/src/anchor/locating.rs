@@ -2,7 +2,7 @@
 
 use crate::{
     Engine, Outbox, Time,
-    peers::{Path, PeerId},
+    peers::{Path, Peer, PeerId},
     rates::Prefix,
     relay_limits::Origin,
     wire::{
@@ -63,18 +63,22 @@ impl Engine {
         let reader = reader.and_then(|reader| self.anchor.registration(reader));
         let theirs = reader.map(|reader| &*reader.memberships).unwrap_or_default();
         let shared = |one: &&Membership| theirs.iter().any(|other| other.member_key == one.member_key);
-        self.member_record(id, registration.memberships.iter().find(shared))
+        self.member_record((id, self.peers.get(id)?), registration.memberships.iter().find(shared))
     }
 
     /// How a registered node is reached as a member, or where it has told nothing.
-    pub(crate) fn member_record(&self, id: PeerId, membership: Option<&Membership>) -> Option<NodeRecord> {
+    pub(crate) fn member_record(
+        &self,
+        (id, peer): (PeerId, &Peer),
+        membership: Option<&Membership>,
+    ) -> Option<NodeRecord> {
         let here = Place {
             home: self.node_id,
             index: self.anchor.index_of(id)?,
         };
         let place = membership.and_then(|membership| membership.home).unwrap_or(here);
         Some(NodeRecord {
-            key: *self.peers.get(id)?.key.as_bytes(),
+            key: *peer.key.as_bytes(),
             home: place.home,
             index: place.index,
         })

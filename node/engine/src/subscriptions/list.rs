@@ -77,6 +77,24 @@ pub(super) enum Told {
     Gone(MemberEntry),
 }
 
+impl Told {
+    /// Who is there.
+    pub(super) fn there(&self) -> Option<PeerId> {
+        match self {
+            Self::There(id) => Some(*id),
+            Self::Gone(_) => None,
+        }
+    }
+
+    /// The entry of who is gone.
+    pub(super) fn gone(&self) -> Option<MemberEntry> {
+        match self {
+            Self::There(_) => None,
+            Self::Gone(entry) => Some(*entry),
+        }
+    }
+}
+
 /// What came of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Review {
