@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Nodes that have a session with a supernode and are not registered (yet): as many, or twice those whose first word it waits for.
-pub(crate) const MAX_UNREGISTERED: usize = 4096;
+const MAX_UNREGISTERED: usize = 4096;
 
 /// So many of the table make room at once, so that it is not looked through for each newcomer.
 const SHARE: usize = 16;
@@ -45,12 +45,13 @@ impl Engine {
         Some(id)
     }
 
+    /// Nodes for which a supernode has room beside the registered ones.
     fn max_unregistered(&self) -> usize {
         (2 * self.max_half_open()).max(MAX_UNREGISTERED)
     }
 
-    /// Whether there is room for another peer; if not, those of least value make some. At a supernode the registered ones have places
-    /// of their own, and are not looked at: there may be a million.
+    /// Whether there is room for another peer; if not, those of least value make some. At a supernode the registered ones stay and are
+    /// not looked at, for there may be a million, and of very many others only those that came first are.
     fn has_room(&mut self, now: Time) -> bool {
         let rank = |(id, peer): (PeerId, &Peer)| Some((value(now, peer)?, id));
         let (share, mut ranked): (usize, Vec<_>) = match self.role {
@@ -63,10 +64,10 @@ impl Engine {
             }
             Role::Supernode => {
                 let most = self.max_unregistered();
-                if self.anchor.unregistered.len() < most {
+                if self.peers.len() < self.anchor.places.most() + most {
                     return true;
                 }
-                let unregistered = self.anchor.unregistered.iter();
+                let unregistered = self.anchor.unregistered.iter().take(2 * most);
                 let unregistered = unregistered.filter_map(|id| Some((*id, self.peers.get(*id)?)));
                 (most / SHARE, unregistered.filter_map(rank).collect())
             }

@@ -411,7 +411,11 @@ impl Engine {
             // Who had the list of members keeps what it has of it, and is told how many there are now.
             let goes_on = member.knows_crowd() || (!is_channel && member.acknowledged > 0);
             let (from, entries) = if goes_on {
-                (member.acknowledged, under_way.newcomer.into_iter().collect())
+                // It may have left since.
+                let newcomer = under_way
+                    .newcomer
+                    .filter(|newcomer| self.place_on(*newcomer, on).is_some());
+                (member.acknowledged, newcomer.into_iter().collect())
             } else {
                 met = list.sample(id, || self.random.next_u64());
                 (0, met.clone())

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::{Engine, Time, peers::PeerId, retry::Schedule, wire::control::Control};
 
-/// Nodes that a supernode takes back in a second: half of what one processor of 2026 answers with all that they want, beside the signs of
-/// life of those that are back (`scripts/bench supernode`). Where more come than are answered, all come again and again, and fewer are answered than before.
+/// Nodes that a supernode takes back in a second: half of what one processor of 2026 answers with all that they want, beside the signs
+/// of life of those that are back (`scripts/bench supernode`). Where more come than are answered, all come again and again, and fewer are
+/// answered than before.
 const BACK_IN_A_SECOND: u64 = 1200;
 
 /// Whoever is told less comes back at once.
