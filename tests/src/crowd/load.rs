@@ -73,8 +73,9 @@ const ASKED: u8 = 3;
 /// /24 networks in which the nodes are.
 const PREFIXES: u32 = 4096;
 
-/// Datagrams received at one time.
-const AT_ONCE: usize = 256;
+/// Datagrams received at one time, and things of one kind that are done at one time: what comes meanwhile waits, and is not to be counted as the
+/// supernode's.
+const AT_ONCE: usize = 32;
 
 /// What may wait for the crowd, in bytes.
 const BUFFER: usize = 64 << 20;
@@ -225,12 +226,13 @@ impl Crowd {
 
     /// All come within `window`, each at a random moment of it.
     pub fn come_within(&mut self, window: Duration) {
-        let now = self.now();
         let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX).max(1);
         let random = &mut self.random;
-        let times = (0..self.shape.nodes).map(|number| (now + Duration::from_nanos(random.next_u64() % nanos), number));
+        let times = (0..self.shape.nodes).map(|number| (Duration::from_nanos(random.next_u64() % nanos), number));
         let mut times: Vec<_> = times.collect();
         times.sort_unstable();
+        let now = self.now();
+        times.iter_mut().for_each(|(at, _)| *at += now);
         self.coming = times.into();
     }
 
@@ -296,7 +298,7 @@ impl Crowd {
     fn act(&mut self) -> Result<bool> {
         let now = self.now();
         let mut worked = false;
-        for _ in 0..64 {
+        for _ in 0..AT_ONCE {
             let Some((at, number)) = self.coming.front().copied().filter(|(at, _)| *at <= now) else {
                 break;
             };
@@ -305,7 +307,7 @@ impl Crowd {
             self.initiate(now, number)?;
             worked = true;
         }
-        for _ in 0..64 {
+        for _ in 0..AT_ONCE {
             let due = self.again.peek().map(|Reverse(due)| *due);
             let Some((_, number)) = due.filter(|(at, _)| *at <= now) else {
                 break;
@@ -316,7 +318,7 @@ impl Crowd {
                 worked = true;
             }
         }
-        for _ in 0..256 {
+        for _ in 0..AT_ONCE {
             let Some((at, number)) = self.keepalives.front().copied().filter(|(at, _)| *at <= now) else {
                 break;
             };
@@ -336,7 +338,7 @@ impl Crowd {
                 break;
             }
             self.lookup_due += Duration::from_secs_f64(1.0 / self.rates.lookups);
-            self.look_up(now)?;
+            self.look_up()?;
             worked = true;
         }
         for _ in 0..16 {
@@ -391,7 +393,7 @@ impl Crowd {
         self.random.next_u32() % self.shape.nodes
     }
 
-    fn look_up(&mut self, now: Duration) -> Result<()> {
+    fn look_up(&mut self) -> Result<()> {
         let (asking, wanted) = (self.anybody(), self.anybody());
         let wanted = self.nodes[wanted as usize].light.node_id();
         let node = &mut self.nodes[asking as usize];
@@ -399,8 +401,8 @@ impl Crowd {
             let request = self.next_request;
             self.next_request += 1;
             let datagram = node.light.tell(&[locate(request, &wanted)])?;
-            self.asked.push_back((request, now));
             self.seen.located.0 += 1;
+            self.asked.push_back((request, self.now()));
             self.send(asking, &datagram)?;
         }
         Ok(())

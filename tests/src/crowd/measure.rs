@@ -23,6 +23,9 @@ pub struct Plan {
     pub part: Duration,
 }
 
+/// The load finds its pace before it is measured.
+const SETTLING: Duration = Duration::from_secs(3);
+
 /// One part.
 #[derive(Clone, Debug, Serialize)]
 pub struct Part {
@@ -157,8 +160,12 @@ fn part(
     time: Duration,
     until_registered: bool,
 ) -> Result<Part> {
-    crowd.seen = Seen::default();
     supernode.status()?;
+    if !until_registered {
+        // What waited while nothing was sent is not counted.
+        crowd.run(SETTLING, false)?;
+    }
+    crowd.seen = Seen::default();
     let (begun, used) = (crowd.now(), supernode.used()?);
     crowd.run(time, until_registered)?;
     let (ended, after) = (crowd.now(), supernode.used()?);
