@@ -246,7 +246,7 @@ impl Crowd {
             let received = self.receive()?;
             let worked = self.act()?;
             if !received && !worked {
-                std::thread::sleep(Duration::from_micros(100));
+                thread::sleep(Duration::from_micros(100));
             }
         }
         Ok(())
