@@ -303,6 +303,39 @@ fn a_long_list_of_subscribers_is_told_as_a_sample() {
 }
 
 #[test]
+fn a_newcomer_that_left_again_is_not_named_to_those_who_did_not_hear_of_it() {
+    let mut crowd = Crowd::new(151);
+    let games = Channel::broadcasts(PORT);
+    for member in 0..150 {
+        crowd.subscribe(member, &[games]);
+    }
+    crowd.lab.run_seconds(5);
+    let (supernode, newcomer) = (crowd.supernode, crowd.members[150].0);
+    let key = crowd.lab.key(newcomer);
+    let names = |crowd: &Crowd, member: usize| {
+        let (place, network) = crowd.members[member];
+        let subscribers = crowd.lab.hosts[place].engine.subscribers_of(network, &games);
+        subscribers.is_some_and(|subscribers| subscribers.keys.contains(&key))
+    };
+    for leaves in [true, false] {
+        // Those who are told of it first do not hear of it.
+        crowd.lab.wire = Box::new(move |from, to, _| from != supernode || to == newcomer);
+        crowd.subscribe(150, &[games]);
+        crowd.lab.run(Duration::from_millis(200));
+        if leaves {
+            crowd.subscribe(150, &[]);
+            crowd.lab.run_seconds(2);
+        }
+        crowd.lab.wire = intact();
+        crowd.lab.run_seconds(5);
+        let named = (0..150).filter(|member| names(&crowd, *member)).count();
+        assert_eq!(named > 0, !leaves, "{named}");
+        // Whoever was told of somebody lately is told of nobody else.
+        crowd.lab.run_seconds(40);
+    }
+}
+
+#[test]
 fn who_subscribes_without_end_fills_nothing() {
     let mut lab = Lab::new();
     lab.limits = Limits {
