@@ -15,7 +15,10 @@ use rand_core::Rng as _;
 use socket2::{MsgHdr, SockAddr, SockRef};
 
 use super::light::{Came, Light, Membership, Said, Supernode, acknowledge, locate, register, subscribe};
-use crate::{ns::sys::set_receive_buffer, sim::ReproducibleRandom};
+use crate::{
+    ns::sys::{set_receive_buffer, set_send_buffer},
+    sim::ReproducibleRandom,
+};
 
 /// What a crowd is.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +80,7 @@ const PREFIXES: u32 = 4096;
 /// supernode's.
 const AT_ONCE: usize = 32;
 
-/// What may wait for the crowd, in bytes.
+/// What may wait for the crowd, and what of it may wait for the supernode, in bytes.
 const BUFFER: usize = 64 << 20;
 
 /// A node and its plan.
@@ -135,6 +138,7 @@ impl Crowd {
         socket.set_nonblocking(true)?;
         // Without privilege it is what the system allows.
         let _ = set_receive_buffer(&socket, BUFFER);
+        let _ = set_send_buffer(&socket, BUFFER);
         ensure!(
             shape.nodes <= PREFIXES * 250,
             "there are too few addresses in {PREFIXES} prefixes"

@@ -63,13 +63,25 @@ pub fn interrupt(pid: u32) -> io::Result<()> {
 /// # Errors
 /// What `setsockopt(2)` reports.
 pub fn set_receive_buffer(socket: &UdpSocket, bytes: usize) -> io::Result<()> {
+    set_buffer(socket, libc::SO_RCVBUFFORCE, bytes)
+}
+
+/// The same for what it sent and nobody took yet: over loopback what waits at the receiver counts as that.
+///
+/// # Errors
+/// Those of [`set_receive_buffer`].
+pub fn set_send_buffer(socket: &UdpSocket, bytes: usize) -> io::Result<()> {
+    set_buffer(socket, libc::SO_SNDBUFFORCE, bytes)
+}
+
+fn set_buffer(socket: &UdpSocket, option: libc::c_int, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
     // SAFETY: the pointer is to a live integer of the length given, which the call only reads.
     check(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
+            option,
             (&raw const bytes).cast(),
             size_of_val(&bytes) as libc::socklen_t,
         )
