@@ -45,7 +45,7 @@ impl Chats {
         }
     }
 
-    /// The chats of a person.
+    /// The chats of a person, with some others more than one.
     pub fn of(&self, person: u32) -> Vec<Chat> {
         let chatter = self.people.place(person.into());
         let mut chats: Vec<Chat> = Vec::new();
@@ -60,7 +60,7 @@ impl Chats {
                 continue;
             }
             let who = self.people.number(self.ends.number(other) / self.each) as u32;
-            if who != person && chats.iter().all(|chat| chat.who != who) {
+            if who != person {
                 chats.push(Chat {
                     who,
                     ago: REMEMBERED * about.of(1).unit(),

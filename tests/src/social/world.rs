@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contacts_are_mutual_and_few() {
+    fn contacts_are_mutual_few_and_say_the_same_at_both_ends() {
         for proportions in [Proportions::social(), Proportions::adverse()] {
             let world = World::new(5, 5000, &proportions);
             for node in 0..world.nodes {
@@ -237,7 +237,8 @@ mod tests {
                 for contact in contacts {
                     assert_ne!(contact.node, node);
                     let back = world.contacts(contact.node);
-                    assert!(back.iter().any(|back| back.node == node));
+                    let back = back.iter().find(|back| back.node == node).unwrap();
+                    assert_eq!((back.ago, back.seconds), (contact.ago, contact.seconds));
                 }
             }
         }
