@@ -5,6 +5,7 @@
 //! identity, the keys of one session and a few numbers, and speaks as PROTOCOL.md says. [`load`] lets them do what nodes do, each from an
 //! address of its own in 127.0.0.0/8, spread over thousands of /24, so that no limit by address has to be lifted.
 
+pub mod goals;
 pub mod light;
 pub mod load;
 pub mod measure;

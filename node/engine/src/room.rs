@@ -30,16 +30,16 @@ const LATELY: Duration = Duration::from_secs(600);
 impl Engine {
     /// The peer with `key`, made if it is new and there is room for it.
     pub(crate) fn pin(&mut self, now: Time, key: PublicKey) -> Option<PeerId> {
-        if self.peers.by_node(&key.node_id()).is_none() && !self.has_room(now) {
+        let is_new = self.peers.by_node(&key.node_id()).is_none();
+        if is_new && !self.has_room(now) {
             self.counters.peers_refused += 1;
             return None;
         }
-        let is_new = self.peers.by_node(&key.node_id()).is_none();
         let id = self.peers.pin(key)?;
-        if is_new && self.role == Role::Supernode {
-            self.anchor.unregistered.insert(id);
-        }
         if is_new {
+            if self.role == Role::Supernode {
+                self.anchor.unregistered.insert(id);
+            }
             self.recall(id);
         }
         Some(id)

@@ -236,7 +236,7 @@ impl Engine {
 
     /// The same of several. What is kept of each lies elsewhere in memory, and the processor fetches it for some of them at one time
     /// where each step is made for all before the next.
-    fn list_entries(&self, ids: &[PeerId], key: ListKey) -> Vec<MemberEntry> {
+    pub(crate) fn list_entries(&self, ids: &[PeerId], key: ListKey) -> Vec<MemberEntry> {
         let registered = ids.iter().filter_map(|id| Some((*id, self.anchor.registration(*id)?)));
         let registered: Vec<_> = registered.collect();
         let members = registered

@@ -2,9 +2,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use farlan_tests::crowd::{
+    goals::judge,
     load::{Rates, Shape},
     measure::{Plan, measure},
     serve::Serve,
@@ -76,6 +77,10 @@ fn run(options: &Options) -> Result<()> {
     if options.json {
         println!("{}", serde_json::to_string_pretty(&parts)?);
     }
+    let judged = judge(&parts);
+    judged.iter().for_each(|judged| println!("{judged}"));
+    let missed = judged.iter().filter(|judged| !judged.kept()).count();
+    ensure!(missed == 0, "{missed} of {} goals missed", judged.len());
     Ok(())
 }
 

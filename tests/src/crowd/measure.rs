@@ -61,7 +61,7 @@ pub struct Part {
 
 impl Part {
     /// Core time for each of so many things, in microseconds.
-    fn each(&self, count: f64) -> f64 {
+    pub fn each(&self, count: f64) -> f64 {
         self.used.0 * 1e6 / count.max(1.0)
     }
 

@@ -40,8 +40,8 @@ impl Engine {
         let random = &mut self.random;
         let list = ListKey::Members(member_key);
         let (members, met) = self.anchor.subscriptions.company(list, id, || random.next_u64());
-        let records = met.into_iter().filter_map(|id| self.list_entry(id, list));
-        let records = records.map(|entry| entry.record).collect();
+        let entries = self.list_entries(&met, list).into_iter();
+        let records = entries.map(|entry| entry.record).collect();
         let answer = Spread::Sample {
             request,
             members,
