@@ -47,9 +47,11 @@ pub(crate) fn message(input: &[u8]) {
     let (level, budget, tags) = (message.level(), message.budget(), message.tags().count());
     assert!((1..=3).contains(&level) && (level < 3 || budget == 0));
     assert!(tags <= if budget > 0 { MAX_TAGS } else { 0 });
-    assert_eq!(message.token().is_some(), budget > 0);
-    let token = if budget > 0 { 16 } else { 0 };
-    assert_eq!(input.len(), 3 + 2 * tags + token + 67 + message.frame().len() + 64);
+    assert_eq!(message.right().is_some(), budget > 0);
+    let (forwarders, _) = message.right().unwrap_or_default();
+    assert!(usize::from(forwarders) <= tags.min(64));
+    let right = if budget > 0 { 17 } else { 0 };
+    assert_eq!(input.len(), 3 + 2 * tags + right + 67 + message.frame().len() + 64);
     assert!(message.channel().group.is_group());
 
     let node = |number: u8| NodeId::from_bytes([number; 16]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use farlan_crypto::NodeId;
 
-use crate::{ChannelOf, CopyTo, Verifier, anchor_of, message::Sealed, plan::MAX_SHARES};
+use crate::{ChannelOf, CopyTo, Verifier, anchor_of, message::Sealed, plan::MAX_SHARES, tag_of};
 
 /// What becomes of a copy that arrived.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub struct Pending {
     pub(crate) level: u8,
     pub(crate) budget: u8,
     pub(crate) tags: Vec<u16>,
+    /// So many of them, the first ones, are those of whom the origin let send it on.
+    pub(crate) forwarders: u8,
     pub(crate) token: [u8; 16],
     pub(crate) sealed: Sealed<Arc<[u8]>>,
 }
@@ -89,17 +91,29 @@ impl Pending {
         verifier.verify(self.key(), self.message(), self.signature())
     }
 
+    /// The tags of whom the origin let send it on, if that is what it signed.
+    pub(crate) fn forwarders(&self) -> &[u16] {
+        self.split_tags().0
+    }
+
+    /// Those and all others.
+    pub(crate) fn split_tags(&self) -> (&[u16], &[u16]) {
+        self.tags.split_at_checked(self.forwarders.into()).unwrap_or_default()
+    }
+
     /// What the copy may cause, and the level of what it causes: 2 or 3. Nobody can raise either: level 1 is proved by the session,
-    /// level 2 by the token, which an origin gives to its children and they to those that may send it on, and beyond that nothing is
-    /// sent on.
+    /// level 2 by the session with one whom the origin signed for, together with the token that it gave to those, and beyond that
+    /// nothing is sent on.
     pub(crate) fn grant(&self) -> (u8, u8) {
         let most = self.budget.min(self.sealed.ceiling());
-        if self.budget == 0 || anchor_of(&self.token) != *self.sealed.anchor() {
+        if self.budget == 0 || anchor_of(&self.token, self.forwarders()) != *self.sealed.anchor() {
             (0, 3)
         } else if self.level == 1 && self.from == self.origin {
             (most.min(MAX_SHARES[0]), 2)
-        } else {
+        } else if self.forwarders().contains(&tag_of(self.sealed.salt(), &self.from)) {
             (most.min(MAX_SHARES[1]), 3)
+        } else {
+            (0, 3)
         }
     }
 }

@@ -39,8 +39,10 @@ pub(crate) struct Body {
     pub(crate) id: u64,
     /// That of these copies.
     pub(crate) level: u8,
-    /// The latest first.
+    /// Those of whom the origin let send it on, then the latest first.
     pub(crate) tags: Vec<u16>,
+    /// So many are the former.
+    pub(crate) forwarders: u8,
     pub(crate) token: [u8; 16],
     pub(crate) sealed: Sealed<Arc<[u8]>>,
 }
@@ -87,7 +89,7 @@ impl Spread {
     #[must_use]
     pub fn length(&self) -> usize {
         let more = if self.budget > 0 {
-            2 * self.body.tags.len() + 16
+            2 * self.body.tags.len() + 1 + 16
         } else {
             0
         };
@@ -100,12 +102,13 @@ impl Spread {
     }
 
     /// Appends the message with no more tags than fit into `room` bytes, the latest first. Tags only save copies to those that have
-    /// it already; the rest is written in any case.
+    /// it already; the rest, and the tags of the forwarders, is written in any case.
     pub fn write_within(&self, out: &mut Vec<u8>, room: usize) {
         let body = &self.body;
         let too_much = self.length().saturating_sub(room).div_ceil(2);
-        let tags = &body.tags[..body.tags.len().saturating_sub(too_much)];
-        put_mutable(out, body.level, self.budget, tags, &body.token);
+        let kept = body.tags.len().saturating_sub(too_much).max(body.forwarders.into());
+        let right = (body.forwarders, &body.token);
+        put_mutable(out, body.level, self.budget, &body.tags[..kept], right);
         out.extend_from_slice(body.sealed.bytes());
     }
 }

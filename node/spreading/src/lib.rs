@@ -15,7 +15,8 @@
 //! * **budget**, **share**: the deliveries that whoever gets a copy may still cause; what is given to one.
 //! * **level**: 1 for a copy from the origin, 2 for one from whoever had that, 3 for one that goes nowhere from here.
 //! * **tag**: 16 bits that stand for a member in one message: it has it already, or is sent it.
-//! * **token**, **anchor**: 16 bytes that make a copy one of level 2, and the hash of them that the origin signs.
+//! * **forwarders**, **token**, **anchor**: those whom the origin let send a broadcast on, 16 bytes that it gave to them alone, and the
+//!   hash of both, which it signs. Whoever else claims level 2 causes nothing.
 //! * **direct copy**: one from the origin that is not to go on: the session proves where it comes from, so that it carries the
 //!   broadcast's id as a number instead of a signature.
 //!
@@ -61,7 +62,7 @@ pub use copies::{Copies, Outgoing, Tended, Tries};
 pub use copy::{CopyTo, Form, Spread};
 pub use counts::Counts;
 pub use limits::Allowances;
-pub use message::{ANCHOR_DOMAIN, ID_DOMAIN, MAX_TAGS, Malformed, Message, SIGNING_DOMAIN, anchor_of, tag_of};
+pub use message::{ANCHOR_DOMAIN, ID_DOMAIN, MAX_TAGS, Malformed, Message, SIGNING_DOMAIN, anchor_of, salt_of, tag_of};
 pub use neighbours::{ChannelOf, Neighbours, Signer, Verifier};
 pub use plan::{Plan, Planned, Why};
 pub use rates::{Meter, Meters, Rate};

@@ -1,14 +1,15 @@
 //! What stands in a copy with a signature.
 //!
 //! ```text
-//! mutable    level 1 | budget 1 | tags n 1 | tag 2 × n | token 16, if the budget is not 0
+//! mutable    level 1 | budget 1 | tags n 1 | tag 2 × n | forwarders m 1 | token 16, both if the budget is not 0
 //! signed     network 8 | origin key 32 | time 8 | anchor 16 | ceiling 1 | port 2 | frame …
 //! signature  64
 //! ```
-//! *level* is 1 to 3. With a budget of 0 there are no tags; a copy of level 3 has a budget of 0. *time* is the origin's clock, in
+//! *level* is 1 to 3. With a budget of 0 there are no tags; a copy of level 3 has a budget of 0. The first m tags are those of the
+//! **forwarders**, whom the origin let send the broadcast on; *anchor* is the hash of these and the token. *time* is the origin's clock, in
 //! milliseconds since 1970, and never the same twice. *ceiling* is 1 to 192. *port* is that of a UDP broadcast, and 0 for anything
 //! else. The frame goes to a group and is the rest before the signature, without padding. So a copy that goes no further has 148
-//! bytes beside what the frame has behind its Ethernet header, and none has more than 292.
+//! bytes beside what the frame has behind its Ethernet header, and none has more than 309.
 //!
 //! The *id* of a broadcast is the first 8 bytes of SHA-512([`ID_DOMAIN`] ‖ signed), as a big-endian number. It never stands in such
 //! a copy: nobody can name another's broadcast before it came.
@@ -20,16 +21,19 @@ use thiserror::Error;
 use crate::{ChannelOf, MAX_CEILING};
 
 /// Separates the signatures of broadcasts from all others.
-pub const SIGNING_DOMAIN: &[u8] = b"farlan broadcast 1";
+pub const SIGNING_DOMAIN: &[u8] = b"farlan broadcast 2";
 
 /// Separates the ids of broadcasts from all other hashes.
-pub const ID_DOMAIN: &[u8] = b"farlan broadcast id 1";
+pub const ID_DOMAIN: &[u8] = b"farlan broadcast id 2";
 
-/// Separates the anchors of tokens from all other hashes.
-pub const ANCHOR_DOMAIN: &[u8] = b"farlan broadcast anchor 1";
+/// Separates anchors from all other hashes.
+pub const ANCHOR_DOMAIN: &[u8] = b"farlan broadcast anchor 2";
 
 /// The most tags in a copy: without them a third of the copies would go to members that have the broadcast already.
-pub const MAX_TAGS: usize = 64;
+pub const MAX_TAGS: usize = 72;
+
+/// The most whom an origin lets send a broadcast on: as many as it has active contacts that get a copy.
+pub(crate) const MAX_FORWARDERS: usize = 64;
 
 /// The signed part before the frame.
 pub(crate) const SIGNED_HEADER: usize = 67;
@@ -51,7 +55,8 @@ pub struct Message<'a> {
     level: u8,
     budget: u8,
     tags: &'a [[u8; 2]],
-    token: Option<[u8; 16]>,
+    /// How many tags are forwarders', and the token.
+    right: Option<(u8, [u8; 16])>,
     sealed: Sealed<&'a [u8]>,
 }
 
@@ -73,13 +78,15 @@ impl<'a> Message<'a> {
         let (tags, []) = tags.as_chunks() else {
             return Err(Malformed);
         };
-        let (token, rest) = if budget > 0 {
+        let (right, rest) = if budget > 0 {
+            let (forwarders, rest) = rest.split_first().ok_or(Malformed)?;
             let (token, rest) = rest.split_first_chunk().ok_or(Malformed)?;
-            (Some(*token), rest)
+            (Some((*forwarders, *token)), rest)
         } else {
             (None, rest)
         };
-        if count > most {
+        let forwarders = right.map_or(0, |(forwarders, _)| usize::from(forwarders));
+        if count > most || forwarders > count.min(MAX_FORWARDERS) {
             return Err(Malformed);
         }
         let sealed = Sealed::read(rest)?;
@@ -87,7 +94,7 @@ impl<'a> Message<'a> {
             level,
             budget,
             tags,
-            token,
+            right,
             sealed,
         })
     }
@@ -109,10 +116,11 @@ impl<'a> Message<'a> {
         self.tags.iter().map(|tag| u16::from_be_bytes(*tag))
     }
 
-    /// What makes the copy one of level 2.
+    /// So many of the tags, the first ones, are those of whom the origin let send it on, and the token that comes with them. They
+    /// are what its origin signed if [`anchor_of`] them is the anchor.
     #[must_use]
-    pub const fn token(&self) -> Option<[u8; 16]> {
-        self.token
+    pub const fn right(&self) -> Option<(u8, [u8; 16])> {
+        self.right
     }
 
     /// The signed part and the signature.
@@ -245,6 +253,11 @@ impl<B: AsRef<[u8]>> Sealed<B> {
         self.array(48)
     }
 
+    /// What the tags of this broadcast are made with.
+    pub(crate) fn salt(&self) -> u64 {
+        salt_of(self.key(), self.time())
+    }
+
     pub(crate) fn ceiling(&self) -> u8 {
         self.bytes()[64]
     }
@@ -274,7 +287,13 @@ impl<B: AsRef<[u8]>> Sealed<B> {
 }
 
 /// Appends what may change on the way. Without a budget there are neither tags nor a token.
-pub(crate) fn put_mutable(out: &mut Vec<u8>, level: u8, budget: u8, tags: &[u16], token: &[u8; 16]) {
+pub(crate) fn put_mutable(
+    out: &mut Vec<u8>,
+    level: u8,
+    budget: u8,
+    tags: &[u16],
+    (forwarders, token): (u8, &[u8; 16]),
+) {
     let tags = if budget > 0 { tags } else { &[] };
     let count = u8::try_from(tags.len()).unwrap_or(u8::MAX);
     out.extend_from_slice(&[level, budget, count]);
@@ -282,6 +301,7 @@ pub(crate) fn put_mutable(out: &mut Vec<u8>, level: u8, budget: u8, tags: &[u16]
         out.extend_from_slice(&tag.to_be_bytes());
     }
     if budget > 0 {
+        out.push(forwarders);
         out.extend_from_slice(token);
     }
 }
@@ -290,23 +310,31 @@ fn id_of(signed: &[u8]) -> u64 {
     first_u64(&sha512(&[ID_DOMAIN, signed]))
 }
 
-/// The anchor of a token: what an origin signs, so that the token makes a copy one of level 2.
+/// The anchor of a token and the tags of the forwarders: what an origin signs, so that what comes with both by one of these is a copy
+/// of level 2. The token keeps the right from whoever got no share, the tags from whoever is given the token by a liar.
 #[must_use]
-pub fn anchor_of(token: &[u8; 16]) -> [u8; 16] {
-    let digest = sha512(&[ANCHOR_DOMAIN, token]);
+pub fn anchor_of(token: &[u8; 16], forwarders: &[u16]) -> [u8; 16] {
+    let tags: Vec<u8> = forwarders.iter().flat_map(|tag| tag.to_be_bytes()).collect();
+    let digest = sha512(&[ANCHOR_DOMAIN, token, &tags]);
     let mut anchor = [0; 16];
     anchor.copy_from_slice(&digest[..16]);
     anchor
 }
 
-/// The tag of a node in a broadcast: the first 16 bits of `mix(mix(id ^ first half) ^ second half)` of its node id, as big-endian
-/// numbers. Where two have the same one of them may miss the broadcast by this way; with another id they will not.
+/// What the tags of the broadcast of that origin and time are made with: known before it is whole, and another for each.
 #[must_use]
-pub fn tag_of(id: u64, node: &NodeId) -> u16 {
+pub fn salt_of(key: &[u8; 32], time: u64) -> u64 {
+    mix(time ^ first_u64(key))
+}
+
+/// The tag of a node in a broadcast with that salt: the first 16 bits of `mix(mix(salt ^ first half) ^ second half)` of its node id, as
+/// big-endian numbers. Where two have the same one of them may miss the broadcast by this way; in another broadcast they will not.
+#[must_use]
+pub fn tag_of(salt: u64, node: &NodeId) -> u16 {
     let ([first, second], _) = node.as_bytes().as_chunks::<8>() else {
         return 0;
     };
-    let mixed = mix(mix(id ^ u64::from_be_bytes(*first)) ^ u64::from_be_bytes(*second));
+    let mixed = mix(mix(salt ^ u64::from_be_bytes(*first)) ^ u64::from_be_bytes(*second));
     u16::try_from(mixed >> 48).unwrap_or(0)
 }
 
@@ -317,7 +345,7 @@ const fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-fn first_u64(digest: &[u8; 64]) -> u64 {
+fn first_u64(digest: &[u8]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);
     u64::from_be_bytes(first)
@@ -339,29 +367,29 @@ mod tests {
             network: [1; 8],
             key: [2; 32],
             time: 0x0102_0304_0506_0708,
-            anchor: anchor_of(&[4; 16]),
+            anchor: anchor_of(&[4; 16], &[0xaabb]),
             ceiling: 192,
             port: 0x1234,
         };
         let frame = frame([0xff; 6], b"payload");
         let (sealed, id) = Sealed::make(&header, &frame, |signed| [u8::try_from(signed.len()).unwrap(); 64]).unwrap();
         let mut bytes = Vec::new();
-        put_mutable(&mut bytes, 2, 5, &[0xaabb, 0xccdd], &[4; 16]);
+        put_mutable(&mut bytes, 2, 5, &[0xaabb, 0xccdd], (1, &[4; 16]));
         bytes.extend_from_slice(sealed.bytes());
-        let mut expected = vec![2, 5, 2, 0xaa, 0xbb, 0xcc, 0xdd];
+        let mut expected = vec![2, 5, 2, 0xaa, 0xbb, 0xcc, 0xdd, 1];
         expected.extend_from_slice(&[4; 16]);
         expected.extend_from_slice(&[1; 8]);
         expected.extend_from_slice(&[2; 32]);
         expected.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
-        expected.extend_from_slice(&sha512(&[b"farlan broadcast anchor 1", &[4; 16]])[..16]);
+        expected.extend_from_slice(&sha512(&[b"farlan broadcast anchor 2", &[4; 16], &[0xaa, 0xbb]])[..16]);
         expected.extend_from_slice(&[192, 0x12, 0x34]);
         expected.extend_from_slice(&frame);
-        let signed = expected[23..].to_vec();
+        let signed = expected[24..].to_vec();
         expected.extend_from_slice(&[88; 64]);
         assert_eq!(bytes, expected);
         let message = Message::parse(&bytes).unwrap();
         assert_eq!(message.id(), id);
-        assert_eq!(id.to_be_bytes(), sha512(&[b"farlan broadcast id 1", &signed])[..8]);
+        assert_eq!(id.to_be_bytes(), sha512(&[b"farlan broadcast id 2", &signed])[..8]);
         assert_eq!(message.channel().port, 0x1234);
     }
 
@@ -383,33 +411,35 @@ mod tests {
             level in 1_u8..=3,
             budget: u8,
             tags in proptest::collection::vec(any::<u16>(), 0..=MAX_TAGS),
-            (token, network, key, time) in any::<([u8; 16], [u8; 8], [u8; 32], u64)>(),
+            (token, network, key, time, part) in any::<([u8; 16], [u8; 8], [u8; 32], u64, u8)>(),
             ceiling in 1_u8..=MAX_CEILING,
             port: u16,
             group in prop_oneof![Just([0xff; 6]), Just([1, 0, 0x5e, 1, 2, 3])],
             payload in proptest::collection::vec(any::<u8>(), 0..300),
-        ) -> (u8, u8, Vec<u16>, [u8; 16], Header, Vec<u8>) {
+        ) -> (u8, u8, Vec<u16>, (u8, [u8; 16]), Header, Vec<u8>) {
             let budget = if level == 3 { 0 } else { budget };
             let tags = if budget == 0 { Vec::new() } else { tags };
             let port = if group == [0xff; 6] { port } else { 0 };
-            let header = Header { network, key, time, anchor: anchor_of(&token), ceiling, port };
-            (level, budget, tags, token, header, frame(group, &payload))
+            let forwarders = part % u8::try_from(tags.len().min(MAX_FORWARDERS) + 1).unwrap();
+            let anchor = anchor_of(&token, &tags[..forwarders.into()]);
+            let header = Header { network, key, time, anchor, ceiling, port };
+            (level, budget, tags, (forwarders, token), header, frame(group, &payload))
         }
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read_and_nothing_that_is_cut(
-            (level, budget, tags, token, header, frame) in any_message(),
+            (level, budget, tags, (forwarders, token), header, frame) in any_message(),
         ) {
             let (sealed, id) = Sealed::make(&header, &frame, |_| [9; 64]).unwrap();
             let mut bytes = Vec::new();
-            put_mutable(&mut bytes, level, budget, &tags, &token);
+            put_mutable(&mut bytes, level, budget, &tags, (forwarders, &token));
             bytes.extend_from_slice(sealed.bytes());
             let message = Message::parse(&bytes).unwrap();
             prop_assert_eq!((message.level(), message.budget()), (level, budget));
             prop_assert_eq!(message.tags().collect::<Vec<_>>(), tags);
-            prop_assert_eq!(message.token(), Some(token).filter(|_| budget > 0));
+            prop_assert_eq!(message.right(), Some((forwarders, token)).filter(|_| budget > 0));
             prop_assert_eq!((message.id(), message.key(), message.ceiling()), (id, header.key, header.ceiling));
             prop_assert_eq!(message.frame(), &frame);
             prop_assert_eq!(message.channel().port, header.port);
@@ -434,7 +464,8 @@ mod tests {
             if let Ok(message) = Message::parse(&bytes) {
                 let mut written = Vec::new();
                 let tags: Vec<_> = message.tags().collect();
-                put_mutable(&mut written, message.level(), message.budget(), &tags, &message.token().unwrap_or_default());
+                let (forwarders, token) = message.right().unwrap_or_default();
+                put_mutable(&mut written, message.level(), message.budget(), &tags, (forwarders, &token));
                 written.extend_from_slice(message.sealed().bytes());
                 prop_assert_eq!(written, bytes);
             }

@@ -11,10 +11,11 @@ use crate::{
     anchor_of,
     copy::Body,
     limits::{Limits, Onward, Own},
-    message::{Header, Sealed},
+    message::{Header, MAX_FORWARDERS, Sealed},
     nearest::{MAX_ACTIVE, sampled},
     origins::{Origins, TOLERANCE_MS},
     plan::{Candidate, MAX_SHARES, divide},
+    salt_of,
     seen::Seen,
     tag_of,
 };
@@ -138,7 +139,10 @@ impl Spreading {
                 chosen.add(candidate);
             }
         }
-        divide(ceiling, MAX_SHARES[0], chosen.candidates)
+        let mut plan = divide(ceiling, MAX_SHARES[0], chosen.candidates);
+        let sharing = plan.copies.iter_mut().filter(|copy| copy.share > 0);
+        sharing.skip(MAX_FORWARDERS).for_each(|copy| copy.share = 0);
+        plan
     }
 
     /// Sends a broadcast. None above the rates of the own broadcasts, and if the frame goes to no group.
@@ -172,23 +176,29 @@ impl Spreading {
         } else {
             what.unix_ms.max(self.latest.saturating_add(1))
         };
+        let key = signer.key();
+        let salt = salt_of(&key, self.latest);
+        // Those who may send it on stand before all others.
+        let (forwarders, others): (Vec<&Planned>, Vec<&Planned>) = plan.copies.iter().partition(|copy| copy.share > 0);
+        let goes_on = !forwarders.is_empty();
+        let mut tags: Vec<u16> = forwarders.iter().map(|copy| tag_of(salt, &copy.node)).collect();
+        let anchor = anchor_of(&what.token, &tags);
+        if goes_on {
+            let others = others.iter().map(|copy| &copy.node).chain(what.already);
+            tags.extend(others.map(|node| tag_of(salt, node)));
+            tags.truncate(MAX_TAGS);
+        }
         let header = Header {
             network: self.network,
-            key: signer.key(),
+            key,
             time: self.latest,
-            anchor: anchor_of(&what.token),
+            anchor,
             ceiling: reach.ceiling.clamp(1, MAX_CEILING),
             port: what.port,
         };
-        let goes_on = plan.copies.iter().any(|copy| copy.share > 0);
         // Direct copies do without.
         let sign = |signed: &[u8]| if goes_on { signer.sign(signed) } else { [0; 64] };
         let (sealed, id) = Sealed::make(&header, what.frame, sign)?;
-        let mut tags = Vec::new();
-        if goes_on {
-            let told = plan.copies.iter().map(|copy| &copy.node).chain(what.already);
-            tags.extend(told.take(MAX_TAGS).map(|node| tag_of(id, node)));
-        }
         self.seen.insert(now, id);
         self.originated = id;
         self.counts.originated += 1;
@@ -196,6 +206,7 @@ impl Spreading {
             id,
             level: 1,
             tags,
+            forwarders: u8::try_from(forwarders.len()).unwrap_or(0),
             token: what.token,
             sealed: sealed.share(),
         };
@@ -255,7 +266,8 @@ impl Spreading {
                 level: message.level(),
                 budget: message.budget(),
                 tags: message.tags().collect(),
-                token: message.token().unwrap_or_default(),
+                forwarders: message.right().unwrap_or_default().0,
+                token: message.right().unwrap_or_default().1,
                 sealed: sealed.keep(),
             }),
             Err(None) => {
@@ -382,15 +394,20 @@ impl Spreading {
             return Vec::new();
         }
         let mut tags = Vec::new();
+        let mut forwarders = 0;
         if plan.copies.iter().any(|copy| copy.share > 0) {
-            tags.extend(plan.copies.iter().map(|copy| tag_of(pending.id, &copy.node)));
-            tags.extend(&pending.tags);
+            let (salt, (those, others)) = (pending.sealed.salt(), pending.split_tags());
+            tags.extend(those);
+            tags.extend(plan.copies.iter().map(|copy| tag_of(salt, &copy.node)));
+            tags.extend(others);
             tags.truncate(MAX_TAGS);
+            forwarders = pending.forwarders;
         }
         let body = Body {
             id: pending.id,
             level,
             tags,
+            forwarders,
             token: pending.token,
             sealed: pending.sealed,
         };
@@ -401,9 +418,10 @@ impl Spreading {
     fn onward(&self, now: Time, budget: u8, level: u8, pending: &Pending, neighbours: &dyn Neighbours) -> Plan {
         let mut tags = pending.tags.clone();
         tags.sort_unstable();
+        let salt = pending.sealed.salt();
         let may = |node: &NodeId| {
             let is_new = *node != pending.origin && *node != pending.from;
-            is_new && self.may_go_to(node) && tags.binary_search(&tag_of(pending.id, node)).is_err()
+            is_new && self.may_go_to(node) && tags.binary_search(&tag_of(salt, node)).is_err()
         };
         let is_near = self.contacts.is_active(now, &pending.from);
         let active = if is_near { MAX_ACTIVE } else { MAX_ACTIVE_OF_OTHERS };

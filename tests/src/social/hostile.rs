@@ -18,7 +18,8 @@ const PAYLOAD: usize = SIGNED_HEADER + 60;
 /// What a liar makes of a copy that it got.
 #[derive(Clone, Debug)]
 pub struct Lies {
-    /// The same broadcast with the highest level and budget that can be claimed for it.
+    /// The same broadcast with the highest level and budget that can be claimed for it. To its receivers it is worth what the
+    /// session tells: whether its origin let the liar send it on.
     pub inflated: Box<[u8]>,
     /// Copies that nobody must take: a level without the token for it and with a token of the liar's own, the ceiling raised, the
     /// frame altered, the origin another.
@@ -29,19 +30,21 @@ impl Lies {
     /// Of this copy, if it is one.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let message = Message::parse(bytes).ok()?;
-        let token = message.token();
-        let mutable = 3 + 2 * message.tags().count() + token.map_or(0, |token| token.len());
+        let right = message.right();
+        let mutable = 3 + 2 * message.tags().count() + right.map_or(0, |_| 17);
         let sealed = bytes.get(mutable..)?;
-        let inflated = match token {
-            Some(token) => copy(2, 255, &token, sealed),
-            None => copy(1, 255, &[0x55; 16], sealed),
+        let forwarders = message.tags().take(right.unwrap_or_default().0.into()).collect();
+        let right = match right {
+            Some((_, token)) => (forwarders, token),
+            None => (vec![0x5555], [0x55; 16]),
         };
+        let inflated = copy(2, 255, &right, sealed);
         let changed = |place: usize| {
             let mut other = sealed.to_vec();
             if let Some(byte) = other.get_mut(place) {
                 *byte ^= 1;
             }
-            copy(1, 192, &token.unwrap_or([0x55; 16]), &other)
+            copy(1, 192, &right, &other)
         };
         // The last one has a signature of somebody else: part of another place.
         let forgeries = [CEILING, PAYLOAD, 8, 45, sealed.len() - SIGNATURE].map(changed).into();
@@ -90,8 +93,11 @@ impl Run<'_> {
     }
 }
 
-fn copy(level: u8, budget: u8, token: &[u8; 16], sealed: &[u8]) -> Box<[u8]> {
-    let mut bytes = vec![level, budget, 0];
+fn copy(level: u8, budget: u8, (forwarders, token): &(Vec<u16>, [u8; 16]), sealed: &[u8]) -> Box<[u8]> {
+    let count = forwarders.len() as u8;
+    let mut bytes = vec![level, budget, count];
+    bytes.extend(forwarders.iter().flat_map(|tag| tag.to_be_bytes()));
+    bytes.push(count);
     bytes.extend_from_slice(token);
     bytes.extend_from_slice(sealed);
     bytes.into()

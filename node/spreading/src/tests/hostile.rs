@@ -7,6 +7,9 @@ const ORIGIN: u16 = 1;
 const ME: u16 = 2;
 const LIAR: u16 = 3;
 
+/// Another child of the origin.
+const CHILD: u16 = 4;
+
 /// The node under attack: an active contact of the origin and of the liar, and of a hundred others.
 fn me() -> (Spreading, Allowances) {
     let mut me = spreading(ME);
@@ -35,18 +38,18 @@ fn from_origin(now: Time, text: &str, to: u16) -> Vec<u8> {
 
 /// The same as a child of the origin sends it, with a share.
 fn second_hand(now: Time, text: &str) -> Vec<u8> {
-    let (mut child, mut allowances) = (spreading(4), Allowances::new());
+    let (mut child, mut allowances) = (spreading(CHILD), Allowances::new());
     talk(&mut child, now, ME, 3);
     talk(&mut child, now, ORIGIN, 3);
     child.contacts_mut().set_need(&node(ME), 8);
-    let taken = take(&mut child, &mut allowances, now, ORIGIN, &from_origin(now, text, 4));
+    let taken = take(&mut child, &mut allowances, now, ORIGIN, &from_origin(now, text, CHILD));
     let copy = taken.copies.iter().find(|copy| copy.to == node(ME)).unwrap();
     bytes(copy)
 }
 
 /// Where the signed part begins.
 fn signed_at(bytes: &[u8]) -> usize {
-    3 + 2 * usize::from(bytes[2]) + if bytes[1] > 0 { 16 } else { 0 }
+    3 + 2 * usize::from(bytes[2]) + if bytes[1] > 0 { 17 } else { 0 }
 }
 
 fn resigned(bytes: &[u8], with: &[u8; 32]) -> Vec<u8> {
@@ -169,33 +172,47 @@ fn an_origin_whose_clock_is_wrong_is_heard_by_those_who_know_it_and_set_back_by_
 
 #[test]
 fn nobody_raises_a_level() {
-    // The origin's copy for a child, from somebody else: it counts as one of level 2.
-    let first = genuine(at(0), "hello");
-    assert_eq!(first[0], 1);
-    let (mut me, mut allowances) = me();
-    let taken = take(&mut me, &mut allowances, at(0), LIAR, &first);
+    // The origin's copy for a child, from that child as it came: it counts as one of level 2.
+    let first = from_origin(at(0), "hello", CHILD);
+    assert_eq!((first[0], first[signed_at(&first) - 17]), (1, 1));
+    let (mut own, mut allowances) = me();
+    let taken = take(&mut own, &mut allowances, at(0), CHILD, &first);
     assert!(taken.delivered.is_some());
     assert_eq!(taken.copies.len(), 8);
     assert!(taken.copies.iter().all(|copy| bytes(copy)[..3] == [3, 0, 0]));
-
-    // One who has no token cannot make one, whatever level it says.
-    let (mut last, mut allowances) = (spreading(5), Allowances::new());
-    for other in 10..100 {
-        talk(&mut last, at(0), other, 3);
-    }
     let leaf = bytes(&taken.copies[0]);
-    for level in [1, 2] {
-        let mut raised = vec![level, 200, 0];
-        raised.extend_from_slice(&[0x55; 16]);
-        raised.extend_from_slice(&leaf[3..]);
-        let mut last = spreading(5);
-        for other in 10..100 {
-            talk(&mut last, at(0), other, 3);
-        }
-        let taken = take(&mut last, &mut allowances, at(0), LIAR, &raised);
+
+    // Whoever is none of the forwarders cannot claim to be one: with the copy of one, whatever level it says ...
+    let message = Message::parse(&first).unwrap();
+    let (_, token) = message.right().unwrap();
+    let salt = crate::salt_of(&message.key(), message.time());
+    let own_tag = crate::tag_of(salt, &node(LIAR)).to_be_bytes();
+    let refused = |raised: &[u8]| {
+        let (mut own, mut allowances) = me();
+        let taken = take(&mut own, &mut allowances, at(0), LIAR, raised);
         assert!(taken.delivered.is_some() && taken.copies.is_empty());
+    };
+    for mut copy in [first.clone(), second_hand(at(0), "hello")] {
+        for level in [1, 2] {
+            copy[0] = level;
+            refused(&copy);
+        }
     }
-    let mut third = leaf.clone();
+    // ... with its own tag in the place of the forwarder's, or beside it, and the true token or another; nor without any.
+    let signed = &first[signed_at(&first)..];
+    let true_tag = &first[3..5];
+    for level in [1, 2] {
+        for token in [token, [0x55; 16]] {
+            refused(&[&[level, 200, 1], &own_tag[..], &[1], &token, signed].concat());
+            refused(&[&[level, 200, 2], true_tag, &own_tag, &[2], &token, signed].concat());
+            refused(&[&[level, 200, 2], true_tag, &own_tag, &[1], &token, signed].concat());
+            refused(&[&[level, 200, 0, 0][..], &token, &leaf[3..]].concat());
+        }
+    }
+    // A child to which the origin gave nothing has no token.
+    refused(&[&[2, 200, 1], &own_tag[..], &[1], &[0x55; 16], &leaf[3..]].concat());
+    let (mut last, mut allowances) = me();
+    let mut third = leaf;
     third[1] = 8;
     assert_eq!(
         take(&mut last, &mut allowances, at(0), LIAR, &third).why,
@@ -215,7 +232,7 @@ fn nobody_raises_a_budget_or_a_ceiling() {
     assert_eq!(raised[0], 2);
     raised[1] = 255;
     let (mut one, mut allowances) = me();
-    let taken = take(&mut one, &mut allowances, at(0), LIAR, &raised);
+    let taken = take(&mut one, &mut allowances, at(0), CHILD, &raised);
     assert_eq!(taken.copies.len(), 8);
     assert!(taken.copies.iter().all(|copy| bytes(copy)[0] == 3));
 
@@ -226,7 +243,7 @@ fn nobody_raises_a_budget_or_a_ceiling() {
         bytes[place] = ceiling;
         let bytes = resigned(&bytes, &key(ORIGIN));
         let (mut me, mut allowances) = me();
-        take(&mut me, &mut allowances, at(0), LIAR, &bytes).copies.len()
+        take(&mut me, &mut allowances, at(0), CHILD, &bytes).copies.len()
     };
     assert_eq!([small(3), small(192)], [3, 8]);
 }
@@ -244,7 +261,7 @@ fn forged_ones_in_somebodys_name_do_not_silence_it() {
             assert!(taken.delivered.is_none() && taken.copies.is_empty());
             if step % 20 == 0 {
                 let now = at(1000 * second + 15 * step + 1);
-                let taken = take(&mut me, &mut allowances, now, 9, &second_hand(now, "I am here"));
+                let taken = take(&mut me, &mut allowances, now, CHILD, &second_hand(now, "I am here"));
                 heard += usize::from(taken.delivered.is_some() && taken.copies.len() == 8);
             }
         }
@@ -285,8 +302,8 @@ fn many_origins_by_one_neighbour_or_to_one_channel_are_not_multiplied_either() {
     let mut sent = 0;
     let mut origins: Vec<_> = (1000..1040).map(spreading).collect();
     for origin in &mut origins {
-        talk(origin, at(0), ME, 3);
-        origin.contacts_mut().set_need(&node(ME), 64);
+        talk(origin, at(0), LIAR, 3);
+        origin.contacts_mut().set_need(&node(LIAR), 64);
     }
     for millisecond in (0..10_000).step_by(25) {
         let now = at(millisecond);
@@ -303,8 +320,8 @@ fn many_origins_by_one_neighbour_or_to_one_channel_are_not_multiplied_either() {
         }
         let now = at(millisecond);
         for origin in &mut origins {
-            origin.contacts_mut().sent(now, &node(ME));
-            origin.contacts_mut().received(now, &node(ME));
+            origin.contacts_mut().sent(now, &node(LIAR));
+            origin.contacts_mut().received(now, &node(LIAR));
         }
     }
     assert!((1200..=256 + 1280).contains(&sent), "{sent}");
@@ -348,16 +365,18 @@ fn a_flood_of_direct_copies_pushes_out_no_signed_ones() {
 fn tags_only_leave_out_those_they_stand_for() {
     // A liar who tags all it likes keeps a few from hearing it, by this way, and has no more tags than others.
     let first = genuine(at(0), "hello");
-    let id = Message::parse(&first).unwrap().id();
+    let message = Message::parse(&first).unwrap();
+    let salt = crate::salt_of(&message.key(), message.time());
     let mut tagged = vec![1, 64, u8::try_from(MAX_TAGS).unwrap()];
-    for other in 0..64 {
-        tagged.extend_from_slice(&crate::tag_of(id, &node(10 + other)).to_be_bytes());
+    tagged.extend_from_slice(&first[3..5]);
+    for other in 0..71 {
+        tagged.extend_from_slice(&crate::tag_of(salt, &node(10 + other)).to_be_bytes());
     }
-    tagged.extend_from_slice(&first[signed_at(&first) - 16..]);
+    tagged.extend_from_slice(&first[signed_at(&first) - 17..]);
     let (mut me, mut allowances) = me();
     let taken = take(&mut me, &mut allowances, at(0), ORIGIN, &tagged);
     assert_eq!(taken.copies.len(), 64);
-    let left_out: Vec<_> = (10..74).map(node).collect();
+    let left_out: Vec<_> = (10..81).map(node).collect();
     assert!(taken.copies.iter().all(|copy| !left_out.contains(&copy.to)));
     tagged[2] += 1;
     assert_eq!(Message::parse(&tagged), Err(crate::Malformed));
