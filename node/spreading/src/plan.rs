@@ -5,6 +5,8 @@
 
 use farlan_crypto::NodeId;
 
+use crate::message::MAX_FORWARDERS;
+
 /// Why somebody gets a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
@@ -83,16 +85,16 @@ pub(crate) struct Candidate {
     pub(crate) wants: bool,
 }
 
-/// The shares of what is left of `budget` when each candidate has got a copy; no share is above `most`. Of the candidates the first
+/// The shares of what is left of `budget` when each candidate has got a copy; no share is above `most_of_all`. Of the candidates the first
 /// get something where it is not enough for all.
-pub(crate) fn divide(budget: u8, most: u8, mut candidates: Vec<Candidate>) -> Plan {
+pub(crate) fn divide(budget: u8, most_of_all: u8, mut candidates: Vec<Candidate>) -> Plan {
     candidates.truncate(usize::from(budget));
     let mut left = budget.saturating_sub(u8::try_from(candidates.len()).unwrap_or(u8::MAX));
     let mut shares = vec![0_u8; candidates.len()];
-    if most > 0 {
+    if most_of_all > 0 {
         let most = |candidate: &Candidate| match candidate.why {
-            Why::Bootstrap | Why::LongLink => most.min(MAX_RANDOM_SHARE),
-            Why::Pinned | Why::Active | Why::Heard | Why::Sample | Why::Recent => most,
+            Why::Bootstrap | Why::LongLink => most_of_all.min(MAX_RANDOM_SHARE),
+            Why::Pinned | Why::Active | Why::Heard | Why::Sample | Why::Recent => most_of_all,
         };
         let need = |candidate: &Candidate| candidate.need.unwrap_or(NEED_UNKNOWN).min(most(candidate));
         for (candidate, share) in candidates.iter().zip(&mut shares) {
@@ -112,6 +114,9 @@ pub(crate) fn divide(budget: u8, most: u8, mut candidates: Vec<Candidate>) -> Pl
                 left -= 1;
             }
         }
+        if most_of_all == MAX_SHARES[0] {
+            leave_to_the_first(MAX_FORWARDERS, &candidates, &mut shares, most);
+        }
     }
     let copies = candidates.iter().zip(shares).map(|(candidate, share)| {
         let planned = Planned {
@@ -125,6 +130,22 @@ pub(crate) fn divide(budget: u8, most: u8, mut candidates: Vec<Candidate>) -> Pl
     let copies = copies.filter(|(wants, planned)| *wants || planned.share > 1);
     Plan {
         copies: copies.map(|(_, planned)| planned).collect(),
+    }
+}
+
+/// Those whom an origin lets send a broadcast on are signed, and there is room for so many: what others had goes to the first.
+fn leave_to_the_first(count: usize, candidates: &[Candidate], shares: &mut [u8], most: impl Fn(&Candidate) -> u8) {
+    let others = shares.iter_mut().filter(|share| **share > 0).skip(count);
+    let mut left: u8 = others.map(std::mem::take).sum();
+    let mut before = 0;
+    while left != before {
+        before = left;
+        for (candidate, share) in candidates.iter().zip(shares.iter_mut()) {
+            if left > 0 && *share > 0 && *share < most(candidate) {
+                *share += 1;
+                left -= 1;
+            }
+        }
     }
 }
 
@@ -203,6 +224,23 @@ mod tests {
         assert_eq!((plan[0], &plan[1..]), (64, &[6; 10][..]));
         candidates.remove(0);
         assert_eq!(shares(&divide(192, 64, candidates)), [6; 10]);
+    }
+
+    #[test]
+    fn no_more_may_send_it_on_than_can_be_named_and_nothing_is_lost_by_that() {
+        let candidates = |active: u8, need: u8| -> Vec<_> {
+            let sampled = |number: u8| (number + active, Why::Sample, None);
+            let those = (0..active).map(|number| (number, Why::Active, Some(need)));
+            let all = those.chain((0..32).map(sampled));
+            all.map(|(number, why, need)| candidate(number, why, need, WEIGHT / 2))
+                .collect()
+        };
+        for (active, need) in [(48, 1), (64, 1), (64, 0)] {
+            let plan = divide(192, 64, candidates(active, need));
+            assert_eq!(plan.deliveries(), 192, "{active} {need}");
+            assert!(plan.copies.iter().filter(|copy| copy.share > 0).count() <= 64);
+            assert_eq!(plan.copies.len(), usize::from(active) + 32);
+        }
     }
 
     #[test]

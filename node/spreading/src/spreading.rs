@@ -11,7 +11,7 @@ use crate::{
     anchor_of,
     copy::Body,
     limits::{Limits, Onward, Own},
-    message::{Header, MAX_FORWARDERS, Sealed},
+    message::{Header, Sealed},
     nearest::{MAX_ACTIVE, sampled},
     origins::{Origins, TOLERANCE_MS},
     plan::{Candidate, MAX_SHARES, divide},
@@ -139,10 +139,7 @@ impl Spreading {
                 chosen.add(candidate);
             }
         }
-        let mut plan = divide(ceiling, MAX_SHARES[0], chosen.candidates);
-        let sharing = plan.copies.iter_mut().filter(|copy| copy.share > 0);
-        sharing.skip(MAX_FORWARDERS).for_each(|copy| copy.share = 0);
-        plan
+        divide(ceiling, MAX_SHARES[0], chosen.candidates)
     }
 
     /// Sends a broadcast. None above the rates of the own broadcasts, and if the frame goes to no group.

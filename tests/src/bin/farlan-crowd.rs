@@ -74,11 +74,11 @@ fn run(options: &Options) -> Result<()> {
         part: Duration::from_secs(options.part),
     };
     let parts = measure(&std::env::current_exe()?, &plan, |part| println!("{}", part.line()))?;
+    let judged = judge(&parts);
+    judged.iter().for_each(|judged| println!("{judged}"));
     if options.json {
         println!("{}", serde_json::to_string_pretty(&parts)?);
     }
-    let judged = judge(&parts);
-    judged.iter().for_each(|judged| println!("{judged}"));
     let missed = judged.iter().filter(|judged| !judged.kept()).count();
     ensure!(missed == 0, "{missed} of {} goals missed", judged.len());
     Ok(())
