@@ -387,7 +387,8 @@ impl Engine {
         }
     }
 
-    /// The bytes of a copy, without tags where it would be cut for them: they only save copies to those who have it already.
+    /// The bytes of a copy, without tags where it would be cut for them: they only save copies to those who have it already. Those of the
+    /// forwarders stay.
     fn written(&mut self, now: Time, id: PeerId, spread: &Copied) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(spread.length());
         spread.write(&mut bytes);
