@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use farlan_crypto::NodeId;
 use farlan_spreading::{
-    Allowances, Arrival, ChannelOf, Form, MAX_TAGS, Message, Neighbours, Spreading, Time, Verifier,
+    Allowances, Arrival, ChannelOf, Form, MAX_TAGS, Message, Neighbours, Spreading, Time, Verifier, salt_of, tag_of,
 };
 
 /// Everybody may and wants everything.
@@ -78,9 +78,11 @@ pub(crate) fn message(input: &[u8]) {
     let accepted = own.verified(now, pending, true, &Open, &mut Allowances::new());
     assert_eq!(accepted.ack, Some(message.id()));
     assert_eq!(accepted.deliver.unwrap().frame(), message.frame());
+    let own_tag = tag_of(salt_of(&message.key(), message.time()), &from);
+    let is_named = message.tags().take(forwarders.into()).any(|tag| tag == own_tag);
     let most = match level {
         1 if straight => 64,
-        1 | 2 => 8,
+        1 | 2 if is_named => 8,
         _ => 0,
     };
     let mut caused = 0;

@@ -287,8 +287,8 @@ fn what_subscribers_get_and_what_goes_round_is_one() {
     assert!(twice > 0);
 }
 
-/// What is around a copy without tags: kind and place, level, budget and count, how many may send it on, token, signed part, signature; header and tag of a
-/// datagram, UDP, IPv4.
+/// What is around a copy without tags: kind and place, level, budget and count, how many may send it on, token, signed part,
+/// signature; header and tag of a datagram, UDP, IPv4.
 const UNTAGGED: usize = 2 + 3 + 1 + 16 + 67 + 64 + 16 + 16 + 8 + 20;
 
 /// The tag of one who may send it on, which stays.

@@ -15,6 +15,7 @@
 //! starts. What a *copy* is says [`farlan_spreading`].
 
 use farlan_netconf::Reader;
+use farlan_spreading::MAX_TAGS;
 
 use super::endpoint::Malformed;
 use crate::{content::FRAME_HEADER, switch::MAX_FRAME};
@@ -41,7 +42,7 @@ pub(crate) const MAX_PARTS: usize = 32;
 pub(crate) const GROUP_HEADER: usize = 10;
 
 /// The longest that stands around a frame that spreads.
-const MAX_SPREAD: usize = 3 + 2 * 72 + 1 + 16 + 67 + 64;
+const MAX_SPREAD: usize = 3 + 2 * MAX_TAGS + 1 + 16 + 67 + 64;
 
 /// The longest message that holds a frame: one that spreads.
 pub(crate) const LONGEST: usize = FRAME_HEADER + MAX_SPREAD + MAX_FRAME;
