@@ -36,8 +36,8 @@ pub struct Options {
     /// How long each transfer takes.
     #[arg(long)]
     seconds: Option<u32>,
-    /// Only these systems, of underlay, vxlan, bare (a forwarder and nothing else), farlan, farlan-avx2 (without AVX-512), farlan-plain (built without
-    /// encryption), farlan-relay, farlan-no-card-offload, farlan-no-segment, farlan-no-gro, n2n, tinc, openvpn, openvpn-9000, vpncloud and fastd.
+    /// Only these systems, of underlay, vxlan, bare (a forwarder and nothing else), bare-whole (the same with super-frames), farlan, farlan-avx2 (without
+    /// AVX-512), farlan-plain (built without encryption), farlan-relay, farlan-no-card-offload, farlan-no-segment, farlan-no-gro, n2n, tinc, openvpn, openvpn-9000, vpncloud and fastd.
     #[arg(long, value_delimiter = ',', value_name = "A,B,...")]
     systems: Vec<String>,
     /// Only underlay, farlan and farlan-plain, three runs of two seconds.

@@ -45,6 +45,32 @@ pub(super) fn send_many(socket: &UdpSocket, packets: &[Vec<u8>]) -> io::Result<u
     }
 }
 
+/// Has the kernel cut whatever is sent over a socket into datagrams of `segment` bytes, and give what arrived of it as one.
+///
+/// # Errors
+/// The kernel knows neither or not both.
+pub(super) fn hand_over_whole(socket: &UdpSocket, segment: u16) -> io::Result<()> {
+    for (option, value) in [(libc::UDP_SEGMENT, i32::from(segment)), (libc::UDP_GRO, 1)] {
+        let length = mem::size_of_val(&value) as libc::socklen_t;
+        // SAFETY: `value` is an int, of which the kernel reads `length` bytes during the call.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_UDP,
+                option,
+                (&raw const value).cast(),
+                length,
+            )
+        };
+        if done != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let socket = socket2::SockRef::from(socket);
+    socket.set_recv_buffer_size(RECEIVE_BUFFER as usize)?;
+    socket.set_send_buffer_size(RECEIVE_BUFFER as usize)
+}
+
 /// Room for received packets.
 #[derive(Debug)]
 pub(super) struct Received {

@@ -49,6 +49,9 @@ pub enum Load {
         /// The card's MTU.
         #[arg(long)]
         mtu: u16,
+        /// With super-frames, as they are.
+        #[arg(long)]
+        whole: bool,
         /// Where to listen.
         local: SocketAddr,
         /// The peer.
@@ -67,7 +70,20 @@ impl Load {
             Self::Receive { address } => count::receive(*address),
             Self::Echo { address } => echo::echo(*address),
             Self::Ask { address, count } => echo::ask(*address, *count),
-            Self::Forward { card, mtu, local, peer } => forward::forward(card, *mtu, *local, *peer),
+            Self::Forward {
+                card,
+                mtu,
+                whole: true,
+                local,
+                peer,
+            } => forward::forward_whole(card, *mtu, *local, *peer),
+            Self::Forward {
+                card,
+                mtu,
+                whole: false,
+                local,
+                peer,
+            } => forward::forward(card, *mtu, *local, *peer),
         }
     }
 }

@@ -79,7 +79,8 @@ pub fn all(builds: &Builds) -> Vec<Box<dyn System>> {
     let mut systems: Vec<Box<dyn System>> = vec![
         Box::new(kernel::Underlay),
         Box::new(kernel::Vxlan),
-        Box::new(bare::Bare),
+        Box::new(bare::Bare::Frames),
+        Box::new(bare::Bare::Whole),
     ];
     for variant in farlan::Variant::ALL {
         systems.push(Box::new(farlan::Farlan::new(variant, builds)));
