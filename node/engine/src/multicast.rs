@@ -22,14 +22,15 @@ pub(crate) const ALL: usize = 128;
 
 /// How often a copy is sent, and how much may be under way. A relayed copy crosses two links, either of which may lose it: six
 /// tries over two links at 20 % loss each fail as rarely (0.2 %) as four over one.
-/// Half a round trip and 50 ms beyond the round trip the copy or its acknowledgement is lost: so whoever misses the first copy has the
-/// second two round trips and 50 ms after the first was sent.
 const TRIES: Tries = Tries {
     tries: 6,
-    quarters: 6,
     messages: 512,
     bytes: 512 * MAX_FRAME,
 };
+
+/// Half a round trip and 50 ms beyond the round trip the copy or its acknowledgement is lost: so whoever misses the first copy has the
+/// second two round trips and 50 ms after the first was sent.
+const QUARTERS: u8 = 6;
 
 /// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
 const COPIES: Rate = Rate::per_second(2000, Duration::from_secs(2));
@@ -188,6 +189,8 @@ impl Engine {
                 own: (),
                 sent,
                 rtt: self.peers.get(peer).and_then(|peer| peer.rtt),
+                quarters: QUARTERS,
+                late: Duration::ZERO,
             });
         }
         let shared = GroupFrame {
@@ -366,7 +369,7 @@ impl Engine {
     /// A member has received group frames of this node.
     pub(crate) fn group_acknowledged(&mut self, now: Time, id: PeerId, sequences: &[u64]) {
         self.spread_acknowledged_directly(now, id, sequences);
-        self.groups.copies.acknowledged(&id, sequences);
+        self.groups.copies.acknowledged(now, &id, sequences);
     }
 
     /// A copy of a group frame came from its origin: it is acknowledged in any case, and delivered once.

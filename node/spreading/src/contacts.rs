@@ -8,6 +8,7 @@ use crate::{
     Time,
     choices::Pinned,
     heard::Heard,
+    late::Late,
     links::Links,
     nearest::{MAX_ACTIVE, MAX_RECENT},
     score::decayed,
@@ -44,7 +45,7 @@ const ONE: u32 = 1 << 16;
 /// The members that a node has to do with: see the words in the [crate]'s documentation.
 #[derive(Debug)]
 pub struct Contacts {
-    own: NodeId,
+    pub(crate) own: NodeId,
     /// In the order of their ids.
     pub(crate) contacts: Vec<Contact>,
     pub(crate) one_way: VecDeque<OneWay>,
@@ -68,6 +69,7 @@ pub(crate) struct Contact {
     sent: Time,
     received: Time,
     answered: Time,
+    late: Late,
     /// When it was told the own need, and what it was told.
     told: Option<(Time, u8)>,
     pub(crate) need: Option<u8>,
@@ -159,6 +161,7 @@ impl Contacts {
                     sent,
                     received,
                     answered: Time::ZERO,
+                    late: Late::default(),
                     told: None,
                     need: None,
                     dead: false,
@@ -301,13 +304,28 @@ impl Contacts {
         self.drop_links(node);
     }
 
-    /// A node acknowledged something.
-    pub(crate) fn answered(&mut self, now: Time, node: &NodeId) {
+    /// A node acknowledged something, and so much later than is reckoned with, if that is known.
+    pub(crate) fn answered(&mut self, now: Time, node: &NodeId, late: Option<Duration>) {
         self.revive_pinned(node);
         if let Some(contact) = self.find_mut(node) {
             contact.dead = false;
             contact.answered = now;
+            if let Some(late) = late {
+                contact.late.measured(now, late);
+            }
         }
+    }
+
+    /// A copy was sent to a node again after this pause.
+    pub(crate) fn waited(&mut self, now: Time, node: &NodeId, pause: Duration) {
+        if let Some(contact) = self.find_mut(node) {
+            contact.late.waited(now, pause);
+        }
+    }
+
+    /// How much longer than is reckoned with a node's acknowledgements are to be waited for.
+    pub(crate) fn late(&self, now: Time, node: &NodeId) -> Duration {
+        self.find(node).map_or(Duration::ZERO, |contact| contact.late.at(now))
     }
 
     /// A node acknowledged no try of a copy that was under way since then. It is dead if it acknowledged nothing else meanwhile.

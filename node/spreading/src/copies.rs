@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::Time;
 
-/// The first pause before a copy is sent again is some of the round trip ([`Tries::quarters`]) and this much, but not below [`PAUSE_MIN`].
+/// The first pause before a copy is sent again is some of the round trip ([`Outgoing::quarters`]) and this much, but not below [`PAUSE_MIN`].
 const PAUSE_BASE: Duration = Duration::from_millis(50);
 
 /// The shortest first pause.
@@ -27,9 +27,6 @@ const KEPT: Duration = Duration::from_secs(5);
 pub struct Tries {
     /// Tries of one copy.
     pub tries: u8,
-    /// The first pause before a copy is sent again, in quarters of a round trip, to which 50 ms are added. The round trip itself is four;
-    /// what acknowledgements wait for at the other end is more.
-    pub quarters: u32,
     /// Messages under way.
     pub messages: usize,
     /// Bytes of memory of all of them: what [`Copies::add`] is told, and what is kept of each copy.
@@ -47,6 +44,11 @@ pub struct Outgoing<N, C> {
     pub sent: bool,
     /// The round trip, if it is known.
     pub rtt: Option<Duration>,
+    /// The first pause before it is sent again, in quarters of a round trip, to which 50 ms are added. The round trip itself is four; what
+    /// acknowledgements wait for at the other end is more.
+    pub quarters: u8,
+    /// How much later than is reckoned with the node's acknowledgements come, by [`Copies::acknowledged`].
+    pub late: Duration,
 }
 
 /// What [`Copies::due`] came to.
@@ -54,6 +56,8 @@ pub struct Outgoing<N, C> {
 pub struct Tended<N> {
     /// Copies sent again.
     pub resent: usize,
+    /// Those to whom a copy was sent a second time, and after which pause.
+    pub waited: Vec<(N, Duration)>,
     /// Those who did not acknowledge a copy in any of its tries, and when its first one was at the earliest; once for each copy.
     pub missed: Vec<(N, Time)>,
     /// Those with whom no session came about in time, once for each copy.
@@ -86,10 +90,13 @@ struct State<N, C> {
     node: N,
     /// When it is sent again.
     at: Time,
-    /// The first pause, in milliseconds.
+    /// The first pause, in milliseconds, and what of it the node's lateness is.
     first: u16,
+    late: u16,
     /// How often it was sent; 0 as long as no session stands.
     sent: u8,
+    /// As in [`Outgoing`].
+    quarters: u8,
     own: C,
 }
 
@@ -108,26 +115,39 @@ impl<N, M, C> UnderWay<N, M, C> {
 }
 
 impl<N, C> State<N, C> {
-    fn begin(&mut self, now: Time, first: Duration) {
-        self.first = u16::try_from(first.min(PAUSE_MAX).as_millis()).unwrap_or(u16::MAX);
+    fn begin(&mut self, now: Time, rtt: Option<Duration>) {
+        let pause = rtt.map_or(PAUSE_UNKNOWN, |rtt| {
+            let part = rtt.saturating_mul(self.quarters.into()) / 4;
+            part.saturating_add(PAUSE_BASE).max(PAUSE_MIN)
+        });
+        self.first = milliseconds(pause)
+            .saturating_add(self.late)
+            .min(milliseconds(PAUSE_MAX));
         self.sent = 1;
-        self.at = now + first;
+        self.at = now + Duration::from_millis(self.first.into());
+    }
+
+    /// How much later than is reckoned with an acknowledgement comes now. After a second try that can be told only if it comes sooner
+    /// than that one's could, of which half the round trip is sure; otherwise the first was perhaps lost.
+    fn late(&self, now: Time) -> Option<Duration> {
+        let first = Duration::from_millis(self.first.into());
+        let reckoned = first.saturating_sub(Duration::from_millis(self.late.into()));
+        let elapsed = match self.sent {
+            1 => first.saturating_sub(self.at.since(now)),
+            2 => {
+                let again = (first * 2).saturating_sub(self.at.since(now));
+                let round_trip = reckoned.saturating_sub(PAUSE_BASE) * 4 / u32::from(self.quarters.max(1));
+                (again < round_trip / 2).then(|| first + again)?
+            }
+            _ => return None,
+        };
+        Some(elapsed.saturating_sub(reckoned))
     }
 
     fn again(&mut self, now: Time) {
         let times = (1 << u32::from(self.sent).min(8)).min(LONGEST);
         self.at = now + Duration::from_millis(u64::from(self.first)) * times;
         self.sent = self.sent.saturating_add(1);
-    }
-}
-
-impl Tries {
-    /// The pause after which a copy is sent again for the first time.
-    fn first_pause(&self, rtt: Option<Duration>) -> Duration {
-        rtt.map_or(PAUSE_UNKNOWN, |rtt| {
-            let part = rtt.saturating_mul(self.quarters) / 4;
-            part.saturating_add(PAUSE_BASE).max(PAUSE_MIN)
-        })
     }
 }
 
@@ -152,7 +172,6 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         bytes: usize,
         copies: impl IntoIterator<Item = Outgoing<N, C>>,
     ) -> usize {
-        let tries = self.tries;
         let copies: Vec<_> = copies
             .into_iter()
             .map(|copy| {
@@ -160,11 +179,13 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                     node: copy.node,
                     at: now + KEPT,
                     first: 0,
+                    late: milliseconds(copy.late),
                     sent: 0,
+                    quarters: copy.quarters,
                     own: copy.own,
                 };
                 if copy.sent {
-                    state.begin(now, tries.first_pause(copy.rtt));
+                    state.begin(now, copy.rtt);
                 }
                 state
             })
@@ -230,7 +251,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
             let waiting = message.copies.iter_mut();
             for copy in waiting.filter(|copy| copy.sent == 0 && copy.node == *node) {
                 if send(message.number, &message.shared, &copy.own) {
-                    copy.begin(now, self.tries.first_pause(rtt));
+                    copy.begin(now, rtt);
                     sent += 1;
                 }
             }
@@ -246,6 +267,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
     pub fn due(&mut self, now: Time, mut send: impl FnMut(&N, u64, &M, &C) -> bool) -> Tended<N> {
         let mut tended = Tended {
             resent: 0,
+            waited: Vec::new(),
             missed: Vec::new(),
             unmet: Vec::new(),
         };
@@ -271,6 +293,11 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                     return false;
                 }
                 if send(&copy.node, number, shared, &copy.own) {
+                    if copy.sent == 1 {
+                        tended
+                            .waited
+                            .push((copy.node, Duration::from_millis(copy.first.into())));
+                    }
                     copy.again(now);
                     tended.resent += 1;
                 } else {
@@ -286,13 +313,19 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         tended
     }
 
-    /// A node has received messages.
-    pub fn acknowledged(&mut self, node: &N, numbers: &[u64]) {
+    /// A node has received messages. Returns how much later than is reckoned with it says so, if that can be told.
+    pub fn acknowledged(&mut self, now: Time, node: &N, numbers: &[u64]) -> Option<Duration> {
         let mut ended = false;
+        let mut late = None;
         let messages = self.under_way.iter_mut();
         for message in messages.filter(|message| numbers.contains(&message.number)) {
             let before = message.memory();
-            message.keep(|copy| copy.node != *node);
+            message.keep(|copy| {
+                if copy.node == *node {
+                    late = late.max(copy.late(now));
+                }
+                copy.node != *node
+            });
             self.bytes = self.bytes + message.memory() - before;
             ended |= message.copies.is_empty();
         }
@@ -300,6 +333,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         if ended {
             self.clean();
         }
+        late
     }
 
     /// Drops the copies for a node of those messages for which `of` holds.
@@ -348,13 +382,16 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
     }
 }
 
+fn milliseconds(duration: Duration) -> u16 {
+    u16::try_from(duration.as_millis()).unwrap_or(u16::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const TRIES: Tries = Tries {
         tries: 6,
-        quarters: 8,
         messages: 3,
         bytes: usize::MAX,
     };
@@ -369,6 +406,8 @@ mod tests {
             own: (),
             sent,
             rtt: rtt.map(Duration::from_millis),
+            quarters: 8,
+            late: Duration::ZERO,
         }
     }
 
@@ -393,8 +432,18 @@ mod tests {
         let (sent, missed, _) = times(&mut copies);
         assert_eq!(sent, [(250, 1), (750, 1), (1750, 1), (2750, 1), (3750, 1)]);
         assert_eq!(missed, [1]);
-        let mut sooner = Copies::new(Tries { quarters: 6, ..TRIES });
-        sooner.add(at(0), 1, (), 0, [copy(1, true, Some(100))]);
+        let mut sooner = Copies::new(TRIES);
+        let quarters = 6;
+        sooner.add(
+            at(0),
+            1,
+            (),
+            0,
+            [Outgoing {
+                quarters,
+                ..copy(1, true, Some(100))
+            }],
+        );
         let sent = times(&mut sooner).0;
         assert_eq!(sent, [(200, 1), (600, 1), (1400, 1), (2200, 1), (3000, 1)]);
         let mut copies = Copies::new(Tries { tries: 3, ..TRIES });
@@ -426,8 +475,8 @@ mod tests {
         for number in [1, 2] {
             copies.add(at(0), number, (), 0, [copy(1, true, None), copy(2, true, None)]);
         }
-        copies.acknowledged(&1, &[1, 7]);
-        copies.acknowledged(&2, &[2]);
+        copies.acknowledged(at(1), &1, &[1, 7]);
+        copies.acknowledged(at(1), &2, &[2]);
         assert_eq!(copies.under_way(), (2, 2));
         let mut again = Vec::new();
         copies.due(at(500), |node, number, (), ()| {
@@ -435,9 +484,39 @@ mod tests {
             true
         });
         assert_eq!(again, [(2, 1), (1, 2)]);
-        copies.acknowledged(&2, &[1]);
-        copies.acknowledged(&1, &[2]);
+        copies.acknowledged(at(501), &2, &[1]);
+        copies.acknowledged(at(501), &1, &[2]);
         assert_eq!((copies.under_way(), copies.deadline()), ((0, 0), None));
+    }
+
+    #[test]
+    fn acknowledgements_tell_how_late_a_node_is_unless_a_copy_may_have_been_lost() {
+        let mut copies = Copies::new(TRIES);
+        let mut late = |number, late, sent_again: bool, acknowledged| {
+            let late = Duration::from_millis(late);
+            let outgoing = Outgoing {
+                quarters: 6,
+                late,
+                ..copy(1, true, Some(100))
+            };
+            copies.add(at(0), number, (), 0, [outgoing]);
+            let pause = Duration::from_millis(200) + late;
+            assert_eq!(copies.deadline(), Some(Time::ZERO + pause));
+            if sent_again {
+                assert_eq!(copies.due(Time::ZERO + pause, |_, _, (), ()| true).resent, 1);
+            }
+            let late = copies.acknowledged(at(acknowledged), &1, &[number]);
+            late.map(|late| late.as_millis())
+        };
+        // In time, and in that which it is granted.
+        assert_eq!(late(1, 0, false, 120), Some(0));
+        assert_eq!(late(2, 300, false, 120), Some(0));
+        assert_eq!(late(3, 300, false, 450), Some(250));
+        // Sooner than half a round trip after the second try, and later.
+        assert_eq!(late(4, 0, true, 240), Some(40));
+        assert_eq!(late(5, 300, true, 540), Some(340));
+        assert_eq!(late(6, 0, true, 260), None);
+        assert_eq!(copies.acknowledged(at(261), &1, &[6]), None);
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod copies;
 mod copy;
 mod counts;
 mod heard;
+mod late;
 mod limits;
 mod links;
 mod message;

@@ -212,11 +212,11 @@ fn pins_and_mutes_are_bounded() {
 fn one_miss_is_forgiven_to_whoever_answered_meanwhile() {
     let mut contacts = contacts();
     both(&mut contacts, second(0), 1);
-    contacts.answered(second(2), &node(1));
+    contacts.answered(second(2), &node(1), None);
     contacts.missed(&node(1), second(1));
     assert!(!contacts.is_dead(&node(1)));
     contacts.missed(&node(1), second(3));
     assert!(contacts.is_dead(&node(1)));
-    contacts.answered(second(4), &node(1));
+    contacts.answered(second(4), &node(1), None);
     assert!(!contacts.is_dead(&node(1)));
 }

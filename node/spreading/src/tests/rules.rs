@@ -308,3 +308,32 @@ fn copies_wait_for_a_session_and_go_to_no_former_member() {
             .all(|copy| copy.node == node(1))
     );
 }
+
+#[test]
+fn a_contact_that_answers_late_is_not_sent_everything_again() {
+    let around = Around::default();
+    let mut me = spreading(0);
+    talk(&mut me, at(0), 1, 3);
+    // An answer after so long, five times in a row, a second apart: how often each broadcast was sent again meanwhile.
+    let mut again = |start: u64, answer: u64| -> Vec<usize> {
+        let broadcast = |number: u64| {
+            let begin = start + number * 1000;
+            let frame = frame(&begin.to_string());
+            let what = origination(at(begin), &frame, 192);
+            let copies = me.originate(at(begin), &what, &around, &Keys(key(0))).unwrap();
+            let (to, id) = (copies[0].to, copies[0].id);
+            let mut resent = 0;
+            while me.deadline().is_some_and(|due| due < at(begin + answer)) {
+                resent += me.due(me.deadline().unwrap()).len();
+            }
+            me.acknowledged(at(begin + answer), &to, &[id], None);
+            resent
+        };
+        (0..5).map(broadcast).collect()
+    };
+    assert_eq!(again(0, 20), [0; 5]);
+    let late = again(10_000, 400);
+    assert!(late[0] > 0 && late[3..] == [0; 2], "{late:?}");
+    // A single loss costs the next broadcast nothing.
+    assert_eq!(again(60_000, 20), [0; 5]);
+}

@@ -51,7 +51,7 @@ pub(super) fn send_many(socket: &UdpSocket, packets: &[Vec<u8>]) -> io::Result<u
 /// The kernel knows neither or not both.
 pub(super) fn hand_over_whole(socket: &UdpSocket, segment: u16) -> io::Result<()> {
     for (option, value) in [(libc::UDP_SEGMENT, i32::from(segment)), (libc::UDP_GRO, 1)] {
-        let length = mem::size_of_val(&value) as libc::socklen_t;
+        let length = size_of_val(&value) as libc::socklen_t;
         // SAFETY: `value` is an int, of which the kernel reads `length` bytes during the call.
         let done = unsafe {
             libc::setsockopt(
