@@ -27,6 +27,9 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// A contact is active for so long.
 pub(crate) const ACTIVE: Duration = Duration::from_secs(30);
 
+/// A contact with which frames went both ways so lately is talked to at this moment.
+const TALKS: Duration = Duration::from_secs(5);
+
 /// A contact is dropped after so long.
 pub(crate) const KEPT: Duration = Duration::from_secs(600);
 
@@ -375,6 +378,12 @@ impl Contacts {
     pub fn is_active(&self, now: Time, node: &NodeId) -> bool {
         let active = |contact: &Contact| contact.age(now) < ACTIVE;
         self.find(node).is_some_and(active) || self.is_pinned(node)
+    }
+
+    /// Whether a node is talked to at this moment, or pinned.
+    pub(crate) fn talks(&self, now: Time, node: &NodeId) -> bool {
+        let talks = |contact: &Contact| contact.age(now) < TALKS;
+        self.find(node).is_some_and(talks) || self.is_pinned(node)
     }
 
     /// All that are contacts or pinned, in the order of their ids.

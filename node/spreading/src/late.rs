@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{Time, score::decayed};
 
-/// The most that is added to a pause, in milliseconds: three tries have to fit into the five seconds in which a copy is sent.
+/// The most that is added to a pause, in milliseconds: three tries at the least have to fit into the five seconds in which a copy is sent.
 const MOST: u32 = 1000;
 
 /// It holds for so long; then it is forgotten [ten times](FASTER) as fast as a [score](crate::score), half of it in 3 s: queues come and go.
