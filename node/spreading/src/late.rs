@@ -10,11 +10,11 @@ use crate::{Time, score::decayed};
 /// The most that is added to a pause, in milliseconds: three tries at the least have to fit into the five seconds in which a copy is sent.
 const MOST: u32 = 1000;
 
-/// It holds for so long; then it is forgotten [ten times](FASTER) as fast as a [score](crate::score), half of it in 3 s: queues come and go.
-const HOLDS: Duration = Duration::from_secs(2);
+/// It holds for so long; then half of it is forgotten each second, [thirty times](FASTER) as fast as a [score](crate::score): queues come and go.
+const HOLDS: Duration = Duration::from_secs(1);
 
 /// See [`HOLDS`].
-const FASTER: u32 = 10;
+const FASTER: u32 = 30;
 
 /// What is known of one node.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,12 +73,12 @@ mod tests {
         let mut late = Late::default();
         assert_eq!(late.at(at(0)), ms(0));
         late.measured(at(0), ms(800));
+        assert_eq!(late.at(at(1000)), ms(1000));
+        late.measured(at(1000), ms(0));
+        assert_eq!(late.at(at(1000)), ms(875));
+        late.measured(at(1000), ms(5000));
         assert_eq!(late.at(at(2000)), ms(1000));
-        late.measured(at(2000), ms(0));
-        assert_eq!(late.at(at(2000)), ms(875));
-        late.measured(at(2000), ms(5000));
-        assert_eq!(late.at(at(4000)), ms(1000));
-        assert_eq!(late.at(at(7000)), ms(625));
+        assert_eq!(late.at(at(3000)), ms(625));
         assert_eq!(late.at(at(60_000)), ms(0));
     }
 
@@ -91,7 +91,7 @@ mod tests {
         late.waited(at(0), ms(300));
         late.waited(at(0), ms(200));
         assert_eq!(late.at(at(0)), ms(300));
-        assert_eq!(late.at(at(5000)), ms(150));
+        assert_eq!(late.at(at(2000)), ms(150));
         late.measured(at(0), ms(0));
         assert_eq!(late.at(at(0)), ms(87));
     }
