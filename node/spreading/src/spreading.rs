@@ -42,7 +42,7 @@ const TRIES: Tries = Tries {
 };
 
 /// A copy is sent again after so many quarters of a round trip, and 50 ms: those whom the node talks to at this moment, or hears, get what was
-/// lost sooner. Most of the others are servers that many visited, which answer late, and were else sent a third more.
+/// lost sooner, and however late they were. Most of the others are servers that many visited: they answer late, and were else sent a third more.
 const QUARTERS_NEAR: u8 = 6;
 const QUARTERS: u8 = 8;
 
@@ -220,17 +220,20 @@ impl Spreading {
         // What stands before a copy in the uplink's queue takes its time.
         let queued = self.under_way.under_way().1;
         let wait = |place: usize| QUEUED.saturating_mul(u32::try_from(queued + place).unwrap_or(u32::MAX));
-        let outgoing = plan.iter().enumerate().map(|(place, copy)| Outgoing {
-            node: copy.node,
-            own: copy.share,
-            sent: true,
-            rtt: neighbours.rtt(&copy.node).map(|rtt| rtt + wait(place)),
-            quarters: if copy.why == Why::Heard || self.contacts.talks(now, &copy.node) {
-                QUARTERS_NEAR
-            } else {
-                QUARTERS
-            },
-            late: self.contacts.late(now, &copy.node),
+        let outgoing = plan.iter().enumerate().map(|(place, copy)| {
+            let near = copy.why == Why::Heard || self.contacts.talks(now, &copy.node);
+            Outgoing {
+                node: copy.node,
+                own: copy.share,
+                sent: true,
+                rtt: neighbours.rtt(&copy.node).map(|rtt| rtt + wait(place)),
+                quarters: if near { QUARTERS_NEAR } else { QUARTERS },
+                late: if near {
+                    Duration::ZERO
+                } else {
+                    self.contacts.late(now, &copy.node)
+                },
+            }
         });
         let lost = self.under_way.add(now, id, Arc::clone(&body), bytes, outgoing);
         self.counts.lost += number(lost);

@@ -314,6 +314,8 @@ fn a_contact_that_answers_late_is_not_sent_everything_again() {
     let around = Around::default();
     let mut me = spreading(0);
     talk(&mut me, at(0), 1, 3);
+    // It is talked to no more.
+    let (start, late) = (10_000, 20_000);
     // An answer after so long, five times in a row, a second apart: how often each broadcast was sent again meanwhile.
     let mut again = |start: u64, answer: u64| -> Vec<usize> {
         let broadcast = |number: u64| {
@@ -331,9 +333,9 @@ fn a_contact_that_answers_late_is_not_sent_everything_again() {
         };
         (0..5).map(broadcast).collect()
     };
-    assert_eq!(again(0, 20), [0; 5]);
-    let late = again(10_000, 400);
-    assert!(late[0] > 0 && late[3..] == [0; 2], "{late:?}");
+    assert_eq!(again(start, 20), [0; 5]);
+    let resent = again(late, 400);
+    assert!(resent[0] > 0 && resent[3..] == [0; 2], "{resent:?}");
     // A single loss costs the next broadcast nothing.
     assert_eq!(again(60_000, 20), [0; 5]);
 }
