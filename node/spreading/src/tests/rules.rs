@@ -336,6 +336,6 @@ fn a_contact_that_answers_late_is_not_sent_everything_again() {
     assert_eq!(again(start, 20), [0; 5]);
     let resent = again(late, 400);
     assert!(resent[0] > 0 && resent[3..] == [0; 2], "{resent:?}");
-    // A single loss costs the next broadcast nothing.
+    // What it was late before is forgotten.
     assert_eq!(again(60_000, 20), [0; 5]);
 }

@@ -50,22 +50,8 @@ pub(super) fn send_many(socket: &UdpSocket, packets: &[Vec<u8>]) -> io::Result<u
 /// # Errors
 /// The kernel knows neither or not both.
 pub(super) fn hand_over_whole(socket: &UdpSocket, segment: u16) -> io::Result<()> {
-    for (option, value) in [(libc::UDP_SEGMENT, i32::from(segment)), (libc::UDP_GRO, 1)] {
-        let length = size_of_val(&value) as libc::socklen_t;
-        // SAFETY: `value` is an int, of which the kernel reads `length` bytes during the call.
-        let done = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::IPPROTO_UDP,
-                option,
-                (&raw const value).cast(),
-                length,
-            )
-        };
-        if done != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
+    set_option(socket, libc::IPPROTO_UDP, libc::UDP_SEGMENT, segment.into())?;
+    set_option(socket, libc::IPPROTO_UDP, libc::UDP_GRO, 1)?;
     let socket = socket2::SockRef::from(socket);
     socket.set_recv_buffer_size(RECEIVE_BUFFER as usize)?;
     socket.set_send_buffer_size(RECEIVE_BUFFER as usize)
@@ -133,14 +119,17 @@ pub(super) fn receive_many(socket: &UdpSocket, received: &mut Received) -> io::R
 /// # Errors
 /// What `setsockopt(2)` reports, for instance that the caller is not root.
 pub(super) fn widen_receive_buffer(socket: &UdpSocket) -> io::Result<()> {
-    let bytes = RECEIVE_BUFFER;
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
+}
+
+fn set_option(socket: &UdpSocket, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: pointer and length describe a live i32, which the call only reads.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const bytes).cast(),
+            level,
+            option,
+            (&raw const value).cast(),
             size_of::<i32>() as libc::socklen_t,
         )
     };

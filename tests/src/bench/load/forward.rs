@@ -82,9 +82,10 @@ fn turn(
 ) -> io::Result<()> {
     for _ in 0..TURN {
         match read(room) {
-            // What cannot be written is lost, as in `pass`.
+            // What cannot be written (nobody listens yet, the queue is full) is lost, as on any wire.
             Ok(length) => drop(write(&room[..length])),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // What the peer's kernel said of an earlier datagram.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(error) => return Err(error),
         }
@@ -129,12 +130,6 @@ fn pass(
 ) -> io::Result<()> {
     let mut room = [0; ROOM];
     loop {
-        match read(&mut room) {
-            // What cannot be written (nobody listens yet, the queue is full) is lost, as on any wire.
-            Ok(length) => drop(write(&room[..length])),
-            // What the peer's kernel said of an earlier datagram.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(error) => return Err(error),
-        }
+        turn(&mut room, &mut read, &mut write)?;
     }
 }
