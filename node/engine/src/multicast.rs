@@ -22,15 +22,14 @@ pub(crate) const ALL: usize = 128;
 
 /// How often a copy is sent, and how much may be under way. A relayed copy crosses two links, either of which may lose it: six
 /// tries over two links at 20 % loss each fail as rarely (0.2 %) as four over one.
+/// Half a round trip and 50 ms beyond the round trip the copy or its acknowledgement is lost: so whoever misses the first copy has the
+/// second two round trips and 50 ms after the first was sent.
 const TRIES: Tries = Tries {
     tries: 6,
+    quarters: 6,
     messages: 512,
     bytes: 512 * MAX_FRAME,
 };
-
-/// Half a round trip and 50 ms beyond the round trip the copy or its acknowledgement is lost: so whoever misses the first copy has the
-/// second two round trips and 50 ms after the first was sent.
-const QUARTERS: u8 = 6;
 
 /// Copies a node may cause per second, and at once: enough for 50 frames a second to 40 members.
 const COPIES: Rate = Rate::per_second(2000, Duration::from_secs(2));
@@ -189,7 +188,7 @@ impl Engine {
                 own: (),
                 sent,
                 rtt: self.peers.get(peer).and_then(|peer| peer.rtt),
-                quarters: QUARTERS,
+                queued: Duration::ZERO,
                 late: Duration::ZERO,
             });
         }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use farlan_crypto::NodeId;
 
 use crate::{
-    Time,
+    Acknowledged, Time,
     choices::Pinned,
     heard::Heard,
     late::Late,
@@ -26,9 +26,6 @@ const TOGETHER: Duration = Duration::from_secs(1);
 
 /// A contact is active for so long.
 pub(crate) const ACTIVE: Duration = Duration::from_secs(30);
-
-/// A contact with which frames went both ways so lately is talked to at this moment.
-const TALKS: Duration = Duration::from_secs(5);
 
 /// A contact is dropped after so long.
 pub(crate) const KEPT: Duration = Duration::from_secs(600);
@@ -307,22 +304,24 @@ impl Contacts {
         self.drop_links(node);
     }
 
-    /// A node acknowledged something, and so much later than is reckoned with, if that is known.
-    pub(crate) fn answered(&mut self, now: Time, node: &NodeId, late: Option<Duration>) {
+    /// A node acknowledged something. Only what was under way is an answer.
+    pub(crate) fn answered(&mut self, now: Time, node: &NodeId, acknowledged: Acknowledged) {
         self.revive_pinned(node);
         if let Some(contact) = self.find_mut(node) {
             contact.dead = false;
-            contact.answered = now;
-            if let Some(late) = late {
+            if acknowledged.copies > 0 {
+                contact.answered = now;
+            }
+            if let Some(late) = acknowledged.late {
                 contact.late.measured(now, late);
             }
         }
     }
 
-    /// A copy was sent to a node again after this pause.
-    pub(crate) fn waited(&mut self, now: Time, node: &NodeId, pause: Duration) {
+    /// A copy was sent to a node again; so late would it be if it needed twice the pause before.
+    pub(crate) fn waited(&mut self, now: Time, node: &NodeId, doubled: Duration) {
         if let Some(contact) = self.find_mut(node) {
-            contact.late.waited(now, pause);
+            contact.late.waited(now, doubled);
         }
     }
 
@@ -378,12 +377,6 @@ impl Contacts {
     pub fn is_active(&self, now: Time, node: &NodeId) -> bool {
         let active = |contact: &Contact| contact.age(now) < ACTIVE;
         self.find(node).is_some_and(active) || self.is_pinned(node)
-    }
-
-    /// Whether a node is talked to at this moment, or pinned.
-    pub(crate) fn talks(&self, now: Time, node: &NodeId) -> bool {
-        let talks = |contact: &Contact| contact.age(now) < TALKS;
-        self.find(node).is_some_and(talks) || self.is_pinned(node)
     }
 
     /// All that are contacts or pinned, in the order of their ids.

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::Time;
 
-/// The first pause before a copy is sent again is some of the round trip ([`Outgoing::quarters`]) and this much, but not below [`PAUSE_MIN`].
+/// The first pause before a copy is sent again is some of the round trip ([`Tries::quarters`]) and this much, but not below [`PAUSE_MIN`].
 const PAUSE_BASE: Duration = Duration::from_millis(50);
 
 /// The shortest first pause.
@@ -12,9 +12,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// The first pause where the round trip is not known yet.
 const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
-
-/// The longest first pause that is kept exactly: nothing is under way for longer than [`KEPT`].
-const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Pauses double up to this many times the first one.
 const LONGEST: u32 = 4;
@@ -27,6 +24,9 @@ const KEPT: Duration = Duration::from_secs(5);
 pub struct Tries {
     /// Tries of one copy.
     pub tries: u8,
+    /// The first pause before a copy is sent again, in quarters of a round trip, to which 50 ms are added. The round trip itself is four;
+    /// what acknowledgements wait for at the other end is more.
+    pub quarters: u32,
     /// Messages under way.
     pub messages: usize,
     /// Bytes of memory of all of them: what [`Copies::add`] is told, and what is kept of each copy.
@@ -44,11 +44,19 @@ pub struct Outgoing<N, C> {
     pub sent: bool,
     /// The round trip, if it is known.
     pub rtt: Option<Duration>,
-    /// The first pause before it is sent again, in quarters of a round trip, to which 50 ms are added. The round trip itself is four; what
-    /// acknowledgements wait for at the other end is more.
-    pub quarters: u8,
-    /// How much later than is reckoned with the node's acknowledgements come, by [`Copies::acknowledged`].
+    /// What the copy waits for before it leaves, to be counted as part of the round trip.
+    pub queued: Duration,
+    /// How much later than is reckoned with the node's acknowledgements come, by [`Acknowledged::late`].
     pub late: Duration,
+}
+
+/// What [`Copies::acknowledged`] came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Copies that were under way and are no more.
+    pub copies: usize,
+    /// How much later than is reckoned with one of them was acknowledged, the most, if it can be told.
+    pub late: Option<Duration>,
 }
 
 /// What [`Copies::due`] came to.
@@ -56,7 +64,7 @@ pub struct Outgoing<N, C> {
 pub struct Tended<N> {
     /// Copies sent again.
     pub resent: usize,
-    /// Those to whom a copy was sent a second time, and after which pause.
+    /// Those to whom a copy was sent a second time, and how late they would be if twice the pause before were what they need.
     pub waited: Vec<(N, Duration)>,
     /// Those who did not acknowledge a copy in any of its tries, and when its first one was at the earliest; once for each copy.
     pub missed: Vec<(N, Time)>,
@@ -93,10 +101,10 @@ struct State<N, C> {
     /// The first pause, in milliseconds, and what of it the node's lateness is.
     first: u16,
     late: u16,
+    /// The round trip, in milliseconds; 0 while it is not known.
+    rtt: u16,
     /// How often it was sent; 0 as long as no session stands.
     sent: u8,
-    /// As in [`Outgoing`].
-    quarters: u8,
     own: C,
 }
 
@@ -115,39 +123,42 @@ impl<N, M, C> UnderWay<N, M, C> {
 }
 
 impl<N, C> State<N, C> {
-    fn begin(&mut self, now: Time, rtt: Option<Duration>) {
+    /// It is sent for the first time, after what is `queued`, and no more after `end`.
+    fn begin(&mut self, now: Time, end: Time, rtt: Option<Duration>, queued: Duration, quarters: u32) {
         let pause = rtt.map_or(PAUSE_UNKNOWN, |rtt| {
-            let part = rtt.saturating_mul(self.quarters.into()) / 4;
+            let part = rtt.saturating_add(queued).saturating_mul(quarters) / 4;
             part.saturating_add(PAUSE_BASE).max(PAUSE_MIN)
         });
-        self.first = milliseconds(pause)
-            .saturating_add(self.late)
-            .min(milliseconds(PAUSE_MAX));
+        self.rtt = rtt.map_or(0, milliseconds);
+        self.first = milliseconds(pause).saturating_add(self.late);
         self.sent = 1;
-        self.at = now + Duration::from_millis(self.first.into());
+        self.at = (now + self.pause(1)).min(end);
     }
 
-    /// How much later than is reckoned with an acknowledgement comes now. After a second try that can be told only if it comes sooner
-    /// than that one's could, of which half the round trip is sure; otherwise the first was perhaps lost.
+    fn again(&mut self, now: Time, end: Time) {
+        let times = (1 << u32::from(self.sent).min(8)).min(LONGEST);
+        self.sent = self.sent.saturating_add(1);
+        self.at = (now + self.pause(times)).min(end);
+    }
+
+    fn pause(&self, times: u32) -> Duration {
+        Duration::from_millis(self.first.into()) * times
+    }
+
+    /// How much later than is reckoned with an acknowledgement comes now, of a message that is under way since then. After a second try that
+    /// can be told only if it comes sooner than that one's could, of which half the round trip is sure; otherwise the first was perhaps lost.
     fn late(&self, now: Time) -> Option<Duration> {
-        let first = Duration::from_millis(self.first.into());
-        let reckoned = first.saturating_sub(Duration::from_millis(self.late.into()));
+        let reckoned = milliseconds(self.pause(1)).saturating_sub(self.late);
         let elapsed = match self.sent {
-            1 => first.saturating_sub(self.at.since(now)),
+            1 => self.pause(1).saturating_sub(self.at.since(now)),
             2 => {
-                let again = (first * 2).saturating_sub(self.at.since(now));
-                let round_trip = reckoned.saturating_sub(PAUSE_BASE) * 4 / u32::from(self.quarters.max(1));
-                (again < round_trip / 2).then(|| first + again)?
+                let again = self.pause(2).saturating_sub(self.at.since(now));
+                let other = Duration::from_millis(self.rtt.into()) / 2;
+                (again < other).then(|| self.pause(1) + again)?
             }
             _ => return None,
         };
-        Some(elapsed.saturating_sub(reckoned))
-    }
-
-    fn again(&mut self, now: Time) {
-        let times = (1 << u32::from(self.sent).min(8)).min(LONGEST);
-        self.at = now + Duration::from_millis(u64::from(self.first)) * times;
-        self.sent = self.sent.saturating_add(1);
+        Some(elapsed.saturating_sub(Duration::from_millis(reckoned.into())))
     }
 }
 
@@ -172,20 +183,21 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         bytes: usize,
         copies: impl IntoIterator<Item = Outgoing<N, C>>,
     ) -> usize {
+        let (end, quarters) = (now + KEPT, self.tries.quarters);
         let copies: Vec<_> = copies
             .into_iter()
             .map(|copy| {
                 let mut state = State {
                     node: copy.node,
-                    at: now + KEPT,
+                    at: end,
                     first: 0,
                     late: milliseconds(copy.late),
+                    rtt: 0,
                     sent: 0,
-                    quarters: copy.quarters,
                     own: copy.own,
                 };
                 if copy.sent {
-                    state.begin(now, copy.rtt);
+                    state.begin(now, end, copy.rtt, copy.queued, quarters);
                 }
                 state
             })
@@ -246,12 +258,13 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         rtt: Option<Duration>,
         mut send: impl FnMut(u64, &M, &C) -> bool,
     ) -> usize {
-        let mut sent = 0;
+        let (mut sent, quarters) = (0, self.tries.quarters);
         for message in &mut self.under_way {
+            let end = message.since + KEPT;
             let waiting = message.copies.iter_mut();
             for copy in waiting.filter(|copy| copy.sent == 0 && copy.node == *node) {
                 if send(message.number, &message.shared, &copy.own) {
-                    copy.begin(now, rtt);
+                    copy.begin(now, end, rtt, Duration::ZERO, quarters);
                     sent += 1;
                 }
             }
@@ -294,11 +307,10 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                 }
                 if send(&copy.node, number, shared, &copy.own) {
                     if copy.sent == 1 {
-                        tended
-                            .waited
-                            .push((copy.node, Duration::from_millis(copy.first.into())));
+                        let doubled = Duration::from_millis(u64::from(copy.first) + u64::from(copy.late));
+                        tended.waited.push((copy.node, doubled));
                     }
-                    copy.again(now);
+                    copy.again(now, end);
                     tended.resent += 1;
                 } else {
                     copy.sent = 0;
@@ -313,16 +325,17 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         tended
     }
 
-    /// A node has received messages. Returns how much later than is reckoned with it says so, if that can be told.
-    pub fn acknowledged(&mut self, now: Time, node: &N, numbers: &[u64]) -> Option<Duration> {
+    /// A node has received messages.
+    pub fn acknowledged(&mut self, now: Time, node: &N, numbers: &[u64]) -> Acknowledged {
         let mut ended = false;
-        let mut late = None;
+        let mut acknowledged = Acknowledged::default();
         let messages = self.under_way.iter_mut();
         for message in messages.filter(|message| numbers.contains(&message.number)) {
             let before = message.memory();
             message.keep(|copy| {
                 if copy.node == *node {
-                    late = late.max(copy.late(now));
+                    acknowledged.copies += 1;
+                    acknowledged.late = acknowledged.late.max(copy.late(now));
                 }
                 copy.node != *node
             });
@@ -333,7 +346,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         if ended {
             self.clean();
         }
-        late
+        acknowledged
     }
 
     /// Drops the copies for a node of those messages for which `of` holds.
@@ -392,6 +405,7 @@ mod tests {
 
     const TRIES: Tries = Tries {
         tries: 6,
+        quarters: 8,
         messages: 3,
         bytes: usize::MAX,
     };
@@ -406,7 +420,7 @@ mod tests {
             own: (),
             sent,
             rtt: rtt.map(Duration::from_millis),
-            quarters: 8,
+            queued: Duration::ZERO,
             late: Duration::ZERO,
         }
     }
@@ -432,18 +446,8 @@ mod tests {
         let (sent, missed, _) = times(&mut copies);
         assert_eq!(sent, [(250, 1), (750, 1), (1750, 1), (2750, 1), (3750, 1)]);
         assert_eq!(missed, [1]);
-        let mut sooner = Copies::new(TRIES);
-        let quarters = 6;
-        sooner.add(
-            at(0),
-            1,
-            (),
-            0,
-            [Outgoing {
-                quarters,
-                ..copy(1, true, Some(100))
-            }],
-        );
+        let mut sooner = Copies::new(Tries { quarters: 6, ..TRIES });
+        sooner.add(at(0), 1, (), 0, [copy(1, true, Some(100))]);
         let sent = times(&mut sooner).0;
         assert_eq!(sent, [(200, 1), (600, 1), (1400, 1), (2200, 1), (3000, 1)]);
         let mut copies = Copies::new(Tries { tries: 3, ..TRIES });
@@ -461,12 +465,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_again_that_is_older_than_five_seconds() {
+    fn nothing_is_under_way_for_longer_than_five_seconds() {
         let mut copies = Copies::new(TRIES);
-        copies.add(at(0), 1, (), 0, [copy(1, true, Some(1000))]);
+        copies.add(
+            at(0),
+            1,
+            (),
+            0,
+            [copy(1, true, Some(1000)), copy(2, true, Some(60_000))],
+        );
         let (sent, missed, _) = times(&mut copies);
         assert_eq!(sent, [(2050, 1)]);
-        assert_eq!(missed, [1]);
+        assert_eq!(missed, [1, 2]);
+        copies.add(at(0), 1, (), 0, [copy(1, true, Some(1000))]);
+        copies.due(at(2050), |_, _, (), ()| true);
+        assert_eq!(copies.deadline(), Some(at(5000)));
     }
 
     #[test]
@@ -491,32 +504,59 @@ mod tests {
 
     #[test]
     fn acknowledgements_tell_how_late_a_node_is_unless_a_copy_may_have_been_lost() {
-        let mut copies = Copies::new(TRIES);
-        let mut late = |number, late, sent_again: bool, acknowledged| {
-            let late = Duration::from_millis(late);
+        // Round trip, queue, lateness that is granted, how long after the pause before the second try the acknowledgement comes, if there is one,
+        // or how long after the first.
+        let late = |rtt, queued, late, sent_again: bool, after: u64| {
+            let mut copies = Copies::new(Tries { quarters: 6, ..TRIES });
+            let [queued, late] = [queued, late].map(Duration::from_millis);
             let outgoing = Outgoing {
-                quarters: 6,
+                queued,
                 late,
-                ..copy(1, true, Some(100))
+                ..copy(1, true, rtt)
             };
-            copies.add(at(0), number, (), 0, [outgoing]);
-            let pause = Duration::from_millis(200) + late;
-            assert_eq!(copies.deadline(), Some(Time::ZERO + pause));
+            copies.add(at(0), 1, (), 0, [outgoing]);
+            let mut now = at(after);
             if sent_again {
-                assert_eq!(copies.due(Time::ZERO + pause, |_, _, (), ()| true).resent, 1);
+                let due = copies.deadline().unwrap();
+                assert_eq!(copies.due(due, |_, _, (), ()| true).resent, 1);
+                now = due + Duration::from_millis(after);
             }
-            let late = copies.acknowledged(at(acknowledged), &1, &[number]);
-            late.map(|late| late.as_millis())
+            let acknowledged = copies.acknowledged(now, &1, &[1]);
+            assert_eq!(acknowledged.copies, 1);
+            assert_eq!(copies.acknowledged(now, &1, &[1]), Acknowledged::default());
+            acknowledged.late.map(|late| late.as_millis())
         };
-        // In time, and in that which it is granted.
-        assert_eq!(late(1, 0, false, 120), Some(0));
-        assert_eq!(late(2, 300, false, 120), Some(0));
-        assert_eq!(late(3, 300, false, 450), Some(250));
+        // In time, and in that which it is granted: the pause is 200 ms.
+        assert_eq!(late(Some(100), 0, 0, false, 120), Some(0));
+        assert_eq!(late(Some(100), 0, 300, false, 120), Some(0));
+        assert_eq!(late(Some(100), 0, 300, false, 450), Some(250));
         // Sooner than half a round trip after the second try, and later.
-        assert_eq!(late(4, 0, true, 240), Some(40));
-        assert_eq!(late(5, 300, true, 540), Some(340));
-        assert_eq!(late(6, 0, true, 260), None);
-        assert_eq!(copies.acknowledged(at(261), &1, &[6]), None);
+        assert_eq!(late(Some(100), 0, 0, true, 40), Some(40));
+        assert_eq!(late(Some(100), 0, 300, true, 40), Some(340));
+        assert_eq!(late(Some(100), 0, 0, true, 60), None);
+        // What is queued makes no round trip longer, and neither does the shortest pause, nor that for one that is not known.
+        assert_eq!(late(Some(20), 150, 0, true, 9), Some(9));
+        assert_eq!(late(Some(20), 150, 0, true, 20), None);
+        assert_eq!(late(Some(2), 0, 0, true, 2), None);
+        assert_eq!(late(None, 0, 0, true, 20), None);
+        assert_eq!(late(None, 0, 0, false, 20), Some(0));
+    }
+
+    #[test]
+    fn what_waits_before_a_copy_counts_as_round_trip_and_a_pause_without_an_answer_is_to_be_doubled() {
+        let mut copies = Copies::new(Tries { quarters: 6, ..TRIES });
+        let outgoing = Outgoing {
+            queued: Duration::from_millis(60),
+            late: Duration::from_millis(30),
+            ..copy(1, true, Some(100))
+        };
+        copies.add(at(0), 1, (), 0, [outgoing]);
+        assert_eq!(copies.deadline(), Some(at(320)));
+        let tended = copies.due(at(320), |_, _, (), ()| true);
+        // 290 ms without the lateness, 640 in all.
+        assert_eq!(tended.waited, [(1, Duration::from_millis(350))]);
+        let tended = copies.due(copies.deadline().unwrap(), |_, _, (), ()| true);
+        assert_eq!((tended.resent, tended.waited), (1, vec![]));
     }
 
     #[test]

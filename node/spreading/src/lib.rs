@@ -59,7 +59,7 @@ mod time;
 pub use arrival::{Accepted, Arrival, Delivery, Pending, Refusal};
 pub use circle::{Circle, Neighbour};
 pub use contacts::Contacts;
-pub use copies::{Copies, Outgoing, Tended, Tries};
+pub use copies::{Acknowledged, Copies, Outgoing, Tended, Tries};
 pub use copy::{CopyTo, Form, Spread};
 pub use counts::Counts;
 pub use limits::Allowances;

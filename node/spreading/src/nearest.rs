@@ -16,9 +16,6 @@ pub(crate) const MAX_ACTIVE: usize = 64;
 /// Other contacts that get a copy.
 pub(crate) const MAX_RECENT: usize = 16;
 
-/// An odd number whose bits have no order: 2^64 by the golden ratio, as in Fibonacci hashing (Knuth, The Art of Computer Programming 6.4).
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// Origins heard that an origin sends copies to.
 const MAX_HEARD: usize = 32;
 
@@ -55,7 +52,7 @@ impl Contacts {
         let by_score = |one: &(u32, Time, &Contact), other: &(u32, Time, &Contact)| {
             (other.0, other.1)
                 .cmp(&(one.0, one.1))
-                .then_with(|| self.place_of(&one.2.node).cmp(&self.place_of(&other.2.node)))
+                .then_with(|| one.2.node.cmp(&other.2.node))
         };
         active.sort_unstable_by(by_score);
         recent.sort_unstable_by(by_score);
@@ -71,13 +68,6 @@ impl Contacts {
         let active = pinned.chain(active.map(|(.., contact)| contact.candidate(now, Why::Active)));
         let recent = recent.iter().map(|(.., contact)| contact.candidate(now, Why::Recent));
         (active.take(most).collect(), recent.take(MAX_RECENT).collect())
-    }
-
-    /// An order of nodes that is another for everybody: those who send the same broadcast on within a group in which all deal alike with all
-    /// would else choose the same few. By the leading bits alone, a node with few others near it would be first for many.
-    fn place_of(&self, node: &NodeId) -> u64 {
-        let between = u128::from_be_bytes(*self.own.as_bytes()) ^ u128::from_be_bytes(*node.as_bytes());
-        ((between >> 64) as u64 ^ between as u64).wrapping_mul(MIX)
     }
 
     /// Origins heard lately.

@@ -34,23 +34,25 @@ const MAX_SEEN_DIRECT: usize = 4096;
 pub(crate) const MAX_UNDER_WAY: usize = 144 * 1024;
 
 /// Four tries: where one packet in ten is lost on each of two links, three of them fail for one member in 150, and with that for one lobby in
-/// fourteen. The rest bounds the memory; it is more than the rates let be under way as long as those who get copies answer.
+/// fourteen. A copy is sent again after 7/4 of a round trip, 50 ms, and what its receiver is late: with 6/4, and without the latter, the
+/// busiest nodes are sent so much again that they answer later still. The rest bounds the memory; it is more than the rates let be under way
+/// as long as those who get copies answer.
 const TRIES: Tries = Tries {
     tries: 4,
+    quarters: 7,
     messages: 512,
     bytes: MAX_UNDER_WAY,
 };
 
-/// A copy is sent again after so many quarters of a round trip, and 50 ms: those whom the node talks to at this moment, or hears, get what was
-/// lost sooner, and however late they were. Most of the others are servers that many visited: they answer late, and were else sent a third more.
-const QUARTERS_NEAR: u8 = 6;
-const QUARTERS: u8 = 8;
-
 /// Of those who were heard, so many that are reached by supernodes, or not yet.
 const MAX_HEARD_FAR: usize = 8;
 
-/// Half of what a copy that waits before another in the uplink's queue makes that one later: at 2 Mbit/s a copy takes 2 ms.
+/// Half of what a copy that waits before another in the uplink's queue makes that one later: at 2 Mbit/s a copy takes 2 ms. With less than that
+/// busy nodes send so much again that their queues only grow.
 const QUEUED: Duration = Duration::from_millis(1);
+
+/// Of what is under way, so many copies are taken to stand in the uplink's queue at the most: some of it may never be acknowledged.
+const MAX_QUEUED: usize = 512;
 
 /// The broadcasts of one node in one network.
 #[derive(Debug)]
@@ -218,22 +220,14 @@ impl Spreading {
         let (id, bytes, body) = (body.id, body.bytes(), Arc::new(body));
         let copies = plan.iter().map(|copy| body.copy(copy.node, copy.share)).collect();
         // What stands before a copy in the uplink's queue takes its time.
-        let queued = self.under_way.under_way().1;
-        let wait = |place: usize| QUEUED.saturating_mul(u32::try_from(queued + place).unwrap_or(u32::MAX));
-        let outgoing = plan.iter().enumerate().map(|(place, copy)| {
-            let near = copy.why == Why::Heard || self.contacts.talks(now, &copy.node);
-            Outgoing {
-                node: copy.node,
-                own: copy.share,
-                sent: true,
-                rtt: neighbours.rtt(&copy.node).map(|rtt| rtt + wait(place)),
-                quarters: if near { QUARTERS_NEAR } else { QUARTERS },
-                late: if near {
-                    Duration::ZERO
-                } else {
-                    self.contacts.late(now, &copy.node)
-                },
-            }
+        let before = self.under_way.under_way().1.min(MAX_QUEUED);
+        let outgoing = (before..).zip(plan).map(|(place, copy)| Outgoing {
+            node: copy.node,
+            own: copy.share,
+            sent: true,
+            rtt: neighbours.rtt(&copy.node),
+            queued: QUEUED.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX)),
+            late: self.contacts.late(now, &copy.node),
         });
         let lost = self.under_way.add(now, id, Arc::clone(&body), bytes, outgoing);
         self.counts.lost += number(lost);
@@ -473,8 +467,8 @@ impl Spreading {
 
     /// A node has received copies; `need` is what it said of itself, if it did.
     pub fn acknowledged(&mut self, now: Time, from: &NodeId, ids: &[u64], need: Option<u8>) {
-        let late = self.under_way.acknowledged(now, from, ids);
-        self.contacts.answered(now, from, late);
+        let acknowledged = self.under_way.acknowledged(now, from, ids);
+        self.contacts.answered(now, from, acknowledged);
         if let Some(need) = need {
             self.contacts.set_need(from, need);
         }
@@ -490,8 +484,8 @@ impl Spreading {
         });
         self.counts.resent += number(tended.resent);
         self.counts.lost += number(tended.missed.len() + tended.unmet.len());
-        for (node, pause) in tended.waited {
-            self.contacts.waited(now, &node, pause);
+        for (node, doubled) in tended.waited {
+            self.contacts.waited(now, &node, doubled);
         }
         for (node, since) in tended.missed {
             self.contacts.missed(&node, since);

@@ -46,6 +46,10 @@ pub struct Node {
     pub allowances: Allowances,
     /// With whom it has a session, in order.
     pub sessions: Vec<u32>,
+    /// With whom it talks during the run, and when in each second.
+    talks: Box<[(NodeId, u64)]>,
+    /// Until when it has.
+    talked: Time,
     /// What it does.
     pub behaviour: Behaviour,
     /// When its uplink is free again, and when it is to be woken, in nanoseconds.
@@ -72,7 +76,10 @@ impl Node {
         sessions.extend(&long_links);
         sessions.sort_unstable();
         sessions.dedup();
-        remember(spreading.contacts_mut(), world, keys, &contacts, now);
+        remember(spreading.contacts_mut(), world, keys, node, &contacts, now);
+        let talks = contacts
+            .iter()
+            .filter(|contact| contact.ago == 0.0 && !world.is_gone(contact.node));
         let ids = |nodes: &[u32]| nodes.iter().map(|node| keys.id(*node)).collect::<Vec<_>>();
         if spreading.contacts().wants_bootstrap(now) {
             spreading.contacts_mut().set_bootstrap(now, &ids(&bootstrap));
@@ -84,12 +91,34 @@ impl Node {
             spreading,
             allowances: Allowances::new(),
             sessions,
+            talks: talks
+                .map(|contact| (keys.id(contact.node), world.moment(node, contact.node)))
+                .collect(),
+            talked: now,
             behaviour: Behaviour::Honest,
             uplink: 0,
             wake: u64::MAX,
             sent: 0,
             received: 0,
             skew: world.skew(node),
+        }
+    }
+
+    /// Talk goes on: a packet each way in each second.
+    pub fn talk(&mut self, now: Time) {
+        let before = self.talked;
+        if now.since(before) < Duration::from_secs(1) {
+            return;
+        }
+        self.talked = now;
+        let contacts = self.spreading.contacts_mut();
+        for (node, moment) in &self.talks {
+            let mut at = latest(before, *moment) + Duration::from_secs(1);
+            while at <= now {
+                contacts.sent(at, node);
+                contacts.received(at, node);
+                at += Duration::from_secs(1);
+            }
         }
     }
 
@@ -109,12 +138,13 @@ impl Node {
 }
 
 /// Lets a node live through its last minutes: one packet each way in each second of a talk, and what the others said they need.
-fn remember(own: &mut Contacts, world: &World, keys: &Keys, contacts: &[Contact], now: Time) {
+fn remember(own: &mut Contacts, world: &World, keys: &Keys, node: u32, contacts: &[Contact], now: Time) {
     let mut seconds: Vec<(u64, u32)> = Vec::new();
     for contact in contacts {
         // Talk that goes on does so until now; what is over is over since the run began.
         let until = if contact.ago == 0.0 { now } else { BEGINNING };
-        let last = until.as_nanos().saturating_sub((contact.ago * 1e9) as u64);
+        let until = Time::from_nanos(until.as_nanos().saturating_sub((contact.ago * 1e9) as u64));
+        let last = latest(until, world.moment(node, contact.node)).as_nanos();
         seconds.extend(
             (0..contact.seconds.into()).map(|back: u64| (last.saturating_sub(back * 1_000_000_000), contact.node)),
         );
@@ -128,6 +158,13 @@ fn remember(own: &mut Contacts, world: &World, keys: &Keys, contacts: &[Contact]
     for contact in contacts {
         own.set_need(&keys.id(contact.node), need(world, contact.node));
     }
+}
+
+/// The latest moment until then that is so many nanoseconds into its second.
+fn latest(until: Time, moment: u64) -> Time {
+    const SECOND: u64 = 1_000_000_000;
+    let begun = until.as_nanos().saturating_sub(moment) / SECOND;
+    Time::from_nanos(begun * SECOND + moment)
 }
 
 /// What a node says it needs.
@@ -174,5 +211,32 @@ impl Neighbours for View<'_> {
 
     fn admits(&self, origin: &NodeId, _: &[u8; 32], frame: &[u8]) -> bool {
         frames::is_from(frame, origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::social::Proportions;
+
+    #[test]
+    fn talk_goes_on_during_a_run_but_with_those_who_are_gone() {
+        let world = World::new(1, 1000, &Proportions::social());
+        let keys = Keys::new(1, world.nodes);
+        let player = (0..world.nodes).find(|node| {
+            let contacts = world.contacts(*node);
+            let talk = contacts.iter().filter(|contact| contact.ago == 0.0);
+            talk.clone().any(|contact| world.is_gone(contact.node))
+                && talk.clone().any(|contact| !world.is_gone(contact.node))
+        });
+        let player = player.unwrap();
+        let mut node = Node::new(&world, &keys, player, BEGINNING);
+        let later = BEGINNING + Duration::from_secs(60);
+        node.talk(later);
+        for contact in world.contacts(player) {
+            let talks = contact.ago == 0.0 && !world.is_gone(contact.node);
+            let id = keys.id(contact.node);
+            assert_eq!(node.spreading.contacts().is_active(later, &id), talks, "{contact:?}");
+        }
     }
 }

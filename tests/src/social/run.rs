@@ -445,10 +445,12 @@ impl<'w> Run<'w> {
     pub(super) fn touch(&mut self, node: u32) -> &mut Node {
         let (world, keys, now) = (self.world, self.keys, Time::from_nanos(self.now));
         let touched = &mut self.touched;
-        self.nodes.entry(node).or_insert_with(|| {
+        let state = self.nodes.entry(node).or_insert_with(|| {
             touched.push(node);
             Box::new(Node::new(world, keys, node, now))
-        })
+        });
+        state.talk(now);
+        state
     }
 
     fn behaviour(&self, node: u32) -> Behaviour {

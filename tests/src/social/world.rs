@@ -60,6 +60,7 @@ pub struct World {
     gone: Draw,
     named: Draw,
     clocks: Draw,
+    moments: Draw,
 }
 
 impl World {
@@ -81,6 +82,7 @@ impl World {
             gone: Draw::new(seed, "gone"),
             named: Draw::new(seed, "named"),
             clocks: Draw::new(seed, "clocks"),
+            moments: Draw::new(seed, "moments"),
         }
     }
 
@@ -92,6 +94,12 @@ impl World {
     /// How far a node's clock is off, in milliseconds.
     pub fn skew(&self, node: u32) -> i64 {
         self.clocks.of(node.into()).below(2 * SKEW + 1) as i64 - SKEW as i64
+    }
+
+    /// When in each second two nodes that talk do so, in nanoseconds: each pair at a moment of its own.
+    pub fn moment(&self, one: u32, other: u32) -> u64 {
+        let pair = self.moments.of(one.min(other).into()).of(one.max(other).into());
+        pair.below(1_000_000_000)
     }
 
     /// Whether a node knows nobody yet.

@@ -1,7 +1,7 @@
 //! Whom a node counts as a contact.
 
 use super::*;
-use crate::Contacts;
+use crate::{Acknowledged, Contacts};
 
 fn contacts() -> Contacts {
     Contacts::new(node(0))
@@ -212,11 +212,12 @@ fn pins_and_mutes_are_bounded() {
 fn one_miss_is_forgiven_to_whoever_answered_meanwhile() {
     let mut contacts = contacts();
     both(&mut contacts, second(0), 1);
-    contacts.answered(second(2), &node(1), None);
+    let answer = Acknowledged { copies: 1, late: None };
+    contacts.answered(second(2), &node(1), answer);
     contacts.missed(&node(1), second(1));
     assert!(!contacts.is_dead(&node(1)));
     contacts.missed(&node(1), second(3));
     assert!(contacts.is_dead(&node(1)));
-    contacts.answered(second(4), &node(1), None);
+    contacts.answered(second(4), &node(1), answer);
     assert!(!contacts.is_dead(&node(1)));
 }

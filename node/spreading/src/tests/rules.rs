@@ -314,28 +314,73 @@ fn a_contact_that_answers_late_is_not_sent_everything_again() {
     let around = Around::default();
     let mut me = spreading(0);
     talk(&mut me, at(0), 1, 3);
-    // It is talked to no more.
-    let (start, late) = (10_000, 20_000);
-    // An answer after so long, five times in a row, a second apart: how often each broadcast was sent again meanwhile.
-    let mut again = |start: u64, answer: u64| -> Vec<usize> {
+    // An answer after so long, five times in a row, a second apart: the pause before each broadcast is sent again, and how often it was.
+    let mut broadcasts = |start: u64, answer: u64| -> Vec<(u128, usize)> {
         let broadcast = |number: u64| {
-            let begin = start + number * 1000;
+            let begin = at(start + number * 1000);
             let frame = frame(&begin.to_string());
-            let what = origination(at(begin), &frame, 192);
-            let copies = me.originate(at(begin), &what, &around, &Keys(key(0))).unwrap();
+            let what = origination(begin, &frame, 192);
+            let copies = me.originate(begin, &what, &around, &Keys(key(0))).unwrap();
             let (to, id) = (copies[0].to, copies[0].id);
+            let pause = me.deadline().unwrap().since(begin).as_millis();
+            let answered = begin + Duration::from_millis(answer);
             let mut resent = 0;
-            while me.deadline().is_some_and(|due| due < at(begin + answer)) {
+            while me.deadline().is_some_and(|due| due < answered) {
                 resent += me.due(me.deadline().unwrap()).len();
             }
-            me.acknowledged(at(begin + answer), &to, &[id], None);
-            resent
+            me.acknowledged(answered, &to, &[id], None);
+            (pause, resent)
         };
         (0..5).map(broadcast).collect()
     };
-    assert_eq!(again(start, 20), [0; 5]);
-    let resent = again(late, 400);
-    assert!(resent[0] > 0 && resent[3..] == [0; 2], "{resent:?}");
+    // 7/4 of 50 ms, and 50 ms.
+    assert_eq!(broadcasts(10_000, 20), [(137, 0); 5]);
+    let late = broadcasts(20_000, 250);
+    assert_eq!(late[0], (137, 1));
+    assert!(late[1..].iter().all(|(pause, _)| *pause > 137), "{late:?}");
+    assert!(late[3..].iter().all(|(_, resent)| *resent == 0), "{late:?}");
     // What it was late before is forgotten.
-    assert_eq!(again(60_000, 20), [0; 5]);
+    assert_eq!(broadcasts(60_000, 20), [(137, 0); 5]);
+}
+
+#[test]
+fn who_acknowledges_what_was_not_sent_does_not_answer_by_that() {
+    let mut me = spreading(0);
+    talk(&mut me, at(0), 1, 3);
+    let frame = frame("unanswered");
+    let what = origination(at(1000), &frame, 192);
+    me.originate(at(1000), &what, &Around::default(), &Keys(key(0)))
+        .unwrap();
+    me.acknowledged(at(1100), &node(1), &[7], None);
+    while let Some(due) = me.deadline() {
+        me.due(due);
+    }
+    assert!(me.contacts().is_dead(&node(1)));
+}
+
+#[test]
+fn what_is_never_acknowledged_makes_nobody_wait_for_long() {
+    let mut me = spreading(0);
+    for other in 1..=64 {
+        talk(&mut me, at(1000), other, 3);
+    }
+    let mut broadcast = |number: u64| {
+        let frame = frame(&number.to_string());
+        let what = origination(at(1000), &frame, 192);
+        let copies = me.originate(at(1000), &what, &Around::default(), &Keys(key(0)));
+        copies.unwrap()[0].id
+    };
+    // 20 broadcasts to 64 are under way, and one more.
+    for number in 0..20 {
+        broadcast(number);
+    }
+    let last = broadcast(20);
+    let first_again = loop {
+        let due = me.deadline().unwrap();
+        if me.due(due).iter().any(|copy| copy.id == last) {
+            break due;
+        }
+    };
+    // 512 ms of queue count, and the round trip.
+    assert_eq!(first_again.since(at(1000)).as_millis(), (512 + 50) * 7 / 4 + 50);
 }

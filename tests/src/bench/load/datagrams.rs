@@ -52,9 +52,8 @@ pub(super) fn send_many(socket: &UdpSocket, packets: &[Vec<u8>]) -> io::Result<u
 pub(super) fn hand_over_whole(socket: &UdpSocket, segment: u16) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_UDP, libc::UDP_SEGMENT, segment.into())?;
     set_option(socket, libc::IPPROTO_UDP, libc::UDP_GRO, 1)?;
-    let socket = socket2::SockRef::from(socket);
-    socket.set_recv_buffer_size(RECEIVE_BUFFER as usize)?;
-    socket.set_send_buffer_size(RECEIVE_BUFFER as usize)
+    widen_receive_buffer(socket)?;
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, RECEIVE_BUFFER)
 }
 
 /// Room for received packets.

@@ -41,9 +41,9 @@ pub(super) fn forward(card: &str, mtu: u16, local: SocketAddr, peer: SocketAddr)
 }
 
 /// The same with all offloads and without a look at a byte: a super-frame of the card, with the kernel's header before it,
-/// goes as it is to the socket, which carries it as many datagrams, and comes out of the other socket as it went in. That is the least that
-/// the kernel's part of a virtual network card can cost. Super-frames must not be longer than 65,507 bytes with their header, which is
-/// for the caller to see to.
+/// goes as it is to the socket, which carries it as many datagrams, and comes out of the other socket as it went in: on a wire like veth, which
+/// carries all of them as one. Where the kernel joins datagrams itself, small frames that follow each other may come as one, and all but the
+/// first are lost. Super-frames must not be longer than 65,507 bytes with their header, which is for the caller to see to.
 pub(super) fn forward_whole(card: &str, mtu: u16, local: SocketAddr, peer: SocketAddr) -> Result<()> {
     let card = make_card(card, mtu, local, true)?;
     ensure!(
