@@ -18,6 +18,7 @@ mod udp;
 
 pub use beacon::LinkCard;
 pub use cards::AttachedCard;
+pub use clock::time_of_day;
 pub use data_plane::{DataPlane, DataPlaneError, Request, ShellCounters, Snapshot};
 pub use peer_groups::peer_groups;
 pub use streams::StreamListener;

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod controller;
 mod directory;
 mod serving;

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
-    controller,
+    clock, controller,
     directory::{self, Directory},
     world,
 };
@@ -191,6 +191,7 @@ pub(crate) async fn run(
     let notifier = Notifier::from_environment();
     notifier.ready();
     let mut callers = Callers::default();
+    let mut told = pin!(clock::follow(&data_plane, clock::LOOK_EVERY));
     let mut followed = pin!(world::follow(&path, &data_plane, &mut events, &served, |event| callers.look_at(event)));
     let ended = loop {
         tokio::select! {
@@ -203,6 +204,7 @@ pub(crate) async fn run(
                 }
             },
             ended = &mut followed => break ended.map_err(Failure::from),
+            ended = &mut told => break ended.map_err(Failure::from),
             () = ended(controller.as_mut()) => break Err(Failure::negative("the controller beside the supernode has ended")),
         }
     };

@@ -28,7 +28,8 @@ impl Clock {
 }
 
 /// The time of day, as this machine has it.
-pub(super) fn time_of_day() -> Seconds {
+#[must_use]
+pub fn time_of_day() -> Seconds {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Seconds::new(since.map_or(0, |since| since.as_secs()))
 }

@@ -82,7 +82,7 @@ impl DataPlane {
             let is_supernode = config.role == Role::Supernode;
             let mut engine = Engine::new(config, Box::new(random));
             if is_supernode {
-                // It tells its nodes; a node's daemon sees to the time itself.
+                // It tells its nodes, and is told whenever the clock was set; a node's daemon sees to the time itself.
                 engine.set_wall_clock(Time::ZERO, time_of_day(), Seconds::default());
             }
             engine.set_second_port(second);

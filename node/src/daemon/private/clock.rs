@@ -1,12 +1,10 @@
 //! The time of day, by which documents of private networks expire.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use farlan_netconf::Seconds;
 
 use crate::{
     daemon::Daemon,
-    shell::{DataPlaneError, Request},
+    shell::{DataPlaneError, Request, time_of_day},
 };
 
 /// The date of this build, before which no clock can be right: that of its source (see `build.rs`), and 1 November 2026 at least,
@@ -30,8 +28,7 @@ const fn latest(one: u64, other: u64) -> u64 {
 
 /// The machine's clock.
 pub(in crate::daemon) fn clock() -> Seconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Seconds::new(since.map_or(0, |since| since.as_secs()))
+    time_of_day()
 }
 
 impl Daemon {
