@@ -304,7 +304,7 @@ impl Contacts {
         self.drop_links(node);
     }
 
-    /// A node acknowledged something. Only what was under way is an answer.
+    /// A node acknowledged something, so that it is there. Only what was under way is an answer.
     pub(crate) fn answered(&mut self, now: Time, node: &NodeId, acknowledged: Acknowledged) {
         self.revive_pinned(node);
         if let Some(contact) = self.find_mut(node) {

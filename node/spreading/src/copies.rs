@@ -16,7 +16,7 @@ const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
 /// Pauses double up to this many times the first one.
 const LONGEST: u32 = 4;
 
-/// A copy waits for a session, or is sent again, no longer than this: later it would surprise.
+/// A copy waits for a session, or is sent again, no longer than this: later it would surprise. The pause after its last try is waited for to its end.
 const KEPT: Duration = Duration::from_secs(5);
 
 /// How often copies are sent, and how much may be under way. What was under way the longest gives way.
@@ -101,7 +101,7 @@ struct State<N, C> {
     /// The first pause, in milliseconds, and what of it the node's lateness is.
     first: u16,
     late: u16,
-    /// The round trip, in milliseconds; 0 while it is not known.
+    /// The round trip, in milliseconds, at least 1; 0 while it is not known.
     rtt: u16,
     /// How often it was sent; 0 as long as no session stands.
     sent: u8,
@@ -123,30 +123,30 @@ impl<N, M, C> UnderWay<N, M, C> {
 }
 
 impl<N, C> State<N, C> {
-    /// It is sent for the first time, after what is `queued`, and no more after `end`.
-    fn begin(&mut self, now: Time, end: Time, rtt: Option<Duration>, queued: Duration, quarters: u32) {
+    /// It is sent for the first time, after what is `queued`.
+    fn begin(&mut self, now: Time, rtt: Option<Duration>, queued: Duration, quarters: u32) {
         let pause = rtt.map_or(PAUSE_UNKNOWN, |rtt| {
             let part = rtt.saturating_add(queued).saturating_mul(quarters) / 4;
             part.saturating_add(PAUSE_BASE).max(PAUSE_MIN)
         });
-        self.rtt = rtt.map_or(0, milliseconds);
+        self.rtt = rtt.map_or(0, |rtt| milliseconds(rtt).max(1));
         self.first = milliseconds(pause).saturating_add(self.late);
         self.sent = 1;
-        self.at = (now + self.pause(1)).min(end);
+        self.at = now + self.pause(1);
     }
 
-    fn again(&mut self, now: Time, end: Time) {
+    fn again(&mut self, now: Time) {
         let times = (1 << u32::from(self.sent).min(8)).min(LONGEST);
         self.sent = self.sent.saturating_add(1);
-        self.at = (now + self.pause(times)).min(end);
+        self.at = now + self.pause(times);
     }
 
     fn pause(&self, times: u32) -> Duration {
         Duration::from_millis(self.first.into()) * times
     }
 
-    /// How much later than is reckoned with an acknowledgement comes now, of a message that is under way since then. After a second try that
-    /// can be told only if it comes sooner than that one's could, of which half the round trip is sure; otherwise the first was perhaps lost.
+    /// How much later than is reckoned with, lateness that was granted aside, an acknowledgement comes now. After a second try that can be told
+    /// only if it comes sooner than that one's could, of which half the round trip is sure; otherwise the first was perhaps lost.
     fn late(&self, now: Time) -> Option<Duration> {
         let reckoned = milliseconds(self.pause(1)).saturating_sub(self.late);
         let elapsed = match self.sent {
@@ -183,13 +183,13 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
         bytes: usize,
         copies: impl IntoIterator<Item = Outgoing<N, C>>,
     ) -> usize {
-        let (end, quarters) = (now + KEPT, self.tries.quarters);
+        let quarters = self.tries.quarters;
         let copies: Vec<_> = copies
             .into_iter()
             .map(|copy| {
                 let mut state = State {
                     node: copy.node,
-                    at: end,
+                    at: now + KEPT,
                     first: 0,
                     late: milliseconds(copy.late),
                     rtt: 0,
@@ -197,7 +197,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                     own: copy.own,
                 };
                 if copy.sent {
-                    state.begin(now, end, copy.rtt, copy.queued, quarters);
+                    state.begin(now, copy.rtt, copy.queued, quarters);
                 }
                 state
             })
@@ -260,11 +260,10 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
     ) -> usize {
         let (mut sent, quarters) = (0, self.tries.quarters);
         for message in &mut self.under_way {
-            let end = message.since + KEPT;
             let waiting = message.copies.iter_mut();
             for copy in waiting.filter(|copy| copy.sent == 0 && copy.node == *node) {
                 if send(message.number, &message.shared, &copy.own) {
-                    copy.begin(now, end, rtt, Duration::ZERO, quarters);
+                    copy.begin(now, rtt, Duration::ZERO, quarters);
                     sent += 1;
                 }
             }
@@ -310,7 +309,7 @@ impl<N: Ord + Copy, M, C> Copies<N, M, C> {
                         let doubled = Duration::from_millis(u64::from(copy.first) + u64::from(copy.late));
                         tended.waited.push((copy.node, doubled));
                     }
-                    copy.again(now, end);
+                    copy.again(now);
                     tended.resent += 1;
                 } else {
                     copy.sent = 0;
@@ -465,21 +464,20 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_under_way_for_longer_than_five_seconds() {
+    fn nothing_is_sent_again_that_is_older_than_five_seconds() {
         let mut copies = Copies::new(TRIES);
-        copies.add(
-            at(0),
-            1,
-            (),
-            0,
-            [copy(1, true, Some(1000)), copy(2, true, Some(60_000))],
-        );
+        copies.add(at(0), 1, (), 0, [copy(1, true, Some(1000))]);
         let (sent, missed, _) = times(&mut copies);
         assert_eq!(sent, [(2050, 1)]);
-        assert_eq!(missed, [1, 2]);
-        copies.add(at(0), 1, (), 0, [copy(1, true, Some(1000))]);
-        copies.due(at(2050), |_, _, (), ()| true);
-        assert_eq!(copies.deadline(), Some(at(5000)));
+        assert_eq!(missed, [1]);
+        // What was sent just before has its whole pause to be acknowledged.
+        copies.add(at(0), 1, (), 0, [copy(1, false, None)]);
+        assert_eq!(
+            copies.release(at(4900), &1, Some(Duration::from_millis(100)), |_, (), ()| true),
+            1
+        );
+        assert_eq!(copies.deadline(), Some(at(5150)));
+        assert_eq!(copies.acknowledged(at(5010), &1, &[1]).late, Some(Duration::ZERO));
     }
 
     #[test]

@@ -52,7 +52,7 @@ const MAX_HEARD_FAR: usize = 8;
 const QUEUED: Duration = Duration::from_millis(1);
 
 /// Of what is under way, so many copies are taken to stand in the uplink's queue at the most: some of it may never be acknowledged.
-const MAX_QUEUED: usize = 512;
+const MAX_QUEUED: u32 = 512;
 
 /// The broadcasts of one node in one network.
 #[derive(Debug)]
@@ -220,13 +220,14 @@ impl Spreading {
         let (id, bytes, body) = (body.id, body.bytes(), Arc::new(body));
         let copies = plan.iter().map(|copy| body.copy(copy.node, copy.share)).collect();
         // What stands before a copy in the uplink's queue takes its time.
-        let before = self.under_way.under_way().1.min(MAX_QUEUED);
-        let outgoing = (before..).zip(plan).map(|(place, copy)| Outgoing {
+        let before = self.under_way.under_way().1;
+        let places = u32::try_from(before).unwrap_or(MAX_QUEUED)..;
+        let outgoing = places.zip(plan).map(|(place, copy)| Outgoing {
             node: copy.node,
             own: copy.share,
             sent: true,
             rtt: neighbours.rtt(&copy.node),
-            queued: QUEUED.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX)),
+            queued: QUEUED * place.min(MAX_QUEUED),
             late: self.contacts.late(now, &copy.node),
         });
         let lost = self.under_way.add(now, id, Arc::clone(&body), bytes, outgoing);

@@ -170,7 +170,7 @@ proptest! {
         let mut losses = Random(seed ^ 1);
         mesh.run(|| losses.below(100) < loss);
         prop_assert!(mesh.sent <= usize::from(ceiling), "{} sent", mesh.sent);
-        prop_assert!(mesh.resent <= 3 * usize::from(ceiling), "four tries at the most");
+        prop_assert!(mesh.resent <= 3 * mesh.sent, "four tries at the most");
         let reached = reached(&mesh, id);
         prop_assert!(reached.len() <= mesh.sent && !reached.contains(&node(origin)));
     }
