@@ -341,7 +341,7 @@ fn check_pair(pair: &Pair) -> Result<()> {
             let words = [
                 "ping",
                 "-n",
-                "-q",
+                "-D",
                 "-i",
                 "0.02",
                 "-c",
