@@ -148,7 +148,7 @@ impl<N, C> State<N, C> {
     /// How much later than is reckoned with, lateness that was granted aside, an acknowledgement comes now. After a second try that can be told
     /// only if it comes sooner than that one's could, of which half the round trip is sure; otherwise the first was perhaps lost.
     fn late(&self, now: Time) -> Option<Duration> {
-        let reckoned = milliseconds(self.pause(1)).saturating_sub(self.late);
+        let reckoned = Duration::from_millis(self.first.saturating_sub(self.late).into());
         let elapsed = match self.sent {
             1 => self.pause(1).saturating_sub(self.at.since(now)),
             2 => {
@@ -158,7 +158,7 @@ impl<N, C> State<N, C> {
             }
             _ => return None,
         };
-        Some(elapsed.saturating_sub(Duration::from_millis(reckoned.into())))
+        Some(elapsed.saturating_sub(reckoned))
     }
 }
 
