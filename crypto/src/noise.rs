@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::aead::{Aead, KEY, Key, TAG};
 use crate::defects::planted;
-use crate::hash::{hmac_sha512, sha512};
+use crate::hash::{HmacKey, hmac_sha512, sha512};
 use crate::identity::{Identity, PublicKey, Work};
 use crate::secret::{Secret, cleanly};
 
@@ -454,9 +454,9 @@ fn diffie_hellman(secret: &StaticSecret, public: &[u8; POINT]) -> Result<Zeroizi
 
 /// The framework's HKDF with two outputs (§4.3; RFC 5869 with empty info).
 fn hkdf(chaining_key: &[u8; 64], input: &[u8]) -> (Secret<64>, Secret<64>) {
-    let temporary = Zeroizing::new(hmac_sha512(chaining_key, &[input]));
-    let first = Secret::from(hmac_sha512(&*temporary, &[&[1]]));
-    let second = Secret::from(hmac_sha512(&*temporary, &[first.as_bytes(), &[2]]));
+    let temporary = HmacKey::new(&*Zeroizing::new(hmac_sha512(chaining_key, &[input])));
+    let first = Secret::from(temporary.mac(&[&[1]]));
+    let second = Secret::from(temporary.mac(&[first.as_bytes(), &[2]]));
     (first, second)
 }
 

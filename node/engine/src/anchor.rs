@@ -320,10 +320,6 @@ impl Anchor {
         self.challenges.remove(&id);
     }
 
-    pub(crate) fn index_of(&self, id: PeerId) -> Option<RelayIndex> {
-        self.registration(id).map(|registration| registration.index)
-    }
-
     /// Notes which version of a world a node holds.
     pub(crate) fn world_told(&mut self, id: PeerId, world: WorldId, version: u32) {
         if let Some(registration) = self.registration_mut(id) {

@@ -237,24 +237,20 @@ impl Engine {
     /// The same of several. What is kept of each lies elsewhere in memory, and the processor fetches it for some of them at one time
     /// where each step is made for all before the next.
     pub(crate) fn list_entries(&self, ids: &[PeerId], key: ListKey) -> Vec<MemberEntry> {
-        let registered = ids.iter().filter_map(|id| Some((*id, self.anchor.registration(*id)?)));
-        let registered: Vec<_> = registered.collect();
-        let members = registered
-            .iter()
-            .filter_map(|(id, registration)| Some((*id, registration.membership_on(key)?)));
-        let members: Vec<_> = members.collect();
-        let known = members
-            .iter()
-            .filter_map(|(id, membership)| Some((*id, self.peers.get(*id)?, *membership)));
-        let known: Vec<_> = known.collect();
-        let entries = known.iter().filter_map(|(id, peer, membership)| {
+        let registered = all_of(ids, |id| Some((*id, self.anchor.registration(*id)?)));
+        let members = all_of(&registered, |(id, registration)| {
+            Some((*id, registration.index, registration.membership_on(key)?))
+        });
+        let known = all_of(&members, |(id, index, membership)| {
+            Some((self.peers.get(*id)?, *index, *membership))
+        });
+        all_of(&known, |(peer, index, membership)| {
             Some(MemberEntry {
                 present: true,
-                record: self.member_record((*id, peer), Some(membership))?,
+                record: self.member_record(peer, *index, Some(membership)),
                 ipv4: membership.ipv4,
             })
-        });
-        entries.collect()
+        })
     }
 
     /// Puts a node on a list, as its membership says where it is, or brings its entry up to date. It has the list up to
@@ -511,4 +507,11 @@ impl Engine {
             self.push_to(now, list, id, out);
         }
     }
+}
+
+/// What a step makes of each of several; the place it stands in is as large from the start as it can have to be.
+fn all_of<A, B>(several: &[A], step: impl FnMut(&A) -> Option<B>) -> Vec<B> {
+    let mut made = Vec::with_capacity(several.len());
+    made.extend(several.iter().filter_map(step));
+    made
 }

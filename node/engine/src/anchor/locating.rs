@@ -7,7 +7,7 @@ use crate::{
     relay_limits::Origin,
     wire::{
         control::{Control, Membership, NodeRecord, Place, Query},
-        datagram::SupernodeTag,
+        datagram::{RelayIndex, SupernodeTag},
     },
 };
 
@@ -63,24 +63,21 @@ impl Engine {
         let reader = reader.and_then(|reader| self.anchor.registration(reader));
         let theirs = reader.map(|reader| &*reader.memberships).unwrap_or_default();
         let shared = |one: &&Membership| theirs.iter().any(|other| other.member_key == one.member_key);
-        self.member_record((id, self.peers.get(id)?), registration.memberships.iter().find(shared))
+        let membership = registration.memberships.iter().find(shared);
+        Some(self.member_record(self.peers.get(id)?, registration.index, membership))
     }
 
-    /// How a registered node is reached as a member, or where it has told nothing.
-    pub(crate) fn member_record(
-        &self,
-        (id, peer): (PeerId, &Peer),
-        membership: Option<&Membership>,
-    ) -> Option<NodeRecord> {
+    /// How a registered node is reached as a member, or where it has told nothing. `index` is the one it has here.
+    pub(crate) fn member_record(&self, peer: &Peer, index: RelayIndex, membership: Option<&Membership>) -> NodeRecord {
         let here = Place {
             home: self.node_id,
-            index: self.anchor.index_of(id)?,
+            index,
         };
         let place = membership.and_then(|membership| membership.home).unwrap_or(here);
-        Some(NodeRecord {
+        NodeRecord {
             key: *peer.key.as_bytes(),
             home: place.home,
             index: place.index,
-        })
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 /// A registered node.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    pub(super) index: RelayIndex,
+    pub(crate) index: RelayIndex,
     pub(super) heard: Time,
     /// The session and the number of the latest request.
     pub(super) latest: (SessionIndex, u32),

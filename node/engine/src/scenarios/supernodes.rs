@@ -323,7 +323,7 @@ fn what_was_passed_on_is_not_passed_on_again() {
         let id = lab.peer_id(*supernode, &lab.key(a));
         let engine = &lab.hosts[*supernode].engine;
         let path = engine.peers.get(id).and_then(|peer| peer.path);
-        matches!(path, Some(Path::Passed { .. })).then(|| (*supernode, engine.anchor.index_of(id).unwrap()))
+        matches!(path, Some(Path::Passed { .. })).then(|| (*supernode, engine.anchor.registration(id).unwrap().index))
     };
     let (holder, index) = pair.supernodes.iter().find_map(through).unwrap();
     let other = *pair.supernodes.iter().find(|supernode| **supernode != holder).unwrap();
