@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use clap::{Args, Subcommand};
@@ -28,6 +28,7 @@ use crate::{
     failure::Failure,
     privileges::Holdings,
     secret_text::SecretText,
+    shell::time_of_day,
 };
 
 #[derive(Debug, Args)]
@@ -346,7 +347,7 @@ fn member_row(member: &Member) -> [String; 6] {
         match (member.own, member.seen) {
             (true, _) => "this node".to_owned(),
             (false, None) => show::nothing(),
-            (false, Some(seen)) => match now().saturating_sub(seen) {
+            (false, Some(seen)) => match time_of_day().get().saturating_sub(seen) {
                 0..60 => "now".to_owned(),
                 ago => format!("{} ago", show::age(ago)),
             },
@@ -574,15 +575,10 @@ fn whole_life(invite: &Invite) -> String {
 
 /// How far a time is ahead.
 fn ahead(time: u64) -> String {
-    match time.saturating_sub(now()) {
+    match time.saturating_sub(time_of_day().get()) {
         0 => "no longer".to_owned(),
         left => show::age(left),
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 /// Seconds of a span like `90m`, `12h`, `7d`, `4w`.

@@ -1,12 +1,13 @@
 //! After joining: until the network is of use, or it is clear what stands in the way.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::client::Client;
 use crate::{
     api::{Membership, Network, Peer, Status, Supernode},
     daemon::speaks_version,
     failure::Failure,
+    shell::time_of_day,
 };
 
 /// A network some time after it was joined.
@@ -175,8 +176,7 @@ fn is_settled(membership: &Membership) -> bool {
 
 /// Whether what this machine has to show has expired by its clock, which may be wrong.
 fn has_expired(membership: &Membership) -> bool {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = since.map_or(0, |since| since.as_secs());
+    let now = time_of_day().get();
     membership.expires.is_some_and(|expires| expires <= now)
 }
 

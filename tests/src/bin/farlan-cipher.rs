@@ -6,7 +6,9 @@ use clap::Parser;
 use farlan_tests::cipher::{BOUNDS, Row};
 
 #[derive(Parser)]
-#[command(about = "Measure sealing and opening by length and instruction set, and fail if a bound is missed")]
+#[command(
+    about = "Measure sealing and opening by length and instruction set, and fail if a bound is missed or cannot be measured on this processor"
+)]
 struct Arguments {
     /// How often each figure is taken; the least counts.
     #[arg(long, default_value_t = 400)]
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         println!("* {}: {verdict}", bound.describe(&rows));
     }
     println!("\n{missed} of {} bounds missed, {unknown} not measured", BOUNDS.len());
-    if missed == 0 {
+    if missed == 0 && unknown == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -61,6 +61,9 @@ pub fn judge(parts: &[Part]) -> Vec<Judged> {
         add("all are back after", part.window + 0.1, part.seconds, "s");
         add("core time of who comes back, keepalives taken off", 150.0, back, "us");
     }
+    let gone = |part: &Part| part.came.saturating_sub(part.registered) as f64;
+    let gone = parts.iter().map(gone).fold(0.0, f64::max);
+    add("nodes that came and that the supernode does not know", 0.0, gone, "");
     let turn = parts.iter().map(|part| part.longest_turn).fold(0.0, f64::max);
     add("the longest turn", 20.0, turn, "ms");
     all
@@ -76,6 +79,7 @@ mod tests {
             seconds,
             window: 10.0,
             used: (used, 0.0),
+            came: 1000,
             registered: 1000,
             resident: 1_100_000,
             longest_turn: 3.0,
@@ -99,7 +103,7 @@ mod tests {
             part("come back", 10.0, 0.16, 2000),
         ];
         let judged = judge(&good);
-        assert_eq!(judged.len(), 7);
+        assert_eq!(judged.len(), 8);
         assert!(judged.iter().all(Judged::kept), "{judged:?}");
         assert_eq!(
             judged[5].to_string(),
@@ -117,6 +121,7 @@ mod tests {
         assert_eq!(missed(|parts| parts[2].lookups.1 = 0), 2);
         assert_eq!(missed(|parts| parts[3].seconds = 10.2), 1);
         assert_eq!(missed(|parts| parts[3].used.0 = 0.18), 1);
+        assert_eq!(missed(|parts| parts[3].came = 1001), 1);
         assert_eq!(missed(|parts| parts[0].longest_turn = 21.0), 1);
     }
 }

@@ -104,8 +104,9 @@ pub struct Crowd {
     nodes: Vec<Node>,
     random: ReproducibleRandom,
     start: Instant,
-    /// When which node keeps alive: each as long after the other as before.
-    keepalives: VecDeque<(Duration, u32)>,
+    /// When which node keeps alive: those for whom it is the first time, and the others. Each queue is in order, so that nothing waits
+    /// behind what is due later.
+    keepalives: [VecDeque<(Duration, u32)>; 2],
     /// When which handshake is looked at again.
     again: BinaryHeap<Reverse<(Duration, u32)>>,
     /// When which node comes.
@@ -161,7 +162,7 @@ impl Crowd {
             nodes: nodes.collect::<Result<_>>()?,
             random: ReproducibleRandom::new(1, "crowd", 0),
             start: Instant::now(),
-            keepalives: VecDeque::new(),
+            keepalives: Default::default(),
             again: BinaryHeap::new(),
             coming: VecDeque::new(),
             registered: 0,
@@ -222,7 +223,7 @@ impl Crowd {
             })
         })?;
         self.registered = 0;
-        self.keepalives.clear();
+        self.keepalives.iter_mut().for_each(VecDeque::clear);
         self.again.clear();
         self.first_registered = None;
         Ok(())
@@ -323,17 +324,17 @@ impl Crowd {
             }
         }
         for _ in 0..AT_ONCE {
-            let Some((at, number)) = self.keepalives.front().copied().filter(|(at, _)| *at <= now) else {
+            let Some((at, number)) = self.due_keepalive(now) else {
                 break;
             };
             self.seen.late = self.seen.late.max(now - at);
-            self.keepalives.pop_front();
             let node = &mut self.nodes[number as usize];
             if node.registered {
                 let datagram = node.light.seal(&[])?;
                 self.send(number, &datagram)?;
                 self.seen.keepalives.0 += 1;
-                self.keepalives.push_back((at + self.shape.keepalive, number));
+                // From when it was due, not from when it was sent: what was held up once and came all at once does not do so for ever.
+                self.keepalives[1].push_back((at + self.shape.keepalive, number));
             }
             worked = true;
         }
@@ -377,6 +378,16 @@ impl Crowd {
         let datagram = node.light.initiation().context("a handshake was begun")?;
         self.seen.initiations.0 += 1;
         self.send(number, &datagram)
+    }
+
+    /// Takes out who has to keep alive next, if it is time.
+    fn due_keepalive(&mut self, now: Duration) -> Option<(Duration, u32)> {
+        let [first, other] = &mut self.keepalives;
+        let is_first = first
+            .front()
+            .is_some_and(|one| other.front().is_none_or(|next| one < next));
+        let queue = if is_first { first } else { other };
+        queue.pop_front_if(|(at, _)| *at <= now)
     }
 
     fn register(&mut self, number: u32) -> Result<()> {
@@ -495,8 +506,7 @@ impl Crowd {
                     self.registered += 1;
                     self.first_registered.get_or_insert(now);
                     self.last_registered = now;
-                    // The queue is in order: they come one after the other.
-                    self.keepalives.push_back((now + self.shape.keepalive, number));
+                    self.keepalives[0].push_back((now + self.shape.keepalive, number));
                     let (member_key, channels) = (self.member_key(number), self.channels(number));
                     if !channels.is_empty() {
                         let node = &mut self.nodes[number as usize];

@@ -39,6 +39,8 @@ pub struct Part {
     pub used: (f64, f64),
     /// Registered at the end.
     pub registered: usize,
+    /// How many know that they are.
+    pub came: usize,
     /// Resident memory at the end, in bytes.
     pub resident: u64,
     /// The longest turn, in milliseconds, which counts the time in which the thread had no processor.
@@ -189,6 +191,7 @@ fn part(
         window: 0.0,
         used: ((after.0 - used.0).as_secs_f64(), (after.1 - used.1).as_secs_f64()),
         registered: registrations,
+        came: usize::try_from(crowd.registered())?,
         resident: supernode.resident()?,
         longest_turn: longest_turn as f64 / 1000.0,
         keepalives: seen.keepalives,

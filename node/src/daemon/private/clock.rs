@@ -26,16 +26,11 @@ const fn latest(one: u64, other: u64) -> u64 {
     if one > other { one } else { other }
 }
 
-/// The machine's clock.
-pub(in crate::daemon) fn clock() -> Seconds {
-    time_of_day()
-}
-
 impl Daemon {
     /// Tells the engine the time of day: before the first network is joined, and now and then, since clocks are set.
     pub(in crate::daemon) async fn tell_clock(&self) -> Result<(), DataPlaneError> {
         let request = Request::SetWallClock {
-            seconds: clock(),
+            seconds: time_of_day(),
             build: BUILD,
         };
         self.data_plane.send(request).await
@@ -54,6 +49,6 @@ mod tests {
             "where nothing is known of the source"
         );
         assert_eq!(latest(FORMAT, seconds("1800000000")), 1_800_000_000);
-        assert!(BUILD >= Seconds::new(FORMAT) && BUILD <= clock());
+        assert!(BUILD >= Seconds::new(FORMAT) && BUILD <= time_of_day());
     }
 }

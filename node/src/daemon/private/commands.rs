@@ -10,10 +10,7 @@ use farlan_netconf::{
     private::{Delegation, Rights},
 };
 
-use super::{
-    clock::clock,
-    views::{self, named, named_one, refused},
-};
+use super::views::{self, named, named_one, refused};
 use crate::{
     api::{
         DelegateRequest, ExportReply, InviteReply, InviteRequest, InvitesReply, KickReply, KickRequest, MemberReply,
@@ -21,7 +18,7 @@ use crate::{
     },
     daemon::{Book, Daemon, worlds::SHORTEST_PREFIX},
     failure::Failure,
-    shell::Request,
+    shell::{Request, time_of_day},
 };
 
 /// A private network of this node, as far as commands need to know it.
@@ -51,7 +48,7 @@ impl Daemon {
         );
         let mut random = SystemRandom::from_os().map_err(Failure::negative)?;
         let made = controller
-            .invite(&meant.id, new, clock(), &mut random)
+            .invite(&meant.id, new, time_of_day(), &mut random)
             .await
             .map_err(refused)?;
         let snapshot = self.data_plane.snapshot().await?;
@@ -128,7 +125,10 @@ impl Daemon {
             |(meant, _, id)| format!("{} in {}", id.get(..SHORTEST_PREFIX).unwrap_or(id), meant.name),
         )?;
         let controller = self.holding(&meant.id)?;
-        let done = controller.uninvite(&meant.id, &key, clock()).await.map_err(refused)?;
+        let done = controller
+            .uninvite(&meant.id, &key, time_of_day())
+            .await
+            .map_err(refused)?;
         self.spread(meant.id).await?;
         Ok(UninviteReply {
             schema: SCHEMA,
@@ -175,7 +175,7 @@ impl Daemon {
             &member.node,
             shown.as_ref(),
             request.keep_invite,
-            clock(),
+            time_of_day(),
             &mut random,
         );
         let kicked = kicked.await.map_err(refused)?;
@@ -200,7 +200,7 @@ impl Daemon {
         let (meant, mut member) = self.member_called(&request.member, request.network.as_deref()).await?;
         let controller = self.holding(&meant.id)?;
         controller
-            .rename(&meant.id, &member.node, &name, clock())
+            .rename(&meant.id, &member.node, &name, time_of_day())
             .await
             .map_err(refused)?;
         self.changed_certificates(&meant.id, controller).await?;
@@ -220,7 +220,7 @@ impl Daemon {
     pub async fn delegate(&self, request: &DelegateRequest) -> Result<MemberReply, Failure> {
         let (meant, member) = self.member_called(&request.member, request.network.as_deref()).await?;
         let controller = self.holding(&meant.id)?;
-        let now = clock();
+        let now = time_of_day();
         let delegation = if request.withdraw {
             controller
                 .undelegate(&meant.id, &member.node, now)
@@ -287,13 +287,13 @@ impl Daemon {
         }
         let changed = async {
             for reservation in &reserved {
-                controller.reserve(&meant.id, reservation, clock()).await?;
+                controller.reserve(&meant.id, reservation, time_of_day()).await?;
             }
             for address in &request.release {
-                controller.unreserve(&meant.id, *address, clock()).await?;
+                controller.unreserve(&meant.id, *address, time_of_day()).await?;
             }
             if changes || !reserved.is_empty() {
-                controller.set(&meant.id, settings, clock()).await?;
+                controller.set(&meant.id, settings, time_of_day()).await?;
             }
             Ok::<_, ControllerError>(())
         };
@@ -333,7 +333,7 @@ impl Daemon {
     /// Certificates are others now: the members hear of it by a config with a higher counter, and ask for theirs.
     async fn changed_certificates(&self, id: &NetworkId, controller: &Controller) -> Result<(), Failure> {
         controller
-            .set(id, Settings::default(), clock())
+            .set(id, Settings::default(), time_of_day())
             .await
             .map_err(refused)?;
         self.spread(*id).await
@@ -481,7 +481,7 @@ impl Book {
                 issue: shown.issue,
                 expiry: shown.expiry,
                 invite: shown.invite.map(|key| *key.as_bytes()),
-                admitted: clock(),
+                admitted: time_of_day(),
                 seen: None,
                 kicked: None,
                 is_holder: false,
@@ -502,9 +502,9 @@ impl Book {
                     address: None,
                     rights: Rights::NONE,
                     issue: 0,
-                    expiry: clock(),
+                    expiry: time_of_day(),
                     invite: None,
-                    admitted: clock(),
+                    admitted: time_of_day(),
                     seen: None,
                     kicked: None,
                     is_holder: true,

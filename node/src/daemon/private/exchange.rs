@@ -10,11 +10,10 @@ use farlan_netconf::{
     private::{Config, Delegate, Revocations, SealedDocument},
 };
 
-use super::clock::clock;
 use crate::{
     daemon::{Daemon, networks::Joined},
     failure::Failure,
-    shell::Request,
+    shell::{Request, time_of_day},
 };
 
 impl Daemon {
@@ -65,7 +64,7 @@ impl Daemon {
                 return;
             };
             match controller
-                .learn(&id, config.as_deref(), Some(&revocations), clock())
+                .learn(&id, config.as_deref(), Some(&revocations), time_of_day())
                 .await
             {
                 Ok(learned) if learned.config || learned.revocations > 0 => {
@@ -189,7 +188,7 @@ impl Daemon {
             .ask(|reply| Request::DocumentVersion { network, reply })
             .await?;
         let mut random = SystemRandom::from_os().map_err(Failure::negative)?;
-        let sealed = controller.sealed_documents(&id, held.max(seen), clock(), &mut random);
+        let sealed = controller.sealed_documents(&id, held.max(seen), time_of_day(), &mut random);
         let sealed = sealed.await.map_err(Failure::negative)?;
         let documents = sealed.iter().map(SealedDocument::encode).collect();
         Ok(self.data_plane.send(Request::Publish { network, documents }).await?)

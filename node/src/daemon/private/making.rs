@@ -8,7 +8,6 @@ use farlan_netconf::{DnsLabel, Label, Link, Mtu, NetworkId, Subnet, World, priva
 
 use super::{
     Kept,
-    clock::clock,
     commands::{INVITED_FOR, new_invite},
     views::{self, refused},
 };
@@ -17,6 +16,7 @@ use crate::{
     daemon::{Daemon, hosting::Meeting, networks::Membership},
     failure::Failure,
     secret_text::SecretText,
+    shell::time_of_day,
 };
 
 /// A network to make.
@@ -212,7 +212,7 @@ impl Daemon {
             life: None,
         };
         let documents = controller
-            .create(network, &wish, clock(), &mut random)
+            .create(network, &wish, time_of_day(), &mut random)
             .await
             .map_err(refused)?;
         let mut founded = Founded {
@@ -240,7 +240,10 @@ impl Daemon {
         random: &mut SystemRandom,
     ) -> Result<(controller::Invite, SecretText), Failure> {
         let new = new_invite(Label::default(), 0, INVITED_FOR);
-        let invite = controller.invite(id, new, clock(), random).await.map_err(refused)?;
+        let invite = controller
+            .invite(id, new, time_of_day(), random)
+            .await
+            .map_err(refused)?;
         let link = controller.link(id, &invite.key, &[], world.clone()).await;
         let link = Link::Private(Box::new(link.map_err(refused)?));
         Ok((invite, link.to_string().into()))
@@ -299,13 +302,16 @@ impl Daemon {
             address: None,
         };
         let membership = self.book.lock().await.networks.membership(id).cloned();
-        let (documents, is_new) = match controller.import(&exported, &wish, clock()).await {
+        let (documents, is_new) = match controller.import(&exported, &wish, time_of_day()).await {
             Ok(documents) => (documents, true),
             // It stayed in the store when this node left, or the daemon was killed before it had joined.
             Err(ControllerError::NetworkExists(_)) if membership.is_none() => {
-                let learned = controller.learn(&id, Some(&config), None, clock()).await;
+                let learned = controller.learn(&id, Some(&config), None, time_of_day()).await;
                 learned.map_err(refused)?;
-                (controller.take_up(&id, &wish, clock()).await.map_err(refused)?, false)
+                (
+                    controller.take_up(&id, &wish, time_of_day()).await.map_err(refused)?,
+                    false,
+                )
             }
             Err(error) => return Err(refused(error)),
         };

@@ -10,15 +10,12 @@ use farlan_crypto::{PublicKey, Work};
 use farlan_netconf::NetworkId;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{
-    Kept,
-    clock::{BUILD, clock},
-};
+use super::{Kept, clock::BUILD};
 use crate::{
     daemon::{Book, Daemon, networks::Membership},
     failure::Failure,
     secret_text::SecretText,
-    shell::Request,
+    shell::{Request, time_of_day},
     state::StateDir,
 };
 
@@ -216,7 +213,7 @@ impl Daemon {
         // Another store may know more, or this one was restored from a backup.
         if let Some(kept) = &membership.private
             && let Err(error) = controller
-                .learn(&id, kept.config.as_ref(), Some(&kept.revocations), clock())
+                .learn(&id, kept.config.as_ref(), Some(&kept.revocations), time_of_day())
                 .await
         {
             tracing::warn!(network = %membership.name(), %error, "the controller does not take what members have");
@@ -225,7 +222,7 @@ impl Daemon {
             name: self.name_in(membership),
             address: membership.ipv4(),
         };
-        controller.take_up(&id, &wish, clock()).await
+        controller.take_up(&id, &wish, time_of_day()).await
     }
 
     /// Hands on what the controller has of a network now: to the engine, and so to all who are connected, and to the disk.

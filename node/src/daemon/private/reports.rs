@@ -10,10 +10,10 @@ use farlan_netconf::{
     private::{Admission, Application, Credential, Refusal},
 };
 
-use super::{Kept, clock::clock};
+use super::Kept;
 use crate::{
     daemon::{Book, Daemon},
-    shell::{Request, Snapshot},
+    shell::{Request, Snapshot, time_of_day},
 };
 
 impl Daemon {
@@ -120,7 +120,7 @@ impl Daemon {
                 application,
                 credential,
             };
-            match controller.admit(&id, &applicant, clock()).await {
+            match controller.admit(&id, &applicant, time_of_day()).await {
                 Ok(admission) => {
                     match &admission {
                         Admission::Granted(_) => {
@@ -148,7 +148,7 @@ impl Daemon {
             return;
         };
         let book = self.book.lock().await;
-        let now = clock();
+        let now = time_of_day();
         let mut met: Vec<(NetworkId, Vec<(PublicKey, Seconds)>)> = Vec::new();
         for joined in book
             .networks

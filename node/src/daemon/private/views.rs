@@ -5,10 +5,7 @@ use farlan_controller as controller;
 use farlan_engine::PeerStatus;
 use farlan_netconf::{NetworkId, private::Refusal};
 
-use super::{
-    Kept,
-    clock::{BUILD, clock},
-};
+use super::{Kept, clock::BUILD};
 use crate::{
     api::{self, MembersReply, NamedNode, SCHEMA},
     daemon::{
@@ -16,7 +13,7 @@ use crate::{
         networks::{Joined, Membership},
     },
     failure::Failure,
-    shell::Snapshot,
+    shell::{Snapshot, time_of_day},
 };
 
 impl Daemon {
@@ -99,7 +96,7 @@ impl Daemon {
         }
         // By the clock alone: who judges credentials does not believe it once the own one has expired by it, and people are to
         // hear of that.
-        let now = clock().max(BUILD);
+        let now = time_of_day().max(BUILD);
         let (left, life) = (credential.life_left(now), credential.expiry().since(credential.time()));
         if left == 0 {
             notes.push(format!(
@@ -175,7 +172,7 @@ impl Daemon {
                 holder: is_holder(joined, &peer.key),
                 expires: Some(membership.expiry.get()),
                 admitted: None,
-                seen: peer.heard.map(|heard| clock().minus(heard.as_secs()).get()),
+                seen: peer.heard.map(|heard| time_of_day().minus(heard.as_secs()).get()),
                 path: peer.path.map(|path| path.to_string()),
                 invite: membership.invite.map(|key| HEXLOWER.encode(key.as_bytes())),
             })
@@ -204,7 +201,7 @@ impl Daemon {
                 let own = member.node == self.key;
                 let peer = snapshot.peers.iter().find(|peer| peer.key == member.node);
                 let heard = peer.and_then(|peer| peer.heard).filter(|_| member.kicked.is_none());
-                let met = heard.map(|heard| clock().minus(heard.as_secs()));
+                let met = heard.map(|heard| time_of_day().minus(heard.as_secs()));
                 api::Member {
                     node_id: member.node.node_id().to_string(),
                     name: member.name.as_ref().map(ToString::to_string),
