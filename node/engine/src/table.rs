@@ -70,26 +70,25 @@ impl<T> Table<T> {
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&T> {
-        let run = self.runs.get(self.run(number))?;
-        let block = run.blocks.get(block(number))?.as_deref();
-        let entry = block?.entries.get(place(number))?.as_deref();
-        entry.filter(|_| run.number == number / RUN)
+        let run = self.runs.get(self.run(number)?)?;
+        let block = run.blocks.get(block(number))?.as_deref()?;
+        block.entries.get(place(number))?.as_deref()
     }
 
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
-        let run = self.run(number);
-        let run = self.runs.get_mut(run).filter(|run| run.number == number / RUN)?;
-        let block = run.blocks.get_mut(block(number))?.as_deref_mut()?;
+        let run = self.run(number)?;
+        let block = self.runs.get_mut(run)?.blocks.get_mut(block(number))?.as_deref_mut()?;
         block.entries.get_mut(place(number))?.as_deref_mut()
     }
 
     /// Puts an entry in the place of the one that was there.
     pub(crate) fn insert(&mut self, number: u64, entry: T) -> Option<Box<T>> {
-        let at = self.run(number);
-        if self.runs.get(at).is_none_or(|run| run.number != number / RUN) {
+        let at = self.run(number).unwrap_or_else(|| {
+            let at = self.runs.partition_point(|run| run.number < number / RUN);
             self.runs.insert(at, Run::new(number / RUN));
             self.emptied += 1;
-        }
+            at
+        });
         let run = self.runs.get_mut(at)?;
         let block = run.blocks.get_mut(block(number))?;
         self.emptied -= usize::from(run.taken == 0);
@@ -104,8 +103,8 @@ impl<T> Table<T> {
     }
 
     pub(crate) fn remove(&mut self, number: u64) -> Option<Box<T>> {
-        let at = self.run(number);
-        let run = self.runs.get_mut(at).filter(|run| run.number == number / RUN)?;
+        let run = self.run(number)?;
+        let run = self.runs.get_mut(run)?;
         let kept = run.blocks.get_mut(block(number))?;
         let block = kept.as_deref_mut()?;
         let entry = block.entries.get_mut(place(number))?.take()?;
@@ -137,16 +136,21 @@ impl<T> Table<T> {
         })
     }
 
-    /// Where the run of a number is, or would be.
-    fn run(&self, number: u64) -> usize {
+    /// Where the run of a number is.
+    #[inline]
+    fn run(&self, number: u64) -> Option<usize> {
         let wanted = number / RUN;
         // As a rule none is missing between the first and it.
-        let first = self.runs.first().map_or(wanted, |run| run.number);
-        let at = usize::try_from(wanted.saturating_sub(first)).unwrap_or(usize::MAX);
-        if self.runs.get(at).is_some_and(|run| run.number == wanted) {
-            return at;
+        let at = usize::try_from(wanted.wrapping_sub(self.runs.first()?.number)).unwrap_or(usize::MAX);
+        match self.runs.get(at) {
+            Some(run) if run.number == wanted => Some(at),
+            _ => self.search(wanted),
         }
-        self.runs.partition_point(|run| run.number < wanted)
+    }
+
+    #[cold]
+    fn search(&self, wanted: u64) -> Option<usize> {
+        self.runs.binary_search_by_key(&wanted, |run| run.number).ok()
     }
 }
 
