@@ -1,7 +1,8 @@
 //! A table by growing numbers that neither copies nor looks through itself as it grows.
 //!
-//! Entries stand in blocks of neighbours, and the blocks in runs, of which there are so few that the one of a number is found without
-//! a branch that the processor could guess wrongly: what is looked up of many is fetched from memory for several of them at one time.
+//! Entries stand in blocks of neighbours, and the blocks in runs. As a rule no run is missing, so that the one of a number is found by
+//! its distance from the first, without a branch that the processor could guess wrongly, as those of a tree are: what is looked up of
+//! many is fetched from memory for several of them at one time.
 //! They are gone through in the order of their numbers.
 
 /// Entries of a block.
